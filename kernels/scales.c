@@ -55,11 +55,36 @@ INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
     return u32_min(u32_max(u32_add(u32_max(u32_min(first, greatest), least), moved), least), greatest);
 }
 
+/* E4M3 numbers count from the subnormal ones on: number c below 8 is c 2^-9. */
+INLINE float e4m3_number(int c)
+{
+    const uint32_t bits = ((uint32_t)(c > 8 ? c : 8) << 20) + (120u << 23);
+    float normal;
+    memcpy(&normal, &bits, sizeof normal);
+    return c < 8 ? (float)c * 0x1p-9f : normal;
+}
+
+INLINE int min_int(int a, int b) { return a < b ? a : b; }
+
+INLINE void subnormal_tries(float exact, float *scales)
+{
+    uint32_t bits;
+    const float small = exact * 512 + SEARCH_ROUNDING - SEARCH_ROUNDING, within = exact < 448 ? exact : 448;
+    memcpy(&bits, &within, sizeof bits);
+    const int first = exact < 0x1p-6f ? (int)small : (int)((bits + (1u << 19) - (120u << 23)) >> 20);
+    for (int k = 0; k < SEARCH_TRIES; k++) {
+        const int c = first + (int)search_steps[1].words[k];
+        scales[k] = e4m3_number(min_int(c < 1 ? 1 : c, 126));
+    }
+}
+
 INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
 {
     if (search->stepped) {
-        const f32x16 scales = f32_of_bits(stepped_tries(search, farthest));
-        f32_store(t->scales, scales);
+        f32_store(t->scales, f32_of_bits(stepped_tries(search, farthest)));
+        if (search->subnormal)
+            subnormal_tries(__builtin_fabsf(farthest) / search->peaks[0], t->scales);
+        const f32x16 scales = f32_load(t->scales);
         f32_store(t->inverses, f32_div(f32_set1(1), scales));
         t->scales[0] = farthest != 0 ? t->scales[0] : search->of_zeros;
         return;

@@ -37,7 +37,8 @@
     X(set, dot_f64)                                                                                                    \
     X(set, add_scaled_f64)                                                                                             \
     X(set, cholesky_f32)                                                                                               \
-    X(set, solve_f32) X(set, code_columns) X(set, refit_scales) X(set, transpose) X(set, search_weighted)
+    X(set, solve_f32)                                                                                                  \
+    X(set, fit_affine) X(set, code_columns) X(set, refit_scales) X(set, transpose) X(set, search_weighted)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \

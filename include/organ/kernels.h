@@ -124,6 +124,7 @@ typedef struct organ_scale_search {
      * it, the second below and so on, as far as there are such numbers; with fraction 0, tries from 3 on equal try 0.
      * bf16, signs and other peaks have no effect. */
     int stepped, fraction;
+    int subnormal; /* with fraction 3: the numbers 2^-9 to 7 x 2^-9 also count; `least` has no effect */
     uint32_t up;
     float least, greatest;
 } organ_scale_search;
@@ -204,6 +205,15 @@ typedef struct organ_levels {
     float middles[15]; /* middle of values k and k + 1; from count - 1 on infinity */
     uint8_t codes[16]; /* the code that stands for each value */
 } organ_levels;
+
+/* A search for scale s and minimum m of each group of values of a row: value = s x code + m, codes from 0 to 2^bits
+ * - 1.
+ */
+typedef struct organ_affine_fit {
+    unsigned bits;            /* 2 to 8 */
+    size_t group;             /* values of a group, a multiple of 16 */
+    organ_scale_store stored; /* type of s and m: BF16, F16 or F32 */
+} organ_affine_fit;
 
 /* Levels of adjacent columns that exist together: points, whose signs are free. */
 typedef struct organ_runs {
@@ -394,6 +404,13 @@ typedef struct organ_kernels {
      * `group`, or less. */
     void (*search_weighted)(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
                             size_t group, float *scales);
+    /* Sets scales[g] and minima[g] for each whole group g of a row of `cols` values: 16 starts are refitted twice by
+     * least squares for their codes, rounded to `stored`, and the one with the least sum of weights[j] x error^2 is
+     * compared with its neighbours of that type. mlx's own choice is one of the tries, so that none is worse. `weights`
+     * may be NULL: all 1. Returns the sum of the unweighted errors of mlx, whose codes belong to numbers that are not
+     * rounded. docs/definitions/quantisation.md defines the starts. */
+    double (*fit_affine)(const organ_affine_fit *fit, const float *values, const float *weights, size_t cols,
+                         float *scales, float *minima);
     /* Codes the columns of a block in order, each lane on its own. Column j has the number x = field(j) minus, in order
      * and fused, change(i) square(i, j) of each column i before it. Without descent, value(j) is the value nearest to
      * x, and change(j) = (x - value(j)) / square(j, j). With descent, value(j) becomes the value nearest to value(j) +

@@ -16,10 +16,12 @@ ORGAN_API_BEGIN
 /* Names of schemes, separated by '|': those of safetensors models with one width for all targets, and all schemes. */
 #define ORGAN_CODE_SCHEMES                                                                                             \
     "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
-    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
+    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|"       \
+    "nvfp4|mxfp4"
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
-    ORGAN_CODE_SCHEMES                                                                                                 \
-    "|nvfp4|mxfp4|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs|iq3_s|iq3_xxs|iq2_s"
+    ORGAN_CODE_SCHEMES "|mxfp8|int6-group128|int6-group64|int6-group32|int5-group128|int5-group64|"                    \
+                       "int5-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs|"           \
+                       "iq3_s|iq3_xxs|iq2_s"
 /* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
 #define ORGAN_QUANTIZE_RECIPES                                                                                         \
     "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \
@@ -63,6 +65,9 @@ typedef struct organ_quantize_options {
      * NULL: `allocate.budget` limits the bytes of the tensors. */
     const char *target_size;
     const char *types; /* for scheme "mixed" of a GGUF model: comma-separated types that tensors may get; NULL: all */
+    /* "mlx": a model for mlx-lm, in a directory, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4; NULL:
+     * GGUF if the output ends in .gguf, else compressed-tensors */
+    const char *format;
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)

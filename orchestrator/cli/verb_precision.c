@@ -61,6 +61,9 @@ static const organ_option quantize_options[] = {
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
          .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_recipe,
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
+    TEXT("format", "NAME", quantize.format,
+         "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx",
+         .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
@@ -114,7 +117,8 @@ const organ_verb organ_quantize_verb = {
              "are formats of compressed-tensors. With the FP8 schemes and int8-channel, servers also quantise the "
              "activations. In int4-group128 and similar schemes, 128 consecutive weights of a row share a scale; a "
              "tensor whose rows 128 does not divide gets groups of 64 or 32, or is copied unchanged, and the report "
-             "names it. All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
+             "names it. nvfp4 and mxfp4 are FP4 codes with a scale for 16 or 32 weights; activations stay unquantised. "
+             "All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
              "the rows of each; if there is none, quantize writes nothing and exits with 3.\n"
              "GGUF. A GGUF model, in one file or several, can have the schemes that begin with q or iq, the block "
              "types of llama.cpp; the output is one file. Tensors that are quantised already are dequantised first, "

@@ -25,6 +25,23 @@ matches quantize/quantize_some ../out
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 rm -r some
 
+# ---- FP4, and MLX: same perplexity as the dequantised model, GPTQ lowers it ----
+for scheme in "nvfp4" "mxfp4" "mxfp8 --format mlx" "int4-group64 --format mlx"; do
+    for method in "" "--method gptq --calibration tiny-qwen2/calibration.txt --samples 4 --context 64"; do
+        # shellcheck disable=SC2086
+        ends 0 quantize tiny-qwen2 -o small --scheme $scheme $method --force
+        ends 0 dequantize small -o small-plain --dtype f32 --force --quiet
+        ends 0 perplexity small --text tiny-qwen2/calibration.txt --context 64 --max-tokens 256 --compare small-plain --json
+        judge "$scheme $method is read back as other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+    done
+    sed -n '/"quantization/,$p' small/config.json >../config
+    matches "quantize/quantize_config_${scheme%% *}" ../config
+done
+refused 2 "is one of --format mlx" quantize tiny-qwen2 -o no -s mxfp8
+refused 2 "has no meaning with --format mlx" quantize tiny-qwen2 -o no -s fp8-channel --format mlx
+refused 3 "does not write models of type 'dots1'" quantize "$model/../forward/dots1" -o no -s int4-group64 --format mlx
+rm -r small small-plain
+
 # ---- widths that no group size divides: tiny-moe is 192 wide, its experts 96 ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 # expert_groups MODEL: prints the group sizes of all matrices of experts.

@@ -18,6 +18,10 @@ enum { ORGAN_BLOCK_TYPES(NUMBER) };
  * codes, type of scales, narrower encoding, GGUF file type. */
 #define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
 #define FLOATS4(name, of, group, type) {name, {4, of, group}, ORGAN_U8, type, NULL, 0}
+/* MLX; the first of the three types is that which organ_encoding_for finds. */
+#define AFFINE_OF(bits, size, type)                                                                                    \
+    {"int" #bits "-group" #size, {bits, ORGAN_SCALE_AFFINE_##type, size}, ORGAN_U32, ORGAN_##type, NULL, 0}
+#define AFFINE(bits, size) AFFINE_OF(bits, size, BF16), AFFINE_OF(bits, size, F16), AFFINE_OF(bits, size, F32)
 #define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
     {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
 
@@ -49,6 +53,12 @@ static const organ_encoding encodings[] = {
     BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
     BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
     BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
+    {"nvfp4", {4, ORGAN_SCALE_E4M3_ALL, 16}, ORGAN_U32, ORGAN_U8, NULL, 0},
+    {"mxfp4", {4, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
+    {"mxfp8", {0, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
+    AFFINE(2, 128), AFFINE(2, 64), AFFINE(2, 32), AFFINE(3, 128), AFFINE(3, 64), AFFINE(3, 32),
+    AFFINE(4, 128), AFFINE(4, 64), AFFINE(4, 32), AFFINE(5, 128), AFFINE(5, 64), AFFINE(5, 32),
+    AFFINE(6, 128), AFFINE(6, 64), AFFINE(6, 32), AFFINE(8, 128), AFFINE(8, 64), AFFINE(8, 32),
 };
 /* clang-format on */
 
@@ -80,12 +90,28 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
+organ_kind organ_encoding_kind(const organ_encoding *encoding)
+{
+    if (encoding->codes == ORGAN_U32)
+        return ORGAN_KIND_MLX;
+    return encoding->scales == ORGAN_DTYPE_COUNT ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
+}
+
 const organ_encoding *organ_encoding_for(const char *name, organ_kind kind)
 {
     for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
-        if (strcmp(name, encodings[k].name) == 0 && organ_encoding_is_gguf(&encodings[k]) == (kind == ORGAN_KIND_GGUF))
+        if (strcmp(name, encodings[k].name) == 0 && organ_encoding_kind(&encodings[k]) == kind)
             return &encodings[k];
     return NULL;
+}
+
+const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, organ_dtype type)
+{
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings && organ_grid_is_free(&encoding->grid); k++)
+        if (strcmp(encoding->name, encodings[k].name) == 0 && organ_grid_is_free(&encodings[k].grid) &&
+            encodings[k].scales == type)
+            return &encodings[k];
+    return encoding;
 }
 
 bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
@@ -97,7 +123,7 @@ bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding-
 bool organ_encoding_is_fp4(const organ_encoding *encoding)
 {
     const organ_scale_of of = encoding->grid.scale_of;
-    return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0);
+    return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E4M3_ALL || of == ORGAN_SCALE_E8M0);
 }
 
 bool organ_encoding_has_divisor(const organ_encoding *encoding)
@@ -106,13 +132,14 @@ bool organ_encoding_has_divisor(const organ_encoding *encoding)
 }
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
-static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
+static const organ_encoding *encoding_smaller_group(const organ_encoding *requested, uint64_t cols)
 {
+    const organ_grid *const grid = &requested->grid;
     char name[32];
     for (size_t size = grid->size / 2; size >= ORGAN_MIN_GROUP; size /= 2)
         if (cols % size == 0) {
             snprintf(name, sizeof name, "int%u-group%zu", grid->bits, size);
-            return organ_encoding_named(name);
+            return organ_encoding_for(name, organ_encoding_kind(requested));
         }
     return NULL;
 }
@@ -120,9 +147,9 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;
-    if (of == ORGAN_SCALE_GROUP)
-        return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(&requested->grid, cols);
-    if (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0)
+    if (of == ORGAN_SCALE_GROUP || organ_grid_is_free(&requested->grid))
+        return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(requested, cols);
+    if (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E4M3_ALL || of == ORGAN_SCALE_E8M0)
         return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
         return requested;
@@ -152,6 +179,8 @@ static organ_code encoding_rows_code(const organ_encoding *encoding)
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
+    if (organ_encoding_kind(encoding) == ORGAN_KIND_MLX)
+        return cols / 8 * (encoding->grid.bits ? encoding->grid.bits : 8);
     return organ_encoding_is_packed(encoding) || organ_encoding_is_fp4(encoding) ? cols / 8 * encoding->grid.bits
                                                                                  : cols / type->elements * type->bytes;
 }
@@ -189,13 +218,19 @@ static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsi
     }
 }
 
-/* 4-bit codes have a kernel, so `bits` is not 4. 8-bit codes need no limit and fill their bytes. */
+/* 8-bit codes need no limit and fill their bytes. */
 static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     if (bits == 2)
         pack_width(codes, 2, n, bytes);
     else if (bits == 3)
         pack_width(codes, 3, n, bytes);
+    else if (bits == 4)
+        pack_width(codes, 4, n, bytes);
+    else if (bits == 5)
+        pack_width(codes, 5, n, bytes);
+    else if (bits == 6)
+        pack_width(codes, 6, n, bytes);
     else
         for (size_t k = 0; k < n; k++)
             bytes[k] = (unsigned char)(codes[k] + 128);
@@ -225,6 +260,40 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
+/* ---- codes with minima (MLX) ---- */
+
+/* The product and the sum are each rounded to FP32. */
+static void decode_free(const organ_encoding *encoding, const uint8_t *codes, const float *scales, size_t cols,
+                        float *values)
+{
+    const size_t group = encoding->grid.size, groups = cols / group;
+    uint8_t some[TOGETHER];
+    for (size_t from = 0; from < cols; from += group) {
+        const float scale = scales[from / group], minimum = scales[groups + from / group];
+        organ_unpack_bits(codes, encoding->grid.bits, 1, from, some, group);
+        for (size_t k = 0; k < group; k++)
+            values[from + k] = (float)some[k] * scale + minimum;
+    }
+}
+
+/* encoding_rows_pack adds half of the range of codes, so the codes begin half of it below 0. */
+static void encode_free(const organ_encoding *encoding, const float *values, const float *scales, size_t cols,
+                        unsigned char *codes)
+{
+    const size_t group = encoding->grid.size, groups = cols / group;
+    const unsigned bits = encoding->grid.bits;
+    const float half = (float)(1u << (bits - 1));
+    float levels[TOGETHER];
+    int8_t some[TOGETHER];
+    for (size_t from = 0; from < cols; from += group) {
+        const size_t g = from / group;
+        organ_grid_codes(&encoding->grid, scales[g], scales[groups + g], values + from, levels, group);
+        for (size_t k = 0; k < group; k++)
+            some[k] = (int8_t)(levels[k] - half);
+        encoding_rows_pack(some, bits, group, codes + from / 8 * bits);
+    }
+}
+
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -232,6 +301,8 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
         organ_widen(kernels, encoding->codes, codes, values, cols);
     else if (organ_encoding_is_gguf(encoding))
         kernels->dequantize[encoding->grid.size](codes, values, cols / organ_dtype_describe(encoding->codes)->elements);
+    else if (organ_grid_is_free(&encoding->grid))
+        decode_free(encoding, codes, scales, cols, values);
     else if (organ_encoding_is_packed(encoding))
         encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
     else
@@ -260,6 +331,10 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
         organ_grid_join(&encoding->grid, values, scales, cols, codes);
         return;
     }
+    if (organ_grid_is_free(&encoding->grid)) {
+        encode_free(encoding, values, scales, cols, codes);
+        return;
+    }
     if (!organ_encoding_is_packed(encoding) || bits == 4) {
         const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : encoding_rows_code(encoding);
         kernels->encode[code](values, scales, group, codes, cols);
@@ -278,12 +353,14 @@ size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
 }
 
 /* The scales are above 0 and exact in the type of a byte. */
-static void store_bytes(organ_dtype type, const float *scales, size_t n, uint8_t *bytes)
+static void store_bytes(const organ_grid *grid, const float *scales, size_t n, uint8_t *bytes)
 {
     for (size_t k = 0; k < n; k++) {
         uint32_t bits;
         memcpy(&bits, &scales[k], sizeof bits);
-        bytes[k] = (uint8_t)(type == ORGAN_U8 ? bits >> 23 : (bits >> 20) - (120u << 3));
+        bytes[k] = (uint8_t)(grid->scale_of == ORGAN_SCALE_E8M0 ? bits >> 23 : (bits >> 20) - (120u << 3));
+        if (grid->scale_of == ORGAN_SCALE_E4M3_ALL && scales[k] < 0x1p-6f)
+            bytes[k] = (uint8_t)(scales[k] * 512);
     }
 }
 
@@ -293,7 +370,9 @@ void organ_encoding_store_scales(const organ_encoding *encoding, const organ_ker
     if (encoding->scales == ORGAN_F32)
         memcpy(stored, scales, 4 * n);
     else if (encoding->scales == ORGAN_U8 || encoding->scales == ORGAN_F8_E4M3)
-        store_bytes(encoding->scales, scales, n, stored);
+        store_bytes(&encoding->grid, scales, n, stored);
+    else if (encoding->scales == ORGAN_F16)
+        kernels->f32_to_f16(scales, stored, n);
     else
         kernels->f32_to_bf16(scales, stored, n);
 }
@@ -304,10 +383,12 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
     const uint8_t *const bytes = stored;
     if (encoding->scales == ORGAN_F32)
         memcpy(scales, stored, 4 * n);
-    else if (encoding->scales == ORGAN_U8)
+    else if (encoding->scales == ORGAN_F16)
+        kernels->f16_to_f32(stored, scales, n);
+    else if (encoding->grid.scale_of == ORGAN_SCALE_E8M0)
         for (size_t k = 0; k < n; k++)
             scales[k] = organ_e8m0_to_f32(bytes[k]);
-    else if (encoding->scales == ORGAN_F8_E4M3)
+    else if (encoding->scales == ORGAN_F8_E4M3 || encoding->scales == ORGAN_U8)
         for (size_t k = 0; k < n; k++)
             scales[k] = organ_e4m3_to_f32(bytes[k]);
     else

@@ -23,7 +23,8 @@
 #define ORGAN_MAX_WEIGHT 0x1p24
 
 /* The values that share a scale: a square block of the matrix, the tensor, a row (channel), a group of consecutive
- * columns of a row (ORGAN_SCALE_E4M3, ORGAN_SCALE_E8M0: with scales of that type), or a group of a GGUF block type
+ * columns of a row (with scales of the type in the name: ORGAN_SCALE_E4M3 without, E4M3_ALL with subnormal numbers), or
+ * a group of a GGUF block type
  * (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
 typedef enum organ_scale_of {
     ORGAN_SCALE_BLOCK,
@@ -31,7 +32,11 @@ typedef enum organ_scale_of {
     ORGAN_SCALE_CHANNEL,
     ORGAN_SCALE_GROUP,
     ORGAN_SCALE_E4M3,
+    ORGAN_SCALE_E4M3_ALL,
     ORGAN_SCALE_E8M0,
+    ORGAN_SCALE_AFFINE_BF16,
+    ORGAN_SCALE_AFFINE_F16,
+    ORGAN_SCALE_AFFINE_F32,
     ORGAN_SCALE_GGUF
 } organ_scale_of;
 
@@ -59,8 +64,13 @@ organ_scale_store organ_grid_store(const organ_grid *grid);
 /* Returns `scale` rounded to F16, if that is the type of the scales, else to FP32 or BF16. Not for other types. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
+/* Returns whether scale_of is one of ORGAN_SCALE_AFFINE_BF16, _F16 and _F32: groups of columns with a scale and a
+ * minimum of that type, for which organ_kernels.fit_affine searches. */
+bool organ_grid_is_free(const organ_grid *grid);
+
 /* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
- * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
+ * is organ_grid_scale. A constant; NULL for GGUF and organ_grid_is_free, which have searches
+ * of their own. */
 const organ_scale_search *organ_grid_search(const organ_grid *grid);
 /* Returns the scale of a tensor with E4M3 scales (or of several that share it) whose greatest magnitude is `greatest`:
  * the greatest power of 2 up to 448 x 6 / greatest, from 2^-100 to 2^100. The tensor is multiplied by it before it is
@@ -101,6 +111,10 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
+/* The encodings of MLX, for messages. */
+#define ORGAN_MLX_SCHEMES                                                                                              \
+    "int2, int3, int4, int5, int6 and int8 with -group128, -group64 or -group32, mxfp4, mxfp8, nvfp4"
+
 /* The encodings of GGUF models, for messages, and as an array of names. */
 #define ORGAN_GGUF_SCHEMES                                                                                             \
     "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s, mxfp4, nvfp4"
@@ -120,12 +134,17 @@ typedef struct organ_encoding {
 
 /* ---- the table ---- */
 
-/* Kinds of output: safetensors with the names of compressed-tensors, and GGUF. */
-typedef enum organ_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF } organ_kind;
-/* Returns the encoding with this name for outputs of a kind, a constant; NULL if there is none. */
-const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
+/* The kinds of outputs: safetensors in the formats of compressed-tensors and DeepSeek, GGUF, safetensors of MLX. */
+typedef enum organ_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF, ORGAN_KIND_MLX } organ_kind;
+organ_kind organ_encoding_kind(const organ_encoding *encoding);
+
 /* Returns the first encoding with this name, of any kind; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
+/* Returns the encoding with this name for outputs of the kind, a constant; NULL if there is none. */
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
+/* Returns the encoding of MLX with scales (and minima) of `type`, the type of the weights: BF16, F16 or F32. Encodings
+ * whose scales do not depend on the type stay. */
+const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, organ_dtype type);
 /* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
  * another name. organ_encoding_named does not find it, because it is not a scheme. */
 const organ_encoding *organ_encoding_plain(const char *name);
@@ -138,7 +157,7 @@ bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 /* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding);
-/* Returns whether two codes of 4 bits fill a byte: NVFP4 and MXFP4. */
+/* Returns whether codes are E2M1 numbers, two in a byte: NVFP4 and MXFP4. */
 bool organ_encoding_is_fp4(const organ_encoding *encoding);
 /* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4. */
 bool organ_encoding_has_divisor(const organ_encoding *encoding);

@@ -61,10 +61,16 @@ size_t organ_grid_groups(const organ_grid *grid, size_t cols)
     return (cols + group - 1) / group;
 }
 
+bool organ_grid_is_free(const organ_grid *grid)
+{
+    return grid->scale_of == ORGAN_SCALE_AFFINE_BF16 || grid->scale_of == ORGAN_SCALE_AFFINE_F16 ||
+           grid->scale_of == ORGAN_SCALE_AFFINE_F32;
+}
+
 bool organ_grid_affine(const organ_grid *grid)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
-    return blocks && blocks->affine;
+    return organ_grid_is_free(grid) || (blocks && blocks->affine);
 }
 
 size_t organ_grid_supers(const organ_grid *grid, size_t cols)
@@ -81,7 +87,8 @@ size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 const organ_levels *organ_grid_levels(const organ_grid *grid)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
-    const bool small = grid->scale_of == ORGAN_SCALE_E4M3 || grid->scale_of == ORGAN_SCALE_E8M0;
+    const bool small = grid->scale_of == ORGAN_SCALE_E4M3 || grid->scale_of == ORGAN_SCALE_E4M3_ALL ||
+                       grid->scale_of == ORGAN_SCALE_E8M0;
     if (blocks)
         return blocks->levels;
     return small && grid->bits ? &organ_levels_of_fp4 : NULL;
@@ -92,7 +99,12 @@ organ_scale_store organ_grid_store(const organ_grid *grid)
     switch (grid->scale_of) {
     case ORGAN_SCALE_BLOCK:
         return ORGAN_STORE_F32;
+    case ORGAN_SCALE_AFFINE_F32:
+        return ORGAN_STORE_F32;
+    case ORGAN_SCALE_AFFINE_F16:
+        return ORGAN_STORE_F16;
     case ORGAN_SCALE_E4M3:
+    case ORGAN_SCALE_E4M3_ALL:
         return ORGAN_STORE_E4M3;
     case ORGAN_SCALE_E8M0:
         return ORGAN_STORE_E8M0;
@@ -329,16 +341,38 @@ static const organ_scale_search of_nvfp4 = {.e2m1 = 1,
                                             .up = 1u << 19,
                                             .least = E4M3_MIN,
                                             .greatest = E4M3_MAX};
+static const organ_scale_search of_nvfp4_all = {.e2m1 = 1,
+                                                .of_zeros = E4M3_MIN,
+                                                .peaks = {E2M1_MAX},
+                                                .stepped = 1,
+                                                .fraction = 3,
+                                                .subnormal = 1,
+                                                .up = 1u << 19,
+                                                .least = E4M3_MIN,
+                                                .greatest = E4M3_MAX};
 /* Try 0 of compressed-tensors: the greatest magnitude, rounded to a power of 2, up from 1.75 times it on, over 4. */
 static const organ_scale_search of_mxfp4 = {
     .e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f};
 
+/* Try 0 of mlx: 2 to the power of the rounded logarithm of the greatest magnitude over 448. */
+static const organ_scale_search of_mxfp8 = {.e4m3 = 1,
+                                            .of_zeros = 1,
+                                            .peaks = {E4M3_MAX},
+                                            .stepped = 1,
+                                            .up = 0x3504f3,
+                                            .least = 0x1p-126f,
+                                            .greatest = 0x1p127f};
+
 const organ_scale_search *organ_grid_search(const organ_grid *grid)
 {
-    if (grid->scale_of == ORGAN_SCALE_GGUF)
+    if (grid->scale_of == ORGAN_SCALE_GGUF || organ_grid_is_free(grid))
         return NULL;
+    if (grid->scale_of == ORGAN_SCALE_E8M0 && !grid->bits)
+        return &of_mxfp8;
     if (grid->scale_of == ORGAN_SCALE_E4M3)
         return &of_nvfp4;
+    if (grid->scale_of == ORGAN_SCALE_E4M3_ALL)
+        return &of_nvfp4_all;
     if (grid->scale_of == ORGAN_SCALE_E8M0)
         return &of_mxfp4;
     switch (grid->bits) {

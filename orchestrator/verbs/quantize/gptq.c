@@ -93,6 +93,22 @@ static void search_strip(void *context, size_t index, size_t worker)
     }
 }
 
+/* Sets the scales and minima of groups that have both. */
+static void search_free(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const organ_grid *const grid = &job->matrix->grid;
+    const organ_affine_fit fit = {grid->bits, grid->size, organ_grid_store(grid)};
+    float *const numbers = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
+        job->inputs->engine->kernels->fit_affine(&fit, job->matrix->weights + i * job->cols, f->weights, job->cols,
+                                                 numbers, numbers + job->groups);
+        for (size_t k = 0; k < job->numbers; k++)
+            job->scales[k * job->padded + i] = numbers[k];
+    }
+}
+
 static void search_band(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -171,7 +187,8 @@ static bool gptq_first_scales(organ_gptq_job *job)
         weigh_columns(job->inputs, job->errors);
         f.weights = job->errors;
     }
-    organ_share(engine, NULL, job->padded / STRIP, organ_grid_blocks(grid) ? fit_strip : search_strip, &f);
+    void (*search)(void *, size_t, size_t) = organ_grid_is_free(grid) ? search_free : search_strip;
+    organ_share(engine, NULL, job->padded / STRIP, organ_grid_blocks(grid) ? fit_strip : search, &f);
     return true;
 }
 
@@ -266,7 +283,7 @@ static size_t row_bytes(const organ_grid *grid, size_t cols)
 
 static size_t worker_scratch_bytes(const organ_gptq_job *job)
 {
-    const size_t first = organ_max(row_bytes(&job->matrix->grid, job->cols), job->groups * sizeof(float));
+    const size_t first = organ_max(row_bytes(&job->matrix->grid, job->cols), job->numbers * sizeof(float));
     return organ_max(organ_gptq_sweep_room() + organ_gptq_scales_room(job), first);
 }
 
@@ -303,7 +320,7 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->numbers = organ_grid_numbers(grid, part->cols);
     job->padded = (part->rows + STRIP - 1) / STRIP * STRIP;
     job->columns = job->supers ? kind->elements : COLUMNS;
-    job->refits = !job->supers && (grid->scale_of == ORGAN_SCALE_GROUP || grid->scale_of == ORGAN_SCALE_GGUF);
+    job->refits = !job->supers && grid->scale_of >= ORGAN_SCALE_GROUP; /* groups of columns, of whatever scales */
     job->passes = kind ? PASSES_BLOCKS : PASSES;
     if (part->no_refit)
         job->passes = 0;

@@ -19,9 +19,6 @@
  * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
  * is a target that is quantised. */
 
-/* Returns whether --method is gptq, which needs a calibration text. */
-static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
-
 /* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
  * source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
@@ -31,7 +28,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* In a GGUF model, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a recipe or
+/* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
+ * recipe or
  * --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
 static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight,
                                         const organ_encoding *encoding)
@@ -40,7 +38,8 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT || !job->targets.chosen[t] ||
                          (job->untapped && job->untapped[t]) || organ_encoding_is_plain(encoding);
-    return quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
+    return organ_quantize_by_text(job->options) &&
+           !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
 }
 
 /* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
@@ -79,8 +78,9 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
                                                        const char **why, organ_error *error)
 {
-    const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
-    const organ_encoding *preferred = chosen ? job->encoding : NULL;
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
+    const organ_encoding *preferred =
+        organ_quantize_is_target(job, tensor) ? organ_encoding_of_type(job->encoding, tensor->dtype) : NULL;
     *why = NULL;
     if (gguf)
         preferred = organ_quantize_gguf_encoding_of(job, tensor);
@@ -135,108 +135,6 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
 }
 
-/* 128 and 512 are the defaults of --samples and --context. */
-static organ_status check_method(const organ_quantize_options *o, organ_error *error)
-{
-    if (quantize_by_text(o)) {
-        if (!o->calibration.text)
-            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
-        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
-    }
-    if (o->method && strcmp(o->method, "nearest") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
-    const struct {
-        bool given;
-        const char *option;
-    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
-                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
-                          {o->calibration.context && o->calibration.context != 512, "--context"},
-                          {o->calibration.scratch != NULL, "--scratch"},
-                          {o->moments != NULL, "--moments"},
-                          {o->all_experts, "--all-experts"},
-                          {o->no_refit, "--no-refit"}};
-    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
-        if (without_effect[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
-    return ORGAN_OK;
-}
-
-static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
-                                      organ_error *error)
-{
-    if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
-        return error->status;
-    if (o->type_of)
-        return organ_fail(error, ORGAN_USAGE, "--type-of has no meaning with scheme %s: it gives types of GGUF models",
-                          encoding->name);
-    if (o->imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
-                          encoding->name);
-    return ORGAN_OK;
-}
-
-static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
-{
-    if (o->allocate.allocate)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
-                          o->scheme);
-    if (o->targets && organ_recipe_named(o->scheme))
-        return organ_fail(error, ORGAN_USAGE,
-                          "--select has no meaning with scheme %s, which decides about every tensor; --type-of "
-                          "'GLOB=keep' leaves tensors unchanged",
-                          o->scheme);
-    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
-}
-
-/* Some schemes exist for both kinds of output. */
-static const organ_encoding *encoding_requested(const organ_quantize_options *o, bool gguf)
-{
-    const organ_encoding *const blocks = gguf ? organ_encoding_for(o->scheme, ORGAN_KIND_GGUF) : NULL;
-    return blocks ? blocks : organ_encoding_named(o->scheme);
-}
-
-/* A text is also needed by --method nearest, which has none otherwise. */
-static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
-{
-    organ_quantize_options without = *o;
-    if (quantize_by_text(o))
-        return check_method(o, error);
-    without.calibration = (organ_calibration_text){0};
-    without.moments = NULL;
-    without.all_experts = false;
-    return check_method(&without, error);
-}
-
-static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
-{
-    const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
-        organ_quantize_repair_check(o, error) != ORGAN_OK)
-        return error->status;
-    if (!job->pruning && organ_quantize_types_wanted(o)) {
-        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
-        return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
-    }
-    job->recipe = organ_recipe_named(o->scheme);
-    const bool gguf =
-        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : encoding_requested(o, gguf);
-    if (!job->encoding)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
-            "mixed, "
-            "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
-            o->scheme);
-    if (!organ_encoding_is_gguf(job->encoding))
-        return check_safetensors(o, job->encoding, error);
-    return job->pruning ? organ_fail(error, ORGAN_USAGE,
-                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
-                        : check_gguf(o, error);
-}
-
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -274,7 +172,8 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
     organ_model *const model = job->model;
     if (!organ_encoding_is_gguf(job->encoding)) {
-        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error))
+        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error) ||
+            (organ_quantize_is_mlx(job) && organ_quantize_mlx_check(job, error)))
             return error->status;
         job->candidates = job->weights->weights;
         job->candidate_count = job->weights->count;
@@ -299,12 +198,12 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
         return error->status;
     if (!job->recipe)
-        job->encoding = encoding_requested(o, job->model->gguf != NULL);
+        job->encoding = organ_quantize_encoding_requested(o, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
-        (quantize_by_text(o) && !o->targets &&
+        (organ_quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
@@ -314,7 +213,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         return error->status;
     organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
-        (quantize_by_text(o) && organ_quantize_open_text(job, error)))
+        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
         return error->status;
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
@@ -402,7 +301,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (job->pruning)
         return "sparse-gptq-resolved/3";
-    if (!quantize_by_text(job->options))
+    if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_refit)
         return gguf ? "gptq-gguf/2" : "gptq/3";
@@ -412,9 +311,11 @@ static const char *quantize_definition(const organ_quantize_job *job)
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (quantize_check_options(job, error) || quantize_open(job, error) ||
+    if (organ_quantize_check_options(job, error) || quantize_open(job, error) ||
         (o->write.dry_run && quantize_estimate(job, error)))
         return error->status;
+    organ_status (*const config)(void *, organ_json_edit *, organ_error *) =
+        organ_quantize_is_mlx(job) ? organ_quantize_mlx_config : organ_quantize_config;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
                               .checked = (job->widths || job->types) && !o->write.dry_run,
@@ -430,7 +331,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .model_is = "model",
                               .made_as = ORGAN_TYPES_PACKED,
                               .repacked = true,
-                              .edit = job->writer ? NULL : organ_quantize_config,
+                              .edit = job->writer ? NULL : config,
                               .fill = quantize_all,
                               .recall = organ_quantize_recall,
                               .schema = "organ.quantize/1",
@@ -487,7 +388,7 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
 static organ_quantize_options options_of_converted(const organ_quantize_options *options)
 {
     organ_quantize_options inner = *options;
-    if (!quantize_by_text(options))
+    if (!organ_quantize_by_text(options))
         inner.calibration.scratch = NULL;
     return inner;
 }

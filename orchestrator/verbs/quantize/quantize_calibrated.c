@@ -205,12 +205,40 @@ static void add_losses(organ_quantize_part *part, organ_encoding_loss *more)
     organ_encoding_add_losses(part->encoding, part->loss, more);
 }
 
+/* Writes numbers first .. first + groups - 1 of each band to a piece, or reads them from it. */
+static organ_status move_numbers(quantize_calibrated_storing *s, bool write, size_t first, size_t piece,
+                                 organ_error *error)
+{
+    const organ_encoding *const e = s->part->encoding;
+    const organ_kernels *const kernels = s->job->engine->kernels;
+    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(e), bytes = s->bands * row;
+    if (!write && organ_write_read(s->job->run, piece, s->stored, bytes, 0, error) != ORGAN_OK)
+        return error->status;
+    for (size_t b = 0; b < s->bands; b++) {
+        unsigned char *const stored = (unsigned char *)s->stored + b * row;
+        float *const numbers = s->scales + b * s->numbers + first;
+        if (write)
+            organ_encoding_store_scales(e, kernels, numbers, groups, stored);
+        else
+            organ_encoding_load_scales(e, kernels, stored, groups, numbers);
+    }
+    return write ? organ_write_put(s->job->run, piece, s->stored, bytes, 0, s->put, error) : ORGAN_OK;
+}
+
+static organ_status move_all_numbers(quantize_calibrated_storing *s, bool write, organ_error *error)
+{
+    if (move_numbers(s, write, 0, s->part->scale, error) != ORGAN_OK)
+        return error->status;
+    return organ_grid_is_free(&s->part->encoding->grid)
+               ? move_numbers(s, write, (size_t)s->part->groups, s->part->minimum, error)
+               : ORGAN_OK;
+}
+
 /* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
  * Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
-    const organ_encoding *const encoding = s->part->encoding;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     quantize_calibrated_rows strip = {.storing = s, .weights = weights};
     for (; strip.first < s->rows; strip.first += s->strip_rows) {
@@ -225,8 +253,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     if (!scales)
         return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
-    if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
+    if (move_all_numbers(s, true, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -245,9 +272,8 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
         s->part->divisor = organ_encoding_is_gguf(encoding) ? 1 / global : global;
     }
     if (scales) {
-        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) != ORGAN_OK)
+        if (move_all_numbers(s, false, error) != ORGAN_OK)
             return error->status;
-        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_min(s->strip_rows, s->rows - first);
@@ -469,33 +495,6 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 /* ---- opening and running ---- */
 
-/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
-static uint64_t piece_bytes(const organ_shard_piece *piece)
-{
-    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
-    for (unsigned k = 0; k < piece->rank; k++)
-        bytes *= piece->shape[k];
-    return bytes;
-}
-
-static organ_status open_pruning(void *context, organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        held.other_bytes += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
-        held.codes += piece_bytes(&job->pieces[p->codes]);
-        held.scales += piece_bytes(&job->pieces[p->scale]);
-        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
-                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
-                            p->weight->codes->bytes;
-    }
-    return job->pruning->open(job->pruning->context, &held, error);
-}
-
 static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
 {
     return job->repair ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
@@ -571,7 +570,8 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
     if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
         return error->status;
     quantize_calibrated_open_walk(job, &job->calibrated_targets, error);
-    return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
+    return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
+                                              : error->status;
 }
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)

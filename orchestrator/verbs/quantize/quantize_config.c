@@ -125,6 +125,14 @@ static bool append_tower(const organ_quantize_job *job, const organ_tensor *tens
     return !quantises_any(job, word) && json_array_append_new(rows, json_string(pattern)) == 0;
 }
 
+static bool has_plain_mtp(const organ_quantize_job *job)
+{
+    for (size_t k = 0; k < job->piece_count; k++)
+        if (job->pieces[k].same && job->pieces[k].same->anatomy.role == ORGAN_ROLE_MTP)
+            return true;
+    return false;
+}
+
 /* `patterns`: whole towers get patterns. Unless the output head is quantised, its name in transformers is added even
  * if the file has no such tensor: a loader creates the head if it is tied to the embedding. */
 static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
@@ -142,6 +150,9 @@ static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
         if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
             append_name(rows, same->name, length); /* servers take the head's name from the file */
     }
+    /* servers build the layers of multi-token prediction from fused modules, which single names do not match */
+    if (patterns && has_plain_mtp(job) && !quantises_any(job, "mtp."))
+        json_array_append_new(rows, json_string("re:.*mtp.*"));
     if (!quantises_head(job) && !has_module(rows, head))
         json_array_append_new(rows, json_string(head));
     return rows;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * NVFP4: the scale of a tensor, by which its E4M3 scales are divided (weight_global_scale). Servers multiply some
- * matrices as one (q, k and v; gate and up) and read one such scale for them, so these matrices have equal ones. */
+ * matrices as one (q, k and v; gate and up) and read one such scale for them, so these matrices have equal ones. Also
+ * opens the pruning method of a run that also prunes, with the sizes of the output. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/rows.h"
@@ -161,4 +162,33 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
     free(sorted);
     organ_rows_free(items);
     return error->status;
+}
+
+/* ---- sizes of the output ---- */
+
+/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
+static uint64_t piece_bytes(const organ_shard_piece *piece)
+{
+    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
+    for (unsigned k = 0; k < piece->rank; k++)
+        bytes *= piece->shape[k];
+    return bytes;
+}
+
+organ_status organ_quantize_open_pruning(void *context, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        held.other_bytes += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
+        held.codes += piece_bytes(&job->pieces[p->codes]);
+        held.scales += piece_bytes(&job->pieces[p->scale]);
+        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
+        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
+                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
+                            p->weight->codes->bytes;
+    }
+    return job->pruning->open(job->pruning->context, &held, error);
 }

@@ -16,144 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Makes the definitions in the report of organ quantize: sentences that explain how scales and codes were chosen and
- * what the figures mean. */
-
-static json_t *quantize_definitions_scale(const organ_quantize_job *job)
-{
-    static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
-                                     [ORGAN_SCALE_TENSOR] = "the tensor",
-                                     [ORGAN_SCALE_CHANNEL] = "a row",
-                                     [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
-    static const char *const then =
-        " Then the value that minimises the error of the outputs with these codes, rounded in the same way.";
-    const organ_grid *const grid = &job->encoding->grid;
-    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_refit;
-    const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
-    const bool refits = solved && grid->scale_of == ORGAN_SCALE_GROUP;
-    if (job->widths)
-        return organ_json_sprintf(
-            "%sf 16 scales for %s, positive and negative, rounded to BF16, the one with the least sum of "
-            "weight x (value - code x scale)^2, with the mean square of the column's input on the text "
-            "as weight. The first is the greatest magnitude / half of the steps between the least and "
-            "the greatest code, 2^-7 where all are zero.%s",
-            solved ? "At first, o" : "O", of[grid->scale_of], solved ? then : "");
-    return organ_json_sprintf(
-        "%sf 16 scales for %s, %s, the one with the least sum of %s(value - code x scale)^2%s. The first "
-        "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
-        "numbers%s.%s",
-        refits ? "At first, o" : "O", of[grid->scale_of], block ? "in FP32" : "rounded to BF16",
-        job->calib && of_rows ? "weight x " : "",
-        job->calib && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
-        (double)organ_grid_max(grid), block ? "1" : "2^-7",
-        organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
-}
-
-static json_t *quantize_definitions_code(const organ_quantize_job *job)
-{
-    const unsigned bits = job->encoding->grid.bits;
-    const int half = bits ? 1 << (bits - 1) : 0;
-    const char *const rule = job->calib ? " Value is the weight plus the compensation of columns that are already "
-                                          "coded, in order of falling mean square of the input."
-                                        : "";
-    if (job->widths)
-        return organ_json_sprintf(
-            "The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
-            "ties to even, stored "
-            "with 2^(bits - 1) added; bits is the tensor's width under the budget.%s",
-            rule);
-    if (!bits)
-        return organ_json_sprintf(
-            "The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
-    if (!organ_encoding_is_packed(job->encoding))
-        return organ_json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s",
-                                  -half, half - 1, rule);
-    return organ_json_sprintf(
-        "The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
-        half - 1, half, rule);
-}
-
-static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
-{
-    const bool solved = job->calib && !job->options->no_refit;
-    const char *weights = "";
-    if (job->imatrix)
-        weights = "; the weight of a column is the mean square of its input, by the imatrix";
-    else if (job->calib)
-        weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
-    return organ_json_sprintf(
-        "%sf the scales tried for a block, those with the smallest sum of %s(value - value of its code)^2%s.%s",
-        job->calib ? "At first, o" : "O", job->imatrix || job->calib ? "weight x " : "", weights,
-        solved ? " Then, except for embeddings and head, the scales that minimise the error of the outputs with these "
-                 "codes, limited to values that blocks can store."
-               : "");
-}
-
-static json_t *quantize_definitions_codes(const organ_quantize_job *job)
-{
-    return ORGAN_OBJECT(
-        SET("scale", quantize_definitions_scale(job)), SET("code", quantize_definitions_code(job)),
-        SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
-                                   "values, all in FP32, sums in "
-                                   "FP64; of several tensors, over all their values together."),
-        SET_IF(!job->calib, "absmax_error", json_string("The same with the first scale for all values.")),
-        SET_IF(job->calib, "output_error",
-               json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - code x scale and H the damped second "
-                           "moments of the inputs: the relative error of the outputs on the calibration text. "
-                           "gptq_output_error is that of GPTQ before the refit.")),
-        SET_IF(job->pruning, "sparsity",
-               json_string("Percent of weights that the pruning set to zero (masked); zeros counts the codes that mean "
-                           "0, including these. relative_error is relative to the weights before pruning, the errors "
-                           "of outputs to the kept weights.")));
-}
-
-#define FALLS_BACK                                                                                                     \
-    "Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, Q5_1 instead of Q5_K, Q8_0 instead of Q6_K"
-#define STORED_BY_SCHEME                                                                                               \
-    "The scheme's type, or that of --type-of. " FALLS_BACK                                                             \
-    ". Without --select the output head (or the token embedding if it is also the head) becomes Q6_K, or Q8_0 if "     \
-    "that is the scheme."
-#define STORED_BY_RECIPE                                                                                               \
-    "The type that llama-quantize gives the tensor in a file of this name, or that of --type-of. " FALLS_BACK          \
-    ", and those that are not whole blocks of 32 become F16."
-
-static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
-{
-    return ORGAN_OBJECT(
-        SET("scale", quantize_definitions_blocks_scale(job)),
-        SET("code", organ_json_sprintf(
-                        "The code nearest to the value with the stored scales.%s",
-                        job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
-                                     "columns that are already coded, in order of falling mean square of the input."
-                                   : "")),
-        SET("stored_as", json_string(job->recipe ? STORED_BY_RECIPE : STORED_BY_SCHEME)),
-        SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
-                                   "blocks, in FP32, sums in FP64; of several "
-                                   "tensors, over all their values together."),
-        SET_IF(!job->calib, "absmax_error",
-               json_string("The same with the blocks of ggml's reference, whose scales map the values of largest "
-                           "magnitude to the last code; null for Q4_K, Q5_K and Q6_K.")),
-        SET_IF(
-            job->imatrix, "weighted_error",
-            json_string("relative_error with each column times the root of its weight; over tensors with an entry.")),
-        SET_IF(job->imatrix, "unreached_experts",
-               json_string("Matrices of experts that got no token of the imatrix's text: gate and up are weighted by "
-                           "the inputs of the layer's other experts, columns of down have equal weights.")),
-        SET_IF(
-            job->calib, "output_error",
-            json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - W', W' the values of the blocks and H the "
-                        "damped second moments of the inputs: the relative error of the outputs on the calibration "
-                        "text, over the calibrated tensors. gptq_output_error is that of GPTQ before the refit.")),
-        SET_TEXT("bits_per_weight",
-                 "8 x bytes after / elements, of the quantised tensors; bits_per_weight_of_all: of all "
-                 "tensors, as llama.cpp counts."));
-}
-
-static json_t *quantize_definitions_json(const organ_quantize_job *job)
-{
-    return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);
-}
-
 /* Mixed widths in the parameters and in the report. */
 
 /* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
@@ -447,7 +309,8 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(job->calib, "method", json_string(o->method)),
+    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
+                        SET_IF(job->calib, "method", json_string(o->method)),
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
@@ -544,7 +407,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("left_alone", organ_json_rows(job->left_out_count, quantize_document_left_json, job->left_out)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
-        SET("definitions", quantize_definitions_json(job)),
+        SET("definitions", organ_quantize_definitions(job)),
         SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
         SET_IF(job->repair, "repair", organ_quantize_repair_json(job)),
         SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),

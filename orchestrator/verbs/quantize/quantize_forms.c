@@ -17,7 +17,8 @@
  * each row has a scale of its own. */
 static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
+    return !organ_quantize_is_mlx(job) &&
+           (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
            organ_module_split_parts(job->model->config.model_type, tensor->name);
 }
 
@@ -31,7 +32,7 @@ static const char *kind_obstacle(const organ_quantize_job *job, const organ_tens
         return "its name does not end in '.weight', so there is no name for its scales.";
     if (!organ_target_is_float(tensor))
         return "its type is not BF16, F16 or F32.";
-    if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
+    if (tensor->anatomy.role == ORGAN_ROLE_EMBED && !organ_quantize_is_mlx(job))
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
     if (is_cut_apart(job, tensor))
         return "transformers cuts it into several matrices, which it can do only if each row has a scale "
@@ -46,8 +47,8 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
         return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
         return kind;
-    if (job->encoding->grid.size == 16)
-        return "its columns are not a whole number of groups of 16; int8-channel and the FP8 schemes need no groups.";
+    if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0)
+        return "its columns are not a whole number of groups.";
     return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
            "groups.";
 }
@@ -70,7 +71,7 @@ static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { 
 
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return job->targets.chosen[tensor - job->model->tensors];
+    return organ_quantize_is_target(job, tensor);
 }
 
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
@@ -163,9 +164,11 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (is_packable(job, t))
-            job->encodings[t - job->model->tensors] =
+        if (is_packable(job, t)) {
+            const organ_encoding *const fitting =
                 organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, t->shape[1]);
+            job->encodings[t - job->model->tensors] = fitting ? organ_encoding_of_type(fitting, t->dtype) : NULL;
+        }
     }
     return ORGAN_OK;
 }
@@ -200,7 +203,7 @@ static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
     for (size_t k = 0; k < job->part_count && !first; k++)
-        first = job->parts[k].encoding != job->encoding ? &job->parts[k] : NULL;
+        first = job->parts[k].encoding != job->parts[k].preferred ? &job->parts[k] : NULL;
     organ_progress_note(job->progress,
                         "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; "
                         "the report lists all",
@@ -262,6 +265,10 @@ static void note_experts(const organ_quantize_job *job)
                             "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
                             job->encoding->name);
+    if (packed_experts(job) && organ_encoding_has_divisor(job->encoding))
+        organ_progress_warn(job->progress,
+                            "transformers (5.24) loses weight_global_scale of experts when it stacks them, without an "
+                            "error: load the model with vLLM, or quantise it as mxfp4");
     if (plain && organ_encoding_is_packed(job->encoding))
         organ_progress_warn(job->progress,
                             "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
@@ -306,6 +313,10 @@ static void note_type(const organ_quantize_job *job)
 
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
+    if (job->regrouped && organ_quantize_is_mlx(job))
+        note_regrouped(job);
+    if (organ_quantize_is_mlx(job))
+        return;
     if (job->regrouped)
         note_regrouped(job);
     if (job->clipped)

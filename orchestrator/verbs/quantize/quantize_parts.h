@@ -5,8 +5,11 @@
  *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
+ *   quantize_mlx.c          names and config of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
+ *   quantize_definitions.c  definitions in the report
+ *   quantize_options.c      checks options
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
@@ -89,8 +92,9 @@ typedef struct organ_quantize_part {
     uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
     /* Indices in job->pieces of the tensors of codes, scales, shape and tensor scale. `scale` is unused for GGUF,
-     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor. */
-    size_t codes, scale, shape, global;
+     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum`
+     * unless organ_grid_is_free. */
+    size_t codes, scale, shape, global, minimum;
     size_t unit;       /* index in job->units of the unit of these pieces */
     float greatest;    /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
     float divisor;     /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
@@ -199,6 +203,18 @@ static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize
     return &job->parts[k];
 }
 
+/* Returns whether --method is gptq, which needs a calibration text. */
+bool organ_quantize_by_text(const organ_quantize_options *options);
+/* Returns the encoding of --scheme for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another
+ * kind if there is no such scheme; NULL: the name is unknown. */
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, bool gguf);
+/* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
+ * if they are invalid or do not fit each other. */
+organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);
+
+/* Calls organ_quantize_pruning.open of the job with the sizes of the output. Returns its errors. */
+organ_status organ_quantize_open_pruning(void *job, organ_error *error);
+
 /* Lists pieces, units and parts of the output and the targets that stay unchanged. Reads job->encodings. Returns
  * ORGAN_USAGE if the budget of mixed widths leaves all targets unquantised, ORGAN_BAD_INPUT if no target can be
  * quantised, ORGAN_IO if memory cannot be allocated. */
@@ -277,6 +293,20 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 void organ_quantize_note_loaders(const organ_quantize_job *job);
 /* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
+
+/* ---- MLX ---- */
+
+/* Returns whether the output is for MLX. */
+static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
+{
+    return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
+}
+/* Returns ORGAN_USAGE unless mlx-lm has the model's type with the tensors as organ writes them. */
+organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error);
+/* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
+bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */
+organ_status organ_quantize_mlx_config(void *job, organ_json_edit *config, organ_error *error);
 
 /* ---- encodings of GGUF models ---- */
 
@@ -380,6 +410,8 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
+/* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
+json_t *organ_quantize_definitions(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */
 json_t *organ_quantize_document(void *job, const organ_writing *made);
 

@@ -38,10 +38,11 @@ typedef struct encode_buffers {
     size_t row_bytes;                   /* bytes of the codes of one row */
     unsigned char *codes;               /* codes of `step` rows */
     float *back;                        /* decoded values of these rows, [step][cols] */
-    float *scales;                      /* `groups` scales of the current band */
+    float *scales;                      /* `groups` scales of the current band, then their minima if it has some */
     double unsearched;                  /* error squares of the strip with the scales of try 0 of the search */
     float *weights, *roots;             /* imatrix weight of each column, and its root; NULL: no imatrix */
     unsigned char *pending;             /* scales in the type of the file that are not written yet */
+    unsigned char *pending_minima;      /* and their minima; NULL: there are none */
     size_t pending_bytes, pending_room; /* bytes in `pending`; bytes that fit into it */
     uint64_t pending_at;                /* offset of the first pending scale in the tensor of scales, in bytes */
     void *put;                          /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
@@ -75,9 +76,11 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
-        b->scales = carve_scratch(scratch, &used, groups * sizeof(float));
+        b->scales = carve_scratch(scratch, &used, organ_grid_numbers(&encoding->grid, cols) * sizeof(float));
         b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING; /* room for a band of any length */
         b->pending = carve_scratch(scratch, &used, b->pending_room);
+        if (organ_grid_is_free(&encoding->grid))
+            b->pending_minima = carve_scratch(scratch, &used, b->pending_room);
     }
     if (part->entry) {
         b->weights = carve_scratch(scratch, &used, cols * sizeof(float));
@@ -106,6 +109,8 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
         organ_write_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
+    if (b->pending_bytes && b->pending_minima && !error->status)
+        organ_write_put(b->job->run, b->part->minimum, b->pending_minima, b->pending_bytes, b->pending_at, NULL, error);
     b->pending_at += b->pending_bytes;
     b->pending_bytes = 0;
     return error->status;
@@ -122,8 +127,15 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
     }
     if (b->pending_bytes + bytes > b->pending_room && put_pending(b, error))
         return error->status;
-    b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
-                                               b->group, b->scales);
+    if (b->pending_minima) {
+        const organ_affine_fit fit = {encoding->grid.bits, b->group, organ_grid_store(&encoding->grid)};
+        float *const minima = b->scales + b->groups;
+        b->unsearched += b->kernels->fit_affine(&fit, values, NULL, b->cols, b->scales, minima);
+        organ_encoding_store_scales(encoding, b->kernels, minima, b->groups, b->pending_minima + b->pending_bytes);
+    } else {
+        b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
+                                                   b->group, b->scales);
+    }
     organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
     b->pending_bytes += bytes;
     return ORGAN_OK;

@@ -75,8 +75,28 @@ static organ_status add_blocks(organ_quantize_job *job, organ_quantize_part *par
     return ORGAN_OK;
 }
 
+/* Names and shapes are those of MLX. */
+static organ_status add_codes_of_mlx(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    const char *const scale = name_next_to(job, part->weight->name, "scales"), *const minimum = name_next_to(
+                                                                                   job, part->weight->name, "biases");
+    if (!scale || !minimum)
+        return organ_fail_memory(error, job->options->model);
+    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
+    part->scale_shape[0] = part->words[0] = part->rows;
+    part->scale_shape[1] = part->groups;
+    part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
+    part->codes = add_piece(job, part->weight->name, e->codes, 2, part->words);
+    part->scale = add_piece(job, scale, e->scales, 2, part->scale_shape);
+    if (organ_grid_is_free(&e->grid))
+        part->minimum = add_piece(job, minimum, e->scales, 2, part->scale_shape);
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
-    return organ_encoding_is_gguf(part->encoding) ? add_blocks(job, part, error)
-                                                  : add_codes_and_scales(job, part, error);
+    if (organ_encoding_is_gguf(part->encoding))
+        return add_blocks(job, part, error);
+    return organ_quantize_is_mlx(job) ? add_codes_of_mlx(job, part, error) : add_codes_and_scales(job, part, error);
 }

@@ -33,6 +33,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
         const organ_quantize_options o = {.model = model,
                                           .write.output = to,
                                           .scheme = w->scheme,
+                                          .format = w->format,
                                           .targets = w->targets,
                                           .type_of = w->type_of,
                                           .imatrix = w->imatrix,

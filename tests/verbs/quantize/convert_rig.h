@@ -16,6 +16,7 @@ typedef struct convert_way {
     uint64_t memory;
     const char *model;  /* a path */
     const char *scheme; /* for quantize */
+    const char *format; /* for quantize */
     const char *dtype;  /* for dequantize */
     const char *targets, *imatrix, *type_of;
     const char *calibration; /* a path: gptq with so many windows of it; NULL: nearest */

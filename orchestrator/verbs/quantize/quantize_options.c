@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include <string.h>
+
+bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+
+/* 128 and 512 are the defaults of --samples and --context. */
+static organ_status check_method(const organ_quantize_options *o, organ_error *error)
+{
+    if (organ_quantize_by_text(o)) {
+        if (!o->calibration.text)
+            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
+        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
+    }
+    if (o->method && strcmp(o->method, "nearest") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
+    const struct {
+        bool given;
+        const char *option;
+    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
+                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
+                          {o->calibration.context && o->calibration.context != 512, "--context"},
+                          {o->calibration.scratch != NULL, "--scratch"},
+                          {o->moments != NULL, "--moments"},
+                          {o->all_experts, "--all-experts"},
+                          {o->no_refit, "--no-refit"}};
+    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
+        if (without_effect[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
+    return ORGAN_OK;
+}
+
+static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
+                                      organ_error *error)
+{
+    if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
+        return error->status;
+    if (o->type_of)
+        return organ_fail(error, ORGAN_USAGE, "--type-of has no meaning with scheme %s: it gives types of GGUF models",
+                          encoding->name);
+    if (o->imatrix)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
+                          encoding->name);
+    return ORGAN_OK;
+}
+
+static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
+{
+    if (o->allocate.allocate)
+        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
+                          o->scheme);
+    if (o->targets && organ_recipe_named(o->scheme))
+        return organ_fail(error, ORGAN_USAGE,
+                          "--select has no meaning with scheme %s, which decides about every tensor; --type-of "
+                          "'GLOB=keep' leaves tensors unchanged",
+                          o->scheme);
+    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
+}
+
+/* Some schemes exist for several kinds of output. */
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *o, bool gguf)
+{
+    const organ_kind other = gguf ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
+    const organ_encoding *const found = organ_encoding_for(o->scheme, o->format ? ORGAN_KIND_MLX : other);
+    return found ? found : organ_encoding_named(o->scheme);
+}
+
+/* A text is also needed by --method nearest, which has none otherwise. */
+static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
+{
+    organ_quantize_options without = *o;
+    if (organ_quantize_by_text(o))
+        return check_method(o, error);
+    without.calibration = (organ_calibration_text){0};
+    without.moments = NULL;
+    without.all_experts = false;
+    return check_method(&without, error);
+}
+
+organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
+        organ_quantize_repair_check(o, error) != ORGAN_OK)
+        return error->status;
+    if (!job->pruning && organ_quantize_types_wanted(o)) {
+        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
+        return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
+    }
+    const bool gguf =
+        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+    job->recipe = organ_recipe_named(o->scheme);
+    if (o->format && strcmp(o->format, "mlx") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
+    job->encoding =
+        job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_quantize_encoding_requested(o, gguf);
+    if (!job->encoding)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
+            "mixed, "
+            "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
+            o->scheme);
+    if (o->format && !organ_quantize_is_mlx(job))
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES, o->scheme);
+    if (!o->format && organ_quantize_is_mlx(job))
+        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of --format mlx", o->scheme);
+    if (o->repair_rank && (o->format || organ_encoding_has_divisor(job->encoding)))
+        return organ_fail(error, ORGAN_USAGE, "--repair-rank has no meaning with %s",
+                          o->format ? "--format mlx" : "scheme nvfp4");
+    if (!organ_encoding_is_gguf(job->encoding))
+        return check_safetensors(o, job->encoding, error);
+    return job->pruning ? organ_fail(error, ORGAN_USAGE,
+                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
+                        : check_gguf(o, error);
+}

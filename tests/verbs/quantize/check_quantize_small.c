@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of FP4 in compressed-tensors and of the schemes of MLX: each scale is the best that its type can store, found
+ * again by trying all, errors are no larger than those of the owners' nearest rounding, names, types, configuration. */
+#include "tests/verbs/quantize/convert_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYER "model.layers.0."
+
+/* ---- twins ---- */
+
+static float e4m3_of(unsigned byte)
+{
+    return byte < 8 ? ldexpf((float)byte, -9) : ldexpf(8 + (float)(byte & 7), (int)(byte >> 3) - 10);
+}
+
+/* Returns the E2M1 (or E4M3) number nearest to x, ties to even. */
+static double nearest_number(double x, bool e4m3)
+{
+    const int least = e4m3 ? -5 : 1, fraction = e4m3 ? 3 : 1;
+    const double most = e4m3 ? 448 : 6;
+    int exponent;
+    frexp(x, &exponent);
+    const double step = ldexp(1, (exponent < least ? least : exponent) - 1 - fraction);
+    return fmin(fmax(nearbyint(x / step) * step, -most), most);
+}
+
+static double error_with(const float *values, size_t n, double scale, bool e4m3)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++) {
+        const double lost = (double)values[k] - nearest_number((double)values[k] / scale, e4m3) * scale;
+        sum += lost * lost;
+    }
+    return sum;
+}
+
+/* The fit of mlx (mlx/backend/cpu/quantized.cpp): codes belong to FP32 numbers, which are then rounded to BF16. */
+static float to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static double error_of_mlx(const float *values, size_t n, unsigned bits)
+{
+    float low = INFINITY, high = -INFINITY;
+    double sum = 0;
+    const float top = (float)((1u << bits) - 1);
+    for (size_t k = 0; k < n; k++) {
+        low = fminf(low, values[k]);
+        high = fmaxf(high, values[k]);
+    }
+    const bool below = fabsf(low) > fabsf(high);
+    float scale = fmaxf((high - low) / top, 1e-7f) * (below ? 1 : -1), edge = below ? low : high;
+    const float zero = nearbyintf(edge / scale);
+    scale = zero != 0 ? edge / zero : scale;
+    edge = zero != 0 ? edge : 0;
+    for (size_t k = 0; k < n; k++) {
+        const float code = fminf(fmaxf(nearbyintf((values[k] - edge) / scale), 0), top);
+        const double lost = (double)values[k] - (double)code * (double)to_bf16(scale) - (double)to_bf16(edge);
+        sum += lost * lost;
+    }
+    return sum;
+}
+
+/* ---- a matrix before and after ---- */
+
+typedef struct matrix {
+    organ_model *donor, *made;
+    float *values, *back;
+    unsigned char *scales;
+    size_t count, scale_bytes;
+} matrix;
+
+static matrix open_matrix(const char *module, const char *scales, organ_dtype type)
+{
+    char name[128];
+    matrix m = {.donor = open_sound("donor"), .made = open_sound("out")};
+    size_t again;
+    snprintf(name, sizeof name, "%s.weight", module);
+    m.values = numbers_of(m.donor, name, &m.count);
+    m.back = numbers_of(m.made, name, &again);
+    ck_assert_uint_eq(m.count, again);
+    snprintf(name, sizeof name, "%s.%s", module, scales);
+    m.scales = bytes_of(m.made, name, type, &m.scale_bytes);
+    return m;
+}
+
+static void close_matrix(matrix *m)
+{
+    free(m->values);
+    free(m->back);
+    free(m->scales);
+    organ_model_close(m->donor);
+    organ_model_close(m->made);
+}
+
+static float global_of(const organ_model *model, const char *module)
+{
+    char name[128];
+    size_t bytes;
+    float value;
+    snprintf(name, sizeof name, "%s.weight_global_scale", module);
+    unsigned char *const data = bytes_of(model, name, ORGAN_F32, &bytes);
+    ck_assert_uint_eq(bytes, 4);
+    memcpy(&value, data, 4);
+    free(data);
+    return value;
+}
+
+/* Each group has the scale with the least error of all that its type can store: bytes first .. last. */
+static void scales_are_best(const matrix *m, size_t group, unsigned first, unsigned last, bool exponents, float divisor,
+                            bool e4m3)
+{
+    for (size_t g = 0; g < m->count / group; g++) {
+        const float *const values = m->values + g * group, *const back = m->back + g * group;
+        double least = INFINITY, error = 0;
+        ck_assert(m->scales[g] >= first && m->scales[g] <= last);
+        for (unsigned byte = first; byte <= last; byte++) {
+            const double scale = exponents ? ldexp(1, (int)byte - 127) : (double)e4m3_of(byte) / (double)divisor;
+            least = fmin(least, error_with(values, group, scale, e4m3));
+        }
+        for (size_t k = 0; k < group; k++)
+            error += ((double)values[k] - (double)back[k]) * ((double)values[k] - (double)back[k]);
+        ck_assert_msg(error <= least * (1 + 1e-4) + 1e-30, "group %zu has error %g, not %g", g, error, least);
+    }
+}
+
+static json_t *config_of_out(void)
+{
+    json_t *const config = json_load_file(scratch_path("out/config.json"), 0, NULL);
+    ck_assert_ptr_nonnull(config);
+    return config;
+}
+
+/* ---- compressed-tensors ---- */
+
+START_TEST(nvfp4_has_the_best_scales_and_one_tensor_scale_for_fused_matrices)
+{
+    must_convert("out", (convert_way){.scheme = "nvfp4"});
+    matrix m = open_matrix(LAYER "self_attn.q_proj", "weight_scale", ORGAN_F8_E4M3);
+    const float q = global_of(m.made, LAYER "self_attn.q_proj"), up = global_of(m.made, LAYER "mlp.up_proj");
+    int exponent;
+    ck_assert(frexpf(q, &exponent) == 0.5f);
+    ck_assert(q == global_of(m.made, LAYER "self_attn.k_proj") && q == global_of(m.made, LAYER "self_attn.v_proj"));
+    ck_assert(up == global_of(m.made, LAYER "mlp.gate_proj"));
+    scales_are_best(&m, 16, 8, 126, false, q, false);
+    json_t *const config = config_of_out(), *const made = json_object_get(config, "quantization_config");
+    json_t *const weights =
+        json_object_get(json_object_get(json_object_get(made, "config_groups"), "group_0"), "weights");
+    ck_assert_str_eq(json_string_value(json_object_get(made, "format")), "nvfp4-pack-quantized");
+    ck_assert_str_eq(json_string_value(json_object_get(weights, "strategy")), "tensor_group");
+    ck_assert_str_eq(json_string_value(json_object_get(weights, "scale_dtype")), "torch.float8_e4m3fn");
+    ck_assert_int_eq(json_integer_value(json_object_get(weights, "group_size")), 16);
+    json_decref(config);
+    close_matrix(&m);
+}
+END_TEST
+
+START_TEST(mxfp4_has_the_best_powers_of_2)
+{
+    must_convert("out", (convert_way){.scheme = "mxfp4"});
+    matrix m = open_matrix(LAYER "self_attn.v_proj", "weight_scale", ORGAN_U8);
+    scales_are_best(&m, 32, 1, 254, true, 1, false);
+    json_t *const config = config_of_out(), *const made = json_object_get(config, "quantization_config");
+    ck_assert_str_eq(json_string_value(json_object_get(made, "format")), "mxfp4-pack-quantized");
+    json_decref(config);
+    close_matrix(&m);
+}
+END_TEST
+
+/* ---- MLX ---- */
+
+static convert_way mlx(const char *scheme) { return (convert_way){.scheme = scheme, .format = "mlx", .force = true}; }
+
+START_TEST(mlx_float_modes_have_the_best_scales)
+{
+    must_convert("out", mlx("nvfp4"));
+    matrix m = open_matrix(LAYER "self_attn.q_proj", "scales", ORGAN_U8);
+    scales_are_best(&m, 16, 1, 126, false, 1, false);
+    close_matrix(&m);
+    must_convert("out", mlx("mxfp4"));
+    m = open_matrix(LAYER "self_attn.q_proj", "scales", ORGAN_U8);
+    scales_are_best(&m, 32, 1, 254, true, 1, false);
+    close_matrix(&m);
+    must_convert("out", mlx("mxfp8"));
+    m = open_matrix(LAYER "self_attn.q_proj", "scales", ORGAN_U8);
+    scales_are_best(&m, 32, 1, 254, true, 1, true);
+    close_matrix(&m);
+}
+END_TEST
+
+/* Values of the file are scale x code + bias in FP32; the reader rounds them to the type of the scales, so they are
+ * compared with the rounding of that type in addition. */
+START_TEST(mlx_affine_is_never_worse_than_mlx)
+{
+    static const unsigned widths[] = {2, 3, 4, 5, 6, 8};
+    const unsigned bits = widths[_i];
+    char scheme[32];
+    snprintf(scheme, sizeof scheme, "int%u-group32", bits);
+    must_convert("out", mlx(scheme));
+    matrix m = open_matrix(LAYER "self_attn.q_proj", "scales", ORGAN_BF16);
+    double ours = 0, theirs = 0, rounding = 0;
+    for (size_t k = 0; k < m.count; k++) {
+        const double lost = (double)m.values[k] - (double)m.back[k];
+        ours += lost * lost;
+        rounding += ldexp((double)m.back[k] * (double)m.back[k], -18);
+    }
+    for (size_t g = 0; g < m.count / 32; g++)
+        theirs += error_of_mlx(m.values + 32 * g, 32, bits);
+    ck_assert_msg(ours <= theirs * (bits < 5 ? 0.95 : 1) + rounding, "%u bits: %g, mlx %g", bits, ours, theirs);
+    json_t *const config = config_of_out(), *const made = json_object_get(config, "quantization");
+    ck_assert_int_eq(json_integer_value(json_object_get(made, "bits")), bits);
+    ck_assert_int_eq(json_integer_value(json_object_get(made, "group_size")), 32);
+    ck_assert_str_eq(json_string_value(json_object_get(made, "mode")), "affine");
+    ck_assert(json_equal(made, json_object_get(config, "quantization_config")));
+    json_decref(config);
+    ck_assert_ptr_nonnull(organ_model_find(m.made, "model.embed_tokens.scales"));
+    close_matrix(&m);
+}
+END_TEST
+
+/* ---- all ---- */
+
+static const struct {
+    const char *scheme, *format;
+} outputs[] = {{"nvfp4", NULL}, {"mxfp4", NULL}, {"int3-group32", "mlx"}, {"int5-group64", "mlx"}, {"mxfp8", "mlx"}};
+
+START_TEST(bytes_do_not_depend_on_instruction_set_threads_or_interruption)
+{
+    const convert_way way = {.scheme = outputs[_i].scheme, .format = outputs[_i].format};
+    organ_error error;
+    must_convert("out", way);
+    must_convert("scalar", (convert_way){.scheme = way.scheme, .format = way.format, .isa = "scalar", .threads = 1});
+    ck_assert(same_files(scratch_path("out/model.safetensors"), scratch_path("scalar/model.safetensors")));
+    fault_at(FAULT_PWRITE, 30, ENOSPC, false, NULL);
+    ck_assert_int_eq(convert("again", way, &error), ORGAN_IO);
+    fault_clear();
+    ck_assert(!exists(scratch_path("again")));
+    must_convert("again", (convert_way){.scheme = way.scheme, .format = way.format, .resume = true});
+    ck_assert(same_files(scratch_path("out/model.safetensors"), scratch_path("again/model.safetensors")));
+}
+END_TEST
+
+static void refused(convert_way way, organ_status status, const char *words)
+{
+    organ_error error;
+    ck_assert_int_eq(convert("out", way, &error), status);
+    ck_assert_msg(strstr(error.message, words), "%s", error.message);
+    ck_assert(!scratch_left("out"));
+}
+
+START_TEST(wrong_formats_and_types_are_refused)
+{
+    refused((convert_way){.scheme = "int4-group64", .format = "onnx"}, ORGAN_USAGE, "--format 'onnx' is unknown");
+    refused(mlx("fp8-channel"), ORGAN_USAGE, "has no meaning with --format mlx");
+    refused(mlx("q4_k"), ORGAN_USAGE, "is one GGUF file");
+    refused((convert_way){.scheme = "int5-group64"}, ORGAN_USAGE, "is one of --format mlx");
+    refused((convert_way){.scheme = "mxfp8"}, ORGAN_USAGE, "is one of --format mlx");
+    static const char bloom[] = "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}";
+    spill(scratch_path("donor/config.json"), bloom, sizeof bloom - 1);
+    refused(mlx("int4-group64"), ORGAN_BAD_INPUT, "does not write models of type 'bloom'");
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {
+        {"compressed-tensors",
+         {nvfp4_has_the_best_scales_and_one_tensor_scale_for_fused_matrices, mxfp4_has_the_best_powers_of_2}},
+        {"mlx", {mlx_float_modes_have_the_best_scales}},
+        {"refusals", {wrong_formats_and_types_are_refused}}};
+    Suite *const suite =
+        suite_of("quantize_small", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
+    TCase *const loops = tcase_create("loops");
+    tcase_add_checked_fixture(loops, convert_setup, convert_teardown);
+    tcase_set_timeout(loops, 60);
+    tcase_add_loop_test(loops, mlx_affine_is_never_worse_than_mlx, 0, 6);
+    tcase_add_loop_test(loops, bytes_do_not_depend_on_instruction_set_threads_or_interruption, 0,
+                        sizeof outputs / sizeof *outputs);
+    suite_add_tcase(suite, loops);
+    return run_suites((Suite *const[]){suite, NULL});
+}
