@@ -8,7 +8,7 @@ use one imatrix of llama-imatrix. llama-perplexity then measures the KL divergen
 Rows that are in the table are skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model
 includes the measurements, which --work keeps.
 
-    python3 bench/compare_recipes.py --llama DIR [--trained DIR] [--models smollm2,gemma3,trained] [--works "Q4_K_M,pure Q3_K"] [--draw]
+    python3 bench/compare_recipes.py --llama DIR [--trained DIR] [--models smollm2,trained] [--works "Q4_K_M,pure Q3_K"] [--draw]
 
 DIR has llama-quantize, llama-imatrix and llama-perplexity of llama-cpp-python 0.3.36's source package. --published (or
 ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained (or TRAINED) the model of bench/train_model.py. The published
@@ -27,13 +27,10 @@ import draw_bits
 
 COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise", "seconds"]
 # For each model the types that organ may choose, those of the source left out (None: all), and the works. Recipes that store the source
-# in its own types (Q4_K_M of Gemma) say nothing.
+# in its own types say nothing.
 MODELS = {
-    "smollm2": ("q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs", ["Q4_K_M", "IQ4_XS", "Q3_K_M"]),
-    "gemma3": ("q2_k,q3_k,q4_0,q4_1,q5_1,q5_k,iq4_nl,iq4_xs", ["IQ4_XS", "Q3_K_M"]),
-    "trained": (None, ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_S", "IQ3_XXS", "IQ2_M", "Q2_K",
-                     "pure Q6_K", "pure Q5_K", "pure Q4_K", "pure IQ4_NL", "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure IQ3_XXS",
-                     "pure Q2_K", "pure IQ2_S"]),
+    "smollm2": ("q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs", ["IQ4_XS", "Q3_K_M"]),
+    "trained": (None, ["Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"]),
 }
 
 # llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its

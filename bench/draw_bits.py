@@ -5,7 +5,7 @@ llama-quantize and organ's files of the same bytes. `bench/compare_recipes.py --
 import math
 import pathlib
 
-TITLES = {"smollm2": "SmolLM2-135M", "gemma3": "Gemma 3 270M", "trained": "24 layers of 512 x 1536"}
+TITLES = {"smollm2": "SmolLM2-135M", "trained": "24 layers of 512 x 1536"}
 COLOURS = {"organ": "#0b5cb8", "llama-quantize": "#8c959f"}
 PANEL, GAP, LEFT, TOP, HEIGHT = 330, 70, 62, 88, 330
 
@@ -61,7 +61,7 @@ def panel(left, model, rows):
 def draw(rows, path):
     """Draws the recipes; rows of pure types are left out."""
     rows = [row for row in rows if not row["work"].startswith("pure")]
-    models = [model for model in TITLES if any(row["model"] == model for row in rows)]
+    models = [model for model in TITLES if {row["program"] for row in rows if row["model"] == model} == set(COLOURS)]
     width, height = LEFT + (PANEL + GAP) * len(models), TOP + HEIGHT + 32
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
              'font-family="system-ui, sans-serif">', f'<rect width="{width}" height="{height}" fill="#ffffff"/>',

@@ -443,9 +443,10 @@ INLINE void solve_units(f32x16 px, f32x16 pp, f32x16 multiples, int span, const 
     }
 }
 
-/* Least squares shrinks: the decoded values have a smaller product with the values than these with themselves, by the
- * same factor in all rows of a matrix, which outputs would show. Makes both products equal, with all points fixed. */
-INLINE void unshrink_units(const fit_groups *g, f32x16 px, f32x16 multiples, int span, const codebook *book,
+/* Least squares makes decoded values smaller than the values by the same factor in all rows of a matrix, which outputs
+ * would show. Gives the decoded values of each block the weighted sum of squares of the values, with all points fixed.
+ */
+INLINE void unshrink_units(const fit_groups *g, f32x16 pp, f32x16 multiples, int span, const codebook *book,
                            float *units)
 {
     f32x16 squares = f32_set1(0);
@@ -455,11 +456,11 @@ INLINE void unshrink_units(const fit_groups *g, f32x16 px, f32x16 multiples, int
         squares = f32_fma(f32_mul(f32_load(g->weights[k]), a), a, squares);
     }
     f32_store(over, squares);
-    f32_store(under, f32_mul(multiples, px));
+    f32_store(under, f32_mul(f32_mul(multiples, multiples), pp));
     for (int b = 0; b < 16; b += span) {
         const float o = sum_of_lanes(over + b, span), u = sum_of_lanes(under + b, span);
         if (u > 0 && o > 0)
-            spread_unit(units + b, span, o / u, book);
+            spread_unit(units + b, span, __builtin_sqrtf(o / u), book);
     }
 }
 
@@ -490,7 +491,7 @@ INLINE void fit_16(fit_groups *g, const codebook *book, fitted *f)
     solve_units(px, pp, multiples, span, book, f->units);
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     level_sums(g, &f->points, &px, &pp);
-    unshrink_units(g, px, multiples, span, book, f->units);
+    unshrink_units(g, pp, multiples, span, book, f->units);
     u8_store(f->codes, s8_of_f32(f32_mul(f32_sub(multiples, f32_set1(1)), f32_set1(0.5f))));
     for (int k = 0; k < g->size / 8; k++)
         u32_put(f->signs[k], signs[k]);

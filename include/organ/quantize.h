@@ -26,15 +26,15 @@ ORGAN_API_BEGIN
 #define ORGAN_QUANTIZE_RECIPES                                                                                         \
     "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \
     "recipe:q3_k_m|recipe:q3_k_l|recipe:q4_k_s|recipe:q4_k_m|recipe:q5_k_s|recipe:q5_k_m|recipe:q6_k|recipe:iq4_nl|"   \
-    "recipe:iq4_xs"
+    "recipe:iq4_xs|recipe:iq3_m|recipe:iq3_s|recipe:iq3_xs|recipe:iq3_xxs|recipe:iq2_m|recipe:mxfp4_moe"
 
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {
     size_t size;       /* see ORGAN_DEFAULTS */
     const char *model; /* path of the model */
     /* One of ORGAN_QUANTIZE_SCHEMES or ORGAN_QUANTIZE_RECIPES. "mixed": each target gets the width that `allocate`
-     * chooses. GGUF models accept recipes and the names that begin with q. Names of recipes are accepted in any case,
-     * and without "recipe:" if no scheme has the name ("Q4_K_M"). */
+     * chooses. GGUF models accept recipes and the names that begin with q or iq. Names of recipes are accepted in any
+     * case, and without "recipe:" if no scheme has the name ("Q4_K_M"). */
     const char *scheme;
     /* Comma-separated globs on names of matrices; NULL: the projections, and for GGUF also embeddings and output head.
      */

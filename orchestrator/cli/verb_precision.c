@@ -125,7 +125,7 @@ const organ_verb organ_quantize_verb = {
              "with a warning. --imatrix must have an entry for every target but embeddings and head. Token "
              "embeddings get the scheme, the output head (and embeddings that also serve as the head) q8_0 if that "
              "is the scheme, else q6_k. Rows that are not whole blocks of 256 fall back as in llama-quantize: q2_k "
-             "and q3_k become q4_0, q4_k q5_0, q5_k q5_1, q6_k q8_0, and iq4_xs iq4_nl. Rows that are not whole "
+             "and q3_k become q4_0, q4_k q5_0, q5_k q5_1, q6_k q8_0, and IQ types iq4_nl. Rows that are not whole "
              "blocks of 32 stay unquantised (with a recipe, they become f16), as do norms and biases.\n"
              "Recipes. recipe:q4_k_m gives every tensor the type that llama-quantize gives it in a file called "
              "Q4_K_M, with or without --imatrix, and so do the others; Q4_K_M (in any case) means the same. "

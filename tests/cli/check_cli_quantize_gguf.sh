@@ -177,7 +177,7 @@ refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
 refused 2 "nvfp4 needs a scale for each tensor, which llama.cpp does not apply" quantize $plain -o no.gguf -s nvfp4
 refused 2 "nvfp4 needs a scale for each tensor" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_up*=nvfp4'
 refused 2 "did you mean 'iq4_xs'?" quantize $plain -o no.gguf -s IQ4_XS
-refused 2 "no other IQ types" quantize $plain -o no.gguf -s IQ1_S
+refused 2 "the IQ schemes are iq4_nl, iq4_xs, iq3_s, iq3_xxs and iq2_s" quantize $plain -o no.gguf -s IQ1_S
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
 refused 2 "type 'q8_9' is unknown; did you mean 'q8_0'?" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'

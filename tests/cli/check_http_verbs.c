@@ -50,7 +50,7 @@ static const struct {
     {"graft", "--source=@ --target=" TINY " -o ^"},
     {"graft", "--source=@ --target=" TINY " --select=feed-forward -o ^"},
     {"tokenize", "@ --text=" TINY "/heldout.txt"},
-    {"imatrix", "@ --chunks=2 -c 64 -o ^ --calibration=" TINY "/heldout.txt"},
+    {"imatrix", "@ --chunks=2 -c 64 -o ^i --calibration=" TINY "/heldout.txt"},
     {"perplexity", "@ --text=" TINY "/heldout.txt"},
     {"evaluate", "@ " TINY " --text=" TINY "/heldout.txt"},
     {"generate", "@ --prompt=a"},

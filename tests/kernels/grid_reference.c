@@ -200,7 +200,7 @@ static void solve(const book *b, grid_group *all, int groups, float *unit, float
         *unit = unit_of(b, over / under);
 }
 
-/* Makes the product of values and decoded values equal that of the values with themselves. */
+/* Gives the decoded values the sum of squares of the values. */
 static void unshrink(const book *b, grid_group *all, int groups, float *unit, const float *odd)
 {
     float over = 0, under = 0, px, pp;
@@ -211,10 +211,10 @@ static void unshrink(const book *b, grid_group *all, int groups, float *unit, co
         for (int k = 0; k < b->size; k++)
             squares = fmaf(all[j].w[k] * all[j].a[k], all[j].a[k], squares);
         over += squares;
-        under += odd[j] * px;
+        under += odd[j] * odd[j] * pp;
     }
     if (over > 0 && under > 0)
-        *unit = unit_of(b, over / under);
+        *unit = unit_of(b, sqrtf(over / under));
 }
 
 int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant)

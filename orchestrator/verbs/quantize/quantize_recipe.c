@@ -248,6 +248,8 @@ static const struct recipe_size {
 
 /* ---- names ---- */
 
+const organ_encoding *organ_quantize_type_named(const char *name) { return organ_encoding_for(name, ORGAN_KIND_GGUF); }
+
 static const organ_recipe *recipe_of(const char *name)
 {
     for (size_t k = 0; k < COUNT(recipes); k++)
@@ -256,7 +258,7 @@ static const organ_recipe *recipe_of(const char *name)
     return NULL;
 }
 
-static bool is_writable(const char *type) { return organ_encoding_named(type) != NULL; }
+static bool is_writable(const char *type) { return organ_quantize_type_named(type) != NULL; }
 
 /* A rule may name a type for which organ has no encoder. */
 static bool all_writable(const organ_recipe *recipe)
@@ -371,7 +373,7 @@ static recipe_state state_of(const organ_recipe *recipe, const organ_model *mode
                   drafts = key_of(model, "nextn_predict_layers", 0);
     const bool falcon = is_of(model, "falcon");
     recipe_state s = {.recipe = recipe, .bit = 1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};
-    s.block = organ_dtype_describe(organ_encoding_named(recipe->base)->codes)->elements;
+    s.block = organ_dtype_describe(organ_quantize_type_named(recipe->base)->codes)->elements;
     s.bailing = is_of(model, "bailingmoe3");
     s.glm5 = is_of(model, "glm5-next");
     s.model = (falcon ? FALCON : NOT_FALCON) | (weighed ? WEIGHED : UNWEIGHED);
@@ -454,7 +456,7 @@ organ_status organ_recipe_types(const organ_recipe *recipe, const organ_model *m
     for (size_t k = 0; k < model->tensor_count; k++) {
         const size_t t = (size_t)(order[k] - model->tensors);
         types[t] = organ_recipe_quantises(model, order[k]) && !(fixed && fixed[t])
-                       ? organ_encoding_named(choose_type(&s, order[k]))
+                       ? organ_quantize_type_named(choose_type(&s, order[k]))
                        : NULL;
     }
     free(order);

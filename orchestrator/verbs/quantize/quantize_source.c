@@ -28,7 +28,9 @@
 
 static bool writes_gguf(const organ_quantize_options *o)
 {
-    const organ_encoding *const encoding = organ_encoding_named(o->scheme);
+    const bool named = o->write.output && organ_ends_with(o->write.output, ".gguf");
+    const organ_encoding *const encoding =
+        named ? organ_quantize_type_named(o->scheme) : organ_encoding_named(o->scheme);
     return organ_quantize_types_wanted(o) || organ_recipe_named(o->scheme) ||
            (encoding && organ_encoding_is_gguf(encoding));
 }

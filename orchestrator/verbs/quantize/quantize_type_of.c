@@ -11,8 +11,6 @@
 
 const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE_COUNT};
 
-const organ_encoding *organ_quantize_type_named(const char *name) { return organ_encoding_for(name, ORGAN_KIND_GGUF); }
-
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
 {
     static const char *const similar[] = {ORGAN_GGUF_SCHEME_NAMES, "f16", "bf16", "f32", "keep"};

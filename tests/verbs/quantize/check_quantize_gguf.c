@@ -412,6 +412,9 @@ START_TEST(what_cannot_be_is_refused)
     convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
     convert_refused(way, ORGAN_BAD_INPUT, "num_hidden_layers is missing"); /* it is converted first */
+    ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "the output of scheme q4_k is one GGUF file: name a .gguf"), "%s",
+                  error.message);
     way = way_of("q4_k", NULL);
     way.memory = (uint64_t)1 << 20;
     convert_refused(way, ORGAN_USAGE, "is enough");
