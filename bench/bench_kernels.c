@@ -155,7 +155,6 @@ RUN(entropy)
     const double sum = k->entropy(DOUBLES(a->in), n);
     keep(&sum);
 }
-
 /* Multiplies PRODUCT_ROWS rows of FP32 by a matrix of n elements in BF16; each multiplication of an element counts. */
 enum { PRODUCT_ROWS = 64, PRODUCT_DEPTH = 1024 };
 RUN(product)

@@ -354,7 +354,7 @@ static const organ_scale_search of_nvfp4_all = {.e2m1 = 1,
 static const organ_scale_search of_mxfp4 = {
     .e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f};
 
-/* Try 0 of mlx: 2 to the power of the rounded logarithm of the greatest magnitude over 448. */
+/* Try 0: 2 to the power of the rounded logarithm of the greatest magnitude over 448. */
 static const organ_scale_search of_mxfp8 = {.e4m3 = 1,
                                             .of_zeros = 1,
                                             .peaks = {E4M3_MAX},
