@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARE     16            /* every 16th row of a matrix is encoded in all types */
+#define SHARE     32            /* every 32nd row of a matrix is encoded in all types */
 #define MIN_ROWS  ((size_t)96)  /* but at least so many */
 #define MATRICES  ((uint64_t)4) /* of a stack, at most so many are encoded in all types */
 #define MIN_COST  1e-12         /* nats per token; smaller costs become this, so that their logarithm exists */

@@ -355,11 +355,11 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                              w->job->engine, w->job->progress, &w->walk, error);
 }
 
-/* Per measured level, of which there are two: half of GPTQ on a 16th of the rows for each of the types, and a search
+/* Per measured level, of which there are two: half of GPTQ on a 32nd of the rows for each of the types, and a search
  * for the blocks of all rows. */
 static void estimate_measuring(organ_quantize_types *w)
 {
-    const double share = (double)w->type_count / 32;
+    const double share = (double)w->type_count / 64;
     const organ_plan_solve whole = ORGAN_GPTQ_SOLVE, solve = {.squares = share * whole.squares,
                                                               .weights = share * whole.weights + ORGAN_FIT_PRODUCTS,
                                                               .matrices = share * whole.matrices};
