@@ -275,6 +275,14 @@ RUN(search_weighted)
 RUN(transpose) { (void)s, k->transpose(FLOATS(a->in), SIDE, FLOATS(a->out), n / SIDE, n / SIDE, SIDE); }
 RUN(code_columns) { (void)s, run_coding(k, FLOATS(a->out), FLOATS(a->in2), FLOATS(a->in), n, 0); }
 RUN(refit_scales) { (void)s, run_coding(k, FLOATS(a->out), FLOATS(a->in2), FLOATS(a->in), n, 1); }
+RUN(fit_affine)
+{
+    const organ_affine_fit fit = {4, SEARCHED, ORGAN_STORE_BF16};
+    float *const out = FLOATS(a->out);
+    const double error = k->fit_affine(&fit, FLOATS(a->in), FLOATS(a->in2), n, out, out + n / SEARCHED);
+    (void)s;
+    keep(&error);
+}
 RUN(scale_errors)
 {
     float scales[16], errors[16];
@@ -392,6 +400,7 @@ static const subject subjects[] = {
     PLAIN(search_scales, 4, 0, run_search_scales),
     PLAIN(scale_errors, 4, 0, run_scale_errors),
     TWO(search_weighted, 8, 0, run_search_weighted),
+    TWO(fit_affine, 8, 0, run_fit_affine),
     PLAIN(transpose, 4, 4, run_transpose),
     TWO(code_columns, 8, 8, run_code_columns),
     TWO(refit_scales, 8, 8, run_refit_scales),

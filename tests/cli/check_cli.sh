@@ -243,7 +243,7 @@ refused 2 "prune: --then cannot be 'Q4_K_M': --then writes schemes of safetensor
 refused 2 "must be a number (above 0, below 100): -s is --sparsity here; --then SCHEME also quantises" prune tiny-qwen2 -o no -s int4-group32
 refused 2 "tiny-qwen2-Q8_0.gguf: is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0," \
     quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no.gguf -s int4-group32
-refused 2 "tiny-qwen2: is not GGUF, but q4_k is a scheme of GGUF models: convert the model first" quantize tiny-qwen2 -o no -s q4_k
+refused 2 "no: the output of scheme q4_k is one GGUF file: name a .gguf" quantize tiny-qwen2 -o no -s q4_k
 refused 2 "generate: unexpected argument 'Hello'; did you mean -p 'Hello'?" generate tiny-qwen2 Hello
 refused 2 "quantize: unexpected argument 'out'; did you mean -o 'out'?" quantize tiny-qwen2 out
 refused 2 "quantize: unexpected argument 'out'" quantize tiny-qwen2 out -o no -s q4_k
