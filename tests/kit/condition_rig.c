@@ -263,7 +263,10 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.quantize/1 calibration.all_experts",
                                    "organ.quantize/1 calibration.fallback",
                                    "organ.quantize/1 calibration.fallback.names",
+                                   "organ.quantize/1 converted",
+                                   "organ.quantize/1 cost",
                                    "organ.quantize/1 dropped",
+                                   "organ.quantize/1 exact",
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 of_file",
                                    "organ.quantize/1 parameters.pruning",
@@ -273,6 +276,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.perplexity/1 dry_run",
                                    "organ.quantize/1 sparsity_allocation",
                                    "organ.quantize/1 sparsity_allocation.asked",
+                                   "organ.quantize/1 tokens",
                                    "organ.quantize/1 totals.regrouped",
                                    "organ.quantize/1 totals.sparsity",
                                    "organ.tokenize/1 ids"};
