@@ -407,7 +407,7 @@ bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *o
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
 /* Writes the help text of an option with its range and its default, "... (1 to 64; default 8)". */
-#define ORGAN_MEANING_ROOM 1024
+#define ORGAN_MEANING_ROOM 2048
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
 
 /* Long texts on a terminal. */

@@ -52,7 +52,7 @@ const organ_verb organ_imatrix_verb = {
     GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ imatrix Qwen3-4B --calibration calib.txt -o imatrix.gguf",
               "Writes an importance matrix for llama-quantize --imatrix."},
-             {"organ imatrix model-BF16.gguf --calibration calib.txt --chunks 100 -o imatrix.dat",
+             {"organ imatrix BF16.gguf --calibration TEXT --chunks 100 -o imatrix.dat",
               "Uses 100 chunks of 512 tokens and writes the older format."}),
     .exits = {.content = "the text has fewer than two chunks"},
     .run = run_imatrix};

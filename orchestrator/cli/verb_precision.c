@@ -62,15 +62,14 @@ static const organ_option quantize_options[] = {
          .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_recipe,
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
     TEXT("format", "NAME", quantize.format,
-         "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx",
-         .common = true),
+         "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx"),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
          .choices = "nearest|gptq", .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
-          "input", .common = true),
+          "input"),
     SELECT(quantize.targets, "quantise these matrices instead of the projections", .former = "targets"),
     TEXT("type-of", "GLOB=TYPE,...", quantize.type_of,
          "GGUF: type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
@@ -94,8 +93,8 @@ static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
                   "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
     TEXT("target-size", "SIZES", quantize.target_size,
-         "with --scheme mixed, of a GGUF model: bytes of the file (12GB), or several sizes (8GB,12GB), which make "
-         "OUT-8GB.gguf and OUT-12GB.gguf", .common = true),
+         "with --scheme mixed, of a GGUF model: bytes of the file (12GB); several sizes (8GB,12GB) make OUT-8GB.gguf "
+         "and OUT-12GB.gguf", .common = true),
     TEXT("types", "LIST", quantize.types,
          "with --scheme mixed, of a GGUF model: types that tensors may get, separated by commas; default: all"),
     ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
@@ -158,7 +157,7 @@ const organ_verb organ_quantize_verb = {
               "FP8 in blocks of 128 x 128, the format of DeepSeek-V3."},
              {"organ quantize MODEL -o OUT -s int4-group64 --method gptq --calibration TEXT",
               "INT4 by GPTQ on a calibration text."},
-             {"organ quantize F16.gguf -o OUT.gguf -s mixed --target-size 5GB --calibration TEXT",
+             {"organ quantize F16.gguf -o O.gguf -s mixed --target-size 5GB --calibration T",
               "A GGUF file of 5 GB, with the types of least predicted loss."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Continues an interrupted run."},
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --method gptq --calibration TEXT",

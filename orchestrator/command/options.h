@@ -210,7 +210,7 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
 
 /* Writes the bounds of a number to `out` (`size` bytes), "16 to 4096" or "above 0, at most 64", or the choices of a
  * text, "fft, haar". Writes "" for flags and for texts without choices. */
-#define ORGAN_RANGE_ROOM 400
+#define ORGAN_RANGE_ROOM 1600
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
 /* Embeds files of the source tree in the program, byte for byte; the assembler reads them. */

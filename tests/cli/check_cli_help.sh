@@ -102,6 +102,7 @@ judge "no word has candidates" test ! -s ../out
 
 # ---- quantize supports every scheme that completion offers for --scheme, and prune --then those with integer codes ----
 words quantize --scheme '' >../schemes
+judge "the help leaves out schemes" grep -q "recipe:mxfp4_moe)" <("$organ" help quantize)
 judge "there are few schemes" test "$(wc -l <../schemes)" -ge 25
 while read -r scheme; do
     here="quantize --scheme $scheme"
