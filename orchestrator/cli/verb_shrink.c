@@ -45,7 +45,7 @@ static const organ_option score_options[] = {
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
           "too",
-          .written = true, .common = true),
+          .written = true),
     WINDOWS_CALIBRATION(experts)};
 
 /* -o and --keep are required without --predict only. */
