@@ -39,10 +39,10 @@ static const organ_option factor_options[] = {
            .letter = 'r', .range = {RANKS}, .fallback = "256", .common = true),
     TEXT("rank-by", "energy", lora_extract.rank_by,
          "give each module the lowest rank that explains SHARE of the squared norm of its change: --rank-by energy "
-         "0.95, or energy=0.95", .common = true),
+         "0.95, or energy=0.95"),
     FLAG("exact", lora_extract.exact,
          "compute full singular value decompositions: slow, and each matrix must fit --memory"),
-    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16", .common = true),
+    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16"),
     NUMBER("seed", "N", lora_extract.seed,
            "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
