@@ -11,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_engine *engine_of(const char *isa, size_t threads)
-{
-    const char *why;
-    organ_error error = {0};
-    organ_engine *made;
-    ck_assert_msg(organ_engine_create(organ_kernels_choose(organ_cpu_detect(), isa, &why), threads, 0, &made, &error) ==
-                      ORGAN_OK,
-                  "%s", error.message);
-    return made;
-}
-
 /* Returns H = X^T X / tokens + 0.01 I of inputs with a few strong directions, in diagonal blocks. */
 static float *moments_of(size_t n, size_t block)
 {
@@ -138,7 +127,7 @@ START_TEST(every_shape_has_the_best_correction)
     static const size_t shapes[][4] = {/* rows, columns, block, rank */
                                        {40, 32, 32, 4}, {24, 96, 96, 8}, {96, 48, 20, 5},
                                        {8, 30, 30, 30}, {30, 8, 8, 30},  {1, 5, 5, 2}};
-    organ_engine *const engine = engine_of(NULL, 2);
+    organ_engine *const engine = named_engine(NULL, 2);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
         check_shape(engine, shapes[k]);
     organ_engine_destroy(engine);
@@ -155,7 +144,7 @@ static int by_falling_value(const void *a, const void *b)
 START_TEST(flattening_replaces_the_leading_eigenvalues)
 {
     enum { N = 64, RANK = 3 };
-    organ_engine *const engine = engine_of(NULL, 2);
+    organ_engine *const engine = named_engine(NULL, 2);
     float *const h = moments_of(N, N);
     double *const before = widened(h, (size_t)N * N), *const old = eigenvalues_of(before, N);
     double mean = 0;
@@ -192,7 +181,7 @@ START_TEST(every_table_and_any_threads_give_the_same_bits)
         const char *why;
         if (!organ_kernels_choose(organ_cpu_detect(), isas[k / 2], &why))
             continue;
-        organ_engine *const engine = engine_of(isas[k / 2], k % 2 ? 3 : 1);
+        organ_engine *const engine = named_engine(isas[k / 2], k % 2 ? 3 : 1);
         float *const flat = malloc(sizeof *flat * (N * N + M * RANK + RANK * N));
         organ_correction c = correct(engine, e, M, &h, RANK);
         organ_error error = {0};
@@ -217,7 +206,7 @@ END_TEST
 
 START_TEST(changes_that_are_zero_or_not_finite)
 {
-    organ_engine *const engine = engine_of(NULL, 1);
+    organ_engine *const engine = named_engine(NULL, 1);
     float e[3 * 4] = {0}, h[16] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
     const organ_block_matrix moments = {4, 4, h};
     organ_correction c = correct(engine, e, 3, &moments, 2);

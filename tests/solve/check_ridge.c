@@ -28,21 +28,10 @@ static const struct {
 
 static organ_engine *engine;
 
-static organ_engine *engine_of(const char *isa, size_t threads)
-{
-    const char *why;
-    organ_error error = {0};
-    organ_engine *made;
-    ck_assert_msg(organ_engine_create(organ_kernels_choose(organ_cpu_detect(), isa, &why), threads, 0, &made, &error) ==
-                      ORGAN_OK,
-                  "%s", error.message);
-    return made;
-}
-
 static void set_up(void)
 {
     scratch_make();
-    engine = engine_of(NULL, 2);
+    engine = named_engine(NULL, 2);
 }
 
 static void tear_down(void)
@@ -292,7 +281,7 @@ static void same_bits(const tokens *t, size_t largest)
         organ_ridge_shape shape = t->shape;
         shape.largest = largest;
         shape.scratch = k % 2 ? scratch_path(".") : NULL;
-        organ_engine *const other = engine_of(isas[k / 2], k % 2 ? 3 : 1);
+        organ_engine *const other = named_engine(isas[k / 2], k % 2 ? 3 : 1);
         organ_ridge *const ridge = ridge_of(other, t, &shape, k % 2 ? 1000 : 7, k % 2);
         ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_OK);
         float *const d = solution_of(ridge, &shape);

@@ -45,3 +45,14 @@ double norm_of(const float *values, size_t n)
         sum += (double)values[k] * (double)values[k];
     return sqrt(sum);
 }
+
+organ_engine *named_engine(const char *isa, size_t threads)
+{
+    const char *why;
+    organ_error error = {0};
+    organ_engine *made;
+    ck_assert_msg(organ_engine_create(organ_kernels_choose(organ_cpu_detect(), isa, &why), threads, 0, &made, &error) ==
+                      ORGAN_OK,
+                  "%s", error.message);
+    return made;
+}

@@ -19,6 +19,9 @@ double distance(const float *w, const organ_svd *svd);
 
 double norm_of(const float *values, size_t n);
 
+/* Returns an engine with the table `isa` (NULL: the best one), which the caller destroys. */
+organ_engine *named_engine(const char *isa, size_t threads);
+
 Suite *low_rank_random_suite(void);
 Suite *low_rank_factored_suite(void);
 Suite *low_rank_whole_suite(void);
