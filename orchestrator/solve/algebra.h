@@ -67,6 +67,13 @@ typedef struct organ_block_matrix {
     const float *values;
 } organ_block_matrix;
 
+/* Returns the number of values of the diagonal blocks of a matrix of `size` rows. */
+static inline size_t organ_block_entries(size_t size, size_t block)
+{
+    const size_t rest = size % block;
+    return (size - rest) * block + rest * rest;
+}
+
 /* Computes product = matrix * H on all workers, [rows][H.size] each. `product` must not overlap `matrix` or H. Returns
  * ORGAN_IO if memory cannot be allocated. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,

@@ -484,8 +484,7 @@ static void expand_rows(void *context, size_t index, size_t worker)
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
                             double damping)
 {
-    const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
-    expansion x = {m, c, h, damping, organ_floats(entries, 1)};
+    expansion x = {m, c, h, damping, organ_floats(organ_block_entries(m->features, m->block), 1)};
     if (x.values)
         organ_share(engine, NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
     return x.values;

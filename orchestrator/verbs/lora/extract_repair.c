@@ -92,7 +92,7 @@ organ_status organ_lora_donor_target(const organ_engine *engine, const char *nam
                                      const organ_block_matrix *h, const float *weights, size_t rows, float *target,
                                      organ_error *error)
 {
-    const size_t rest = h->size % h->block, entries = h->size / h->block * h->block * h->block + rest * rest;
+    const size_t entries = organ_block_entries(h->size, h->block);
     bool definite = true;
     memset(target, 0, rows * h->size * sizeof *target);
     if (!m->c && !m->drift)
@@ -306,6 +306,21 @@ organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uin
     return finish_unit(job, m, unit, error);
 }
 
+organ_status organ_lora_correct(const organ_lora_job *job, organ_lora_module *m, const float *errors, size_t rows,
+                                const organ_block_matrix *h, organ_correction *c, organ_lora_factors *f,
+                                organ_error *error)
+{
+    if (organ_correct(job->engine, m->name, errors, rows, h, job->options->rank, job->options->seed, c, error) !=
+        ORGAN_OK)
+        return error->status;
+    *f = (organ_lora_factors){c->rank, c->cols, c->rows, c->a, c->b, 1};
+    organ_lora_round_factors(job, f);
+    m->outputs_before += c->before;
+    m->outputs_after += c->after;
+    m->passes = (unsigned)organ_max(m->passes, c->passes);
+    return ORGAN_OK;
+}
+
 /* ---- callbacks of the walk ---- */
 
 static organ_lora_module *module_of(const organ_lora_job *job, size_t target)
@@ -322,14 +337,9 @@ static organ_status repair_matrix(repairing *r, organ_error *error)
     if (read_base(r, error) != ORGAN_OK || find_error(r, error) != ORGAN_OK)
         return error->status;
     const organ_block_matrix h = {r->cols, r->block, r->h};
-    if (organ_correct(job->engine, r->module->name, r->error_of, r->rows, &h, job->options->rank, job->options->seed,
-                      &c, error) != ORGAN_OK)
+    organ_lora_factors f;
+    if (organ_lora_correct(job, r->module, r->error_of, r->rows, &h, &c, &f, error) != ORGAN_OK)
         return error->status;
-    organ_lora_factors f = {c.rank, c.cols, c.rows, c.a, c.b, 1};
-    organ_lora_round_factors(job, &f);
-    r->module->outputs_before += c.before;
-    r->module->outputs_after += c.after;
-    r->module->passes = (unsigned)organ_max(r->module->passes, c.passes);
     r->module->seconds += organ_seconds_now() - started;
     if (add_factors(r, &f, &r->module->rest, error) == ORGAN_OK)
         organ_lora_store_correction(job, r->matrix->target, r->matrix->matrix, &f, error);

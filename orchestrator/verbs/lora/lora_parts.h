@@ -9,6 +9,7 @@
 #include "formats/tensor/module_names.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/solve/correction.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
@@ -221,6 +222,11 @@ void organ_lora_repair_close(organ_lora_job *job);
 
 /* Sets job->unit_of; target k is module k. Called when the units are listed. */
 void organ_lora_number_units(organ_lora_job *job);
+/* Computes the best correction of `errors` (organ_correct), rounds its factors, and adds its figures to the module's.
+ * *f is a view into *c, which the caller releases, also after an error. */
+organ_status organ_lora_correct(const organ_lora_job *job, organ_lora_module *module, const float *errors, size_t rows,
+                                const organ_block_matrix *h, organ_correction *c, organ_lora_factors *f,
+                                organ_error *error);
 /* Adds the factors of a matrix to the adapter, and completes the unit of its module if this is the last matrix.
  * `target`: index of the module. The current unit may not be begun. Returns errors of the adapter writer. */
 organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uint64_t matrix, organ_lora_factors *f,

@@ -134,21 +134,17 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tenso
     organ_lora_module *const m = &job->modules[at];
     const double started = organ_seconds_now();
     organ_correction c = {0};
+    organ_lora_factors f;
     double outputs = 0;
     void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!scratch)
         return organ_fail_memory(error, tensor);
     if (organ_outputs_energy(job->engine, tensor, target, rows, h, &outputs, error) == ORGAN_OK) {
         subtract(m, target, values, rows * h->size);
-        organ_correct(job->engine, tensor, target, rows, h, job->options->rank, job->options->seed, &c, error);
+        organ_lora_correct(job, m, target, rows, h, &c, &f, error);
     }
     if (!error->status) {
-        organ_lora_factors f = {c.rank, c.cols, c.rows, c.a, c.b, 1};
-        organ_lora_round_factors(job, &f);
         m->outputs += outputs;
-        m->outputs_before += c.before;
-        m->outputs_after += c.after;
-        m->passes = (unsigned)organ_max(m->passes, c.passes);
         apply(a, m, &f, target, values, scratch);
         m->seconds += organ_seconds_now() - started;
         organ_lora_store_correction(job, at, matrix, &f, error);

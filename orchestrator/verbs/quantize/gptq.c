@@ -393,12 +393,6 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-static size_t entries_of(const organ_gptq_inputs *in) /* of all diagonal blocks */
-{
-    const size_t rest = in->features % in->block;
-    return in->features / in->block * in->block * in->block + rest * rest;
-}
-
 static organ_status expand_moments(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                    organ_gptq_inputs *in, organ_error *error)
 {
@@ -407,7 +401,7 @@ static organ_status expand_moments(const organ_engine *engine, const organ_calib
         .engine = engine, .of = calibration, .features = m->features, .block = m->block, .tokens = m->tokens};
     /* factors 0, 1: only the moments of the inputs that the changed layers compute */
     in->h = organ_expand_moments(engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal);
-    in->factor = organ_floats(entries_of(in), 1);
+    in->factor = organ_floats(organ_block_entries(in->features, in->block), 1);
     in->order = malloc(m->features * sizeof *in->order);
     if (in->h && in->factor && in->order)
         return ORGAN_OK;
@@ -465,8 +459,8 @@ organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const org
     organ_gptq_inputs_close(in);
     if (expand_moments(engine, calibration, name, in, error) != ORGAN_OK)
         return error->status;
-    const size_t bytes = entries_of(in) * sizeof *in->whole;
-    if (!(in->whole = organ_floats(entries_of(in), 1)))
+    const size_t bytes = organ_block_entries(in->features, in->block) * sizeof *in->whole;
+    if (!(in->whole = organ_floats(organ_block_entries(in->features, in->block), 1)))
         return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
     memcpy(in->whole, in->h, bytes);
     if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, 0, error) != ORGAN_OK)

@@ -197,8 +197,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const organ_quantize_options *const o = job->options;
     if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
         return error->status;
-    if (!job->recipe && (job->pruning || !organ_quantize_types_wanted(o)))
-        job->encoding = organ_quantize_encoding_requested(o, job->model->gguf != NULL);
+    /* the options were checked by the names of the files */
+    job->encoding = organ_quantize_encoding_requested(o, job->encoding->name, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||

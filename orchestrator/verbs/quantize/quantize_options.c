@@ -64,11 +64,11 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
 }
 
 /* Some schemes exist for several kinds of output. */
-const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *o, bool gguf)
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *o, const char *name, bool gguf)
 {
     const organ_kind other = gguf ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
-    const organ_encoding *const found = organ_encoding_for(o->scheme, o->format ? ORGAN_KIND_MLX : other);
-    return found ? found : organ_encoding_named(o->scheme);
+    const organ_encoding *const found = organ_encoding_for(name, o->format ? ORGAN_KIND_MLX : other);
+    return found ? found : organ_encoding_named(name);
 }
 
 /* A text is also needed by --method nearest, which has none otherwise. */
@@ -98,8 +98,8 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
         return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
-    job->encoding =
-        job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_quantize_encoding_requested(o, gguf);
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
+                                : organ_quantize_encoding_requested(o, o->scheme, gguf);
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,

@@ -205,9 +205,10 @@ static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize
 
 /* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *options);
-/* Returns the encoding of --scheme for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another
- * kind if there is no such scheme; NULL: the name is unknown. */
-const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, bool gguf);
+/* Returns the encoding `name` for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another kind
+ * if there is no such encoding; NULL: the name is unknown. */
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, const char *name,
+                                                        bool gguf);
 /* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
  * if they are invalid or do not fit each other. */
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);

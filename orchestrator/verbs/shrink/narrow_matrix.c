@@ -114,10 +114,9 @@ static float *damped_moments(const narrowing *x)
 
 static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 {
-    const size_t rest = x->cols % x->moments->block;
     bool definite = false;
     x->g = damped_moments(x);
-    x->p = organ_floats((x->cols - rest) * x->moments->block + rest * rest, 1);
+    x->p = organ_floats(organ_block_entries(x->cols, x->moments->block), 1);
     if (!x->g || !x->p)
         return out_of_memory(x, error);
     for (size_t start = 0; start < x->cols; start += x->moments->block) {
