@@ -93,7 +93,8 @@ INLINE void level_errors(const fit_groups *g, int k, f32x16 scale, const codeboo
     }
 }
 
-/* What an error grows by for each level, if the sign of value k is wrong: (a + s l)^2 - (a - s l)^2 = 4 a s l. */
+/* Returns the factor of a level l by which the weighted squared error of value k grows if the value gets the wrong
+ * sign: w (a + s l)^2 - w (a - s l)^2 = 4 w a s l. */
 INLINE f32x16 flip_of(const fit_groups *g, int k, f32x16 scale)
 {
     return f32_mul(f32_mul(f32_mul(f32_set1(4), scale), f32_load(g->weights[k])), f32_load(g->values[k]));

@@ -107,8 +107,9 @@ organ_status organ_forward_check_tokens(const organ_forward *forward, const uint
  * ORGAN_USAGE for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
-/* Makes later calls of organ_forward_embed pass the row of the embedding matrix of each token, `width` values, through
- * `change` before they use it, to measure what other embeddings cost. NULL: rows stay as they are. */
+/* Sets a function that later calls of organ_forward_embed call with the row of the embedding matrix of each token,
+ * `width` values. The function may overwrite the row, which the call then uses: a caller can so measure what another
+ * embedding matrix costs. NULL: organ_forward_embed uses the rows of the model. */
 typedef void organ_change_row(void *context, float *row, size_t width);
 void organ_forward_change_embeddings(organ_forward *forward, organ_change_row *change, void *context);
 
