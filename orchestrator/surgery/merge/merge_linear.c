@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/merge/merge_method.h"
+
+#include <math.h>
+
+enum { LINEAR_WEIGHT, LINEAR_NORMALIZE };
+
+static const organ_merge_parameter linear_parameters[] = {
+    [LINEAR_WEIGHT] = {.name = "weight",
+                       .per_input = true,
+                       .required = true,
+                       .least = -INFINITY,
+                       .most = INFINITY,
+                       .about = "factor of a model"},
+    [LINEAR_NORMALIZE] = {.name = "normalize",
+                          .kind = ORGAN_MERGE_FLAG,
+                          .fallback = 1,
+                          .most = 1,
+                          .about = "divide by the sum of the weights"},
+};
+
+static double linear_total(const organ_merge_task *task)
+{
+    double total = 0;
+    for (size_t k = 0; k < task->inputs; k++)
+        total += organ_merge_value(task, LINEAR_WEIGHT, k);
+    return total;
+}
+
+static organ_status linear_check(const organ_merge_task *task, organ_error *error)
+{
+    if (organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 && linear_total(task) == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "weight: the weights add up to 0, by which normalize would divide");
+    return ORGAN_OK;
+}
+
+/* Sums in FP32 from 0 on, in the order of the recipe, as mergekit's addcmul. */
+static void linear_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
+{
+    (void)state;
+    const size_t n = strip->rows * strip->cols;
+    const double total = organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 ? linear_total(task) : 1;
+    for (size_t i = 0; i < n; i++)
+        out[i] = 0;
+    for (size_t k = 0; k < task->inputs; k++) {
+        const float weight = (float)organ_merge_value(task, LINEAR_WEIGHT, k);
+        const float *const x = strip->input[k];
+        for (size_t i = 0; i < n; i++)
+            out[i] += weight * x[i];
+    }
+    const float divisor = (float)total;
+    for (size_t i = 0; i < n && divisor != 1; i++)
+        out[i] /= divisor;
+}
+
+const organ_merge_method organ_merge_linear = {
+    .name = "linear",
+    .about = "weighted mean of the models",
+    .base = ORGAN_MERGE_BASE_INPUT,
+    .least = 1,
+    .parameters = linear_parameters,
+    .parameter_count = sizeof linear_parameters / sizeof *linear_parameters,
+    .check = linear_check,
+    .apply = linear_apply,
+};
+
+static const organ_merge_parameter passthrough_parameters[] = {
+    {.name = "scale",
+     .per_input = true,
+     .fallback = 1,
+     .least = -INFINITY,
+     .most = INFINITY,
+     .about = "factor of each tensor"},
+};
+
+static void passthrough_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip,
+                              float *out)
+{
+    (void)state;
+    const float scale = (float)organ_merge_value(task, 0, 0);
+    for (size_t i = 0; i < strip->rows * strip->cols; i++)
+        out[i] = scale * strip->input[0][i];
+}
+
+const organ_merge_method organ_merge_passthrough = {
+    .name = "passthrough",
+    .about = "the tensors of one model, for models made of layers of several",
+    .base = ORGAN_MERGE_BASE_INPUT,
+    .least = 1,
+    .most = 1,
+    .parameters = passthrough_parameters,
+    .parameter_count = 1,
+    .apply = passthrough_apply,
+};

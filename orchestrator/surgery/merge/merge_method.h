@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * The table of methods of `organ merge`. A method computes one tensor of the output from the same tensor of several
+ * models. It is a state machine over strips, which are whole rows of the tensor in the layout of Hugging Face:
+ *
+ *   begin                        once
+ *   for pass = 0, 1, ...         while there is a `scan` and `next` asks for another pass
+ *     scan(strip)                any worker, in any order: sums and counters of the strip
+ *     fold(sums of the strip)    in the order of the strips, on one thread at a time
+ *     next(counters)             once
+ *   apply(strip)                 any worker, in any order: the values of the output
+ *
+ * The shape of a tensor alone decides its strips, so results have the same bits with any number of threads and ranks.
+ * Every value is decoded to FP32; the driver (merge_run.h) refuses NaN and infinity, and rounds the values of `apply`
+ * once to the type of the output. Functions of a method may not fail for the values of a tensor, except `next`. */
+#ifndef ORGAN_SURGERY_MERGE_MERGE_METHOD_H
+#define ORGAN_SURGERY_MERGE_MERGE_METHOD_H
+
+#include <organ/base.h>
+#include <organ/kernels.h>
+#include <organ/models.h>
+
+/* What a method does with the base model of the recipe. */
+typedef enum organ_merge_base {
+    ORGAN_MERGE_BASE_INPUT,    /* an input as any other, at its place in the recipe: strip.base is NULL */
+    ORGAN_MERGE_BASE_OPTIONAL, /* strip.base, if the recipe names one; not counted among the inputs */
+    ORGAN_MERGE_BASE_REQUIRED  /* strip.base; not counted among the inputs */
+} organ_merge_base;
+
+typedef enum organ_merge_kind { ORGAN_MERGE_REAL, ORGAN_MERGE_WHOLE, ORGAN_MERGE_FLAG } organ_merge_kind;
+
+/* A parameter of a method, a key of `parameters` in a recipe. */
+typedef struct organ_merge_parameter {
+    const char *name; /* "weight"; the same name has the same kind and meaning in each method that has it */
+    organ_merge_kind kind;
+    bool per_input;     /* each input has a value of its own */
+    bool required;      /* `fallback` is not used */
+    double fallback;    /* the default; flags are 0 or 1 */
+    double least, most; /* allowed values; most may be INFINITY. NaN and infinite values are never allowed */
+    const char *about;  /* one line for the help */
+} organ_merge_parameter;
+
+/* One tensor of the output, as a method sees it. */
+typedef struct organ_merge_task {
+    const char *name;         /* of the tensor, in the naming of Hugging Face */
+    organ_matrices shape;     /* rows and columns of each of `count` matrices; a vector is one row */
+    unsigned rank;            /* dimensions of the tensor */
+    size_t inputs;            /* number of inputs, without the base if that is apart */
+    bool base;                /* strips have a base */
+    const char *const *donor; /* for each input the model in the recipe's words: a key of random numbers */
+    uint64_t seed;            /* --seed */
+    const double *values;     /* read them with organ_merge_value */
+    const organ_kernels *kernels;
+} organ_merge_task;
+
+/* Returns the value of parameter number `parameter` of the method's list for an input. For a parameter that is not per
+ * input, `input` is 0. */
+static inline double organ_merge_value(const organ_merge_task *task, size_t parameter, size_t input)
+{
+    return task->values[parameter * (task->inputs ? task->inputs : 1) + input];
+}
+
+/* Returns the number of elements of the tensor. */
+static inline uint64_t organ_merge_elements(const organ_merge_task *task)
+{
+    return task->shape.count * task->shape.rows * task->shape.cols;
+}
+
+/* Consecutive rows. Arrays have rows x cols values each, are 64-byte aligned and do not overlap. */
+typedef struct organ_merge_strip {
+    uint64_t first;            /* first row, counted over all matrices: element 0 is number first * cols */
+    size_t rows, cols;         /* never 0 */
+    const float *base;         /* NULL: none */
+    const float *const *input; /* one for each input, in the order of the recipe */
+    void *scratch;             /* `scratch` bytes of the worker, 64-byte aligned, not cleared */
+} organ_merge_strip;
+
+/* About how many values a strip has: as many rows as fit, at least one. */
+#define ORGAN_MERGE_STRIP_VALUES ((size_t)1 << 16)
+
+/* Members without a comment "may be NULL" are set. */
+typedef struct organ_merge_method {
+    const char *name;  /* "dare_ties" */
+    const char *about; /* one line for the help */
+    organ_merge_base base;
+    /* Number of inputs, without a base that is apart; most 0: any number. Of a tensor that some models lack there may
+     * be fewer than `least` (--missing): the driver then takes the base's, else that of the first model that has it. */
+    size_t least, most;
+    const organ_merge_parameter *parameters;
+    size_t parameter_count;
+    /* Checks parameters in combination, for example that the weights do not add up to 0. No values are read yet. The
+     * message begins with the name of the parameter; the driver adds the tensor. Returns ORGAN_BAD_INPUT. May be
+     * NULL. */
+    organ_status (*check)(const organ_merge_task *task, organ_error *error);
+    /* Bytes of the state of a tensor, of scratch memory for each worker (`rows`: of its longest strip), and numbers of
+     * sums of each strip and of counters of each worker in a pass. NULL: 0. */
+    size_t (*state)(const organ_merge_task *task);
+    size_t (*scratch)(const organ_merge_task *task, size_t rows);
+    size_t (*sums)(const organ_merge_task *task);
+    size_t (*counters)(const organ_merge_task *task);
+    /* The state is 64-byte aligned and zeroed before `begin`, which may be NULL. */
+    void (*begin)(const organ_merge_task *task, void *state);
+    /* Reads a strip. `sums` is zeroed; `counters` are those of a worker, zeroed at the start of each pass, to which the
+     * strip is added. NULL: the method needs no pass before `apply`; then `fold` and `next` are NULL. */
+    void (*scan)(const organ_merge_task *task, const void *state, unsigned pass, const organ_merge_strip *strip,
+                 double *sums, uint64_t *counters);
+    /* Adds the sums of a strip to the state; called in the order of the strips. No `scan` of the pass reads what `fold`
+     * writes. May be NULL if `sums` is. */
+    void (*fold)(const organ_merge_task *task, void *state, unsigned pass, const double *sums);
+    /* Ends a pass: `counters` are those of all workers together. Sets *again if there is another pass. Returns
+     * ORGAN_BAD_INPUT if the tensors cannot be merged in this way; the driver adds the tensor to the message. */
+    organ_status (*next)(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
+                         bool *again, organ_error *error);
+    /* Computes a strip of the output. `out` does not overlap the strip. */
+    void (*apply)(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out);
+} organ_merge_method;
+
+/* Returns the methods, `*count` of them, in the order of the documentation. */
+const organ_merge_method *const *organ_merge_methods(size_t *count);
+
+/* Returns the method of that name, or NULL. */
+const organ_merge_method *organ_merge_method_named(const char *name);
+
+/* Returns the index of a parameter in the method's list, or method->parameter_count. */
+size_t organ_merge_parameter_named(const organ_merge_method *method, const char *name);
+
+/* Methods that pass one model's tensor or average several (merge_linear.c). */
+extern const organ_merge_method organ_merge_linear, organ_merge_passthrough;
+
+#endif
