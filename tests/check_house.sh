@@ -141,6 +141,7 @@ verbs/orthogonality lora
 verbs/purify
 verbs/shrink prune
 verbs/untrusted
+verbs/merge
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
@@ -173,7 +174,7 @@ solve algebra.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
-surgery/merge merge_method.h
+surgery/merge merge_method.h merge_walk.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/convert convert_across.h

@@ -10,7 +10,7 @@
  *   apply(strip)                 any worker, in any order: the values of the output
  *
  * The shape of a tensor alone decides its strips, so results have the same bits with any number of threads and ranks.
- * Every value is decoded to FP32; the driver (merge_run.h) refuses NaN and infinity, and rounds the values of `apply`
+ * Every value is decoded to FP32; the driver (merge_walk.h) refuses NaN and infinity, and rounds the values of `apply`
  * once to the type of the output. Functions of a method may not fail for the values of a tensor, except `next`. */
 #ifndef ORGAN_SURGERY_MERGE_MERGE_METHOD_H
 #define ORGAN_SURGERY_MERGE_MERGE_METHOD_H
@@ -74,8 +74,17 @@ typedef struct organ_merge_strip {
     void *scratch;             /* `scratch` bytes of the worker, 64-byte aligned, not cleared */
 } organ_merge_strip;
 
-/* About how many values a strip has: as many rows as fit, at least one. */
+/* A strip is within one matrix. It has as many rows as fit into this number of values, at least one; the last strip of
+ * a matrix may have fewer. */
 #define ORGAN_MERGE_STRIP_VALUES ((size_t)1 << 16)
+
+/* Returns the number of rows of all strips of the tensor but the last ones of matrices. */
+static inline size_t organ_merge_strip_rows(const organ_merge_task *task)
+{
+    const uint64_t rows = task->shape.rows, cols = task->shape.cols;
+    const uint64_t fit = cols && cols < ORGAN_MERGE_STRIP_VALUES ? ORGAN_MERGE_STRIP_VALUES / cols : 1;
+    return (size_t)(rows < fit ? rows : fit);
+}
 
 /* Members without a comment "may be NULL" are set. */
 typedef struct organ_merge_method {
@@ -91,8 +100,8 @@ typedef struct organ_merge_method {
      * message begins with the name of the parameter; the driver adds the tensor. Returns ORGAN_BAD_INPUT. May be
      * NULL. */
     organ_status (*check)(const organ_merge_task *task, organ_error *error);
-    /* Bytes of the state of a tensor, of scratch memory for each worker (`rows`: of its longest strip), and numbers of
-     * sums of each strip and of counters of each worker in a pass. NULL: 0. */
+    /* Bytes of the state of a tensor, of scratch memory for each worker (`rows`: organ_merge_strip_rows), and numbers
+     * of sums of each strip and of counters of each worker in a pass. NULL: 0. */
     size_t (*state)(const organ_merge_task *task);
     size_t (*scratch)(const organ_merge_task *task, size_t rows);
     size_t (*sums)(const organ_merge_task *task);
@@ -100,7 +109,9 @@ typedef struct organ_merge_method {
     /* The state is 64-byte aligned and zeroed before `begin`, which may be NULL. */
     void (*begin)(const organ_merge_task *task, void *state);
     /* Reads a strip. `sums` is zeroed; `counters` are those of a worker, zeroed at the start of each pass, to which the
-     * strip is added. NULL: the method needs no pass before `apply`; then `fold` and `next` are NULL. */
+     * strip is added. NULL: the method needs no
+     * pass before `apply`; then `fold` and `next` are NULL. There is no pass either if a task has no sums and no
+     * counters. */
     void (*scan)(const organ_merge_task *task, const void *state, unsigned pass, const organ_merge_strip *strip,
                  double *sums, uint64_t *counters);
     /* Adds the sums of a strip to the state; called in the order of the strips. No `scan` of the pass reads what `fold`
