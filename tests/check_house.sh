@@ -141,7 +141,7 @@ verbs/orthogonality lora
 verbs/purify
 verbs/shrink prune
 verbs/untrusted
-verbs/merge
+verbs/merge lora convert
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
@@ -193,7 +193,7 @@ stream stream
 forward forward
 report report
 surgery options evaluate
-verbs prune quantize convert cut lora organs purify measure inspect
+verbs prune quantize convert cut lora organs purify measure inspect merge
 LAW
 # shellcheck disable=SC2016
 awk '
@@ -434,6 +434,7 @@ lora/adapter_write.c
 measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
+merge/merge_models.c
 prune/allocation.c
 prune/comparison.c
 prune/sparsegpt.c

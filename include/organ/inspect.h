@@ -171,22 +171,6 @@ ORGAN_DEFAULTS(machine_plan, )
  * not a record of hwloc, ORGAN_IO if it cannot be read or memory runs out. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error);
 
-/* ---- merge: counts the values of the weights of each role of a model ---- */
-
-typedef struct organ_merge_options {
-    size_t size;                      /* see ORGAN_DEFAULTS */
-    const char *model;                /* path or URL of a model */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
-} organ_merge_options;
-ORGAN_DEFAULTS(merge, )
-
-/* Reads every weight once, packed ones dequantised, and makes the report of schema organ.merge/1. Except for "run" the
- * report is the same with any number of threads, any memory and on every ISA. Errors: those of opening and reading
- * models; ORGAN_BAD_INPUT if the model has no weights; ORGAN_USAGE if the memory of the engine is too small. *report is
- * NULL after an error. The caller releases *report. */
-organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error);
-
 ORGAN_API_END
 
 #endif
