@@ -39,8 +39,12 @@ typedef struct organ_merge_parameter {
     const char *about;  /* one line for the help */
 } organ_merge_parameter;
 
+/* Most inputs of a tensor. */
+#define ORGAN_MERGE_INPUTS 64
+
 /* One tensor of the output, as a method sees it. */
 typedef struct organ_merge_task {
+    const struct organ_merge_method *method;
     const char *name;         /* of the tensor, in the naming of Hugging Face */
     organ_matrices shape;     /* rows and columns of each of `count` matrices; a vector is one row */
     unsigned rank;            /* dimensions of the tensor */
@@ -65,7 +69,7 @@ static inline uint64_t organ_merge_elements(const organ_merge_task *task)
     return task->shape.count * task->shape.rows * task->shape.cols;
 }
 
-/* Consecutive rows. Arrays have rows x cols values each, are 64-byte aligned and do not overlap. */
+/* Consecutive rows of one matrix. Arrays have rows x cols values each, are 64-byte aligned and do not overlap. */
 typedef struct organ_merge_strip {
     uint64_t first;            /* first row, counted over all matrices: element 0 is number first * cols */
     size_t rows, cols;         /* never 0 */
@@ -77,6 +81,14 @@ typedef struct organ_merge_strip {
 /* About how many values a strip has: as many rows as fit, at least one. */
 #define ORGAN_MERGE_STRIP_VALUES ((size_t)1 << 16)
 
+/* Returns the most rows of a strip of the tensor. */
+static inline size_t organ_merge_strip_rows(const organ_merge_task *task)
+{
+    const uint64_t cols = task->shape.cols,
+                   rows = cols < ORGAN_MERGE_STRIP_VALUES ? ORGAN_MERGE_STRIP_VALUES / cols : 1;
+    return (size_t)(rows < task->shape.rows ? rows : task->shape.rows);
+}
+
 /* Members without a comment "may be NULL" are set. */
 typedef struct organ_merge_method {
     const char *name;  /* "dare_ties" */
@@ -87,12 +99,14 @@ typedef struct organ_merge_method {
     size_t least, most;
     const organ_merge_parameter *parameters;
     size_t parameter_count;
+    const void *kind; /* for functions that several methods share. May be NULL */
     /* Checks parameters in combination, for example that the weights do not add up to 0. No values are read yet. The
      * message begins with the name of the parameter; the driver adds the tensor. Returns ORGAN_BAD_INPUT. May be
      * NULL. */
     organ_status (*check)(const organ_merge_task *task, organ_error *error);
     /* Bytes of the state of a tensor, of scratch memory for each worker (`rows`: of its longest strip), and numbers of
-     * sums of each strip and of counters of each worker in a pass. NULL: 0. */
+     * sums of each strip and of counters of each worker in a pass. NULL: 0. A tensor without sums and
+     * counters has no pass. */
     size_t (*state)(const organ_merge_task *task);
     size_t (*scratch)(const organ_merge_task *task, size_t rows);
     size_t (*sums)(const organ_merge_task *task);
@@ -123,7 +137,13 @@ const organ_merge_method *organ_merge_method_named(const char *name);
 /* Returns the index of a parameter in the method's list, or method->parameter_count. */
 size_t organ_merge_parameter_named(const organ_merge_method *method, const char *name);
 
-/* Methods that pass one model's tensor or average several (merge_linear.c). */
-extern const organ_merge_method organ_merge_linear, organ_merge_passthrough;
+/* Rows of the table, by file. */
+extern const organ_merge_method organ_merge_linear, organ_merge_nearswap, organ_merge_passthrough;
+extern const organ_merge_method organ_merge_slerp, organ_merge_nuslerp, organ_merge_multislerp, organ_merge_karcher,
+    organ_merge_model_stock;
+extern const organ_merge_method organ_merge_task_arithmetic, organ_merge_ties, organ_merge_dare_linear,
+    organ_merge_dare_ties, organ_merge_della, organ_merge_della_linear, organ_merge_breadcrumbs,
+    organ_merge_breadcrumbs_ties;
+extern const organ_merge_method organ_merge_sce, organ_merge_arcee_fusion, organ_merge_ram, organ_merge_ramplus_tl;
 
 #endif
