@@ -149,6 +149,12 @@ RUN(divergence)
     const double sum = k->divergence(FLOATS(a->in), 2, FLOATS(a->in2), 2, n);
     keep(&sum);
 }
+RUN(raised_divergence)
+{
+    (void)s;
+    const double sums[2] = {2, 100}, sum = k->raised_divergence(FLOATS(a->in), sums, FLOATS(a->in2), sums, n);
+    keep(&sum);
+}
 RUN(entropy)
 {
     (void)s;
@@ -392,6 +398,7 @@ static const subject subjects[] = {
     PLAIN(exp_below, 4, 4, run_exp_below),
     PLAIN(exp_sum, 4, 0, run_exp_sum),
     TWO(divergence, 8, 0, run_divergence),
+    TWO(raised_divergence, 8, 0, run_raised_divergence),
     PLAIN(entropy, 8, 0, run_entropy),
     TWO(dot_f64, 16, 0, run_dot),
     TWO(add_scaled_f64, 16, 8, run_add_scaled),

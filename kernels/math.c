@@ -134,6 +134,39 @@ double KERNEL(divergence)(const float *first, double first_sum, const float *oth
     return f64_fold(sum);
 }
 
+/* A softmax: logits, their maximum, and the sum of e^(logit - top). */
+typedef struct softmax_of {
+    f64x16 top, factor;
+} softmax_of;
+
+INLINE f64x16 raised_probability(const softmax_of *of, f32x16 logits)
+{
+    const f64x16 e = f64_exp(f64_sub(f64_of_f32(logits), of->top));
+    return f64_add(f64_mul(e, of->factor), f64_set1(1e-8));
+}
+
+INLINE f64x16 raised_divergence_of(const softmax_of *first, f32x16 a, const softmax_of *other, f32x16 b)
+{
+    const f64x16 p = raised_probability(first, a), q = raised_probability(other, b);
+    return f64_mul(p, f64_sub(f64_log2(p), f64_log2(q)));
+}
+
+double KERNEL(raised_divergence)(const float *first, const double first_sum[2], const float *other,
+                                 const double other_sum[2], size_t n)
+{
+    const softmax_of p = {f64_set1(first_sum[0]), f64_set1(1 / first_sum[1])},
+                     q = {f64_set1(other_sum[0]), f64_set1(1 / other_sum[1])};
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, raised_divergence_of(&p, f32_load(first + at), &q, f32_load(other + at)));
+    if (at < n) {
+        const f32x16 a = f32_load_part(first + at, n - at), b = f32_load_part(other + at, n - at);
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), raised_divergence_of(&p, a, &q, b)));
+    }
+    return 0.69314718055994531 * f64_fold(sum);
+}
+
 /* For p = 0 the term takes the logarithm of the smallest normal number instead, and 0 times that is 0. */
 double KERNEL(entropy)(const double *p, size_t n)
 {

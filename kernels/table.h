@@ -45,7 +45,8 @@
     X(set, gate_gelu_tanh)                                                                                             \
     X(set, gate_gelu)                                                                                                  \
     X(set, softcap)                                                                                                    \
-    X(set, powers_of) X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy)
+    X(set, powers_of)                                                                                                  \
+    X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy) X(set, raised_divergence)
 /* Block types with an encoder; those with a search for scales. */
 #define QUANTIZED(X, set) X(set, Q4_0, q4_0) X(set, Q4_1, q4_1) X(set, Q5_0, q5_0) X(set, Q5_1, q5_1) X(set, Q8_0, q8_0)
 #define FITTED(X, set)                                                                                                 \

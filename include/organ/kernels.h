@@ -334,6 +334,10 @@ typedef struct organ_kernels {
      * first_sum, q = other[k] - other_sum. `first` and `other` are logits, first_sum and other_sum the logarithms of
      * the sums of their exponentials. */
     double (*divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n);
+    /* Returns the sum of (p + 1e-8) ln((p + 1e-8) / (q + 1e-8)) in FP64, where p and q are the softmaxes of the logits
+     * `first` and `other`. first_sum and other_sum: the largest of the logits, and the sum of e^(logit - largest). */
+    double (*raised_divergence)(const float *first, const double first_sum[2], const float *other,
+                                const double other_sum[2], size_t n);
     /* Returns - sum of p log2 p, in bits, in FP64; p >= 0. */
     double (*entropy)(const double *p, size_t n);
 

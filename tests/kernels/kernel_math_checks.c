@@ -193,19 +193,21 @@ const char *check_math_shapes(const organ_kernels *k)
 
 /* ---- sums in FP64 ---- */
 typedef struct sums {
-    double exp_sum, divergence, entropy;
+    double exp_sum, divergence, entropy, raised;
 } sums;
 
 static sums sums_of(const organ_kernels *k, const float *first, const float *other, const double *p, size_t n)
 {
     const double top = 3.0, one = top + log(k->exp_sum(first, n, top) + 1e-30),
                  two = top + log(k->exp_sum(other, n, top) + 1e-30);
-    return (sums){k->exp_sum(first, n, top), k->divergence(first, one, other, two, n), k->entropy(p, n)};
+    const double first_sum[2] = {top, k->exp_sum(first, n, top)}, other_sum[2] = {top, k->exp_sum(other, n, top)};
+    return (sums){k->exp_sum(first, n, top), k->divergence(first, one, other, two, n), k->entropy(p, n),
+                  k->raised_divergence(first, first_sum, other, other_sum, n)};
 }
 
 static sums reference_sums(const float *first, const float *other, const double *p, size_t n)
 {
-    long double one = 0, two = 0, divergence = 0, entropy = 0;
+    long double one = 0, two = 0, divergence = 0, entropy = 0, raised = 0;
     for (size_t j = 0; j < n; j++) {
         one += expl((long double)first[j] - 3);
         two += expl((long double)other[j] - 3);
@@ -214,8 +216,9 @@ static sums reference_sums(const float *first, const float *other, const double 
     for (size_t j = 0; j < n; j++) {
         const long double a = first[j] - (3 + logl(one)), b = other[j] - (3 + logl(two));
         divergence += expl(a) * (a - b);
+        raised += (expl(a) + 1e-8L) * logl((expl(a) + 1e-8L) / (expl(b) + 1e-8L));
     }
-    return (sums){(double)one, (double)divergence, (double)entropy};
+    return (sums){(double)one, (double)divergence, (double)entropy, (double)raised};
 }
 
 static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_side side, uint64_t seed)
@@ -239,10 +242,11 @@ static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_
         return kernel_fault("sums of %zu, seed %llu: not like scalar", n, (unsigned long long)seed);
     if (!(fabs(found.exp_sum - expected.exp_sum) <= 1e-13 * expected.exp_sum &&
           fabs(found.entropy - expected.entropy) <= 1e-13 * (double)(n + 1) &&
+          fabs(found.raised - expected.raised) <= 1e-12 * (1 + expected.raised) &&
           fabs(found.divergence - expected.divergence) <= 1e-12 * (1 + expected.divergence)))
-        return kernel_fault("sums of %zu, seed %llu: %.17g %.17g %.17g, expected %.17g %.17g %.17g", n,
-                            (unsigned long long)seed, found.exp_sum, found.divergence, found.entropy, expected.exp_sum,
-                            expected.divergence, expected.entropy);
+        return kernel_fault("sums of %zu, seed %llu: %.17g %.17g %.17g %.17g, expected %.17g %.17g %.17g %.17g", n,
+                            (unsigned long long)seed, found.exp_sum, found.divergence, found.entropy, found.raised,
+                            expected.exp_sum, expected.divergence, expected.entropy, expected.raised);
     return NULL;
 }
 

@@ -320,6 +320,11 @@ static double divergence_turned(const float *first, double first_sum, const floa
     return RIGHT->divergence(other, other_sum, first, first_sum, n);
 }
 static double entropy_in_nats(const double *p, size_t n) { return RIGHT->entropy(p, n) * 0.69314718055994531; }
+static double divergence_not_raised(const float *first, const double first_sum[2], const float *other,
+                                    const double other_sum[2], size_t n)
+{
+    return RIGHT->divergence(first, first_sum[0] + log(first_sum[1]), other, other_sum[0] + log(other_sum[1]), n);
+}
 static double exp_sum_in_single(const float *values, size_t n, double top)
 {
     double sum = 0;
@@ -444,6 +449,7 @@ MUTANT(softcap, softcap_is_linear)
 MUTANT(softplus, softplus_bends_early)
 MUTANT(divergence, divergence_turned)
 MUTANT(entropy, entropy_in_nats)
+MUTANT(raised_divergence, divergence_not_raised)
 MUTANT(exp_sum, exp_sum_in_single)
 MUTANT(decode[ORGAN_CODE_E4M3][ORGAN_REAL_BF16], e4m3_flushes)
 MUTANT(decode[ORGAN_CODE_E5M2][ORGAN_REAL_F16], e5m2_keeps_nan_signs)
@@ -565,6 +571,7 @@ const kernel_mutant kernel_mutants[] = {
     {"a softplus that is straight above 8", check_math_values, break_softplus_bends_early},
     {"a divergence of the other from the first", check_math_sums, break_divergence_turned},
     {"an entropy in nats", check_math_sums, break_entropy_in_nats},
+    {"probabilities that are not raised", check_math_sums, break_divergence_not_raised},
     {"exponentials in single precision", check_math_sums, break_exp_sum_in_single},
     {"gain off by two units in the last place", check_physarum_same, break_physarum_off_gain},
     {"gain off by 2 %", check_physarum_flow, break_physarum_weak_gain},

@@ -193,6 +193,12 @@ START_TEST(movers)
         NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, &report, &error);
         NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, &report, &error);
     }
+    {
+        organ_merge_options o = {0};
+        SIZED(merge, ENGINE);
+        NEEDS(merge, missing, "error", ENGINE);
+        NEEDS(merge, write.output, "build/none", ENGINE);
+    }
 }
 END_TEST
 

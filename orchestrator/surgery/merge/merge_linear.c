@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/merge/merge_method.h"
+#include "orchestrator/surgery/merge/merge_parts.h"
 
 #include <math.h>
 
@@ -29,9 +29,9 @@ static double linear_total(const organ_merge_task *task)
 
 static organ_status linear_check(const organ_merge_task *task, organ_error *error)
 {
-    if (organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 && linear_total(task) == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "weight: the weights add up to 0, by which normalize would divide");
-    return ORGAN_OK;
+    if (organ_merge_value(task, LINEAR_NORMALIZE, 0) == 0)
+        return ORGAN_OK;
+    return organ_merge_check_weights(task, LINEAR_WEIGHT, "normalize", error);
 }
 
 /* Sums in FP32 from 0 on, in the order of the recipe, as mergekit's addcmul. */
@@ -62,6 +62,32 @@ const organ_merge_method organ_merge_linear = {
     .parameter_count = sizeof linear_parameters / sizeof *linear_parameters,
     .check = linear_check,
     .apply = linear_apply,
+};
+
+static const organ_merge_parameter nearswap_parameters[] = {
+    {.name = "t", .required = true, .most = INFINITY, .about = "difference from the base up to which a value is taken"},
+};
+
+/* Values near the base's are taken, others drawn to the base: the weight is t / |difference|, at most 1. */
+static void nearswap_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
+{
+    (void)state;
+    const float t = (float)organ_merge_value(task, 0, 0), *const x = strip->input[0], *const base = strip->base;
+    for (size_t i = 0; i < organ_merge_strip_values(strip); i++) {
+        const float weight = fminf(t / fmaxf(fabsf(base[i] - x[i]), 1e-6F), 1);
+        out[i] = weight * x[i] + (1 - weight) * base[i];
+    }
+}
+
+const organ_merge_method organ_merge_nearswap = {
+    .name = "nearswap",
+    .about = "the base, with the other model's values where they are near",
+    .base = ORGAN_MERGE_BASE_REQUIRED,
+    .least = 1,
+    .most = 1,
+    .parameters = nearswap_parameters,
+    .parameter_count = 1,
+    .apply = nearswap_apply,
 };
 
 static const organ_merge_parameter passthrough_parameters[] = {

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/merge/merge_parts.h"
+
+#include <string.h>
+
+void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta)
+{
+    const size_t n = organ_merge_strip_values(strip);
+    const float *const x = strip->input[k], *const base = strip->base;
+    if (!base) {
+        memcpy(delta, x, n * sizeof *delta);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        delta[i] = x[i] - base[i];
+}
+
+organ_status organ_merge_check_weights(const organ_merge_task *task, size_t weight, const char *divisor,
+                                       organ_error *error)
+{
+    double total = 0;
+    for (size_t k = 0; k < task->inputs; k++)
+        total += organ_merge_value(task, weight, k);
+    if (total != 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "weight: the weights add up to 0, by which %s would divide", divisor);
+}

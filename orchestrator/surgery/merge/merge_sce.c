@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ * SCE (arXiv 2408.07990): select the elements whose differences from the base vary most between the models, calculate a
+ * weight of each model from the squares of these elements, erase elements whose sign is not that of their sum. */
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/surgery/merge/merge_parts.h"
+
+#include <math.h>
+
+static const organ_merge_parameter sce_parameters[] = {
+    {.name = "select_topk", .fallback = 1, .most = 1, .about = "share of the elements that vary which are merged"},
+};
+
+typedef struct sce_state {
+    organ_merge_cut cut; /* of the variances */
+    bool counted;        /* the first pass is over, cut.left is known */
+    double squares[ORGAN_MERGE_INPUTS];
+    float weight[ORGAN_MERGE_INPUTS];
+} sce_state;
+
+static bool sce_selects(const organ_merge_task *task) { return organ_merge_value(task, 0, 0) < 1; }
+
+static size_t sce_state_bytes(const organ_merge_task *task)
+{
+    (void)task;
+    return sizeof(sce_state);
+}
+
+/* The differences of all models, then the variances. */
+static size_t sce_scratch(const organ_merge_task *task, size_t rows)
+{
+    return (task->inputs + 1) * rows * task->shape.cols * sizeof(float);
+}
+
+static size_t sce_sums(const organ_merge_task *task) { return task->inputs; }
+
+/* One more counter: elements whose variance is not 0. */
+static size_t sce_counters(const organ_merge_task *task)
+{
+    return sce_selects(task) ? organ_merge_digits(organ_merge_elements(task)) + 1 : 0;
+}
+
+static organ_status sce_check(const organ_merge_task *task, organ_error *error)
+{
+    if (sce_selects(task) && organ_merge_elements(task) > ORGAN_MERGE_KEYS)
+        return organ_fail(error, ORGAN_BAD_INPUT, "select_topk: the tensor has more than 2^33 elements");
+    return ORGAN_OK;
+}
+
+static void sce_begin(const organ_merge_task *task, void *state)
+{
+    sce_state *const s = state;
+    s->cut.done = !sce_selects(task);
+    s->counted = s->cut.done;
+}
+
+/* Writes the differences and the variances to the scratch memory and returns the latter. */
+static float *differences(const organ_merge_task *task, const organ_merge_strip *strip)
+{
+    const size_t n = organ_merge_strip_values(strip);
+    float *const deltas = strip->scratch, *const variances = deltas + task->inputs * n;
+    for (size_t k = 0; k < task->inputs; k++)
+        organ_merge_delta(strip, k, deltas + k * n);
+    for (size_t i = 0; i < n && sce_selects(task); i++) {
+        double sum = 0, squares = 0;
+        for (size_t k = 0; k < task->inputs; k++)
+            sum += (double)deltas[k * n + i];
+        const double mean = sum / (double)task->inputs;
+        for (size_t k = 0; k < task->inputs; k++)
+            squares += ((double)deltas[k * n + i] - mean) * ((double)deltas[k * n + i] - mean);
+        variances[i] = (float)(squares / (double)task->inputs);
+    }
+    return variances;
+}
+
+/* Sets the differences of elements that are not selected to 0. */
+static void sce_select(const organ_merge_task *task, const sce_state *s, const organ_merge_strip *strip,
+                       const float *variances)
+{
+    const size_t n = organ_merge_strip_values(strip);
+    float *const deltas = strip->scratch;
+    for (size_t i = 0; i < n && sce_selects(task); i++)
+        if (!organ_merge_above(&s->cut, organ_merge_key(variances[i], strip->first * strip->cols + i)))
+            for (size_t k = 0; k < task->inputs; k++)
+                deltas[k * n + i] = 0;
+}
+
+static void sce_scan(const organ_merge_task *task, const void *state, unsigned pass, const organ_merge_strip *strip,
+                     double *sums, uint64_t *counters)
+{
+    (void)pass;
+    const sce_state *const s = state;
+    const size_t n = organ_merge_strip_values(strip);
+    const float *const variances = differences(task, strip), *const deltas = strip->scratch;
+    if (!s->cut.done) {
+        const uint64_t elements = organ_merge_elements(task);
+        organ_merge_cut_count(&s->cut, organ_merge_digit_bits(elements), variances, strip->first * strip->cols, n,
+                              counters);
+        for (size_t i = 0; i < n; i++)
+            counters[organ_merge_digits(elements)] += variances[i] != 0;
+        return;
+    }
+    sce_select(task, s, strip, variances);
+    for (size_t k = 0; k < task->inputs; k++)
+        sums[k] = organ_sum_of_squares(deltas + k * n, n);
+}
+
+static void sce_fold(const organ_merge_task *task, void *state, unsigned pass, const double *sums)
+{
+    (void)pass;
+    sce_state *const s = state;
+    for (size_t k = 0; k < task->inputs; k++)
+        s->squares[k] += sums[k];
+}
+
+/* Weights of the models: their mean squares, divided by the sum of these; equal ones if the sum is below 1e-6. */
+static void sce_weights(const organ_merge_task *task, sce_state *s)
+{
+    const double n = (double)organ_merge_elements(task);
+    double total = 0;
+    for (size_t k = 0; k < task->inputs; k++)
+        total += s->squares[k] / n;
+    for (size_t k = 0; k < task->inputs; k++)
+        s->weight[k] = (float)(total < 1e-6 ? 1 / (double)task->inputs : s->squares[k] / n / total);
+}
+
+static organ_status sce_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
+                             bool *again, organ_error *error)
+{
+    (void)pass, (void)error;
+    sce_state *const s = state;
+    const uint64_t elements = organ_merge_elements(task);
+    *again = !s->cut.done;
+    if (s->cut.done) {
+        sce_weights(task, s);
+        return ORGAN_OK;
+    }
+    if (!s->counted) {
+        const double varying = (double)counters[organ_merge_digits(elements)];
+        organ_merge_cut_begin(&s->cut, (uint64_t)(varying * organ_merge_value(task, 0, 0)), elements);
+        s->counted = true;
+    }
+    organ_merge_cut_narrow(&s->cut, organ_merge_digit_bits(elements), counters);
+    return ORGAN_OK;
+}
+
+static void sce_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
+{
+    const sce_state *const s = state;
+    const size_t n = organ_merge_strip_values(strip);
+    const float *const variances = differences(task, strip), *const deltas = strip->scratch;
+    sce_select(task, s, strip, variances);
+    for (size_t i = 0; i < n; i++) {
+        float all = 0, sum = 0, weights = 0;
+        for (size_t k = 0; k < task->inputs; k++)
+            all += deltas[k * n + i];
+        for (size_t k = 0; k < task->inputs; k++) {
+            const float d = deltas[k * n + i];
+            const bool agrees = all >= 0 ? d > 0 : d < 0;
+            sum += agrees ? d * s->weight[k] : 0;
+            weights += agrees ? s->weight[k] : 0;
+        }
+        out[i] = strip->base[i] + sum / fmaxf(weights, 1e-6F);
+    }
+}
+
+const organ_merge_method organ_merge_sce = {
+    .name = "sce",
+    .about = "elements that vary most between the models, weighted by their squares",
+    .base = ORGAN_MERGE_BASE_REQUIRED,
+    .least = 1,
+    .parameters = sce_parameters,
+    .parameter_count = 1,
+    .check = sce_check,
+    .state = sce_state_bytes,
+    .scratch = sce_scratch,
+    .sums = sce_sums,
+    .counters = sce_counters,
+    .begin = sce_begin,
+    .scan = sce_scan,
+    .fold = sce_fold,
+    .next = sce_next,
+    .apply = sce_apply,
+};
