@@ -251,8 +251,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
  * after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
-/* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
-organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* ---- codes with an adapter (quantize_repair.c) ---- */
 
 /* Checks the options that --repair-rank excludes; does nothing without it. */
