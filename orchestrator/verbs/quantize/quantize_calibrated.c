@@ -448,6 +448,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     const float divisor = s->part->divisor;
     if (check_weights(s, weights, error) != ORGAN_OK)
         return error->status;
+    s->part->greatest_input = organ_calibration_moments(matrix->calibration)->greatest;
     organ_quantize_multiply(weights, n, divisor);
     if (s->donor)
         organ_quantize_multiply(s->donor, n, divisor);
