@@ -59,6 +59,8 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
     if (organ_model_open_with(m->path, scoring->options->access, &m->model, error) ||
         (scoring->options->output && organ_output_check_not_input(scoring->options->output, m->model, error)))
         return error->status;
+    if (!scoring->derived)
+        organ_progress_warn_of_model(scoring->progress, m->model);
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
     if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {

@@ -29,6 +29,7 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/donor_target.h"
 #include "orchestrator/verbs/lora/repair_adapter.h"
 #include "orchestrator/verbs/quantize/gptq.h"
 
@@ -192,6 +193,7 @@ typedef struct organ_quantize_job {
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
+    organ_lora_donor donor;
     /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
     organ_repair_adapter *repair;
     char *repair_output;
