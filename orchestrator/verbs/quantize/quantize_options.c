@@ -93,6 +93,9 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
         return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
     }
+    if (o->target_size || o->types)
+        return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use --scheme mixed",
+                          o->target_size ? "--target-size" : "--types", o->scheme);
     const bool gguf =
         organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
     job->recipe = organ_recipe_named(o->scheme);
