@@ -286,6 +286,13 @@ START_TEST(readers)
         NEEDS(importance, output, "nowhere", ENGINE);
     }
     {
+        organ_importance_merge_options o = {0};
+        const char *const files[1] = {"nowhere"};
+        SIZED(importance_merge, ENGINE);
+        NEEDS(importance_merge, files, files, ENGINE);
+        NEEDS(importance_merge, output, "nowhere", ENGINE);
+    }
+    {
         organ_generate_options o = {0};
         SIZED(generate, engine, NULL, NULL, &report, &error);
         NEEDS(generate, model, MODEL, engine, NULL, NULL, &report, &error);

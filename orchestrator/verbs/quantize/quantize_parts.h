@@ -146,12 +146,8 @@ typedef struct organ_quantize_job {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
-    organ_weights *weights; /* weights of a safetensors model; NULL for GGUF */
-    organ_weight *plain;    /* GGUF: each tensor of the model as a weight; NULL for safetensors */
-    /* All weights of the model, some of which are targets: weights->weights or `plain`. */
-    const organ_weight *candidates;
-    size_t candidate_count;
-    organ_targets targets; /* targets of --select, or the default ones */
+    organ_weights *weights; /* all weights of the model, some of which are targets */
+    organ_targets targets;  /* targets of --select, or the default ones */
     /* GGUF: a type for each tensor of the model, before the lengths of rows are checked. `fixed` has those of
      * --type-of, NULL entry: none; `recipe_types` those of the recipe, NULL entry: unchanged. NULL: no such option */
     const organ_encoding **fixed, **recipe_types;
