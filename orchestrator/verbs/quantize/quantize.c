@@ -401,8 +401,8 @@ static organ_quantize_options options_of_converted(const organ_quantize_options 
     return inner;
 }
 
-/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed
- * measures the model in a dry run too, so it has no such check, and its dry run converts. */
+/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed of a
+ * file without data would measure it, so that only its dry run uses one. */
 static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
                                   organ_error *error)
@@ -430,7 +430,8 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
 {
     const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
-    if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
+    const bool dry = options->write.dry_run;
+    if ((!measures || dry) && (check_outline(options, source, engine, progress, report, error) || dry))
         return error->status;
     if (measures && organ_quantize_source_outline(source, engine, NULL, error))
         return error->status;

@@ -538,7 +538,7 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
  * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
  * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. For
  * embeddings and output head, the divergence of each type is there in place of its error. */
-#define ORGAN_TYPES_DEFINITION "allocate-types/1"
+#define ORGAN_TYPES_DEFINITION "allocate-types/2"
 #define ORGAN_TYPES_FAR        ((size_t)0)
 #define ORGAN_TYPES_NEAR       ((size_t)1)
 #define ORGAN_TYPES_FAR_ERROR  ((size_t)2)

@@ -149,7 +149,9 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_quantize_source_drop_outline(s);
     if (s->path) {
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        if (!stopped || (!s->measures && !organ_publish_is_begun(s->path) && !organ_publish_is_begun(s->output)))
+        const bool begun = organ_publish_is_begun(s->path) || organ_publish_is_begun(s->output),
+                   measured = s->measures && access(s->path, F_OK) == 0;
+        if (!stopped || (!begun && !measured))
             organ_remove_tree(s->folder);
     }
     free(s->folder);
