@@ -160,7 +160,8 @@ struct organ_layer {
     bool *kept;                   /* flags of the experts that the router may choose; NULL: all */
     bool weigh;             /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *all_tokens; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
-    organ_routed *routed;   /* callback for the router, with its context; NULL: none */
+    const organ_head_tap *heads; /* receives the inputs of single heads in latent attention; NULL: none */
+    organ_routed *routed;        /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values; /* the loaded weights, each at its slot's offset */
     size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */

@@ -401,8 +401,10 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
         const organ_tap tap = sums ? organ_input_sums_tap(sums, l) : (organ_tap){0};
         if (organ_stop_is_requested(scoring->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_load_to_run(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        else if (organ_layer_load_to_run(m->forward, (int32_t)l, &layer, error) == ORGAN_OK) {
+            organ_layer_tap_heads(layer, sums ? organ_input_sums_heads_tap(sums) : NULL);
             organ_layer_run(m->forward, layer, windows, m->hidden, sums ? &tap : NULL, error);
+        }
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
     organ_layer_free(layer);
