@@ -199,6 +199,22 @@ typedef struct organ_head_tap {
  * attention. */
 void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
 
+/* ---- multi-token prediction ---- */
+
+/* Finds the first block for multi-token prediction (MTP, NextN) after the layers, as files of DeepSeek-V3, GLM-4.5,
+ * Qwen3-Next and Qwen3.5 have it, before a layer is loaded: layer config.layers is then the layer of this block, which
+ * only organ_draft_run runs, and the functions about imatrices know it. Does nothing if the file has no such block, or
+ * if tokens have more states than a hidden state. Returns ORGAN_BAD_INPUT if a part of the block is missing or has the
+ * wrong shape. */
+organ_status organ_forward_open_draft(organ_forward *forward, organ_error *error);
+bool organ_forward_has_draft(const organ_forward *forward);
+/* Runs the block on a window of `count` tokens, of which the layers have computed the states `hidden`, and passes the
+ * inputs of its matrices to `tap`. `layer` is layer config.layers, loaded. */
+organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, const uint32_t *tokens, size_t count,
+                             const float *hidden, const organ_tap *tap, organ_error *error);
+/* Returns the bytes that organ_draft_run allocates for a window of `context` tokens; 0 without a block. */
+uint64_t organ_draft_bytes(const organ_forward *forward, size_t context);
+
 /* ---- mixtures of experts ---- */
 
 /* An expert chosen for a token, and the factor of its output. */

@@ -76,6 +76,20 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
             add_input_name(f, layer, parts[k].second, place);
 }
 
+/* The projection and the output head of a draft block. */
+static void name_draft(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
+{
+    const struct {
+        const organ_weight *weight;
+        const char *name;
+    } rows[] = {{f->draft.project, "nextn.eh_proj.weight"}, {f->draft.head, "nextn.shared_head_head.weight"}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && (uint64_t)layer == f->config.layers; k++)
+        if (rows[k].weight && strcmp(rows[k].weight->name, tensor) == 0) {
+            *place = (organ_input_place){.count = 1, .matrices = 1};
+            snprintf(place->names[0], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, rows[k].name);
+        }
+}
+
 /* organ_forward_latent_places has the matrices of single heads in latent attention. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
@@ -83,6 +97,9 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     const size_t length = strcspn(tensor, "[");
     *place = (organ_input_place){.matrix = tensor[length] ? (unsigned)strtoul(tensor + length + 1, NULL, 10) : 0};
     size_t slot = 0;
+    name_draft(f, layer, tensor, place);
+    if (place->count)
+        return true;
     while (slot < plan->count &&
            (strncmp(plan->slots[slot].weight->name, tensor, length) != 0 || plan->slots[slot].weight->name[length]))
         slot++;
@@ -127,6 +144,10 @@ organ_status organ_forward_visit_inputs(const organ_forward *f, int32_t layer, v
         if (slot->weight->rank > 1 && !slot->vectors && organ_forward_input_place(f, layer, slot->weight->name, &place))
             each(context, &place, (size_t)slot->cols, error);
     }
+    organ_input_place place;
+    if (f->draft.head && (uint64_t)layer == f->config.layers && !error->status &&
+        organ_forward_input_place(f, layer, f->draft.head->name, &place))
+        each(context, &place, (size_t)f->config.hidden, error);
     return error->status;
 }
 
@@ -154,8 +175,8 @@ size_t organ_forward_head_place(const organ_forward *f, organ_input_place *place
 
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
-    uint64_t numbers = f->config.hidden + 1; /* of the output head */
-    for (unsigned l = 0; l < f->config.layers; l++) {
+    uint64_t numbers = 2 * (f->config.hidden + 1); /* of the output heads of the model and of a draft block */
+    for (unsigned l = 0; l < f->plan_count; l++) {
         organ_input_place places[2];
         size_t features[2];
         for (unsigned k = 0; organ_forward_latent_places(f, (int32_t)l, places, features) && k < 2; k++)

@@ -86,7 +86,8 @@ organ_status organ_input_sums_open(const organ_forward *forward, const organ_eng
         return organ_fail_errno(error, ENOMEM, "the sums of an importance matrix");
     s->forward = forward;
     s->engine = engine;
-    for (unsigned l = 0; l < organ_forward_describe(forward)->layers && !error->status; l++)
+    const unsigned layers = organ_forward_describe(forward)->layers + organ_forward_has_draft(forward);
+    for (unsigned l = 0; l < layers && !error->status; l++)
         add_layer(s, (int32_t)l, error);
     return error->status;
 }

@@ -142,6 +142,37 @@ static const organ_imatrix_entry *entry_of(const organ_imatrix *m, const char *n
     return NULL;
 }
 
+/* The model of fixtures/architectures/TYPE with the members `settings` in config.json, and the text and chunks of
+ * fixtures/make_llama_imatrix.sh and make_mtp_golden.py. */
+static organ_imatrix *made_small(const char *type, const char *settings)
+{
+    char model[200], path[300];
+    snprintf(model, sizeof model, "%s", scratch_path("%s", type));
+    arch_reference reference = arch_make(type, model);
+    arch_reference_free(&reference);
+    arch_set_config(model, settings);
+    snprintf(path, sizeof path, "%s/tokenizer.json", model);
+    make_tokenizer(path, 256 - 94);
+    snprintf(path, sizeof path, "%s.gguf", type);
+    return made_of(model, 6000, 32, path, NULL);
+}
+
+static void expect_entries(const organ_imatrix *own, const organ_imatrix *other, double relative)
+{
+    float a[512], b[512];
+    for (size_t k = 0; k < other->entry_count; k++) {
+        const organ_imatrix_entry *const f = &other->entries[k], *const e = entry_of(own, f->name);
+        ck_assert_msg(e->values == f->values && e->counts == f->counts, "%s", f->name);
+        ck_assert(f->values / f->counts <= 512);
+        for (uint64_t m = 0; m < f->counts; m++) {
+            const double theirs = means_of(other, f, m, f->counts, b), mine = means_of(own, e, m, f->counts, a);
+            ck_assert_msg(theirs == 0 || mine == theirs, "%s: %g tokens, not %g", f->name, mine, theirs);
+            if (theirs > 0)
+                expect_near(a, b, f->values / f->counts, f->name, relative);
+        }
+    }
+}
+
 /* Matrices of single heads in latent attention, which llama.cpp splits from kv_b_proj, and heads that it reorders. */
 START_TEST(sums_of_heads_are_those_of_llama_cpp)
 {
@@ -157,34 +188,37 @@ START_TEST(sums_of_heads_are_those_of_llama_cpp)
          0}};
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         organ_error error = {0};
-        organ_imatrix *llama;
-        float a[512], b[512];
-        char model[200], path[300];
-        snprintf(model, sizeof model, "%s", scratch_path("%s", rows[r].type));
-        arch_reference reference = arch_make(rows[r].type, model);
-        arch_reference_free(&reference);
-        arch_set_config(model, rows[r].settings);
-        snprintf(path, sizeof path, "%s/tokenizer.json", model);
-        make_tokenizer(path, 256 - 94);
-        snprintf(path, sizeof path, "%s.gguf", rows[r].type);
-        organ_imatrix *const own = made_of(model, 6000, 32, path, NULL);
+        organ_imatrix *const own = made_small(rows[r].type, rows[r].settings), *llama;
+        char path[200];
         snprintf(path, sizeof path, "fixtures/imatrix/%s-llama.gguf", rows[r].type);
         ck_assert_msg(organ_imatrix_open(path, &llama, &error) == ORGAN_OK, "%s", error.message);
         ck_assert_uint_eq(own->entry_count, llama->entry_count + rows[r].more);
-        for (size_t k = 0; k < llama->entry_count; k++) {
-            const organ_imatrix_entry *const f = &llama->entries[k], *const e = entry_of(own, f->name);
-            ck_assert_msg(e->values == f->values && e->counts == f->counts, "%s", f->name);
-            ck_assert(f->values / f->counts <= 512);
-            for (uint64_t m = 0; m < f->counts; m++) {
-                const double other = means_of(llama, f, m, f->counts, b);
-                const double mine = means_of(own, e, m, f->counts, a);
-                ck_assert_msg(other == 0 || mine == other, "%s: %g tokens, not %g", f->name, mine, other);
-                if (other > 0)
-                    expect_near(a, b, f->values / f->counts, f->name, 1e-3);
-            }
-        }
+        expect_entries(own, llama, 1e-3);
         organ_imatrix_close(own);
         organ_imatrix_close(llama);
+    }
+}
+END_TEST
+
+/* The block for multi-token prediction, against the layer class of transformers. */
+START_TEST(sums_of_drafts_are_those_of_transformers)
+{
+    static const char *const types[] = {"qwen3_next", "qwen3_5_text"};
+    for (size_t r = 0; r < sizeof types / sizeof *types; r++) {
+        organ_error error = {0};
+        organ_imatrix *golden;
+        char path[200], type[64];
+        size_t drafts = 0;
+        snprintf(type, sizeof type, "%s-mtp", types[r]);
+        organ_imatrix *const own = made_small(type, "{}");
+        snprintf(path, sizeof path, "fixtures/imatrix/%s-draft.gguf", types[r]);
+        ck_assert_msg(organ_imatrix_open(path, &golden, &error) == ORGAN_OK, "%s", error.message);
+        expect_entries(own, golden, 1e-4);
+        for (size_t k = 0; k < own->entry_count; k++)
+            drafts += own->entries[k].anatomy.layer == 4;
+        ck_assert_uint_eq(drafts, golden->entry_count);
+        organ_imatrix_close(own);
+        organ_imatrix_close(golden);
     }
 }
 END_TEST
@@ -284,10 +318,11 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"numbers",
-                                 {sums_are_those_of_llama_cpp, sums_of_heads_are_those_of_llama_cpp,
-                                  both_formats_have_the_same_means, exact_sums_carry}},
-                                {"state", {states_are_added_once, damaged_states_are_left_out}}};
+    const suite_case cases[] = {
+        {"numbers",
+         {sums_are_those_of_llama_cpp, sums_of_heads_are_those_of_llama_cpp, sums_of_drafts_are_those_of_transformers,
+          both_formats_have_the_same_means, exact_sums_carry}},
+        {"state", {states_are_added_once, damaged_states_are_left_out}}};
     Suite *const suites[] = {suite_of("importance", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove),
                              NULL};
     return run_suites(suites);
