@@ -418,7 +418,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+    if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);

@@ -404,6 +404,9 @@ typedef organ_status organ_quantize_one(const organ_quantize_options *options, c
 organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
                                   organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
+/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
+ * if memory runs out. */
+char *organ_quantize_name_beside(const char *path, const char *end);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
 /* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
