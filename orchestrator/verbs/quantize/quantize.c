@@ -270,10 +270,30 @@ static void close_quantize(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
+/* Work of GPTQ and of pruning, if there is any, on one matrix. GPTQ's operations per weight are averaged over the
+ * parts, which may have different types. */
+static organ_plan_solve quantize_solve(const organ_quantize_job *job)
+{
+    organ_plan_solve solve = organ_gptq_solve(&job->encoding->grid);
+    double work = 0, weights = 0;
+    for (size_t k = 0; k < job->calibrated_targets.count; k++) {
+        const double elements = (double)job->calibrated_parts[k]->weight->elements;
+        work += organ_gptq_solve(&job->calibrated_parts[k]->encoding->grid).weights * elements;
+        weights += elements;
+    }
+    solve.weights = weights > 0 ? work / weights : solve.weights;
+    if (job->pruning) {
+        solve.squares += job->pruning->solve.squares;
+        solve.weights += job->pruning->solve.weights;
+        solve.matrices += job->pruning->solve.matrices;
+    }
+    return solve;
+}
+
 /* organ_quantize_widths_find has already added the measurement of mixed widths. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
-    const organ_plan_solve solve = organ_quantize_solve(job);
+    const organ_plan_solve solve = quantize_solve(job);
     if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !job->calib)
         return error->status;
     organ_calibration_run_estimate(job->calib, &solve, &job->plan);
@@ -416,7 +436,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+    if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);

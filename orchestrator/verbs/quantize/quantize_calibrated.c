@@ -539,13 +539,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
     return error->status;
 }
 
-organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
-{
-    const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
-    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights,
-                              ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
-}
-
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
     job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);

@@ -251,8 +251,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
  * after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
-/* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
-organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* ---- codes with an adapter (quantize_repair.c) ---- */
 
 /* Checks the options that --repair-rank excludes; does nothing without it. */
@@ -375,6 +373,9 @@ typedef organ_status organ_quantize_one(const organ_quantize_options *options, c
 organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
                                   organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
+/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
+ * if memory runs out. */
+char *organ_quantize_name_beside(const char *path, const char *end);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
 /* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer

@@ -359,10 +359,13 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
  * for the blocks of all rows. */
 static void estimate_measuring(organ_quantize_types *w)
 {
-    const double share = (double)w->type_count / 64;
-    const organ_plan_solve whole = ORGAN_GPTQ_SOLVE, solve = {.squares = share * whole.squares,
-                                                              .weights = share * whole.weights + ORGAN_FIT_PRODUCTS,
-                                                              .matrices = share * whole.matrices};
+    organ_plan_solve solve = {.weights = ORGAN_FIT_PRODUCTS};
+    for (size_t k = 0; k < w->type_count; k++) {
+        const organ_plan_solve whole = organ_gptq_solve(&w->types[k]->grid);
+        solve.squares += whole.squares / 64;
+        solve.weights += whole.weights / 64;
+        solve.matrices += whole.matrices / 64;
+    }
     organ_curves_estimate(w->walk, &solve, &w->job->plan);
 }
 
