@@ -53,6 +53,8 @@ peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a
     --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
 peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
 peer compare_adapters "torch transformers peft safetensors" 2 "^\| (llama|mixtral) \| [0-9]+ \| 0 " llama mixtral
+peer compare_repair "torch transformers peft compressed_tensors" 6 "^(\| int[234]-group32.* \| [0-9]+ \||peft: logits differ)" $model $model/calibration.txt \
+    $model/heldout.txt --rank 4 --samples 4 --context 64 --tokens 256 --organ "$organ"
 peer compare_kinds "torch transformers numpy" 2 "^\| [^|]+( \| $figure){4} \|" "$scratch/kinds" 1 "Qwen 3: norms"
 peer compare_forward "torch transformers" 3 "^(organ|float32|bfloat16) \[$figure, $figure, $figure\]" "$scratch/forward" 1
 peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $figure" $model fixtures/tasks/tasks.jsonl "$organ"
@@ -99,7 +101,7 @@ same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratc
 same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer load_mlx "mlx numpy torch compressed_tensors" 23 "^\|tiny-qwen2\|[a-z0-9-]+\|(mlx|compressed-tensors)\|0?1?\.[0-9]+\|" errors fixtures/tiny-qwen2
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
-peer compare_gguf "gguf llama_cpp numpy" 29 "^(I?Q[2-8]_[01KNLXS]+|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
+peer compare_gguf "gguf llama_cpp numpy" 35 "^(I?Q[2-8]_[01KNLXS]+|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
 peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
 peer llama_speed "llama_cpp gguf numpy" 1 "^${gguf}[[:space:]]${figure}[[:space:]]$figure" --rounds 1 $gguf
