@@ -141,6 +141,7 @@ verbs/orthogonality lora
 verbs/purify
 verbs/shrink prune
 verbs/untrusted
+verbs/merge lora convert
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
@@ -173,7 +174,7 @@ solve algebra.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
-surgery/merge merge_method.h
+surgery/merge merge_method.h merge_walk.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/convert convert_across.h
@@ -192,7 +193,7 @@ stream stream
 forward forward
 report report
 surgery options evaluate
-verbs prune quantize convert cut lora organs purify measure inspect
+verbs prune quantize convert cut lora organs purify measure inspect merge
 LAW
 # shellcheck disable=SC2016
 awk '
@@ -433,6 +434,7 @@ lora/adapter_write.c
 measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
+merge/merge_models.c
 prune/allocation.c
 prune/comparison.c
 prune/sparsegpt.c

@@ -335,9 +335,13 @@ static const struct {
 } forms[ORGAN_SEAL_FORMS] = {[ORGAN_SEAL_COMMENT] = {"<!-- organ: ", " -->\n"},
                              [ORGAN_SEAL_RUN] = {",\n    \"seal\": \"", "\"\n  }\n}\n"},
                              [ORGAN_SEAL_DOCUMENT] = {",\n  \"seal\": \"", "\"\n}\n"},
-                             [ORGAN_SEAL_LINE] = {",\"seal\":\"", "\"}\n"}};
+                             [ORGAN_SEAL_LINE] = {",\"seal\":\"", "\"}\n"},
+                             [ORGAN_SEAL_YAML] = {"# organ: ", "\n"}};
 
-const char *organ_seal_end(organ_seal_form form) { return form == ORGAN_SEAL_COMMENT ? "" : forms[form].after + 1; }
+const char *organ_seal_end(organ_seal_form form)
+{
+    return form == ORGAN_SEAL_COMMENT || form == ORGAN_SEAL_YAML ? "" : forms[form].after + 1;
+}
 
 size_t organ_seal_text(organ_seal_form form, uint64_t xxh3, char *seal)
 {

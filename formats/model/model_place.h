@@ -43,6 +43,7 @@ typedef enum organ_seal_form {
     ORGAN_SEAL_RUN,      /* JSON whose last member is "run": the last member "seal" of "run" */
     ORGAN_SEAL_DOCUMENT, /* other JSON: the last member "seal" */
     ORGAN_SEAL_LINE,     /* JSON lines: the last member "seal" of the last line */
+    ORGAN_SEAL_YAML,     /* YAML: a comment in the last line */
     ORGAN_SEAL_FORMS
 } organ_seal_form;
 

@@ -36,6 +36,7 @@ packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf a
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
+        merge) words=(merge "$q" "${t1[@]}") ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;

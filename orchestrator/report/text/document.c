@@ -339,6 +339,8 @@ static organ_seal_form seal_form(const draft *d, const draft_stream *s)
         form = d->run_last && can_be_sealed(s, ORGAN_SEAL_RUN) ? ORGAN_SEAL_RUN : ORGAN_SEAL_DOCUMENT;
     else if (organ_ends_with(d->path, ".jsonl"))
         form = ORGAN_SEAL_LINE;
+    else if (organ_ends_with(d->path, ".yaml"))
+        form = ORGAN_SEAL_YAML;
     else if (strncmp(s->head, "---\n", 4) == 0) /* a model card, which begins with YAML, is no report */
         form = ORGAN_SEAL_FORMS;
     else if (organ_ends_with(d->path, ".md") || organ_ends_with(d->path, ".svg") ||

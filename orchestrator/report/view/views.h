@@ -31,6 +31,7 @@
     VIEW(lora_resize)                                                                                                  \
     VIEW(lora_sanitize)                                                                                                \
     VIEW(measure)                                                                                                      \
+    VIEW(merge)                                                                                                        \
     VIEW(models)                                                                                                       \
     VIEW(noise_pairs)                                                                                                  \
     VIEW(orthogonality)                                                                                                \

@@ -10,7 +10,7 @@
  *   apply(strip)                 any worker, in any order: the values of the output
  *
  * The shape of a tensor alone decides its strips, so results have the same bits with any number of threads and ranks.
- * Every value is decoded to FP32; the driver (merge_run.h) refuses NaN and infinity, and rounds the values of `apply`
+ * Every value is decoded to FP32; the driver (merge_walk.h) refuses NaN and infinity, and rounds the values of `apply`
  * once to the type of the output. Functions of a method may not fail for the values of a tensor, except `next`. */
 #ifndef ORGAN_SURGERY_MERGE_MERGE_METHOD_H
 #define ORGAN_SURGERY_MERGE_MERGE_METHOD_H

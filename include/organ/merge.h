@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ * Merges models. */
+#ifndef ORGAN_API_MERGE_H
+#define ORGAN_API_MERGE_H
+
+#include <organ/base.h>
+#include <organ/options.h>
+#include <organ/stream.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+/* Options of organ merge: either a recipe, or models and a method. */
+typedef struct organ_merge_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
+    const char *recipe;        /* path of a recipe in mergekit's YAML; NULL: the members up to `dtype` are the recipe */
+    const char *const *models; /* paths or names of models */
+    size_t model_count;
+    const char *method; /* "linear", "slerp", ... */
+    const char *base;   /* the model whose changes are merged, or NULL */
+    /* Parameters of the method as texts, NULL: the default. `weight` and `density` may have a value for each model but
+     * the base, separated by commas. */
+    const char *weight, *density, *t;
+    const char *const *settings; /* further parameters, "NAME=VALUE" */
+    size_t setting_count;
+    const char *dtype;   /* type of the output: "bf16", "f16", "f32"; NULL: that of each tensor of the base */
+    unsigned seed;       /* of methods that choose at random */
+    const char *missing; /* tensors that only some models have: "error", "base" or "any"; NULL: "error" */
+    bool untie;          /* write an output head of its own if the base has none but another model does */
+    organ_write_options write;
+} organ_merge_options;
+ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error")
+
+/* Writes the directory options->write.output, or one .safetensors file: the merged model, with the configuration and
+ * tokenizer of the base (without one, of the first model), and the recipe with all defaults filled in as
+ * organ/recipe.yaml. Sums are FP32 or FP64, and each value is rounded once. The bytes of the tensors do not depend on
+ * the number of threads or ranks, the memory or the CPU. *report has schema organ.merge/1; the caller releases it; NULL
+ * on error.
+ *
+ * If a run is interrupted or fails for lack of disk or memory, its finished tensors and a journal remain; `resume`
+ * continues it to the same bytes. After any other error no output remains.
+ *
+ * Returns
+ *   - ORGAN_USAGE if options are invalid or contradict each other, or the output exists or is an input; also if an
+ *     unfinished run is found and neither `resume` nor `force` is given, or `resume` finds a run with other parameters;
+ *   - ORGAN_BAD_INPUT if the recipe or a model is malformed; the recipe has an unknown key, a value out of its range or
+ *     layers that a model lacks; shapes, tensors or vocabularies differ; or a tensor has NaN or an infinite value;
+ *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

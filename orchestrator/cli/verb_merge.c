@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * organ merge. */
+#include "orchestrator/cli/cli_parts.h"
+
+#include "formats/base/text.h"
+
+#include <organ/merge.h>
+
+typedef struct merge_call {
+    organ_call call;
+    organ_words inputs; /* RECIPE.yaml or MODEL... */
+    organ_words sets;   /* --set */
+    organ_merge_options merge;
+} merge_call;
+#define CALL merge_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option merge_options[] = {
+    OUTPUT("OUT", merge.write.output, "the new model: a directory, or one file if the name ends in .safetensors",
+           .required = true),
+    TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
+         .choices = "linear|passthrough", .open = true),
+    MODEL("base", "MODEL", merge.base, "the model from which the others were tuned; default for slerp: the first",
+          .common = true),
+    TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",
+         .common = true),
+    TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
+    TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
+    WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
+    NUMBER("seed", "N", merge.seed, "seed of methods that choose at random", .range = {SEEDS}, .fallback = "0"),
+    CHOICE("dtype", "bf16|f16|f32", merge.dtype,
+           "type of the output; default: that of each tensor of the base, BF16 for quantised ones"),
+    CHOICE("missing", "error|base|any", merge.missing,
+           "tensors that only some models have: an error, those of the base, or merged from the models that have them",
+           .fallback = "error"),
+    FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
+                               "does not"),
+    SHARD_SIZE(merge),
+    WRITING(merge, "check recipe and models and print what would be written" AND_PLAN)};
+
+/* A single operand that ends in .yaml or .yml is a recipe. */
+static void settle_merge(merge_call *own)
+{
+    const char *const first = own->inputs.count == 1 ? own->inputs.word[0] : "";
+    const bool recipe = organ_ends_with(first, ".yaml") || organ_ends_with(first, ".yml");
+    own->merge.recipe = recipe ? first : NULL;
+    own->merge.models = own->inputs.word;
+    own->merge.model_count = recipe ? 0 : own->inputs.count;
+    own->merge.settings = own->sets.word;
+    own->merge.setting_count = own->sets.count;
+    own->merge.write.evaluate = organ_call_evaluation(&own->call);
+}
+
+RUN_FIRST(merge, organ_merge, merge, settle_merge(own))
+
+const organ_verb organ_merge_verb = {
+    .name = "merge",
+    .shares = true,
+    .summary = "merge several models into one",
+    .usage = "RECIPE.yaml -o OUT [options]\n"
+             "MODEL... --method METHOD -o OUT [options]",
+    .about = "Merges models of one architecture tensor by tensor: their mean, a point between them, or a base with the "
+             "changes of its tunes. A recipe is a file of mergekit: models, slices, modules, filters, gradients, dtype "
+             "and out_dtype have the same meaning; keys that organ does not know are refused. Without a recipe the "
+             "options give models and parameters.\n"
+             "Models are read strip by strip in bounded memory, quantised ones as the numbers that they mean. Sums are "
+             "FP32 or better, and each value is rounded once. The configuration and the tokenizer are those of "
+             "base_model, else of the first model; all models must have the same vocabulary. Vision and audio towers "
+             "and draft layers are those of that model, too.\n"
+             "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
+             "all defaults.",
+    OPERANDS(OPERAND("MODEL...", MODEL, inputs,
+                     "the models, or one recipe whose name ends in .yaml or .yml")),
+    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
+             {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
+             {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),
+    .exits = {.content = "the recipe is malformed, or the models do not fit"},
+    .run = run_merge};

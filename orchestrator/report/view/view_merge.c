@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * The view of organ.merge/1, the report of `organ merge`. */
+#include "orchestrator/report/view/view_parts.h"
+#include "orchestrator/report/view/views.h"
+
+enum { MAX_APART = 500 }; /* rows of the tables of tensors that are not merged */
+
+static const organ_item merge_highlights[] = {{NULL, "method", "{parameters.method}"},
+                                              {NULL, "models", "{donors:size}"},
+                                              {NULL, "merged tensors", "{output.merged:count}"}};
+
+static const organ_field merge_donors[] = {
+    FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_WORDS("base", "{base?yes|}", ORGAN_FIELD_LEFT),
+    FIELD_COUNT("values", "elements"), FIELD_WORDS_IF("!dry_run", "moved", "{moved:share}", 0)};
+static const organ_field merge_layers[] = {FIELD_LAYER, FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
+                                           FIELD_COUNT("values", "elements"), FIELD_SHARE("moved", "moved")};
+static const organ_field merge_apart[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                          FIELD_TEXT("from", "from", 0), FIELD_TEXT("reason", "reason", 0)};
+static const organ_field merge_lacking[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                            FIELD_TEXT("becomes", "becomes", 0)};
+
+#define MOVED "Moved: norm of merged - model relative to the norm of the model, over its merged tensors"
+
+static const organ_block merge_warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
+
+static const organ_block merge_blocks[] = {
+    HEADING("Merge by {parameters.method}"),
+    HIGHLIGHTS(NULL, merge_highlights),
+    WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    LINES_ON(ON_TEXT, NULL,
+             "{dry_run?Dry run, nothing was written: }{parameters.method} of {donors:size} models, "
+             "{output.merged:count} merged tensors, {output.layers} layers"),
+    GAP(NULL),
+    GAP(NULL),
+    EACH(ON_ALL, "warnings", BLOCKS_OF(merge_warning)),
+    SECTION(ON_PAGE, NULL, "Models"),
+    TABLE(ON_ALL, NULL, "donors", FIELDS(merge_donors), .caption = MOVED),
+    CURVES("layers", "layers", .style = {.title = "Distance from each model", .y_label = "moved, %"}, .name = "model",
+           .value = "moved", .factor = 100, .caption = MOVED ", layer by layer."),
+    SECTION(ON_FILES, "layers", "Layers"),
+    TABLE(ON_FILES, "layers", "layers", FIELDS(merge_layers), .max = EVERY_MODULE, .what = "rows", .caption = MOVED),
+    SAY(ON_TERMINAL, "apart", "Not merged: {apart:size} tensors, listed in the report."),
+    SECTION(ON_FILES, "apart", "Tensors that are not merged"),
+    TABLE(ON_FILES, "apart", "apart", FIELDS(merge_apart), .max = MAX_APART, .what = "tensors"),
+    SAY(ON_TERMINAL, "lacking", "Not in all models: {lacking:size} tensors, listed in the report."),
+    SECTION(ON_FILES, "lacking", "Tensors that only some models have"),
+    TABLE(ON_FILES, "lacking", "lacking", FIELDS(merge_lacking), .max = MAX_APART, .what = "tensors"),
+    PLAN,
+    SECTION(ON_MARKDOWN, "!dry_run", "Run"),
+    SAY(ON_TEXT, "!dry_run", "Time: {run.seconds:time}, {output.bytes:bytes} written."),
+    GAP("!dry_run"),
+    LINES_ON(ON_TEXT, "!dry_run", "Output:  {run.output}"),
+    GAP("!dry_run"),
+};
+
+const organ_view organ_merge_view = {.schema = "organ.merge/1",
+                                     .kind = "merge by {parameters.method}{dry_run?, dry run}",
+                                     .title = "{run.output?{run.output}|{base.name}}",
+                                     BLOCKS_OF(merge_blocks)};

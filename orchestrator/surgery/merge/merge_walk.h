@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ * Merges tensors with a method, in bounded memory. Each input is read strip by strip, as often as the method has
+ * passes, and is never in memory as a whole. */
+#ifndef ORGAN_SURGERY_MERGE_MERGE_WALK_H
+#define ORGAN_SURGERY_MERGE_MERGE_WALK_H
+
+#include "orchestrator/surgery/merge/merge_method.h"
+
+#include <organ/stream.h>
+#include <organ/weights.h>
+
+/* Changes rows that were read from an input, for example by an adapter. */
+typedef struct organ_merge_change {
+    const void *context;
+    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows */
+    organ_status (*change)(const void *context, uint64_t first, size_t rows, float *values, void *scratch,
+                           organ_error *error);
+} organ_merge_change;
+
+/* A weight of a model, with the shape of the output's tensor. */
+typedef struct organ_merge_input {
+    const organ_model *model;
+    const organ_weight *weight;
+    const organ_merge_change *change; /* NULL: none */
+} organ_merge_input;
+
+/* A tensor to merge. */
+typedef struct organ_merge_item {
+    const organ_merge_method *method;
+    organ_merge_task task;
+    const organ_merge_input *inputs; /* task.inputs of them; the base follows if task.base is set */
+} organ_merge_item;
+
+/* How far the result is from an input: sums over all elements, of the values before they are rounded. */
+typedef struct organ_merge_moved {
+    double square;   /* of the input's values squared */
+    double distance; /* of the squares of result - input */
+} organ_merge_moved;
+
+/* The tensors and the callbacks of a run. */
+typedef struct organ_merge_walk {
+    const organ_merge_item *items; /* in the order in which they are merged */
+    size_t count;
+    size_t put_scratch; /* bytes of scratch memory of `put` for each worker */
+    void *context;      /* first argument of the callbacks */
+    /* Receives a strip of the result; may change `values`, and `spare`, which has as many bytes. Called by any worker,
+     * for strips in any order. */
+    organ_status (*put)(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
+                        void *scratch, organ_error *error);
+    /* Receives a finished item, on the thread that runs organ_merge_walk_run, in the order of the items. `moved` has an
+     * element for each input, and one for the base. */
+    organ_status (*finish)(void *context, size_t item, const organ_merge_moved *moved, organ_error *error);
+} organ_merge_walk;
+
+/* Merges all items. The result has the same bits for any number of workers. Returns ORGAN_USAGE if the memory is not
+ * enough for one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT, naming model and tensor, for an input with NaN or
+ * an infinite value and for an error of the method; ORGAN_INTERRUPTED if stopped; the error of a callback. If several
+ * tensors fail, the error is that of the first. */
+organ_status organ_merge_walk_run(const organ_merge_walk *run, const organ_engine *engine, organ_error *error);
+
+/* Returns the least memory, in bytes, with which organ_merge_walk_run does not return ORGAN_USAGE; 0 after an error of
+ * the headers. */
+uint64_t organ_merge_walk_enough(const organ_merge_walk *run, const organ_engine *engine, organ_error *error);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ * Shared by merge_walk.c, which divides tensors among workers, and merge_strip.c, which computes strips. */
+#ifndef ORGAN_SURGERY_MERGE_MERGE_WALK_PARTS_H
+#define ORGAN_SURGERY_MERGE_MERGE_WALK_PARTS_H
+
+#include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/surgery/merge/merge_walk.h"
+
+/* Bytes of the buffers of one worker, each a multiple of 64. */
+typedef struct merge_sizes {
+    size_t inputs;   /* largest number of inputs, with the base */
+    size_t values;   /* a strip of one input, and of the result */
+    size_t reading;  /* scratch of readers and changes */
+    size_t scratch;  /* of the method, or of organ_merge_walk.put */
+    size_t state;    /* of the method */
+    size_t counters; /* of the method */
+    size_t sums;     /* of the method, or organ_merge_moved of all inputs */
+} merge_sizes;
+
+/* The memory of a worker. */
+typedef struct merge_lane {
+    void *memory;  /* all buffers */
+    float **input; /* sizes.inputs buffers */
+    float *out;
+    void *reading, *scratch, *state;
+    uint64_t *counters;
+    double *sums;
+    organ_weight_reader **readers; /* of the inputs of the open item */
+    organ_error error;
+} merge_lane;
+
+uint64_t organ_merge_strips(const organ_merge_task *task); /* number of strips of a tensor */
+bool organ_merge_scans(const organ_merge_item *item);      /* whether the method has passes before it is applied */
+/* Returns the number of an item's inputs, with the base. */
+static inline size_t organ_merge_inputs(const organ_merge_item *item)
+{
+    return item->task.inputs + (item->task.base ? 1 : 0);
+}
+
+/* Raises *sizes to what the item needs. Returns ORGAN_BAD_INPUT for invalid headers. */
+organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_item *item, merge_sizes *sizes,
+                                 organ_error *error);
+
+/* Opens and closes the readers of an item's inputs; after an error the caller closes them too. */
+organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error);
+void organ_merge_close_item(merge_lane *lane, size_t inputs);
+
+/* Scans strip `strip` in pass `pass`: lane->sums becomes its sums, lane->counters grow. */
+organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,
+                                    uint64_t strip, organ_reader_gate *gate, organ_error *error);
+
+/* Computes a strip of the result and passes it to `put`; lane->sums becomes organ_merge_moved of the inputs. */
+organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, size_t number, const void *state,
+                                     uint64_t strip, organ_reader_gate *gate, organ_error *error);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * Opens the models of a recipe and compares their vocabularies. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/names/names.h"
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+
+#include <organ/tokenizer.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TOKENIZER_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
+
+/* ---- layers and heads ---- */
+
+/* Draft layers that follow the model's own layers under the same names do not count. */
+static void count_layers(merge_donor *donor)
+{
+    const int64_t stated = donor->model->config.num_hidden_layers;
+    int32_t last = -1;
+    for (size_t k = 0; k < donor->weights->count; k++)
+        last = donor->weights->weights[k].anatomy.layer > last ? donor->weights->weights[k].anatomy.layer : last;
+    donor->layers = (uint64_t)(last + 1);
+    if (stated > 0 && (uint64_t)stated < donor->layers)
+        donor->layers = (uint64_t)stated;
+}
+
+static void find_head(merge_donor *donor)
+{
+    for (size_t k = 0; k < donor->weights->count && !donor->model->config.tie_word_embeddings; k++) {
+        const organ_anatomy *const anatomy = &donor->weights->weights[k].anatomy;
+        donor->head |= anatomy->role == ORGAN_ROLE_OUTPUT && anatomy->layer < 0;
+    }
+}
+
+static organ_status open_donor(merge_job *job, size_t number, organ_error *error)
+{
+    merge_donor *const donor = &job->donors[number];
+    donor->name = job->recipe.donors[number];
+    if (organ_name_resolve(donor->name, &job->arena, &donor->path, error) ||
+        organ_donor_open(donor->path, "merged", job->progress, &donor->model, error) ||
+        organ_weights_find(donor->model, &donor->weights, error))
+        return error->status;
+    if (donor->model->gguf)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is GGUF: convert it first: organ convert %s --to safetensors -o DIR", donor->path,
+                          donor->path);
+    for (size_t k = 0; k < donor->weights->note_count; k++)
+        organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
+    count_layers(donor);
+    find_head(donor);
+    return ORGAN_OK;
+}
+
+/* ---- vocabularies ---- */
+
+static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
+                                              "tiktoken.model", "hy.tiktoken",     NULL};
+
+/* Sets *bytes to the content of the file in the donor's directory, or to NULL if there is no such file. */
+static organ_status load_file(const merge_donor *donor, const char *name, char **bytes, size_t *length,
+                              organ_error *error)
+{
+    char *const path = organ_format("%s/%s", donor->model->directory, name);
+    *bytes = NULL;
+    if (!path)
+        return organ_fail_memory(error, donor->path);
+    if (access(path, F_OK) == 0)
+        organ_input_load(path, path, TOKENIZER_BYTES, bytes, length, error);
+    free(path);
+    return error->status;
+}
+
+/* Whether the donors have a tokenizer file in common, with the same bytes. *any: the donor has one. */
+static organ_status same_files(const merge_donor *host, const merge_donor *donor, bool *same, bool *any,
+                               organ_error *error)
+{
+    *same = *any = false;
+    for (size_t k = 0; tokenizer_files[k] && !*same && !error->status; k++) {
+        char *bytes = NULL, *of_host = NULL;
+        size_t length = 0, host_length = 0;
+        if (load_file(donor, tokenizer_files[k], &bytes, &length, error) == ORGAN_OK)
+            load_file(host, tokenizer_files[k], &of_host, &host_length, error);
+        *any |= bytes != NULL;
+        *same = bytes && of_host && length == host_length && memcmp(bytes, of_host, length) == 0;
+        free(bytes);
+        free(of_host);
+    }
+    return error->status;
+}
+
+static organ_status compare_tokens(const merge_donor *host, const organ_tokenizer *of_host, const merge_donor *donor,
+                                   const organ_tokenizer *of_donor, organ_error *error)
+{
+    const uint32_t count = organ_tokenizer_describe(of_host)->vocabulary,
+                   other = organ_tokenizer_describe(of_donor)->vocabulary;
+    for (uint32_t id = 0; id < count || id < other; id++) {
+        size_t length = 0, other_length = 0;
+        const char *const token = id < count ? organ_tokenizer_piece(of_host, id, &length) : "",
+                          *const another = id < other ? organ_tokenizer_piece(of_donor, id, &other_length) : "";
+        if (length == other_length && memcmp(token, another, length) == 0)
+            continue;
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
+                          "second",
+                          host->path, donor->path, id, (int)(length < 60 ? length : 60), token,
+                          (int)(other_length < 60 ? other_length : 60), another);
+    }
+    return ORGAN_OK;
+}
+
+/* The ids of all tokens must be the same; rules that split text in another way are warned of. */
+static organ_status compare_tokenizers(merge_job *job, const merge_donor *host, const merge_donor *donor,
+                                       organ_error *error)
+{
+    organ_tokenizer *of_host = NULL, *of_donor = NULL;
+    if (organ_tokenizer_open(host->model, &of_host, error) == ORGAN_OK &&
+        organ_tokenizer_open(donor->model, &of_donor, error) == ORGAN_OK &&
+        strcmp(organ_tokenizer_describe(of_host)->digest, organ_tokenizer_describe(of_donor)->digest) != 0 &&
+        compare_tokens(host, of_host, donor, of_donor, error) == ORGAN_OK)
+        organ_say(job->recipe.warnings, "%s and %s have the same tokens, but split text by different rules", host->path,
+                  donor->path);
+    organ_tokenizer_close(of_host);
+    organ_tokenizer_close(of_donor);
+    return error->status;
+}
+
+/* Models without tokenizers are compared by the shapes of their embeddings alone. */
+static organ_status check_vocabularies(merge_job *job, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    bool same, any, host_has;
+    if (same_files(host, host, &same, &host_has, error))
+        return error->status;
+    for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++) {
+        const merge_donor *const donor = &job->donors[k];
+        if (k == job->host || same_files(host, donor, &same, &any, error) || same)
+            continue;
+        if (any != host_has)
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked",
+                       any ? host->path : donor->path, any ? donor->path : host->path);
+        else if (any)
+            compare_tokenizers(job, host, donor, error);
+    }
+    return error->status;
+}
+
+/* ---- all models ---- */
+
+organ_status organ_merge_open_donors(merge_job *job, organ_error *error)
+{
+    const merge_recipe *const r = &job->recipe;
+    job->host = r->base != MERGE_NONE ? r->base : r->slices[0].sources[0].donor;
+    if (!(job->donors = calloc(r->donor_count, sizeof *job->donors)))
+        return organ_fail_memory(error, r->label);
+    for (size_t k = 0; k < r->donor_count && !error->status; k++)
+        open_donor(job, k, error);
+    return error->status ? error->status : check_vocabularies(job, error);
+}
+
+void organ_merge_close_donors(merge_job *job)
+{
+    for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
+        organ_weights_free(job->donors[k].weights);
+        organ_model_close(job->donors[k].model);
+    }
+    free(job->donors);
+}

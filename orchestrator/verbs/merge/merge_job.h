@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
+ * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
+ * merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ *
+ * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
+ * the base model, else the first model. */
+#ifndef ORGAN_VERBS_MERGE_MERGE_JOB_H
+#define ORGAN_VERBS_MERGE_MERGE_JOB_H
+
+#include "formats/base/arena.h"
+#include "formats/base/yaml.h"
+#include "formats/weights/weight_search.h"
+#include "orchestrator/output/plan.h"
+#include "orchestrator/surgery/merge/merge_walk.h"
+#include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/adapter_write.h"
+
+#include <organ/merge.h>
+#include <organ/weights.h>
+
+#define MERGE_NONE SIZE_MAX
+
+/* ---- recipes ---- */
+
+/* A model in a slice: layers [first, first + slice.layers) of it. */
+typedef struct merge_source {
+    size_t donor;
+    size_t line;
+    uint64_t first;
+    const organ_yaml *parameters; /* NULL: none */
+} merge_source;
+
+/* Consecutive layers of the output. A recipe with `models` has one slice. */
+typedef struct merge_slice {
+    merge_source *sources;
+    size_t source_count;
+    uint64_t first, layers;       /* layers [first, first + layers) of the output */
+    const organ_yaml *parameters; /* NULL: none */
+} merge_slice;
+
+typedef struct merge_recipe {
+    const char *label; /* path of the recipe, or "the command" */
+    organ_arena arena; /* owns everything below */
+    const organ_yaml *tree;
+    const organ_merge_method *method;
+    const char **donors; /* names of models as written, each once, in order of their first use */
+    size_t donor_count;
+    size_t base; /* donor, or MERGE_NONE */
+    merge_slice *slices;
+    size_t slice_count;
+    bool sliced; /* the recipe has `slices`: the layers of the output are those of the slices */
+    const organ_yaml *module_parameters, *parameters;
+    organ_dtype dtype; /* of the output; ORGAN_DTYPE_COUNT: not given */
+    json_t *warnings;  /* sentences */
+} merge_recipe;
+
+/* Reads the recipe: the file options->recipe, or a text made from the other options. With `models`, slices[0].layers is
+ * 0. The caller calls organ_merge_recipe_release, also after an error. Returns the errors of organ_merge. */
+organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_recipe *recipe, organ_error *error);
+void organ_merge_recipe_release(merge_recipe *recipe);
+
+/* Makes the text of a recipe from options without a recipe; the caller frees it. */
+organ_status organ_merge_command_recipe(const organ_merge_options *options, char **text, organ_error *error);
+
+/* Reports ORGAN_BAD_INPUT: "RECIPE: line N: ...". */
+organ_status organ_merge_fault(const merge_recipe *recipe, size_t line, organ_error *error, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Reports that there is no method of this name: "`before` 'NAME', which is no method; ...". */
+organ_status organ_merge_no_method(const char *name, organ_status status, const char *before, organ_error *error);
+
+/* ---- parameters ---- */
+
+/* The place at which parameters are evaluated. */
+typedef struct merge_place {
+    const merge_slice *slice;
+    double t;                  /* position in gradients, 0 to 1 */
+    const char *output;        /* name of the output's tensor */
+    const char *const *inputs; /* its name in the model of each of `sources` */
+    const size_t *sources;     /* for each input of the method: index of its source in the slice */
+    size_t count;              /* number of these inputs */
+} merge_place;
+
+/* Checks all settings of the recipe: names of parameters, kinds and ranges of values. Adds warnings of parameters that
+ * the method does not use. */
+organ_status organ_merge_check_settings(merge_recipe *recipe, organ_error *error);
+
+/* Evaluates all parameters: `values` gets parameter_count x max(count, 1) numbers, as organ_merge_task.values. Returns
+ * ORGAN_BAD_INPUT if a required one is missing. */
+organ_status organ_merge_evaluate(const merge_recipe *recipe, const merge_place *place, double *values,
+                                  organ_error *error);
+
+/* ---- models ---- */
+
+typedef struct merge_donor {
+    const char *name; /* as written in the recipe */
+    const char *path;
+    organ_model *model;
+    organ_weights *weights;
+    uint64_t layers; /* of the text model, without draft layers */
+    bool head;       /* it stores an output head that is not its embedding */
+} merge_donor;
+
+/* ---- tensors ---- */
+
+/* A tensor of the output. */
+typedef struct merge_tensor {
+    const char *name;
+    organ_merge_item item; /* item.method NULL: `same` is copied */
+    const organ_weight *like;
+    size_t from;              /* donor of `like` */
+    int32_t layer;            /* of the output */
+    size_t *donors;           /* of the inputs, and of the base */
+    const char *why;          /* why it is not merged: "towers and draft layers are the base's"; NULL: it is merged */
+    organ_merge_moved *moved; /* for each input, and the base; set when the tensor is written */
+} merge_tensor;
+
+typedef struct merge_job {
+    const organ_merge_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    merge_recipe recipe;
+    merge_donor *donors; /* recipe.donor_count of them */
+    size_t host;
+    organ_arena arena;
+    merge_tensor *tensors;
+    size_t tensor_count, tensor_room;
+    organ_shard_piece *pieces;
+    organ_unit *units;
+    size_t piece_count;
+    json_t *lacking; /* names of tensors that only some models have, with what became of them */
+    uint64_t layers; /* of the output */
+    bool packed;     /* the host has packed weights, so the output's configuration is that of a plain model */
+    bool adds_head;  /* the output has a head of its own although the host has none */
+    char *filled;    /* text of the recipe with all defaults */
+    organ_plan plan; /* of a dry run */
+    size_t *todo;    /* tensors of the running pass */
+    organ_writing *writing;
+} merge_job;
+
+/* Returns the number of inputs of an item, with the base. */
+static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
+{
+    return item->task.inputs + (item->task.base ? 1 : 0);
+}
+
+/* Opens all donors, finds the host, and checks that their vocabularies are equal. */
+organ_status organ_merge_open_donors(merge_job *job, organ_error *error);
+void organ_merge_close_donors(merge_job *job);
+
+/* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
+organ_status organ_merge_outline(merge_job *job, organ_error *error);
+
+/* Raises job->plan to what the merge needs. */
+organ_status organ_merge_estimate_run(merge_job *job, organ_error *error);
+
+/* `fill` and `recall` of organ_write. */
+organ_status organ_merge_fill(void *job, organ_writing *writing, organ_error *error);
+bool organ_merge_recall_tensor(void *job, size_t tensor, const json_t *results);
+
+/* `document` of organ_write. */
+json_t *organ_merge_document(void *job, const organ_writing *writing);
+
+/* Makes job->filled. */
+organ_status organ_merge_fill_recipe(merge_job *job, organ_error *error);
+
+#endif

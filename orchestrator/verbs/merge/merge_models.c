@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ * The verb: reads the recipe, opens the models, plans the tensors and writes the output.
+ *
+ * Ranks: only rank 0 writes the file of the recipe. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/publish.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RECIPE_NAME "recipe.yaml"
+
+/* ---- config.json ---- */
+
+/* Sets a member in the document and in its text_config, where they have it. */
+static organ_status set_number(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
+{
+    if (!value)
+        return organ_fail_memory(error, key);
+    if (organ_json_edit_has(config, "text_config", key))
+        organ_json_edit_set(config, "text_config", key, value, error);
+    if (!error->status && organ_json_edit_has(config, NULL, key))
+        organ_json_edit_set(config, NULL, key, value, error);
+    json_decref(value);
+    return error->status;
+}
+
+/* The value of a list with one element for each layer of the host, for the layers of the output: each is that of the
+ * layer of the first source. */
+static json_t *layers_of_list(const merge_job *job, const json_t *list)
+{
+    json_t *const made = json_array();
+    for (size_t s = 0; s < job->recipe.slice_count; s++) {
+        const merge_slice *const slice = &job->recipe.slices[s];
+        for (uint64_t l = 0; l < slice->layers; l++)
+            json_array_append(made, json_array_get(list, (size_t)(slice->sources[0].first + l)));
+    }
+    if (json_array_size(made) == job->layers)
+        return made;
+    json_decref(made);
+    return NULL;
+}
+
+/* Lists that are as long as the host has layers are about its layers. */
+static organ_status edit_layers_of(const merge_job *job, organ_json_edit *config, const char *inside,
+                                   const json_t *object, organ_error *error)
+{
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "max_window_layers"};
+    const uint64_t before = job->donors[job->host].layers;
+    const char *key;
+    json_t *value;
+    for (size_t k = 0; k < sizeof counts / sizeof *counts && !error->status; k++)
+        if (json_is_integer(json_object_get(object, counts[k])) &&
+            (uint64_t)json_integer_value(json_object_get(object, counts[k])) == before) {
+            json_t *const layers = json_integer((json_int_t)job->layers);
+            if (layers)
+                organ_json_edit_set(config, inside, counts[k], layers, error);
+            else
+                organ_fail_memory(error, counts[k]);
+            json_decref(layers);
+        }
+    json_object_foreach((json_t *)object, key, value)
+    {
+        json_t *const list =
+            json_is_array(value) && json_array_size(value) == before ? layers_of_list(job, value) : NULL;
+        if (list && !error->status)
+            organ_json_edit_set(config, inside, key, list, error);
+        json_decref(list);
+    }
+    return error->status;
+}
+
+static organ_status edit_layers(const merge_job *job, organ_json_edit *config, organ_error *error)
+{
+    const organ_json_source source = {config->label, config->bytes, config->length};
+    json_t *object = NULL;
+    if (organ_json_parse_object(&source, &object, error) == ORGAN_OK &&
+        edit_layers_of(job, config, NULL, object, error) == ORGAN_OK && json_object_get(object, "text_config"))
+        edit_layers_of(job, config, "text_config", json_object_get(object, "text_config"), error);
+    json_decref(object);
+    return error->status;
+}
+
+static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
+{
+    static const char *const names[][2] = {{"F32", "float32"}, {"F16", "float16"}, {"BF16", "bfloat16"}};
+    const merge_job *const job = context;
+    const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
+    if (job->packed && organ_config_make_plain(config, dtype, true, error))
+        return error->status;
+    for (size_t k = 0; k < 3 && job->recipe.dtype != ORGAN_DTYPE_COUNT; k++)
+        if (strcmp(organ_dtype_name(dtype), names[k][0]) == 0 &&
+            (set_number(config, "torch_dtype", json_string(names[k][1]), error) ||
+             set_number(config, "dtype", json_string(names[k][1]), error)))
+            return error->status;
+    if (job->recipe.sliced && edit_layers(job, config, error))
+        return error->status;
+    return job->adds_head ? set_number(config, "tie_word_embeddings", json_false(), error) : ORGAN_OK;
+}
+
+/* ---- callbacks of the driver ---- */
+
+static json_t *merge_parameters(void *context)
+{
+    const merge_job *const job = context;
+    return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
+                        SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
+                        SET_FLAG("untie", job->options->untie),
+                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+}
+
+/* A run is continued only with the same models. */
+static json_t *merge_identity(void *context)
+{
+    const merge_job *const job = context;
+    json_t *const donors = json_array();
+    for (size_t k = 0; k < job->recipe.donor_count; k++)
+        if (json_array_append_new(donors, organ_run_files(job->donors[k].model, NULL)))
+            organ_memory_count_refusal();
+    return ORGAN_OBJECT(SET("donors", donors));
+}
+
+/* Rank 0 writes the recipe next to the reports. */
+static organ_status write_recipe(void *context, const char *to, const char *path, organ_error *error)
+{
+    const merge_job *const job = context;
+    (void)path;
+    if (!organ_ranks_first(job->engine->ranks))
+        return ORGAN_OK;
+    const char *const output = job->options->write.output;
+    char *const file = organ_output_report_path(to, output, organ_output_is_file(output), RECIPE_NAME);
+    if (file)
+        organ_text_write(file, job->filled, error);
+    else
+        organ_fail_memory(error, to);
+    free(file);
+    return error->status;
+}
+
+static organ_status write_merged(merge_job *job, json_t **report, organ_error *error)
+{
+    /* files that describe a packed model */
+    static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    if (job->options->write.dry_run && organ_merge_estimate_run(job, error))
+        return error->status;
+    const organ_write made = {.model = job->donors[job->host].model,
+                              .requested = &job->options->write,
+                              .plan = &job->plan,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "merge/1",
+                              .schema = "organ.merge/1",
+                              .left_out = job->packed ? of_packed : NULL,
+                              .stage = "merging",
+                              .name = "merge.json",
+                              .markdown_name = "MERGE_REPORT.md",
+                              .lines_name = RECIPE_NAME,
+                              .model_is = "base",
+                              .repacked = job->packed || job->recipe.sliced,
+                              .edit = edit_merged,
+                              .fill = organ_merge_fill,
+                              .recall = organ_merge_recall_tensor,
+                              .parameters = merge_parameters,
+                              .identity = merge_identity,
+                              .check = write_recipe,
+                              .document = organ_merge_document};
+    return organ_write_run(&made, report, error);
+}
+
+/* ---- the verb ---- */
+
+static organ_status check_options(const organ_merge_options *o, organ_error *error)
+{
+    static const char *const policies[] = {"error", "base", "any", NULL};
+    if (o->recipe &&
+        (o->model_count || o->method || o->base || o->weight || o->density || o->t || o->setting_count || o->dtype))
+        return organ_fail(error, ORGAN_USAGE,
+                          "a recipe states models, method, parameters and types itself: give it without them");
+    if (!o->recipe && o->model_count == 0)
+        return organ_fail(error, ORGAN_USAGE, "a recipe or models to merge are missing");
+    if (!organ_is_one_of(o->missing, policies))
+        return organ_fail(error, ORGAN_USAGE, "missing is '%s', not error, base or any", o->missing);
+    return ORGAN_OK;
+}
+
+static organ_status check_output(const merge_job *job, organ_error *error)
+{
+    const organ_write_options *const w = &job->options->write;
+    for (size_t k = 0; k < job->recipe.donor_count && w->output && !error->status; k++)
+        organ_output_check_not_input(w->output, job->donors[k].model, error);
+    if (!error->status && w->output && organ_ends_with(w->output, ".gguf"))
+        organ_fail(error, ORGAN_USAGE, "%s: the output is safetensors: name a directory or a .safetensors", w->output);
+    return error->status || !w->output || w->resume
+               ? error->status
+               : organ_output_check(w->output, organ_output_like(job->donors[job->host].model), w->force, error);
+}
+
+static organ_status plan_and_write(merge_job *job, json_t **report, organ_error *error)
+{
+    size_t k;
+    const json_t *warning;
+    if (check_options(job->options, error) || organ_merge_recipe_read(job->options, &job->recipe, error) ||
+        organ_merge_open_donors(job, error) || check_output(job, error) || organ_merge_outline(job, error) ||
+        organ_merge_fill_recipe(job, error))
+        return error->status;
+    json_array_foreach(job->recipe.warnings, k, warning)
+    {
+        organ_progress_warn(job->progress, "%s", json_string_value(warning));
+    }
+    if (json_array_size(job->lacking))
+        organ_progress_warn(job->progress, "%zu tensors are not in all models; the report lists them",
+                            json_array_size(job->lacking));
+    return write_merged(job, report, error);
+}
+
+static organ_status merge_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    const organ_merge_options *const options = given;
+    merge_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    plan_and_write(&job, report, error);
+    organ_merge_close_donors(&job);
+    organ_merge_recipe_release(&job.recipe);
+    organ_arena_release(&job.arena);
+    organ_rows_free(job.pieces);
+    organ_rows_free(job.units);
+    json_decref(job.lacking);
+    free(job.tensors);
+    free(job.filled);
+    return organ_report_end_partial(&work, options->write.output, error);
+}
+
+organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_merge_options, options, report, error, "missing", options->missing, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    return organ_plan_run(merge_verb, options, options->write.dry_run, engine, progress, report, error);
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT
+ * Plans the tensors of the output: for each slice and layer those of a model whose names they have (the host, or the
+ * first source), with the same tensors of the other sources. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/stream/product.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_SIZE 512
+
+/* The part of a model that the tensors of one step belong to: a layer, or what is before or after the layers. */
+typedef enum merge_part_kind { PART_BEFORE, PART_LAYER, PART_AFTER } merge_part_kind;
+
+typedef struct merge_step {
+    const merge_slice *slice;
+    merge_part_kind part;
+    uint64_t layer; /* within the slice */
+    double t;
+    size_t model; /* source whose names the tensors have */
+} merge_step;
+
+/* ---- parts ---- */
+
+/* Towers and draft layers are not merged. */
+static bool is_apart(const merge_donor *donor, const organ_anatomy *anatomy)
+{
+    return anatomy->role == ORGAN_ROLE_VISION || anatomy->role == ORGAN_ROLE_AUDIO || anatomy->role == ORGAN_ROLE_MTP ||
+           (anatomy->layer >= 0 && (uint64_t)anatomy->layer >= donor->layers);
+}
+
+static bool is_in_part(const merge_step *step, const merge_donor *donor, size_t source, const organ_anatomy *anatomy)
+{
+    const bool before = anatomy->role == ORGAN_ROLE_EMBED || anatomy->role == ORGAN_ROLE_POSITION;
+    if (is_apart(donor, anatomy))
+        return false;
+    if (step->part == PART_LAYER)
+        return anatomy->layer >= 0 && (uint64_t)anatomy->layer == step->slice->sources[source].first + step->layer;
+    return anatomy->layer < 0 && before == (step->part == PART_BEFORE);
+}
+
+/* Writes the name that a tensor of source `from` has in source `to`, or for MERGE_NONE in the output. */
+static organ_status name_in(const merge_step *step, const char *name, size_t to, char out[NAME_SIZE],
+                            organ_error *error)
+{
+    const uint64_t first = to == MERGE_NONE ? step->slice->first : step->slice->sources[to].first;
+    const int32_t layer = step->part == PART_LAYER ? (int32_t)(first + step->layer) : -1;
+    if (!organ_anatomy_renumber(name, layer, -1, out, NAME_SIZE))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its name is too long", name);
+    return ORGAN_OK;
+}
+
+static const organ_weight *weight_of_role(const merge_donor *donor, organ_role role)
+{
+    for (size_t k = 0; k < donor->weights->count; k++)
+        if (donor->weights->weights[k].anatomy.role == role && donor->weights->weights[k].anatomy.layer < 0)
+            return &donor->weights->weights[k];
+    return NULL;
+}
+
+/* A model without an output head lends its embedding. */
+static const organ_weight *find_weight(const merge_donor *donor, const char *name, const organ_anatomy *anatomy)
+{
+    const organ_weight *const own = organ_weights_named(donor->weights, name);
+    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
+        (own && !donor->model->config.tie_word_embeddings))
+        return own;
+    return weight_of_role(donor, ORGAN_ROLE_EMBED);
+}
+
+/* ---- one tensor ---- */
+
+static bool is_plain_float(organ_dtype dtype)
+{
+    return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
+}
+
+static organ_dtype type_of(const merge_job *job, const organ_weight *like)
+{
+    if (job->recipe.dtype != ORGAN_DTYPE_COUNT)
+        return job->recipe.dtype;
+    return like->scheme == ORGAN_SCHEME_PLAIN && is_plain_float(like->codes->dtype) ? like->codes->dtype : ORGAN_BF16;
+}
+
+static void *take(merge_job *job, size_t size, organ_error *error)
+{
+    void *const memory = organ_arena_take(&job->arena, size);
+    if (memory)
+        memset(memory, 0, size);
+    else
+        organ_fail_memory(error, job->recipe.label);
+    return memory;
+}
+
+/* Adds a tensor that has the shape and the type of `like`, with room for `inputs` inputs. */
+static merge_tensor *add_tensor(merge_job *job, const char *name, const organ_weight *like, size_t from, size_t inputs,
+                                organ_error *error)
+{
+    if (!organ_grow(&job->tensors, job->tensor_count, &job->tensor_room, sizeof *job->tensors)) {
+        organ_fail_memory(error, job->recipe.label);
+        return NULL;
+    }
+    merge_tensor *const t = &job->tensors[job->tensor_count];
+    *t = (merge_tensor){.like = like, .from = from, .layer = organ_anatomy_of(name).layer};
+    organ_merge_input *const list = take(job, (inputs + 1) * sizeof *list, error);
+    const char **const donor = take(job, (inputs + 1) * sizeof *donor, error);
+    t->donors = take(job, (inputs + 1) * sizeof *t->donors, error);
+    t->moved = take(job, (inputs + 1) * sizeof *t->moved, error);
+    t->name = organ_arena_copy(&job->arena, name, strlen(name));
+    if (!t->name)
+        organ_fail_memory(error, job->recipe.label);
+    t->item = (organ_merge_item){.method = job->recipe.method,
+                                 .inputs = list,
+                                 .task = {.name = t->name,
+                                          .shape = organ_weight_matrices(like),
+                                          .rank = like->rank,
+                                          .donor = donor,
+                                          .seed = job->options->seed,
+                                          .kernels = job->engine->kernels}};
+    job->tensor_count += !error->status;
+    return error->status ? NULL : t;
+}
+
+static void put_input(merge_job *job, merge_tensor *t, size_t at, size_t donor, const organ_weight *weight)
+{
+    organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
+    const char **const names = (const char **)t->item.task.donor;
+    list[at] = (organ_merge_input){.model = job->donors[donor].model, .weight = weight};
+    names[at] = job->donors[donor].name;
+    t->donors[at] = donor;
+}
+
+/* The tensor is that of one donor. */
+static organ_status pass_through(merge_job *job, merge_tensor *t, size_t donor, const organ_weight *weight,
+                                 const char *why, organ_error *error)
+{
+    static const double one[] = {1};
+    put_input(job, t, 0, donor, weight);
+    t->item.method = organ_merge_method_named("passthrough");
+    t->item.task.method = t->item.method;
+    t->item.task.inputs = 1;
+    t->item.task.base = false;
+    t->item.task.values = one;
+    t->why = why;
+    return error->status;
+}
+
+static organ_status check_shape(const merge_job *job, const merge_tensor *t, size_t donor, const organ_weight *weight,
+                                organ_error *error)
+{
+    char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
+    if (ORGAN_SAME_SHAPE(weight, t->like))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its shape is %s in %s and %s in %s", weight->name,
+                      organ_shape_text(weight->rank, weight->shape, is), job->donors[donor].path,
+                      organ_shape_text(t->like->rank, t->like->shape, was), job->donors[t->from].path);
+}
+
+/* ---- tensors that only some models have ---- */
+
+static organ_status note_lacking(merge_job *job, const char *name, const char *what, organ_error *error)
+{
+    if (json_array_append_new(job->lacking, ORGAN_OBJECT(SET_TEXT("tensor", name), SET_TEXT("becomes", what))))
+        organ_fail_memory(error, name);
+    return error->status;
+}
+
+/* With --missing base the tensor is the base's, and left out if the base has none. */
+static organ_status take_of_base(merge_job *job, merge_tensor *t, size_t given, organ_error *error)
+{
+    for (size_t k = 0; k <= given; k++)
+        if (t->item.inputs[k].weight && t->donors[k] == job->host) {
+            note_lacking(job, t->name, "the base's", error);
+            return pass_through(job, t, job->host, t->item.inputs[k].weight, "other models lack it", error);
+        }
+    job->tensor_count--;
+    return note_lacking(job, t->name, "left out: the base lacks it", error);
+}
+
+/* Fewer models than the method needs: the base's tensor, else that of the first model. */
+static organ_status take_of_any(merge_job *job, merge_tensor *t, size_t inputs, organ_error *error)
+{
+    const size_t at = t->item.task.base ? inputs : 0;
+    note_lacking(job, t->name, t->item.task.base ? "the base's" : "that of the first model that has it", error);
+    return pass_through(job, t, t->donors[at], t->item.inputs[at].weight, "too few models have it", error);
+}
+
+/* ---- the inputs of a tensor ---- */
+
+/* Names of the inputs, and the sources that they are, for parameters. */
+typedef struct merge_found {
+    const char *names[ORGAN_MERGE_INPUTS + 1];
+    size_t sources[ORGAN_MERGE_INPUTS + 1];
+    size_t count, lacking;
+    const char *lacks; /* path of the first model that lacks the tensor */
+} merge_found;
+
+/* Puts the inputs in the order of the recipe, and the base after them. */
+static organ_status find_inputs(merge_job *job, const merge_step *step, merge_tensor *t, const char *like_name,
+                                merge_found *found, organ_error *error)
+{
+    const merge_recipe *const r = &job->recipe;
+    const bool apart = r->method->base != ORGAN_MERGE_BASE_INPUT;
+    const organ_weight *base = NULL;
+    char name[NAME_SIZE];
+    for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
+        const size_t donor = step->slice->sources[k].donor;
+        if (name_in(step, like_name, k, name, error))
+            break;
+        const organ_weight *const weight = find_weight(&job->donors[donor], name, &t->like->anatomy);
+        if (!weight) {
+            found->lacks = found->lacking++ ? found->lacks : job->donors[donor].path;
+            continue;
+        }
+        if (check_shape(job, t, donor, weight, error))
+            break;
+        if (apart && donor == r->base) {
+            base = weight;
+            continue;
+        }
+        put_input(job, t, found->count, donor, weight);
+        found->names[found->count] = weight->name;
+        found->sources[found->count++] = k;
+    }
+    if (base && !error->status)
+        put_input(job, t, found->count, r->base, base);
+    t->item.task.base = base != NULL;
+    t->item.task.inputs = found->count;
+    return error->status;
+}
+
+static organ_status check_parameters(merge_job *job, const merge_step *step, merge_tensor *t, const merge_found *found,
+                                     organ_error *error)
+{
+    const merge_recipe *const r = &job->recipe;
+    double *const values = take(job, (r->method->parameter_count + 1) * found->count * sizeof *values, error);
+    const merge_place place = {.slice = step->slice,
+                               .t = step->t,
+                               .output = t->name,
+                               .inputs = found->names,
+                               .sources = found->sources,
+                               .count = found->count};
+    if (error->status || organ_merge_evaluate(r, &place, values, error))
+        return error->status;
+    t->item.task.values = values;
+    t->item.task.method = r->method;
+    organ_error fault = {0};
+    if (r->method->check && r->method->check(&t->item.task, &fault))
+        return organ_merge_fault(r, 0, error, "tensor '%s': %s", t->name, fault.message);
+    return ORGAN_OK;
+}
+
+/* `like` is a weight of the source step->model. */
+static organ_status merge_one(merge_job *job, const merge_step *step, const organ_weight *like, size_t model,
+                              organ_error *error)
+{
+    const merge_slice *const slice = step->slice;
+    const organ_merge_method *const method = job->recipe.method;
+    const char *const policy = job->options->missing;
+    merge_found found = {.count = 0};
+    char name[NAME_SIZE];
+    if (name_in(step, like->name, MERGE_NONE, name, error))
+        return error->status;
+    merge_tensor *const t = add_tensor(job, name, like, slice->sources[model].donor, slice->source_count, error);
+    if (!t || find_inputs(job, step, t, like->name, &found, error))
+        return error->status;
+    if (found.lacking && strcmp(policy, "error") == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' of %s is missing in %s; --missing base or any merges the models nevertheless",
+                          like->name, job->donors[t->from].path, found.lacks);
+    if (found.lacking && strcmp(policy, "base") == 0)
+        return take_of_base(job, t, found.count, error);
+    if (found.count < method->least || (method->base == ORGAN_MERGE_BASE_REQUIRED && !t->item.task.base))
+        return take_of_any(job, t, found.count, error);
+    if (found.lacking)
+        note_lacking(job, t->name, "merged from the models that have it", error);
+    return check_parameters(job, step, t, &found, error);
+}
+
+/* ---- the tensors of a step ---- */
+
+/* Whether a tensor of another source is merged under the name of the model's tensor already. An output head of a model
+ * whose config.json ties it to the embedding is not used. */
+static bool is_new(const merge_job *job, const merge_step *step, size_t source, const organ_weight *weight,
+                   organ_error *error)
+{
+    char name[NAME_SIZE];
+    const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
+    if (weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0 && !donor->head)
+        return false;
+    for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
+        const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
+        if (name_in(step, weight->name, k, name, error) || organ_weights_named(other->weights, name))
+            return false;
+    }
+    return !name_in(step, weight->name, step->model, name, error) &&
+           !organ_weights_named(job->donors[step->slice->sources[step->model].donor].weights, name);
+}
+
+static organ_status merge_step_tensors(merge_job *job, const merge_step *step, organ_error *error)
+{
+    for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
+        const size_t source = k == 0 ? step->model : k - (k <= step->model); /* the model comes first */
+        const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
+        for (size_t w = 0; w < donor->weights->count && !error->status; w++) {
+            const organ_weight *const weight = &donor->weights->weights[w];
+            if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
+                (k && !is_new(job, step, source, weight, error)))
+                continue;
+            merge_one(job, step, weight, source, error);
+        }
+    }
+    return error->status;
+}
+
+static size_t model_of(const merge_job *job, const merge_slice *slice)
+{
+    for (size_t k = 0; k < slice->source_count; k++)
+        if (slice->sources[k].donor == job->host)
+            return k;
+    return 0;
+}
+
+static organ_status check_layers(const merge_job *job, const merge_slice *slice, organ_error *error)
+{
+    for (size_t k = 0; k < slice->source_count && !error->status; k++) {
+        const merge_source *const source = &slice->sources[k];
+        const merge_donor *const donor = &job->donors[source->donor];
+        if (job->recipe.sliced && source->first + slice->layers > donor->layers)
+            organ_merge_fault(&job->recipe, source->line, error, "layer_range ends at %llu, but %.200s has %llu layers",
+                              (unsigned long long)(source->first + slice->layers), donor->name,
+                              (unsigned long long)donor->layers);
+        if (!job->recipe.sliced && donor->layers != slice->layers)
+            organ_merge_fault(&job->recipe, source->line, error,
+                              "%.200s has %llu layers, but %.200s %llu: name layers by slices", donor->name,
+                              (unsigned long long)donor->layers, job->donors[job->host].name,
+                              (unsigned long long)slice->layers);
+    }
+    return error->status;
+}
+
+static organ_status merge_slices(merge_job *job, organ_error *error)
+{
+    merge_recipe *const r = &job->recipe;
+    const merge_slice *const first = &r->slices[0], *const last = &r->slices[r->slice_count - 1];
+    if (!r->sliced)
+        r->slices[0].layers = job->donors[job->host].layers;
+    for (size_t s = 0; s < r->slice_count && !error->status; s++)
+        check_layers(job, &r->slices[s], error);
+    const merge_step before = {.slice = first, .part = PART_BEFORE, .model = model_of(job, first)},
+                     after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
+    if (!error->status)
+        merge_step_tensors(job, &before, error);
+    for (size_t s = 0; s < r->slice_count; s++) {
+        const merge_slice *const slice = &r->slices[s];
+        for (uint64_t l = 0; l < slice->layers && !error->status; l++) {
+            const double t = slice->layers > 1 ? (double)l / (double)(slice->layers - 1) : 1;
+            const merge_step step = {slice, PART_LAYER, l, t, model_of(job, slice)};
+            merge_step_tensors(job, &step, error);
+        }
+        job->layers += slice->layers;
+    }
+    return error->status ? error->status : merge_step_tensors(job, &after, error);
+}
+
+/* ---- what is not merged ---- */
+
+/* A draft layer follows the layers of the output. */
+static organ_status copy_apart(merge_job *job, const char *name, const organ_anatomy *anatomy, char out[NAME_SIZE],
+                               organ_error *error)
+{
+    const uint64_t own = job->donors[job->host].layers;
+    const int32_t layer = anatomy->layer < 0 ? -1 : (int32_t)(anatomy->layer - (int32_t)own + (int32_t)job->layers);
+    if (!organ_anatomy_renumber(name, layer, -1, out, NAME_SIZE))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its name is too long", name);
+    return ORGAN_OK;
+}
+
+static organ_status add_apart(merge_job *job, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    char name[NAME_SIZE];
+    for (size_t k = 0; k < host->weights->count && !error->status; k++) {
+        const organ_weight *const w = &host->weights->weights[k];
+        const bool apart = is_apart(host, &w->anatomy), numbers = organ_weight_has_numbers(w);
+        if (!apart && (numbers || (job->recipe.sliced && w->anatomy.layer >= 0)))
+            continue;
+        if (copy_apart(job, w->name, &w->anatomy, name, error))
+            break;
+        merge_tensor *const t = add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
+        if (t)
+            pass_through(job, t, job->host, w, apart ? "towers and draft layers are the base's" : "it has no numbers",
+                         error);
+    }
+    return error->status;
+}
+
+/* ---- the output head ---- */
+
+static bool has_head(const merge_job *job)
+{
+    for (size_t k = 0; k < job->tensor_count; k++) {
+        const organ_anatomy *const anatomy = &job->tensors[k].like->anatomy;
+        if (anatomy->role == ORGAN_ROLE_OUTPUT && anatomy->layer < 0)
+            return true;
+    }
+    return false;
+}
+
+/* The host's config.json says whether the output has a head of its own. */
+static organ_status settle_head(merge_job *job, organ_error *error)
+{
+    const merge_recipe *const r = &job->recipe;
+    const merge_slice *const last = &r->slices[r->slice_count - 1];
+    const merge_donor *const host = &job->donors[job->host];
+    const organ_weight *const own = weight_of_role(host, ORGAN_ROLE_OUTPUT);
+    const bool tied = host->model->config.tie_word_embeddings;
+    for (size_t k = 0; k < last->source_count && tied; k++) {
+        const merge_donor *const donor = &job->donors[last->sources[k].donor];
+        if (!donor->head)
+            continue;
+        job->adds_head = job->options->untie;
+        if (job->options->untie)
+            break;
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s has an output head of its own ('%s'), but that of %s is its embedding: the merged head "
+                          "would be ignored; --untie writes it and config.json with it",
+                          donor->path, weight_of_role(donor, ORGAN_ROLE_OUTPUT)->name, host->path);
+    }
+    if (tied || !own || has_head(job))
+        return ORGAN_OK;
+    const merge_step after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
+    return merge_one(job, &after, own, after.model, error);
+}
+
+/* ---- pieces ---- */
+
+/* A plain tensor of the host that keeps its type is copied. */
+static bool is_copied(const merge_job *job, const merge_tensor *t)
+{
+    const organ_weight *const w = t->item.inputs[0].weight;
+    return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host &&
+           w->scheme == ORGAN_SCHEME_PLAIN && organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
+}
+
+static void add_piece(merge_job *job, size_t k, organ_shard_piece piece, uint64_t bytes)
+{
+    job->pieces[k] = piece;
+    job->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = bytes};
+}
+
+/* Tensors of the host that belong to no weight are copied behind the others. */
+static organ_status make_pieces(merge_job *job, organ_error *error)
+{
+    const organ_weights *const weights = job->donors[job->host].weights;
+    const size_t most = job->tensor_count + weights->unmatched_count + 1;
+    size_t count = job->tensor_count;
+    job->pieces = organ_rows_take(most, sizeof *job->pieces);
+    job->units = organ_rows_take(most, sizeof *job->units);
+    if (!job->pieces || !job->units)
+        return organ_fail_memory(error, job->recipe.label);
+    for (size_t k = 0; k < job->tensor_count; k++) {
+        const merge_tensor *const t = &job->tensors[k];
+        const bool copied = is_copied(job, t);
+        const organ_tensor *const codes = t->item.inputs[0].weight->codes;
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < organ_merge_item_inputs(&t->item); i++)
+            bytes += organ_weight_bytes(t->item.inputs[i].weight);
+        add_piece(job, k,
+                  (organ_shard_piece){.name = t->name,
+                                      .dtype = copied ? codes->dtype : type_of(job, t->like),
+                                      .rank = t->like->rank,
+                                      .shape = t->like->shape,
+                                      .same = copied ? codes : NULL},
+                  bytes);
+    }
+    for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
+        if (!weights->unmatched[k].dropped) {
+            add_piece(job, count, organ_piece_same(weights->unmatched[k].tensor), weights->unmatched[k].tensor->bytes);
+            count++;
+        }
+    job->piece_count = count;
+    return ORGAN_OK;
+}
+
+organ_status organ_merge_outline(merge_job *job, organ_error *error)
+{
+    if (!(job->lacking = json_array()))
+        return organ_fail_memory(error, job->recipe.label);
+    job->packed = job->donors[job->host].weights->packed > 0;
+    if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error))
+        return error->status;
+    return make_pieces(job, error);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ * Parameters of a recipe. A setting is a scalar, a gradient (a list of scalars along the layers), or conditions: maps
+ * {filter, value}, of which the first that fits the tensor's name counts. A setting that gives nothing is looked up at
+ * the next level: source, slice, module, recipe. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Names that recipes for mergekit may have, although they change no value there either. */
+static const char *const without_effect[] = {"int8_mask", "residual_weight", NULL};
+
+/* Returns the parameter of any method, NULL if no method has it. */
+static const organ_merge_parameter *parameter_of_any(const char *name)
+{
+    size_t count;
+    const organ_merge_method *const *const methods = organ_merge_methods(&count);
+    for (size_t k = 0; k < count; k++) {
+        const size_t found = organ_merge_parameter_named(methods[k], name);
+        if (found < methods[k]->parameter_count)
+            return &methods[k]->parameters[found];
+    }
+    return NULL;
+}
+
+/* ---- checks ---- */
+
+static organ_status read_number(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *scalar,
+                                double *number, organ_error *error)
+{
+    bool flag;
+    const bool ok = p->kind == ORGAN_MERGE_FLAG ? organ_yaml_flag(scalar, &flag) : organ_yaml_number(scalar, number);
+    if (ok && p->kind == ORGAN_MERGE_FLAG)
+        *number = flag;
+    if (!ok)
+        return organ_merge_fault(r, scalar->line, error, "%s is '%.60s', not %s", p->name,
+                                 scalar->kind == ORGAN_YAML_SCALAR ? scalar->text : "a list or a map",
+                                 p->kind == ORGAN_MERGE_FLAG ? "true or false" : "a number");
+    if (p->kind == ORGAN_MERGE_WHOLE && *number != floor(*number))
+        return organ_merge_fault(r, scalar->line, error, "%s is %.60s, not a whole number", p->name, scalar->text);
+    if (*number < p->least && isinf(p->most))
+        return organ_merge_fault(r, scalar->line, error, "%s is %.60s, below %g", p->name, scalar->text, p->least);
+    if (*number < p->least || *number > p->most)
+        return organ_merge_fault(r, scalar->line, error, "%s is %.60s, not from %g to %g", p->name, scalar->text,
+                                 p->least, p->most);
+    return ORGAN_OK;
+}
+
+static organ_status check_gradient(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *value,
+                                   organ_error *error)
+{
+    double number;
+    if (value->kind != ORGAN_YAML_LIST)
+        return organ_yaml_is_null(value) ? ORGAN_OK : read_number(r, p, value, &number, error);
+    for (size_t k = 0; k < value->count && !error->status; k++)
+        read_number(r, p, value->values[k], &number, error);
+    return error->status;
+}
+
+static organ_status check_condition(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *map,
+                                    organ_error *error)
+{
+    const organ_yaml *const value = organ_yaml_member(map, "value"), *const filter = organ_yaml_member(map, "filter");
+    for (size_t k = 0; k < map->count; k++)
+        if (strcmp(map->keys[k]->text, "value") != 0 && strcmp(map->keys[k]->text, "filter") != 0)
+            return organ_merge_fault(r, map->keys[k]->line, error,
+                                     "unknown key '%.100s' in a condition, which has a filter and a value",
+                                     map->keys[k]->text);
+    if (!value)
+        return organ_merge_fault(r, map->line, error, "the condition has no value");
+    if (!organ_yaml_is_null(filter) && filter->kind != ORGAN_YAML_SCALAR)
+        return organ_merge_fault(r, filter->line, error, "filter is not a part of a tensor's name");
+    return check_gradient(r, p, value, error);
+}
+
+static bool is_conditions(const organ_yaml *setting)
+{
+    return setting->kind == ORGAN_YAML_LIST && setting->count && setting->values[0]->kind == ORGAN_YAML_MAP;
+}
+
+static organ_status check_setting(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *setting,
+                                  organ_error *error)
+{
+    if (setting->kind == ORGAN_YAML_MAP)
+        return check_condition(r, p, setting, error);
+    if (!is_conditions(setting))
+        return check_gradient(r, p, setting, error);
+    for (size_t k = 0; k < setting->count && !error->status; k++) {
+        if (setting->values[k]->kind != ORGAN_YAML_MAP)
+            return organ_merge_fault(r, setting->values[k]->line, error, "%s mixes conditions and values", p->name);
+        check_condition(r, p, setting->values[k], error);
+    }
+    return error->status;
+}
+
+static void warn_once(merge_recipe *r, const char *key, const char *why)
+{
+    const size_t length = strlen(key);
+    const json_t *sentence;
+    size_t k;
+    json_array_foreach(r->warnings, k, sentence)
+    {
+        if (strncmp(json_string_value(sentence), key, length) == 0 && json_string_value(sentence)[length] == ' ')
+            return;
+    }
+    organ_say(r->warnings, "%s %s", key, why);
+}
+
+/* `own`: the parameters of one model. */
+static organ_status check_level(merge_recipe *r, const organ_yaml *map, bool own, organ_error *error)
+{
+    for (size_t k = 0; map && k < map->count && !error->status; k++) {
+        const char *const key = map->keys[k]->text;
+        const size_t at = organ_merge_parameter_named(r->method, key);
+        const organ_merge_parameter *const p =
+            at < r->method->parameter_count ? &r->method->parameters[at] : parameter_of_any(key);
+        char why[160];
+        if (!p && !organ_is_one_of(key, without_effect))
+            return organ_merge_fault(r, map->keys[k]->line, error, "no method has a parameter '%.100s'", key);
+        if (!p)
+            warn_once(r, key, "has no effect on a merge");
+        else if (check_setting(r, p, map->values[k], error) == ORGAN_OK && at == r->method->parameter_count) {
+            snprintf(why, sizeof why, "is not used: %s has no such parameter", r->method->name);
+            warn_once(r, key, why);
+        } else if (!error->status && own && !p->per_input)
+            warn_once(r, key, "of a single model is not used: it is a parameter of the whole merge");
+    }
+    return error->status;
+}
+
+organ_status organ_merge_check_settings(merge_recipe *r, organ_error *error)
+{
+    check_level(r, r->parameters, false, error);
+    if (!error->status)
+        check_level(r, r->module_parameters, false, error);
+    for (size_t s = 0; s < r->slice_count && !error->status; s++) {
+        check_level(r, r->slices[s].parameters, false, error);
+        for (size_t k = 0; k < r->slices[s].source_count && !error->status; k++)
+            check_level(r, r->slices[s].sources[k].parameters, true, error);
+    }
+    return error->status;
+}
+
+/* ---- values ---- */
+
+/* Numbers are interpolated, flags are chosen. Returns false for an empty list. */
+static bool along(const organ_merge_parameter *p, const organ_yaml *list, double t, double *number)
+{
+    bool flag = false;
+    if (list->kind != ORGAN_YAML_LIST) {
+        if (p->kind != ORGAN_MERGE_FLAG)
+            return organ_yaml_number(list, number);
+        const bool is_flag = organ_yaml_flag(list, &flag);
+        *number = flag;
+        return is_flag;
+    }
+    if (list->count == 0)
+        return false;
+    const double at = t * (double)(list->count - 1);
+    size_t low = (size_t)at;
+    if (p->kind == ORGAN_MERGE_FLAG) {
+        organ_yaml_flag(list->values[low], &flag);
+        *number = flag;
+        return true;
+    }
+    double from, to;
+    low = low + 1 < list->count ? low : list->count - 1;
+    organ_yaml_number(list->values[low], &from);
+    organ_yaml_number(list->values[low + 1 < list->count ? low + 1 : low], &to);
+    const double share = at - (double)low;
+    *number = (1 - share) * from + share * to;
+    return true;
+}
+
+static bool fits(const organ_yaml *condition, const char *name)
+{
+    const organ_yaml *const filter = organ_yaml_member(condition, "filter");
+    return organ_yaml_is_null(filter) || strcmp(filter->text, "*") == 0 || strstr(name, filter->text);
+}
+
+/* Looks up a parameter at one level. Returns false if the level gives no value. */
+static bool look_up(const organ_merge_parameter *p, const organ_yaml *level, const char *name, double t, double *number)
+{
+    const organ_yaml *const setting = organ_yaml_member(level, p->name);
+    if (organ_yaml_is_null(setting))
+        return false;
+    if (setting->kind == ORGAN_YAML_MAP)
+        return fits(setting, name) && along(p, organ_yaml_member(setting, "value"), t, number);
+    if (!is_conditions(setting))
+        return along(p, setting, t, number);
+    for (size_t k = 0; k < setting->count; k++)
+        if (fits(setting->values[k], name))
+            return along(p, organ_yaml_member(setting->values[k], "value"), t, number);
+    return false;
+}
+
+/* `source` MERGE_NONE: a parameter of the whole merge. */
+static organ_status evaluate_one(const merge_recipe *r, const organ_merge_parameter *p, const merge_place *place,
+                                 size_t source, const char *name, double *number, organ_error *error)
+{
+    const merge_slice *const slice = place->slice;
+    if ((source != MERGE_NONE && look_up(p, slice->sources[source].parameters, name, place->t, number)) ||
+        look_up(p, slice->parameters, name, place->t, number) ||
+        look_up(p, r->module_parameters, name, place->t, number) || look_up(p, r->parameters, name, place->t, number))
+        return ORGAN_OK;
+    *number = p->fallback;
+    if (!p->required)
+        return ORGAN_OK;
+    if (source == MERGE_NONE)
+        return organ_merge_fault(r, 0, error, "%s: parameter %s of %s is missing", place->output, p->name,
+                                 r->method->name);
+    return organ_merge_fault(r, slice->sources[source].line, error, "%s: parameter %s of %.200s is missing", name,
+                             p->name, r->donors[slice->sources[source].donor]);
+}
+
+/* Values of single models are for the name that the tensor has in the model, others for its name in the output. */
+organ_status organ_merge_evaluate(const merge_recipe *r, const merge_place *place, double *values, organ_error *error)
+{
+    const size_t count = place->count ? place->count : 1;
+    for (size_t p = 0; p < r->method->parameter_count && !error->status; p++) {
+        const organ_merge_parameter *const parameter = &r->method->parameters[p];
+        double *const row = values + p * count;
+        if (!parameter->per_input) {
+            evaluate_one(r, parameter, place, MERGE_NONE, place->output, row, error);
+            for (size_t k = 1; k < count; k++)
+                row[k] = row[0];
+        }
+        for (size_t k = 0; k < place->count && parameter->per_input && !error->status; k++)
+            evaluate_one(r, parameter, place, place->sources[k], place->inputs[k], &row[k], error);
+    }
+    return error->status;
+}

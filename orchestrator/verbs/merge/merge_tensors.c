@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ * Merges the tensors of the output and writes them. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "orchestrator/output/cache.h"
+#include "orchestrator/stream/product.h"
+
+#include <stdlib.h>
+
+/* Plan of a dry run: operations per value and input. */
+#define MERGED 60.0
+
+/* ---- the callbacks of the walk ---- */
+
+static organ_status put_strip(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
+                              void *scratch, organ_error *error)
+{
+    merge_job *const job = context;
+    const size_t piece = job->todo[item];
+    const merge_tensor *const t = &job->tensors[piece];
+    const organ_dtype dtype = job->pieces[piece].dtype;
+    const uint64_t cols = t->item.task.shape.cols, width = organ_dtype_describe(dtype)->bytes;
+    const size_t n = rows * (size_t)cols;
+    if (organ_overflow_narrow(organ_write_overflow(job->writing), job->engine->kernels, dtype, t->name, values, spare,
+                              n, error))
+        return error->status;
+    return organ_write_put(job->writing, piece, spare, n * width, first * cols * width, scratch, error);
+}
+
+/* The sums of each input, and of the base. */
+static json_t *moved_json(const merge_tensor *t)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
+        if (json_array_append_new(list, json_pack("[o, o]", organ_exact_json(t->moved[k].square),
+                                                  organ_exact_json(t->moved[k].distance))))
+            organ_memory_count_refusal();
+    return list;
+}
+
+bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *results)
+{
+    const merge_job *const job = context;
+    if (tensor >= job->tensor_count)
+        return true;
+    const merge_tensor *const t = &job->tensors[tensor];
+    const json_t *const list = json_object_get(results, "moved");
+    bool sane = json_array_size(list) == organ_merge_item_inputs(&t->item);
+    for (size_t k = 0; k < organ_merge_item_inputs(&t->item) && sane; k++) {
+        const json_t *const one = json_array_get(list, k);
+        sane = organ_exact_value(json_array_get(one, 0), &t->moved[k].square) &&
+               organ_exact_value(json_array_get(one, 1), &t->moved[k].distance);
+    }
+    return sane;
+}
+
+static organ_status finish_tensor(void *context, size_t item, const organ_merge_moved *moved, organ_error *error)
+{
+    merge_job *const job = context;
+    const size_t piece = job->todo[item];
+    merge_tensor *const t = &job->tensors[piece];
+    for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
+        t->moved[k] = moved[k];
+    if (organ_write_finish(job->writing, piece, ORGAN_OBJECT(SET("moved", moved_json(t))), error) == ORGAN_OK)
+        organ_progress_advance(job->progress, job->units[piece].bytes, t->name, NULL);
+    return error->status;
+}
+
+/* ---- the walk ---- */
+
+/* `writing` NULL: all tensors that are not copied. The caller frees walk->items. */
+static organ_status make_walk(merge_job *job, const organ_writing *writing, organ_merge_walk *walk, organ_error *error)
+{
+    organ_merge_item *const items = malloc((job->tensor_count + 1) * sizeof *items);
+    *walk = (organ_merge_walk){
+        .items = items, .put_scratch = ORGAN_PUT_SCRATCH, .context = job, .put = put_strip, .finish = finish_tensor};
+    if (!items || !(job->todo = malloc((job->tensor_count + 1) * sizeof *job->todo)))
+        return organ_fail_memory(error, job->recipe.label);
+    for (size_t k = 0; k < job->tensor_count; k++)
+        if (!job->pieces[k].same && !(writing && organ_write_done(writing, k))) {
+            job->todo[walk->count] = k;
+            items[walk->count++] = job->tensors[k].item;
+        }
+    return ORGAN_OK;
+}
+
+static void end_walk(merge_job *job, organ_merge_walk *walk)
+{
+    free((void *)walk->items);
+    free(job->todo);
+    job->todo = NULL;
+}
+
+organ_status organ_merge_estimate_run(merge_job *job, organ_error *error)
+{
+    organ_merge_walk walk;
+    if (make_walk(job, NULL, &walk, error) == ORGAN_OK && walk.count)
+        organ_plan_memory(&job->plan, organ_merge_walk_enough(&walk, job->engine, error), 0);
+    for (size_t k = 0; k < walk.count; k++) {
+        const organ_merge_item *const item = &walk.items[k];
+        job->plan.products +=
+            MERGED * (double)organ_merge_elements(&item->task) * (double)organ_merge_item_inputs(item);
+        for (size_t i = 0; i < organ_merge_item_inputs(item); i++)
+            if (item->inputs[i].model != job->donors[job->host].model) /* the driver counts those of the host */
+                job->plan.bytes += (double)organ_weight_bytes(item->inputs[i].weight);
+    }
+    end_walk(job, &walk);
+    return error->status;
+}
+
+organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error *error)
+{
+    merge_job *const job = context;
+    organ_merge_walk walk;
+    job->writing = writing;
+    if (make_walk(job, writing, &walk, error) == ORGAN_OK)
+        organ_merge_walk_run(&walk, job->engine, error);
+    end_walk(job, &walk);
+    for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
+        organ_model_unchanged(job->donors[k].model, error);
+    return error->status;
+}

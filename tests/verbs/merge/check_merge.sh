@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ merge: recipes, outputs, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+
+tuned() { "$organ" prune tiny-qwen2 -o "$1" --quiet >../out --sparsity "$2" || exit 1; }
+tuned a 10 && tuned b 40
+for one in a b; do rm -rf "$one/organ"; done
+
+# unwritten CODE WORDS RECIPE-TEXT [ARGS...]: a recipe that is refused, and leaves nothing.
+unwritten() {
+    printf '%b' "$3" >r.yaml
+    refused "$1" "$2" merge r.yaml -o none "${@:4}"
+    judge "something was written" test ! -e none
+}
+
+# ---- the command ----
+ends 0 merge a b --method linear --weight 0.75,0.25 -o linear --quiet
+matches merge/linear ../out
+matches merge/recipe linear/organ/recipe.yaml
+holds linear/organ/merge.json '.output.merged == 50' '.donors | map(.elements) == [4960832, 4960832]' '.donors | all(.moved > 0)' \
+    '[.layers[] | select(.layer == 3)] | length == 2'
+judge "the tokenizer is not there" cmp tiny-qwen2/tokenizer.json linear/tokenizer.json
+ends 0 merge a b --method linear --weight 1,0 -o one.safetensors --quiet
+ends 0 merge a --method passthrough -o same.safetensors --quiet
+judge "weight 0 is not without the model" cmp one.safetensors same.safetensors
+judge "the recipe is not next to the file" test -s one.recipe.yaml
+ends 0 merge a b --method linear --dry-run --json -o none
+holds ../out '.dry_run' '.plan.memory_enough > 0' '.donors[0].moved == null'
+ends 0 merge linear/organ/recipe.yaml -o again --quiet
+judge "the saved recipe gives another model" cmp linear/model.safetensors again/model.safetensors
+ends 0 merge linear/organ/recipe.yaml -o again --quiet --force
+ends 0 merge a b --method linear --set normalize=false --weight 0.5 -o half.safetensors --quiet
+ends 0 merge a b --method linear -o mean.safetensors --quiet
+judge "half of the sum is not the mean" cmp half.safetensors mean.safetensors
+
+# ---- any number of threads and ranks, any memory, any CPU ----
+for how in "--threads 1" "--threads 3 --memory 16M"; do
+    # shellcheck disable=SC2086 # two words
+    ends 0 merge a b --method linear --weight 0.75,0.25 -o again --force --quiet $how
+    judge "$how changes the model" cmp linear/model.safetensors again/model.safetensors
+done
+ORGAN_ISA=scalar ends 0 merge a b --method linear --weight 0.75,0.25 -o again --force --quiet
+judge "the CPU changes the model" cmp linear/model.safetensors again/model.safetensors
+
+# ---- slices ----
+cat >slices.yaml <<'YAML'
+slices:
+  - sources: [{model: a, layer_range: [0, 3]}]
+  - sources: [{model: b, layer_range: [1, 4], parameters: {scale: [1, 0.5]}}]
+merge_method: passthrough
+dtype: float32
+YAML
+ends 0 merge slices.yaml -o slices --quiet
+holds slices/config.json '.num_hidden_layers == 6' '.torch_dtype == "float32"'
+holds slices/organ/merge.json '.output.layers == 6' '.output.tensors == 74'
+ends 0 perplexity slices --text tiny-qwen2/heldout.txt --max-tokens 64 --quiet
+
+# ---- refusals ----
+models='models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n'
+refused 2 "MODEL... is missing" merge
+refused 2 "--method is missing" merge a b -o none
+refused 2 "did you mean 'linear'" merge a b --method lineer -o none
+refused 2 "--weight has 3 values" merge a b --method linear --weight 1,2,3 -o none
+refused 2 "not NAME=VALUE" merge a b --method linear --set 3 -o none
+refused 2 "a recipe states models" merge slices.yaml --method linear -o none
+refused 2 "cannot be the input" merge a b --method linear -o a
+refused 2 "exists" merge a b --method linear -o linear
+unwritten 3 "line 2: unknown key 'merge_metod' in the recipe; did you mean 'merge_method'" "$models""merge_metod: linear\n"
+unwritten 3 "line 2: merge_method is 'lineer'" "$models""merge_method: lineer\n"
+unwritten 3 "needs either models or slices" 'merge_method: linear\n'
+unwritten 3 "models is not a list" 'merge_method: linear\nmodels: []\n'
+unwritten 3 "line 3: key 'dtype' is in line 2 already" 'merge_method: linear\ndtype: float16\ndtype: float16\n'
+unwritten 3 "line 2: a second document" 'merge_method: linear\n---\nmerge_method: linear\n'
+unwritten 3 "alias 'x' has no anchor" 'merge_method: *x\n'
+unwritten 3 "within its own anchor" 'models: &x [*x]\n'
+unwritten 3 "more than 65536 values" "a: &a [1,1,1,1,1,1,1,1]\nb: &b [$(printf '*a,%.0s' {1..99})1]\nc: &c [$(printf '*b,%.0s' {1..99})1]\n"
+unwritten 3 "nested too deeply" "a: $(printf '[%.0s' {1..70})"
+unwritten 3 "merge keys" '<<: {a: 1}\n'
+unwritten 3 "tag" 'merge_method: !!str linear\n'
+unwritten 3 "is empty" ''
+unwritten 3 "line 1: weight is 'x', not a number" "${models/weight: 1/weight: x}""merge_method: linear\n"
+unwritten 3 "no method has a parameter 'wait'" "$models""merge_method: linear\nparameters: {wait: 1}\n"
+unwritten 3 "parameter weight of a is missing" 'models: [{model: a}, {model: b}]\nmerge_method: linear\n'
+unwritten 3 "line 1: a is listed twice" 'models: [{model: a}, {model: a}]\nmerge_method: linear\n'
+unwritten 3 "add up to 0" "${models/weight: 1/weight: -1}""merge_method: linear\n"
+unwritten 3 "passthrough merges 1 model, but there are 2" "$models""merge_method: passthrough\n"
+unwritten 3 "out_dtype is 'int4'" "$models""merge_method: linear\nout_dtype: int4\n"
+unwritten 3 "cannot be float64" "$models""merge_method: linear\ndtype: float64\n"
+unwritten 3 "layer_range ends at 5, but a has 4 layers" 'slices: [{sources: [{model: a, layer_range: [0, 5]}]}]\nmerge_method: passthrough\n'
+unwritten 3 "layer_range is not" 'slices: [{sources: [{model: a, layer_range: [2, 2]}]}]\nmerge_method: passthrough\n'
+unwritten 4 "nowhere" 'models: [{model: nowhere}]\nmerge_method: passthrough\n'
+refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none
+cp -r b bare && rm bare/tokenizer.json
+refused 3 "has no tokenizer, but a has one" merge a bare --method linear -o none
+"$organ" layers b -o short --drop 2, --quiet >../out || exit 1
+refused 3 "short has 3 layers, but a 4: name layers by slices" merge a short --method linear -o none
+printf '%b' "$models""merge_method: linear\nparameters: {int8_mask: true, t: 0.5}\n" >r.yaml
+ends 0 merge r.yaml -o warned
+judge "what is not used is not named" grep -q "t is not used: linear has no such parameter" ../err
+judge "what has no effect is not named" grep -q "int8_mask has no effect" ../err
+finish
