@@ -3,16 +3,17 @@
 """Compares `organ quantize` for GGUF models with llama-quantize at equal bytes. llama.cpp itself is the judge.
 
 For each recipe of llama-quantize (Q4_K_M, IQ4_XS, ...) the script writes the recipe's file, and with organ `--scheme mixed` of the same
-size. "pure" rows compare one type for all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All
-use one imatrix of llama-imatrix. llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text.
-Rows that are in the table are skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model
-includes the measurements, which --work keeps.
+size; "organ-gptq" rows of recipes have the recipe's own types, so that the rest is the choice of types. "pure" rows compare one type for
+all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All use one imatrix of llama-imatrix.
+llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text. Rows that are in the table are
+skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model includes the measurements, which
+--work keeps.
 
     python3 bench/compare_recipes.py --llama DIR [--trained DIR] [--models smollm2,trained] [--works "Q4_K_M,pure Q3_K"] [--draw]
 
-DIR has llama-quantize, llama-imatrix and llama-perplexity of llama-cpp-python 0.3.36's source package. --published (or
-ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained (or TRAINED) the model of bench/train_model.py. The published
-models were quantised before: their donors are the dequantised values, and organ must not use the types that the source had.
+DIR (or LLAMA) has llama-quantize, llama-imatrix and llama-perplexity of llama-cpp-python 0.3.36's source package. --published (or
+ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained (or TRAINED) the model of bench/train_model.py. Without one of them
+the script says which rows it skips. The published models were quantised before: their donors are the dequantised values.
 Writes docs/bits.tsv, docs/bits.svg and the table of docs/quality.md; --draw writes only the latter two. Standard library only."""
 import argparse
 import json
@@ -26,11 +27,23 @@ import sys
 import draw_bits
 
 COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise", "seconds"]
-# For each model the types that organ may choose, those of the source left out (None: all), and the works. Recipes that store the source
-# in its own types say nothing.
+
+
+class Plan:
+    """What is measured of a model: windows of calibration, works, those whose types GPTQ gets too ("same types"), organ's options."""
+
+    def __init__(self, samples, works, same_types, *options):
+        self.samples, self.works, self.same_types, self.options = samples, works, same_types, options
+
+
+# organ's options leave out the types of the source; recipes that store the source in its own types say nothing. Of Gemma 63 % are the
+# embedding, which every recipe stores as Q8_0, the source's type; there organ does too.
 MODELS = {
-    "smollm2": ("q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs", ["IQ4_XS", "Q3_K_M"]),
-    "trained": (None, ["Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"]),
+    "smollm2": Plan("32", ["IQ4_XS", "Q3_K_M"], [], "--types", "q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs,iq3_s,iq3_xxs,iq2_s"),
+    "gemma3": Plan("16", ["IQ4_XS", "Q3_K_S"], [], "--types", "q2_k,q3_k,q4_0,q4_1,q5_1,q5_k,iq4_nl,iq4_xs,iq3_s,iq3_xxs,iq2_s",
+                   "--type-of", "token_embd.weight=q8_0"),
+    "trained": Plan("32", ["Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_XXS", "Q2_K", "IQ2_M",
+                           "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M"]),
 }
 
 # llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its
@@ -44,15 +57,15 @@ time.sleep(1)"""
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", type=pathlib.Path, default=pathlib.Path(os.environ.get("ORGAN_PUBLISHED", "~/.cache/organ-published")).expanduser())
-    parser.add_argument("--trained", type=pathlib.Path, default=os.environ.get("TRAINED"))
+    parser.add_argument("--trained", type=pathlib.Path, default=os.environ.get("TRAINED") or None)
     parser.add_argument("--llama", type=pathlib.Path, default=pathlib.Path(os.environ.get("LLAMA", "")))
     parser.add_argument("--organ", default="build/organ")
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--works", help="only these rows; others than those of MODELS are possible")
+    parser.add_argument("--works", help="only these recipes and types; others than those of MODELS are possible")
     parser.add_argument("--programs", default="llama-quantize,organ,organ-gptq")
     parser.add_argument("--calibration", default="calib.txt")
     parser.add_argument("--held", default="held.txt")
-    parser.add_argument("--samples", default="32", help="windows of calibration")
+    parser.add_argument("--samples", help="windows of calibration; default: those of MODELS")
     parser.add_argument("--context", default="512")
     parser.add_argument("--chunks", default="16", help="windows that llama-perplexity scores")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/recipes"))
@@ -76,24 +89,34 @@ def ended(command, log):
     return words, usage.ru_utime + usage.ru_stime
 
 
+def source_of(options, name):
+    return options.trained if name == "trained" else options.published / f"{name}.gguf"
+
+
+def lacking(options, name):
+    """Returns what the measurement of a model needs and does not have, or nothing."""
+    if not shutil.which(options.llama / "llama-perplexity"):
+        return "LLAMA=DIRECTORY, in which llama-quantize, llama-imatrix and llama-perplexity are"
+    source = source_of(options, name)
+    if source and source.exists():
+        return None
+    return "TRAINED=DIRECTORY, the model of bench/train_model.py" if name == "trained" else "ORGAN_PUBLISHED=DIRECTORY, by bench/published.sh"
+
+
 class Judge:
     """The donor of one model, its imatrix and its logits."""
 
     def __init__(self, options, name):
-        if not shutil.which(options.llama / "llama-perplexity"):
-            sys.exit("--llama (or LLAMA) must name the directory of llama-quantize, llama-imatrix and llama-perplexity")
         self.o, self.name, self.work = options, name, options.work / name
         self.log = self.work / f"log-{os.getpid()}"
         self.work.mkdir(parents=True, exist_ok=True)
+        self.plan, self.samples = MODELS[name], options.samples or MODELS[name].samples
         self.text, self.held = options.published / options.calibration, options.published / options.held
         self.donor, self.imatrix, self.logits = self.work / "donor.gguf", self.work / "imatrix.gguf", self.work / "logits"
-        source = options.published / f"{name}.gguf" if name != "trained" else options.trained
-        if not source:
-            sys.exit("--trained (or TRAINED) must name the model of bench/train_model.py")
-        plain = self.work / "plain.gguf"
+        source, plain = source_of(options, name), self.work / "plain.gguf"
         self.make(plain, self.organ("convert", source, "--to", "gguf") if source.is_dir() else self.organ("dequantize", source))
         self.make(self.donor, [options.llama / "llama-quantize", plain], None, ["F32", "1"])
-        self.make(self.imatrix, self.llama("imatrix", self.donor, "-f", self.text, "--chunks", options.samples))
+        self.make(self.imatrix, self.llama("imatrix", self.donor, "-f", self.text, "--chunks", self.samples, "--no-ppl"))
         self.make(self.logits, self.scored(self.donor), "--kl-divergence-base")
         found = json.loads(subprocess.run([options.organ, "inspect", self.donor, "--json"], check=True, stdout=subprocess.PIPE).stdout)["model"]
         self.elements, self.header = found["elements"], found["file_bytes"] - found["bytes"]
@@ -120,14 +143,15 @@ class Judge:
         return [self.o.llama / "llama-quantize", *(["--pure", "--token-embedding-type", "q6_k", "--output-tensor-type", "q6_k"] if pure else []),
                 "--imatrix", self.imatrix, self.donor, out, name, "1"]
 
-    def by_organ(self, work, out, gptq, size):
+    def by_organ(self, work, out, program, size):
         pure, _, name = work.rpartition(" ")
-        calibrated = ["--calibration", self.text, "--samples", self.o.samples, "--context", self.o.context]
-        scheme = [name.lower(), *(["--method", "gptq", *calibrated] if gptq else [])]
-        if not pure:
-            types = ["--types", MODELS[self.name][0]] if MODELS[self.name][0] else []
-            scheme = ["mixed", "--target-size", str(size), *types, "--allocation", self.work / "measured", *calibrated]
-        return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", *scheme)
+        calibrated = ["--calibration", self.text, "--samples", self.samples, "--context", self.o.context]
+        scheme = [name if pure else f"recipe:{name}"]
+        if program != "organ":
+            scheme += ["--method", "gptq", *calibrated]
+        elif not pure:
+            scheme = ["mixed", "--target-size", str(size), *self.plan.options, "--allocation", self.work / "measured", *calibrated]
+        return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", scheme[0].lower(), *scheme[1:])
 
     def judged(self, model):
         """Returns the KL divergence with its standard error, and the ratio of the perplexities."""
@@ -174,29 +198,35 @@ def write(lines, rows):
     lines.write_text("".join("\t".join(cells) + "\n" for cells in [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]), encoding="utf-8")
 
 
+def missing(options, rows, name):
+    """Returns the pairs of work and program of one model that have no row."""
+    plan, known = MODELS[name], {key_of(row) for row in rows}
+    pairs = [(work, program) for work in (options.works.split(",") if options.works else plan.works)
+             for program in ["llama-quantize", "organ"] + (["organ-gptq"] if work.startswith("pure ") or work in plan.same_types else [])]
+    return [pair for pair in pairs if (name, *pair) not in known and pair[1] in options.programs.split(",")]
+
+
 def measure(options, rows, name):
     """Adds the missing rows of one model."""
-    judge, known = None, {key_of(row): row for row in rows}
-    for work in options.works.split(",") if options.works else MODELS[name][1]:
-        programs = ["llama-quantize", "organ"] + (["organ-gptq"] if work.startswith("pure ") else [])
-        for program in programs:
-            key = (name, work, program)
-            if key in known or program not in options.programs.split(","):
-                continue
-            judge = judge or Judge(options, name)
-            out = judge.work / f"{work.replace(' ', '-')}.{program}.gguf"
-            size = known.get((name, work, "llama-quantize"), {}).get("bytes")
-            command = judge.by_llama(work, out) if program == "llama-quantize" else judge.by_organ(work, out, program == "organ-gptq", size)
-            known[key] = judge.row(work, program, command, out)
-            rows.append(known[key])
-            write(options.lines, rows)
+    pairs = missing(options, rows, name)
+    lack = lacking(options, name) if pairs else None
+    if lack:
+        print(f"skipped: {len(pairs)} rows of {name}; to measure them: {lack}")
+    if lack or not pairs:
+        return
+    judge = Judge(options, name)
+    for work, program in pairs:
+        out = judge.work / f"{work.replace(' ', '-')}.{program}.gguf"
+        size = next((row["bytes"] for row in rows if key_of(row) == (name, work, "llama-quantize")), None)
+        rows.append(judge.row(work, program, judge.by_llama(work, out) if program == "llama-quantize" else judge.by_organ(work, out, program, size), out))
+        write(options.lines, rows)
 
 
 def table(rows):
     """Returns the lines of the page's table: for each recipe and model organ's KL divergence, and its ratio to the recipe's."""
     found = {key_of(row): float(row["kl"]) for row in rows}
     models = [name for name in MODELS if any(row["model"] == name and row["program"] == "organ" for row in rows)]
-    works = sorted({row["work"] for row in rows if not row["work"].startswith("pure")}, key=lambda work: (MODELS["trained"][1] + [work]).index(work))
+    works = sorted({row["work"] for row in rows if not row["work"].startswith("pure")}, key=lambda work: (MODELS["trained"].works + [work]).index(work))
     lines = ["| bytes of | " + " | ".join(draw_bits.TITLES[name] for name in models) + " |", "|---|" + "--:|" * len(models)]
     for work in works:
         pairs = [(found.get((name, work, "organ")), found.get((name, work, "llama-quantize"))) for name in models]

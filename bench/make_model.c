@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]]: writes a model with the layer shapes of
- * Qwen2.5-7B for measurements. BF16, generated weights with a fixed seed, a shard for every two layers.
- * make_model DIR LAYERS experts[=COUNT] [holes]: uses the shapes of Qwen3-30B-A3B instead, which has 48 layers of 128
- * experts, and writes a tokenizer of the size of Qwen3's; with `holes` the weights are zeros that take no disk space.
- * make_model FILE.gguf LAYERS experts[=COUNT] holes: the same as a GGUF file, without tokenizer. */
+ * make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]] [holes]: writes a model with the layer
+ * shapes of Qwen2.5-7B for measurements. BF16, generated weights with a fixed seed (weights of norms are 1), a shard
+ * for every two layers. Heads have 128 channels if HIDDEN and KV are multiples of 128; else there are 28 heads, 4 of
+ * keys and values. make_model DIR LAYERS experts[=COUNT] [holes]: uses the shapes of Qwen3-30B-A3B instead, which has
+ * 48 layers of 128 experts, and writes a tokenizer of the size of Qwen3's; with `holes` the weights are zeros that take
+ * no disk space. make_model FILE.gguf LAYERS experts[=COUNT] holes: the same as a GGUF file, without tokenizer. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 
 #define TABLE 65536
 #define STEP  65536 /* weights per write */
+
+#define HEAD_DIM 128 /* of a dense model */
 
 typedef struct tensor {
     char name[96];
@@ -59,6 +62,16 @@ static void fill_table(void)
         normal[k] = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
     }
 }
+
+static void write_ones(FILE *out, uint64_t n)
+{
+    static const uint16_t one = 0x3F80;
+    for (uint64_t k = 0; k < n; k++)
+        if (fwrite(&one, sizeof one, 1, out) != 1)
+            die("write");
+}
+
+static int is_norm(const tensor *t) { return t->rows == 0 && strstr(t->name, "norm.weight") != NULL; }
 
 static void write_weights(FILE *out, uint64_t n)
 {
@@ -115,7 +128,7 @@ static void write_shard(const char *directory, unsigned shard, unsigned shards)
         die(path);
     for (size_t k = 0; k < count; k++)
         if (tensors[k].shard == shard)
-            write_weights(out, elements(&tensors[k]));
+            (is_norm(&tensors[k]) && !holes ? write_ones : write_weights)(out, elements(&tensors[k]));
     if (fflush(out) || ftruncate(fileno(out), ftello(out)) || fclose(out))
         die(path);
     free(header);
@@ -202,17 +215,20 @@ static unsigned add_experts(int layers)
     return (unsigned)layers;
 }
 
-static void put_dense_config(FILE *config, int layers, uint64_t hidden, uint64_t intermediate, uint64_t vocabulary)
+static void put_dense_config(FILE *config, int layers, uint64_t hidden, uint64_t intermediate, uint64_t kv,
+                             uint64_t vocabulary)
 {
+    const int whole = hidden % HEAD_DIM == 0 && kv % HEAD_DIM == 0;
     fprintf(config,
             "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":%llu,\"intermediate_"
             "size\":%llu,\"num_"
             "hidden_layers\":%d,"
-            "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\","
+            "\"num_attention_heads\":%d,\"num_key_value_heads\":%d,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\","
             "\"tie_word_embeddings\":"
             "false,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"hidden_act\":\"silu\",\"max_position_"
             "embeddings\":32768}\n",
-            (unsigned long long)hidden, (unsigned long long)intermediate, layers, (unsigned long long)vocabulary);
+            (unsigned long long)hidden, (unsigned long long)intermediate, layers, whole ? (int)(hidden / HEAD_DIM) : 28,
+            whole ? (int)(kv / HEAD_DIM) : 4, (unsigned long long)vocabulary);
 }
 
 static void put_experts_config(FILE *config, int layers, uint64_t vocabulary)
@@ -421,16 +437,18 @@ static void write_tokenizer(const char *directory)
 int main(int argc, char **argv)
 {
     const int moe = argc > 3 && strncmp(argv[3], "experts", 7) == 0;
-    if (moe ? argc > 5 : argc != 4 && argc != 7 && argc != 8) {
-        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]]\nmake_model DIR "
-                        "LAYERS experts[=COUNT] [holes]\nmake_model FILE.gguf LAYERS experts[=COUNT] holes\n");
+    holes = argc > 4 && strcmp(argv[argc - 1], "holes") == 0;
+    argc -= holes;
+    if (moe ? argc > 4 : argc != 4 && argc != 7 && argc != 8) {
+        fprintf(stderr,
+                "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]] [holes]\nmake_model DIR "
+                "LAYERS experts[=COUNT] [holes]\nmake_model FILE.gguf LAYERS experts[=COUNT] holes\n");
         return 2;
     }
     const int layers = atoi(argv[2]), sized = !moe && argc > 4, each = argc > 7 ? atoi(argv[7]) : 2;
     const uint64_t dense = sized ? (uint64_t)atoll(argv[4]) : 3584, hidden = moe ? MOE_HIDDEN : dense,
                    vocabulary = moe ? MOE_VOCABULARY : (uint64_t)atoll(argv[3]),
                    intermediate = sized ? (uint64_t)atoll(argv[5]) : 18944, kv = sized ? (uint64_t)atoll(argv[6]) : 512;
-    holes = moe && argc > 4;
     experts = moe && argv[3][7] == '=' ? atoi(argv[3] + 8) : experts;
     if (layers < 1 || layers > 300 || each < 1 || experts < MOE_USED || experts > 512)
         return 2;
@@ -456,6 +474,6 @@ int main(int argc, char **argv)
     if (moe)
         put_experts_config(config, layers, vocabulary);
     else
-        put_dense_config(config, layers, hidden, intermediate, vocabulary);
+        put_dense_config(config, layers, hidden, intermediate, kv, vocabulary);
     return fclose(config) ? 4 : 0;
 }

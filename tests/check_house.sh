@@ -429,6 +429,7 @@ each own_files awk '
 # each gives the reason in a comment that begins with "Ranks:".
 cat >"$scratch/ranks" <<'LAW'
 evaluate/imatrix.c
+evaluate/imatrix_merge.c
 inspect/machine_plan.c
 lora/adapter_write.c
 measure/fleet.c

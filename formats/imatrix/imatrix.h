@@ -74,10 +74,11 @@ organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t b
 
 /* ---- writing ---- */
 
-/* The text of the statistics: the name under which the file lists it, the number of chunks that it was cut into, and
- * the tokens of a chunk. */
+/* The texts of the statistics: the names under which the file lists them (the older format: only the last one), the
+ * number of chunks that they were cut into, and the tokens of a chunk. */
 typedef struct organ_imatrix_text {
-    const char *name;
+    const char *const *names;
+    size_t count;                /* number of names */
     uint64_t chunks, chunk_size; /* below 2^31 */
 } organ_imatrix_text;
 
@@ -88,7 +89,8 @@ typedef struct organ_imatrix_sums {
     uint64_t counts;             /* number of counts: `matrices`, or 1 if all matrices have the same */
     /* Returns number k of the matrices x features sums of squares. */
     double (*sum)(const void *source, uint64_t k);
-    /* Returns number k of the counts: the tokens that reached the matrix; at least 1. */
+    /* Returns number k of the counts: the tokens that reached the matrix. Without tokens, the older format gets sums of
+     * 1, and no entry if no matrix has tokens. */
     double (*tokens)(const void *source, uint64_t k);
     const void *source;
 } organ_imatrix_sums;
@@ -96,11 +98,41 @@ typedef struct organ_imatrix_sums {
 /* The two formats that llama.cpp's llama-imatrix writes and llama-quantize reads. */
 typedef enum organ_imatrix_format { ORGAN_IMATRIX_GGUF, ORGAN_IMATRIX_DAT } organ_imatrix_format;
 
+/* Sets *format to the one that `name` names, "gguf" or "dat"; NULL: dat if `path` ends in .dat, else gguf. Returns
+ * ORGAN_USAGE for another name. */
+organ_status organ_imatrix_format_of(const char *path, const char *name, organ_imatrix_format *format,
+                                     organ_error *error);
+
 /* Writes a new file with `count` entries in ascending order of their names, as llama-imatrix does. Returns ORGAN_IO if
  * `path` exists or the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an
  * error. */
 organ_status organ_imatrix_write(const char *path, organ_imatrix_format format, const organ_imatrix_text *text,
                                  const organ_imatrix_sums *sums, size_t count, organ_error *error);
+
+/* ---- merging ---- */
+
+#define ORGAN_IMATRIX_CHUNK 512 /* tokens of a chunk for files of the older format, as llama-imatrix has by default */
+
+/* The sum of several importance matrices. */
+typedef struct organ_imatrix_merged {
+    size_t count;             /* number of entries */
+    organ_imatrix_sums *sums; /* the entries, in ascending order of their names */
+    organ_imatrix_text text;  /* the texts of all files, in their order */
+    struct organ_imatrix_merge_state *state;
+} organ_imatrix_merged;
+
+/* Adds sums and counts of `count` files in FP32, in their order, as llama-imatrix does; in the older format, a chunk
+ * has `chunk_size` tokens. chunk_size 0: that of the files which state it, else ORGAN_IMATRIX_CHUNK. The files must
+ * stay open until organ_imatrix_merge_release, which the caller calls also after an error. Returns ORGAN_USAGE if
+ * chunk_size is 0 and the files state different ones; ORGAN_BAD_INPUT, naming the first entry in ascending order, if
+ * their names, values or counts differ in number, or if a count is no number of tokens. */
+organ_status organ_imatrix_merge(const organ_imatrix *const *files, size_t count, uint64_t chunk_size,
+                                 organ_imatrix_merged *merged, organ_error *error);
+/* Writes a new file, as organ_imatrix_write does. Returns ORGAN_BAD_INPUT also for a sum that is negative or not
+ * finite. */
+organ_status organ_imatrix_merge_write(const organ_imatrix_merged *merged, const char *path,
+                                       organ_imatrix_format format, organ_error *error);
+void organ_imatrix_merge_release(organ_imatrix_merged *merged);
 
 /* Returns ORGAN_BAD_INPUT if the file was changed, shortened, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error);

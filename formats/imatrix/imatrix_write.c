@@ -3,6 +3,7 @@
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/files.h"
+#include "formats/base/text.h"
 #include "formats/gguf/file.h"
 
 #include <errno.h>
@@ -14,23 +15,30 @@
 #include <string.h>
 #include <unistd.h>
 
-static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, organ_error *error)
+/* An array of strings is the type and number of its elements, then the length and bytes of each. */
+static organ_status set_datasets(organ_gguf_writer *writer, const organ_imatrix_text *text, organ_error *error)
 {
     const uint32_t type = ORGAN_GGUF_STRING;
-    const uint64_t one = 1, length = strlen(dataset);
-    const size_t head = ORGAN_GGUF_ARRAY_HEAD, size = head + sizeof length + (size_t)length;
+    const uint64_t count = text->count;
+    size_t size = ORGAN_GGUF_ARRAY_HEAD, at = ORGAN_GGUF_ARRAY_HEAD;
+    for (size_t k = 0; k < text->count; k++)
+        size += sizeof(uint64_t) + strlen(text->names[k]);
     unsigned char *const bytes = malloc(size);
     if (!bytes)
         return organ_fail_memory(error, "an importance matrix");
     memcpy(bytes, &type, sizeof type);
-    memcpy(bytes + sizeof type, &one, sizeof one);
-    memcpy(bytes + head, &length, sizeof length);
-    memcpy(bytes + head + sizeof length, dataset, (size_t)length);
+    memcpy(bytes + sizeof type, &count, sizeof count);
+    for (size_t k = 0; k < text->count; k++) {
+        const uint64_t length = strlen(text->names[k]);
+        memcpy(bytes + at, &length, sizeof length);
+        memcpy(bytes + at + sizeof length, text->names[k], (size_t)length);
+        at += sizeof length + (size_t)length;
+    }
     organ_gguf_writer_kv(writer,
                          &(organ_gguf_kv){.key = "imatrix.datasets",
                                           .type = ORGAN_GGUF_ARRAY,
                                           .element = ORGAN_GGUF_STRING,
-                                          .count = 1,
+                                          .count = count,
                                           .bytes = bytes,
                                           .size = size},
                          error);
@@ -53,7 +61,7 @@ static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text
                              size_t count, organ_error *error)
 {
     if (organ_gguf_writer_set_string(writer, "general.type", "imatrix", strlen("imatrix"), error) ||
-        set_dataset(writer, text->name, error) ||
+        set_datasets(writer, text, error) ||
         organ_gguf_writer_set_integer(writer, "imatrix.chunk_count", ORGAN_GGUF_U32, (int64_t)text->chunks, error) ||
         organ_gguf_writer_set_integer(writer, "imatrix.chunk_size", ORGAN_GGUF_U32, (int64_t)text->chunk_size, error))
         return error->status;
@@ -134,9 +142,17 @@ static double dat_value(const void *context, uint64_t k)
 {
     const dat_entry *const e = context;
     const organ_imatrix_sums *const s = e->sums;
-    const float mean =
-        (float)s->sum(s->source, k) / (float)s->tokens(s->source, k / (s->matrices * s->features / s->counts));
-    return (double)(mean * (float)e->chunks);
+    const float tokens = (float)s->tokens(s->source, k / (s->matrices * s->features / s->counts)),
+                sum = (float)s->sum(s->source, k);
+    return (double)((tokens > 0 ? sum / tokens : 1) * (float)e->chunks);
+}
+
+static double most_tokens(const organ_imatrix_sums *sums)
+{
+    double most = 0;
+    for (uint64_t c = 0; c < sums->counts; c++)
+        most = fmax(most, sums->tokens(sums->source, c));
+    return most;
 }
 
 static organ_status put_count(imatrix_file *file, uint64_t count, organ_error *error)
@@ -159,18 +175,32 @@ static organ_status put_text(imatrix_file *file, const char *text, organ_error *
 static organ_status write_dat(imatrix_file *file, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                               size_t count, organ_error *error)
 {
-    put_count(file, count, error);
+    size_t reached = 0;
+    for (size_t k = 0; k < count; k++)
+        reached += most_tokens(&sums[k]) > 0;
+    put_count(file, reached, error);
     for (size_t k = 0; k < count && !error->status; k++) {
         dat_entry e = {.sums = &sums[k]};
-        double most = 0;
-        for (uint64_t c = 0; c < e.sums->counts; c++)
-            most = fmax(most, e.sums->tokens(e.sums->source, c));
+        const double most = most_tokens(e.sums);
         e.chunks = ((uint64_t)most + text->chunk_size - 1) / text->chunk_size;
-        if (put_text(file, e.sums->name, error) == ORGAN_OK && put_count(file, e.chunks, error) == ORGAN_OK &&
+        if (most > 0 && put_text(file, e.sums->name, error) == ORGAN_OK &&
+            put_count(file, e.chunks, error) == ORGAN_OK &&
             put_count(file, e.sums->matrices * e.sums->features, error) == ORGAN_OK)
             put_numbers(file, dat_value, &e, e.sums->matrices * e.sums->features, error);
     }
-    return error->status || put_count(file, text->chunks, error) ? error->status : put_text(file, text->name, error);
+    return error->status || put_count(file, text->chunks, error)
+               ? error->status
+               : put_text(file, text->count ? text->names[text->count - 1] : "", error);
+}
+
+organ_status organ_imatrix_format_of(const char *path, const char *name, organ_imatrix_format *format,
+                                     organ_error *error)
+{
+    if (name && strcmp(name, "gguf") != 0 && strcmp(name, "dat") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: gguf or dat", name);
+    const bool old = name ? strcmp(name, "dat") == 0 : organ_ends_with(path, ".dat");
+    *format = old ? ORGAN_IMATRIX_DAT : ORGAN_IMATRIX_GGUF;
+    return ORGAN_OK;
 }
 
 organ_status organ_imatrix_write(const char *path, organ_imatrix_format format, const organ_imatrix_text *text,

@@ -102,6 +102,26 @@ ORGAN_DEFAULTS(importance, )
 organ_status organ_importance(const organ_importance_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 
+typedef struct organ_importance_merge_options {
+    size_t size;              /* see ORGAN_DEFAULTS */
+    const char *const *files; /* paths of the importance matrices */
+    size_t count;             /* number of files, at least 1 */
+    const char *output;       /* path of the file to write */
+    const char *format;       /* as in organ_importance_options */
+    unsigned context;         /* tokens of a chunk; 0: as the files state it, or ORGAN_IMATRIX_CONTEXT if none does */
+    bool force;               /* replace an existing importance matrix */
+    bool dry_run;             /* write no file */
+} organ_importance_merge_options;
+ORGAN_DEFAULTS(importance_merge, )
+
+/* Adds importance matrices of one model, in either format, over several texts, with the values of llama-imatrix that
+ * gets the same files in this order. *report has the schema organ.imatrix/1; the caller releases it; after an error it
+ * is NULL. Returns ORGAN_USAGE for an unknown format, an output that exists or is one of the files, or files that state
+ * different chunks if `context` is 0; ORGAN_BAD_INPUT for malformed files, and, naming the first entry, if the names or
+ * sizes of their entries differ; ORGAN_IO if reading, writing or memory fails. */
+organ_status organ_importance_merge(const organ_importance_merge_options *options, const organ_engine *engine,
+                                    const organ_progress *progress, json_t **report, organ_error *error);
+
 /* ---- generate: continues a text greedily, which shows whether a model still produces coherent text ---- */
 
 typedef struct organ_generate_options {

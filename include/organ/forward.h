@@ -72,11 +72,14 @@ typedef struct organ_input_place {
 /* Returns whether llama.cpp has the model's architecture, and so names for its matrices. */
 bool organ_forward_has_input_names(const organ_forward *forward);
 /* Sets *place to the entry of an imatrix that has the inputs of a tensor of layer `layer`; `tensor` is the name that a
- * tap reports. Returns false if the layer or llama.cpp has no such tensor, or if llama.cpp has its columns in another
- * order or stores no inputs for it. Returns false also if the name of a GGUF tensor is too long. Call it only if
+ * tap reports. Returns false if the layer or llama.cpp has no such tensor, or if llama.cpp stores no inputs for it.
+ * Returns false also if the name of a GGUF tensor is too long. Call it only if
  * organ_forward_has_input_names returns true. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
+/* Sets columns[x] to the column of llama.cpp's tensor that multiplies input x of the tensor. Returns false, and sets
+ * nothing, if both tensors have the same order of columns. */
+bool organ_forward_input_order(const organ_forward *forward, int32_t layer, const char *tensor, size_t *columns);
 /* A callback that receives the entry of an imatrix for a matrix, or a stack of matrices, with `features` inputs each.
  */
 typedef organ_status organ_input_visit(void *context, const organ_input_place *place, size_t features,

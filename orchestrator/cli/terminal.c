@@ -120,7 +120,7 @@ static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 static double share_done(const organ_terminal *terminal)
 {
     if (terminal->bytes == 0)
-        return 1.0;
+        return terminal->count < terminal->tensors ? (double)terminal->count / (double)terminal->tensors : 1.0;
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 

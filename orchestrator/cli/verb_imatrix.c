@@ -3,10 +3,13 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include <organ/evaluate.h>
+#include <stdlib.h>
 
 typedef struct imatrix_call {
     organ_call call;
     organ_importance_options importance;
+    bool merge;        /* --merge: `importance.model` and `files` are importance matrices */
+    organ_words files; /* the operands after the first */
 } imatrix_call;
 #define CALL imatrix_call
 
@@ -15,12 +18,16 @@ typedef struct imatrix_call {
 
 static const organ_option options[] = {
     INPUT("calibration", "FILE", importance.text,
-          "the UTF-8 text to run; it is not normalised or stripped", .common = true, .required = true),
+          "the UTF-8 text to run; it is not normalised or stripped", .common = true),
+    FLAG("merge", merge,
+         "add importance matrices of one model, in either format, instead of running a text: the sums of llama-imatrix "
+         "with --in-file", .common = true),
     OUTPUT("FILE", importance.output, "the importance matrix, a new file", .required = true),
     CHOICE("format", "gguf|dat", importance.format,
            "format of the file; dat is the one of llama.cpp before 2025; default: dat if FILE ends in .dat, else gguf"),
     NUMBER("context", "N", importance.context,
-           "tokens of a chunk; default 512, or the model's context if that is less", .letter = 'c',
+           "tokens of a chunk; default 512, or the model's context if that is less; with --merge that of "
+           "the files", .letter = 'c',
            .range = {TEXT_CONTEXTS}, .common = true),
     NUMBER("chunks", "N", importance.chunks, "use only the first N chunks; default: all", .range = {1, 4294967295.0},
            .common = true),
@@ -33,12 +40,55 @@ static const organ_option options[] = {
     COMPUTE(importance.compute, "arithmetic of the forward pass: exact, split or bf16 ('organ help perplexity')",
             .fallback = "exact")};
 
-RUN_REMOTE(imatrix, organ_importance, importance)
+static organ_status merge_files(const imatrix_call *own, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const organ_importance_options *const o = &own->importance;
+    organ_importance_merge_options m = organ_importance_merge_defaults();
+    const struct { const char *name; bool given; } others[] = {
+        {"calibration", o->text}, {"chunks", o->chunks}, {"process-output", o->head}, {"resume", o->resume}};
+    for (size_t k = 0; k < COUNT(others); k++)
+        if (others[k].given)
+            return organ_fail(error, ORGAN_USAGE, "imatrix: --%s has no meaning with --merge", others[k].name);
+    const char **const files = malloc((own->files.count + 1) * sizeof *files);
+    if (!files)
+        return organ_fail_memory(error, o->output);
+    files[0] = o->model;
+    for (size_t k = 0; k < own->files.count; k++)
+        files[k + 1] = own->files.word[k];
+    m.files = files;
+    m.count = own->files.count + 1;
+    m.output = o->output;
+    m.format = o->format;
+    m.context = o->context;
+    m.force = o->force;
+    m.dry_run = o->dry_run;
+    organ_importance_merge(&m, engine, progress, report, error);
+    free(files);
+    return error->status;
+}
+
+WORK(imatrix_work)
+{
+    organ_importance_options *const o = &own->importance;
+    if (own->merge)
+        return merge_files(own, engine, progress, report, error);
+    if (own->files.count)
+        return organ_fail(error, ORGAN_USAGE, "imatrix: '%s' is a second MODEL; --merge adds importance matrices",
+                          own->files.word[0]);
+    if (!o->text)
+        return organ_fail(error, ORGAN_USAGE, "imatrix: --calibration FILE is missing: the UTF-8 text to run");
+    o->access = &call->access;
+    return organ_importance(o, engine, progress, report, error);
+}
+RUN_WORK(imatrix, true)
 
 const organ_verb organ_imatrix_verb = {
     .name = "imatrix",
     .shares = true,
     .summary = "write an importance matrix for quantisation to GGUF",
+    .usage = "MODEL --calibration FILE -o FILE [options]\n"
+             "--merge FILE... -o FILE [options]",
     .about = "Runs a text through a model and sums the squared inputs of every matrix: the importance matrix that "
              "llama-quantize, 'organ quantize' and 'organ prune' read with --imatrix. Chunks, names and sums are those "
              "of llama.cpp's llama-imatrix, also if MODEL is a directory of safetensors. organ runs the model one "
@@ -48,11 +98,13 @@ const organ_verb organ_imatrix_verb = {
              "its layer, and the report lists it.",
     OPERANDS(OPERAND("MODEL", MODEL, importance.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
-                     "model.safetensors.index.json next to its tokenizer")),
+                     "model.safetensors.index.json next to its tokenizer; with --merge an importance matrix"),
+             {"FILE...", "with --merge: further importance matrices", offsetof(CALL, files), true, ORGAN_NAMES_INPUT}),
     GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ imatrix Qwen3-4B --calibration calib.txt -o imatrix.gguf",
               "Writes an importance matrix for llama-quantize --imatrix."},
              {"organ imatrix BF16.gguf --calibration TEXT --chunks 100 -o imatrix.dat",
-              "Uses 100 chunks of 512 tokens and writes the older format."}),
-    .exits = {.content = "the text has fewer than two chunks"},
+              "Uses 100 chunks of 512 tokens and writes the older format."},
+             {"organ imatrix --merge english.gguf code.gguf -o both.gguf", "Adds the sums over two texts."}),
+    .exits = {.content = "the text has fewer than two chunks, or the entries of files to merge differ"},
     .run = run_imatrix};

@@ -9,13 +9,12 @@
 
 static const organ_verb *const verbs[] = {
     &organ_inspect_verb, &organ_models_verb, &organ_fetch_verb,
-    &organ_merge_verb,
     &organ_quantize_verb, &organ_dequantize_verb, &organ_convert_verb, &organ_imatrix_verb,
     &organ_prune_verb, &organ_audit_verb, &organ_purify_verb,
     &organ_experts_verb, &organ_layers_verb, &organ_width_verb,
     &organ_evaluate_verb, &organ_perplexity_verb, &organ_generate_verb, &organ_tokenize_verb,
     &organ_lora_extract_verb, &organ_lora_merge_verb, &organ_lora_resize_verb, &organ_lora_sanitize_verb,
-    &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
+    &organ_merge_verb, &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
     &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
     &organ_serve_verb,
     &organ_version_verb, &organ_topology_verb, &organ_help_verb, &organ_manual_verb, &organ_completion_verb};
@@ -28,7 +27,7 @@ static const organ_verb_section sections[] = {
     {"Make smaller", &organ_experts_verb},
     {"Evaluate and run", &organ_evaluate_verb},
     {"LoRA adapters", &organ_lora_extract_verb},
-    {"Extract, assemble, combine", &organ_extract_verb},
+    {"Merge, extract, assemble", &organ_merge_verb},
     {"Measure weights", &organ_measure_verb},
     {"Serve", &organ_serve_verb},
     {"This program", &organ_version_verb}};

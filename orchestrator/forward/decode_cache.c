@@ -251,8 +251,7 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
 }
 
 /* q, k and v in one tensor, or gate and up in one tensor, get the name of llama.cpp's joint tensor. Two names are
- * added for gate and up of a shared expert in one tensor, and for a mixer's input that llama.cpp splits. No name is
- * added for the output projection of a recurrent mixer if the converter reorders the columns of this projection. */
+ * added for gate and up of a shared expert in one tensor, and for a mixer's input that llama.cpp splits. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -269,9 +268,6 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
             add_input_name(f, layer, parts[k].joined, place);
             return;
         }
-    /* The converter reorders the columns of this matrix. */
-    if (part == PART_MIX_OUT && f->family->recurrent && f->family->recurrent->gguf_tiled)
-        return;
     add_input_name(f, layer, (forward_part)part, place);
     if (part == PART_MIX_IN && f->family->recurrent->gguf_split)
         add_input_name(f, layer, PART_MIX_Z, place);
@@ -301,6 +297,23 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     if (!name_experts(f, layer, slot, place))
         name_part(f, layer, slot, place);
     return place->count > 0;
+}
+
+/* The inputs are value heads: safetensors has those of a key head in sequence, GGUF has the first one of each key head,
+ * then the second ones, and so on. */
+bool organ_forward_input_order(const organ_forward *f, int32_t layer, const char *tensor, size_t *columns)
+{
+    const forward_plan *const plan = &f->plans[layer];
+    const organ_recurrent_config *const r = &f->config.recurrent;
+    const size_t slot = plan->parts[PART_MIX_OUT].slot;
+    if (f->model->gguf || slot == SIZE_MAX || !f->family->recurrent || !f->family->recurrent->gguf_tiled ||
+        f->config.kinds[layer].mixer != ORGAN_MIXER_DELTA || strcmp(plan->slots[slot].weight->name, tensor) != 0)
+        return false;
+    const size_t served = r->heads / r->groups;
+    for (size_t head = 0; head < r->heads; head++)
+        for (size_t x = 0; x < r->value_dim; x++)
+            columns[head * r->value_dim + x] = (head % served * r->groups + head / served) * r->value_dim + x;
+    return true;
 }
 
 organ_status organ_forward_visit_inputs(const organ_forward *f, int32_t layer, void *context, organ_input_visit *each,

@@ -39,7 +39,7 @@ typedef struct copy_tree_walk {
  * (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
-    bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
+    bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*" ORGAN_PARTIAL_ENDING, name, 0) == 0 ||
                  fnmatch(".*.organ-finished", name, 0) == 0;
     for (size_t k = 0; k < w->skip_count && !found; k++)
         found = strcmp(w->skip[k], name) == 0;

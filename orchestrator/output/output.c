@@ -78,6 +78,14 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
     return ORGAN_OK;
 }
 
+organ_status organ_output_check_not_file(const char *path, const char *input, organ_error *error)
+{
+    char file[PATH_MAX], place[PATH_MAX];
+    if (realpath(input, file) && output_place_of(path, place) && strcmp(place, file) == 0)
+        return fail_is_input(path, input, error);
+    return ORGAN_OK;
+}
+
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];

@@ -60,6 +60,9 @@ const char *organ_output_name(const organ_output *output);
 /* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. */
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error);
 
+/* Returns ORGAN_USAGE if the output would be the file `input`. */
+organ_status organ_output_check_not_file(const char *path, const char *input, organ_error *error);
+
 /* Repeats organ_output_check after a long first phase; the name was free when the run began. Returns ORGAN_IO where
  * organ_output_check returns ORGAN_USAGE, because the command was correct and another process took the name
  * meanwhile. */

@@ -346,7 +346,7 @@ int organ_naming_remove_choice(const char *final, bool own)
     if (!hidden_path(final, ORGAN_SCORES_ENDING, path))
         return ENAMETOOLONG;
     const int fault = unlink(path) && errno != ENOENT ? errno : 0;
-    if (!hidden_path(final, ORGAN_CHOICE_ENDING ".organ-partial", path))
+    if (!hidden_path(final, ORGAN_CHOICE_ENDING ORGAN_PARTIAL_ENDING, path))
         return ENAMETOOLONG;
     const int other = partial_discard(path, own);
     /* If another run holds the lock, the choices are its own and not those of this output. */

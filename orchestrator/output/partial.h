@@ -63,6 +63,8 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
 /* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
  * and the refitted values, so that --resume need not repeat them. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
+/* End of the name of a partial directory: of NAME it is .NAME.organ-partial. */
+#define ORGAN_PARTIAL_ENDING ".organ-partial"
 /* Ending of the name of the hidden file next to the output in which `organ experts` stores its measurements so far. */
 #define ORGAN_SCORES_ENDING ".organ-scores.json"
 

@@ -40,7 +40,7 @@ static organ_status publish_split(const char *path, organ_publish *publish, orga
         if (*path == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "/") == 0)
             organ_fail(error, ORGAN_USAGE, "'%s' cannot be the name of an output", path);
         else if (publish->parent)
-            publish->partial = organ_format("%s/.%s.organ-partial", publish->parent, name);
+            publish->partial = organ_format("%s/.%s" ORGAN_PARTIAL_ENDING, publish->parent, name);
         if (publish->partial)
             publish->note = organ_format("%s/.%s.organ-finished", publish->parent, name);
     }
@@ -341,6 +341,15 @@ organ_status organ_publish_finish(const char *final, organ_error *error)
         finish_killed(&publish, error);
     organ_publish_end(&publish);
     return error->status;
+}
+
+bool organ_publish_is_begun(const char *final)
+{
+    organ_publish publish = {.lock = -1};
+    organ_error ignored = {0};
+    const bool begun = publish_split(final, &publish, &ignored) == ORGAN_OK && access(publish.partial, F_OK) == 0;
+    organ_publish_end(&publish);
+    return begun;
 }
 
 bool organ_publish_waits(const char *final)

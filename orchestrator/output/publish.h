@@ -85,6 +85,10 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
  * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
 
+/* Returns whether an unfinished run has left a partial directory of `final`. False also if this cannot be determined.
+ */
+bool organ_publish_is_begun(const char *final);
+
 /* Returns whether a finished output with its journal waits for the name `final`, because its run was killed: then
  * organ_publish_begin continues it even without `resume`. False also if this cannot be determined. */
 bool organ_publish_waits(const char *final);

@@ -54,6 +54,9 @@ runs conversion bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch
 if [[ $(grep -c '^median: ' "$scratch/conversion") == 4 ]]; then good; else bad "conversion has no medians" "$scratch/conversion"; fi
 runs organs bench/bench_organs.sh "$organ" "$bench/make_model" "$scratch/organs-data"
 if [[ $(grep -c '^median: ' "$scratch/organs") == 2 ]]; then good; else bad "organs has no medians" "$scratch/organs"; fi
+runs sizes bench/bench_sizes.sh "$organ" "$bench/make_model" "$scratch/sizes-data" "$PWD/fixtures/tiny-qwen2"
+if [[ $(grep -cE '^(q4_k|iq3_s|mixed) +[0-9.]+ s .* [1-9][0-9]* MiB at most +[1-9]' "$scratch/sizes") == 3 ]] &&
+    [[ $(grep -cE '^mixed / (q4_k|iq3_s): [0-9]' "$scratch/sizes") == 2 ]]; then good; else bad "sizes has no five rows" "$scratch/sizes"; fi
 runs scaling bench/bench_scaling.sh "$organ" "$bench" "$scratch/scaling-data" "$scratch/scaling"
 # Each row has its lines for 1 and 2 threads with positive figures, and the verbs have shares of the workers' time, which are 1 together.
 # shellcheck disable=SC2016 # awk's fields

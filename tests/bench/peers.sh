@@ -78,7 +78,7 @@ if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
     cp $model_of_llama/calibration.txt "$scratch/calib.txt"
     cp $model_of_llama/heldout.txt "$scratch/held.txt"
     cp docs/quality.md "$scratch"
-    peer compare_recipes "" 4 "^trained: Q[34]_K_M by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
+    peer compare_recipes "" 5 "^trained: Q[34]_K_M by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
         --works "Q4_K_M,Q3_K_M" --llama "$LLAMA" --work "$scratch/recipes" --lines "$scratch/bits.tsv" --page "$scratch/quality.md"
     if grep -q '^| Q4_K_M | 0\.' "$scratch/quality.md" && (($(grep -c '<circle' "$scratch/bits.svg") == 6)); then good; else
         bad "compare_recipes.py writes neither a table nor a plot" "$scratch/quality.md"
@@ -86,6 +86,9 @@ if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
 else
     echo "skipped: compare_recipes.py; to run it: LLAMA=DIRECTORY, in which llama-quantize, llama-imatrix and llama-perplexity are"
 fi
+# Rows that cannot be measured are named.
+LLAMA='' peer compare_recipes "" 1 "^skipped: 4 rows of gemma3; to measure them: LLAMA=" --models gemma3 --lines "$scratch/none.tsv"
+TRAINED='' peer compare_recipes "" 1 "^skipped: [0-9]+ rows of trained; to measure them: (LLAMA|TRAINED)=" --models trained --lines "$scratch/none.tsv"
 # What the pages show is what the tables have.
 cp docs/quality.md docs/bits.tsv "$scratch"
 "$python" bench/compare_recipes.py --draw --page "$scratch/quality.md" --lines "$scratch/bits.tsv"

@@ -85,6 +85,44 @@ printf '\xc0\x7f' | dd of="odd/$shard" bs=1 seek="$offset" conv=notrunc status=n
 refused 3 "is nan for one token, but importances need finite inputs" imatrix odd "${few[@]}" -o new.gguf
 rm -r odd
 
+# ---- organ imatrix --merge: the bytes of llama-imatrix, errors ----
+ln -s imatrix/tiny-moe-llama.gguf once.gguf
+ends 0 imatrix --merge once.gguf once.gguf -o twice.gguf --quiet
+matches imatrix/merge ../out
+ends 0 imatrix --merge once.gguf once.gguf -o twice.dat --quiet
+ends 0 imatrix once.gguf --merge -o kept.gguf --quiet
+judge "a single file changes" cmp once.gguf kept.gguf
+ends 0 imatrix --merge twice.dat once.gguf -o mixed.gguf --json --quiet
+judge "the report names no files" test "$(jq -c '[.merged[].context, .context, .chunks, .totals.files]' ../out)" = '[null,64,64,6,2]'
+ends 0 imatrix --merge once.gguf twice.dat -o turned.dat --quiet
+judge "llama-imatrix merges to other bytes" sha256sum --quiet -c imatrix/merged.sha256
+ends 0 imatrix --merge once.gguf twice.gguf -o planned.gguf --dry-run --quiet
+judge "a dry run made something" test ! -e planned.gguf
+ends 0 imatrix --merge $new $old -o both.dat --context 128 --quiet --html both.html
+judge "the page has no table" grep -q "</table>" both.html
+ends 0 imatrix --merge twice.dat -o coarse.gguf --json --quiet # chunks of 512 tokens if no file states them
+judge "another chunk" test "$(jq -c '[.context, .chunks]' ../out)" = '[512,4]'
+refused 3 "entry 'blk.0.attn_k.weight' has 192 values in once.gguf, but 320 in tiny-qwen2.gguf" imatrix --merge once.gguf $new -o new.gguf -c 64
+sed 's/blk\.2\.ffn_up/blk.7.ffn_up/' $old >other.dat
+refused 3 "other.dat has no entry 'blk.2.ffn_up.weight', which tiny-qwen2.dat has: both must be of one model" imatrix --merge $old other.dat -o new.gguf
+refused 3 "other.dat has no entry 'blk.2.ffn_up.weight', which tiny-qwen2.dat has" imatrix --merge other.dat $old -o new.gguf
+cp $old odd.dat && chmod u+w odd.dat
+printf '\0\0\xc0\x7f' | dd of=odd.dat bs=1 seek=$((4 + 4 + 19 + 8 + 4 * 2)) conv=notrunc status=none
+refused 3 "odd.dat: entry 'blk.0.attn_k.weight': the sum of squares 2 is nan; it must be finite and not negative" imatrix --merge $old odd.dat -o new.gguf
+sed -e 's/blk\.2\.ffn_gate/blk.2.ffn_else/' -e 's/blk\.2\.ffn_down/blk.2.ffn_gate/' -e 's/blk\.2\.ffn_else/blk.2.ffn_down/' $old >shape.dat
+refused 3 "entry 'blk.2.ffn_down.weight' has 864 values in tiny-qwen2.dat, but 320 in shape.dat" imatrix --merge $old shape.dat -o new.gguf
+refused 2 "once.gguf has chunks of 64 tokens, the files before it of 128: --context N gives the tokens of a chunk in the merged file" \
+    imatrix --merge $new once.gguf -o new.gguf
+refused 2 "the output cannot be the input" imatrix --merge twice.gguf once.gguf -o twice.gguf --force
+refused 2 "twice.gguf exists; --force replaces it" imatrix --merge once.gguf -o twice.gguf
+refused 2 "MODEL is missing" imatrix --merge -o new.gguf
+refused 2 "'once.gguf' is a second MODEL; --merge adds importance matrices" imatrix tiny-moe once.gguf "${few[@]}" -o new.gguf
+refused 2 "--calibration has no meaning with --merge" imatrix --merge once.gguf "${few[@]}" -o new.gguf
+refused 2 "--resume has no meaning with --merge" imatrix --merge once.gguf --resume -o new.gguf
+refused 2 "-o FILE is missing" imatrix --merge once.gguf
+refused 4 "nowhere.gguf" imatrix --merge once.gguf nowhere.gguf -o new.gguf
+refused 3 "is not an importance matrix: 'general.type' is" imatrix --merge once.gguf moe.gguf -o new.gguf
+
 # ---- prune: results and reports ----
 ends 0 prune tiny-qwen2 -o wanda --method wanda --imatrix $new -s 50 --quiet
 matches prune/imatrix ../out
@@ -140,7 +178,6 @@ refused 3 "is not an importance matrix: 'general.type' is" "${wanda[@]}" --imatr
 refused 3 "tensor 'model.embed_tokens.weight': tiny-qwen2.gguf has no entry for it among its 28" "${wanda[@]}" --imatrix $new --select '*embed_tokens*'
 head -c 40000 $old >cut.dat
 refused 3 '864 values at byte 39372 are past the end of the file (40000)' "${wanda[@]}" --imatrix cut.dat
-sed 's/blk\.2\.ffn_up/blk.7.ffn_up/' $old >other.dat
 refused 3 "tensor 'model.layers.2.mlp.up_proj.weight': other.dat has no entry for it" "${wanda[@]}" --imatrix other.dat
 sed -e 's/blk\.2\.ffn_gate/blk.2.ffn_else/' -e 's/blk\.2\.ffn_down/blk.2.ffn_gate/' -e 's/blk\.2\.ffn_else/blk.2.ffn_down/' $old >shape.dat
 refused 3 "entry 'blk.2.ffn_gate.weight' has 864 values, but tensor 'model.layers.2.mlp.gate_proj.weight' has 1 x 320 inputs" \

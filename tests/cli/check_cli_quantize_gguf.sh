@@ -103,6 +103,23 @@ for name in nv plain-nv; do
 done | uniq | wc -l >../count
 judge "the dequantised model has another perplexity" test "$(cat ../count)" = 1
 
+# The types of a quantised mixture are measured with experts in FP32.
+ends 0 quantize moe.gguf -o moe-8.gguf -s q8_0 --quiet
+ends 0 quantize moe-8.gguf -o fewer.gguf -s mixed --budget 5.5bpw --calibration tiny-qwen2/calibration.txt --samples 2 --context 64 --quiet
+holds fewer.quantize.json '.totals.bits_per_weight_of_all | . > 5.4 and . <= 5.5'
+# Quantised once more, the tensor scale is part of the values; only tensors that stay NVFP4 keep theirs.
+for how in "-s q8_0" "-s q4_0 --method gptq --calibration tiny-qwen2/calibration.txt --samples 2 --context 64"; do
+    for name in nv plain-nv; do
+        # shellcheck disable=SC2086
+        ends 0 quantize $name.gguf -o once.gguf $how --type-of token_embd.weight=keep --force --quiet
+        ends 0 dequantize once.gguf -o $name-once.gguf --dtype f32 --force --quiet
+    done
+    judge "$how of NVFP4 is not that of the dequantised model" cmp -s nv-once.gguf plain-nv-once.gguf
+done
+ends 0 quantize nv.gguf -o once.gguf -s q8_0 --select '*attn_q*' --force --quiet
+ends 0 perplexity once.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --json --quiet
+judge "tensors that stay NVFP4 have no scales" jq -e '[.. | .perplexity? // empty | numbers] | length > 0 and all(. < 20)' ../out
+
 # The bytes are the same with other threads, memory and instruction sets.
 here="organ quantize by another way"
 for isa in scalar avx2; do

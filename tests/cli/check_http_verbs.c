@@ -38,7 +38,6 @@ static const struct {
     const char *verb, *words;
 } calls[] = {
     {"inspect", "@"},
-    {"merge", "@"},
     {"audit", "@ " TINY},
     {"audit", TINY " @"},
     {"autopsy", "@"},

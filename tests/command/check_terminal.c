@@ -96,8 +96,8 @@ START_TEST(lines_are_one_per_tensor)
 }
 END_TEST
 
-/* The log of a stage of 1,000 tensors of 1 MB, each of which takes `seconds`; it ends after `count` of them. */
-static char *log_of(double seconds, int count, bool quiet)
+/* The log of a stage of 1,000 tensors of `bytes`, each of which takes `seconds`; it ends after `count` of them. */
+static char *log_of(uint64_t bytes, double seconds, int count, bool quiet)
 {
     organ_text text;
     organ_error error = {0};
@@ -106,10 +106,10 @@ static char *log_of(double seconds, int count, bool quiet)
     organ_terminal terminal = {.out = text.out, .now = read_clock, .quiet = quiet};
     const organ_progress progress = organ_terminal_progress(&terminal);
     clock_now = 1000;
-    organ_progress_begin(&progress, "pruning", 1000000000, 1000);
+    organ_progress_begin(&progress, "pruning", 1000 * bytes, 1000);
     for (int k = 0; k < count; k++) {
         clock_now += seconds;
-        organ_progress_advance(&progress, 1000000, "tensor", "22.41 % killed");
+        organ_progress_advance(&progress, bytes, "tensor", "22.41 % killed");
     }
     organ_progress_warn(&progress, "%d of 4 threads", 3);
     organ_progress_end(&progress);
@@ -120,26 +120,31 @@ static char *log_of(double seconds, int count, bool quiet)
 START_TEST(a_log_has_a_line_every_ten_seconds)
 {
     static const struct {
+        uint64_t bytes; /* of each tensor; 0: the stage counts tensors only */
         double seconds; /* for each tensor */
         int count;
         const char *log;
-    } rows[] = {{1.0 / 128, 1000, "warning: 3 of 4 threads\n"},
-                {0.03125, 1000,
+    } rows[] = {{1000000, 1.0 / 128, 1000, "warning: 3 of 4 threads\n"},
+                {0, 6, 3,
+                 "pruning   0.2 %  2 of 1000 tensors\n"
+                 "warning: 3 of 4 threads\n"
+                 "pruning ended at 0.3 % after 18.0 s  3 of 1000 tensors\n"},
+                {1000000, 0.03125, 1000,
                  "pruning  32.0 %  32.0 MB/s  21 s left  320 of 1000 tensors\n"
                  "pruning  64.0 %  32.0 MB/s  11 s left  640 of 1000 tensors\n"
                  "pruning  96.0 %  32.0 MB/s  1 s left  960 of 1000 tensors\n"
                  "warning: 3 of 4 threads\n"
                  "pruning done after 31.3 s  32.0 MB/s  1000 of 1000 tensors\n"},
-                {16, 2,
+                {1000000, 16, 2,
                  "pruning   0.1 %  62.5 kB/s  4 h 26 min left  1 of 1000 tensors\n"
                  "pruning   0.2 %  62.5 kB/s  4 h 26 min left  2 of 1000 tensors\n"
                  "warning: 3 of 4 threads\n"
                  "pruning ended at 0.2 % after 32.0 s  62.5 kB/s  2 of 1000 tensors\n"}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        char *const log = log_of(rows[k].seconds, rows[k].count, false);
+        char *const log = log_of(rows[k].bytes, rows[k].seconds, rows[k].count, false);
         ck_assert_str_eq(log, rows[k].log);
         free(log);
-        char *const quiet = log_of(rows[k].seconds, rows[k].count, true);
+        char *const quiet = log_of(rows[k].bytes, rows[k].seconds, rows[k].count, true);
         ck_assert_str_eq(quiet, "");
         free(quiet);
     }

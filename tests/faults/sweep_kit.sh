@@ -36,7 +36,7 @@ packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf a
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
-        merge) words=(merge "$q" "${t1[@]}") ;;
+        merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o m) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
@@ -96,7 +96,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

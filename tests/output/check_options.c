@@ -193,6 +193,12 @@ START_TEST(movers)
         NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, &report, &error);
         NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, &report, &error);
     }
+    {
+        organ_merge_options o = {0};
+        SIZED(merge, ENGINE);
+        NEEDS(merge, missing, "error", ENGINE);
+        NEEDS(merge, write.output, "build/none", ENGINE);
+    }
 }
 END_TEST
 
@@ -284,6 +290,13 @@ START_TEST(readers)
         NEEDS(importance, model, MODEL, ENGINE);
         NEEDS(importance, text, "nowhere", ENGINE);
         NEEDS(importance, output, "nowhere", ENGINE);
+    }
+    {
+        organ_importance_merge_options o = {0};
+        const char *const files[1] = {"nowhere"};
+        SIZED(importance_merge, ENGINE);
+        NEEDS(importance_merge, files, files, ENGINE);
+        NEEDS(importance_merge, output, "nowhere", ENGINE);
     }
     {
         organ_generate_options o = {0};

@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
@@ -196,7 +197,7 @@ typedef struct kept {
 
 typedef struct pool {
     int32_t layer;
-    uint64_t matrices, bytes; /* number of matrices; their bytes in the file */
+    uint64_t matrices, bytes; /* number of matrices; their bytes as stored here */
     kept *kept;               /* the stored matrices; NULL: none */
     size_t count;             /* number of matrices that are stored at all levels */
 } pool;
@@ -206,6 +207,12 @@ struct organ_pooled_tensors {
     const organ_kernels *kernels;
     pool *pools; /* one per tensor of the allocation */
 };
+
+/* Half precision halves the memory of BF16 models; a quantised file's own type would change the values. */
+static organ_dtype kept_as(const organ_tensor *stored)
+{
+    return organ_target_is_float(stored) ? stored->dtype : ORGAN_F32;
+}
 
 organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels)
@@ -222,7 +229,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
         pool *const p = &made->pools[of[k]];
         p->layer = targets->tensors[k]->anatomy.layer;
         p->matrices += organ_tensor_matrices(targets->tensors[k]).count;
-        p->bytes += targets->tensors[k]->bytes;
+        p->bytes += targets->tensors[k]->elements * organ_dtype_describe(kept_as(targets->tensors[k]))->bytes;
     }
     return made;
 }
@@ -271,7 +278,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     return bytes;
 }
 
-/* The type of the file halves the memory of BF16 models; the last level ends the matrix. */
+/* The last level ends the matrix. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error)
 {
@@ -281,12 +288,12 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
         return organ_fail_memory(error, name);
     kept *const own = &p->kept[p->count];
     own->weights = (size_t)(m.rows * m.cols);
-    own->dtype = stored->dtype;
+    own->dtype = kept_as(stored);
     if (!own->name && !(own->name = strdup(name)))
         return organ_fail_memory(error, name);
-    if (!(own->values[level] = malloc(own->weights * organ_dtype_describe(stored->dtype)->bytes)))
+    if (!(own->values[level] = malloc(own->weights * organ_dtype_describe(own->dtype)->bytes)))
         return organ_fail_memory(error, name);
-    organ_narrow(pooled->kernels, stored->dtype, weights, own->values[level], own->weights);
+    organ_narrow(pooled->kernels, own->dtype, weights, own->values[level], own->weights);
     p->count += level == pooled->levels;
     return ORGAN_OK;
 }

@@ -142,10 +142,11 @@ typedef struct input_batch {
     organ_exact_sum *sums;
     const float *inputs;
     size_t tokens, features;
-    size_t *faulty; /* index of an input that is too large or not finite; SIZE_MAX: none */
+    const size_t *columns; /* columns of the inputs in llama.cpp's tensor; NULL: the same */
+    size_t *faulty;        /* index of an input that is too large or not finite; SIZE_MAX: none */
 } input_batch;
 
-/* Columns are divided among tasks, so that no two tasks change a sum. */
+/* Inputs are divided among tasks, so that no two tasks change a sum. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -155,14 +156,15 @@ static void add_columns(void *context, size_t index, size_t worker)
         for (size_t x = from; x < end; x++) {
             const float input = a->inputs[t * a->features + x];
             if (fabsf(input) <= LARGEST_INPUT)
-                add_number(&a->sums[x], (double)input * (double)input);
+                add_number(&a->sums[a->columns ? a->columns[x] : x], (double)input * (double)input);
             else
                 a->faulty[index] = t * a->features + x;
         }
 }
 
 static organ_status add_tokens(const organ_input_sums *s, const organ_input_entry *entry, size_t matrix,
-                               const char *tensor, size_t tokens, const float *inputs, organ_error *error)
+                               const char *tensor, size_t tokens, const float *inputs, const size_t *columns,
+                               organ_error *error)
 {
     const size_t tasks = (entry->features + COLUMNS - 1) / COLUMNS;
     size_t *const faulty = malloc(tasks * sizeof *faulty);
@@ -170,7 +172,7 @@ static organ_status add_tokens(const organ_input_sums *s, const organ_input_entr
         return organ_fail_memory(error, tensor);
     for (size_t k = 0; k < tasks; k++)
         faulty[k] = SIZE_MAX;
-    input_batch a = {entry->sums + matrix * entry->features, inputs, tokens, entry->features, faulty};
+    input_batch a = {entry->sums + matrix * entry->features, inputs, tokens, entry->features, columns, faulty};
     organ_share_work(s->engine, NULL, tasks, 4.0 * ORGAN_SHARE_NUMBER * (double)(tokens * entry->features), add_columns,
                      &a);
     for (size_t k = 0; k < tasks && !error->status; k++)
@@ -192,11 +194,16 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     organ_input_place place;
     if (!organ_forward_input_place(s->forward, s->layer, tensor, &place))
         return ORGAN_OK;
+    size_t *const columns = malloc(features * sizeof *columns);
+    if (!columns)
+        return organ_fail_memory(error, tensor);
+    const bool ordered = organ_forward_input_order(s->forward, s->layer, tensor, columns);
     for (unsigned n = 0; n < place.count && !error->status; n++) {
         const organ_input_entry *const entry = entry_named(s, place.names[n]);
         if (entry && entry->features == features)
-            add_tokens(s, entry, place.matrix, tensor, tokens, inputs, error);
+            add_tokens(s, entry, place.matrix, tensor, tokens, inputs, ordered ? columns : NULL, error);
     }
+    free(columns);
     return error->status;
 }
 
@@ -213,7 +220,7 @@ static organ_status add_head_inputs(void *context, const char *tensor, size_t fi
     organ_input_sums *const s = context;
     organ_input_place place;
     organ_forward_head_place(s->forward, &place);
-    return add_tokens(s, entry_named(s, place.names[0]), 0, tensor, tokens, inputs, error);
+    return add_tokens(s, entry_named(s, place.names[0]), 0, tensor, tokens, inputs, NULL, error);
 }
 
 organ_tap organ_input_sums_head_tap(organ_input_sums *sums) { return (organ_tap){sums, add_head_inputs}; }

@@ -211,8 +211,8 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     (void)report;
     const organ_scoring *const scoring = context;
     char *const path = organ_publish_path(&output->publish, "imatrix.gguf");
-    const organ_imatrix_text text = {organ_path_name(scoring->options->text), scoring->plan.windows,
-                                     scoring->protocol.context};
+    const char *const name = organ_path_name(scoring->options->text);
+    const organ_imatrix_text text = {&name, 1, scoring->plan.windows, scoring->protocol.context};
     if (!path)
         organ_fail_memory(error, output->path);
     else

@@ -34,19 +34,6 @@ typedef struct importance_job {
 
 /* ---- options ---- */
 
-static organ_status choose_format(importance_job *job, organ_error *error)
-{
-    const organ_importance_options *const o = job->options;
-    const char *const format = o->format;
-    job->format = organ_ends_with(o->output, ".dat") ? ORGAN_IMATRIX_DAT : ORGAN_IMATRIX_GGUF;
-    if (!format)
-        return ORGAN_OK;
-    if (strcmp(format, "gguf") != 0 && strcmp(format, "dat") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: gguf or dat", format);
-    job->format = strcmp(format, "dat") == 0 ? ORGAN_IMATRIX_DAT : ORGAN_IMATRIX_GGUF;
-    return ORGAN_OK;
-}
-
 /* The text must have two chunks, as for llama-imatrix, so one more chunk is planned than --chunks 1 uses. */
 static organ_status set_experiment(importance_job *job, organ_error *error)
 {
@@ -71,7 +58,7 @@ static organ_status open_scoring(importance_job *job, const organ_progress *prog
     const organ_importance_options *const o = job->options;
     organ_scoring *const s = &job->scoring;
     const char *const paths[1] = {o->model};
-    if (choose_format(job, error) || set_experiment(job, error) ||
+    if (organ_imatrix_format_of(o->output, o->format, &job->format, error) || set_experiment(job, error) ||
         organ_output_check(o->output, NULL, o->force, error) ||
         organ_scoring_open(s, paths, 1, &job->experiment, job->engine, progress, error) ||
         organ_output_check_not_input(o->output, s->models[0].model, error))
@@ -192,7 +179,8 @@ static organ_status write_file(importance_job *job, organ_error *error)
 {
     const organ_scoring *const s = &job->scoring;
     char *const path = organ_publish_path(&job->output.publish, organ_output_name(&job->output));
-    const organ_imatrix_text text = {organ_path_name(job->options->text), s->plan.windows, s->protocol.context};
+    const char *const name = organ_path_name(job->options->text);
+    const organ_imatrix_text text = {&name, 1, s->plan.windows, s->protocol.context};
     if (!path)
         organ_fail_memory(error, job->output.path);
     else if (organ_remove_file(path) && errno != ENOENT)

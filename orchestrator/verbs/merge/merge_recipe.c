@@ -10,32 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-organ_status organ_merge_fault(const merge_recipe *r, size_t line, organ_error *error, const char *format, ...)
-{
-    char text[900];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (!line)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: %s", r->label, line, text);
-}
-
-organ_status organ_merge_no_method(const char *name, organ_status status, const char *before, organ_error *error)
-{
-    const char *names[64];
-    char hint[ORGAN_HINT_ROOM], all[600] = "";
-    size_t count;
-    const organ_merge_method *const *const methods = organ_merge_methods(&count);
-    for (size_t k = 0; k < count; k++) {
-        names[k] = methods[k]->name;
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", k ? ", " : "", names[k]);
-    }
-    return organ_fail(error, status, "%s '%.80s', which is no method%s. Methods: %s", before, name,
-                      organ_nearest_hint(name, names, count, "", hint), all);
-}
-
 /* ---- members of maps ---- */
 
 /* Refuses members of other names; `what` is the map. */

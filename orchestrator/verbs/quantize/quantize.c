@@ -101,6 +101,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
     keep_tensor(job, tensor);
+    if (weight->global)
+        keep_tensor(job, weight->global);
     return error->status;
 }
 
@@ -126,11 +128,11 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
     if (!job->pieces || !job->units || !job->parts || !job->left_out)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->candidate_count && !error->status; k++) {
+    for (size_t k = 0; k < job->weights->count && !error->status; k++) {
         organ_rows_passed();
-        list_weight(job, &job->candidates[k], error);
+        list_weight(job, &job->weights->weights[k], error);
     }
-    for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
+    for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
         keep_tensor(job, job->weights->unmatched[k].tensor);
     return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
 }
@@ -170,26 +172,11 @@ static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *er
 
 static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
-    organ_model *const model = job->model;
-    if (!organ_encoding_is_gguf(job->encoding)) {
-        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error) ||
-            (organ_quantize_is_mlx(job) && organ_quantize_mlx_check(job, error)))
-            return error->status;
-        job->candidates = job->weights->weights;
-        job->candidate_count = job->weights->count;
-        return ORGAN_OK;
-    }
-    if (check_is_gguf(job, error) != ORGAN_OK)
+    if (organ_encoding_is_gguf(job->encoding))
+        return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
+    if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
         return error->status;
-    if (!(job->plain = organ_rows_take(model->tensor_count + 1, sizeof *job->plain)))
-        return organ_fail_memory(error, job->options->model);
-    for (size_t t = 0; t < model->tensor_count; t++) {
-        job->plain[t] = organ_weight_plain(&model->tensors[t]);
-        organ_rows_passed();
-    }
-    job->candidates = job->plain;
-    job->candidate_count = model->tensor_count;
-    return ORGAN_OK;
+    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_check(job, error) : ORGAN_OK;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
@@ -276,7 +263,6 @@ static void close_quantize(organ_quantize_job *job)
         json_decref(job->parts[k].fallback);
     organ_rows_free(job->parts);
     organ_rows_free(job->left_out);
-    organ_rows_free(job->plain);
     organ_imatrix_close(job->imatrix);
     organ_targets_release(&job->targets);
     organ_arena_release(&job->arena);
@@ -430,7 +416,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+    if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);

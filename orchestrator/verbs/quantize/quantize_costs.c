@@ -374,7 +374,7 @@ static organ_status measure_head(const organ_quantize_types *w, organ_variants *
                    .encoding = w->types[type],
                    .cols = (size_t)m.cols,
                    .row_bytes = organ_encoding_row_bytes(w->types[type], (size_t)m.cols)};
-    const organ_weight_item item = {.weight = &w->job->plain[tensor - w->job->model->tensors]};
+    const organ_weight_item item = {.weight = organ_weights_named(w->job->weights, tensor->name)};
     const organ_weight_pass pass = {
         .model = w->job->model, .items = &item, .item_count = 1, .as = ORGAN_F32, .context = &e, .work = encode_strip};
     const organ_head_rows head = {&e, decode_head};

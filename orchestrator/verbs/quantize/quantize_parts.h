@@ -146,12 +146,8 @@ typedef struct organ_quantize_job {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
-    organ_weights *weights; /* weights of a safetensors model; NULL for GGUF */
-    organ_weight *plain;    /* GGUF: each tensor of the model as a weight; NULL for safetensors */
-    /* All weights of the model, some of which are targets: weights->weights or `plain`. */
-    const organ_weight *candidates;
-    size_t candidate_count;
-    organ_targets targets; /* targets of --select, or the default ones */
+    organ_weights *weights; /* all weights of the model, some of which are targets */
+    organ_targets targets;  /* targets of --select, or the default ones */
     /* GGUF: a type for each tensor of the model, before the lengths of rows are checked. `fixed` has those of
      * --type-of, NULL entry: none; `recipe_types` those of the recipe, NULL entry: unchanged. NULL: no such option */
     const organ_encoding **fixed, **recipe_types;
@@ -379,6 +375,9 @@ typedef organ_status organ_quantize_one(const organ_quantize_options *options, c
 organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
                                   organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
+/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
+ * if memory runs out. */
+char *organ_quantize_name_beside(const char *path, const char *end);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
 /* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer

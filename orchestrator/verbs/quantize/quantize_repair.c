@@ -4,7 +4,6 @@
  * part of this one. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
-#include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 
 #include <stdlib.h>
@@ -32,13 +31,9 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
 {
     const organ_quantize_options *const o = job->options;
     const char *const output = o->write.output ? o->write.output : "";
-    size_t length = strlen(output);
     if (!o->repair_rank)
         return ORGAN_OK;
-    while (length > 1 && output[length - 1] == '/')
-        length--;
-    organ_cut_end(output, &length, ".gguf");
-    job->repair_output = organ_format("%.*s-adapter", (int)length, output);
+    job->repair_output = organ_quantize_name_beside(output, "-adapter");
     job->repair_changed = calloc(job->model->tensor_count + 1, sizeof *job->repair_changed);
     if (!job->repair_output || !job->repair_changed)
         return organ_fail_memory(error, o->model);

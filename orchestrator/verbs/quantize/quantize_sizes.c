@@ -41,10 +41,10 @@ static int by_bytes(const void *a, const void *b)
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
-/* Returns `path` with `end` in place of ".gguf"; a new string, NULL if memory runs out. */
-static char *with_end(const char *path, const char *end)
+char *organ_quantize_name_beside(const char *path, const char *end)
 {
-    const size_t length = strlen(path) - (organ_ends_with(path, ".gguf") ? strlen(".gguf") : 0);
+    size_t length = organ_path_length(path);
+    organ_cut_end(path, &length, ".gguf");
     return organ_format("%.*s%s", (int)length, path, end);
 }
 
@@ -53,7 +53,7 @@ static organ_status name_output(sizes_one *one, const char *output, bool single,
 {
     char *const end = single ? NULL : organ_format("-%s.gguf", one->text);
     if (single || end)
-        one->output = single ? strdup(output) : with_end(output, end);
+        one->output = single ? strdup(output) : organ_quantize_name_beside(output, end);
     free(end);
     return one->output ? ORGAN_OK : organ_fail_memory(error, output);
 }
@@ -103,7 +103,7 @@ static organ_status fill_in(organ_quantize_options *o, sizes_list *sizes, organ_
     o->allocate.allocate = o->allocate.allocate ? o->allocate.allocate : "global";
     if (!o->method && o->calibration.text)
         o->method = "gptq";
-    if (!o->allocate.file && !(o->allocate.file = sizes->file = with_end(beside, ".allocation.json")))
+    if (!o->allocate.file && !(o->allocate.file = sizes->file = organ_quantize_name_beside(beside, ".allocation.json")))
         return organ_fail_memory(error, o->model);
     return ORGAN_OK;
 }

@@ -123,17 +123,6 @@ void organ_quantize_source_drop_outline(organ_quantize_source *s)
     s->outline = s->outline_folder = NULL;
 }
 
-bool organ_quantize_source_is_begun(const char *path)
-{
-    char *partial = NULL;
-    const char *const name = organ_path_name(path);
-    if (asprintf(&partial, "%.*s.%s.organ-partial", (int)(name - path), path, name) < 0)
-        return false;
-    const bool there = access(partial, F_OK) == 0;
-    free(partial);
-    return there;
-}
-
 organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error)
 {
@@ -144,7 +133,7 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     if (resume && access(s->path, F_OK) == 0)
         return ORGAN_OK;
     organ_convert_options c = conversion(s);
-    c.write.resume = resume && organ_quantize_source_is_begun(s->path);
+    c.write.resume = resume && organ_publish_is_begun(s->path);
     c.write.force = !c.write.resume;
     organ_progress_note_once(progress, "the model is first converted to %s (%s), which is removed at the end", s->path,
                              organ_quantity_text(s->bytes, size));
@@ -160,8 +149,7 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_quantize_source_drop_outline(s);
     if (s->path) {
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        if (!stopped ||
-            (!s->measures && !organ_quantize_source_is_begun(s->path) && !organ_quantize_source_is_begun(s->output)))
+        if (!stopped || (!s->measures && !organ_publish_is_begun(s->path) && !organ_publish_is_begun(s->output)))
             organ_remove_tree(s->folder);
     }
     free(s->folder);

@@ -32,8 +32,6 @@ void organ_quantize_source_drop_outline(organ_quantize_source *source);
  * errors of organ_convert. */
 organ_status organ_quantize_source_make(organ_quantize_source *source, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error);
-/* Returns whether an unfinished run has left a partial directory of the output at `path`. */
-bool organ_quantize_source_is_begun(const char *path);
 /* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
  * stays. All ranks call it. */
 void organ_quantize_source_close(organ_quantize_source *source, organ_ranks *ranks, const organ_error *error);
