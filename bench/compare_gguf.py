@@ -3,11 +3,12 @@
 """Compares `organ quantize` for GGUF models with llama.cpp's own quantisers (ggml_quantize_chunk in libggml-base).
 
 For each type, of all matrices: the ratio of organ's squared error to llama.cpp's (median and largest), weighted by the
-imatrix with --imatrix, else unweighted; then million values a second of the processor and their ratio to organ's own
-q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, and llama-cpp-python
-or a path to libggml-base.so. Run from the root of the repository:
+imatrix with --imatrix or --text, else unweighted; then million values a second of the processor and their ratio to
+organ's own q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, and
+llama-cpp-python or a path to libggml-base.so. Run from the root of the repository:
 
     python3 bench/compare_gguf.py
+    python3 bench/compare_gguf.py --model fixtures/tiny-llama --text fixtures/tiny-qwen2/calibration.txt
     python3 bench/compare_gguf.py --model X.gguf --imatrix X.imatrix.gguf --types Q2_K,Q3_K,IQ4_XS"""
 import argparse
 import ctypes
@@ -22,7 +23,8 @@ import time
 import gguf
 import numpy as np
 
-TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "IQ2_S",
+         "MXFP4", "NVFP4"]
 COLS, ROWS = 4096, 4096
 
 
@@ -102,6 +104,19 @@ def matrices(model, imatrix):
     return found
 
 
+def make_inputs(folder, o):
+    """Returns the pattern of the model's GGUF files and the path of its imatrix: a directory is converted, a text makes an imatrix."""
+    model, imatrix = o.model, o.imatrix or "fixtures/imatrix/tiny-qwen2.gguf"
+    if os.path.isdir(model):
+        model = os.path.join(folder, "model.gguf")
+        subprocess.run([o.organ, "convert", o.model, "--to", "gguf", "-o", model, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    if o.text:
+        imatrix = os.path.join(folder, "made.imatrix.gguf")
+        subprocess.run([o.organ, "imatrix", sorted(glob.glob(model))[0], "--calibration", o.text, "-o", imatrix, "--quiet"] +
+                       (["--chunks", str(o.chunks)] if o.chunks else []), check=True, stdout=subprocess.DEVNULL)
+    return model, imatrix
+
+
 def lost(values, meant, weights):
     return (weights * (values.astype(np.float64) - meant)**2).sum()
 
@@ -110,7 +125,7 @@ def losses(folder, organ, quantize, tensors, types, weigh):
     source, imatrix = os.path.join(folder, "joined.gguf"), os.path.join(folder, "imatrix.gguf")
     write(source, {name: values for name, (values, _) in tensors.items()}, None)
     write_imatrix(imatrix, {name: weights for name, (_, weights) in tensors.items()})
-    print("%d matrices, squared error%s, organ's over llama.cpp's\ntype    median  largest  in" %
+    print("%d matrices, squared error%s, organ's over llama.cpp's\ntype     median  largest  in" %
           (len(tensors), " weighted by the imatrix" if weigh else ""))
     for kind in types:
         ours = read(by_organ(organ, source, kind, imatrix if weigh else None)[0])
@@ -120,7 +135,7 @@ def losses(folder, organ, quantize, tensors, types, weigh):
             each = weights.astype(np.float64) if weigh else 1.0
             ratios[name] = lost(values, ours[name], each) / lost(values, theirs, each)
         worst = max(ratios, key=ratios.get)
-        print("%-6s  %.4f  %.4f   %s" % (kind, np.median(list(ratios.values())), ratios[worst], worst), flush=True)
+        print("%-7s  %.4f  %.4f   %s" % (kind, np.median(list(ratios.values())), ratios[worst], worst), flush=True)
 
 
 def times(folder, organ, quantize, types, megabytes, weigh):
@@ -135,7 +150,7 @@ def times(folder, organ, quantize, types, megabytes, weigh):
         write_imatrix(imatrix, {name: weights for name in names})
     values = (bits << 16).view(np.float32)[:128].copy()
     print("\n%d MB of BF16, one thread, million values a second of the processor; time over that of organ's Q4_K\n"
-          "type    organ  llama.cpp  time  llama.cpp's time" % (count * 2 * ROWS * COLS >> 20))
+          "type     organ  llama.cpp  time  llama.cpp's time" % (count * 2 * ROWS * COLS >> 20))
     fastest = None
     for kind in ["Q4_K"] + types:
         path, seconds = by_organ(organ, source, kind, imatrix if weigh else None)
@@ -143,23 +158,26 @@ def times(folder, organ, quantize, types, megabytes, weigh):
         ours = count * ROWS * COLS / seconds / 1e6
         theirs = values.size / by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights)[1] / 1e6
         fastest = fastest or ours
-        print("%-6s  %5.0f  %9.1f  %4.2f  %4.2f" % (kind, ours, theirs, fastest / ours, fastest / theirs), flush=True)
+        print("%-7s  %5.0f  %9.1f  %4.2f  %4.2f" % (kind, ours, theirs, fastest / ours, fastest / theirs), flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="fixtures/tiny-qwen2-gguf/*BF16*.gguf", help="GGUF files of a model, a pattern")
+    parser.add_argument("--model", default="fixtures/tiny-qwen2-gguf/*BF16*.gguf", help="GGUF files, a pattern, or a directory of safetensors")
     parser.add_argument("--imatrix", help="its importance matrix; default: that of the fixture, for the names only")
+    parser.add_argument("--text", help="a text with which organ imatrix makes the importance matrix")
+    parser.add_argument("--chunks", type=int, help="number of chunks of the text; default: all")
     parser.add_argument("--types", default=",".join(TYPES), help="default: %(default)s")
     parser.add_argument("--megabytes", type=int, default=256, help="size of the model of which times are measured; 0: no times")
     parser.add_argument("--organ", default="build/organ")
     parser.add_argument("--ggml", help="path of libggml-base.so; default: that of llama-cpp-python")
     o = parser.parse_args()
-    types, organ, quantize = o.types.split(","), os.path.abspath(o.organ), ggml(o.ggml)
+    o.organ = os.path.abspath(o.organ)
+    types, quantize, weigh = o.types.split(","), ggml(o.ggml), o.imatrix is not None or o.text is not None
     with tempfile.TemporaryDirectory() as folder:
-        losses(folder, organ, quantize, matrices(o.model, o.imatrix or "fixtures/imatrix/tiny-qwen2.gguf"), types, o.imatrix is not None)
+        losses(folder, o.organ, quantize, matrices(*make_inputs(folder, o)), types, weigh)
         if o.megabytes:
-            times(folder, organ, quantize, types, o.megabytes, o.imatrix is not None)
+            times(folder, o.organ, quantize, types, o.megabytes, weigh)
 
 
 main()

@@ -7,10 +7,13 @@
                                 rounding with minmax scales and one global scale per fused matrices
   load_mlx.py logits MODEL...   relative difference of the logits that mlx-lm computes with the output and with its
                                 dequantised copy
+  load_mlx.py activations TEXT MODEL...   relative difference of the logits that transformers computes with an output of
+                                nvfp4 --activations and of those that this program computes from its tensors
 
 MODEL is a directory of safetensors. `errors` needs numpy, mlx (CPU) and, for nvfp4-ct and mxfp4-ct, torch and
-compressed-tensors; `logits` needs mlx-lm. Both need the built program (ORGAN, or build/organ). Prints a table; ends
-with 1 if a ratio of errors is above 1 or a difference of logits above 1e-4: mlx sums the products of codes and of values
+compressed-tensors; `logits` needs mlx-lm, `activations` torch, transformers and
+compressed-tensors. All need the built program (ORGAN, or build/organ). Prints a table; ends
+with 1 if a ratio of errors is above 1 or a difference of logits above 1e-4 (activations: 1e-6): mlx sums the products of codes and of values
 in different orders.
 """
 import json
@@ -20,7 +23,10 @@ import subprocess
 import sys
 import tempfile
 
-import mlx.core as mx
+try:
+    import mlx.core as mx
+except ImportError:
+    mx = None # `activations` needs no mlx
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ORGAN = os.environ.get("ORGAN") or os.path.join(HERE, "..", "build", "organ")
@@ -184,11 +190,81 @@ def print_logits(model, work):
     return wrong
 
 
+# ---- nvfp4 --activations ----
+
+def rounded_to_e2m1(torch, values):
+    """Rounds to the nearest E2M1 number, ties to the even code."""
+    levels, middles = torch.tensor([0, .5, 1, 1.5, 2, 3, 4, 6.]), torch.tensor([.25, .75, 1.25, 1.75, 2.5, 3.5, 5.])
+    size = values.abs().clamp(max=6)
+    code = torch.bucketize(size, middles)
+    tie = (size.unsqueeze(-1) == middles).any(-1)
+    return torch.sign(values) * levels[torch.where(tie & (code % 2 == 1), code + 1, code)]
+
+
+def emulated_linear(torch, tensors, module, bias):
+    """Returns a module that computes a linear layer of nvfp4 with quantised inputs from the tensors of the file."""
+    packed, scale = tensors[module + ".weight_packed"], tensors[module + ".input_global_scale"]
+    codes = torch.stack([packed & 15, packed >> 4], -1).flatten(1).long()
+    levels = torch.tensor([0, .5, 1, 1.5, 2, 3, 4, 6.])
+    values = torch.where(codes >= 8, -1., 1.) * levels[codes & 7]
+    scales = tensors[module + ".weight_scale"].float() / tensors[module + ".weight_global_scale"]
+    weight = (values.unflatten(1, (-1, 16)) * scales.unsqueeze(-1)).flatten(1)
+
+    class Emulated(torch.nn.Module):
+        def forward(self, inputs):
+            groups = inputs.unflatten(-1, (-1, 16))
+            own = (scale * groups.abs().amax(-1) / 6).clamp(max=448).to(torch.float8_e4m3fn).float()
+            own = torch.where(own == 0, torch.full_like(own, .125), own) / scale
+            inputs = (rounded_to_e2m1(torch, groups / own.unsqueeze(-1)) * own.unsqueeze(-1)).flatten(-2)
+            return torch.nn.functional.linear(inputs, weight, bias)
+    return Emulated()
+
+
+def print_activations(model, work):
+    import torch
+    import transformers
+    from safetensors.torch import load_file
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    torch.manual_seed(1)
+    wrong = 0
+    for method in ("nearest", "gptq"):
+        shutil.rmtree(work, ignore_errors=True)
+        subprocess.run([ORGAN, "quantize", model, "-o", work, "-s", "nvfp4", "--activations", "--calibration", TEXT,
+                        "--samples", "8", "--context", "64", "--method", method, "-q"], check=True,
+                       stdout=subprocess.DEVNULL)
+        tensors = {}
+        for name in sorted(os.listdir(work)):
+            if name.endswith(".safetensors"):
+                tensors.update(load_file(os.path.join(work, name)))
+        plain, loaded = load(model, dtype=torch.float32), load(work, dtype=torch.bfloat16)
+        ids = torch.randint(3, plain.config.vocab_size, (2, 48))
+        with torch.no_grad():
+            loaded(ids) # unpacks the weights, which are exact in BF16
+            torch.nn.Module.float(loaded) # transformers refuses to convert a quantised model itself
+            donor, found = plain(ids).logits, loaded(ids).logits
+            for packed in [name for name in tensors if name.endswith(".weight_packed")]:
+                module = packed[:-len(".weight_packed")]
+                parent, last = module.rsplit(".", 1)
+                setattr(plain.get_submodule(parent), last,
+                        emulated_linear(torch, tensors, module, plain.get_submodule(module).bias))
+            expected = plain(ids).logits
+        difference = float((found - expected).norm() / expected.norm())
+        change = float((expected - donor).norm() / donor.norm())
+        print(f"|{os.path.basename(model)}|{method}|{difference:.1e}|{change:.3f}|", flush=True)
+        wrong += not difference <= 1e-6
+    return wrong
+
+
 def main():
-    if len(sys.argv) < 3 or sys.argv[1] not in ("errors", "logits"):
+    global TEXT
+    if len(sys.argv) > 3 and sys.argv[1] == "activations":
+        TEXT = sys.argv.pop(2)
+    if len(sys.argv) < 3 or sys.argv[1] not in ("errors", "logits", "activations"):
         sys.exit(__doc__)
     run, titles = {"errors": (print_errors, "|model|scheme|against|all|worst matrix|\n|---|---|---|--:|--:|"),
-                   "logits": (print_logits, "|model|scheme|difference|\n|---|---|--:|")}[sys.argv[1]]
+                   "logits": (print_logits, "|model|scheme|difference|\n|---|---|--:|"),
+                   "activations": (print_activations, "|model|method|difference|to the unquantised model|\n"
+                                   "|---|---|--:|--:|")}[sys.argv[1]]
     print(titles, flush=True)
     with tempfile.TemporaryDirectory() as work:
         return sum(run(model.rstrip("/"), work + "/quantised") for model in sys.argv[2:]) > 0

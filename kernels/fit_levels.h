@@ -68,6 +68,33 @@ INLINE f32x16 fit_level_error(const fit_groups *g, f32x16 s, const fit_kind kind
     return sum;
 }
 
+#define FIT_FAVOUR 2.5f
+
+/* Multiplies the weight of each value x by sqrt(x^2 + FIT_FAVOUR x the mean square of its block), a block being
+ * `groups` lanes. Errors of the largest values all point to zero, so that they cost more in the model's output than
+ * their squares. */
+INLINE void fit_favour_large(fit_groups *g, int groups)
+{
+    f32x16 squares = f32_set1(0);
+    float means[16];
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]);
+        squares = f32_fma(x, x, squares);
+    }
+    f32_store(means, squares);
+    for (int b = 0; b < 16; b += groups) {
+        float sum = 0;
+        for (int l = b; l < b + groups; l++)
+            sum += means[l];
+        for (int l = b; l < b + groups; l++)
+            means[l] = sum * (FIT_FAVOUR / (float)(groups * g->size));
+    }
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]);
+        f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), f32_sqrt(f32_fma(x, x, f32_load(means)))));
+    }
+}
+
 /* Scales to try: try t maps the group's value of largest magnitude to peaks[t]. */
 typedef struct fit_peaks {
     int count;

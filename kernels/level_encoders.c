@@ -196,6 +196,8 @@ void KERNEL(fit_q3_k)(const float *values, const float *weights, size_t cols, vo
         uint8_t codes[256], scales[16];
         fit_coded c;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
+        if (weights)
+            fit_favour_large(&g, 16);
         fit_coded_search(&g, &type, &c);
         fit_put_codes(&g, fit_inverse(fit_coded_scale(&c)), f32_set1(0), -4, 3, 4, codes);
         u8_store(scales, s8_of_f32(f32_add(c.codes, f32_set1(32))));
@@ -233,6 +235,8 @@ void KERNEL(fit_iq4_xs)(const float *values, const float *weights, size_t cols, 
         uint8_t codes[512], scales[16];
         fit_coded c;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);
+        if (weights)
+            fit_favour_large(&g, 8);
         fit_coded_search(&g, &type, &c);
         fit_put_iq4_codes(&g, fit_inverse(fit_coded_scale(&c)), codes);
         u8_store(scales, s8_of_f32(f32_add(c.codes, f32_set1(32))));
@@ -258,6 +262,8 @@ void KERNEL(fit_iq4_nl)(const float *values, const float *weights, size_t cols, 
         uint8_t codes[512];
         float scales[16];
         fit_load(&g, values + 32 * at, weights, weights ? 32 * at % cols : 0, cols, count);
+        if (weights)
+            fit_favour_large(&g, 1);
         f32_store(scales, fit_level_scale(&g, &fit_peaks_iq4, FIT_IQ4));
         for (int l = 0; l < count; l++)
             scales[l] = fit_put_half(b[l].d, scales[l]);

@@ -180,7 +180,7 @@ surgery/write write.h
 verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
-verbs/lora adapter_write.h repair_adapter.h
+verbs/lora adapter_write.h donor_target.h repair_adapter.h
 verbs/prune prune_parts.h
 verbs/quantize quantize_parts.h
 LAW

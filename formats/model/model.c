@@ -2,11 +2,13 @@
 #include <organ/models.h>
 
 #include "formats/base/files.h"
+#include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/model_place.h"
+#include "formats/model/recognise.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 
@@ -18,6 +20,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* where `quantize --repair-rank` names the adapter: in config.json and in GGUF */
+#define ADAPTER_MEMBER "organ_repair_adapter"
+#define ADAPTER_KEY    "quantize.repair_adapter"
+
 typedef struct model_state {
     organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
@@ -25,9 +31,10 @@ typedef struct model_state {
     organ_tensor_list list;                /* tensors of all files */
     organ_model_file *files;               /* model.files, while it grows */
     organ_gguf_header header;              /* header of the first file of a GGUF model */
-    const char *problems[2], *warnings[3]; /* model.problems and model.warnings: no model has more of each */
+    const char *problems[2], *warnings[4]; /* model.problems and model.warnings: no model has more of each */
     organ_manifest manifest;               /* manifest of an organ directory */
     const organ_model_access *access;      /* the caller's, or NULL */
+    const char *adapter;                   /* result of organ_model_adapter */
     organ_http *http;                      /* connections of a model at a URL */
     /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
     organ_model_file config;
@@ -212,6 +219,32 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
+/* Another value than a string of a file's name is ignored. */
+static organ_status keep_adapter(model_state *s, const char *name, size_t length, organ_error *error)
+{
+    char text[256];
+    if (!name || length == 0 || length >= sizeof text || memchr(name, '\0', length))
+        return ORGAN_OK;
+    memcpy(text, name, length);
+    text[length] = '\0';
+    if (organ_utf8_valid(text) && !(s->adapter = organ_arena_copy(&s->list.arena, text, length)))
+        organ_fail_memory(error, s->place.path);
+    return error->status;
+}
+
+/* `bytes`: a config.json that has been read without an error. */
+static organ_status find_adapter(model_state *s, const char *bytes, size_t length, organ_error *error)
+{
+    const organ_json_source text = {"config.json", bytes, length};
+    json_t *root = NULL;
+    if (organ_json_parse_object(&text, &root, error) == ORGAN_OK) {
+        const char *const name = json_string_value(json_object_get(root, ADAPTER_MEMBER));
+        keep_adapter(s, name, name ? strlen(name) : 0, error);
+    }
+    json_decref(root);
+    return error->status;
+}
+
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -220,6 +253,8 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
         return error->status;
     if (load_next_to(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
+    if (!error->status && bytes && memmem(bytes, length, ADAPTER_MEMBER, strlen(ADAPTER_MEMBER)))
+        find_adapter(s, bytes, length, error);
     free(bytes);
     return error->status;
 }
@@ -271,6 +306,20 @@ static organ_status note_unread(model_state *s, organ_error *error)
         return ORGAN_OK;
     snprintf(text, sizeof text, "organ reads %s, as transformers does, and not %s next to it", s->place.file,
              s->place.unread);
+    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
+}
+
+static organ_status note_adapter(model_state *s, organ_error *error)
+{
+    char text[400];
+    size_t length = 0;
+    const char *const name = s->model.gguf ? organ_gguf_string(s->model.gguf, ADAPTER_KEY, &length) : NULL;
+    if (keep_adapter(s, name, length, error) != ORGAN_OK || !s->adapter)
+        return error->status;
+    snprintf(text, sizeof text,
+             "the model needs the adapter %s, with which its codes were chosen: without it the model is worse (organ "
+             "lora merge joins them)",
+             s->adapter);
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
@@ -402,8 +451,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
-    open_any(s, path, error);
-    if (error->status) {
+    if (open_any(s, path, error) || note_adapter(s, error)) {
         organ_model_close(&s->model);
         return error->status;
     }
@@ -505,4 +553,9 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
         error, ORGAN_USAGE,
         "%s: a model at a URL can be read (inspect, measure, autopsy, perplexity), but not %s: download it first",
         model->path, doing);
+}
+
+const char *organ_model_adapter(const organ_model *model)
+{
+    return ((const model_state *)(const void *)model)->adapter;
 }

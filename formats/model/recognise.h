@@ -7,6 +7,7 @@
 #include "formats/model/model_place.h"
 
 #include <organ/base.h>
+#include <organ/models.h>
 #include <stdbool.h>
 
 /* Name of a file that marks an unfinished output; removed before the output is renamed to its final name. */
@@ -62,5 +63,10 @@ bool organ_is_page_start_at(int at, const char *name, organ_error *error);
  * file that a process still writes has the name "DIR/.4711.NAME" with the number of the process; it is judged like
  * "NAME". */
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
+
+/* Returns the name of the adapter with which the model's codes were chosen, which it therefore needs: the member
+ * organ_repair_adapter of config.json, or the key quantize.repair_adapter of GGUF. NULL: none. The model's last warning
+ * then says so. `model` is one of organ_model_open. */
+const char *organ_model_adapter(const organ_model *model);
 
 #endif

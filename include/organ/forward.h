@@ -89,6 +89,12 @@ typedef organ_status organ_input_visit(void *context, const organ_input_place *p
  * `each`. */
 organ_status organ_forward_visit_inputs(const organ_forward *forward, int32_t layer, void *context,
                                         organ_input_visit *each, organ_error *error);
+/* Sets places[0] and features[0] to the entry of an imatrix for the matrices of keys of all heads in latent attention
+ * (attn_k_b), places[1] and features[1] to that for values (attn_v_b); `matrices` is the number of heads. Returns false
+ * if the layer has no such matrices: only files of safetensors and newer GGUF files have. Call it only if
+ * organ_forward_has_input_names returns true. */
+bool organ_forward_latent_places(const organ_forward *forward, int32_t layer, organ_input_place places[2],
+                                 size_t features[2]);
 /* Sets *place to the entry of an imatrix that has the inputs of the output head: "output.weight", or
  * "token_embd.weight" if the head is the embedding matrix. Returns the number of inputs. */
 size_t organ_forward_head_place(const organ_forward *forward, organ_input_place *place);
@@ -179,6 +185,35 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
  * be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error);
+
+/* A callback that receives the inputs of the matrices of single heads in latent attention: of the head's keys, the
+ * plain part of its queries; of its values, the weighted sums of latent vectors. Row t of `inputs`, `features` numbers,
+ * begins at t * stride and belongs to a token of the batch; each token has one row for each head. Called on the thread
+ * that runs the layer. */
+typedef struct organ_head_tap {
+    void *context;
+    organ_status (*inputs)(void *context, bool of_values, unsigned head, size_t tokens, size_t features,
+                           const float *inputs, size_t stride, organ_error *error);
+} organ_head_tap;
+/* Later runs of the layer call `tap`, which must outlive them; NULL: none. Does nothing for layers without latent
+ * attention. */
+void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
+
+/* ---- multi-token prediction ---- */
+
+/* Finds the first block for multi-token prediction (MTP, NextN) after the layers, as files of DeepSeek-V3, GLM-4.5,
+ * Qwen3-Next and Qwen3.5 have it, before a layer is loaded: layer config.layers is then the layer of this block, which
+ * only organ_draft_run runs, and the functions about imatrices know it. Does nothing if the file has no such block, or
+ * if tokens have more states than a hidden state. Returns ORGAN_BAD_INPUT if a part of the block is missing or has the
+ * wrong shape. */
+organ_status organ_forward_open_draft(organ_forward *forward, organ_error *error);
+bool organ_forward_has_draft(const organ_forward *forward);
+/* Runs the block on a window of `count` tokens, of which the layers have computed the states `hidden`, and passes the
+ * inputs of its matrices to `tap`. `layer` is layer config.layers, loaded. */
+organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, const uint32_t *tokens, size_t count,
+                             const float *hidden, const organ_tap *tap, organ_error *error);
+/* Returns the bytes that organ_draft_run allocates for a window of `context` tokens; 0 without a block. */
+uint64_t organ_draft_bytes(const organ_forward *forward, size_t context);
 
 /* ---- mixtures of experts ---- */
 

@@ -44,7 +44,8 @@ typedef struct organ_quantize_options {
     const char *imatrix;
     organ_write_options write;
     const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
-    organ_calibration_text calibration; /* text, number and length of its windows, scratch directory; only for gptq */
+    organ_calibration_text calibration; /* for gptq and `activations`: text, number and length of its windows, scratch
+                                           directory */
     bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
                          it */
     bool no_refit;    /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
@@ -68,6 +69,9 @@ typedef struct organ_quantize_options {
     /* "mlx": a model for mlx-lm, in a directory, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4; NULL:
      * GGUF if the output ends in .gguf, else compressed-tensors */
     const char *format;
+    /* nvfp4 for compressed-tensors: servers quantise activations too. Each matrix gets the scale of its inputs, from
+     * their greatest magnitude on `calibration`, which method "nearest" needs then too. */
+    bool activations;
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)

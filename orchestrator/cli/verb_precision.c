@@ -86,6 +86,9 @@ static const organ_option gptq_options[] = {
     NUMBER("repair-rank", "R", quantize.repair_rank,
            "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
            "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
+    FLAG("activations", quantize.activations,
+         "nvfp4: let servers quantise activations too (W4A4); the scale of each matrix's inputs is measured on "
+         "--calibration, with either method"),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
@@ -116,7 +119,8 @@ const organ_verb organ_quantize_verb = {
              "are formats of compressed-tensors. With the FP8 schemes and int8-channel, servers also quantise the "
              "activations. In int4-group128 and similar schemes, 128 consecutive weights of a row share a scale; a "
              "tensor whose rows 128 does not divide gets groups of 64 or 32, or is copied unchanged, and the report "
-             "names it. nvfp4 and mxfp4 are FP4 codes with a scale for 16 or 32 weights; activations stay unquantised. "
+             "names it. nvfp4 and mxfp4 are FP4 codes with a scale for 16 or 32 weights; activations stay unquantised "
+             "without --activations. "
              "All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
              "the rows of each; if there is none, quantize writes nothing and exits with 3.\n"
              "GGUF. A GGUF model, in one file or several, can have the schemes that begin with q or iq, the block "
@@ -146,7 +150,7 @@ const organ_verb organ_quantize_verb = {
              "types, one without prints how long the measurement takes.\n"
              "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
-    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq)", gptq_options),
+    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq, --activations)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",

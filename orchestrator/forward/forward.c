@@ -120,7 +120,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
 
 static void measure_widths(organ_forward *f)
 {
-    for (unsigned l = 0; l < f->config.layers; l++) {
+    for (unsigned l = 0; l < f->plan_count; l++) {
         const organ_layer_kind *const kind = &f->config.kinds[l];
         f->mixer_width = organ_max(f->mixer_width, organ_forward_mixer_width(&f->config, kind));
         f->dense_width = organ_max(f->dense_width, (size_t)kind->intermediate);
@@ -134,15 +134,16 @@ static bool fits_one_token(void *forward, uint64_t memory) { return organ_forwar
 
 /* worker_bytes is the scratch of a product, plus the largest need of weight panels, mixers, per-layer embeddings and
  * streams, which use it in turn. max_reading is a worker's largest scratch for loading a layer. */
-static organ_status measure_layers(organ_forward *f, organ_error *error)
+organ_status organ_forward_measure(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
     f->max_reading = 0;
+    measure_widths(f);
     if (organ_forward_panel_size(f, f->output, &max, error) || organ_forward_per_layer_scratch(f, &of_inputs, error))
         return error->status;
     max = organ_max(max, organ_max(of_inputs, f->streams.panel));
     max = organ_max(max, organ_forward_mixer_scratch(&f->config));
-    for (unsigned k = 0; k < f->config.layers; k++) {
+    for (unsigned k = 0; k < f->plan_count; k++) {
         f->max_reading = organ_max(f->max_reading, f->plans[k].reading);
         max = organ_max(max, f->plans[k].panel);
     }
@@ -155,9 +156,9 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
 organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, organ_error *error)
 {
     f->hypothetical = true;
-    for (unsigned k = 0; k < f->config.layers && !error->status; k++)
+    for (unsigned k = 0; k < f->plan_count && !error->status; k++)
         organ_forward_plan_estimate(f, as, &f->plans[k], error);
-    return error->status ? error->status : measure_layers(f, error);
+    return error->status ? error->status : organ_forward_measure(f, error);
 }
 
 static organ_status open_as(const organ_model *model, const organ_engine *engine, bool unpacked,
@@ -172,11 +173,12 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
     f->unpacked = unpacked;
     if (organ_forward_config_read(model, &f->config, error) == ORGAN_OK) {
         f->family = organ_forward_family_named(f->config.architecture, model->gguf != NULL);
+        f->plan_count = f->config.layers;
         measure_widths(f);
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
         organ_forward_per_layer_open(f, error) || organ_forward_streams_open(f, error) || find_layers(f, error) ||
-        organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
+        organ_forward_plan_head(f, &f->head, error) || organ_forward_measure(f, error) ||
         organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
@@ -203,10 +205,13 @@ void organ_forward_close(organ_forward *f)
 {
     if (!f)
         return;
-    for (unsigned k = 0; f->plans && k < f->config.layers; k++)
+    for (unsigned k = 0; f->plans && k < f->plan_count; k++)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
     organ_forward_plan_release(&f->head);
+    organ_forward_free(f->draft.embedding_norm);
+    organ_forward_free(f->draft.hidden_norm);
+    organ_forward_free(f->draft.head_norm);
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
     organ_forward_free(f->scratch);

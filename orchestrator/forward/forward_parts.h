@@ -3,11 +3,10 @@
 #ifndef ORGAN_FORWARD_PARTS_H
 #define ORGAN_FORWARD_PARTS_H
 
-#include <organ/weights.h>
 #include "formats/architecture/families.h"
 #include <organ/forward.h>
+#include "orchestrator/forward/draft.h"
 #include "orchestrator/stream/product.h"
-#include <organ/stream.h>
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */
 #define FORWARD_QUERIES ((size_t)64)   /* queries in a tile of attention scores */
@@ -122,8 +121,9 @@ struct organ_forward {
     organ_forward_config config;
     const forward_family *family;
     organ_weights *weights;
-    const char *prefix;                            /* of the names of the text model's tensors in safetensors */
-    forward_plan *plans;                           /* one for each layer */
+    const char *prefix;  /* of the names of the text model's tensors in safetensors */
+    forward_plan *plans; /* one for each layer, then that of a draft block */
+    unsigned plan_count;
     const organ_weight *embedding, *norm, *output; /* norm: that before the output head; NULL: it has no weights */
     organ_change_row *change_row;                  /* organ_forward_change_embeddings, with its context; NULL: none */
     void *change_context;
@@ -134,6 +134,7 @@ struct organ_forward {
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
+    forward_draft draft;
     size_t max_reading;  /* largest plan->reading of a layer */
     size_t mixer_width;  /* largest organ_forward_mixer_width of a layer: floats of a token */
     size_t dense_width;  /* of the widest dense feed-forward; 0: all layers are mixtures */
@@ -160,7 +161,8 @@ struct organ_layer {
     bool *kept;                   /* flags of the experts that the router may choose; NULL: all */
     bool weigh;             /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *all_tokens; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
-    organ_routed *routed;   /* callback for the router, with its context; NULL: none */
+    const organ_head_tap *heads; /* receives the inputs of single heads in latent attention; NULL: none */
+    organ_routed *routed;        /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values; /* the loaded weights, each at its slot's offset */
     size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */

@@ -323,7 +323,7 @@ static organ_status load_layer(organ_forward *forward, int32_t number, layer_loa
                                organ_error *error)
 {
     const uint64_t memory = organ_engine_memory(forward->engine);
-    if (number < 0 || (unsigned)number >= forward->config.layers)
+    if (number < 0 || (unsigned)number >= forward->plan_count)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
     if (forward->hypothetical)
@@ -355,7 +355,7 @@ organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number,
 
 static bool layer_streams(const organ_forward *f, int32_t number)
 {
-    return number >= 0 && (unsigned)number < f->config.layers &&
+    return number >= 0 && (unsigned)number < f->plan_count &&
            organ_forward_is_streamed(f, &f->plans[number], organ_engine_memory(f->engine));
 }
 

@@ -438,7 +438,7 @@ size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan
 size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
 {
     size_t max = 0;
-    for (unsigned l = 0; l < f->config.layers; l++)
+    for (unsigned l = 0; l < f->plan_count; l++)
         max = organ_max(max, organ_forward_layer_need(f, &f->plans[l], memory));
     return max;
 }

@@ -339,4 +339,34 @@ judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_
 ends 0 audit qwen3_next-mtp half --quiet
 scores half 15.7973307
 
+# An importance matrix has the entries of the prediction layer, also under the names of DeepSeek and GLM, and of a head of its own; errors.
+# rename MODEL SCRIPT: edits the names of its tensors with sed.
+rename() {
+    local file=$1/model.safetensors length header k
+    length=$(od -An -t u8 -N 8 "$file" | tr -d ' ')
+    header=$(head -c $((8 + length)) "$file" | tail -c +9 | sed "$2")
+    for ((k = 0; k < 8; k++)); do printf "\\x$(printf %02x $((${#header} >> 8 * k & 255)))"; done >renamed
+    printf %s "$header" >>renamed
+    tail -c +$((9 + length)) "$file" >>renamed && mv renamed "$file"
+}
+few=(--calibration "$text" -c 32 --chunks 2 --quiet)
+for type in qwen3_next-mtp qwen3_5_text-mtp; do
+    ends 0 imatrix "$type" "${few[@]}" -o apart.gguf --force
+    ends 0 imatrix "$type" "${few[@]}" -o apart.gguf --threads 1 --memory 12M --force
+    cp -r "$type" numbered && chmod -R u+w numbered
+    rename numbered 's/mtp\.layers\.0/model.layers.4/g; s/mtp\.fc/model.layers.4.eh_proj/; s/mtp\.norm/model.layers.4.shared_head.norm/
+        s/mtp\.pre_fc_norm_hidden/model.layers.4.hnorm/; s/mtp\.pre_fc_norm_embedding/model.layers.4.enorm/'
+    ends 0 imatrix numbered "${few[@]}" -o numbered.gguf --force
+    judge "$type: the names of the prediction layer change its sums" cmp apart.gguf numbered.gguf
+    rename numbered 's/lm_head/model.layers.4.shared_head.head/'
+    jq '.tie_word_embeddings = true' "$type/config.json" >numbered/config.json
+    ends 0 imatrix numbered "${few[@]}" -o numbered.gguf --json --force
+    judge "its head has no entry" test "$(jq -c '.entries[] | select(.name == "blk.4.nextn.shared_head_head.weight") | [.inputs, .least_tokens]' ../out)" = '[64,62]'
+    rename numbered 's/model.layers.4.hnorm/model.layers.4.other/'
+    refused 3 "tensor 'model.layers.4.hnorm.weight' is missing" imatrix numbered "${few[@]}" -o no.gguf
+    rename numbered 's/model.layers.4.other/model.layers.4.hnorm/; s/model.layers.4.self_attn.k_proj/model.layers.4.self_attn.other/'
+    refused 3 "tensor 'model.layers.4.self_attn.k_proj.weight' is missing" imatrix numbered "${few[@]}" -o no.gguf
+    chmod -R u+w numbered && rm -r numbered
+done
+
 finish

@@ -164,13 +164,16 @@ ends 0 audit shared fewer --refitted --quiet
 ends 0 width shared -o narrow --ffn 50% --multiple-of 4 "${along[@]}" --quiet
 judge "config.json has other widths" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[12,40]'
 ends 0 audit shared narrow --refitted --quiet
+ends 0 experts narrow -o both --keep 50% --refit "${along[@]}" --quiet
+judge "config.json has other experts or widths" test "$(jq -c '[.num_experts, .moe_intermediate_size]' both/config.json)" = '[3,12]'
+ends 0 audit narrow both --refitted --quiet
 ends 0 layers shared -o lower --drop 1 --refit "${along[@]}" --quiet
 ends 0 audit shared lower --refitted --quiet
 judge "the shared expert was solved anew" test "$(jq '[.. | strings | select(test("shared_expert.down_proj"))] | length' lower/organ/layers.json)" = 0
-for made in fewer narrow lower; do
+for made in fewer narrow both lower; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 done
-rm -r shared fewer narrow lower
+rm -r shared fewer narrow both lower
 
 # ---- a first layer without experts, groups of experts, and a multi-token prediction block ----
 cp -r "$(dirname "$model")/forward/glm4moe" groups && chmod -R u+w groups && cp tiny-moe/tokenizer*.json groups

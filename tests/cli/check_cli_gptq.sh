@@ -45,7 +45,14 @@ holds coded/organ/quantize.json '.repair | .rank == 8 and .adapter == "coded-ada
 holds coded/config.json '.organ_repair_adapter == "coded-adapter"'
 holds coded-adapter/adapter_config.json '.base_model_name_or_path == "coded" and .r == 8'
 prints "needs the adapter coded-adapter"
-ends 0 lora merge --base coded --adapter coded-adapter -o repaired --quiet
+ends 0 lora merge --base coded --adapter coded-adapter/ -o repaired
+judge "merge says that the adapter is needed" bash -c '! grep -q "needs the adapter" ../err'
+judge "the merged model names the adapter" jq -e '.organ_repair_adapter == null' repaired/config.json >../null
+ends 0 lora merge --base coded --adapter "$model/../tiny-lora" -o other
+says "the model needs the adapter coded-adapter"
+judge "a model merged with another adapter does not need its own any more" jq -e '.organ_repair_adapter == "coded-adapter"' other/config.json >../null
+ends 0 perplexity coded --text tiny-qwen2/heldout.txt --context 64 --max-tokens 64
+says "the model needs the adapter coded-adapter"
 ends 0 perplexity tiny-qwen2 --compare repaired --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
 jq '.models[1].comparison.kl_divergence' ../out >../repaired_kl
 ends 0 quantize tiny-qwen2 -o uncoded --scheme int2-group32 "${short[@]}" "${narrow[@]}"
@@ -65,7 +72,12 @@ refused 2 "coded-adapter" "${repair[@]}" -o coded
 refused 2 "--repair-rank needs --method gptq" quantize tiny-qwen2 -o no --scheme int4-group32 --repair-rank 8
 refused 2 "--evaluate would score the model without its adapter" "${repair[@]}" -o no --evaluate tiny-qwen2/heldout.txt
 ends 0 quantize $plain -o blocks.gguf --scheme q4_0 "${short[@]}" --select 'blk.0.attn_[kv].weight' --repair-rank 4
-ends 0 lora merge --base blocks.gguf --adapter blocks-adapter/adapter_model.gguf -o no.gguf --dry-run
+ends 0 inspect blocks.gguf
+prints "the model needs the adapter blocks-adapter"
+judge "the adapter does not name its base" grep -qa 'general.base_model.0.name.*blocks.gguf' blocks-adapter/adapter_model.gguf
+ends 0 lora merge --base blocks.gguf --adapter blocks-adapter/adapter_model.gguf -o joined.gguf
+judge "merge says that the adapter is needed" bash -c '! grep -q "needs the adapter" ../err'
+judge "the merged model names the adapter" bash -c '! grep -qa quantize.repair_adapter joined.gguf'
 
 # ---- hidden states on a disk ----
 mkdir disk

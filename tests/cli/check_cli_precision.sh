@@ -37,6 +37,42 @@ for scheme in "nvfp4" "mxfp4" "mxfp8 --format mlx" "int4-group64 --format mlx"; 
     sed -n '/"quantization/,$p' small/config.json >../config
     matches "quantize/quantize_config_${scheme%% *}" ../config
 done
+# --activations: the scale of inputs is the same for matrices with the same inputs, and does not change the codes.
+# input_scale MODULE: prints the scale that `active` has for a module of layer 2.
+input_scale() {
+    local file=active/model.safetensors size at
+    size=$(od -An -tu8 -N8 "$file" | xargs)
+    at=$(tail -c +9 "$file" | head -c "$size" | jq ".\"model.layers.2.$1.input_global_scale\".data_offsets[0]")
+    od -An -tf4 -j $((8 + size + at)) -N4 "$file" | xargs
+}
+active=(quantize tiny-qwen2 --scheme nvfp4 --activations --calibration tiny-qwen2/calibration.txt --samples 4 --context 64)
+ends 0 quantize tiny-qwen2 -o small --scheme nvfp4 --force --quiet
+ends 0 "${active[@]}" -o active
+prints "Scales of inputs are from 4 windows of 64 tokens of calibration.txt"
+sed -n '/"quantization/,$p' active/config.json >../config
+matches quantize/quantize_config_activations ../config
+q=$(input_scale self_attn.q_proj) gate=$(input_scale mlp.gate_proj) down=$(input_scale mlp.down_proj)
+judge "q, k, v have other scales of inputs than q" test "$q $q" = "$(input_scale self_attn.k_proj) $(input_scale self_attn.v_proj)"
+judge "up has another scale of inputs than gate" test "$gate" = "$(input_scale mlp.up_proj)"
+judge "all scales of inputs are $q" test "$q" != "$gate" -a "$gate" != "$down" -a "$q" != 1
+for each in small active; do ends 0 dequantize $each -o $each-plain --force --quiet; done
+judge "--activations changes codes" cmp -s small-plain/model.safetensors active-plain/model.safetensors
+ORGAN_ISA=scalar ends 0 "${active[@]}" -o again --threads 1 --memory 64M --quiet
+judge "scales of inputs differ on scalar code" cmp -s active/model.safetensors again/model.safetensors
+ends 0 "${active[@]}" -o again --method gptq --force
+judge "gptq has the inputs of the unquantised layers" test "$down" != "$(mv active first && mv again active && input_scale mlp.down_proj)"
+interrupted INT again "${active[@]}" -o again --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 0 "${active[@]}" -o again --resume --quiet
+judge "a resumed run has other scales of inputs" cmp -s first/model.safetensors again/model.safetensors
+rm -r active first again active-plain
+refused 2 "--activations needs --calibration FILE" quantize tiny-qwen2 -o no -s nvfp4 --activations
+refused 2 "--activations has no meaning with scheme int4-group32: it is for nvfp4" "${active[@]/nvfp4/int4-group32}" -o no
+refused 2 "--activations has no meaning with --format mlx" "${active[@]}" -o no --format mlx
+refused 2 "--activations has no meaning with GGUF models" "${active[@]}" -o no.gguf
+refused 2 "--activations has no meaning with scheme mixed" "${active[@]/nvfp4/mixed}" -o no.gguf
+refused 2 "has no meaning with --format mlx; those of MLX" quantize tiny-qwen2 -o no -s q4_k --format mlx
+refused 2 "--format mlx writes a directory, not one file: no.gguf" quantize tiny-qwen2 -o no.gguf -s nvfp4 --format mlx
 refused 2 "is one of --format mlx" quantize tiny-qwen2 -o no -s mxfp8
 refused 2 "has no meaning with --format mlx" quantize tiny-qwen2 -o no -s fp8-channel --format mlx
 refused 3 "does not write models of type 'dots1'" quantize "$model/../forward/dots1" -o no -s int4-group64 --format mlx

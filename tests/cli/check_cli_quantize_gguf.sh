@@ -198,7 +198,7 @@ refused 2 "the IQ schemes are iq4_nl, iq4_xs, iq3_s, iq3_xxs and iq2_s" quantize
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
 refused 2 "type 'q8_9' is unknown; did you mean 'q8_0'?" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'
-refused 2 "'*ffn_dwn*'" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_dwn*=q8_0'
+refused 2 "--type-of '*ffn_dwn*': no matrix that can be quantised of" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_dwn*=q8_0'
 refused 2 "no matrix" quantize $plain -o no.gguf -s q4_0 --type-of 'attn_norm=q8_0'
 refused 2 "--type-of has no meaning with scheme int4-group32" quantize tiny-qwen2 -o no -s int4-group32 --type-of '*=keep'
 refused 2 "the FP8 schemes are fp8-block128" quantize tiny-qwen2 -o no -s fp8

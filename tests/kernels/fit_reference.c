@@ -190,10 +190,13 @@ static void fit_of_16(const float *values, const float *weights, float *meant)
         mean_around(&groups[j], &thirty_two, d * scales[j], meant + 16 * j);
 }
 
-void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant)
+const float reference_ones[256] = {[0 ... 255] = 1};
+
+void reference_fit(const fit_type *type, const float *values, const float *given, float *meant)
 {
     const range *const ranges[] = {[2] = &eight, [6] = &sixteen, [8] = &byte};
-    if (reference_fit_levels(type, values, weights, meant) || reference_fit_grid(type, values, weights, meant))
+    const float *const weights = given ? given : reference_ones;
+    if (reference_fit_levels(type, values, given, meant) || reference_fit_grid(type, values, weights, meant))
         return;
     if (type->number == 14) {
         fit_of_16(values, weights, meant);

@@ -13,12 +13,15 @@ typedef struct fit_type {
 enum { FIT_TYPES = 17 };
 extern const fit_type fit_types[FIT_TYPES];
 
-/* Quantises one block of the type, with a weight for each value, and writes the dequantised values. */
+/* The weights of a block for which none are given. */
+extern const float reference_ones[256];
+
+/* Quantises one block of the type, with a weight for each value (NULL: none), and writes the dequantised values. */
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant);
 
 /* The same for Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4; returns 0 for other types. */
 int reference_fit_levels(const fit_type *type, const float *values, const float *weights, float *meant);
-/* The same for IQ3_XXS, IQ3_S and IQ2_S. */
+/* The same for IQ3_XXS, IQ3_S and IQ2_S, with weights. */
 int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant);
 
 #endif

@@ -261,8 +261,29 @@ static void fit_pairs(const float *values, const float *weights, float *meant)
         mean_line(&groups[j], pair_line(&p, j), 3, meant + 16 * j);
 }
 
-int reference_fit_levels(const fit_type *type, const float *values, const float *weights, float *meant)
+/* Multiplies the weights of a block of n values, in groups of `size`, by numbers that grow with the values. */
+static void favour_large(const float *values, const float *weights, int n, int size, float *favoured)
 {
+    float sum = 0;
+    for (int j = 0; j < n; j += size) {
+        const group g = group_of(values + j, weights + j, size);
+        float squares = 0;
+        for (int k = 0; k < size; k++)
+            squares = fmaf(g.x[k], g.x[k], squares);
+        sum += squares;
+    }
+    for (int k = 0; k < n; k++)
+        favoured[k] = weights[k] * sqrtf(fmaf(bounded(values[k]), bounded(values[k]), sum * (2.5f / (float)n)));
+}
+
+int reference_fit_levels(const fit_type *type, const float *values, const float *given, float *meant)
+{
+    float favoured[256];
+    const float *weights = given ? given : reference_ones;
+    if (given && (type->number == 11 || type->number == 20 || type->number == 23)) {
+        favour_large(values, given, (int)type->elements, type->number == 11 ? 16 : 32, favoured);
+        weights = favoured;
+    }
     switch (type->number) {
     case 10:
         fit_pairs(values, weights, meant);

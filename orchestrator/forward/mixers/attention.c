@@ -33,6 +33,7 @@ typedef struct attention_job {
     const size_t *position;  /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
+    size_t tapped; /* head whose sums of latent vectors are copied to `room` for a tap; SIZE_MAX: none */
 } attention_job;
 
 typedef struct attention_head {
@@ -296,6 +297,9 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
                                    .q_stride = j->key_dim,
                                    .out_stride = j->value_dim};
     attend_head(j, t, &latent, scratch);
+    if (j->tapped == number)
+        memcpy(j->room + (t->first + t->query - j->cached_tokens) * j->value_dim, sums,
+               t->queries * j->value_dim * sizeof *sums);
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
@@ -448,12 +452,34 @@ static double work_of_tiles(const attention_job *j)
     return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
+static void attend_tapped(void *context, size_t tile, size_t worker)
+{
+    const attention_job *const j = context;
+    attend_task(context, tile * j->kind->heads + j->tapped, worker);
+}
+
+/* With a tap, one head after the other attends: its sums take the room of the projections, which are complete. */
+static organ_status attend_all(attention_job *j, organ_error *error)
+{
+    const organ_engine *const engine = j->group->forward->engine;
+    const organ_head_tap *const tap = j->kind->latent ? j->group->layer->heads : NULL;
+    const size_t heads = j->kind->heads;
+    j->tapped = SIZE_MAX;
+    if (!tap)
+        return organ_forward_share(engine, j->tile_count * heads, work_of_tiles(j), attend_task, j, error);
+    for (j->tapped = 0; j->tapped < heads && !error->status; j->tapped++)
+        if (organ_forward_share(engine, j->tile_count, work_of_tiles(j) / (double)heads, attend_tapped, j, error) ==
+            ORGAN_OK)
+            tap->inputs(tap->context, true, (unsigned)j->tapped, j->group->tokens, j->value_dim, j->room, j->value_dim,
+                        error);
+    return error->status;
+}
+
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
-    const size_t tasks = j->tile_count * j->kind->heads;
     if (j->kind->latent ? project_latent(j, normed, error) : project_qkv(j, normed, error))
         return error->status;
-    if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend_task, j, error))
+    if (attend_all(j, error))
         return error->status;
     /* The gates reuse the memory of q, which is no longer needed. */
     float *const gates = j->group->forward->config.gate_in_q ? j->room : j->q;

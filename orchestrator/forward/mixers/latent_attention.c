@@ -324,6 +324,19 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
+void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap) { layer->heads = tap; }
+
+/* The queries are not rotated or scaled yet: neither changes the plain part before it is multiplied in llama.cpp. */
+static organ_status tap_queries(const forward_group *g, const float *q, organ_error *error)
+{
+    const organ_head_tap *const tap = g->layer->heads;
+    const organ_layer_kind *const kind = g->layer->kind;
+    for (unsigned h = 0; tap && h < kind->heads && !error->status; h++)
+        tap->inputs(tap->context, false, h, g->tokens, g->forward->config.latent.plain, q + (size_t)h * kind->head_dim,
+                    (size_t)kind->heads * kind->head_dim, error);
+    return error->status;
+}
+
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {
@@ -346,7 +359,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     if (low && (organ_forward_add_linear(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
-    if (organ_forward_tokens(engine, g->tokens, number * (double)q, rotate_queries, &j, error) ||
+    if (tap_queries(g, l->q, error) ||
+        organ_forward_tokens(engine, g->tokens, number * (double)q, rotate_queries, &j, error) ||
         (kind->indexed && forward_index_project(g, index, l, j.low, normed, error)))
         return error->status;
     return tap_latents(&j, error);

@@ -296,6 +296,9 @@ static const organ_block quantize_blocks[] = {
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
         "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "
         "and codes were refitted."),
+    SAY(ON_ALL, "inputs",
+        "Scales of inputs are from {inputs.samples:count} windows of {inputs.context:count} tokens of "
+        "{inputs.text.name}: {inputs.streams}."),
     SAY(ON_ALL, "calibration&types",
         "Embeddings and output head are quantised without the text, with the scales of least weight error."),
     SAY(ON_ALL, "totals.sparsity",

@@ -136,6 +136,8 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
     if (!document)
         return error->status;
     allocation_file_read_document(allocation, document, path, error);
+    const char *const method = json_string_value(json_object_get(document, "method"));
+    organ_snprintf(allocation->method, sizeof allocation->method, "%s", method ? method : "");
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     json_decref(document);

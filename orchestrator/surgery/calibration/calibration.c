@@ -296,8 +296,18 @@ typedef struct adding {
     organ_calibration *c;
     const float *inputs;
     float *chunk;
-    bool broken; /* an input is not finite or above LARGEST_INPUT; atomic */
+    bool broken;       /* an input is not finite or above LARGEST_INPUT; atomic */
+    uint32_t greatest; /* bits of the greatest magnitude, in the order of the magnitudes; atomic */
 } adding;
+
+static void raise_greatest(uint32_t *greatest, float magnitude)
+{
+    uint32_t bits, before = __atomic_load_n(greatest, __ATOMIC_RELAXED);
+    memcpy(&bits, &magnitude, sizeof bits);
+    while (bits > before &&
+           !__atomic_compare_exchange_n(greatest, &before, bits, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        continue;
+}
 
 static void add_token(void *context, size_t token, size_t worker)
 {
@@ -306,13 +316,17 @@ static void add_token(void *context, size_t token, size_t worker)
     const float *restrict const from = a->inputs + token * n;
     float *restrict const to = a->chunk + (a->c->buffered + token) * n;
     uint32_t broken = 0; /* at most n */
+    float greatest = 0;
     (void)worker;
     for (size_t k = 0; k < n; k++) {
-        broken += !(fabsf(from[k]) <= LARGEST_INPUT);
+        const float magnitude = fabsf(from[k]);
+        broken += !(magnitude <= LARGEST_INPUT);
+        greatest = magnitude > greatest ? magnitude : greatest;
         to[k] = from[k];
     }
     if (broken)
         __atomic_store_n(&a->broken, true, __ATOMIC_RELAXED);
+    raise_greatest(&a->greatest, greatest);
 }
 
 /* The message names the first input that is not finite or above LARGEST_INPUT. `where` is "" or " in the donor". */
@@ -334,6 +348,10 @@ static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t
     adding a = {.c = c, .inputs = inputs, .chunk = c->chunk[stream]};
     organ_share_work(c->engine, NULL, tokens, ORGAN_SHARE_NUMBER * (double)tokens * (double)c->options.features,
                      add_token, &a);
+    float greatest;
+    memcpy(&greatest, &a.greatest, sizeof greatest);
+    if (stream == 0 && greatest > c->moments.greatest)
+        c->moments.greatest = greatest;
     return a.broken ? fail_input(c, inputs, stream ? " in the donor" : "", error) : ORGAN_OK;
 }
 

@@ -117,7 +117,8 @@ typedef struct organ_input_moments {
     const double *drift;    /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
     size_t rows;            /* rows of `drift`; else 0 */
     double mean_diagonal;   /* mean of the diagonal of H / tokens */
-    const float *act_norm;  /* per feature: sqrt(mean x^2) */
+    float greatest; /* greatest magnitude of an input in the pruned model; 0 after organ_calibration_from_norms */
+    const float *act_norm; /* per feature: sqrt(mean x^2) */
     /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
      * is always zero */
     const float *stability;

@@ -29,7 +29,7 @@ static organ_input_entry *entry_named(const organ_input_sums *s, const char *nam
     return found ? &s->entries[*found] : NULL;
 }
 
-static organ_status add_named(organ_input_sums *s, const char *name, size_t matrices, size_t features,
+static organ_status add_named(organ_input_sums *s, const char *name, size_t matrices, size_t features, bool joint,
                               organ_error *error)
 {
     const organ_input_entry *const old = entry_named(s, name);
@@ -38,7 +38,7 @@ static organ_status add_named(organ_input_sums *s, const char *name, size_t matr
                    ? ORGAN_OK
                    : organ_fail(error, ORGAN_BAD_INPUT,
                                 "two tensors of the importance matrix's entry '%s' differ in size", name);
-    organ_input_entry made = {.features = features, .matrices = matrices};
+    organ_input_entry made = {.features = features, .matrices = matrices, .joint = joint};
     made.name = organ_arena_copy(&s->arena, name, strlen(name));
     made.sums = calloc(matrices * features, sizeof *made.sums);
     made.counts = calloc(matrices, sizeof *made.counts);
@@ -57,7 +57,18 @@ static organ_status add_named(organ_input_sums *s, const char *name, size_t matr
 static organ_status add_entry(void *context, const organ_input_place *place, size_t features, organ_error *error)
 {
     for (unsigned n = 0; n < place->count && !error->status; n++)
-        add_named(context, place->names[n], place->matrices, features, error);
+        add_named(context, place->names[n], place->matrices, features, false, error);
+    return error->status;
+}
+
+static organ_status add_layer(organ_input_sums *s, int32_t layer, organ_error *error)
+{
+    organ_input_place places[2];
+    size_t features[2];
+    const bool latent = organ_forward_latent_places(s->forward, layer, places, features);
+    organ_forward_visit_inputs(s->forward, layer, s, add_entry, error);
+    for (unsigned k = 0; latent && k < 2 && !error->status; k++)
+        add_named(s, places[k].names[0], places[k].matrices, features[k], true, error);
     return error->status;
 }
 
@@ -75,8 +86,9 @@ organ_status organ_input_sums_open(const organ_forward *forward, const organ_eng
         return organ_fail_errno(error, ENOMEM, "the sums of an importance matrix");
     s->forward = forward;
     s->engine = engine;
-    for (unsigned l = 0; l < organ_forward_describe(forward)->layers && !error->status; l++)
-        organ_forward_visit_inputs(forward, (int32_t)l, s, add_entry, error);
+    const unsigned layers = organ_forward_describe(forward)->layers + organ_forward_has_draft(forward);
+    for (unsigned l = 0; l < layers && !error->status; l++)
+        add_layer(s, (int32_t)l, error);
     return error->status;
 }
 
@@ -141,9 +153,9 @@ static double number_of(const organ_exact_sum *sum)
 typedef struct input_batch {
     organ_exact_sum *sums;
     const float *inputs;
-    size_t tokens, features;
-    const size_t *columns; /* columns of the inputs in llama.cpp's tensor; NULL: the same */
-    size_t *faulty;        /* index of an input that is too large or not finite; SIZE_MAX: none */
+    size_t tokens, features, stride; /* rows begin `stride` numbers apart */
+    const size_t *columns;           /* columns of the inputs in llama.cpp's tensor; NULL: the same */
+    size_t *faulty;                  /* index of an input that is too large or not finite; SIZE_MAX: none */
 } input_batch;
 
 /* Inputs are divided among tasks, so that no two tasks change a sum. */
@@ -154,17 +166,16 @@ static void add_columns(void *context, size_t index, size_t worker)
     const size_t from = index * COLUMNS, end = from + COLUMNS < a->features ? from + COLUMNS : a->features;
     for (size_t t = 0; t < a->tokens; t++)
         for (size_t x = from; x < end; x++) {
-            const float input = a->inputs[t * a->features + x];
+            const float input = a->inputs[t * a->stride + x];
             if (fabsf(input) <= LARGEST_INPUT)
                 add_number(&a->sums[a->columns ? a->columns[x] : x], (double)input * (double)input);
             else
-                a->faulty[index] = t * a->features + x;
+                a->faulty[index] = t * a->stride + x;
         }
 }
 
 static organ_status add_tokens(const organ_input_sums *s, const organ_input_entry *entry, size_t matrix,
-                               const char *tensor, size_t tokens, const float *inputs, const size_t *columns,
-                               organ_error *error)
+                               const char *tensor, input_batch a, organ_error *error)
 {
     const size_t tasks = (entry->features + COLUMNS - 1) / COLUMNS;
     size_t *const faulty = malloc(tasks * sizeof *faulty);
@@ -172,16 +183,18 @@ static organ_status add_tokens(const organ_input_sums *s, const organ_input_entr
         return organ_fail_memory(error, tensor);
     for (size_t k = 0; k < tasks; k++)
         faulty[k] = SIZE_MAX;
-    input_batch a = {entry->sums + matrix * entry->features, inputs, tokens, entry->features, columns, faulty};
-    organ_share_work(s->engine, NULL, tasks, 4.0 * ORGAN_SHARE_NUMBER * (double)(tokens * entry->features), add_columns,
+    a.sums = entry->sums + matrix * entry->features;
+    a.features = entry->features;
+    a.faulty = faulty;
+    organ_share_work(s->engine, NULL, tasks, 4.0 * ORGAN_SHARE_NUMBER * (double)(a.tokens * a.features), add_columns,
                      &a);
     for (size_t k = 0; k < tasks && !error->status; k++)
         if (faulty[k] != SIZE_MAX)
             organ_fail(error, ORGAN_BAD_INPUT,
                        "tensor '%s': its input %zu is %g for one token, but importances need finite inputs up to %g",
-                       tensor, faulty[k] % entry->features, (double)inputs[faulty[k]], (double)LARGEST_INPUT);
+                       tensor, faulty[k] % a.stride, (double)a.inputs[faulty[k]], (double)LARGEST_INPUT);
     free(faulty);
-    entry->counts[matrix] += tokens;
+    entry->counts[matrix] += a.tokens;
     return error->status;
 }
 
@@ -201,7 +214,10 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     for (unsigned n = 0; n < place.count && !error->status; n++) {
         const organ_input_entry *const entry = entry_named(s, place.names[n]);
         if (entry && entry->features == features)
-            add_tokens(s, entry, place.matrix, tensor, tokens, inputs, ordered ? columns : NULL, error);
+            add_tokens(s, entry, place.matrix, tensor,
+                       (input_batch){
+                           .inputs = inputs, .tokens = tokens, .stride = features, .columns = ordered ? columns : NULL},
+                       error);
     }
     free(columns);
     return error->status;
@@ -216,14 +232,36 @@ organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
 static organ_status add_head_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                     const float *inputs, organ_error *error)
 {
-    (void)first, (void)features;
+    (void)first;
     organ_input_sums *const s = context;
     organ_input_place place;
     organ_forward_head_place(s->forward, &place);
-    return add_tokens(s, entry_named(s, place.names[0]), 0, tensor, tokens, inputs, NULL, error);
+    return add_tokens(s, entry_named(s, place.names[0]), 0, tensor,
+                      (input_batch){.inputs = inputs, .tokens = tokens, .stride = features}, error);
 }
 
 organ_tap organ_input_sums_head_tap(organ_input_sums *sums) { return (organ_tap){sums, add_head_inputs}; }
+
+static organ_status add_head_of_layer(void *context, bool of_values, unsigned head, size_t tokens, size_t features,
+                                      const float *inputs, size_t stride, organ_error *error)
+{
+    organ_input_sums *const s = context;
+    organ_input_place places[2];
+    size_t widths[2];
+    if (!organ_forward_latent_places(s->forward, s->layer, places, widths))
+        return ORGAN_OK;
+    const organ_input_entry *const entry = entry_named(s, places[of_values].names[0]);
+    return entry && entry->features == features
+               ? add_tokens(s, entry, head, entry->name,
+                            (input_batch){.inputs = inputs, .tokens = tokens, .stride = stride}, error)
+               : ORGAN_OK;
+}
+
+const organ_head_tap *organ_input_sums_heads_tap(organ_input_sums *sums)
+{
+    sums->heads = (organ_head_tap){sums, add_head_of_layer};
+    return &sums->heads;
+}
 
 /* ---- joining sums ---- */
 
@@ -406,7 +444,8 @@ organ_status organ_input_sums_write(const organ_input_sums *s, const char *path,
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < s->count; k++) {
         const organ_input_entry *const e = &s->entries[k];
-        all[k] = (organ_imatrix_sums){e->name, e->features, e->matrices, e->matrices, sum_at, tokens_at, e};
+        all[k] =
+            (organ_imatrix_sums){e->name, e->features, e->matrices, e->joint ? 1 : e->matrices, sum_at, tokens_at, e};
     }
     qsort(all, s->count, sizeof *all, by_name);
     organ_imatrix_write(path, format, text, all, s->count, error);

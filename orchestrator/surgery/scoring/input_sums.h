@@ -25,6 +25,7 @@ typedef struct organ_input_entry {
     size_t features, matrices; /* columns of each matrix; number of matrices */
     organ_exact_sum *sums;     /* matrices x features */
     uint64_t *counts;          /* number of tokens of each matrix */
+    bool joint;                /* all matrices have the same tokens, and the file has one count */
 } organ_input_entry;
 
 typedef struct organ_input_sums {
@@ -34,6 +35,7 @@ typedef struct organ_input_sums {
     bool head;                  /* there is an entry for the output head */
     organ_input_entry *entries; /* in the order of layers and tensors, the same in every process */
     size_t count, capacity;     /* entries in use, and allocated */
+    organ_head_tap heads;       /* organ_input_sums_heads_tap */
     organ_arena arena;          /* memory of the names */
     organ_name_table names;     /* name -> index into entries */
 } organ_input_sums;
@@ -54,6 +56,9 @@ organ_tap organ_input_sums_head_tap(organ_input_sums *sums);
  * It returns ORGAN_BAD_INPUT, naming tensor and column, for an input that is not finite or beyond 2^30. The tap is
  * valid until the next call of this function or until the sums are closed. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer);
+
+/* Returns a tap for organ_layer_tap_heads of the layer of the last tap, valid as long as the sums. */
+const organ_head_tap *organ_input_sums_heads_tap(organ_input_sums *sums);
 
 /* Replaces the sums of each rank by those of all ranks together. All ranks call it, also after an error, which every
  * rank then returns. Does nothing without ranks. */

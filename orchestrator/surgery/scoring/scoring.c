@@ -59,6 +59,8 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
     if (organ_model_open_with(m->path, scoring->options->access, &m->model, error) ||
         (scoring->options->output && organ_output_check_not_input(scoring->options->output, m->model, error)))
         return error->status;
+    if (!scoring->derived)
+        organ_progress_warn_of_model(scoring->progress, m->model);
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
     if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {
@@ -182,7 +184,8 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
                         (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
     const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
-    return (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum);
+    return (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum) +
+           (scoring->sums ? organ_draft_bytes(scoring->models[0].forward, scoring->protocol.context) : 0);
 }
 
 /* kept_bytes are subtracted from `memory` first. With one model the forward pass gets all remaining bytes. With
@@ -301,7 +304,7 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
         scoring->models[m].path = paths[m];
         open_model(scoring, &scoring->models[m], error);
     }
-    if (!error->status && options->imatrix)
+    if (!error->status && options->imatrix && organ_forward_open_draft(scoring->models[0].forward, error) == ORGAN_OK)
         organ_input_sums_open(scoring->models[0].forward, &scoring->engine, &scoring->sums, error);
     return error->status ? error->status : choose_protocol(scoring, error);
 }
@@ -389,6 +392,23 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
+/* `layer` is one that is not needed any more, or NULL. */
+static organ_status carry_draft(organ_scored_model *m, const organ_windows *windows, organ_layer **layer,
+                                organ_error *error)
+{
+    organ_input_sums *const sums = m->scoring->sums;
+    const organ_forward_config *const c = organ_forward_describe(m->forward);
+    const organ_tap tap = organ_input_sums_tap(sums, c->layers);
+    if (organ_layer_load_to_run(m->forward, (int32_t)c->layers, layer, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_tap_heads(*layer, organ_input_sums_heads_tap(sums));
+    for (size_t w = 0; w < windows->count && !error->status; w++)
+        organ_draft_run(m->forward, *layer, windows->tokens + windows->begin[w],
+                        windows->begin[w + 1] - windows->begin[w], m->hidden + windows->begin[w] * c->state, &tap,
+                        error);
+    return error->status;
+}
+
 organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *windows, organ_error *error)
 {
     const organ_scoring *const scoring = m->scoring;
@@ -401,10 +421,14 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
         const organ_tap tap = sums ? organ_input_sums_tap(sums, l) : (organ_tap){0};
         if (organ_stop_is_requested(scoring->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_load_to_run(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        else if (organ_layer_load_to_run(m->forward, (int32_t)l, &layer, error) == ORGAN_OK) {
+            organ_layer_tap_heads(layer, sums ? organ_input_sums_heads_tap(sums) : NULL);
             organ_layer_run(m->forward, layer, windows, m->hidden, sums ? &tap : NULL, error);
+        }
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
+    if (!error->status && sums && organ_forward_has_draft(m->forward))
+        carry_draft(m, windows, &layer, error);
     organ_layer_free(layer);
     if (!error->status && sums && sums->head) {
         const organ_tap tap = organ_input_sums_head_tap(sums);

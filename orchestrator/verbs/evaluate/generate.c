@@ -266,6 +266,7 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
+    organ_progress_warn_of_model(g->progress, g->model);
     organ_forward_allow_streaming(g->forward); /* allows layers whose experts do not fit in memory */
     if (organ_tokenizer_open(g->model, &g->tokenizer, error) ||
         organ_stop_ids_read(g->model, g->tokenizer, &g->stops, error) || read_prompt(g, error) ||

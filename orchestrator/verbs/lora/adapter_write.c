@@ -207,12 +207,12 @@ static float alpha_of(const organ_model *model)
     return (float)rank;
 }
 
-/* `architecture` is the general.architecture of the base. */
-static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
+/* `model` is the safetensors file. */
+static organ_status gguf_describe(const organ_adapter_making *making, const organ_model *model, organ_gguf_writer *gguf,
                                   organ_error *error)
 {
     const char *const texts[][2] = {
-        {"general.architecture", architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
+        {"general.architecture", making->architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
     const float alpha = alpha_of(model);
     const organ_gguf_kv kv = {"adapter.lora.alpha",          ORGAN_GGUF_F32, ORGAN_GGUF_F32, 1,
                               (const unsigned char *)&alpha, sizeof alpha};
@@ -220,6 +220,10 @@ static organ_status gguf_describe(const char *architecture, const organ_model *m
         organ_gguf_writer_set_string(gguf, texts[k][0], texts[k][1], strlen(texts[k][1]), error);
     if (!error->status)
         organ_gguf_writer_kv(gguf, &kv, error);
+    if (making->base_name && !error->status &&
+        organ_gguf_writer_set_integer(gguf, "general.base_model.count", ORGAN_GGUF_U32, 1, error) == ORGAN_OK)
+        organ_gguf_writer_set_string(gguf, "general.base_model.0.name", making->base_name, strlen(making->base_name),
+                                     error);
     for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
         const organ_tensor *const t = &model->tensors[k];
         organ_gguf_writer_tensor(gguf, t->name, t->dtype, t->rank, t->shape, error);
@@ -251,7 +255,8 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
 }
 
 /* The safetensors file at `path` is removed at the end. */
-static organ_status gguf_write(const char *directory, const char *path, const char *architecture, organ_error *error)
+static organ_status gguf_write(const char *directory, const char *path, const organ_adapter_making *making,
+                               organ_error *error)
 {
     char *const name = organ_format("%s/" ORGAN_ADAPTER_GGUF, directory);
     organ_model *model = NULL;
@@ -261,7 +266,7 @@ static organ_status gguf_write(const char *directory, const char *path, const ch
     if (!name)
         organ_fail_memory(error, path);
     else if (organ_model_open(path, &model, error) == ORGAN_OK && organ_gguf_writer_create(&gguf, error) == ORGAN_OK &&
-             gguf_describe(architecture, model, gguf, error) == ORGAN_OK &&
+             gguf_describe(making, model, gguf, error) == ORGAN_OK &&
              organ_gguf_writer_finish(gguf, &layout, error) == ORGAN_OK &&
              organ_direct_open(name, 0666, &to, error) == ORGAN_OK)
         gguf_fill(model, &layout, &to, error);
@@ -417,7 +422,7 @@ static organ_status complete_adapter(adapter_header *h, const char *directory, c
     if (!path)
         organ_fail_memory(error, directory);
     else if (place_units(h, error) == ORGAN_OK &&
-             (m->architecture ? gguf_write(directory, h->file.path, m->architecture, error)
+             (m->architecture ? gguf_write(directory, h->file.path, m, error)
                               : organ_document_write(path, config, error)) == ORGAN_OK &&
              organ_adapter_open(directory, &made, error) == ORGAN_OK && m->files_of && !m->architecture &&
              !m->files_of->model->gguf)

@@ -17,9 +17,6 @@
 #include <string.h>
 
 #define STRIP ((size_t)128) /* rows that a worker solves or adds at a time */
-/* Share of the donor's outputs in the target of a matrix; the rest are the outputs of the donor's weights for the
- * inputs of the base. */
-#define DONOR_SHARE 0.5
 
 organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
 {
@@ -38,90 +35,6 @@ organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
         organ_calibration_find_untapped(job->tuned, job->engine, &all, &job->untapped, error);
     free(all.tensors);
     return error->status;
-}
-
-/* ---- the donor's outputs ---- */
-
-typedef struct drifting {
-    const organ_engine *engine;
-    const organ_block_matrix *h;
-    size_t rows;
-    float *target; /* [rows][h->size] */
-    float *factor; /* of H, in blocks */
-    float *panels; /* per worker: the panel of organ_factor_solve */
-    unsigned char *scratch;
-} drifting;
-
-static void solve_strip(void *context, size_t index, size_t worker)
-{
-    const drifting *const d = context;
-    const size_t first = index * STRIP, rows = organ_min(STRIP, d->rows - first), cols = d->h->size,
-                 block = d->h->block;
-    for (size_t start = 0; start < cols; start += block)
-        organ_factor_solve(d->engine->kernels, d->factor + start * block, organ_min(block, cols - start),
-                           d->target + first * cols + start, rows, cols,
-                           d->panels + worker * STRIP * ORGAN_FACTOR_BLOCK,
-                           d->scratch + worker * ORGAN_PRODUCT_SCRATCH);
-}
-
-/* target = share W (C - H), with C and H of the calibration, per token. Returns false if memory cannot be allocated. */
-static bool find_drift(const drifting *d, const organ_input_moments *m, const float *weights, organ_error *error)
-{
-    const size_t n = d->rows * d->h->size;
-    for (size_t k = 0; m->drift && k < n; k++)
-        d->target[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
-    float *const drift = m->drift ? NULL : organ_expand_moments(d->engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
-    if (drift)
-        organ_block_multiply(d->engine, &(organ_block_matrix){d->h->size, m->block, drift}, weights, d->rows, d->target,
-                             error);
-    free(drift);
-    return m->drift || drift;
-}
-
-static bool factorise_blocks(const drifting *d, bool *definite)
-{
-    const size_t cols = d->h->size, block = d->h->block;
-    bool made = true;
-    *definite = true;
-    for (size_t start = 0; start < cols && made && *definite; start += block)
-        made = organ_block_factor(d->engine, d->factor + start * block, organ_min(block, cols - start), definite);
-    return made;
-}
-
-organ_status organ_lora_donor_target(const organ_engine *engine, const char *name, const organ_input_moments *m,
-                                     const organ_block_matrix *h, const float *weights, size_t rows, float *target,
-                                     organ_error *error)
-{
-    const size_t entries = organ_block_entries(h->size, h->block);
-    bool definite = true;
-    memset(target, 0, rows * h->size * sizeof *target);
-    if (!m->c && !m->drift)
-        return ORGAN_OK;
-    drifting d = {engine,
-                  h,
-                  rows,
-                  target,
-                  organ_floats(entries, 1),
-                  organ_floats(organ_workers_count(engine->workers) * STRIP, ORGAN_FACTOR_BLOCK),
-                  aligned_alloc(64, organ_products_scratch(engine))};
-    bool made = d.factor && d.panels && d.scratch;
-    if (made)
-        memcpy(d.factor, h->values, entries * sizeof *d.factor);
-    made = made && factorise_blocks(&d, &definite) && (!definite || find_drift(&d, m, weights, error));
-    if (!made)
-        organ_fail_memory(error, name);
-    else if (!definite)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of its inputs cannot be inverted", name);
-    else if (!error->status)
-        organ_share(engine, NULL, (rows + STRIP - 1) / STRIP, solve_strip, &d);
-    ORGAN_FREE_ARRAYS(d.factor, d.panels, d.scratch);
-    return error->status;
-}
-
-uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
-{
-    return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(block) + organ_products_scratch(engine) +
-           organ_workers_count(engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float);
 }
 
 /* ---- one matrix ---- */
@@ -181,8 +94,7 @@ static organ_status find_error(repairing *r, organ_error *error)
         return organ_fail_memory(error, r->module->name);
     const organ_block_matrix h = {r->cols, r->block, r->h};
     if (organ_outputs_energy(job->engine, r->module->name, r->weights, r->rows, &h, &outputs, error) != ORGAN_OK ||
-        organ_lora_donor_target(job->engine, r->module->name, m, &h, r->weights, r->rows, r->error_of, error) !=
-            ORGAN_OK)
+        organ_lora_donor_target(&job->donor, job->engine, r->matrix, &h, r->weights, r->error_of, error) != ORGAN_OK)
         return error->status;
     r->module->outputs += outputs;
     for (size_t k = 0; k < r->rows * r->cols; k++)
@@ -373,6 +285,14 @@ static organ_status extract_repair_change(void *context, const organ_calibration
     return error->status;
 }
 
+/* No matrix of a later layer has the same inputs. */
+static organ_status extract_repair_leave(void *context, const organ_calibration_layer *layer, organ_error *error)
+{
+    (void)layer;
+    organ_lora_donor_close(&((organ_lora_job *)context)->donor);
+    return error->status;
+}
+
 static bool extract_repair_is_done(void *context, size_t target)
 {
     const organ_lora_job *const job = context;
@@ -458,7 +378,8 @@ organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error)
                                          .restore = extract_repair_restore,
                                          .change = extract_repair_change,
                                          .grouped = true,
-                                         .forget = NULL};
+                                         .forget = NULL,
+                                         .leave = extract_repair_leave};
     if (organ_calibration_run_open(&job->walk, job->tuned, &job->targets, &job->work, job->engine, job->progress,
                                    &job->calib, error) != ORGAN_OK ||
         !o->write.dry_run)
@@ -486,6 +407,7 @@ void organ_lora_repair_close(organ_lora_job *job)
 {
     for (size_t k = 0; job->stacks && k < job->module_count; k++)
         organ_lora_factors_release(&job->stacks[k]);
+    organ_lora_donor_close(&job->donor);
     organ_calibration_run_close(job->calib);
     free(job->targets.tensors);
     free(job->unit_of);

@@ -229,6 +229,7 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;
+    making->base_name = organ_path_name(job->options->base);
     making->calib = job->repairs;
     job->fill = fill;
     job->fill_context = context;

@@ -13,6 +13,7 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/donor_target.h"
 
 #include <organ/lora.h>
 #include <organ/weights.h>
@@ -113,6 +114,7 @@ typedef struct organ_lora_job {
     organ_calibration_work work;
     organ_calibration_run *calib;
     organ_targets targets;
+    organ_lora_donor donor;
     size_t *unit_of;
     organ_lora_factors *stacks;
     uint64_t *stack_done; /* number of matrices that are done, for each module */

@@ -4,6 +4,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -184,12 +185,28 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
+/* Returns whether the base needs the adapter that is merged into it. */
+static bool is_own_adapter(const organ_merge_job *job)
+{
+    const char *const own = organ_model_adapter(job->base), *const path = job->stored->model->directory;
+    const size_t length = organ_path_length(path), end = own ? strlen(own) : 0;
+    return own && length >= end && memcmp(path + length - end, own, end) == 0 &&
+           (length == end || path[length - end - 1] == '/');
+}
+
+static void warn_of_base(const organ_merge_job *job)
+{
+    for (size_t k = 0; k + is_own_adapter(job) < job->base->warning_count; k++)
+        organ_progress_warn(job->progress, "%s", job->base->warnings[k]);
+}
+
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
     if (organ_adapter_open(o->adapter, &job->stored, error) ||
-        organ_donor_open(o->base, "merged with an adapter", job->progress, &job->base, error))
+        organ_donor_open(o->base, "merged with an adapter", NULL, &job->base, error))
         return error->status;
+    warn_of_base(job);
     if (check_adapter(job->stored, o->scale, error) ||
         organ_output_check_not_adapter(o->write.output, job->stored, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
@@ -202,7 +219,9 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     job->adapter = job->translated ? job->translated : job->stored;
     if (!job->base->gguf)
         return ORGAN_OK;
-    return organ_layout_metadata(job->base->gguf, &job->gguf, error);
+    if (organ_layout_metadata(job->base->gguf, &job->gguf, error) == ORGAN_OK && is_own_adapter(job))
+        organ_gguf_writer_remove(job->gguf, "quantize.repair_adapter");
+    return error->status;
 }
 
 /* ---- callbacks of the writer ---- */
@@ -228,6 +247,8 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
 {
     const organ_merge_job *const job = context;
     if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
+        return error->status;
+    if (is_own_adapter(job) && organ_json_edit_remove(config, "organ_repair_adapter", NULL, error))
         return error->status;
     if (job->words && set_member(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
         return error->status;

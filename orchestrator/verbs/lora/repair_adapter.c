@@ -100,37 +100,34 @@ bool organ_repair_adapter_done(const organ_repair_adapter *a, const char *tensor
     return at && organ_adapter_done(a->job.writer, a->job.unit_of[*at]);
 }
 
-/* Sets target = target - values, and adds the squares of both to the module's. */
-static void subtract(organ_lora_module *m, float *target, const float *values, size_t n)
+/* `target` becomes E = weights + target - values, what the factors shall correct. */
+static void subtract(organ_lora_module *m, const organ_repair_adapter_matrix *x)
 {
-    for (size_t k = 0; k < n; k++) {
-        target[k] -= values[k];
-        m->change += (double)target[k] * (double)target[k];
-        m->norm += (double)values[k] * (double)values[k];
+    for (size_t k = 0; k < x->rows * x->h->size; k++) {
+        const double change = (double)x->weights[k] - (double)x->values[k];
+        m->change += change * change;
+        m->norm += (double)x->values[k] * (double)x->values[k];
+        x->target[k] += (float)change;
     }
 }
 
-/* Adds B A to `values`, and ||E - B A||^2 to m->rest; `errors` is E and becomes B A. */
-static void apply(organ_repair_adapter *a, organ_lora_module *m, const organ_lora_factors *f, float *errors,
-                  float *values, void *scratch)
+/* Adds B A to `values`, and ||weights - values - B A||^2 to m->rest. */
+static void apply(const organ_repair_adapter *a, organ_lora_module *m, const organ_lora_factors *f,
+                  const organ_repair_adapter_matrix *x, void *scratch)
 {
-    const size_t n = f->out * f->in;
     double rest = 0;
-    for (size_t k = 0; k < n; k++)
-        errors[k] += values[k];
-    organ_lora_add_product(a->job.engine, f, values, values, scratch);
-    for (size_t k = 0; k < n; k++) {
-        const double left = (double)errors[k] - (double)values[k];
+    organ_lora_add_product(a->job.engine, f, x->values, x->values, scratch);
+    for (size_t k = 0; k < x->rows * x->h->size; k++) {
+        const double left = (double)x->weights[k] - (double)x->values[k];
         rest += left * left;
     }
     m->rest += rest;
 }
 
-organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tensor, uint64_t matrix, float *target,
-                                      float *values, size_t rows, const organ_block_matrix *h, organ_error *error)
+organ_status organ_repair_adapter_add(organ_repair_adapter *a, const organ_repair_adapter_matrix *x, organ_error *error)
 {
     organ_lora_job *const job = &a->job;
-    const size_t at = *find(a, tensor);
+    const size_t at = *find(a, x->tensor);
     organ_lora_module *const m = &job->modules[at];
     const double started = organ_seconds_now();
     organ_correction c = {0};
@@ -138,16 +135,16 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tenso
     double outputs = 0;
     void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!scratch)
-        return organ_fail_memory(error, tensor);
-    if (organ_outputs_energy(job->engine, tensor, target, rows, h, &outputs, error) == ORGAN_OK) {
-        subtract(m, target, values, rows * h->size);
-        organ_lora_correct(job, m, target, rows, h, &c, &f, error);
+        return organ_fail_memory(error, x->tensor);
+    if (organ_outputs_energy(job->engine, x->tensor, x->weights, x->rows, x->h, &outputs, error) == ORGAN_OK) {
+        subtract(m, x);
+        organ_lora_correct(job, m, x->target, x->rows, x->h, &c, &f, error);
     }
     if (!error->status) {
         m->outputs += outputs;
-        apply(a, m, &f, target, values, scratch);
+        apply(a, m, &f, x, scratch);
         m->seconds += organ_seconds_now() - started;
-        organ_lora_store_correction(job, at, matrix, &f, error);
+        organ_lora_store_correction(job, at, x->matrix, &f, error);
     }
     organ_correction_release(&c);
     free(scratch);

@@ -45,26 +45,24 @@ organ_status organ_repair_adapter_write(organ_repair_adapter *adapter,
 /* Returns whether an interrupted run has finished the tensor's factors; while `make` runs. */
 bool organ_repair_adapter_done(const organ_repair_adapter *adapter, const char *tensor);
 
-/* Computes the factors for matrix `matrix` of the tensor, adds them to the adapter and B A to `values`. `target`: what
- * values + B A shall approach, the original or that plus organ_lora_donor_target; overwritten. `values`: what the verb
- * has made of the matrix. Both are [rows][h->size], in the order of the file. `h`: second moments of the inputs,
- * positive definite. Returns the errors of organ_correct and of the adapter writer. */
-organ_status organ_repair_adapter_add(organ_repair_adapter *adapter, const char *tensor, uint64_t matrix, float *target,
-                                      float *values, size_t rows, const organ_block_matrix *h, organ_error *error);
+/* A matrix whose factors are computed. All arrays are [rows][h->size], in the order of the file. */
+typedef struct organ_repair_adapter_matrix {
+    const char *tensor;
+    uint64_t matrix; /* index in a stack; else 0 */
+    size_t rows;
+    const float *weights;        /* the original */
+    float *target;               /* change of `weights` that values + B A shall approach, or 0; overwritten */
+    float *values;               /* what the verb has made of the matrix; B A is added */
+    const organ_block_matrix *h; /* second moments of the inputs, positive definite */
+} organ_repair_adapter_matrix;
+
+/* Computes the factors for a matrix and adds them to the adapter. Returns the errors of organ_correct and of the
+ * adapter writer. */
+organ_status organ_repair_adapter_add(organ_repair_adapter *adapter, const organ_repair_adapter_matrix *matrix,
+                                      organ_error *error);
 /* Adds B A of the interrupted run to `values`. */
 organ_status organ_repair_adapter_restore(organ_repair_adapter *adapter, const char *tensor, uint64_t matrix,
                                           float *values, size_t rows, size_t cols, organ_error *error);
-
-/* Sets `target`, [rows][h->size], to share W (C - H) (H + damping I)^-1, with share 1/2: the change of W,
- * [rows][h->size], with which the inputs X of the changed model give half of the donor's outputs X_d W^T instead of X
- * W^T. C = X_d^T X per token is that of `moments`; without the donor's inputs `target` is 0. `h`: H + damping I. Rows
- * are in the order of the forward pass. Returns ORGAN_BAD_INPUT if H is not positive definite, ORGAN_IO if memory
- * cannot be allocated. */
-organ_status organ_lora_donor_target(const organ_engine *engine, const char *name, const organ_input_moments *moments,
-                                     const organ_block_matrix *h, const float *weights, size_t rows, float *target,
-                                     organ_error *error);
-/* Returns the bytes that organ_lora_donor_target allocates. */
-uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block);
 
 /* Returns the bytes that organ_repair_adapter_add allocates for a matrix. */
 uint64_t organ_repair_adapter_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, unsigned rank);

@@ -307,6 +307,24 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
 }
 
+/* Operations per weight; from times of the types on four layers of 512 x 1536. */
+#define SOLVE_POINTS_OF_8 105000 /* also points of 4 with an even number of signs among 8 */
+#define SOLVE_POINTS_OF_4 63000
+#define SOLVE_CODED_PAIRS 47000 /* groups of 16 with coded minima */
+#define SOLVE_CODED       25000
+#define SOLVE_OTHERS      7000
+
+organ_plan_solve organ_gptq_solve(const organ_grid *grid)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    organ_plan_solve solve = {.squares = 2, .weights = SOLVE_OTHERS, .matrices = 1e8};
+    if (kind && kind->points.length)
+        solve.weights = kind->points.length == 8 || kind->points.even ? SOLVE_POINTS_OF_8 : SOLVE_POINTS_OF_4;
+    else if (kind && organ_ggml_is_coded(kind))
+        solve.weights = kind->affine && kind->group == 16 ? SOLVE_CODED_PAIRS : SOLVE_CODED;
+    return solve;
+}
+
 static void size_job(organ_gptq_job *job, const organ_gptq *part)
 {
     const organ_grid *const grid = &part->grid;

@@ -73,9 +73,9 @@ organ_status organ_gptq_run(organ_gptq_inputs *inputs, organ_gptq *matrix, organ
  * not count organ_gptq.weights and scales, H and its factor, and the scratch of workers. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
-/* Work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as in
- * organ_plan_solve. */
-#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2, .weights = 7000, .matrices = 1e8})
+/* Returns the work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as
+ * in organ_plan_solve. */
+organ_plan_solve organ_gptq_solve(const organ_grid *grid);
 
 /* Data and functions that the sources of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c chooses codes,
  * gptq_scales.c refits scales. */

@@ -117,12 +117,12 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A tensor of the model becomes at most 3 pieces (codes, scales, shape or tensor scale), one unit and one part, which
- * sets the capacities. */
+/* A tensor of the model becomes at most 4 pieces (codes, scales, tensor scale, input scale), one unit and one part,
+ * which sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
-    job->pieces = organ_rows_take(3 * capacity, sizeof *job->pieces);
+    job->pieces = organ_rows_take(4 * capacity, sizeof *job->pieces);
     job->units = organ_rows_take(capacity, sizeof *job->units);
     job->parts = organ_rows_take(capacity, sizeof *job->parts);
     job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
@@ -190,7 +190,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
-        (organ_quantize_by_text(o) && !o->targets &&
+        ((organ_quantize_by_text(o) || o->activations) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
@@ -200,7 +200,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         return error->status;
     organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
-        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
+        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
+        organ_quantize_activations_open(job, error))
         return error->status;
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
@@ -233,7 +234,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
         return organ_quantize_pass(job, error) == ORGAN_OK
                    ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
                    : error->status;
-    if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
+    if ((job->calib && organ_quantize_calibrated(job, error)) || organ_quantize_activations_run(job, error))
         return error->status;
     return organ_quantize_pass(job, error);
 }
@@ -249,6 +250,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
+    organ_quantize_activations_close(job);
     organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
@@ -270,13 +272,33 @@ static void close_quantize(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
+/* Work of GPTQ and of pruning, if there is any, on one matrix. GPTQ's operations per weight are averaged over the
+ * parts, which may have different types. */
+static organ_plan_solve quantize_solve(const organ_quantize_job *job)
+{
+    organ_plan_solve solve = organ_gptq_solve(&job->encoding->grid);
+    double work = 0, weights = 0;
+    for (size_t k = 0; k < job->calibrated_targets.count; k++) {
+        const double elements = (double)job->calibrated_parts[k]->weight->elements;
+        work += organ_gptq_solve(&job->calibrated_parts[k]->encoding->grid).weights * elements;
+        weights += elements;
+    }
+    solve.weights = weights > 0 ? work / weights : solve.weights;
+    if (job->pruning) {
+        solve.squares += job->pruning->solve.squares;
+        solve.weights += job->pruning->solve.weights;
+        solve.matrices += job->pruning->solve.matrices;
+    }
+    return solve;
+}
+
 /* organ_quantize_widths_find has already added the measurement of mixed widths. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
-    const organ_plan_solve solve = organ_quantize_solve(job);
-    if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !job->calib)
+    const organ_plan_solve none = {0}, solve = job->calib ? quantize_solve(job) : none;
+    if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !organ_quantize_text(job))
         return error->status;
-    organ_calibration_run_estimate(job->calib, &solve, &job->plan);
+    organ_calibration_run_estimate(organ_quantize_text(job), &solve, &job->plan);
     if (job->pruning && job->pruning->estimate)
         job->pruning->estimate(job->pruning->context, &job->plan);
     return ORGAN_OK;
@@ -379,8 +401,8 @@ static organ_quantize_options options_of_converted(const organ_quantize_options 
     return inner;
 }
 
-/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed
- * measures the model in a dry run too, so it has no such check, and its dry run converts. */
+/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed of a
+ * file without data would measure it, so that only its dry run uses one. */
 static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
                                   organ_error *error)
@@ -408,7 +430,8 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
 {
     const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
-    if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
+    const bool dry = options->write.dry_run;
+    if ((!measures || dry) && (check_outline(options, source, engine, progress, report, error) || dry))
         return error->status;
     if (measures && organ_quantize_source_outline(source, engine, NULL, error))
         return error->status;

@@ -331,6 +331,13 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
+static void quantize_calibrated_release_inputs(void *context)
+{
+    organ_quantize_job *const job = context;
+    organ_gptq_inputs_close(&job->inputs);
+    organ_lora_donor_close(&job->donor);
+}
+
 /* Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory
  * at the same time. */
 static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
@@ -342,7 +349,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
         return ORGAN_OK;
     if (check_weights(s, weights, error) != ORGAN_OK)
         return error->status;
-    organ_gptq_inputs_close(&job->inputs);
+    quantize_calibrated_release_inputs(job);
     share_rows(&(quantize_calibrated_rows){.storing = s, .weights = weights, .rows = s->rows}, rows_keep);
     s->part->masked = 0;
     if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
@@ -350,11 +357,6 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     for (size_t k = 0; k < n; k++)
         s->part->masked += !s->keep[k];
     return ORGAN_OK;
-}
-
-static void quantize_calibrated_release_inputs(void *context)
-{
-    organ_gptq_inputs_close(&((organ_quantize_job *)context)->inputs);
 }
 
 /* No matrix of a later layer has the same inputs. */
@@ -399,29 +401,30 @@ static organ_status find_target(quantize_calibrated_storing *s, const organ_cali
     const organ_block_matrix h = {in->features, in->block, in->whole};
     if (!s->target)
         return ORGAN_OK;
-    if (organ_lora_donor_target(job->engine, matrix->name, organ_calibration_moments(matrix->calibration), &h, weights,
-                                s->rows, s->target, error) != ORGAN_OK)
+    if (organ_lora_donor_target(&s->job->donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
         return error->status;
     return organ_calibration_reorder_rows(job->calib, job->calibrated_targets.tensors[matrix->target], s->target,
                                           s->rows, true, error);
 }
 
-/* s->repaired becomes the values of the codes with the correction B A. */
-static organ_status repair(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, const float *weights,
+/* s->repaired becomes the values of the codes with the correction B A. The divisor is a power of two, so `weights` are
+ * afterwards what they were. */
+static organ_status repair(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, float *weights,
                            organ_error *error)
 {
     const organ_gptq_inputs *const in = &s->job->inputs;
     const organ_block_matrix h = {in->features, in->block, in->whole};
+    const organ_repair_adapter_matrix x = {
+        s->part->weight->name, matrix->matrix, s->rows, weights, s->target, s->repaired, &h};
     const size_t n = s->rows * s->cols;
     const float divisor = s->part->divisor;
     if (!s->repaired)
         return ORGAN_OK;
-    for (size_t k = 0; k < n; k++)
-        s->target[k] += weights[k] / divisor;
     memcpy(s->repaired, s->values, n * sizeof(float));
     organ_quantize_multiply(s->repaired, n, 1 / divisor);
-    organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired, s->rows, &h,
-                             error);
+    organ_quantize_multiply(weights, n, 1 / divisor);
+    organ_repair_adapter_add(s->job->repair, &x, error);
+    organ_quantize_multiply(weights, n, divisor);
     organ_quantize_multiply(s->repaired, n, divisor);
     return error->status;
 }
@@ -448,6 +451,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     const float divisor = s->part->divisor;
     if (check_weights(s, weights, error) != ORGAN_OK)
         return error->status;
+    s->part->greatest_input = organ_calibration_moments(matrix->calibration)->greatest;
     organ_quantize_multiply(weights, n, divisor);
     if (s->donor)
         organ_quantize_multiply(s->donor, n, divisor);
@@ -539,13 +543,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
     return error->status;
 }
 
-organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
-{
-    const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
-    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights,
-                              ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
-}
-
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
     job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);
@@ -586,7 +583,7 @@ void organ_quantize_close_text(organ_quantize_job *job)
 {
     if (job->pruning && job->pruning->close)
         job->pruning->close(job->pruning->context);
-    organ_gptq_inputs_close(&job->inputs);
+    quantize_calibrated_release_inputs(job);
     organ_calibration_run_close(job->calib);
     free(job->calibrated_targets.tensors);
     free(job->calibrated_parts);

@@ -246,7 +246,24 @@ static json_t *fp4_json(const organ_grid *grid)
     return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("scale_dtype", type), SET_TEXT("zp_dtype", type)));
 }
 
-static json_t *one_group_json(const organ_encoding *s)
+/* Returns the arguments of inputs, as in the preset NVFP4: a scale for each group of a token is computed at run time,
+ * and multiplied by input_global_scale. */
+static json_t *fp4_inputs_json(const organ_grid *grid)
+{
+    return organ_json_joined(fp4_json(grid),
+                             ORGAN_OBJECT(SET_TEXT("dynamic", "local"), SET_TEXT("observer", "static_minmax")));
+}
+
+static json_t *inputs_json(const organ_encoding *s, bool activations)
+{
+    if (activations)
+        return fp4_inputs_json(&s->grid);
+    if (organ_encoding_is_packed(s) || organ_encoding_is_fp4(s))
+        return json_null();
+    return arguments_json(8, s->grid.bits ? "int" : "float", "token", json_null(), true);
+}
+
+static json_t *one_group_json(const organ_encoding *s, bool activations)
 {
     const organ_grid *const grid = &s->grid;
     const char *strategy = "group";
@@ -256,14 +273,13 @@ static json_t *one_group_json(const organ_encoding *s)
     else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
         strategy = "channel";
     const char *const type = grid->bits ? "int" : "float";
-    const bool weights_only = organ_encoding_is_packed(s) || organ_encoding_is_fp4(s);
     if (organ_encoding_is_fp4(s))
         weights = fp4_json(grid);
     else
         weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                  grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
-    json_t *const inputs = weights_only ? json_null() : arguments_json(8, type, "token", json_null(), true);
-    return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
+    return ORGAN_OBJECT(
+        SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs_json(s, activations))));
 }
 
 /* Returns the name of the format in compressed-tensors. */
@@ -283,7 +299,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
     const organ_encoding *const s = job->encoding;
     return ORGAN_OBJECT(SET("config_groups", organ_quantize_has_several_encodings(job)
                                                  ? quantize_config_schemes_json(job)
-                                                 : one_group_json(s)),
+                                                 : one_group_json(s, job->options->activations)),
                         SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
                         SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
                         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));

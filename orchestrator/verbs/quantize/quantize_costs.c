@@ -62,22 +62,29 @@ double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve,
 /* Bits per weight between the anchors. */
 #define ANCHOR_STEP 1.75
 
+static bool has_codebook(const organ_quantize_types *w, size_t type)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&w->types[type]->grid);
+    return kind && kind->points.length > 0;
+}
+
 /* Returns the type that fits rows of `cols` values with the fewest bits from `least` on; if there is none, that with
- * the most bits. Of equal ones the first. */
+ * the most bits. Of equal ones the first. Types with a codebook, whose search takes ten times as long, are left out. */
 static size_t type_from(const organ_quantize_types *w, size_t cols, double least)
 {
     size_t found = SIZE_MAX;
     for (size_t k = 0; k < w->type_count; k++) {
         const double bits = organ_quantize_type_bits(w, k),
                      best = found == SIZE_MAX ? 0 : organ_quantize_type_bits(w, found);
-        if (organ_quantize_type_fits(w, k, cols) &&
+        if (organ_quantize_type_fits(w, k, cols) && !has_codebook(w, k) &&
             (found == SIZE_MAX || (bits > best && best < least) || (bits < best && bits >= least)))
             found = k;
     }
     return found;
 }
 
-/* The anchors are the type with the fewest bits that fits the rows, and one with ANCHOR_STEP bits more. */
+/* The anchors are the type without a codebook that fits the rows with the fewest bits, and one with ANCHOR_STEP bits
+ * more. */
 static size_t anchor(const organ_quantize_types *w, size_t cols, size_t level)
 {
     const size_t far = type_from(w, cols, 0);
@@ -233,7 +240,9 @@ static organ_status error_of_gptq(const costs_sample *s, size_t type, double *lo
     return error->status;
 }
 
-/* Adds the errors of all types, of the anchors with the nearest codes, and the energy of the sampled rows. */
+/* Adds the errors of all types, of the anchors with the nearest codes, and the energy of the sampled rows. GPTQ of a
+ * type with a codebook needs another factor of H than that of one without: types with the factor that is there come
+ * first. */
 static organ_status add_errors(organ_quantize_types *w, const organ_calibration_matrix *m, size_t curve,
                                const float *weights, organ_error *error)
 {
@@ -245,8 +254,10 @@ static organ_status add_errors(organ_quantize_types *w, const organ_calibration_
     for (size_t k = 0; k < 2 && !error->status; k++)
         if (error_of_nearest(&s, anchor(w, s.cols, k), true, &loss, error) == ORGAN_OK)
             level[ORGAN_TYPES_FAR_ERROR + k] += loss;
-    for (size_t k = 0; k < w->type_count && !error->status; k++) {
-        if (!organ_quantize_type_fits(w, k, s.cols))
+    const bool begun = w->inputs.run > 1;
+    for (size_t at = 0; at < 2 * w->type_count && !error->status; at++) {
+        const size_t k = at % w->type_count;
+        if (!organ_quantize_type_fits(w, k, s.cols) || has_codebook(w, k) != (at < w->type_count ? begun : !begun))
             continue;
         if ((w->by_text ? error_of_gptq(&s, k, &loss, error)
                         : error_of_nearest(&s, k, w->job->options->imatrix != NULL, &loss, error)) == ORGAN_OK)

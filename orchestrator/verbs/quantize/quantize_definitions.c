@@ -116,6 +116,8 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_scale(job)), SET("code", quantize_definitions_code(job)),
+        SET_IF(job->options->activations, "input_scale",
+               json_string("448 x 6 / the greatest magnitude of an input on the text, for all of its tokens.")),
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
                                    "values, all in FP32, sums in "
                                    "FP64; of several tensors, over all their values together."),

@@ -312,8 +312,9 @@ json_t *organ_quantize_parameters(void *context)
     return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
                         SET_IF(job->calib, "method", json_string(o->method)),
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
-                        SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
-                        SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_IF(o->activations, "activations", json_true()),
+                        SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
+                        SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
                         SET_IF(job->repair, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
@@ -349,9 +350,10 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
-                        SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "")),
-                        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")));
+    return ORGAN_OBJECT(
+        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
+        SET_IF(organ_quantize_text(job), "calibration", organ_calibration_run_json(organ_quantize_text(job), "")),
+        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")));
 }
 
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */
@@ -409,6 +411,8 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
         SET("definitions", organ_quantize_definitions(job)),
         SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->measured.run, "inputs",
+               organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers")),
         SET_IF(job->repair, "repair", organ_quantize_repair_json(job)),
         SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
         SET_IF(job->types, "choice", quantize_types_json(job->types)),

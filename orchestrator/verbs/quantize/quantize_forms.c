@@ -44,7 +44,7 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 {
     const char *const kind = kind_obstacle(job, tensor);
     if (job->untapped && job->untapped[tensor - job->model->tensors])
-        return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
+        return "no layer of the forward pass multiplies inputs by it, so there are no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
         return kind;
     if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0)

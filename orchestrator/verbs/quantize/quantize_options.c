@@ -19,20 +19,21 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
+    const bool reads = o->activations; /* nearest then runs the text too */
     const struct {
         bool given;
         const char *option;
-    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
-                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
-                          {o->calibration.context && o->calibration.context != 512, "--context"},
-                          {o->calibration.scratch != NULL, "--scratch"},
+    } without_effect[] = {{!reads && o->calibration.text, "--calibration"},
+                          {!reads && o->calibration.samples && o->calibration.samples != 128, "--samples"},
+                          {!reads && o->calibration.context && o->calibration.context != 512, "--context"},
+                          {!reads && o->calibration.scratch, "--scratch"},
                           {o->moments != NULL, "--moments"},
-                          {o->all_experts, "--all-experts"},
+                          {!reads && o->all_experts, "--all-experts"},
                           {o->no_refit, "--no-refit"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
         if (without_effect[k].given)
             return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
-    return ORGAN_OK;
+    return reads ? organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) : ORGAN_OK;
 }
 
 static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
@@ -83,18 +84,38 @@ static organ_status check_method_of_types(const organ_quantize_options *o, organ
     return check_method(&without, error);
 }
 
+static organ_status check_activations(const organ_quantize_options *o, bool gguf, organ_error *error)
+{
+    if (!o->activations)
+        return ORGAN_OK;
+    if (strcmp(o->scheme, "nvfp4") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--activations has no meaning with scheme %s: it is for nvfp4",
+                          o->scheme);
+    if (o->format || gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--activations has no meaning with %s: only nvfp4 of compressed-tensors has scales of inputs",
+                          o->format ? "--format mlx" : "GGUF models");
+    if (!o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--activations needs --calibration FILE, a text on which the inputs are measured");
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
-        organ_quantize_repair_check(o, error) != ORGAN_OK)
+    const bool gguf =
+        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || organ_quantize_repair_check(o, error) ||
+        check_activations(o, gguf, error))
         return error->status;
     if (!job->pruning && organ_quantize_types_wanted(o)) {
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
         return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
     }
-    const bool gguf =
-        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+    if (o->target_size || o->types)
+        return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use --scheme mixed",
+                          o->target_size ? "--target-size" : "--types", o->scheme);
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
         return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
@@ -111,6 +132,8 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     if (o->format && !organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE,
                           "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES, o->scheme);
+    if (o->format && organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "--format mlx writes a directory, not one file: %s", o->write.output);
     if (!o->format && organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE, "scheme %s is one of --format mlx", o->scheme);
     if (o->repair_rank && (o->format || organ_encoding_has_divisor(job->encoding)))

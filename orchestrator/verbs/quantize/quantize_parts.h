@@ -5,6 +5,7 @@
  *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
+ *   quantize_activations.c  scales of inputs (--activations)
  *   quantize_mlx.c          names and config of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
@@ -28,9 +29,12 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/donor_target.h"
 #include "orchestrator/verbs/lora/repair_adapter.h"
 #include "orchestrator/verbs/quantize/gptq.h"
 
+#include <float.h>
+#include <math.h>
 #include <organ/quantize.h>
 #include <organ/weights.h>
 
@@ -91,18 +95,19 @@ typedef struct organ_quantize_part {
     uint64_t groups;         /* scales per row in the tensor of scales; 0: GGUF blocks contain the scales */
     uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
-    /* Indices in job->pieces of the tensors of codes, scales, shape and tensor scale. `scale` is unused for GGUF,
-     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum`
-     * unless organ_grid_is_free. */
-    size_t codes, scale, shape, global, minimum;
-    size_t unit;       /* index in job->units of the unit of these pieces */
-    float greatest;    /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
-    float divisor;     /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
-    float whole_scale; /* the scale in that case */
-    double tries[16];  /* in that case, error squares with each try of organ_grid_search */
-    const char *entry; /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
-    uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
-    uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
+    /* Indices in job->pieces of the tensors of codes, scales, shape, tensor scale, minima and input scale. `scale` is
+     * unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
+     * organ_grid_is_free, `input` without --activations. */
+    size_t codes, scale, shape, global, minimum, input;
+    size_t unit;    /* index in job->units of the unit of these pieces */
+    float greatest; /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
+    float greatest_input; /* --activations: greatest magnitude of an input on the text */
+    float divisor;        /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
+    float whole_scale;    /* the scale in that case */
+    double tries[16];     /* in that case, error squares with each try of organ_grid_search */
+    const char *entry;    /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
+    uint64_t unreached;   /* number of its matrices (experts) that got no token of the imatrix's text */
+    uint64_t experts;     /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
     /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;
      * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K);
@@ -134,6 +139,14 @@ typedef struct organ_recipe {
 } organ_recipe;
 
 typedef struct organ_quantize_source organ_quantize_source;
+
+/* The calibration run that measures the inputs of all parts. */
+typedef struct organ_quantize_inputs {
+    organ_calibration_run_options options;
+    organ_calibration_work work;
+    organ_targets targets;      /* tensors of the parts, in the order of the parts */
+    organ_calibration_run *run; /* NULL: there is none */
+} organ_quantize_inputs;
 
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
@@ -180,13 +193,15 @@ typedef struct organ_quantize_job {
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
+    organ_lora_donor donor;
     /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
     organ_repair_adapter *repair;
     char *repair_output;
     bool *repair_changed;
     json_t *repair_report;
-    organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
-    organ_writing *run; /* the output; set when organ_write_run calls `fill` */
+    organ_quantize_inputs measured; /* --activations with method nearest */
+    organ_plan plan;                /* dry run: memory and work, without reading the model and writing the output */
+    organ_writing *run;             /* the output; set when organ_write_run calls `fill` */
     /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
     organ_quantize_part **todo;
 } organ_quantize_job;
@@ -230,8 +245,8 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
  * ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
-/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, and NAME.weight_global_scale if there
- * is a divisor; does nothing for other parts. */
+/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, NAME.weight_global_scale if there is a
+ * divisor, and with --activations NAME.input_global_scale; does nothing for other parts. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
 
 /* Sets `divisor` of the parts that this run writes, if the encoding has divisors: reads all weights of these parts, and
@@ -241,7 +256,23 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
 /* Multiplies n values by a power of 2. */
 void organ_quantize_multiply(float *values, size_t n, float factor);
 
+/* ---- scales of inputs (quantize_activations.c) ---- */
+
+/* Open, run and close the run that sets `greatest_input` of the parts; do nothing without --activations, and with
+ * method gptq, whose run sets it. Return the errors of organ_calibration_run_open and _layers. */
+organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_activations_run(organ_quantize_job *job, organ_error *error);
+void organ_quantize_activations_close(organ_quantize_job *job);
+/* Returns the scale by which servers multiply inputs before they round their block scales: 448 x 6 / `greatest`. */
+static inline float organ_quantize_input_scale(float greatest) { return fminf(448 * 6 / greatest, FLT_MAX); }
+
 /* ---- a calibration text ---- */
+
+/* Returns the calibration run of the job, for reports; NULL: there is no text. */
+static inline const organ_calibration_run *organ_quantize_text(const organ_quantize_job *job)
+{
+    return job->calib ? job->calib : job->measured.run;
+}
 
 /* Checks that a calibration run on `targets` can be opened: opens it and closes it again. Called before mixed widths
  * are measured, so that a long measurement does not end with an error of the text or of --memory. Returns the errors of
@@ -251,8 +282,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
  * after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
-/* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
-organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* ---- codes with an adapter (quantize_repair.c) ---- */
 
 /* Checks the options that --repair-rank excludes; does nothing without it. */
@@ -305,9 +334,7 @@ bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor 
 /* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */
 organ_status organ_quantize_mlx_config(void *job, organ_json_edit *config, organ_error *error);
 
-/* ---- encodings of GGUF models ---- */
-
-/* ---- recipes ---- */
+/* ---- encodings of GGUF models: recipes ---- */
 
 /* Returns the recipe that a value of --scheme names in any case: "recipe:q4_k_m", also without "recipe:" unless that
  * names an encoding. NULL: it names none, or one with a type that organ does not write. */
@@ -511,7 +538,7 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
  * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
  * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. For
  * embeddings and output head, the divergence of each type is there in place of its error. */
-#define ORGAN_TYPES_DEFINITION "allocate-types/1"
+#define ORGAN_TYPES_DEFINITION "allocate-types/2"
 #define ORGAN_TYPES_FAR        ((size_t)0)
 #define ORGAN_TYPES_NEAR       ((size_t)1)
 #define ORGAN_TYPES_FAR_ERROR  ((size_t)2)

@@ -336,6 +336,9 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
     if (organ_encoding_has_divisor(part->encoding)) {
         for (uint64_t k = 0; k < count && !error->status; k++)
             organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);
+        const float input = organ_quantize_input_scale(part->greatest_input);
+        if (job->options->activations && !error->status)
+            organ_write_put(job->run, part->input, &input, sizeof input, 0, NULL, error);
         return error->status;
     }
     return organ_encoding_is_packed(part->encoding)

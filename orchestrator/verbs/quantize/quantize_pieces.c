@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
-static const uint64_t one[] = {1}; /* shape of the tensor NAME.weight_global_scale */
+static const uint64_t one[] = {1}; /* shape of NAME.weight_global_scale and NAME.input_global_scale */
 
 /* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
  * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
@@ -34,15 +34,17 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
 {
     const organ_encoding *const e = part->encoding;
     const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR,
-               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e);
+               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e),
+               measured = job->options->activations;
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
     const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;
     const char *const global = divided ? name_next_to(job, name, "weight_global_scale") : NULL;
+    const char *const input = measured ? name_next_to(job, name, "input_global_scale") : NULL;
     const char *const scale =
         name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
-    if (!codes || !scale || (packed && !shape) || (divided && !global))
+    if (!codes || !scale || (packed && !shape) || (divided && !global) || (measured && !input))
         return organ_fail_memory(error, job->options->model);
     job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
@@ -57,6 +59,8 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
         part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
     if (divided)
         part->global = add_piece(job, global, ORGAN_F32, 1, one);
+    if (measured)
+        part->input = add_piece(job, input, ORGAN_F32, 1, one);
     return ORGAN_OK;
 }
 

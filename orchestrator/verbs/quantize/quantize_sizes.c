@@ -97,9 +97,11 @@ static organ_status check_outputs(const organ_quantize_options *o, const sizes_l
 }
 
 /* The text makes gptq the default, and the costs are always kept in a file: NAME.allocation.json. */
-static organ_status fill_in(organ_quantize_options *o, sizes_list *sizes, organ_error *error)
+static organ_status fill_in(organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
+                            organ_error *error)
 {
-    const char *const beside = o->write.output ? o->write.output : o->model;
+    const char *const model = source ? source->model : o->model, *const beside =
+                                                                     o->write.output ? o->write.output : model;
     o->allocate.allocate = o->allocate.allocate ? o->allocate.allocate : "global";
     if (!o->method && o->calibration.text)
         o->method = "gptq";
@@ -157,7 +159,7 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
 {
     organ_quantize_options o = *options;
     sizes_list sizes = {0};
-    if (fill_in(&o, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
+    if (fill_in(&o, source, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
             make_sizes(&o, &sizes, source, one, engine, progress, report, error);

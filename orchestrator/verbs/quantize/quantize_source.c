@@ -59,7 +59,7 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     const bool several = o->target_size && strchr(o->target_size, ',');
     *s = (organ_quantize_source){
         .model = o->model, .output = o->write.output, .measures = organ_quantize_types_wanted(o)};
-    if (!writes_gguf(o))
+    if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
     if (organ_model_open(o->model, &model, error) == ORGAN_OK && !model->gguf &&
         organ_model_is_here(model, "quantised", error) == ORGAN_OK) {
@@ -149,7 +149,9 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_quantize_source_drop_outline(s);
     if (s->path) {
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        if (!stopped || (!s->measures && !organ_publish_is_begun(s->path) && !organ_publish_is_begun(s->output)))
+        const bool begun = organ_publish_is_begun(s->path) || organ_publish_is_begun(s->output),
+                   measured = s->measures && access(s->path, F_OK) == 0;
+        if (!stopped || (!begun && !measured))
             organ_remove_tree(s->folder);
     }
     free(s->folder);

@@ -47,9 +47,9 @@ static organ_status fix_matches(organ_quantize_job *job, const char *pattern, co
         matches++;
         job->fixed[t] = job->fixed[t] ? job->fixed[t] : encoding;
     }
-    if (organ_selection_check_used(&selection, "matrix that can be quantised", job->model->path, error) == ORGAN_OK &&
-        !matches)
-        organ_fail(error, ORGAN_USAGE, "--type-of '%.200s': no matrix of %.300s matches", pattern, job->model->path);
+    if (!matches)
+        organ_fail(error, ORGAN_USAGE, "--type-of '%.200s': no matrix that can be quantised of %.300s matches", pattern,
+                   job->model->path);
     organ_selection_release(&selection);
     return error->status;
 }

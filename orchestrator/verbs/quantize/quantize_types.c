@@ -46,9 +46,8 @@ static organ_status check_budget_option(const organ_quantize_options *o, organ_e
                    ? ORGAN_OK
                    : organ_fail(error, ORGAN_USAGE, "--target-size '%s' is not a size: give bytes, as in 12GB",
                                 o->target_size);
-    if (organ_budget_parse(o->allocate.budget, &budget, error) != ORGAN_OK)
-        return error->status;
-    return budget.unit != ORGAN_BUDGET_PERCENT
+    return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
+                   budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
                             o->allocate.budget);
@@ -58,6 +57,9 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
 {
     if (check_budget_option(o, error) || organ_allocate_check(&o->allocate, error))
         return error->status;
+    if (o->write.output && !organ_ends_with(o->write.output, ".gguf"))
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of --target-size is one GGUF file: name a .gguf",
+                          o->write.output);
     if (o->allocate.rounds)
         return organ_fail(error, ORGAN_USAGE, "--rounds has no meaning for a GGUF model");
     if (o->one_width)
@@ -307,16 +309,18 @@ static organ_status write_costs(void *context, const organ_allocation_tensor *te
                                   error);
 }
 
-/* A run without a text reads the costs of any text, method and number of tokens. */
+/* A run without a text reads the costs of any text, method and number of tokens. A dry run of a safetensors model has
+ * a file without data, and cannot tell models with equal names and shapes apart. */
 static organ_status identify(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const bool text = w->walk != NULL;
+    const bool text = w->walk != NULL, outline = w->job->source && o->write.dry_run;
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
     w->identity = ORGAN_OBJECT(
-        SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("model", fingerprint), SET_TEXT("types", w->names),
+        SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("types", w->names),
+        SET_IF(!outline, "model", json_string(fingerprint)),
         SET_IF(text, "method", json_string(w->by_text ? "gptq" : "nearest")),
         SET_IF(text, "resolve", json_boolean(!o->no_refit)), SET_IF(text, "imatrix", json_boolean(o->imatrix != NULL)),
         SET_IF(text, "text",
@@ -359,10 +363,13 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
  * for the blocks of all rows. */
 static void estimate_measuring(organ_quantize_types *w)
 {
-    const double share = (double)w->type_count / 64;
-    const organ_plan_solve whole = ORGAN_GPTQ_SOLVE, solve = {.squares = share * whole.squares,
-                                                              .weights = share * whole.weights + ORGAN_FIT_PRODUCTS,
-                                                              .matrices = share * whole.matrices};
+    organ_plan_solve solve = {.weights = ORGAN_FIT_PRODUCTS};
+    for (size_t k = 0; k < w->type_count; k++) {
+        const organ_plan_solve whole = organ_gptq_solve(&w->types[k]->grid);
+        solve.squares += whole.squares / 64;
+        solve.weights += whole.weights / 64;
+        solve.matrices += whole.matrices / 64;
+    }
     organ_curves_estimate(w->walk, &solve, &w->job->plan);
 }
 
@@ -371,8 +378,12 @@ static organ_status measure(organ_quantize_types *w, organ_error *error)
     organ_ranks *const ranks = w->job->engine->ranks;
     const char *const file = w->job->options->allocate.file;
     if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_quantize_measure_ends(w, error) ||
-        organ_curves_run(w->walk, error))
+        organ_curves_run(w->walk, error)) {
+        if (error->status == ORGAN_INTERRUPTED && access(file, F_OK) == 0)
+            organ_progress_note_once(w->job->progress, "%s has the costs measured so far: the same command continues",
+                                     file);
         return error->status;
+    }
     return organ_allocation_write(&w->curves, w->identity, file, ranks, error);
 }
 
@@ -392,13 +403,25 @@ static void assume_costs(organ_quantize_types *w)
         w->job->options->allocate.file);
 }
 
+static void warn_of_method(const organ_quantize_types *w)
+{
+    if (!w->by_text && !w->walk && strcmp(w->curves.method, "gptq") == 0)
+        organ_progress_warn(w->job->progress,
+                            "the costs in %s are those of GPTQ, but without --calibration organ rounds to the nearest "
+                            "codes: the KL divergence will be higher than predicted",
+                            w->job->options->allocate.file);
+}
+
 static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     bool known = false;
     if ((o->calibration.text && open_walk(w, error)) || identify(w, error) ||
-        organ_allocation_read(&w->curves, w->identity, o->allocate.file, &known, error) || known)
+        organ_allocation_read(&w->curves, w->identity, o->allocate.file, &known, error))
         return error->status;
+    warn_of_method(w);
+    if (known)
+        return ORGAN_OK;
     if (!w->walk)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: lacks the costs of some tensors: give the text with --calibration to measure them",
@@ -432,6 +455,21 @@ static void set_costs(organ_quantize_types *w)
                 w->assumed ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
 }
 
+/* Tensors whose rows fit no allowed type must stay unchanged. Returns false if these are all. */
+static bool forbid_unchanged(organ_quantize_types *w)
+{
+    bool any = false;
+    for (size_t t = 0; t < w->curves.count; t++) {
+        uint64_t *const own = w->sizes + t * w->programme.items;
+        bool fits = false;
+        for (size_t k = 0; k < w->type_count; k++)
+            fits |= own[k] != ORGAN_PROGRAMME_NONE;
+        own[w->type_count] = fits ? ORGAN_PROGRAMME_NONE : own[w->type_count];
+        any |= fits;
+    }
+    return any;
+}
+
 /* If all tensors could stay unchanged, they get the types that cost least: a copy would not be a quantised model. */
 static organ_status solve(organ_quantize_types *w, organ_error *error)
 {
@@ -442,8 +480,9 @@ static organ_status solve(organ_quantize_types *w, organ_error *error)
         unchanged += w->chosen[t] == w->type_count;
     if (unchanged < w->curves.count)
         return ORGAN_OK;
-    for (size_t t = 0; t < w->curves.count; t++)
-        w->sizes[t * w->programme.items + w->type_count] = ORGAN_PROGRAMME_NONE;
+    if (!forbid_unchanged(w))
+        return organ_fail(error, ORGAN_USAGE, "--types %s: no tensor has rows of whole blocks of such a type",
+                          w->job->options->types ? w->job->options->types : w->names);
     if (!organ_programme_solve(&w->programme))
         return organ_fail_memory(error, w->job->options->model);
     organ_progress_warn(w->job->progress,

@@ -411,12 +411,13 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
  * --memory, the error names the largest amount. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
+    const organ_plan_solve solve = organ_gptq_solve(&w->job->encoding->grid);
     organ_error text_error = {0}, exchange_error = {0};
     organ_exchanges *exchanges = NULL;
     organ_quantize_check_text(w->job, &w->targets, &text_error);
     if (w->job->options->allocate.rounds && (!text_error.status || organ_memory_named(&text_error)) &&
         !open_exchanges(w, &exchanges, &exchange_error))
-        organ_exchanges_estimate(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+        organ_exchanges_estimate(exchanges, &solve, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error)))
         quantize_widths_open_walk(w, error);
@@ -442,10 +443,11 @@ static void print_dry_run(const organ_quantize_widths *w)
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
+    const organ_plan_solve solve = organ_gptq_solve(&w->job->encoding->grid);
     bool known = false;
     if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
-    organ_curves_estimate(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+    organ_curves_estimate(w->walk, &solve, &w->job->plan);
     print_dry_run(w);
     organ_ranks *const ranks = w->job->engine->ranks;
     if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_curves_run(w->walk, error))

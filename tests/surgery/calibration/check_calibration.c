@@ -41,6 +41,10 @@ START_TEST(moments_are_the_sums)
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_OK);
     const organ_input_moments *const m = organ_calibration_moments(c);
     ck_assert_uint_eq(m->block, N);
+    float greatest = 0;
+    for (size_t k = 0; k < N * T; k++)
+        greatest = fmaxf(greatest, fabsf(x[k]));
+    ck_assert(greatest > 3 && m->greatest == greatest);
     for (size_t i = 0; i < N; i += 7)
         for (size_t j = 0; j < N; j += 3) {
             double h = 0, cross = 0;

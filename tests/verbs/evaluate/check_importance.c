@@ -3,6 +3,8 @@
  * exact sums. */
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/surgery/scoring/input_sums.h"
+#include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -14,18 +16,17 @@
 
 #define MODEL "fixtures/tiny-moe"
 
-static void write_text(const char *path)
+static void write_text(const char *path, size_t count)
 {
-    static char bytes[2000];
+    static char bytes[6000];
     FILE *const from = fopen(MODEL "/calibration.txt", "rb"), *const to = fopen(path, "wb");
-    ck_assert(from && to && fread(bytes, 1, sizeof bytes, from) == sizeof bytes);
-    ck_assert(fwrite(bytes, 1, sizeof bytes, to) == sizeof bytes);
+    ck_assert(from && to && count <= sizeof bytes && fread(bytes, 1, count, from) == count);
+    ck_assert(fwrite(bytes, 1, count, to) == count);
     fclose(from);
     ck_assert_int_eq(fclose(to), 0);
 }
 
-/* The text and the chunks of fixtures/make_llama_imatrix.sh. */
-static organ_imatrix *made(const char *name, const char *format)
+static organ_imatrix *made_of(const char *model, size_t bytes, unsigned context, const char *name, const char *format)
 {
     run_engine room;
     organ_error error = {0};
@@ -34,13 +35,13 @@ static organ_imatrix *made(const char *name, const char *format)
     char text[200], output[200];
     snprintf(text, sizeof text, "%s", scratch_path("calibration.txt"));
     snprintf(output, sizeof output, "%s", scratch_path("%s", name));
-    write_text(text);
+    write_text(text, bytes);
     organ_importance_options o = organ_importance_defaults();
-    o.model = MODEL;
+    o.model = model;
     o.text = text;
     o.output = output;
     o.format = format;
-    o.context = 64;
+    o.context = context;
     o.chunks = 2;
     run_engine_open(&room, (run_way){0});
     ck_assert_msg(organ_importance(&o, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
@@ -49,6 +50,9 @@ static organ_imatrix *made(const char *name, const char *format)
     ck_assert_msg(organ_imatrix_open(output, &imatrix, &error) == ORGAN_OK, "%s", error.message);
     return imatrix;
 }
+
+/* The text and the chunks of fixtures/make_llama_imatrix.sh. */
+static organ_imatrix *made(const char *name, const char *format) { return made_of(MODEL, 2000, 64, name, format); }
 
 /* Sets means[j] to the mean square of input j of a matrix. Returns the tokens, 0 if none reached the matrix. */
 static double means_of(const organ_imatrix *m, const organ_imatrix_entry *e, uint64_t matrix, uint64_t matrices,
@@ -129,6 +133,96 @@ START_TEST(sums_are_those_of_llama_cpp)
 }
 END_TEST
 
+static const organ_imatrix_entry *entry_of(const organ_imatrix *m, const char *name)
+{
+    for (size_t k = 0; k < m->entry_count; k++)
+        if (strcmp(m->entries[k].name, name) == 0)
+            return &m->entries[k];
+    ck_abort_msg("no entry %s", name);
+    return NULL;
+}
+
+/* The model of fixtures/architectures/TYPE with the members `settings` in config.json, and the text and chunks of
+ * fixtures/make_llama_imatrix.sh and make_mtp_golden.py. */
+static organ_imatrix *made_small(const char *type, const char *settings)
+{
+    char model[200], path[300];
+    snprintf(model, sizeof model, "%s", scratch_path("%s", type));
+    arch_reference reference = arch_make(type, model);
+    arch_reference_free(&reference);
+    arch_set_config(model, settings);
+    snprintf(path, sizeof path, "%s/tokenizer.json", model);
+    make_tokenizer(path, 256 - 94);
+    snprintf(path, sizeof path, "%s.gguf", type);
+    return made_of(model, 6000, 32, path, NULL);
+}
+
+static void expect_entries(const organ_imatrix *own, const organ_imatrix *other, double relative)
+{
+    float a[512], b[512];
+    for (size_t k = 0; k < other->entry_count; k++) {
+        const organ_imatrix_entry *const f = &other->entries[k], *const e = entry_of(own, f->name);
+        ck_assert_msg(e->values == f->values && e->counts == f->counts, "%s", f->name);
+        ck_assert(f->values / f->counts <= 512);
+        for (uint64_t m = 0; m < f->counts; m++) {
+            const double theirs = means_of(other, f, m, f->counts, b), mine = means_of(own, e, m, f->counts, a);
+            ck_assert_msg(theirs == 0 || mine == theirs, "%s: %g tokens, not %g", f->name, mine, theirs);
+            if (theirs > 0)
+                expect_near(a, b, f->values / f->counts, f->name, relative);
+        }
+    }
+}
+
+/* Matrices of single heads in latent attention, which llama.cpp splits from kv_b_proj, and heads that it reorders. */
+START_TEST(sums_of_heads_are_those_of_llama_cpp)
+{
+    static const struct {
+        const char *type, *settings;
+        size_t more; /* entries that llama.cpp does not have: kv_b_proj as a whole */
+    } rows[] = {
+        {"deepseek_v3", "{\"rms_norm_eps\": 1e-6}", 4},
+        {"kimi_linear-gguf", "{\"rms_norm_eps\": 1e-6}", 2},
+        {"qwen3_5_text",
+         "{\"rms_norm_eps\": 1e-6, \"rope_parameters\": {\"partial_rotary_factor\": 0.25, \"rope_theta\": 10000.0, "
+         "\"rope_type\": \"default\", \"mrope_section\": [1, 1, 0]}}",
+         0}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        organ_error error = {0};
+        organ_imatrix *const own = made_small(rows[r].type, rows[r].settings), *llama;
+        char path[200];
+        snprintf(path, sizeof path, "fixtures/imatrix/%s-llama.gguf", rows[r].type);
+        ck_assert_msg(organ_imatrix_open(path, &llama, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_uint_eq(own->entry_count, llama->entry_count + rows[r].more);
+        expect_entries(own, llama, 1e-3);
+        organ_imatrix_close(own);
+        organ_imatrix_close(llama);
+    }
+}
+END_TEST
+
+/* The block for multi-token prediction, against the layer class of transformers. */
+START_TEST(sums_of_drafts_are_those_of_transformers)
+{
+    static const char *const types[] = {"qwen3_next", "qwen3_5_text"};
+    for (size_t r = 0; r < sizeof types / sizeof *types; r++) {
+        organ_error error = {0};
+        organ_imatrix *golden;
+        char path[200], type[64];
+        size_t drafts = 0;
+        snprintf(type, sizeof type, "%s-mtp", types[r]);
+        organ_imatrix *const own = made_small(type, "{}");
+        snprintf(path, sizeof path, "fixtures/imatrix/%s-draft.gguf", types[r]);
+        ck_assert_msg(organ_imatrix_open(path, &golden, &error) == ORGAN_OK, "%s", error.message);
+        expect_entries(own, golden, 1e-4);
+        for (size_t k = 0; k < own->entry_count; k++)
+            drafts += own->entries[k].anatomy.layer == 4;
+        ck_assert_uint_eq(drafts, golden->entry_count);
+        organ_imatrix_close(own);
+        organ_imatrix_close(golden);
+    }
+}
+END_TEST
+
 /* The older file has one count for all experts, so its values are those of the newer file times the chunks. */
 START_TEST(both_formats_have_the_same_means)
 {
@@ -180,7 +274,7 @@ START_TEST(states_are_added_once)
     organ_error error = {0};
     organ_exact_sum saved[2] = {{{7, 8, 9}}, {{1, 2, 3}}}, read[2] = {{{1, 0, 0}}, {{0}}};
     uint64_t saved_counts[1] = {4}, read_counts[1] = {2};
-    organ_input_entry from = {"a", 2, 1, saved, saved_counts}, to = {"a", 2, 1, read, read_counts};
+    organ_input_entry from = {"a", 2, 1, saved, saved_counts, false}, to = {"a", 2, 1, read, read_counts, false};
     organ_input_sums a = sums_of(&from), b = sums_of(&to);
     unsigned char done[3] = {0, 1, 0}, all[3] = {1, 0, 0};
     bool taken;
@@ -200,7 +294,7 @@ START_TEST(damaged_states_are_left_out)
     organ_error error = {0};
     organ_exact_sum values[2] = {{{7, 8, 9}}, {{1, 2, 3}}};
     uint64_t counts[1] = {4};
-    organ_input_entry entry = {"a", 2, 1, values, counts};
+    organ_input_entry entry = {"a", 2, 1, values, counts, false};
     organ_input_sums sums = sums_of(&entry);
     unsigned char done[2] = {1, 0}, bytes[400];
     bool taken;
@@ -225,7 +319,9 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"numbers", {sums_are_those_of_llama_cpp, both_formats_have_the_same_means, exact_sums_carry}},
+        {"numbers",
+         {sums_are_those_of_llama_cpp, sums_of_heads_are_those_of_llama_cpp, sums_of_drafts_are_those_of_transformers,
+          both_formats_have_the_same_means, exact_sums_carry}},
         {"state", {states_are_added_once, damaged_states_are_left_out}}};
     Suite *const suites[] = {suite_of("importance", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove),
                              NULL};

@@ -30,6 +30,7 @@ ends 0 perplexity one.gguf --text tiny-qwen2/heldout.txt --context 64 --max-toke
 # ---- several sizes with the same costs, and without the text ----
 ends 0 quantize wide.gguf -s mixed -o sizes.gguf --target-size 2.4MB,1.7MB,1500kB --allocation one.allocation.json
 says "types for 1.5 MB: predicted KL"
+says "the costs in one.allocation.json are those of GPTQ, but without --calibration organ rounds to the nearest codes"
 prints "in 3 sizes"
 between sizes-1.7MB.gguf 1700000
 between sizes-2.4MB.gguf 2400000
@@ -60,6 +61,8 @@ says "the model fits into the request without a change"
 holds large.quantize.json '[.choice.tensors[].type] | unique == ["Q8_0"]'
 
 # ---- interrupted, by another method, and the same bytes everywhere ----
+watched=again.allocation.json log_room=500 interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}"
+says "again.allocation.json has the costs measured so far: the same command continues"
 log_room=500 interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1
 ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 --resume
 judge "a run that continued makes other bytes" cmp -s one.gguf again.gguf
@@ -101,11 +104,17 @@ between narrow.gguf 3300000
 holds narrow.quantize.json '[.choice.tensors[].between] | any'
 refused 2 "contains the curves of a different run: its model" quantize $plain -s mixed -o no.gguf --target-size 3.3MB --allocation one.allocation.json
 
-# ---- from a directory ----
+# ---- from a directory; a dry run converts nothing ----
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --dry-run --quiet
+judge "a dry run wrote something" test -z "$(find . -name '*from*')"
 ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --quiet
 prints "Quantised tiny-hybrid"
 between from-2.4MB.gguf 2400000
 between from-1.7MB.gguf 1700000
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB --dry-run
+says "types for 1.7 MB: predicted KL"
+judge "a dry run gives other types" test "$(sed -n 's/^  \([QI][0-9A-Z_]*\)  *\([0-9]*\) .*/\1 \2/p' ../out | sort)" = \
+    "$(jq -r '[.choice.tensors[].type | ascii_upcase] | group_by(.) | map("\(.[0]) \(length)")[]' from-1.7MB.quantize.json | sort)"
 rm from-2.4MB.*
 ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --resume
 says "from-1.7MB.gguf: exists already, so size 1.7MB is not made again"
@@ -127,12 +136,19 @@ refused 2 "with the smallest types the tensors have" "${mixed[@]}" -o no.gguf --
 refused 2 "needs --target-size" "${mixed[@]}" -o no.gguf "${text[@]}"
 refused 2 "not both" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --budget 3bpw
 refused 2 "'2 apples' is not a size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size "2 apples"
+refused 2 "no tensor has rows of whole blocks of such a type" quantize $plain -s mixed -o no.gguf "${text[@]}" --target-size 1GB --types q4_k --dry-run
 refused 2 "are the same size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB,2000kB
 refused 2 "scheme mixed needs --calibration FILE" "${mixed[@]}" -o no.gguf --target-size 2MB
 refused 2 "names a type that mixed does not have" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --types q4_k,q9_z
 refused 2 "--rounds has no meaning for a GGUF model" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --rounds 2
 refused 2 "--one-width has no meaning for a GGUF model" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --one-width
 refused 2 "quantize needs bits per weight" "${mixed[@]}" -o no.gguf "${text[@]}" --budget 50%
+refused 2 "quantize needs bits per weight" "${mixed[@]}" -o no.gguf "${text[@]}" --budget 3.5
+refused 2 "name a .gguf" "${mixed[@]}" -o no "${text[@]}" --target-size 2MB
+judge "a name that is no .gguf is found after the measurement" test ! -e no.allocation.json
+refused 2 "--target-size has no meaning with scheme q4_k: use --scheme mixed" quantize wide.gguf -o no.gguf -s q4_k --target-size 2MB
+refused 2 "--types has no meaning with scheme recipe:q4_k_m: use --scheme mixed" quantize wide.gguf -o no.gguf -s recipe:q4_k_m --types q4_k
+refused 2 "--target-size has no meaning with scheme int4-group32" quantize tiny-hybrid -o no -s int4-group32 --target-size 2MB
 sed 's/"cost": \[/"cost": [-1, /' one.allocation.json >bad.json
 refused 3 "bad.json: tensors[0].cost" "${mixed[@]}" -o no.gguf --target-size 2MB --allocation bad.json
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"

@@ -137,6 +137,19 @@ START_TEST(encodings_are_blocks)
 }
 END_TEST
 
+START_TEST(plans_know_which_codes_take_longer)
+{
+    static const char *const names[] = {"q4_0", "q3_k", "q2_k", "iq3_s", "iq2_s"};
+    double last = 0;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const organ_plan_solve solve = organ_gptq_solve(&organ_encoding_for(names[k], ORGAN_KIND_GGUF)->grid);
+        ck_assert_double_gt(solve.weights, 1.3 * last);
+        last = solve.weights;
+    }
+    ck_assert_double_eq(organ_gptq_solve(&(organ_grid){4, ORGAN_SCALE_GROUP, 32}).weights, 7000);
+}
+END_TEST
+
 /* Returns tr(E H E^T) per token, computed from the inputs, with the damping of H. */
 static double loss_of(const float *values)
 {
@@ -253,10 +266,11 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {
-        {"parts", {parts_there_and_back, encodings_are_blocks, first_numbers_are_those_of_the_search}},
-        {"losses", {blocks_lose_less, edges}},
-        {"same bits", {bits_are_the_same_for_any_threads_and_kernels}}};
+    const suite_case cases[] = {{"parts",
+                                 {parts_there_and_back, encodings_are_blocks, first_numbers_are_those_of_the_search,
+                                  plans_know_which_codes_take_longer}},
+                                {"losses", {blocks_lose_less, edges}},
+                                {"same bits", {bits_are_the_same_for_any_threads_and_kernels}}};
     Suite *const suites[] = {suite_of("gptq_blocks", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL};
     return run_suites(suites);
 }

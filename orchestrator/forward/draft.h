@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * The block for multi-token prediction, as a part of the forward pass. */
+#ifndef ORGAN_FORWARD_DRAFT_H
+#define ORGAN_FORWARD_DRAFT_H
+
+#include <organ/forward.h>
+#include <organ/weights.h>
+
+/* The layer of the block is plans[config.layers] (organ_forward_open_draft). */
+typedef struct forward_draft {
+    const char *ladder;          /* beginning of the names of the layer's tensors; NULL: they continue the layers */
+    const organ_weight *project; /* hidden_size x 2 hidden_size, a slot of the plan; NULL: there is no block */
+    size_t slot;                 /* number of that slot */
+    const organ_weight *head;    /* the block's own output head, of which only the inputs are computed; NULL: none */
+    float *embedding_norm, *hidden_norm, *head_norm; /* head_norm NULL: the norm of the model's output head */
+} forward_draft;
+
+/* Computes the sizes that depend on all plans, after one was added. */
+organ_status organ_forward_measure(organ_forward *forward, organ_error *error);
+
+#endif

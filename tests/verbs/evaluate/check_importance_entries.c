@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Tests which matrices get an entry in an importance matrix, for each small model of fixtures/architectures that has a
+ * GGUF file: all of that file, but those listed here. */
+#include "orchestrator/surgery/scoring/input_sums.h"
+#include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/run_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <organ/models.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Endings of tensors of layers with two dimensions that multiply no token's inputs: kernels of convolutions, scales of
+ * recurrent layers, and norms of single heads or groups. */
+static const char *const no_inputs[] = {"ssm_conv1d.weight",   "ssm_conv1d_q.weight",   "ssm_conv1d_k.weight",
+                                        "ssm_conv1d_v.weight", "shortconv.conv.weight", "ssm_norm.weight",
+                                        "attn_q_norm.weight",  "attn_k_norm.weight"};
+
+typedef struct sums_run {
+    run_engine room;
+    organ_model *model;
+    organ_forward *forward;
+    organ_input_sums *sums; /* NULL: llama.cpp does not have the architecture */
+} sums_run;
+
+static organ_status run_layers(sums_run *r, const organ_windows *windows, float *hidden, organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(r->forward);
+    organ_layer *layer = NULL;
+    const unsigned count = c->layers + organ_forward_has_draft(r->forward);
+    for (unsigned l = 0; l < count && !error->status; l++) {
+        const organ_tap tap = organ_input_sums_tap(r->sums, l);
+        if (organ_layer_load_to_run(r->forward, (int32_t)l, &layer, error) != ORGAN_OK)
+            break;
+        organ_layer_tap_heads(layer, organ_input_sums_heads_tap(r->sums));
+        if (l < c->layers)
+            organ_layer_run(r->forward, layer, windows, hidden, &tap, error);
+        else
+            organ_draft_run(r->forward, layer, windows->tokens, windows->begin[1], hidden, &tap, error);
+    }
+    organ_layer_free(layer);
+    return error->status;
+}
+
+/* Runs the tokens of the reference through a model. */
+static sums_run sums_of(const char *path, const arch_reference *reference)
+{
+    sums_run r = {0};
+    organ_error error = {0};
+    json_t *filled = NULL;
+    const size_t begin[2] = {0, reference->count};
+    const organ_windows windows = {.tokens = reference->tokens, .count = 1, .begin = begin};
+    run_engine_open(&r.room, (run_way){0});
+    ck_assert_msg(organ_model_open(path, &r.model, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_forward_open(r.model, &r.room.engine, &r.forward, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_forward_open_draft(r.forward, &error) == ORGAN_OK, "%s", error.message);
+    if (!organ_forward_has_input_names(r.forward))
+        return r;
+    ck_assert_msg(organ_input_sums_open(r.forward, &r.room.engine, &r.sums, &error) == ORGAN_OK, "%s", error.message);
+    float *const hidden = malloc(reference->count * organ_forward_describe(r.forward)->state * sizeof *hidden);
+    ck_assert_ptr_nonnull(hidden);
+    if (organ_forward_embed(r.forward, &windows, hidden, &error) == ORGAN_OK)
+        run_layers(&r, &windows, hidden, &error);
+    ck_assert_msg(error.status == ORGAN_OK, "%s: %s", path, error.message);
+    ck_assert_int_eq(organ_input_sums_complete(r.sums, &filled, &error), ORGAN_OK);
+    json_decref(filled);
+    free(hidden);
+    return r;
+}
+
+static void close_run(sums_run *r)
+{
+    organ_input_sums_close(r->sums);
+    organ_forward_close(r->forward);
+    organ_model_close(r->model);
+    run_engine_close(&r->room);
+}
+
+static const organ_input_entry *entry_of(const organ_input_sums *sums, const char *name)
+{
+    for (size_t k = 0; k < sums->count; k++)
+        if (strcmp(sums->entries[k].name, name) == 0)
+            return &sums->entries[k];
+    return NULL;
+}
+
+static bool ends(const char *name, const char *end)
+{
+    const size_t n = strlen(name), e = strlen(end);
+    return n >= e && strcmp(name + n - e, end) == 0;
+}
+
+/* A matrix of a layer, as llama-quantize sees it: its name ends with "weight", and it has two dimensions above 1. */
+static bool needs_entry(const organ_tensor *t)
+{
+    unsigned dimensions = 0;
+    for (unsigned d = 0; d < t->rank; d++)
+        dimensions += t->shape[d] > 1;
+    for (size_t k = 0; k < sizeof no_inputs / sizeof *no_inputs; k++)
+        if (ends(t->name, no_inputs[k]))
+            return false;
+    return dimensions > 1 && strncmp(t->name, "blk.", 4) == 0 && ends(t->name, "weight");
+}
+
+/* The model in safetensors has the entries of the GGUF file, except the draft's own head of one fixture. */
+static void expect_same(const char *type, const organ_input_sums *gguf, const organ_input_sums *hf)
+{
+    for (size_t k = 0; k < gguf->count; k++) {
+        const organ_input_entry *const e = &gguf->entries[k], *const f = entry_of(hf, e->name);
+        ck_assert_msg(ends(e->name, "shared_head_head.weight") ||
+                          (f && f->features == e->features && f->matrices == e->matrices),
+                      "%s: %s", type, e->name);
+    }
+}
+
+/* Returns whether llama.cpp has the architecture. */
+static bool check_type(const char *type)
+{
+    char path[200], folder[200];
+    snprintf(path, sizeof path, "%s", scratch_path("%s.gguf", type));
+    snprintf(folder, sizeof folder, "%s", scratch_path("%s", type));
+    arch_reference reference = arch_make_gguf(type, path, "");
+    sums_run r = sums_of(path, &reference);
+    for (size_t t = 0; r.sums && t < r.model->tensor_count; t++)
+        if (needs_entry(&r.model->tensors[t]))
+            ck_assert_msg(entry_of(r.sums, r.model->tensors[t].name) != NULL, "%s: %s has no entry", type,
+                          r.model->tensors[t].name);
+    const bool has = r.sums != NULL;
+    arch_reference_free(&reference);
+    reference = arch_make(type, folder);
+    sums_run hf = sums_of(folder, &reference);
+    if (has && hf.sums)
+        expect_same(type, r.sums, hf.sums);
+    close_run(&hf);
+    close_run(&r);
+    arch_reference_free(&reference);
+    remove(path);
+    return has;
+}
+
+START_TEST(every_matrix_has_an_entry)
+{
+    struct dirent **entries;
+    const int count = scandir("fixtures/architectures", &entries, NULL, alphasort);
+    size_t checked = 0;
+    for (int k = 0; k < count; k++) {
+        char path[400];
+        snprintf(path, sizeof path, "fixtures/architectures/%s/gguf.tsv", entries[k]->d_name);
+        FILE *const file = fopen(path, "r");
+        if (file) {
+            fclose(file);
+            checked += check_type(entries[k]->d_name);
+        }
+        free(entries[k]);
+    }
+    free(entries);
+    ck_assert_uint_ge(checked, 80);
+}
+END_TEST
+
+static double sum_of(const organ_exact_sum *sum)
+{
+    return ldexp((double)sum->words[2], 16) + ldexp((double)sum->words[1], -48) + ldexp((double)sum->words[0], -112);
+}
+
+/* The block for multi-token prediction, whose norms are stored as 1 + x in GGUF; this file has a head of its own. */
+START_TEST(drafts_of_both_formats_are_equal)
+{
+    static const char type[] = "qwen3_5_text-mtp";
+    char path[200], folder[200];
+    size_t drafts = 0;
+    snprintf(path, sizeof path, "%s", scratch_path("draft.gguf"));
+    snprintf(folder, sizeof folder, "%s", scratch_path("draft"));
+    arch_reference reference = arch_make_gguf(type, path, ""), other = arch_make(type, folder);
+    sums_run gguf = sums_of(path, &reference), hf = sums_of(folder, &other);
+    for (size_t k = 0; k < gguf.sums->count; k++) {
+        const organ_input_entry *const e = &gguf.sums->entries[k], *const f = entry_of(hf.sums, e->name);
+        if (strncmp(e->name, "blk.4.", 6) != 0)
+            continue;
+        drafts++;
+        ck_assert_uint_eq(e->counts[0], reference.count - 1);
+        if (ends(e->name, "shared_head_head.weight")) {
+            ck_assert_ptr_null(f);
+            continue;
+        }
+        ck_assert_ptr_nonnull(f);
+        for (size_t x = 0; x < e->features; x++) {
+            const double a = sum_of(&e->sums[x]), b = sum_of(&f->sums[x]);
+            ck_assert_msg(fabs(a - b) <= 1e-4 * b, "%s: input %zu: %g is not %g", e->name, x, a, b);
+        }
+    }
+    ck_assert_uint_eq(drafts, 9); /* the projection, q, k, v, output, gate, up, down, the head */
+    close_run(&gguf);
+    close_run(&hf);
+    arch_reference_free(&reference);
+    arch_reference_free(&other);
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {{"entries", {every_matrix_has_an_entry, drafts_of_both_formats_are_equal}}};
+    Suite *const suites[] = {
+        suite_of("importance_entries", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove), NULL};
+    return run_suites(suites);
+}
