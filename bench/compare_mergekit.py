@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Merges models by all methods with mergekit and with organ, and compares tensors, time and memory.
+
+    python3 bench/compare_mergekit.py [--organ FILE] [--mergekit PROGRAM] [--methods "ties,slerp"] [--table FILE] BASE...
+
+For each BASE, a directory of safetensors, the script makes two tunes: every tensor with normal noise of 1 to 5 % of its deviation, in
+FP32, so that no two elements of a difference are equal. Both programs get the same recipe with dtype float32 and out_dtype bfloat16
+(arcee_fusion: float64). A row has the number of elements, how many differ, the largest difference in units of the last place of
+BF16, then seconds, processor seconds and peak memory (MiB) of both. Rows of methods that draw random numbers compare no elements.
+Exit status 1: a smooth method differs by more than one unit, or a selecting one in more than 1 of 10,000 elements. Needs numpy, torch,
+safetensors and mergekit 0.1.5 (its program beside the Python that runs this script)."""
+import argparse
+import json
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import safetensors.torch
+import torch
+
+SMOOTH, SELECTS, RANDOM = "smooth", "selects", "random"
+# method: kind, has a base, parameters of the method, parameters of each tune
+METHODS = {
+    "linear": (SMOOTH, False, {}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "slerp": (SMOOTH, True, {"t": 0.3}, [{}]),
+    "nuslerp": (SMOOTH, False, {}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "nuslerp by row": (SMOOTH, True, {"nuslerp_flatten": False}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "nuslerp by column": (SMOOTH, True, {"nuslerp_flatten": False, "nuslerp_row_wise": True}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "multislerp": (SMOOTH, True, {}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "karcher": (SMOOTH, False, {}, [{}, {}]),
+    "task_arithmetic": (SMOOTH, True, {"lambda": 0.8}, [{"weight": 0.3}, {"weight": 0.9}]),
+    "ties": (SELECTS, True, {}, [{"weight": 0.3, "density": 0.4}, {"weight": 0.9, "density": 0.7}]),
+    "dare_linear": (RANDOM, True, {}, [{"weight": 0.3, "density": 0.4}, {"weight": 0.9, "density": 0.7}]),
+    "dare_ties": (RANDOM, True, {}, [{"weight": 0.3, "density": 0.4}, {"weight": 0.9, "density": 0.7}]),
+    "della": (RANDOM, True, {}, [{"weight": 0.3, "density": 0.4}, {"weight": 0.9, "density": 0.7}]),
+    "della_linear": (RANDOM, True, {}, [{"weight": 0.3, "density": 0.4}, {"weight": 0.9, "density": 0.7}]),
+    "breadcrumbs": (SELECTS, True, {}, [{"weight": 0.3, "density": 0.4, "gamma": 0.05}, {"weight": 0.9, "density": 0.7}]),
+    "breadcrumbs_ties": (SELECTS, True, {}, [{"weight": 0.3, "density": 0.4, "gamma": 0.05}, {"weight": 0.9, "density": 0.7}]),
+    "model_stock": (SMOOTH, True, {}, [{}, {}]),
+    "model_stock by row": (SMOOTH, True, {"filter_wise": True}, [{}, {}]),
+    "nearswap": (SMOOTH, True, {"t": 0.0005}, [{}]),
+    "sce": (SELECTS, True, {"select_topk": 0.4}, [{}, {}]),
+    "arcee_fusion": (SELECTS, True, {}, [{}]),
+    "ram": (SELECTS, True, {"epsilon": 0.0003}, [{}, {}]),
+    "ramplus_tl": (SELECTS, True, {"epsilon": 0.0003}, [{}, {}]),
+    "passthrough": (SMOOTH, False, {}, [{"scale": 0.9}]),
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bases", nargs="+", type=pathlib.Path)
+    parser.add_argument("--organ", default="build/organ")
+    parser.add_argument("--mergekit", default=str(pathlib.Path(sys.executable).parent / "mergekit-yaml"))
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--table", type=pathlib.Path)
+    parser.add_argument("--values", action="store_true", help="no times: mergekit runs in this process, which is quicker")
+    parser.add_argument("--keep", action="store_true", help="keep the models")
+    return parser.parse_args()
+
+
+def tensors_of(directory):
+    found = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        found.update(safetensors.torch.load_file(file))
+    return found
+
+
+def make_tune(base, out, number):
+    """Adds noise to every tensor of `base`; the base itself is `number` 0."""
+    out.mkdir()
+    for file in base.iterdir():
+        if file.suffix != ".safetensors" and not file.name.endswith(".index.json") and file.is_file():
+            shutil.copy(file, out)
+    config = json.loads((out / "config.json").read_text())
+    config["torch_dtype"] = "float32"
+    (out / "config.json").write_text(json.dumps(config))
+    random = torch.Generator().manual_seed(number)
+    made = {}
+    for name, tensor in tensors_of(base).items():
+        values = tensor.float()
+        deviation = values.std(unbiased=False).item() if values.numel() > 1 else 0.0
+        share = 0.01 + 0.04 * torch.rand(1, generator=random).item()
+        noise = torch.randn(values.shape, generator=random) * (deviation or 0.01) * share
+        made[name] = values + noise if number else values.contiguous()
+    safetensors.torch.save_file(made, out / "model.safetensors", {"format": "pt"})
+
+
+def recipe_of(method, models):
+    kind, has_base, parameters, each = METHODS[method]
+    name = method.split(" by ")[0]
+    made = {"merge_method": name, "dtype": "float64" if name == "arcee_fusion" else "float32", "out_dtype": "bfloat16"}
+    listed = [{"model": str(model), "parameters": one} if one else {"model": str(model)} for model, one in zip(models[1:], each)]
+    if has_base:
+        made["base_model"] = str(models[0])
+        listed = [{"model": str(models[0])}] + listed if name == "slerp" else listed
+    made["models"] = listed
+    if parameters:
+        made["parameters"] = parameters
+    return made
+
+
+def timed(command, environment=None):
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(["/usr/bin/time", "-f", "%M", *command], capture_output=True, text=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - start, processor, int(done.stderr.split()[-1]) / 1024
+
+
+def merge_here(recipe, out):
+    import mergekit.config
+    import mergekit.merge
+    import mergekit.options
+    import yaml
+
+    config = mergekit.config.MergeConfiguration.model_validate(yaml.safe_load(recipe.read_text()))
+    mergekit.merge.run_merge(config, str(out), mergekit.options.MergeOptions(copy_tokenizer=False, quiet=True))
+    return 0, 0, 0
+
+
+def order(values):
+    """Numbers of BF16 values in ascending order, so that neighbours differ by 1."""
+    bits = values.contiguous().view(torch.int16).numpy().astype(np.int32)
+    return np.where(bits < 0, -(bits & 0x7FFF), bits)
+
+
+def compare(ours, theirs):
+    total = differ = worst = 0
+    mine, other = tensors_of(ours), tensors_of(theirs)
+    if set(mine) != set(other):
+        raise SystemExit(f"names differ: {sorted(set(mine) ^ set(other))[:4]}")
+    for name, tensor in other.items():
+        distance = np.abs(order(mine[name]) - order(tensor))
+        # mergekit rounds intermediate results to FP32: near 0 that is many units of BF16
+        noise = 2.0**-22 * tensor.float().abs().max().item()
+        distance[(mine[name].float() - tensor.float()).abs().numpy() <= noise] = 0
+        total += distance.size
+        differ += int((distance > 0).sum())
+        worst = max(worst, int(distance.max(initial=0)))
+    return total, differ, worst
+
+
+def main():
+    options = arguments()
+    failed, rows = [], []
+    environment = dict(os.environ, PYTHONHASHSEED="0", HF_HUB_OFFLINE="1")
+    for base in options.bases:
+        scratch = pathlib.Path(tempfile.mkdtemp(prefix="compare-mergekit."))
+        models = [scratch / name for name in ("base", "one", "two")]
+        for number, model in enumerate(models):
+            make_tune(base, model, number)
+        for method in options.methods.split(","):
+            recipe = scratch / "recipe.yaml"
+            recipe.write_text(json.dumps(recipe_of(method, models)))  # JSON is YAML
+            ours, theirs = scratch / "ours", scratch / "theirs"
+            for made in (ours, theirs):
+                shutil.rmtree(made, ignore_errors=True)
+            peer = (merge_here(recipe, theirs) if options.values else
+                    timed([options.mergekit, str(recipe), str(theirs), "--no-copy-tokenizer"], environment))
+            mine = timed([options.organ, "merge", str(recipe), "-o", str(ours), "--quiet"])
+            total, differ, worst = compare(ours, theirs)
+            kind = METHODS[method][0]
+            row = [base.name, method, kind, total, differ, worst, *(f"{x:.2f}" for x in peer + mine)]
+            print(*row, sep="\t", flush=True)
+            rows.append(row)
+            if (kind == SMOOTH and worst > 1) or (kind == SELECTS and differ * 10000 > total):
+                failed.append(f"{base.name} {method}")
+        if not options.keep:
+            shutil.rmtree(scratch)
+    if options.table:
+        head = ["base", "method", "kind", "elements", "differ", "worst", "mergekit_s", "mergekit_cpu", "mergekit_mib", "organ_s", "organ_cpu",
+                "organ_mib"]
+        options.table.write_text("".join("\t".join(map(str, row)) + "\n" for row in [head, *rows]))
+    print("failed:", "; ".join(failed) or "none")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
