@@ -128,7 +128,9 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = job->donors[donor].model, .weight = weight};
+    list[at] = (organ_merge_input){.model = job->donors[donor].model,
+                                   .weight = weight,
+                                   .change = organ_merge_change_of(&job->donors[donor], weight)};
     names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }
@@ -469,7 +471,8 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host &&
-           w->scheme == ORGAN_SCHEME_PLAIN && organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
+           organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 

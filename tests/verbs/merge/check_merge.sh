@@ -78,6 +78,18 @@ ends 0 merge packed b --method linear -o of-packed --quiet
 holds of-packed/config.json '.quantization_config == null' '.torch_dtype == "bfloat16"'
 holds of-packed/organ/merge.json '.output.merged == 50'
 
+# ---- base + adapter ----
+lora=${model%/*}/tiny-lora
+ends 0 lora sanitize "$lora" -o lora --quiet
+ends 0 lora merge --base tiny-qwen2 --adapter lora -o l.safetensors --quiet --force
+ends 0 merge tiny-qwen2+lora --method passthrough -o changed.safetensors --quiet
+judge "a base and its adapter are not what lora merge writes" cmp l.safetensors changed.safetensors
+printf 'merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: tiny-qwen2+lora}]\nparameters: {t: 0.5}\n' >r.yaml
+ends 0 merge r.yaml -o of-adapter --quiet
+holds of-adapter/organ/merge.json '.donors[1].name == "tiny-qwen2+lora"' '.donors[1].moved > 0'
+refused 3 "lora merge --base tiny-qwen2 --adapter $lora" merge "tiny-qwen2+$lora" --method passthrough -o none
+refused 4 "nowhere" merge tiny-qwen2+nowhere --method passthrough -o none
+
 # ---- heads and tensors that only some models have ----
 cp -r "${model%/*}/forward/mistral" untied && chmod -R u+w untied && cp -r untied tied
 sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' tied/config.json
