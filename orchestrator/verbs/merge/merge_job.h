@@ -176,6 +176,9 @@ void organ_merge_close_donors(model_merge *job);
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
 
+/* Releases what the job owns, also after an error of any step. */
+void organ_merge_release(model_merge *job);
+
 /* Raises job->plan to what the merge needs. */
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error);
 

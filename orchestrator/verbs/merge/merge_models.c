@@ -230,14 +230,7 @@ static organ_status merge_verb(const void *given, const organ_engine *engine, co
     model_merge job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     plan_and_write(&job, report, error);
-    organ_merge_close_donors(&job);
-    organ_merge_recipe_release(&job.recipe);
-    organ_arena_release(&job.arena);
-    organ_rows_free(job.pieces);
-    organ_rows_free(job.units);
-    json_decref(job.lacking);
-    free(job.tensors);
-    free(job.filled);
+    organ_merge_release(&job);
     return organ_report_end_partial(&work, options->write.output, error);
 }
 

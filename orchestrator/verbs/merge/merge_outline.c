@@ -525,3 +525,15 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
         return error->status;
     return make_pieces(job, error);
 }
+
+void organ_merge_release(model_merge *job)
+{
+    organ_merge_close_donors(job);
+    organ_merge_recipe_release(&job->recipe);
+    organ_arena_release(&job->arena);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    json_decref(job->lacking);
+    free(job->tensors);
+    free(job->filled);
+}
