@@ -14,6 +14,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/merge/merge_walk.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
 
 #include <organ/merge.h>
@@ -96,10 +97,14 @@ organ_status organ_merge_evaluate(const merge_recipe *recipe, const merge_place 
 typedef struct merge_donor {
     const char *name; /* as written in the recipe */
     const char *path;
+    /* its number in the recipe: random numbers depend on it, not on the name, so that a twin of the model elsewhere or
+     * in another format keeps the same elements */
+    char key[24];
     organ_model *model;
     organ_weights *weights;
-    uint64_t layers; /* of the text model, without draft layers */
-    bool head;       /* it stores an output head that is not its embedding */
+    organ_across *across; /* a GGUF file next to a safetensors host: its weights in the form of the host's */
+    uint64_t layers;      /* of the text model, without draft layers */
+    bool head;            /* it stores an output head that is not its embedding */
 } merge_donor;
 
 /* ---- tensors ---- */
@@ -144,6 +149,9 @@ static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
 {
     return item->task.inputs + (item->task.base ? 1 : 0);
 }
+
+/* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
+const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
 
 /* Opens all donors, finds the host, and checks that their vocabularies are equal. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
