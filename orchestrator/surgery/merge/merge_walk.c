@@ -94,7 +94,7 @@ static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsign
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
-    lane->readers = calloc(s->inputs, sizeof *lane->readers);
+    lane->readers = calloc(s->readers, sizeof *lane->readers);
     if (!at || !lane->input || !lane->readers)
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
@@ -222,7 +222,7 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
         for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
             if (!organ_merge_apply_strip(lane, w->run, number, lane->state, s, &w->gate, &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
-    organ_merge_close_item(lane, inputs);
+    organ_merge_close_item(lane, item);
     return lane->error.status;
 }
 
@@ -346,7 +346,7 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
-    organ_merge_close_item(lane, organ_merge_inputs(item));
+    organ_merge_close_item(lane, item);
 }
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
@@ -386,6 +386,9 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
 
 static organ_status merge_all_items(merge_state *w, organ_error *error)
 {
+    for (size_t k = 0; k < w->run->count && !error->status; k++)
+        if (w->run->items[k].rows)
+            organ_merge_fill_pads(&w->run->items[k], error);
     for (size_t k = 0, to; k < w->run->count && !error->status; k = to) {
         for (to = k; to < w->run->count && organ_merge_elements(&w->run->items[to].task) <= WHOLE_VALUES;)
             to++;

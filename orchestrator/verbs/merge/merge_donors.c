@@ -123,7 +123,7 @@ static organ_status compare_tokens(const merge_donor *host, const organ_tokenize
             continue;
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
-                          "second",
+                          "second; `tokenizer` in a recipe unites them",
                           host->path, donor->path, id, (int)(length < 60 ? length : 60), token,
                           (int)(other_length < 60 ? other_length : 60), another);
     }
@@ -180,11 +180,15 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         open_donor(job, k, error);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_across(job, &job->donors[k], error);
-    return error->status ? error->status : check_vocabularies(job, error);
+    if (error->status)
+        return error->status;
+    return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error)
+                                                  : organ_merge_open_vocabulary(job, error);
 }
 
 void organ_merge_close_donors(model_merge *job)
 {
+    organ_merge_close_vocabulary(job);
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);

@@ -16,6 +16,7 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/merge/merge_tokens.h"
 
 #include <organ/merge.h>
 #include <organ/weights.h>
@@ -54,12 +55,27 @@ typedef struct merge_recipe {
     const organ_yaml *module_parameters, *parameters;
     organ_dtype dtype; /* of the output; ORGAN_DTYPE_COUNT: not given */
     json_t *warnings;  /* sentences */
+    merge_token_recipe tokens;
 } merge_recipe;
 
 /* Reads the recipe: the file options->recipe, or a text made from the other options. With `models`, slices[0].layers is
  * 0. The caller calls organ_merge_recipe_release, also after an error. Returns the errors of organ_merge. */
 organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_recipe *recipe, organ_error *error);
 void organ_merge_recipe_release(merge_recipe *recipe);
+
+/* Refuses members of other names; `what` is the map. */
+organ_status organ_merge_check_keys(const merge_recipe *recipe, const organ_yaml *map, const char *what,
+                                    const char *const *known, organ_error *error);
+
+/* Sets *value to a member that is a text; NULL if it is absent. */
+organ_status organ_merge_text_member(const merge_recipe *recipe, const organ_yaml *map, const char *key,
+                                     const char **value, organ_error *error);
+
+/* Sets *donor to the donor of that name; adds it if it is new. */
+organ_status organ_merge_donor_named(merge_recipe *recipe, const char *name, size_t *donor, organ_error *error);
+
+/* Reads the sections of merge_tokens.h into recipe->tokens. */
+organ_status organ_merge_read_tokens(merge_recipe *recipe, organ_error *error);
 
 /* Makes the text of a recipe from options without a recipe; the caller frees it. */
 organ_status organ_merge_command_recipe(const organ_merge_options *options, char **text, organ_error *error);
@@ -114,6 +130,7 @@ typedef struct merge_tensor {
     const char *name;
     organ_merge_item item; /* item.method NULL: `same` is copied */
     const organ_weight *like;
+    const uint64_t *shape;    /* NULL: that of `like` */
     size_t from;              /* donor of `like` */
     int32_t layer;            /* of the output */
     size_t *donors;           /* of the inputs, and of the base */
@@ -128,6 +145,8 @@ typedef struct model_merge {
     merge_recipe recipe;
     merge_donor *donors; /* recipe.donor_count of them */
     size_t host;
+    merge_vocabulary *vocabulary; /* NULL: that of all models */
+    char *chat_template;          /* of the output; NULL: that of the host */
     organ_arena arena;
     merge_tensor *tensors;
     size_t tensor_count, tensor_room;
@@ -159,6 +178,33 @@ void organ_merge_close_donors(model_merge *job);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
+
+/* Returns the tensor of the donor whose name in the output is `name`; a donor without an output head lends its
+ * embedding. */
+const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
+                                            const organ_anatomy *anatomy);
+
+/* ---- tokens ---- */
+
+/* Makes job->vocabulary if the recipe names a source of tokens. */
+organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error);
+void organ_merge_close_vocabulary(model_merge *job);
+
+/* Whether the tensor of the donor has a row for each token, and may have another number of rows than the output. */
+bool organ_merge_has_tokens(const model_merge *job, size_t donor, const organ_weight *weight);
+
+/* Sets shape and rows of a tensor that has a row for each token. */
+organ_status organ_merge_set_rows(model_merge *job, merge_tensor *tensor, organ_error *error);
+
+/* Makes job->chat_template of the recipe's; the caller frees it. */
+organ_status organ_merge_choose_chat(model_merge *job, organ_error *error);
+
+/* Whether the verb writes the files of organ_merge_tokenizer_files itself. */
+bool organ_merge_writes_tokenizer(const model_merge *job);
+#define MERGE_LEFT_OUT 13
+extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
+organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
+organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
 
 /* Raises job->plan to what the merge needs. */
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error);
