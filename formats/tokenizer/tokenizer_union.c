@@ -203,26 +203,40 @@ static organ_status put_merges_of(union_state *s, size_t model, organ_error *err
     return error->status;
 }
 
-/* A token that the merges make of two tokens at last gets the merge of these two. Later merges have lower ranks, so
- * they undo none of the earlier ones. */
+/* Gives the merge of two tokens to a new token that the merges so far make of these two at last. Later merges have
+ * lower ranks, so they undo none of the earlier ones. */
+static organ_status reach_token(union_state *s, organ_bpe *bpe, uint32_t id, bool *reached, bool *progress,
+                                organ_error *error)
+{
+    const organ_token *const token = &s->u->tokens[id];
+    organ_ids *const ids = bpe->ids;
+    ids->count = 0;
+    if (organ_bpe_word(bpe, token->text, token->bytes, error))
+        return error->status;
+    *reached = ids->count == 1 && ids->items[0] == id;
+    if (ids->count != 2 || ids->items[0] >= s->u->facts.vocabulary || ids->items[1] >= s->u->facts.vocabulary ||
+        s->u->tokens[ids->items[0]].bytes + s->u->tokens[ids->items[1]].bytes != token->bytes)
+        return ORGAN_OK;
+    *reached = *progress = true;
+    free(bpe->cache); /* it may have words that the new merge joins */
+    bpe->cache = NULL;
+    return put_pair(s, ids->items[0], ids->items[1], id, error);
+}
+
+/* A token that gets its merge may be a part of another one, so all are tried until none gets one. */
 static organ_status reach_tokens(union_state *s, size_t *unreached, uint32_t *example, organ_error *error)
 {
     organ_ids ids = {.max = 3};
     organ_bpe bpe = {.tokenizer = s->u, .ids = &ids};
-    *unreached = 0;
-    for (size_t k = 0; k < s->token_count && !error->status; k++) {
-        const uint32_t id = s->first + (uint32_t)k;
-        const organ_token *const token = &s->u->tokens[id];
-        ids.count = 0;
-        if (s->tokens[k].added || organ_bpe_word(&bpe, token->text, token->bytes, error))
-            continue;
-        if (ids.count == 2 && ids.items[0] < s->u->facts.vocabulary && ids.items[1] < s->u->facts.vocabulary &&
-            s->u->tokens[ids.items[0]].bytes + s->u->tokens[ids.items[1]].bytes == token->bytes) {
-            put_pair(s, ids.items[0], ids.items[1], id, error);
-            free(bpe.cache); /* it may have words that the new merge joins */
-            bpe.cache = NULL;
-        } else if (ids.count != 1 || ids.items[0] != id) {
-            *example = (*unreached)++ ? *example : id;
+    for (bool progress = true; progress && !error->status;) {
+        progress = false;
+        *unreached = 0;
+        for (size_t k = 0; k < s->token_count && !error->status; k++) {
+            bool reached = true;
+            if (!s->tokens[k].added)
+                reach_token(s, &bpe, s->first + (uint32_t)k, &reached, &progress, error);
+            if (!reached)
+                *example = (*unreached)++ ? *example : s->first + (uint32_t)k;
         }
     }
     free(ids.items);

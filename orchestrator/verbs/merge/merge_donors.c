@@ -72,6 +72,25 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
                              (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
 }
 
+/* ---- tensors ---- */
+
+const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name)
+{
+    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
+}
+
+const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
+                                            const organ_anatomy *anatomy)
+{
+    const organ_weight *const own = organ_merge_weight_named(donor, name);
+    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
+        (own && !donor->model->config.tie_word_embeddings))
+        return own;
+    const organ_weight *const embedding =
+        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
+    return embedding ? organ_merge_weight_named(donor, embedding->name) : NULL;
+}
+
 /* ---- vocabularies ---- */
 
 static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
@@ -182,13 +201,11 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         open_across(job, &job->donors[k], error);
     if (error->status)
         return error->status;
-    return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error)
-                                                  : organ_merge_open_vocabulary(job, error);
+    return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error) : ORGAN_OK;
 }
 
 void organ_merge_close_donors(model_merge *job)
 {
-    organ_merge_close_vocabulary(job);
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);

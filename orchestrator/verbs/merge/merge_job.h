@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report,
+ * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -172,12 +173,16 @@ static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
 
-/* Opens all donors, finds the host, and checks that their vocabularies are equal. */
+/* Opens all donors, finds the host, and checks that their vocabularies are equal unless the recipe states
+ * that of the output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
 void organ_merge_close_donors(model_merge *job);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
+
+/* Returns the tensor that has this name in the host, or NULL. */
+const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name);
 
 /* Returns the tensor of the donor whose name in the output is `name`; a donor without an output head lends its
  * embedding. */

@@ -228,7 +228,8 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
     size_t k;
     const json_t *warning;
     if (check_options(job->options, error) || organ_merge_recipe_read(job->options, &job->recipe, error) ||
-        organ_merge_open_donors(job, error) || organ_merge_choose_chat(job, error) || check_output(job, error) ||
+        organ_merge_read_tokens(&job->recipe, error) || organ_merge_open_donors(job, error) ||
+        organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_output(job, error) ||
         organ_merge_outline(job, error) || organ_merge_fill_recipe(job, error))
         return error->status;
     json_array_foreach(job->recipe.warnings, k, warning)
@@ -248,6 +249,7 @@ static organ_status merge_verb(const void *given, const organ_engine *engine, co
     model_merge job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     plan_and_write(&job, report, error);
+    organ_merge_close_vocabulary(&job);
     organ_merge_close_donors(&job);
     organ_merge_recipe_release(&job.recipe);
     organ_arena_release(&job.arena);

@@ -53,23 +53,6 @@ static organ_status name_in(const merge_step *step, const char *name, size_t to,
     return ORGAN_OK;
 }
 
-static const organ_weight *weight_named(const merge_donor *donor, const char *name)
-{
-    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
-}
-
-const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
-                                            const organ_anatomy *anatomy)
-{
-    const organ_weight *const own = weight_named(donor, name);
-    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
-        (own && !donor->model->config.tie_word_embeddings))
-        return own;
-    const organ_weight *const embedding =
-        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
-    return embedding ? weight_named(donor, embedding->name) : NULL;
-}
-
 /* ---- one tensor ---- */
 
 static bool is_plain_float(organ_dtype dtype)
@@ -294,11 +277,11 @@ static bool is_new(const model_merge *job, const merge_step *step, size_t source
         return false;
     for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
         const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
-        if (name_in(step, weight->name, k, name, error) || weight_named(other, name))
+        if (name_in(step, weight->name, k, name, error) || organ_merge_weight_named(other, name))
             return false;
     }
     return !name_in(step, weight->name, step->model, name, error) &&
-           !weight_named(&job->donors[step->slice->sources[step->model].donor], name);
+           !organ_merge_weight_named(&job->donors[step->slice->sources[step->model].donor], name);
 }
 
 /* A tensor of a GGUF file that no tensor of the host has values of cannot be merged. */

@@ -290,10 +290,10 @@ static organ_status read_tree(merge_recipe *r, organ_error *error)
         return error->status;
     const organ_yaml *const modules = organ_yaml_member(r->tree, "modules");
     if (!modules)
-        return read_body(r, r->tree, error) ? error->status : organ_merge_read_tokens(r, error);
+        return read_body(r, r->tree, error);
     if (organ_yaml_member(r->tree, "models") || organ_yaml_member(r->tree, "slices"))
         return organ_merge_fault(r, modules->line, error, "modules excludes models and slices");
-    return read_modules(r, modules, error) ? error->status : organ_merge_read_tokens(r, error);
+    return read_modules(r, modules, error);
 }
 
 organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_recipe *r, organ_error *error)

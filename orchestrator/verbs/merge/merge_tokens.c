@@ -135,8 +135,10 @@ void organ_merge_close_vocabulary(model_merge *job)
 
 bool organ_merge_has_tokens(const model_merge *job, size_t donor, const organ_weight *weight)
 {
-    return job->vocabulary && weight->anatomy.layer < 0 && weight->rank && weight->rank <= 2 &&
-           (weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT) &&
+    const organ_role role = weight->anatomy.role;
+    const bool matrix = weight->rank == 2 && (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT),
+               bias = weight->rank == 1 && role == ORGAN_ROLE_BIAS; /* of the head */
+    return job->vocabulary && weight->anatomy.layer < 0 && (matrix || bias) &&
            weight->shape[0] == job->vocabulary->height[donor];
 }
 
