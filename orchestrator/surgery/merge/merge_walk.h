@@ -9,12 +9,16 @@
 #include <organ/stream.h>
 #include <organ/weights.h>
 
-/* Changes rows that were read from an input, for example by an adapter. */
+/* Changes rows that were read from an input, for example by an adapter. Each worker that merges the tensor opens a
+ * state of its own. */
 typedef struct organ_merge_change {
     const void *context;
-    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows */
-    organ_status (*change)(const void *context, uint64_t first, size_t rows, float *values, void *scratch,
-                           organ_error *error);
+    organ_status (*open)(const void *context, void **state, organ_error *error);
+    void (*close)(void *state);                          /* NULL is allowed */
+    size_t memory;                                       /* bytes of a state */
+    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows of one matrix */
+    organ_status (*change)(const void *context, const void *state, uint64_t first, size_t rows, float *values,
+                           void *scratch, organ_error *error);
 } organ_merge_change;
 
 /* A weight of a model, with the shape of the output's tensor. */
@@ -25,7 +29,8 @@ typedef struct organ_merge_input {
 } organ_merge_input;
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
-#define ORGAN_MERGE_ROW_MEAN (UINT32_MAX - 2) /* the mean of row `row` of all sources that have it and are `averaged`  \
+#define ORGAN_MERGE_ROW_MEAN                                                                                           \
+    (UINT32_MAX - 2)                          /* the mean of row `row` of all sources that have it and are `averaged`  \
                                                */
 #define ORGAN_MERGE_ROW_PAD  (UINT32_MAX - 1) /* the mean of the rows before `padding` */
 #define ORGAN_MERGE_ROW_ZERO UINT32_MAX       /* zeros */

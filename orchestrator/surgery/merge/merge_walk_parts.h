@@ -16,6 +16,7 @@ typedef struct merge_sizes {
     size_t state;    /* of the method */
     size_t counters; /* of the method */
     size_t sums;     /* of the method, or organ_merge_moved of all inputs */
+    size_t changes;  /* states of organ_merge_change of an item, which are allocated while it is open */
 } merge_sizes;
 
 /* The memory of a worker. */
@@ -28,6 +29,7 @@ typedef struct merge_lane {
     uint64_t *counters;
     double *sums;
     organ_weight_reader **readers; /* of the inputs of the open item, or of the sources of its rows */
+    void **changes;                /* states of organ_merge_change of the same */
     organ_error error;
 } merge_lane;
 
@@ -61,14 +63,19 @@ static inline const organ_merge_input *organ_merge_read_of(const organ_merge_ite
 
 /* Rows of tokens. */
 
+/* What reads the sources, in their order. */
+typedef struct merge_readers {
+    organ_weight_reader **readers;
+    void **changes;
+} merge_readers;
+
 /* Returns the bytes that organ_merge_gather needs for a strip of an item with `rows`, without scratch of readers. */
 size_t organ_merge_gather_bytes(const organ_merge_item *item);
 
-/* Reads rows [first, first + count) of input `input` of an item with `rows`. `readers` are those of the sources;
+/* Reads rows [first, first + count) of input `input` of an item with `rows`.
  * `scratch` has room for a reader or a change, `spare` organ_merge_gather_bytes; both are 64-byte aligned. */
-organ_status organ_merge_gather(const organ_merge_item *item, organ_weight_reader *const *readers, size_t input,
-                                uint64_t first, size_t count, float *values, void *scratch, void *spare,
-                                organ_error *error);
+organ_status organ_merge_gather(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
+                                size_t count, float *values, void *scratch, void *spare, organ_error *error);
 
 /* Computes rows->pads of the item. */
 organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error);

@@ -40,14 +40,29 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
+/* A name of the form MODEL+ADAPTER, unless there is a file of the whole name. */
+static organ_status split_name(model_merge *job, const char *name, const char **model, const char **adapter,
+                               organ_error *error)
+{
+    const char *const plus = strchr(name, '+');
+    *model = name;
+    if (!plus || plus == name || access(name, F_OK) == 0)
+        return ORGAN_OK;
+    *model = organ_arena_copy(&job->arena, name, (size_t)(plus - name));
+    return *model ? organ_name_resolve(plus + 1, &job->arena, adapter, error) : organ_fail_memory(error, name);
+}
+
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
+    const char *adapter = NULL, *model = NULL;
     donor->name = job->recipe.donors[number];
     snprintf(donor->key, sizeof donor->key, "%zu", number);
-    if (organ_name_resolve(donor->name, &job->arena, &donor->path, error) ||
+    if (split_name(job, donor->name, &model, &adapter, error) ||
+        organ_name_resolve(model, &job->arena, &donor->path, error) ||
         organ_donor_open(donor->path, "merged", job->progress, &donor->model, error) ||
-        organ_weights_find(donor->model, &donor->weights, error))
+        organ_weights_find(donor->model, &donor->weights, error) ||
+        (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
         return error->status;
     if (donor->model->gguf && number == job->host)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -68,6 +83,9 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
     const merge_donor *const host = &job->donors[job->host];
     if (!donor->model->gguf)
         return ORGAN_OK;
+    if (donor->adapter)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
+                          donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
                              (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
 }
@@ -207,6 +225,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
 void organ_merge_close_donors(model_merge *job)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
+        organ_merge_adapter_close(&job->donors[k]);
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);

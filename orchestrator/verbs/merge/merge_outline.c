@@ -110,7 +110,9 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = job->donors[donor].model, .weight = weight};
+    list[at] = (organ_merge_input){.model = job->donors[donor].model,
+                                   .weight = weight,
+                                   .change = organ_merge_change_of(&job->donors[donor], weight)};
     names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }
@@ -453,7 +455,8 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host && !t->item.rows &&
-           w->scheme == ORGAN_SCHEME_PLAIN && organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
+           organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 
@@ -508,4 +511,18 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
             organ_merge_set_rows(job, &job->tensors[k], error);
     return error->status ? error->status : make_pieces(job, error);
+}
+
+void organ_merge_release(model_merge *job)
+{
+    organ_merge_close_vocabulary(job);
+    organ_merge_close_donors(job);
+    organ_merge_recipe_release(&job->recipe);
+    organ_arena_release(&job->arena);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    json_decref(job->lacking);
+    free(job->tensors);
+    free(job->filled);
+    free(job->chat_template);
 }

@@ -220,13 +220,11 @@ static organ_status find_sources(model_merge *job, merge_tensor *t, organ_merge_
         if (!weight || !organ_merge_has_tokens(job, d, weight))
             continue;
         source_of[d] = rows->count;
-        sources[rows->count] = (organ_merge_input){.model = job->donors[d].model, .weight = weight};
+        sources[rows->count] = (organ_merge_input){
+            .model = job->donors[d].model, .weight = weight, .change = organ_merge_change_of(&job->donors[d], weight)};
         places[rows->count] = v->places[d];
-        for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++) {
+        for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
             averaged[rows->count] |= t->donors[k] == d;
-            if (t->donors[k] == d)
-                sources[rows->count].change = t->item.inputs[k].change;
-        }
         rows->count++;
     }
     for (size_t k = 0; k < job->recipe.tokens.rule_count; k++) {

@@ -43,6 +43,23 @@ done
 ORGAN_ISA=scalar ends 0 merge a b --method linear --weight 0.75,0.25 -o again --force --quiet
 judge "the CPU changes the model" cmp linear/model.safetensors again/model.safetensors
 
+# ---- audit ----
+ends 0 merge a b --base tiny-qwen2 --method dare_ties --density 0.5 --seed 7 -o random --quiet
+ends 0 audit --recipe random/organ/recipe.yaml random --quiet --json --tensors 0
+holds ../out '.ok' '.recomputed == 50' '.different == 0' '.elements == 4960832'
+cp -r random changed
+read -r shard offset < <("$organ" inspect changed --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+printf '\001' | dd of="changed/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
+ends 1 audit --recipe random/organ/recipe.yaml changed --quiet --tensors 0
+judge "the changed tensor is not named" grep -q "'model.layers.2.mlp.up_proj.weight': 1 of 276480 values differ" ../err
+sed 's/density: "0.5"/density: "0.4"/' random/organ/recipe.yaml >other.yaml
+ends 1 audit --recipe other.yaml random --quiet
+sed -i 's/"seed": 7/"seed": 8/' changed/organ/merge.json
+ends 1 audit --recipe random/organ/recipe.yaml changed --quiet
+refused 2 "PRUNED is missing" audit random
+refused 2 "compares one model" audit --recipe other.yaml a b
+rm -rf random changed
+
 # ---- slices ----
 cat >slices.yaml <<'YAML'
 slices:
@@ -54,6 +71,7 @@ YAML
 ends 0 merge slices.yaml -o slices --quiet
 holds slices/config.json '.num_hidden_layers == 6' '.torch_dtype == "float32"'
 holds slices/organ/merge.json '.output.layers == 6' '.output.tensors == 74'
+ends 0 audit --recipe slices.yaml slices --quiet --tensors 0
 ends 0 perplexity slices --text tiny-qwen2/heldout.txt --max-tokens 64 --quiet
 
 # ---- formats ----
@@ -77,6 +95,18 @@ ends 0 quantize a --scheme fp8-channel -o packed --quiet
 ends 0 merge packed b --method linear -o of-packed --quiet
 holds of-packed/config.json '.quantization_config == null' '.torch_dtype == "bfloat16"'
 holds of-packed/organ/merge.json '.output.merged == 50'
+
+# ---- base + adapter ----
+lora=${model%/*}/tiny-lora
+ends 0 lora sanitize "$lora" -o lora --quiet
+ends 0 lora merge --base tiny-qwen2 --adapter lora -o l.safetensors --quiet --force
+ends 0 merge tiny-qwen2+lora --method passthrough -o changed.safetensors --quiet
+judge "a base and its adapter are not what lora merge writes" cmp l.safetensors changed.safetensors
+printf 'merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: tiny-qwen2+lora}]\nparameters: {t: 0.5}\n' >r.yaml
+ends 0 merge r.yaml -o of-adapter --quiet
+holds of-adapter/organ/merge.json '.donors[1].name == "tiny-qwen2+lora"' '.donors[1].moved > 0'
+refused 3 "lora merge --base tiny-qwen2 --adapter $lora" merge "tiny-qwen2+$lora" --method passthrough -o none
+refused 4 "nowhere" merge tiny-qwen2+nowhere --method passthrough -o none
 
 # ---- heads and tensors that only some models have ----
 cp -r "${model%/*}/forward/mistral" untied && chmod -R u+w untied && cp -r untied tied
