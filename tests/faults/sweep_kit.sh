@@ -36,7 +36,7 @@ packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf a
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
-        merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o m) ;;
+        merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
