@@ -24,10 +24,7 @@ typedef struct merge_call {
 static const organ_option merge_options[] = {
     OUTPUT("OUT", merge.write.output, "the new model: a directory, or one file if the name ends in .safetensors",
            .required = true),
-    TEXT("method", "METHOD", merge.method,
-         "how the models are merged, needed without a recipe: linear, slerp, nuslerp, multislerp, karcher, "
-         "task_arithmetic, ties, dare_linear, dare_ties, della, della_linear, breadcrumbs, breadcrumbs_ties, "
-         "model_stock, nearswap, sce, arcee_fusion, ram, ramplus_tl or passthrough", .common = true,
+    TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
          .choices = METHODS),
     MODEL("base", "MODEL", merge.base, "the model from which the others were tuned; default for slerp: the first",
           .common = true),

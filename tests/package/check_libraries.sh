@@ -13,7 +13,7 @@ column() { awk -F '\t' -v column="$1" -v kind="${2:-}" '!/^#/ && (kind == "" || 
 sed -n 's/^libs = //p' build.ninja | tr ' ' '\n' | sed 's/^-l//' >"$scratch/libs"
 same "build.ninja links something else" "$scratch/libs" <(column 1 linked)
 column 1 linked | grep -vxF m | sort >"$scratch/names"
-readelf -dW "$organ" | sed -nE 's/.*Shared library: \[lib(.*)\.so.*/\1/p' | grep -vxE 'c|m|gcc_s|asan|ubsan|.*ld-linux.*' | sort >"$scratch/needed"
+readelf -dW "$organ" | sed -nE 's/.*Shared library: \[lib(.*)\.so.*/\1/p' | grep -vxE 'c|m|gcc_s|asan|ubsan|.*ld-linux.*' | sed 's/^yaml-0$/yaml/' | sort >"$scratch/needed"
 same "the program needs other libraries" "$scratch/needed" "$scratch/names"
 
 # ---- packages to install before a build ----

@@ -37,7 +37,7 @@ static void find_head(merge_donor *donor)
     }
 }
 
-static organ_status open_donor(merge_job *job, size_t number, organ_error *error)
+static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
     donor->name = job->recipe.donors[number];
@@ -114,7 +114,7 @@ static organ_status compare_tokens(const merge_donor *host, const organ_tokenize
 }
 
 /* The ids of all tokens must be the same; rules that split text in another way are warned of. */
-static organ_status compare_tokenizers(merge_job *job, const merge_donor *host, const merge_donor *donor,
+static organ_status compare_tokenizers(model_merge *job, const merge_donor *host, const merge_donor *donor,
                                        organ_error *error)
 {
     organ_tokenizer *of_host = NULL, *of_donor = NULL;
@@ -130,7 +130,7 @@ static organ_status compare_tokenizers(merge_job *job, const merge_donor *host, 
 }
 
 /* Models without tokenizers are compared by the shapes of their embeddings alone. */
-static organ_status check_vocabularies(merge_job *job, organ_error *error)
+static organ_status check_vocabularies(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
     bool same, any, host_has;
@@ -152,7 +152,7 @@ static organ_status check_vocabularies(merge_job *job, organ_error *error)
 
 /* ---- all models ---- */
 
-organ_status organ_merge_open_donors(merge_job *job, organ_error *error)
+organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     job->host = r->base != MERGE_NONE ? r->base : r->slices[0].sources[0].donor;
@@ -163,7 +163,7 @@ organ_status organ_merge_open_donors(merge_job *job, organ_error *error)
     return error->status ? error->status : check_vocabularies(job, error);
 }
 
-void organ_merge_close_donors(merge_job *job)
+void organ_merge_close_donors(model_merge *job)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
         organ_weights_free(job->donors[k].weights);

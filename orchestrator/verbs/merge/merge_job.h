@@ -116,7 +116,7 @@ typedef struct merge_tensor {
     organ_merge_moved *moved; /* for each input, and the base; set when the tensor is written */
 } merge_tensor;
 
-typedef struct merge_job {
+typedef struct model_merge {
     const organ_merge_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -137,7 +137,7 @@ typedef struct merge_job {
     organ_plan plan; /* of a dry run */
     size_t *todo;    /* tensors of the running pass */
     organ_writing *writing;
-} merge_job;
+} model_merge;
 
 /* Returns the number of inputs of an item, with the base. */
 static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
@@ -146,14 +146,14 @@ static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
 }
 
 /* Opens all donors, finds the host, and checks that their vocabularies are equal. */
-organ_status organ_merge_open_donors(merge_job *job, organ_error *error);
-void organ_merge_close_donors(merge_job *job);
+organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
+void organ_merge_close_donors(model_merge *job);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
-organ_status organ_merge_outline(merge_job *job, organ_error *error);
+organ_status organ_merge_outline(model_merge *job, organ_error *error);
 
 /* Raises job->plan to what the merge needs. */
-organ_status organ_merge_estimate_run(merge_job *job, organ_error *error);
+organ_status organ_merge_estimate_run(model_merge *job, organ_error *error);
 
 /* `fill` and `recall` of organ_write. */
 organ_status organ_merge_fill(void *job, organ_writing *writing, organ_error *error);
@@ -163,6 +163,6 @@ bool organ_merge_recall_tensor(void *job, size_t tensor, const json_t *results);
 json_t *organ_merge_document(void *job, const organ_writing *writing);
 
 /* Makes job->filled. */
-organ_status organ_merge_fill_recipe(merge_job *job, organ_error *error);
+organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error);
 
 #endif

@@ -33,7 +33,7 @@ static organ_status set_number(organ_json_edit *config, const char *key, json_t 
 
 /* The value of a list with one element for each layer of the host, for the layers of the output: each is that of the
  * layer of the first source. */
-static json_t *layers_of_list(const merge_job *job, const json_t *list)
+static json_t *layers_of_list(const model_merge *job, const json_t *list)
 {
     json_t *const made = json_array();
     for (size_t s = 0; s < job->recipe.slice_count; s++) {
@@ -48,7 +48,7 @@ static json_t *layers_of_list(const merge_job *job, const json_t *list)
 }
 
 /* Lists that are as long as the host has layers are about its layers. */
-static organ_status edit_layers_of(const merge_job *job, organ_json_edit *config, const char *inside,
+static organ_status edit_layers_of(const model_merge *job, organ_json_edit *config, const char *inside,
                                    const json_t *object, organ_error *error)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "max_window_layers"};
@@ -76,7 +76,7 @@ static organ_status edit_layers_of(const merge_job *job, organ_json_edit *config
     return error->status;
 }
 
-static organ_status edit_layers(const merge_job *job, organ_json_edit *config, organ_error *error)
+static organ_status edit_layers(const model_merge *job, organ_json_edit *config, organ_error *error)
 {
     const organ_json_source source = {config->label, config->bytes, config->length};
     json_t *object = NULL;
@@ -90,7 +90,7 @@ static organ_status edit_layers(const merge_job *job, organ_json_edit *config, o
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
     static const char *const names[][2] = {{"F32", "float32"}, {"F16", "float16"}, {"BF16", "bfloat16"}};
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
     if (job->packed && organ_config_make_plain(config, dtype, true, error))
         return error->status;
@@ -108,7 +108,7 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
 
 static json_t *merge_parameters(void *context)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
                         SET_FLAG("untie", job->options->untie),
@@ -118,7 +118,7 @@ static json_t *merge_parameters(void *context)
 /* A run is continued only with the same models. */
 static json_t *merge_identity(void *context)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     json_t *const donors = json_array();
     for (size_t k = 0; k < job->recipe.donor_count; k++)
         if (json_array_append_new(donors, organ_run_files(job->donors[k].model, NULL)))
@@ -129,7 +129,7 @@ static json_t *merge_identity(void *context)
 /* Rank 0 writes the recipe next to the reports. */
 static organ_status write_recipe(void *context, const char *to, const char *path, organ_error *error)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     (void)path;
     if (!organ_ranks_first(job->engine->ranks))
         return ORGAN_OK;
@@ -143,7 +143,7 @@ static organ_status write_recipe(void *context, const char *to, const char *path
     return error->status;
 }
 
-static organ_status write_merged(merge_job *job, json_t **report, organ_error *error)
+static organ_status write_merged(model_merge *job, json_t **report, organ_error *error)
 {
     /* files that describe a packed model */
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
@@ -190,7 +190,7 @@ static organ_status check_options(const organ_merge_options *o, organ_error *err
     return ORGAN_OK;
 }
 
-static organ_status check_output(const merge_job *job, organ_error *error)
+static organ_status check_output(const model_merge *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
     for (size_t k = 0; k < job->recipe.donor_count && w->output && !error->status; k++)
@@ -202,7 +202,7 @@ static organ_status check_output(const merge_job *job, organ_error *error)
                : organ_output_check(w->output, organ_output_like(job->donors[job->host].model), w->force, error);
 }
 
-static organ_status plan_and_write(merge_job *job, json_t **report, organ_error *error)
+static organ_status plan_and_write(model_merge *job, json_t **report, organ_error *error)
 {
     size_t k;
     const json_t *warning;
@@ -224,7 +224,7 @@ static organ_status merge_verb(const void *given, const organ_engine *engine, co
                                json_t **report, organ_error *error)
 {
     const organ_merge_options *const options = given;
-    merge_job job = {.options = options, .engine = engine, .progress = progress};
+    model_merge job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     plan_and_write(&job, report, error);
     organ_merge_close_donors(&job);

@@ -78,14 +78,14 @@ static bool is_plain_float(organ_dtype dtype)
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
 }
 
-static organ_dtype type_of(const merge_job *job, const organ_weight *like)
+static organ_dtype type_of(const model_merge *job, const organ_weight *like)
 {
     if (job->recipe.dtype != ORGAN_DTYPE_COUNT)
         return job->recipe.dtype;
     return like->scheme == ORGAN_SCHEME_PLAIN && is_plain_float(like->codes->dtype) ? like->codes->dtype : ORGAN_BF16;
 }
 
-static void *take(merge_job *job, size_t size, organ_error *error)
+static void *take(model_merge *job, size_t size, organ_error *error)
 {
     void *const memory = organ_arena_take(&job->arena, size);
     if (memory)
@@ -96,8 +96,8 @@ static void *take(merge_job *job, size_t size, organ_error *error)
 }
 
 /* Adds a tensor that has the shape and the type of `like`, with room for `inputs` inputs. */
-static merge_tensor *add_tensor(merge_job *job, const char *name, const organ_weight *like, size_t from, size_t inputs,
-                                organ_error *error)
+static merge_tensor *add_tensor(model_merge *job, const char *name, const organ_weight *like, size_t from,
+                                size_t inputs, organ_error *error)
 {
     if (!organ_grow(&job->tensors, job->tensor_count, &job->tensor_room, sizeof *job->tensors)) {
         organ_fail_memory(error, job->recipe.label);
@@ -124,7 +124,7 @@ static merge_tensor *add_tensor(merge_job *job, const char *name, const organ_we
     return error->status ? NULL : t;
 }
 
-static void put_input(merge_job *job, merge_tensor *t, size_t at, size_t donor, const organ_weight *weight)
+static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor, const organ_weight *weight)
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
@@ -134,7 +134,7 @@ static void put_input(merge_job *job, merge_tensor *t, size_t at, size_t donor, 
 }
 
 /* The tensor is that of one donor. */
-static organ_status pass_through(merge_job *job, merge_tensor *t, size_t donor, const organ_weight *weight,
+static organ_status pass_through(model_merge *job, merge_tensor *t, size_t donor, const organ_weight *weight,
                                  const char *why, organ_error *error)
 {
     static const double one[] = {1};
@@ -148,7 +148,7 @@ static organ_status pass_through(merge_job *job, merge_tensor *t, size_t donor, 
     return error->status;
 }
 
-static organ_status check_shape(const merge_job *job, const merge_tensor *t, size_t donor, const organ_weight *weight,
+static organ_status check_shape(const model_merge *job, const merge_tensor *t, size_t donor, const organ_weight *weight,
                                 organ_error *error)
 {
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
@@ -161,7 +161,7 @@ static organ_status check_shape(const merge_job *job, const merge_tensor *t, siz
 
 /* ---- tensors that only some models have ---- */
 
-static organ_status note_lacking(merge_job *job, const char *name, const char *what, organ_error *error)
+static organ_status note_lacking(model_merge *job, const char *name, const char *what, organ_error *error)
 {
     if (json_array_append_new(job->lacking, ORGAN_OBJECT(SET_TEXT("tensor", name), SET_TEXT("becomes", what))))
         organ_fail_memory(error, name);
@@ -169,7 +169,7 @@ static organ_status note_lacking(merge_job *job, const char *name, const char *w
 }
 
 /* With --missing base the tensor is the base's, and left out if the base has none. */
-static organ_status take_of_base(merge_job *job, merge_tensor *t, size_t given, organ_error *error)
+static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t given, organ_error *error)
 {
     for (size_t k = 0; k <= given; k++)
         if (t->item.inputs[k].weight && t->donors[k] == job->host) {
@@ -181,7 +181,7 @@ static organ_status take_of_base(merge_job *job, merge_tensor *t, size_t given, 
 }
 
 /* Fewer models than the method needs: the base's tensor, else that of the first model. */
-static organ_status take_of_any(merge_job *job, merge_tensor *t, size_t inputs, organ_error *error)
+static organ_status take_of_any(model_merge *job, merge_tensor *t, size_t inputs, organ_error *error)
 {
     const size_t at = t->item.task.base ? inputs : 0;
     note_lacking(job, t->name, t->item.task.base ? "the base's" : "that of the first model that has it", error);
@@ -199,7 +199,7 @@ typedef struct merge_found {
 } merge_found;
 
 /* Puts the inputs in the order of the recipe, and the base after them. */
-static organ_status find_inputs(merge_job *job, const merge_step *step, merge_tensor *t, const char *like_name,
+static organ_status find_inputs(model_merge *job, const merge_step *step, merge_tensor *t, const char *like_name,
                                 merge_found *found, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
@@ -232,8 +232,8 @@ static organ_status find_inputs(merge_job *job, const merge_step *step, merge_te
     return error->status;
 }
 
-static organ_status check_parameters(merge_job *job, const merge_step *step, merge_tensor *t, const merge_found *found,
-                                     organ_error *error)
+static organ_status check_parameters(model_merge *job, const merge_step *step, merge_tensor *t,
+                                     const merge_found *found, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     double *const values = take(job, (r->method->parameter_count + 1) * found->count * sizeof *values, error);
@@ -254,7 +254,7 @@ static organ_status check_parameters(merge_job *job, const merge_step *step, mer
 }
 
 /* `like` is a weight of the source step->model. */
-static organ_status merge_one(merge_job *job, const merge_step *step, const organ_weight *like, size_t model,
+static organ_status merge_one(model_merge *job, const merge_step *step, const organ_weight *like, size_t model,
                               organ_error *error)
 {
     const merge_slice *const slice = step->slice;
@@ -284,7 +284,7 @@ static organ_status merge_one(merge_job *job, const merge_step *step, const orga
 
 /* Whether a tensor of another source is merged under the name of the model's tensor already. An output head of a model
  * whose config.json ties it to the embedding is not used. */
-static bool is_new(const merge_job *job, const merge_step *step, size_t source, const organ_weight *weight,
+static bool is_new(const model_merge *job, const merge_step *step, size_t source, const organ_weight *weight,
                    organ_error *error)
 {
     char name[NAME_SIZE];
@@ -300,7 +300,7 @@ static bool is_new(const merge_job *job, const merge_step *step, size_t source, 
            !organ_weights_named(job->donors[step->slice->sources[step->model].donor].weights, name);
 }
 
-static organ_status merge_step_tensors(merge_job *job, const merge_step *step, organ_error *error)
+static organ_status merge_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
 {
     for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
         const size_t source = k == 0 ? step->model : k - (k <= step->model); /* the model comes first */
@@ -316,7 +316,7 @@ static organ_status merge_step_tensors(merge_job *job, const merge_step *step, o
     return error->status;
 }
 
-static size_t model_of(const merge_job *job, const merge_slice *slice)
+static size_t model_of(const model_merge *job, const merge_slice *slice)
 {
     for (size_t k = 0; k < slice->source_count; k++)
         if (slice->sources[k].donor == job->host)
@@ -324,7 +324,7 @@ static size_t model_of(const merge_job *job, const merge_slice *slice)
     return 0;
 }
 
-static organ_status check_layers(const merge_job *job, const merge_slice *slice, organ_error *error)
+static organ_status check_layers(const model_merge *job, const merge_slice *slice, organ_error *error)
 {
     for (size_t k = 0; k < slice->source_count && !error->status; k++) {
         const merge_source *const source = &slice->sources[k];
@@ -342,7 +342,7 @@ static organ_status check_layers(const merge_job *job, const merge_slice *slice,
     return error->status;
 }
 
-static organ_status merge_slices(merge_job *job, organ_error *error)
+static organ_status merge_slices(model_merge *job, organ_error *error)
 {
     merge_recipe *const r = &job->recipe;
     const merge_slice *const first = &r->slices[0], *const last = &r->slices[r->slice_count - 1];
@@ -369,7 +369,7 @@ static organ_status merge_slices(merge_job *job, organ_error *error)
 /* ---- what is not merged ---- */
 
 /* A draft layer follows the layers of the output. */
-static organ_status copy_apart(merge_job *job, const char *name, const organ_anatomy *anatomy, char out[NAME_SIZE],
+static organ_status copy_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[NAME_SIZE],
                                organ_error *error)
 {
     const uint64_t own = job->donors[job->host].layers;
@@ -379,7 +379,7 @@ static organ_status copy_apart(merge_job *job, const char *name, const organ_ana
     return ORGAN_OK;
 }
 
-static organ_status add_apart(merge_job *job, organ_error *error)
+static organ_status add_apart(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
     char name[NAME_SIZE];
@@ -400,7 +400,7 @@ static organ_status add_apart(merge_job *job, organ_error *error)
 
 /* ---- the output head ---- */
 
-static bool has_head(const merge_job *job)
+static bool has_head(const model_merge *job)
 {
     for (size_t k = 0; k < job->tensor_count; k++) {
         const organ_anatomy *const anatomy = &job->tensors[k].like->anatomy;
@@ -411,7 +411,7 @@ static bool has_head(const merge_job *job)
 }
 
 /* The host's config.json says whether the output has a head of its own. */
-static organ_status settle_head(merge_job *job, organ_error *error)
+static organ_status settle_head(model_merge *job, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     const merge_slice *const last = &r->slices[r->slice_count - 1];
@@ -439,7 +439,7 @@ static organ_status settle_head(merge_job *job, organ_error *error)
 /* ---- pieces ---- */
 
 /* A plain tensor of the host that keeps its type is copied. */
-static bool is_copied(const merge_job *job, const merge_tensor *t)
+static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host &&
@@ -447,14 +447,14 @@ static bool is_copied(const merge_job *job, const merge_tensor *t)
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 
-static void add_piece(merge_job *job, size_t k, organ_shard_piece piece, uint64_t bytes)
+static void add_piece(model_merge *job, size_t k, organ_shard_piece piece, uint64_t bytes)
 {
     job->pieces[k] = piece;
     job->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = bytes};
 }
 
 /* Tensors of the host that belong to no weight are copied behind the others. */
-static organ_status make_pieces(merge_job *job, organ_error *error)
+static organ_status make_pieces(model_merge *job, organ_error *error)
 {
     const organ_weights *const weights = job->donors[job->host].weights;
     const size_t most = job->tensor_count + weights->unmatched_count + 1;
@@ -487,7 +487,7 @@ static organ_status make_pieces(merge_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_merge_outline(merge_job *job, organ_error *error)
+organ_status organ_merge_outline(model_merge *job, organ_error *error)
 {
     if (!(job->lacking = json_array()))
         return organ_fail_memory(error, job->recipe.label);

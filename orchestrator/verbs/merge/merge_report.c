@@ -26,7 +26,7 @@ static json_t *total_json(const merge_total *total)
 
 static json_t *donor_json(const void *context, size_t k)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     const merge_donor *const donor = &job->donors[k];
     merge_total total = {0};
     for (size_t t = 0; t < job->tensor_count; t++) {
@@ -46,7 +46,7 @@ static json_t *donor_json(const void *context, size_t k)
 /* Row k is layer k / donors, of donor k % donors; tensors outside of layers are the last "layer". */
 static json_t *layer_json(const void *context, size_t row)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     const size_t donor = row % job->recipe.donor_count, at = row / job->recipe.donor_count;
     const int32_t layer = at < job->layers ? (int32_t)at : -1;
     merge_total total = {0};
@@ -69,7 +69,7 @@ static json_t *layer_json(const void *context, size_t row)
 
 static json_t *apart_json(const void *context, size_t k)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     const merge_tensor *const t = &job->tensors[k];
     if (!t->why)
         return NULL;
@@ -88,7 +88,7 @@ static json_t *merge_definitions(void)
 
 json_t *organ_merge_document(void *context, const organ_writing *writing)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     const organ_resharding *const files = organ_write_files(writing);
     size_t merged = 0;
     for (size_t k = 0; k < job->tensor_count; k++)
@@ -206,7 +206,7 @@ static void put_parameters(FILE *out, const merge_recipe *r)
     put_defaults(out, r);
 }
 
-organ_status organ_merge_fill_recipe(merge_job *job, organ_error *error)
+organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     bool any = r->parameters && r->parameters->count;

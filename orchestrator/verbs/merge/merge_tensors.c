@@ -15,7 +15,7 @@
 static organ_status put_strip(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
                               void *scratch, organ_error *error)
 {
-    merge_job *const job = context;
+    model_merge *const job = context;
     const size_t piece = job->todo[item];
     const merge_tensor *const t = &job->tensors[piece];
     const organ_dtype dtype = job->pieces[piece].dtype;
@@ -40,7 +40,7 @@ static json_t *moved_json(const merge_tensor *t)
 
 bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *results)
 {
-    const merge_job *const job = context;
+    const model_merge *const job = context;
     if (tensor >= job->tensor_count)
         return true;
     const merge_tensor *const t = &job->tensors[tensor];
@@ -56,7 +56,7 @@ bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *resul
 
 static organ_status finish_tensor(void *context, size_t item, const organ_merge_moved *moved, organ_error *error)
 {
-    merge_job *const job = context;
+    model_merge *const job = context;
     const size_t piece = job->todo[item];
     merge_tensor *const t = &job->tensors[piece];
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
@@ -69,7 +69,8 @@ static organ_status finish_tensor(void *context, size_t item, const organ_merge_
 /* ---- the walk ---- */
 
 /* `writing` NULL: all tensors that are not copied. The caller frees walk->items. */
-static organ_status make_walk(merge_job *job, const organ_writing *writing, organ_merge_walk *walk, organ_error *error)
+static organ_status make_walk(model_merge *job, const organ_writing *writing, organ_merge_walk *walk,
+                              organ_error *error)
 {
     organ_merge_item *const items = malloc((job->tensor_count + 1) * sizeof *items);
     *walk = (organ_merge_walk){
@@ -84,14 +85,14 @@ static organ_status make_walk(merge_job *job, const organ_writing *writing, orga
     return ORGAN_OK;
 }
 
-static void end_walk(merge_job *job, organ_merge_walk *walk)
+static void end_walk(model_merge *job, organ_merge_walk *walk)
 {
     free((void *)walk->items);
     free(job->todo);
     job->todo = NULL;
 }
 
-organ_status organ_merge_estimate_run(merge_job *job, organ_error *error)
+organ_status organ_merge_estimate_run(model_merge *job, organ_error *error)
 {
     organ_merge_walk walk;
     if (make_walk(job, NULL, &walk, error) == ORGAN_OK && walk.count)
@@ -110,7 +111,7 @@ organ_status organ_merge_estimate_run(merge_job *job, organ_error *error)
 
 organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error *error)
 {
-    merge_job *const job = context;
+    model_merge *const job = context;
     organ_merge_walk walk;
     job->writing = writing;
     if (make_walk(job, writing, &walk, error) == ORGAN_OK)

@@ -69,8 +69,7 @@ refused 2 "exists" merge a b --method linear -o linear
 unwritten 3 "line 2: unknown key 'merge_metod' in the recipe; did you mean 'merge_method'" "$models""merge_metod: linear\n"
 unwritten 3 "line 2: merge_method is 'lineer'" "$models""merge_method: lineer\n"
 sed -n 's/.*Methods: //p' ../err | tr -d ' ' | tr , '\n' | sort >../methods
-"$organ" help merge | tr '\n' ' ' | sed 's/.*needed without a recipe: //; s/ or \([a-z_]*\) .*/, \1,/; s/  */ /g; s/--base.*//' | tr -d ' ' | tr , '\n' |
-    sed '/^$/d' | sort >../helped
+"$organ" help merge | tr '\n' ' ' | sed 's/.*needed without a recipe *(//; s/).*//' | tr -d ' ' | tr , '\n' | sort >../helped
 judge "the help has other methods" diff ../methods ../helped
 unwritten 3 "needs either models or slices" 'merge_method: linear\n'
 unwritten 3 "models is not a list" 'merge_method: linear\nmodels: []\n'
