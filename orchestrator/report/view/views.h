@@ -13,6 +13,7 @@
     VIEW(audit)                                                                                                        \
     VIEW(audit_cut)                                                                                                    \
     VIEW(autopsy)                                                                                                      \
+    VIEW(compare)                                                                                                      \
     VIEW(convert)                                                                                                      \
     VIEW(dequantize)                                                                                                   \
     VIEW(evaluate)                                                                                                     \
