@@ -41,9 +41,9 @@ class Plan:
 MODELS = {
     "smollm2": Plan("32", ["IQ4_XS", "Q3_K_M"], [], "--types", "q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs,iq3_s,iq3_xxs,iq2_s"),
     "gemma3": Plan("16", ["IQ4_XS", "Q3_K_S"], [], "--types", "q2_k,q3_k,q4_0,q4_1,q5_1,q5_k,iq4_nl,iq4_xs,iq3_s,iq3_xxs,iq2_s",
-                   "--type-of", "token_embd.weight=q8_0"),
+                   "--type-of", "token_embd.weight=q8_0", "--allocate-layers", "3", "--allocate-tokens", "512"),
     "trained": Plan("32", ["Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_XXS", "Q2_K", "IQ2_M",
-                           "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M"]),
+                           "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure Q2_K"], ["Q3_K_M"], "--allocate-layers", "4", "--allocate-tokens", "1024"),
 }
 
 # llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its

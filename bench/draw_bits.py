@@ -59,7 +59,7 @@ def panel(left, width, model, rows):
               for program in COLOURS}
     sizes = [x for line in points.values() for x, _, _ in line]
     losses = [y for line in points.values() for _, y, _ in line]
-    margin = 0.08 * (max(sizes) - min(sizes)) or 1
+    margin = max(0.08 * (max(sizes) - min(sizes)), 0.004 * max(sizes))
     low, high, least, most = min(sizes) - margin, max(sizes) + margin, min(losses) / 1.25, max(losses) * 1.25
 
     def x_of(x):

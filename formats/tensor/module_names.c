@@ -182,6 +182,42 @@ const char *organ_module_split_parts(const char *model_type, const char *name)
     return rename_module(model_type, name, renamed, sizeof renamed, &split) && split ? split->parts : NULL;
 }
 
+/* ---- names in mlx-lm ---- */
+
+/* The part of the name before "experts", and the projection; NULL unless the module is a numbered expert's. */
+static const char *expert_projection(const char *name, size_t *before)
+{
+    /* the projections of an expert have other names in mlx-lm */
+    static const char *const projections[][2] = {{"w1", "gate_proj"}, {"w2", "down_proj"}, {"w3", "up_proj"}};
+    static const char word[] = "experts.";
+    const char *const experts = strstr(name, ".experts.");
+    if (!experts)
+        return NULL;
+    *before = (size_t)(experts - name) + 1;
+    const char *const number = name + *before + strlen(word), *const end = number + strspn(number, "0123456789");
+    if (end == number || *end != '.')
+        return NULL;
+    for (size_t k = 0; k < sizeof projections / sizeof *projections; k++)
+        if (strcmp(end + 1, projections[k][0]) == 0)
+            return projections[k][1];
+    return end + 1;
+}
+
+bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size)
+{
+    static const char published[] = "model.language_model.";
+    const bool moves = strcmp(model_type, "qwen3_5") == 0 && strncmp(name, "language_model.", 15) != 0;
+    const char *const trunk = moves ? "language_model." : "";
+    const bool moved = moves && strncmp(name, published, strlen(published)) == 0;
+    size_t before = 0;
+    name += moved ? strlen(published) : 0;
+    const char *const projection = expert_projection(name, &before);
+    const int length = projection ? snprintf(out, size, "%s%s%.*sswitch_mlp.%s", trunk, moved ? "model." : "",
+                                             (int)before, name, projection)
+                                  : snprintf(out, size, "%s%s%s", trunk, moved ? "model." : "", name);
+    return length >= 0 && (size_t)length < size;
+}
+
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,
                                       organ_module_index *index, organ_error *error)
 {

@@ -288,12 +288,15 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-/* The name of a module in transformers may differ from that in the file. */
+/* The name of a module in transformers or mlx-lm may differ from that in the file. */
 static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rules, const char *name, bool embedding,
                               bool *found, const void **value, organ_error *error)
 {
     char alias[ORGAN_MODULE_NAME_SIZE];
-    const bool other = organ_module_name(config->model_type, name, alias, sizeof alias, NULL) && strcmp(name, alias);
+    const bool named = strcmp(config->method, "mlx") == 0
+                           ? organ_module_name_in_mlx(config->model_type, name, alias, sizeof alias)
+                           : organ_module_name(config->model_type, name, alias, sizeof alias, NULL);
+    const bool other = named && strcmp(name, alias) != 0;
     const organ_quant_module module = {name, other ? alias : NULL, embedding};
     return organ_quant_rules_find(rules, &module, config->file, found, value, error);
 }

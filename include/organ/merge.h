@@ -51,6 +51,23 @@ ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "e
 organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 
+/* ---- organ audit --recipe: recomputes tensors of a merged model ---- */
+
+typedef struct organ_merge_audit_options {
+    size_t size;        /* see ORGAN_DEFAULTS */
+    const char *recipe; /* path of the recipe with which the model was merged */
+    const char *model;  /* path of the merged model */
+    unsigned tensors;   /* number of merged tensors that are recomputed, evenly spread; 0: all */
+} organ_merge_audit_options;
+ORGAN_DEFAULTS(merge_audit, o.tensors = 32)
+
+/* Plans the merge again, with the seed and the options that the model's report states, checks that the model has its
+ * tensors, types and shapes, and compares recomputed tensors with the stored values. Returns ORGAN_CHECK_FAILED if
+ * anything differs; the member "problems" of *report (schema organ.audit_merge/1) lists it. Returns the errors of
+ * organ_merge for recipe and donors; *report is NULL then. The caller releases *report. */
+organ_status organ_merge_audit(const organ_merge_audit_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error);
+
 ORGAN_API_END
 
 #endif

@@ -76,7 +76,8 @@ const organ_verb organ_merge_verb = {
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
              "all defaults.",
     OPERANDS(OPERAND("MODEL...", MODEL, inputs,
-                     "the models, or one recipe whose name ends in .yaml or .yml")),
+                     "the models, MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose name ends in "
+                     ".yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},

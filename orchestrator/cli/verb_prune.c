@@ -2,6 +2,7 @@
  * prune, and audit, which verifies it. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include <organ/merge.h>
 #include <organ/prune.h>
 #include <organ/purify.h>
 #include <organ/quantize.h>
@@ -11,6 +12,7 @@ typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;
     organ_audit_options audit;
+    organ_merge_audit_options merged; /* audit --recipe */
 } prune_call;
 #define CALL prune_call
 
@@ -141,9 +143,27 @@ static const organ_option audit_options[] = {
     FLAG("refitted", audit.compensated,
          "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
          "alps), or by --refit without a report that states their digests; audit counts them",
-         .former = "compensated")};
+         .former = "compensated"),
+    INPUT("recipe", "RECIPE", merged.recipe,
+          "instead of DONOR: the recipe of organ merge; audit recomputes tensors of the model from its donors",
+          .common = true),
+    NUMBER("tensors", "N", merged.tensors,
+           "with --recipe: number of tensors that are recomputed, evenly spread; 0: all", .range = {0, 1e9},
+           .fallback = "32")};
 
-RUN_REMOTE(audit, organ_audit, audit)
+WORK(audit_work)
+{
+    own->audit.access = &call->access;
+    if (!own->merged.recipe && !own->audit.pruned)
+        return organ_fail(error, ORGAN_USAGE, "audit: PRUNED is missing: the pruned or cut copy");
+    if (!own->merged.recipe)
+        return organ_audit(&own->audit, engine, progress, report, error);
+    if (own->audit.pruned || own->audit.targets || own->audit.compensated)
+        return organ_fail(error, ORGAN_USAGE, "audit: --recipe RECIPE MODEL compares one model with its recipe");
+    own->merged.model = own->audit.donor;
+    return organ_merge_audit(&own->merged, engine, progress, report, error);
+}
+RUN_WORK(audit, true)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",
@@ -158,13 +178,14 @@ const organ_verb organ_audit_verb = {
              "bytes which of the donor's were kept, and checks that every tensor consists of these and that "
              "config.json or the GGUF metadata match. Weights that --refit or organ width refitted must have the "
              "digests that the report in PRUNED states.",
-    OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
-             OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
+    OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning; with --recipe the merged model"),
+             OPTIONAL("PRUNED", MODEL, audit.pruned, "the pruned or cut copy; not with --recipe")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned",
               "Counts killed weights and checks that all others are unchanged."},
              {"organ audit donor pruned --json | jq .totals",
-              "Prints the killed weights of the pruned tensors and of the whole model as JSON."}),
+              "Prints the killed weights of the pruned tensors and of the whole model as JSON."},
+             {"organ audit --recipe OUT/organ/recipe.yaml OUT", "Recomputes tensors of a merged model."}),
     .exits = {.done = "all checks pass", .check = "a check fails, and the report names it"},
     .run = run_audit};
 

@@ -53,6 +53,8 @@ peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a
     --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
 peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
 peer compare_adapters "torch transformers peft safetensors" 2 "^\| (llama|mixtral) \| [0-9]+ \| 0 " llama mixtral
+peer compare_repair "torch transformers peft compressed_tensors" 6 "^(\| int[234]-group32.* \| [0-9]+ \||peft: logits differ)" $model $model/calibration.txt \
+    $model/heldout.txt --rank 4 --samples 4 --context 64 --tokens 256 --organ "$organ"
 peer compare_kinds "torch transformers numpy" 2 "^\| [^|]+( \| $figure){4} \|" "$scratch/kinds" 1 "Qwen 3: norms"
 peer compare_forward "torch transformers" 3 "^(organ|float32|bfloat16) \[$figure, $figure, $figure\]" "$scratch/forward" 1
 peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $figure" $model fixtures/tasks/tasks.jsonl "$organ"

@@ -151,6 +151,9 @@ if ! sampled; then
     judge "the division costs more than one width" below "$(number cost ../out)" "$(number uniform_cost ../out)"
     ends 0 quantize "${of_moe[@]}" --method gptq -o regrouped -s int4-group64 --json
     judge "experts and attention have other groups than 32 and 64" test "$(jq -r '.tensors[].scheme' ../out | sort | uniq -c | xargs)" = "48 int4-group32 4 int4-group64"
+    ends 0 quantize "${of_moe[@]}" --method gptq -o paired -s int4-group32 --repair-rank 2
+    judge "peft gets no stacks of experts" test "$(jq -r '[.target_parameters[] | select(contains("experts"))] | sort | join(" ")' \
+        paired-adapter/adapter_config.json)" = "model.layers.0.mlp.experts.down_proj model.layers.0.mlp.experts.gate_up_proj"
     ends 0 prune "${of_moe[@]}" -o pruned --method sparsegpt --sparsity 50 --then int4-group64 --json
     judge "pruned experts have other groups" test "$(jq -r '.tensors[].scheme' ../out | sort | uniq -c | xargs)" = "48 int4-group32 4 int4-group64"
 fi

@@ -75,6 +75,14 @@ refused 2 "has no meaning with --format mlx; those of MLX" quantize tiny-qwen2 -
 refused 2 "--format mlx writes a directory, not one file: no.gguf" quantize tiny-qwen2 -o no.gguf -s nvfp4 --format mlx
 refused 2 "is one of --format mlx" quantize tiny-qwen2 -o no -s mxfp8
 refused 2 "has no meaning with --format mlx" quantize tiny-qwen2 -o no -s fp8-channel --format mlx
+# Experts of tiny-qwen2moe have rows of another length than the rest, so that config.json lists them, by mlx-lm's names.
+ln -s "$(dirname "$model")/tiny-qwen2moe" tiny-qwen2moe
+ends 0 quantize tiny-qwen2moe -o small -s int4-group128 --format mlx --force --quiet
+judge "config.json lists no joined experts" grep -q '"model.layers.1.mlp.switch_mlp.down_proj": {' small/config.json
+ends 0 dequantize small -o small-plain --dtype f32 --force --quiet
+ends 0 perplexity small --text tiny-qwen2/calibration.txt --context 64 --max-tokens 128 --compare small-plain --json
+judge "experts of MLX are read back as other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+refused 3 "does not write models of type 'qwen3_moe'" quantize "$model/../forward/qwen3moe" -o no -s int4-group32 --format mlx
 refused 3 "does not write models of type 'dots1'" quantize "$model/../forward/dots1" -o no -s int4-group64 --format mlx
 rm -r small small-plain
 

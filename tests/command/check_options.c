@@ -241,7 +241,6 @@ START_TEST(faults_name_option_value_and_range)
                     "if DONOR is a single file"},
         {"prune d e -o o", "prune: unexpected argument 'e'"},
         {"prune ~ -o o", "prune: DONOR is empty"},
-        {"audit a", "audit: PRUNED is missing: the pruned or cut copy"},
         {"audit a b c", "audit: unexpected argument 'c'"},
         {"inspect", "inspect: MODEL is missing: a model directory, a .safetensors or .gguf file, or a "
                     "model.safetensors.index.json"},

@@ -267,6 +267,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.quantize/1 cost",
                                    "organ.quantize/1 dropped",
                                    "organ.quantize/1 exact",
+                                   "organ.quantize/1 inputs",
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 of_file",
                                    "organ.quantize/1 parameters.pruning",

@@ -199,6 +199,12 @@ START_TEST(movers)
         NEEDS(merge, missing, "error", ENGINE);
         NEEDS(merge, write.output, "build/none", ENGINE);
     }
+    {
+        organ_merge_audit_options o = {0};
+        SIZED(merge_audit, ENGINE);
+        NEEDS(merge_audit, recipe, "nowhere.yaml", ENGINE);
+        NEEDS(merge_audit, model, MODEL, ENGINE);
+    }
 }
 END_TEST
 

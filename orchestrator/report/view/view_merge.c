@@ -57,3 +57,23 @@ const organ_view organ_merge_view = {.schema = "organ.merge/1",
                                      .kind = "merge by {parameters.method}{dry_run?, dry run}",
                                      .title = "{run.output?{run.output}|{base.name}}",
                                      BLOCKS_OF(merge_blocks)};
+
+/* The view of organ.audit_merge/1, the report of `organ audit --recipe`. */
+
+static const organ_item audited[] = {{NULL, "recomputed tensors", "{recomputed:count}"},
+                                     {NULL, "values that differ", "{different:count}"}};
+
+static const organ_block audited_problem[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
+
+static const organ_block audited_blocks[] = {
+    HEADING("Audit of a merge by {method}"),
+    HIGHLIGHTS(NULL, audited),
+    SAY(ON_ALL, NULL,
+        "{model.name}: {recomputed:count} of {tensors:count} tensors ({elements:count} values) were recomputed by "
+        "{method}; {different:count} values differ."),
+    EACH(ON_ALL, "problems", BLOCKS_OF(audited_problem)),
+    SAY(ON_ALL, "ok", "The model is the merge of the recipe."),
+};
+
+const organ_view organ_audit_merge_view = {
+    .schema = "organ.audit_merge/1", .kind = "audit of a merge", .title = "{model.name}", BLOCKS_OF(audited_blocks)};

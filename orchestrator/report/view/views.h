@@ -12,6 +12,7 @@
     VIEW(assemble)                                                                                                     \
     VIEW(audit)                                                                                                        \
     VIEW(audit_cut)                                                                                                    \
+    VIEW(audit_merge)                                                                                                  \
     VIEW(autopsy)                                                                                                      \
     VIEW(compare)                                                                                                      \
     VIEW(convert)                                                                                                      \

@@ -50,7 +50,7 @@ typedef struct organ_merge_task {
     unsigned rank;            /* dimensions of the tensor */
     size_t inputs;            /* number of inputs, without the base if that is apart */
     bool base;                /* strips have a base */
-    const char *const *donor; /* for each input the model in the recipe's words: a key of random numbers */
+    const char *const *donor; /* for each input a key of its model, for random numbers */
     uint64_t seed;            /* --seed */
     const double *values;     /* read them with organ_merge_value */
     const organ_kernels *kernels;

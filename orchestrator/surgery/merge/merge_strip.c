@@ -36,6 +36,7 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
     const organ_merge_task *const task = &item->task;
     const size_t inputs = organ_merge_inputs(item), rows = organ_merge_strip_rows(task);
     const size_t moved = inputs * sizeof(organ_merge_moved), sums = of_method(m->sums, task) * sizeof(double);
+    size_t changes = 0;
     for (size_t k = 0; k < inputs; k++) {
         const organ_merge_input *const in = &item->inputs[k];
         size_t scratch;
@@ -44,7 +45,9 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
         sizes->reading = merge_larger(sizes->reading, merge_round(scratch));
         if (in->change)
             sizes->reading = merge_larger(sizes->reading, merge_round(in->change->scratch(in->change->context, rows)));
+        changes += in->change ? in->change->memory : 0;
     }
+    sizes->changes = merge_larger(sizes->changes, merge_round(changes));
     sizes->inputs = merge_larger(sizes->inputs, inputs);
     sizes->values = merge_larger(sizes->values, merge_round(rows * (size_t)task->shape.cols * sizeof(float)));
     sizes->scratch = merge_larger(sizes->scratch, merge_round(m->scratch ? m->scratch(task, rows) : 0));
@@ -57,17 +60,24 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
 
 organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error)
 {
-    for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++)
-        organ_weight_reader_open(item->inputs[k].model, item->inputs[k].weight, item->task.kernels, NULL,
-                                 &lane->readers[k], error);
+    for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++) {
+        const organ_merge_input *const in = &item->inputs[k];
+        if (organ_weight_reader_open(in->model, in->weight, item->task.kernels, NULL, &lane->readers[k], error) ==
+                ORGAN_OK &&
+            in->change)
+            in->change->open(in->change->context, &lane->changes[k], error);
+    }
     return error->status;
 }
 
-void organ_merge_close_item(merge_lane *lane, size_t inputs)
+void organ_merge_close_item(merge_lane *lane, const organ_merge_item *item)
 {
-    for (size_t k = 0; k < inputs; k++) {
+    for (size_t k = 0; k < organ_merge_inputs(item); k++) {
         organ_weight_reader_close(lane->readers[k]);
         lane->readers[k] = NULL;
+        if (item->inputs[k].change)
+            item->inputs[k].change->close(lane->changes[k]);
+        lane->changes[k] = NULL;
     }
 }
 
@@ -94,7 +104,8 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
         organ_weight_read(lane->readers[k], strip->first, strip->rows, ORGAN_F32, lane->input[k], lane->reading, error);
         organ_reader_gate_leave(gate);
         if (!error->status && in->change)
-            in->change->change(in->change->context, strip->first, strip->rows, lane->input[k], lane->reading, error);
+            in->change->change(in->change->context, lane->changes[k], strip->first, strip->rows, lane->input[k],
+                               lane->reading, error);
         if (!error->status && organ_any_not_finite(ORGAN_F32, lane->input[k], n * sizeof(float)))
             refuse_value(item, in, strip->first, lane->input[k], n, error);
     }

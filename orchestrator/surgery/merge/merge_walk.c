@@ -49,8 +49,8 @@ static uint64_t lane_bytes(const merge_sizes *s)
     return (s->inputs + 1) * (uint64_t)s->values + s->reading + s->scratch + s->state + s->counters + s->sums;
 }
 
-/* A lane, its share of the ring, and the state of the divided item. */
-static uint64_t bytes_of_worker(const merge_sizes *s) { return lane_bytes(s) + 4 * (uint64_t)s->sums; }
+/* A lane, its share of the ring, and what it allocates for the open item. */
+static uint64_t bytes_of_worker(const merge_sizes *s) { return lane_bytes(s) + 4 * (uint64_t)s->sums + s->changes; }
 
 static organ_status measure_all(merge_state *w, size_t *widest, organ_error *error)
 {
@@ -95,7 +95,8 @@ static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsign
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
     lane->readers = calloc(s->inputs, sizeof *lane->readers);
-    if (!at || !lane->input || !lane->readers)
+    lane->changes = calloc(s->inputs, sizeof *lane->changes);
+    if (!at || !lane->input || !lane->readers || !lane->changes)
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
         lane->input[k] = (float *)(void *)at;
@@ -134,6 +135,7 @@ static void release_all(merge_state *w)
         organ_topology_free(w->engine->topology, w->lanes[k].memory, (size_t)lane_bytes(&w->sizes));
         free(w->lanes[k].input);
         free(w->lanes[k].readers);
+        free(w->lanes[k].changes);
     }
     free(w->lanes);
     free(w->done);
@@ -222,7 +224,7 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
         for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
             if (!organ_merge_apply_strip(lane, w->run, number, lane->state, s, &w->gate, &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
-    organ_merge_close_item(lane, inputs);
+    organ_merge_close_item(lane, item);
     return lane->error.status;
 }
 
@@ -346,7 +348,7 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
-    organ_merge_close_item(lane, organ_merge_inputs(item));
+    organ_merge_close_item(lane, item);
 }
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)

@@ -9,12 +9,16 @@
 #include <organ/stream.h>
 #include <organ/weights.h>
 
-/* Changes rows that were read from an input, for example by an adapter. */
+/* Changes rows that were read from an input, for example by an adapter. Each worker that merges the tensor opens a
+ * state of its own. */
 typedef struct organ_merge_change {
     const void *context;
-    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows */
-    organ_status (*change)(const void *context, uint64_t first, size_t rows, float *values, void *scratch,
-                           organ_error *error);
+    organ_status (*open)(const void *context, void **state, organ_error *error);
+    void (*close)(void *state);                          /* NULL is allowed */
+    size_t memory;                                       /* bytes of a state */
+    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows of one matrix */
+    organ_status (*change)(const void *context, const void *state, uint64_t first, size_t rows, float *values,
+                           void *scratch, organ_error *error);
 } organ_merge_change;
 
 /* A weight of a model, with the shape of the output's tensor. */

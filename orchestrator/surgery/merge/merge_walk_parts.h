@@ -15,6 +15,7 @@ typedef struct merge_sizes {
     size_t state;    /* of the method */
     size_t counters; /* of the method */
     size_t sums;     /* of the method, or organ_merge_moved of all inputs */
+    size_t changes;  /* states of organ_merge_change of an item, which are allocated while it is open */
 } merge_sizes;
 
 /* The memory of a worker. */
@@ -26,6 +27,7 @@ typedef struct merge_lane {
     uint64_t *counters;
     double *sums;
     organ_weight_reader **readers; /* of the inputs of the open item */
+    void **changes;                /* states of organ_merge_change of these inputs */
     organ_error error;
 } merge_lane;
 
@@ -43,7 +45,7 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
 
 /* Opens and closes the readers of an item's inputs; after an error the caller closes them too. */
 organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error);
-void organ_merge_close_item(merge_lane *lane, size_t inputs);
+void organ_merge_close_item(merge_lane *lane, const organ_merge_item *item);
 
 /* Scans strip `strip` in pass `pass`: lane->sums becomes its sums, lane->counters grow. */
 organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,

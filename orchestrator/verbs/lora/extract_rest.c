@@ -431,7 +431,8 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
         count_experts(job, &table, error);
     for (size_t k = 0; k < job->group_count; k++) {
         organ_lora_group *const g = &job->groups[k];
-        g->changed = job->options->write.dry_run; /* a dry run reads no values */
+        /* a dry run reads no values; another verb (repair_adapter.h) changes all modules that it lists */
+        g->changed = job->options->write.dry_run || job->inner;
         g->pairs = g->modules[GATE] > 0;
         g->stacked = !organ_peft_ignores_experts(job->base->config.model_type) && !g->differs && g->experts > 0 &&
                      g->modules[DOWN] == g->experts && g->modules[GATE] == g->modules[UP] &&

@@ -9,6 +9,7 @@
 #include "orchestrator/output/inputs.h"
 
 #include <organ/tokenizer.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,31 +30,64 @@ static void count_layers(merge_donor *donor)
         donor->layers = (uint64_t)stated;
 }
 
-static void find_head(merge_donor *donor)
+const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role)
 {
-    for (size_t k = 0; k < donor->weights->count && !donor->model->config.tie_word_embeddings; k++) {
+    for (size_t k = 0; k < donor->weights->count; k++) {
         const organ_anatomy *const anatomy = &donor->weights->weights[k].anatomy;
-        donor->head |= anatomy->role == ORGAN_ROLE_OUTPUT && anatomy->layer < 0;
+        if (anatomy->role == role && anatomy->layer < 0)
+            return &donor->weights->weights[k];
     }
+    return NULL;
+}
+
+/* A name of the form MODEL+ADAPTER, unless there is a file of the whole name. */
+static organ_status split_name(model_merge *job, const char *name, const char **model, const char **adapter,
+                               organ_error *error)
+{
+    const char *const plus = strchr(name, '+');
+    *model = name;
+    if (!plus || plus == name || access(name, F_OK) == 0)
+        return ORGAN_OK;
+    *model = organ_arena_copy(&job->arena, name, (size_t)(plus - name));
+    return *model ? organ_name_resolve(plus + 1, &job->arena, adapter, error) : organ_fail_memory(error, name);
 }
 
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
+    const char *adapter = NULL, *model = NULL;
     donor->name = job->recipe.donors[number];
-    if (organ_name_resolve(donor->name, &job->arena, &donor->path, error) ||
+    snprintf(donor->key, sizeof donor->key, "%zu", number);
+    if (split_name(job, donor->name, &model, &adapter, error) ||
+        organ_name_resolve(model, &job->arena, &donor->path, error) ||
         organ_donor_open(donor->path, "merged", job->progress, &donor->model, error) ||
-        organ_weights_find(donor->model, &donor->weights, error))
+        organ_weights_find(donor->model, &donor->weights, error) ||
+        (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
         return error->status;
-    if (donor->model->gguf)
+    if (donor->model->gguf && number == job->host)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is GGUF: convert it first: organ convert %s --to safetensors -o DIR", donor->path,
-                          donor->path);
+                          "%s: is GGUF, but the base, or without one the first model, gives the output its form: "
+                          "convert it first: organ convert %s --to safetensors -o DIR",
+                          donor->path, donor->path);
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
     count_layers(donor);
-    find_head(donor);
+    donor->head =
+        !donor->model->config.tie_word_embeddings && organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT) != NULL;
     return ORGAN_OK;
+}
+
+/* The names and the order of rows of GGUF become those of the host. */
+static organ_status open_across(model_merge *job, merge_donor *donor, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    if (!donor->model->gguf)
+        return ORGAN_OK;
+    if (donor->adapter)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
+                          donor->path);
+    return organ_across_open((organ_across_side){host->model, host->weights},
+                             (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
 }
 
 /* ---- vocabularies ---- */
@@ -102,7 +136,8 @@ static organ_status compare_tokens(const merge_donor *host, const organ_tokenize
         size_t length = 0, other_length = 0;
         const char *const token = id < count ? organ_tokenizer_piece(of_host, id, &length) : "",
                           *const another = id < other ? organ_tokenizer_piece(of_donor, id, &other_length) : "";
-        if (length == other_length && memcmp(token, another, length) == 0)
+        if ((length == other_length && memcmp(token, another, length) == 0) ||
+            (donor->model->gguf && (length == 0 || other_length == 0))) /* names that GGUF gives to unused ids */
             continue;
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
@@ -121,7 +156,7 @@ static organ_status compare_tokenizers(model_merge *job, const merge_donor *host
     if (organ_tokenizer_open(host->model, &of_host, error) == ORGAN_OK &&
         organ_tokenizer_open(donor->model, &of_donor, error) == ORGAN_OK &&
         strcmp(organ_tokenizer_describe(of_host)->digest, organ_tokenizer_describe(of_donor)->digest) != 0 &&
-        compare_tokens(host, of_host, donor, of_donor, error) == ORGAN_OK)
+        compare_tokens(host, of_host, donor, of_donor, error) == ORGAN_OK && !donor->model->gguf)
         organ_say(job->recipe.warnings, "%s and %s have the same tokens, but split text by different rules", host->path,
                   donor->path);
     organ_tokenizer_close(of_host);
@@ -138,8 +173,9 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
         return error->status;
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++) {
         const merge_donor *const donor = &job->donors[k];
-        if (k == job->host || same_files(host, donor, &same, &any, error) || same)
+        if (k == job->host || same_files(host, donor, &same, &any, error) || (same && !donor->model->gguf))
             continue;
+        any |= donor->model->gguf != NULL;
         if (any != host_has)
             organ_fail(error, ORGAN_BAD_INPUT,
                        "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked",
@@ -160,12 +196,16 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         return organ_fail_memory(error, r->label);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_donor(job, k, error);
+    for (size_t k = 0; k < r->donor_count && !error->status; k++)
+        open_across(job, &job->donors[k], error);
     return error->status ? error->status : check_vocabularies(job, error);
 }
 
 void organ_merge_close_donors(model_merge *job)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
+        organ_merge_adapter_close(&job->donors[k]);
+        organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);
     }

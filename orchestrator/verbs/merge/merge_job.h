@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_adapter.c adds adapters to rows, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c
+ * makes the report.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -14,6 +15,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/merge/merge_walk.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
 
 #include <organ/merge.h>
@@ -93,13 +95,24 @@ organ_status organ_merge_evaluate(const merge_recipe *recipe, const merge_place 
 
 /* ---- models ---- */
 
+typedef struct merge_pair merge_pair; /* the change of a weight by an adapter (merge_adapter.c) */
+
 typedef struct merge_donor {
     const char *name; /* as written in the recipe */
     const char *path;
+    /* its number in the recipe: random numbers depend on it, not on the name, so that a twin of the model elsewhere or
+     * in another format keeps the same elements */
+    char key[24];
     organ_model *model;
     organ_weights *weights;
-    uint64_t layers; /* of the text model, without draft layers */
-    bool head;       /* it stores an output head that is not its embedding */
+    organ_across *across; /* a GGUF file next to a safetensors host: its weights in the form of the host's */
+    uint64_t layers;      /* of the text model, without draft layers */
+    /* BASE+ADAPTER; all zero: the donor is a model */
+    organ_adapter *adapter, *translated;
+    organ_lora_names names;
+    merge_pair *pairs;
+    size_t pair_count;
+    bool head; /* it stores an output head that is not its embedding */
 } merge_donor;
 
 /* ---- tensors ---- */
@@ -145,12 +158,26 @@ static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
     return item->task.inputs + (item->task.base ? 1 : 0);
 }
 
+/* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
+const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
+
+/* Opens the adapter of a donor whose model is open. Returns ORGAN_BAD_INPUT, with advice, for an adapter that is not
+ * only factors of matrices. organ_merge_adapter_close accepts what it leaves after an error, and a donor without
+ * adapter. */
+organ_status organ_merge_adapter_open(model_merge *job, merge_donor *donor, const char *path, organ_error *error);
+void organ_merge_adapter_close(merge_donor *donor);
+/* Returns how the donor's adapter changes the weight; NULL: not at all. */
+const organ_merge_change *organ_merge_change_of(const merge_donor *donor, const organ_weight *weight);
+
 /* Opens all donors, finds the host, and checks that their vocabularies are equal. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
 void organ_merge_close_donors(model_merge *job);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
+
+/* Releases what the job owns, also after an error of any step. */
+void organ_merge_release(model_merge *job);
 
 /* Raises job->plan to what the merge needs. */
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error);

@@ -121,7 +121,9 @@ static json_t *merge_identity(void *context)
     const model_merge *const job = context;
     json_t *const donors = json_array();
     for (size_t k = 0; k < job->recipe.donor_count; k++)
-        if (json_array_append_new(donors, organ_run_files(job->donors[k].model, NULL)))
+        if (json_array_append_new(donors, organ_run_files(job->donors[k].model, NULL)) ||
+            (job->donors[k].adapter &&
+             json_array_append_new(donors, organ_run_files(job->donors[k].adapter->model, NULL))))
             organ_memory_count_refusal();
     return ORGAN_OBJECT(SET("donors", donors));
 }
@@ -194,7 +196,8 @@ static organ_status check_output(const model_merge *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
     for (size_t k = 0; k < job->recipe.donor_count && w->output && !error->status; k++)
-        organ_output_check_not_input(w->output, job->donors[k].model, error);
+        if (organ_output_check_not_input(w->output, job->donors[k].model, error) == ORGAN_OK && job->donors[k].adapter)
+            organ_output_check_not_adapter(w->output, job->donors[k].adapter, error);
     if (!error->status && w->output && organ_ends_with(w->output, ".gguf"))
         organ_fail(error, ORGAN_USAGE, "%s: the output is safetensors: name a directory or a .safetensors", w->output);
     return error->status || !w->output || w->resume
@@ -227,14 +230,7 @@ static organ_status merge_verb(const void *given, const organ_engine *engine, co
     model_merge job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     plan_and_write(&job, report, error);
-    organ_merge_close_donors(&job);
-    organ_merge_recipe_release(&job.recipe);
-    organ_arena_release(&job.arena);
-    organ_rows_free(job.pieces);
-    organ_rows_free(job.units);
-    json_decref(job.lacking);
-    free(job.tensors);
-    free(job.filled);
+    organ_merge_release(&job);
     return organ_report_end_partial(&work, options->write.output, error);
 }
 

@@ -53,22 +53,22 @@ static organ_status name_in(const merge_step *step, const char *name, size_t to,
     return ORGAN_OK;
 }
 
-static const organ_weight *weight_of_role(const merge_donor *donor, organ_role role)
+static const organ_weight *weight_named(const merge_donor *donor, const char *name)
 {
-    for (size_t k = 0; k < donor->weights->count; k++)
-        if (donor->weights->weights[k].anatomy.role == role && donor->weights->weights[k].anatomy.layer < 0)
-            return &donor->weights->weights[k];
-    return NULL;
+    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
 }
 
 /* A model without an output head lends its embedding. */
-static const organ_weight *find_weight(const merge_donor *donor, const char *name, const organ_anatomy *anatomy)
+static const organ_weight *find_weight(const model_merge *job, const merge_donor *donor, const char *name,
+                                       const organ_anatomy *anatomy)
 {
-    const organ_weight *const own = organ_weights_named(donor->weights, name);
+    const organ_weight *const own = weight_named(donor, name);
     if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
         (own && !donor->model->config.tie_word_embeddings))
         return own;
-    return weight_of_role(donor, ORGAN_ROLE_EMBED);
+    const organ_weight *const embedding =
+        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
+    return embedding ? weight_named(donor, embedding->name) : NULL;
 }
 
 /* ---- one tensor ---- */
@@ -128,8 +128,10 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = job->donors[donor].model, .weight = weight};
-    names[at] = job->donors[donor].name;
+    list[at] = (organ_merge_input){.model = job->donors[donor].model,
+                                   .weight = weight,
+                                   .change = organ_merge_change_of(&job->donors[donor], weight)};
+    names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }
 
@@ -210,7 +212,7 @@ static organ_status find_inputs(model_merge *job, const merge_step *step, merge_
         const size_t donor = step->slice->sources[k].donor;
         if (name_in(step, like_name, k, name, error))
             break;
-        const organ_weight *const weight = find_weight(&job->donors[donor], name, &t->like->anatomy);
+        const organ_weight *const weight = find_weight(job, &job->donors[donor], name, &t->like->anatomy);
         if (!weight) {
             found->lacks = found->lacking++ ? found->lacks : job->donors[donor].path;
             continue;
@@ -293,11 +295,26 @@ static bool is_new(const model_merge *job, const merge_step *step, size_t source
         return false;
     for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
         const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
-        if (name_in(step, weight->name, k, name, error) || organ_weights_named(other->weights, name))
+        if (name_in(step, weight->name, k, name, error) || weight_named(other, name))
             return false;
     }
     return !name_in(step, weight->name, step->model, name, error) &&
-           !organ_weights_named(job->donors[step->slice->sources[step->model].donor].weights, name);
+           !weight_named(&job->donors[step->slice->sources[step->model].donor], name);
+}
+
+/* A tensor of a GGUF file that no tensor of the host has values of cannot be merged. */
+static organ_status check_unpaired(model_merge *job, const merge_donor *donor, const organ_weight *weight,
+                                   organ_error *error)
+{
+    const organ_across_kind kind = organ_across_kind_of(donor->across, weight->name);
+    if (kind == ORGAN_ACROSS_PAIRED || kind == ORGAN_ACROSS_LEFT_OUT ||
+        (weight->anatomy.role == ORGAN_ROLE_OUTPUT && job->adds_head))
+        return ORGAN_OK;
+    if (strcmp(job->options->missing, "error") == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' of %s is missing in %s; --missing base or any leaves it out", weight->name,
+                          donor->path, job->donors[job->host].path);
+    return note_lacking(job, weight->name, "left out: the base lacks it", error);
 }
 
 static organ_status merge_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
@@ -308,24 +325,34 @@ static organ_status merge_step_tensors(model_merge *job, const merge_step *step,
         for (size_t w = 0; w < donor->weights->count && !error->status; w++) {
             const organ_weight *const weight = &donor->weights->weights[w];
             if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
-                (k && !is_new(job, step, source, weight, error)))
+                (k && !donor->across && !is_new(job, step, source, weight, error)))
                 continue;
-            merge_one(job, step, weight, source, error);
+            if (donor->across)
+                check_unpaired(job, donor, weight, error);
+            else
+                merge_one(job, step, weight, source, error);
         }
     }
     return error->status;
 }
 
+/* The host, else the first source; a GGUF file has other names. MERGE_NONE: there are only such files. */
 static size_t model_of(const model_merge *job, const merge_slice *slice)
 {
-    for (size_t k = 0; k < slice->source_count; k++)
+    size_t first = MERGE_NONE;
+    for (size_t k = slice->source_count; k-- > 0;) {
         if (slice->sources[k].donor == job->host)
             return k;
-    return 0;
+        first = job->donors[slice->sources[k].donor].across ? first : k;
+    }
+    return first;
 }
 
 static organ_status check_layers(const model_merge *job, const merge_slice *slice, organ_error *error)
 {
+    if (model_of(job, slice) == MERGE_NONE)
+        organ_merge_fault(&job->recipe, slice->sources[0].line, error,
+                          "all models of the slice are GGUF: convert one to safetensors first");
     for (size_t k = 0; k < slice->source_count && !error->status; k++) {
         const merge_source *const source = &slice->sources[k];
         const merge_donor *const donor = &job->donors[source->donor];
@@ -350,10 +377,11 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
         r->slices[0].layers = job->donors[job->host].layers;
     for (size_t s = 0; s < r->slice_count && !error->status; s++)
         check_layers(job, &r->slices[s], error);
+    if (error->status)
+        return error->status;
     const merge_step before = {.slice = first, .part = PART_BEFORE, .model = model_of(job, first)},
                      after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
-    if (!error->status)
-        merge_step_tensors(job, &before, error);
+    merge_step_tensors(job, &before, error);
     for (size_t s = 0; s < r->slice_count; s++) {
         const merge_slice *const slice = &r->slices[s];
         for (uint64_t l = 0; l < slice->layers && !error->status; l++) {
@@ -416,7 +444,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
     const merge_recipe *const r = &job->recipe;
     const merge_slice *const last = &r->slices[r->slice_count - 1];
     const merge_donor *const host = &job->donors[job->host];
-    const organ_weight *const own = weight_of_role(host, ORGAN_ROLE_OUTPUT);
+    const organ_weight *const own = organ_merge_weight_of_role(host, ORGAN_ROLE_OUTPUT);
     const bool tied = host->model->config.tie_word_embeddings;
     for (size_t k = 0; k < last->source_count && tied; k++) {
         const merge_donor *const donor = &job->donors[last->sources[k].donor];
@@ -428,7 +456,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s has an output head of its own ('%s'), but that of %s is its embedding: the merged head "
                           "would be ignored; --untie writes it and config.json with it",
-                          donor->path, weight_of_role(donor, ORGAN_ROLE_OUTPUT)->name, host->path);
+                          donor->path, organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT)->name, host->path);
     }
     if (tied || !own || has_head(job))
         return ORGAN_OK;
@@ -443,7 +471,8 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host &&
-           w->scheme == ORGAN_SCHEME_PLAIN && organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
+           organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 
@@ -495,4 +524,16 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error))
         return error->status;
     return make_pieces(job, error);
+}
+
+void organ_merge_release(model_merge *job)
+{
+    organ_merge_close_donors(job);
+    organ_merge_recipe_release(&job->recipe);
+    organ_arena_release(&job->arena);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    json_decref(job->lacking);
+    free(job->tensors);
+    free(job->filled);
 }

@@ -15,19 +15,6 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     return 0;
 }
 
-static bool inputs_are_done(void *context, size_t target)
-{
-    const organ_quantize_job *const job = context;
-    return job->units[job->parts[target].unit].done;
-}
-
-static organ_status keep_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                organ_error *error)
-{
-    (void)context, (void)matrix, (void)weights, (void)error;
-    return ORGAN_OK;
-}
-
 static organ_status take_greatest(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
@@ -38,6 +25,9 @@ static organ_status take_greatest(void *context, const organ_calibration_matrix 
 }
 
 /* ---- the run ---- */
+
+/* All ranks measure all parts, also those that an earlier run or another rank writes: each rank then has all scales,
+ * and no rank waits for another one. */
 
 organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_error *error)
 {
@@ -60,12 +50,7 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
                                                  .reruns = true,
                                                  .all_experts = o->all_experts,
                                                  .blocks = true};
-    m->work = (organ_calibration_work){.context = job,
-                                       .memory = matrix_memory,
-                                       .done = inputs_are_done,
-                                       .restore = keep_matrix,
-                                       .change = take_greatest,
-                                       .alike = true};
+    m->work = (organ_calibration_work){.context = job, .memory = matrix_memory, .change = take_greatest, .alike = true};
     return organ_calibration_run_open(&m->options, job->model, &m->targets, &m->work, job->engine, job->progress,
                                       &m->run, error);
 }

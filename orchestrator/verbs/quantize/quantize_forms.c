@@ -34,6 +34,8 @@ static const char *kind_obstacle(const organ_quantize_job *job, const organ_tens
         return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED && !organ_quantize_is_mlx(job))
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (organ_quantize_mlx_cuts(job, tensor))
+        return "mlx-lm cuts it by heads, and would quantise the parts anew.";
     if (is_cut_apart(job, tensor))
         return "transformers cuts it into several matrices, which it can do only if each row has a scale "
                "(fp8-channel).";

@@ -4,20 +4,22 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Model types of mlx-lm 0.32 that it loads from files with the names of published models: it renames, cuts or changes
- * no matrix of a linear layer. It joins the experts of a layer with their scales, if each is a tensor of its own. */
+/* Model types of mlx-lm 0.32 that it loads from files with the names of published models: it cuts or changes no
+ * quantised matrix. It joins the experts of a layer with their scales, if each is a tensor of its own; of others, such
+ * as qwen3_moe, it joins the codes without the scales. */
 static const char *const loaded[] = {
-    "cohere",     "cohere2",  "ernie4_5",         "gemma",    "gemma2",    "gemma3", "gemma3_text",
-    "glm",        "glm4",     "glm4_moe",         "granite",  "helium",    "llama",  "mistral",
-    "ministral3", "mixtral",  "hunyuan_v1_dense", "nemotron", "olmo2",     "olmo3",  "olmoe",
-    "phi",        "phi3",     "phimoe",           "qwen2",    "qwen2_moe", "qwen3",  "seed_oss",
-    "smollm3",    "stablelm", "starcoder2",       NULL};
+    "cohere",           "cohere2",  "deepseek_v2", "deepseek_v3", "kimi_k2",     "minicpm3",   "qwen3_5",
+    "ernie4_5",         "gemma",    "gemma2",      "gemma3",      "gemma3_text", "glm",        "glm4",
+    "glm4_moe",         "granite",  "helium",      "llama",       "mistral",     "ministral3", "mixtral",
+    "hunyuan_v1_dense", "nemotron", "olmo2",       "olmo3",       "olmoe",       "phi",        "phi3",
+    "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
+    "starcoder2",       NULL};
 
 organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error)
 {
@@ -40,6 +42,14 @@ bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor 
             (role == ORGAN_ROLE_EMBED && organ_ends_with(tensor->name, "embed_tokens.weight")));
 }
 
+/* mlx-lm cuts this matrix by heads when it loads the model, and quantises the parts anew if it is quantised. */
+bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    static const char *const cut[] = {"deepseek_v3", "kimi_k2", NULL};
+    return organ_quantize_is_mlx(job) && organ_is_one_of(job->model->config.model_type, cut) &&
+           organ_ends_with(tensor->name, ".kv_b_proj.weight");
+}
+
 /* ---- config.json ---- */
 
 static const char *mode_of(const organ_encoding *e)
@@ -55,36 +65,15 @@ static json_t *settings_json(const organ_encoding *e)
                         SET_TEXT("mode", mode_of(e)));
 }
 
-/* The projections of an expert have other names in mlx-lm. */
-static const char *const projections[][2] = {{"w1", "gate_proj"}, {"w2", "down_proj"}, {"w3", "up_proj"}};
-
-/* Returns the path of the module in mlx-lm, where the experts of a layer are one module: "mlp.experts.3.up_proj" is
- * part of "mlp.switch_mlp.up_proj". The caller frees the result; NULL: no memory. */
-static char *path_of(const char *tensor)
+/* Takes over `value`. Returns whether there was memory. A name that is too long is not listed: loaders take the
+ * settings of such a module from its shapes. */
+static bool set_path(const organ_quantize_job *job, json_t *object, const char *tensor, json_t *value)
 {
+    char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE];
     const size_t length = strlen(tensor) - (organ_ends_with(tensor, ".weight") ? strlen(".weight") : 0);
-    const char *const experts = strstr(tensor, ".experts.");
-    char *path = NULL;
-    if (!experts)
-        return strndup(tensor, length);
-    const char *const number = experts + strlen(".experts."), *last = number + strspn(number, "0123456789");
-    if (last == number || *last != '.')
-        return strndup(tensor, length);
-    last++;
-    const int rest = (int)(tensor + length - last);
-    for (size_t k = 0; k < sizeof projections / sizeof *projections; k++)
-        if (rest == 2 && strncmp(last, projections[k][0], 2) == 0)
-            return asprintf(&path, "%.*s.switch_mlp.%s", (int)(experts - tensor), tensor, projections[k][1]) < 0 ? NULL
-                                                                                                                 : path;
-    return asprintf(&path, "%.*s.switch_mlp.%.*s", (int)(experts - tensor), tensor, rest, last) < 0 ? NULL : path;
-}
-
-/* Takes over `value`. Returns whether there was memory. */
-static bool set_path(json_t *object, const char *tensor, json_t *value)
-{
-    char *const path = path_of(tensor);
-    const bool made = path && value && json_object_set(object, path, value) == 0;
-    free(path);
+    const bool named = snprintf(module, sizeof module, "%.*s", (int)length, tensor) < (int)sizeof module &&
+                       organ_module_name_in_mlx(job->model->config.model_type, module, path, sizeof path);
+    const bool made = value && (!named || json_object_set(object, path, value) == 0);
     json_decref(value);
     return made;
 }
@@ -97,12 +86,12 @@ static json_t *quantization_json(const organ_quantize_job *job)
     for (size_t k = 0; k < job->part_count && sound; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if (strcmp(part->encoding->name, job->encoding->name) != 0)
-            sound = set_path(made, part->weight->name, settings_json(part->encoding));
+            sound = set_path(job, made, part->weight->name, settings_json(part->encoding));
     }
     for (size_t k = 0; k < job->piece_count && sound; k++) {
         const organ_tensor *const same = job->pieces[k].same;
         if (same && same->rank == 2 && organ_ends_with(same->name, ".weight"))
-            sound = set_path(made, same->name, json_false());
+            sound = set_path(job, made, same->name, json_false());
     }
     if (sound)
         return made;

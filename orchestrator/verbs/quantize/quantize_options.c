@@ -101,6 +101,15 @@ static organ_status check_activations(const organ_quantize_options *o, bool gguf
     return ORGAN_OK;
 }
 
+/* For schemes that do not choose types. */
+static organ_status check_size(const organ_quantize_options *o, organ_error *error)
+{
+    if (!o->target_size && !o->types)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use --scheme mixed",
+                      o->target_size ? "--target-size" : "--types", o->scheme);
+}
+
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -113,9 +122,8 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
         return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
     }
-    if (o->target_size || o->types)
-        return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use --scheme mixed",
-                          o->target_size ? "--target-size" : "--types", o->scheme);
+    if (check_size(o, error) != ORGAN_OK)
+        return error->status;
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
         return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);

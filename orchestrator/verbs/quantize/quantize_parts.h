@@ -329,6 +329,8 @@ static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
 }
 /* Returns ORGAN_USAGE unless mlx-lm has the model's type with the tensors as organ writes them. */
 organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error);
+/* Returns whether mlx-lm cuts the tensor, so that it must stay unquantised. */
+bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
 bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */

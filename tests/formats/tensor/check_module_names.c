@@ -147,6 +147,29 @@ START_TEST(others)
 }
 END_TEST
 
+START_TEST(named_in_mlx)
+{
+    static const char *const rows[][3] = {
+        {"qwen2_moe", "model.layers.1.mlp.experts.13.up_proj", "model.layers.1.mlp.switch_mlp.up_proj"},
+        {"mixtral", "model.layers.1.block_sparse_moe.experts.0.w2",
+         "model.layers.1.block_sparse_moe.switch_mlp.down_proj"},
+        {"mixtral", "model.layers.1.mlp.experts.0.w4", "model.layers.1.mlp.switch_mlp.w4"},
+        {"qwen2_moe", "model.layers.1.mlp.shared_expert.up_proj", "model.layers.1.mlp.shared_expert.up_proj"},
+        {"qwen2_moe", "model.layers.1.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj"},
+        {"qwen3_5", "model.language_model.layers.1.mlp.up_proj", "language_model.model.layers.1.mlp.up_proj"},
+        {"qwen3_5", "language_model.model.layers.1.mlp.up_proj", "language_model.model.layers.1.mlp.up_proj"},
+        {"qwen3_5", "lm_head", "language_model.lm_head"},
+        {"qwen3", "model.language_model.norm", "model.language_model.norm"}};
+    char out[80];
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        ck_assert(organ_module_name_in_mlx(rows[k][0], rows[k][1], out, sizeof out));
+        ck_assert_str_eq(out, rows[k][2]);
+        ck_assert(organ_module_name_in_mlx(rows[k][0], rows[k][1], out, strlen(rows[k][2]) + 1));
+        ck_assert(!organ_module_name_in_mlx(rows[k][0], rows[k][1], out, strlen(rows[k][2])));
+    }
+}
+END_TEST
+
 /* The index leads from names of transformers to tensors of the file. */
 START_TEST(found_by_module)
 {
@@ -170,6 +193,7 @@ Suite *module_names_suite(void)
     tcase_add_test(cases, renamed);
     tcase_add_test(cases, kept);
     tcase_add_test(cases, others);
+    tcase_add_test(cases, named_in_mlx);
     tcase_add_test(cases, found_by_module);
     suite_add_tcase(suite, cases);
     return suite;

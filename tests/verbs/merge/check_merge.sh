@@ -43,6 +43,23 @@ done
 ORGAN_ISA=scalar ends 0 merge a b --method linear --weight 0.75,0.25 -o again --force --quiet
 judge "the CPU changes the model" cmp linear/model.safetensors again/model.safetensors
 
+# ---- audit ----
+ends 0 merge a b --base tiny-qwen2 --method dare_ties --density 0.5 --seed 7 -o random --quiet
+ends 0 audit --recipe random/organ/recipe.yaml random --quiet --json --tensors 0
+holds ../out '.ok' '.recomputed == 50' '.different == 0' '.elements == 4960832'
+cp -r random changed
+read -r shard offset < <("$organ" inspect changed --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+printf '\001' | dd of="changed/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
+ends 1 audit --recipe random/organ/recipe.yaml changed --quiet --tensors 0
+judge "the changed tensor is not named" grep -q "'model.layers.2.mlp.up_proj.weight': 1 of 276480 values differ" ../err
+sed 's/density: "0.5"/density: "0.4"/' random/organ/recipe.yaml >other.yaml
+ends 1 audit --recipe other.yaml random --quiet
+sed -i 's/"seed": 7/"seed": 8/' changed/organ/merge.json
+ends 1 audit --recipe random/organ/recipe.yaml changed --quiet
+refused 2 "PRUNED is missing" audit random
+refused 2 "compares one model" audit --recipe other.yaml a b
+rm -rf random changed
+
 # ---- slices ----
 cat >slices.yaml <<'YAML'
 slices:
@@ -54,7 +71,79 @@ YAML
 ends 0 merge slices.yaml -o slices --quiet
 holds slices/config.json '.num_hidden_layers == 6' '.torch_dtype == "float32"'
 holds slices/organ/merge.json '.output.layers == 6' '.output.tensors == 74'
+ends 0 audit --recipe slices.yaml slices --quiet --tensors 0
 ends 0 perplexity slices --text tiny-qwen2/heldout.txt --max-tokens 64 --quiet
+
+# ---- formats ----
+cp -r tiny-qwen2/. base && chmod -R u+w base && rm -f base/generation_config.json
+ends 0 convert b --to gguf --dtype bf16 -o b.gguf --quiet
+for method in slerp dare_ties; do
+    set -- merge a b --base a --method $method --set t=0.3 --density 0.5 --quiet
+    [[ $method == slerp ]] && set -- merge a b --method slerp --t 0.3 --quiet
+    ends 0 "$@" -o twin.safetensors
+    ends 0 "${@/%b/b.gguf}" -o gguf.safetensors
+    judge "$method of a GGUF twin is another model" cmp twin.safetensors gguf.safetensors
+    rm -f twin.* gguf.*
+done
+llama=${model%/*}/tiny-llama
+ends 0 convert "$llama" --to gguf --dtype bf16 -o l.gguf --quiet
+ends 0 merge "$llama" l.gguf --method linear -o l.safetensors --quiet
+ends 0 merge "$llama" --method passthrough -o m.safetensors --quiet
+judge "the mean of a model and its GGUF twin is another model" cmp l.safetensors m.safetensors
+refused 3 "convert it first" merge b.gguf a --method linear -o none
+ends 0 quantize a --scheme fp8-channel -o packed --quiet
+ends 0 merge packed b --method linear -o of-packed --quiet
+holds of-packed/config.json '.quantization_config == null' '.torch_dtype == "bfloat16"'
+holds of-packed/organ/merge.json '.output.merged == 50'
+
+# ---- base + adapter ----
+lora=${model%/*}/tiny-lora
+ends 0 lora sanitize "$lora" -o lora --quiet
+ends 0 lora merge --base tiny-qwen2 --adapter lora -o l.safetensors --quiet --force
+ends 0 merge tiny-qwen2+lora --method passthrough -o changed.safetensors --quiet
+judge "a base and its adapter are not what lora merge writes" cmp l.safetensors changed.safetensors
+printf 'merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: tiny-qwen2+lora}]\nparameters: {t: 0.5}\n' >r.yaml
+ends 0 merge r.yaml -o of-adapter --quiet
+holds of-adapter/organ/merge.json '.donors[1].name == "tiny-qwen2+lora"' '.donors[1].moved > 0'
+refused 3 "lora merge --base tiny-qwen2 --adapter $lora" merge "tiny-qwen2+$lora" --method passthrough -o none
+refused 4 "nowhere" merge tiny-qwen2+nowhere --method passthrough -o none
+
+# ---- heads and tensors that only some models have ----
+cp -r "${model%/*}/forward/mistral" untied && chmod -R u+w untied && cp -r untied tied
+sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' tied/config.json
+refused 3 "untied has an output head of its own ('lm_head.weight')" merge tied untied --method linear -o none
+ends 0 merge tied untied --method linear -o heads --untie --quiet
+holds heads/config.json '.tie_word_embeddings == false'
+ends 0 merge untied tied --method linear -o heads --force --quiet
+holds heads/config.json '.tie_word_embeddings == false'
+cp -r b renamed && LC_ALL=C sed -i 's/"model\.norm\.weight"/"model.morm.weight"/' renamed/*.safetensors renamed/*.index.json
+refused 3 "tensor 'model.norm.weight' of a is missing in renamed; --missing" merge a renamed --method linear -o none
+for policy in base any; do
+    ends 0 merge a renamed --method linear --missing $policy -o lacking --force --quiet
+    holds lacking/organ/merge.json '.lacking | length == 2'
+    holds lacking/organ/merge.json "if \"$policy\" == \"any\" then .output.tensors == 51 else .output.tensors == 50 end"
+done
+
+# ---- interrupted runs, ranks, NaN ----
+begin=("$organ" merge a b --method linear --weight "0.75,0.25" --quiet --threads 1)
+for _ in 1 2 3; do
+    "${begin[@]}" -o killed >../out 2>../err &
+    sleep 0.0$((RANDOM % 9))
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+    if [[ -e .killed.organ-partial ]]; then ends 0 "${begin[@]:1}" -o killed --resume; elif [[ ! -e killed ]]; then ends 0 "${begin[@]:1}" -o killed; fi
+    judge "a killed run goes on to other bytes" cmp linear/model.safetensors killed/model.safetensors
+    rm -rf killed .killed*
+done
+if command -v mpirun >/dev/null; then
+    mpirun --allow-run-as-root --oversubscribe -n 2 "${begin[@]}" -o ranks >../out 2>../err
+    judge "two ranks write another model" cmp linear/model.safetensors ranks/model.safetensors
+fi
+cp -r b nan
+read -r shard offset < <("$organ" inspect nan --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+printf '\300\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
+refused 3 "nan: tensor 'model.layers.2.mlp.up_proj.weight': value 2 is NaN" merge a nan --method linear -o none
+judge "something was written" test ! -e none -a ! -e .none.organ-partial
 
 # ---- refusals ----
 models='models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n'
