@@ -63,8 +63,11 @@ __attribute__((format(printf, 2, 3))) static void tell(const union_state *s, con
     va_start(args, format);
     organ_vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (json_array_append_new(s->warnings, json_string(text)))
+    organ_bytes valid = {0}; /* a token may be a part of a character, and is cut after SHOWN bytes */
+    if (!organ_utf8_append_valid(text, strlen(text), &valid) ||
+        json_array_append_new(s->warnings, json_stringn(valid.data, valid.used)))
         organ_memory_count_refusal();
+    free(valid.data);
 }
 
 static int shown(size_t bytes) { return (int)(bytes < SHOWN ? bytes : SHOWN); }

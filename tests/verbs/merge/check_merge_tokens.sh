@@ -140,6 +140,14 @@ ends 0 merge pieces.yaml -o kinds
 judge "tokens without merges are not told" grep -q "pieces writes its tokens in another way than tiny-qwen2" ../err
 judge "they are no added tokens" test "$(jq '.added_tokens | length > 100' kinds/tokenizer.json)" = true
 
+# ---- a token whose example in a warning is cut within a character ----
+mkdir long && cp -r one/. long
+long=$(printf 'é%.0s' {1..40})
+jq --arg t "a$long" '.model.vocab[$t] = 4 | del(.model.vocab.bc) | .model.merges = []' one/tokenizer.json >long/tokenizer.json
+printf 'models: [{model: base, parameters: {weight: 1}}, {model: long, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: union\n' >r.yaml
+ends 0 merge r.yaml -o cut
+judge "a token that no text becomes is not told" grep -q "no text becomes 1 of the 2 new tokens, for example 'aé" ../err
+
 # ---- chat templates ----
 templated() { printf "models: [{model: base}]\nmerge_method: passthrough\nchat_template: %s\n" "$1" >r.yaml; }
 templated chatml
