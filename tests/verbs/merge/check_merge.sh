@@ -34,6 +34,11 @@ ends 0 merge a b --method linear --set normalize=false --weight 0.5 -o half.safe
 ends 0 merge a b --method linear -o mean.safetensors --quiet
 judge "half of the sum is not the mean" cmp half.safetensors mean.safetensors
 
+ends 0 merge a b --method slerp --t 0.5 -o scored --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 64 --quiet --html page.html
+judge "the evaluation is not printed" grep -q "KL" ../out
+judge "the page has no evaluation" grep -q "KL divergence from the donor" page.html
+holds scored/organ/merge.json '.evaluation.comparison.kl_divergence > 0'
+
 # ---- any number of threads and ranks, any memory, any CPU ----
 for how in "--threads 1" "--threads 3 --memory 16M"; do
     # shellcheck disable=SC2086 # two words
