@@ -141,6 +141,7 @@ verbs/orthogonality lora
 verbs/purify
 verbs/shrink prune
 verbs/untrusted
+verbs/compare convert
 verbs/merge lora convert
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.

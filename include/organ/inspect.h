@@ -171,6 +171,29 @@ ORGAN_DEFAULTS(machine_plan, )
  * not a record of hwloc, ORGAN_IO if it cannot be read or memory runs out. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error);
 
+/* ---- compare: how models differ, and which descends from which ---- */
+
+#define ORGAN_COMPARE_MOST 8 /* models of a comparison, with the base */
+
+typedef struct organ_compare_options {
+    size_t size;                      /* see ORGAN_DEFAULTS */
+    const char *const *models;        /* `model_count` paths or URLs, of any formats */
+    size_t model_count;               /* from 1 with a base, else from 2 */
+    const char *base;                 /* the model to which differences are taken; NULL: found from the distances */
+    const organ_model_access *access; /* how models behind URLs are reached; NULL: as usual */
+} organ_compare_options;
+ORGAN_DEFAULTS(compare, )
+
+/* Reads all models once, packed weights dequantised, and makes the report of schema organ.compare/1: distances, cosines
+ * and signs by layer and role for each pair, the likely base, tensors that only some have, vocabularies, routers,
+ * settings that differ. Except for "run" the report is the same with any number of threads, any memory and on every
+ * ISA. Values that are not finite are counted and left out. Errors: those of opening and reading models; ORGAN_USAGE
+ * for too few or too many models, or if the memory of the engine is too small; ORGAN_BAD_INPUT if no tensor is in two
+ * of the models, or if GGUF and safetensors are compared and the architecture cannot be converted. *report is NULL
+ * after an error. The caller releases *report. */
+organ_status organ_compare(const organ_compare_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error);
+
 ORGAN_API_END
 
 #endif

@@ -349,7 +349,7 @@ bool organ_scheme_is_recipe(const char *text, size_t length);
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
 extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
-    organ_report_verb;
+    organ_compare_verb, organ_report_verb;
 extern const organ_verb organ_merge_verb, organ_extract_verb, organ_assemble_verb, organ_graft_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb, organ_imatrix_verb;

@@ -15,7 +15,8 @@ static const organ_verb *const verbs[] = {
     &organ_evaluate_verb, &organ_perplexity_verb, &organ_generate_verb, &organ_tokenize_verb,
     &organ_lora_extract_verb, &organ_lora_merge_verb, &organ_lora_resize_verb, &organ_lora_sanitize_verb,
     &organ_merge_verb, &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
-    &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
+    &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_compare_verb,
+    &organ_report_verb,
     &organ_serve_verb,
     &organ_version_verb, &organ_topology_verb, &organ_help_verb, &organ_manual_verb, &organ_completion_verb};
 _Static_assert(COUNT(verbs) <= ORGAN_MAX_VERBS, "more verbs than the search has room for");

@@ -38,6 +38,7 @@ static const struct {
     const char *verb, *words;
 } calls[] = {
     {"inspect", "@"},
+    {"compare", "@ @"},
     {"audit", "@ " TINY},
     {"audit", TINY " @"},
     {"autopsy", "@"},

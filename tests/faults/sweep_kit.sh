@@ -36,6 +36,7 @@ packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf a
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
+        compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;

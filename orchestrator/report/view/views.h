@@ -14,6 +14,7 @@
     VIEW(audit_cut)                                                                                                    \
     VIEW(audit_merge)                                                                                                  \
     VIEW(autopsy)                                                                                                      \
+    VIEW(compare)                                                                                                      \
     VIEW(convert)                                                                                                      \
     VIEW(dequantize)                                                                                                   \
     VIEW(evaluate)                                                                                                     \

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the tensors of all models side by side, strip by strip. Strips depend on the shapes alone; the sums of a round
+ * of strips are added in the order of the strips, so the number of workers has no influence on them. */
+#include "orchestrator/verbs/compare/compare_job.h"
+
+#include "orchestrator/machine/workers.h"
+#include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/read_ahead.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP ((size_t)1 << 18) /* values of a strip of a model, about */
+#define ROUND ((size_t)256)     /* strips whose sums are in memory */
+#define CHUNK ((size_t)1024)    /* values that are compared at a time */
+
+/* ---- arithmetic ---- */
+
+void organ_compare_add(compare_sums *sums, const compare_sums *more)
+{
+    sums->skipped += more->skipped;
+    for (size_t p = 0; p < COMPARE_PAIRS; p++) {
+        compare_pair *const to = &sums->pairs[p];
+        const compare_pair *const from = &more->pairs[p];
+        to->tensors += from->tensors;
+        to->values += from->values;
+        to->same += from->same;
+        to->signs.equal += from->signs.equal;
+        to->signs.opposite += from->signs.opposite;
+        to->square[0] += from->square[0];
+        to->square[1] += from->square[1];
+        to->distance += from->distance;
+        sums->shared[p] += more->shared[p];
+    }
+    for (size_t t = 0; t < COMPARE_TRIPLES; t++) {
+        sums->differences[t].equal += more->differences[t].equal;
+        sums->differences[t].opposite += more->differences[t].opposite;
+    }
+}
+
+/* Eight partial sums, in a fixed order. */
+static double sum_of_eight(const double lane[8])
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static double square_of(const float *x)
+{
+    double lane[8] = {0};
+    for (size_t k = 0; k < CHUNK; k += 8)
+        for (size_t l = 0; l < 8; l++)
+            lane[l] += (double)x[k + l] * (double)x[k + l];
+    return sum_of_eight(lane);
+}
+
+static double distance_of(const float *x, const float *y)
+{
+    double lane[8] = {0};
+    for (size_t k = 0; k < CHUNK; k += 8)
+        for (size_t l = 0; l < 8; l++) {
+            const double d = (double)x[k + l] - (double)y[k + l];
+            lane[l] += d * d;
+        }
+    return sum_of_eight(lane);
+}
+
+static void signs_of(const float *x, signed char *sign)
+{
+    for (size_t k = 0; k < CHUNK; k++)
+        sign[k] = (signed char)((x[k] > 0) - (x[k] < 0));
+}
+
+static size_t signs_of_difference(const float *x, const float *y, signed char *sign)
+{
+    size_t same = 0;
+    for (size_t k = 0; k < CHUNK; k++) {
+        sign[k] = (signed char)((x[k] > y[k]) - (x[k] < y[k]));
+        same += sign[k] == 0;
+    }
+    return same;
+}
+
+static void count_signs(const signed char *a, const signed char *b, int flip, compare_signs *signs)
+{
+    int plus = 0, minus = 0;
+    for (size_t k = 0; k < CHUNK; k++) {
+        const int product = a[k] * b[k];
+        plus += product > 0;
+        minus += product < 0;
+    }
+    signs->equal += (uint64_t)(flip > 0 ? plus : minus);
+    signs->opposite += (uint64_t)(flip > 0 ? minus : plus);
+}
+
+/* ---- strips ---- */
+
+typedef struct compare_lane {
+    void *memory;
+    float *values[COMPARE_MODELS];
+    void *scratch;
+    organ_weight_reader *readers[COMPARE_MODELS];
+    size_t open; /* item of the readers; COMPARE_NONE */
+    signed char sign[COMPARE_MODELS][CHUNK], difference[COMPARE_PAIRS][CHUNK];
+} compare_lane;
+
+typedef struct compare_strip {
+    size_t item;
+    uint64_t first;
+    size_t rows;
+} compare_strip;
+
+typedef struct compare_pass {
+    compare_job *job;
+    size_t values, scratch; /* bytes of a lane's buffer of one model, and of its scratch memory */
+    size_t workers;
+    compare_lane *lanes;
+    compare_sums *sums;    /* of each strip of the round */
+    compare_strip *strips; /* of the round */
+    size_t count, next;
+    organ_error error; /* of strip `failed`, the first that failed */
+    size_t failed;
+    pthread_mutex_t lock;
+    organ_reader_gate gate;
+} compare_pass;
+
+static size_t rows_of(const organ_weight *weight)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    const size_t each = m.cols >= STRIP ? 1 : STRIP / (size_t)m.cols;
+    return m.count * m.rows < each ? (size_t)(m.count * m.rows) : each;
+}
+
+/* Sums of a chunk of values; models without the tensor have NULL. */
+static void compare_chunk(const compare_job *job, const compare_item *item, compare_lane *lane,
+                          const float *const *values, compare_sums *sums)
+{
+    double square[COMPARE_MODELS] = {0};
+    for (size_t i = 0; i < job->count; i++)
+        if (item->weights[i]) {
+            square[i] = square_of(values[i]);
+            signs_of(values[i], lane->sign[i]);
+        }
+    for (size_t j = 1; j < job->count; j++)
+        for (size_t i = 0; i < j; i++) {
+            const size_t p = organ_compare_pair(i, j);
+            compare_pair *const pair = &sums->pairs[p];
+            if (!item->weights[i] || !item->weights[j])
+                continue;
+            const double distance = distance_of(values[i], values[j]);
+            pair->square[0] += square[i];
+            pair->square[1] += square[j];
+            pair->distance += distance;
+            sums->shared[p] += item->all ? distance : 0;
+            pair->same += signs_of_difference(values[i], values[j], lane->difference[p]);
+            count_signs(lane->sign[i], lane->sign[j], 1, &pair->signs);
+        }
+}
+
+/* Signs of the differences from each model. Pair i < j has the signs of i - j. */
+static void compare_differences(const compare_job *job, const compare_lane *lane, compare_sums *sums)
+{
+    for (size_t b = 0; b < job->count; b++)
+        for (size_t j = 1; j < job->count; j++)
+            for (size_t i = 0; i < j; i++)
+                if (i != b && j != b)
+                    count_signs(lane->difference[organ_compare_pair(i, b)], lane->difference[organ_compare_pair(j, b)],
+                                (i < b) == (j < b) ? 1 : -1,
+                                &sums->differences[organ_compare_pair(i, j) * COMPARE_MODELS + b]);
+}
+
+/* Sets elements that are not finite in a model to 0 in all, so that they add nothing to sums. */
+static size_t skip_values(const compare_job *job, const compare_item *item, compare_lane *lane, size_t n)
+{
+    size_t skipped = 0;
+    bool any = false;
+    for (size_t i = 0; i < job->count; i++)
+        any |= item->weights[i] && organ_any_not_finite(ORGAN_F32, lane->values[i], n * sizeof(float));
+    for (size_t k = 0; any && k < n; k++) {
+        bool finite = true;
+        for (size_t i = 0; i < job->count; i++)
+            finite &= !item->weights[i] || lane->values[i][k] - lane->values[i][k] == 0;
+        skipped += !finite;
+        for (size_t i = 0; !finite && i < job->count; i++)
+            if (item->weights[i])
+                lane->values[i][k] = 0;
+    }
+    return skipped;
+}
+
+static void compare_values(const compare_job *job, const compare_item *item, compare_lane *lane, size_t n,
+                           compare_sums *sums)
+{
+    const size_t padded = (n + CHUNK - 1) / CHUNK * CHUNK, skipped = skip_values(job, item, lane, n);
+    for (size_t i = 0; i < job->count; i++)
+        memset(lane->values[i] + n, 0, (padded - n) * sizeof(float));
+    sums->skipped = skipped;
+    for (size_t k = 0; k < padded; k += CHUNK) {
+        const float *values[COMPARE_MODELS] = {0};
+        for (size_t i = 0; i < job->count; i++)
+            values[i] = lane->values[i] + k;
+        compare_chunk(job, item, lane, values, sums);
+        if (item->all && job->count > 2)
+            compare_differences(job, lane, sums);
+    }
+    for (size_t j = 1; j < job->count; j++)
+        for (size_t i = 0; i < j; i++)
+            if (item->weights[i] && item->weights[j]) {
+                compare_pair *const pair = &sums->pairs[organ_compare_pair(i, j)];
+                pair->values = n - skipped;
+                pair->same -= padded - n + skipped;
+            }
+}
+
+static void close_readers(compare_lane *lane)
+{
+    for (size_t i = 0; i < COMPARE_MODELS; i++) {
+        organ_weight_reader_close(lane->readers[i]);
+        lane->readers[i] = NULL;
+    }
+    lane->open = COMPARE_NONE;
+}
+
+static organ_status open_readers(const compare_job *job, compare_lane *lane, size_t number, organ_error *error)
+{
+    const compare_item *const item = &job->items[number];
+    if (lane->open == number)
+        return ORGAN_OK;
+    close_readers(lane);
+    for (size_t i = 0; i < job->count && !error->status; i++)
+        if (item->weights[i])
+            organ_weight_reader_open(job->models[i].model, item->weights[i], job->engine->kernels, NULL,
+                                     &lane->readers[i], error);
+    lane->open = error->status ? COMPARE_NONE : number;
+    return error->status;
+}
+
+static organ_status compare_rows(compare_pass *pass, compare_lane *lane, const compare_strip *strip, compare_sums *sums,
+                                 organ_error *error)
+{
+    const compare_job *const job = pass->job;
+    const compare_item *const item = &job->items[strip->item];
+    const size_t n = strip->rows * (size_t)organ_weight_matrices(item->like).cols;
+    memset(sums, 0, sizeof *sums);
+    if (open_readers(job, lane, strip->item, error))
+        return error->status;
+    organ_reader_gate_enter(&pass->gate);
+    for (size_t i = 0; i < job->count && !error->status; i++)
+        if (item->weights[i])
+            organ_weight_read(lane->readers[i], strip->first, strip->rows, ORGAN_F32, lane->values[i], lane->scratch,
+                              error);
+    organ_reader_gate_leave(&pass->gate);
+    if (!error->status)
+        compare_values(job, item, lane, n, sums);
+    return error->status;
+}
+
+static bool take_strip(compare_pass *pass, size_t *strip)
+{
+    pthread_mutex_lock(&pass->lock);
+    const bool any =
+        pass->next < pass->count && !pass->error.status && !organ_stop_is_requested(pass->job->engine->stop);
+    if (any)
+        *strip = pass->next++;
+    pthread_mutex_unlock(&pass->lock);
+    return any;
+}
+
+static void work(void *context, size_t worker)
+{
+    compare_pass *const pass = context;
+    if (worker >= pass->workers)
+        return;
+    for (size_t s; take_strip(pass, &s);) {
+        organ_error error = {0};
+        if (compare_rows(pass, &pass->lanes[worker], &pass->strips[s], &pass->sums[s], &error) == ORGAN_OK)
+            continue;
+        pthread_mutex_lock(&pass->lock);
+        if (!pass->error.status || s < pass->failed) {
+            pass->error = error;
+            pass->failed = s;
+        }
+        pthread_mutex_unlock(&pass->lock);
+    }
+}
+
+/* ---- rounds ---- */
+
+static void fold(compare_job *job, const compare_strip *strip, compare_sums *sums)
+{
+    const compare_item *const item = &job->items[strip->item];
+    const organ_matrices m = organ_weight_matrices(item->like);
+    const bool last = strip->first + strip->rows == m.count * m.rows;
+    for (size_t j = 1; j < job->count; j++)
+        for (size_t i = 0; i < j && last; i++)
+            if (item->weights[i] && item->weights[j])
+                sums->pairs[organ_compare_pair(i, j)].tensors = 1;
+    organ_compare_add(&job->all, sums);
+    organ_compare_add(&job->cells[item->cell].sums, sums);
+    if (item->like->rank > 1)
+        organ_compare_add(&job->matrices, sums);
+    if (!last)
+        return;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < job->count; i++)
+        bytes += item->weights[i] ? organ_weight_bytes(item->weights[i]) : 0;
+    organ_progress_advance(job->progress, bytes, item->like->name, NULL);
+}
+
+static organ_status run_round(compare_pass *pass, organ_error *error)
+{
+    pass->next = 0;
+    organ_workers_run(pass->job->engine->workers, work, pass);
+    if (pass->error.status)
+        *error = pass->error;
+    else if (pass->next < pass->count)
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    for (size_t s = 0; s < pass->count && !error->status; s++)
+        fold(pass->job, &pass->strips[s], &pass->sums[s]);
+    pass->count = 0;
+    return error->status;
+}
+
+static organ_status run_rounds(compare_pass *pass, organ_error *error)
+{
+    const compare_job *const job = pass->job;
+    for (size_t k = 0; k < job->item_count; k++) {
+        const organ_matrices m = organ_weight_matrices(job->items[k].like);
+        const size_t each = rows_of(job->items[k].like);
+        for (uint64_t first = 0; first < m.count * m.rows; first += each) {
+            const uint64_t left = m.count * m.rows - first;
+            pass->strips[pass->count++] = (compare_strip){k, first, left < each ? (size_t)left : each};
+            if (pass->count == ROUND && run_round(pass, error))
+                return error->status;
+        }
+    }
+    return pass->count ? run_round(pass, error) : ORGAN_OK;
+}
+
+/* ---- memory ---- */
+
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static organ_status measure(compare_pass *pass, organ_error *error)
+{
+    const compare_job *const job = pass->job;
+    for (size_t k = 0; k < job->item_count; k++) {
+        const compare_item *const item = &job->items[k];
+        const size_t rows = rows_of(item->like), n = rows * (size_t)organ_weight_matrices(item->like).cols;
+        const size_t bytes = rounded((n + CHUNK) * sizeof(float));
+        pass->values = bytes > pass->values ? bytes : pass->values;
+        for (size_t i = 0; i < job->count; i++) {
+            size_t scratch = 0;
+            if (item->weights[i] && organ_weight_reader_size(job->models[i].model, item->weights[i],
+                                                             job->engine->kernels, rows, &scratch, error))
+                return error->status;
+            pass->scratch = rounded(scratch) > pass->scratch ? rounded(scratch) : pass->scratch;
+        }
+    }
+    return ORGAN_OK;
+}
+
+static organ_status allocate(compare_pass *pass, organ_error *error)
+{
+    const compare_job *const job = pass->job;
+    const size_t lane = job->count * pass->values + pass->scratch, all = organ_workers_count(job->engine->workers);
+    const size_t shared = ROUND * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
+    if (organ_memory_claim(job->engine, lane + sizeof *pass->lanes + shared, error, "a strip of each of %zu models",
+                           job->count))
+        return error->status;
+    organ_memory_prefer(job->engine, (lane + sizeof *pass->lanes) * all + shared);
+    const uint64_t fits = (organ_engine_memory(job->engine) - shared) / (lane + sizeof *pass->lanes);
+    pass->workers = fits < all ? (size_t)fits : all;
+    pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
+    pass->sums = calloc(ROUND, sizeof *pass->sums);
+    pass->strips = calloc(ROUND, sizeof *pass->strips);
+    if (!pass->lanes || !pass->sums || !pass->strips)
+        return organ_fail_memory(error, job->models[0].path);
+    for (size_t k = 0; k < pass->workers; k++) {
+        compare_lane *const l = &pass->lanes[k];
+        l->open = COMPARE_NONE;
+        l->memory =
+            organ_topology_allocate(job->engine->topology, organ_workers_place(job->engine->workers, k).node, lane);
+        if (!l->memory)
+            return organ_fail_memory(error, job->models[0].path);
+        for (size_t i = 0; i < job->count; i++)
+            l->values[i] = (float *)(void *)((unsigned char *)l->memory + i * pass->values);
+        l->scratch = (unsigned char *)l->memory + job->count * pass->values;
+    }
+    return ORGAN_OK;
+}
+
+static void release(compare_pass *pass)
+{
+    for (size_t k = 0; pass->lanes && k < pass->workers; k++) {
+        close_readers(&pass->lanes[k]);
+        organ_topology_free(pass->job->engine->topology, pass->lanes[k].memory,
+                            pass->job->count * pass->values + pass->scratch);
+    }
+    free(pass->lanes);
+    free(pass->sums);
+    free(pass->strips);
+}
+
+organ_status organ_compare_read(compare_job *job, organ_error *error)
+{
+    compare_pass pass = {.job = job};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < job->item_count; k++)
+        for (size_t i = 0; i < job->count; i++)
+            bytes += job->items[k].weights[i] ? organ_weight_bytes(job->items[k].weights[i]) : 0;
+    pthread_mutex_init(&pass.lock, NULL);
+    organ_reader_gate_open(&pass.gate, job->engine);
+    organ_progress_begin(job->progress, "comparing", bytes, job->item_count);
+    if (measure(&pass, error) == ORGAN_OK && allocate(&pass, error) == ORGAN_OK)
+        run_rounds(&pass, error);
+    organ_progress_end(job->progress);
+    release(&pass);
+    organ_reader_gate_close(&pass.gate);
+    pthread_mutex_destroy(&pass.lock);
+    return error->status;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ * Matches the experts of two models by their rows in the router: an assignment of rows with the greatest sum of
+ * cosines, by the Hungarian method with potentials (Kuhn 1955; Jonker and Volgenant 1987). */
+#include "orchestrator/verbs/compare/compare_job.h"
+
+#include "orchestrator/machine/workers.h"
+#include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAME_SUM 1e-9 /* a sum of cosines that is larger by less is no reason to move rows */
+
+/* ---- the assignment ---- */
+
+/* Arrays of n + 1; index 0 is a column of its own, from which each row is assigned. */
+typedef struct assign_room {
+    double *row, *column, *least; /* potentials, and the least reduced cost of each column */
+    size_t *row_of, *before;      /* row of each column; column before it on the path */
+    bool *done;
+} assign_room;
+
+size_t organ_compare_assign_room(size_t n)
+{
+    return (n + 1) * (3 * sizeof(double) + 2 * sizeof(size_t) + sizeof(bool));
+}
+
+static assign_room rooms(size_t n, void *room)
+{
+    double *const row = room;
+    size_t *const row_of = (size_t *)(void *)(row + 3 * (n + 1));
+    return (assign_room){row,    row + (n + 1),    row + 2 * (n + 1),
+                         row_of, row_of + (n + 1), (bool *)(void *)(row_of + 2 * (n + 1))};
+}
+
+/* Extends the path by the column of the least reduced cost. */
+static size_t extend(size_t n, const double *gain, assign_room *a, size_t column)
+{
+    const size_t row = a->row_of[column];
+    double least = INFINITY;
+    size_t next = 0;
+    for (size_t j = 1; j <= n; j++) {
+        if (a->done[j])
+            continue;
+        const double cost = -gain[(row - 1) * n + j - 1] - a->row[row] - a->column[j];
+        if (cost < a->least[j]) {
+            a->least[j] = cost;
+            a->before[j] = column;
+        }
+        if (a->least[j] < least) {
+            least = a->least[j];
+            next = j;
+        }
+    }
+    for (size_t j = 0; j <= n; j++)
+        if (a->done[j]) {
+            a->row[a->row_of[j]] += least;
+            a->column[j] -= least;
+        } else
+            a->least[j] -= least;
+    return next;
+}
+
+void organ_compare_assign(size_t n, const double *gain, size_t *row_of, void *room)
+{
+    assign_room a = rooms(n, room);
+    memset(room, 0, organ_compare_assign_room(n));
+    for (size_t i = 1; i <= n; i++) {
+        size_t column = 0;
+        a.row_of[0] = i;
+        memset(a.done, 0, (n + 1) * sizeof *a.done);
+        for (size_t j = 0; j <= n; j++)
+            a.least[j] = INFINITY;
+        do {
+            a.done[column] = true;
+            column = extend(n, gain, &a, column);
+        } while (a.row_of[column] != 0);
+        for (size_t before; column != 0; column = before) {
+            before = a.before[column];
+            a.row_of[column] = a.row_of[before];
+        }
+    }
+    for (size_t j = 1; j <= n; j++)
+        row_of[a.row_of[j] - 1] = j - 1;
+}
+
+/* ---- routers ---- */
+
+typedef struct router_pass {
+    compare_job *job;
+    size_t next, workers;
+    size_t values, scratch, gains; /* bytes of a lane's parts: of one model, of readers, of cosines and assignment */
+    unsigned char **lanes;
+    pthread_mutex_t lock;
+    organ_error error;
+} router_pass;
+
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static bool is_router(const compare_item *item)
+{
+    return item->like->anatomy.role == ORGAN_ROLE_ROUTER && item->like->rank == 2 && item->like->shape[0] > 1;
+}
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double lane[8] = {0};
+    size_t k = 0;
+    for (; k + 8 <= n; k += 8)
+        for (size_t l = 0; l < 8; l++)
+            lane[l] += (double)a[k + l] * (double)b[k + l];
+    for (; k < n; k++)
+        lane[k % 8] += (double)a[k] * (double)b[k];
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static organ_status read_rows(const compare_model *m, const organ_weight *weight, const organ_engine *engine,
+                              float *values, void *scratch, organ_error *error)
+{
+    organ_weight_reader *reader;
+    const size_t rows = (size_t)weight->shape[0];
+    if (organ_weight_reader_open(m->model, weight, engine->kernels, NULL, &reader, error))
+        return error->status;
+    organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error);
+    organ_weight_reader_close(reader);
+    for (size_t k = 0; !error->status && k < weight->elements; k++)
+        values[k] = values[k] - values[k] == 0 ? values[k] : 0;
+    return error->status;
+}
+
+/* Rows of zeros have cosine 0 with every row. */
+static void match_rows(const float *a, const float *b, size_t n, size_t cols, double *gain, compare_match *match)
+{
+    double *const norm = gain + n * n;
+    size_t *const row_of = (size_t *)(void *)(norm + n);
+    double matched = 0, in_order = 0;
+    for (size_t j = 0; j < n; j++)
+        norm[j] = sqrt(dot(b + j * cols, b + j * cols, cols));
+    for (size_t i = 0; i < n; i++) {
+        const double own = sqrt(dot(a + i * cols, a + i * cols, cols));
+        for (size_t j = 0; j < n; j++)
+            gain[i * n + j] = own * norm[j] > 0 ? dot(a + i * cols, b + j * cols, cols) / (own * norm[j]) : 0;
+    }
+    organ_compare_assign(n, gain, row_of, row_of + n);
+    for (size_t i = 0; i < n; i++) {
+        matched += gain[i * n + row_of[i]];
+        in_order += gain[i * n + i];
+    }
+    const bool better = matched > in_order + SAME_SUM * (double)n;
+    match->rows = n;
+    for (size_t i = 0; better && i < n; i++)
+        match->moved += row_of[i] != i;
+    match->in_order = in_order / (double)n;
+    match->cosine = better ? matched / (double)n : match->in_order;
+}
+
+/* The matches of one item are consecutive. */
+static organ_status match_item(router_pass *pass, size_t number, unsigned char *lane, organ_error *error)
+{
+    compare_job *const job = pass->job;
+    const size_t index = job->matches[number].item;
+    const compare_item *const item = &job->items[index];
+    unsigned char *const scratch = lane + job->count * pass->values;
+    for (size_t i = 0; i < job->count; i++)
+        if (item->weights[i] && read_rows(&job->models[i], item->weights[i], job->engine,
+                                          (float *)(void *)(lane + i * pass->values), scratch, error))
+            return error->status;
+    for (size_t k = number; k < job->match_count && job->matches[k].item == index; k++) {
+        size_t j = 1;
+        while (organ_compare_pair(0, j) + j <= job->matches[k].pair)
+            j++;
+        const size_t i = job->matches[k].pair - organ_compare_pair(0, j);
+        match_rows((const float *)(const void *)(lane + i * pass->values),
+                   (const float *)(const void *)(lane + j * pass->values), (size_t)item->like->shape[0],
+                   (size_t)item->like->shape[1], (double *)(void *)(scratch + pass->scratch), &job->matches[k]);
+    }
+    return ORGAN_OK;
+}
+
+/* Takes the first match of an item. */
+static bool take_router(router_pass *pass, size_t *number)
+{
+    const compare_job *const job = pass->job;
+    pthread_mutex_lock(&pass->lock);
+    const bool any =
+        pass->next < job->match_count && !pass->error.status && !organ_stop_is_requested(job->engine->stop);
+    if (any) {
+        *number = pass->next;
+        while (pass->next < job->match_count && job->matches[pass->next].item == job->matches[*number].item)
+            pass->next++;
+    }
+    pthread_mutex_unlock(&pass->lock);
+    return any;
+}
+
+static void work(void *context, size_t worker)
+{
+    router_pass *const pass = context;
+    if (worker >= pass->workers)
+        return;
+    for (size_t number; take_router(pass, &number);) {
+        organ_error error = {0};
+        if (match_item(pass, number, pass->lanes[worker], &error) == ORGAN_OK)
+            continue;
+        pthread_mutex_lock(&pass->lock);
+        if (!pass->error.status)
+            pass->error = error;
+        pthread_mutex_unlock(&pass->lock);
+    }
+}
+
+static organ_status list_routers(router_pass *pass, organ_error *error)
+{
+    compare_job *const job = pass->job;
+    size_t room = 0;
+    for (size_t k = 0; k < job->item_count; k++) {
+        const compare_item *const item = &job->items[k];
+        if (!is_router(item))
+            continue;
+        const size_t n = (size_t)item->like->shape[0], values = rounded((size_t)item->like->elements * sizeof(float));
+        const size_t gains = rounded(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_compare_assign_room(n));
+        pass->values = values > pass->values ? values : pass->values;
+        pass->gains = gains > pass->gains ? gains : pass->gains;
+        for (size_t j = 0; j < job->count; j++) {
+            size_t scratch = 0;
+            if (item->weights[j] && organ_weight_reader_size(job->models[j].model, item->weights[j],
+                                                             job->engine->kernels, n, &scratch, error))
+                return error->status;
+            pass->scratch = rounded(scratch) > pass->scratch ? rounded(scratch) : pass->scratch;
+            for (size_t i = 0; i < j; i++) {
+                if (!item->weights[i] || !item->weights[j])
+                    continue;
+                if (!organ_grow(&job->matches, job->match_count, &room, sizeof *job->matches))
+                    return organ_fail_memory(error, job->models[0].path);
+                job->matches[job->match_count++] = (compare_match){.item = k, .pair = organ_compare_pair(i, j)};
+            }
+        }
+    }
+    return ORGAN_OK;
+}
+
+static organ_status run_routers(router_pass *pass, organ_error *error)
+{
+    compare_job *const job = pass->job;
+    const size_t lane = job->count * pass->values + pass->scratch + pass->gains;
+    const size_t all = organ_workers_count(job->engine->workers);
+    if (organ_memory_claim(job->engine, lane, error, "the routers of a layer of %zu models", job->count))
+        return error->status;
+    organ_memory_prefer(job->engine, lane * all);
+    const uint64_t fits = organ_engine_memory(job->engine) / lane;
+    pass->workers = fits < all ? (size_t)fits : all;
+    pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
+    for (size_t k = 0; pass->lanes && k < pass->workers; k++)
+        if (!(pass->lanes[k] = aligned_alloc(64, lane)))
+            organ_fail_memory(error, job->models[0].path);
+    if (!pass->lanes)
+        organ_fail_memory(error, job->models[0].path);
+    if (!error->status)
+        organ_workers_run(job->engine->workers, work, pass);
+    for (size_t k = 0; pass->lanes && k < pass->workers; k++)
+        free(pass->lanes[k]);
+    free(pass->lanes);
+    if (!error->status && pass->error.status)
+        *error = pass->error;
+    if (!error->status && pass->next < job->match_count)
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return error->status;
+}
+
+organ_status organ_compare_routers(compare_job *job, organ_error *error)
+{
+    router_pass pass = {.job = job};
+    pthread_mutex_init(&pass.lock, NULL);
+    if (list_routers(&pass, error) == ORGAN_OK && job->match_count)
+        run_routers(&pass, error);
+    pthread_mutex_destroy(&pass.lock);
+    return error->status;
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ compare: figures, base and nearest relative, formats, clashes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden
+# files again.
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+
+fixtures=${model%/*}
+# Two tunes with independent changes: an adapter, and a pruning.
+"$organ" lora merge --base tiny-qwen2 --adapter "$fixtures/tiny-lora" -o tune --quiet >../out || exit 1
+"$organ" prune tiny-qwen2 -o pruned --sparsity 10 --quiet >../out || exit 1
+
+ends 0 help compare
+matches help/help_compare ../out
+
+# ---- the base among three, in any order ----
+ends 0 compare tune tiny-qwen2 pruned --quiet
+matches compare/base ../out
+prints "B is the base of the others"
+ends 0 compare tune tiny-qwen2 pruned --json --quiet --html page.html
+cp ../out saved.json
+holds saved.json '.lineage.base == "B"' '.lineage.related' '.lineage.near == []' '.differences | length == 1' '.differences[0].pair == "A C"' \
+    '.differences[0].cosine | fabs < 0.1' '[.nearest[] | .nearest] == ["B", "C", "B"] or [.nearest[] | .nearest] == ["B", "A", "B"]' \
+    '.pairs | length == 3' '.pairs[0].cells | map(select(.layer == 3)) | length > 5' '.clashes == []' '.only == []' \
+    '.vocabularies | all(.different == 0)'
+judge "the page has no map for each pair" test "$(grep -c 'Distance of [A-C] [A-C]' page.html)" -ge 3
+ends 0 report saved.json -o saved.html
+ends 0 compare pruned tune --base tiny-qwen2 --json --quiet
+holds ../out '.lineage.base == "C"' '.lineage.given' '.models | length == 3' '.differences[0].pair == "A B"'
+jq .differences[0].cosine ../out >../cosine
+judge "the base has another place, and another cosine" test "$(<../cosine)" = "$(jq .differences[0].cosine saved.json)"
+
+# ---- figures of the pair, from one tensor: A - B of a pruned model are the pruned values ----
+ends 0 compare tiny-qwen2 pruned --json --quiet
+holds ../out '.pairs[0] | .same_signs == 1 and .distance > 0' '.pairs[0].roles | map(select(.role == "norm"))[0].distance == 0' \
+    '(.pairs[0].cosine - (1 - .pairs[0].distance * .pairs[0].distance / 2)) | fabs < 1e-4' '.lineage.base == null'
+killed=$(jq .totals.full.killed pruned/organ/prune.json)
+judge "the values that differ are not those that were pruned" test "$(jq '.pairs[0] | .values * (1 - .equal) + 0.5 | floor' ../out)" = "$killed"
+
+# ---- any number of threads, any memory, any CPU ----
+jq 'del(.run)' saved.json >../whole
+for how in "--threads 1" "--threads 3 --memory 16M"; do
+    # shellcheck disable=SC2086 # two words
+    ends 0 compare tune tiny-qwen2 pruned --json --quiet $how
+    judge "$how changes the figures" cmp -s <(jq 'del(.run)' ../out) ../whole
+done
+ORGAN_ISA=scalar ends 0 compare tune tiny-qwen2 pruned --json --quiet
+judge "the CPU changes the figures" cmp -s <(jq 'del(.run)' ../out) ../whole
+
+# ---- formats: a twin is equal, a quantised copy has its ancestor ----
+ends 0 compare tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --quiet
+prints "All values are equal."
+"$organ" quantize tune -o int4 --scheme int4-group32 --quiet >../out || exit 1
+"$organ" convert tune --to gguf --dtype f16 -o tune.gguf --quiet >../out && "$organ" quantize tune.gguf -o q4.gguf --scheme q4_0 --quiet >../out || exit 1
+for copy in int4 q4.gguf; do
+    ends 0 compare "$copy" tiny-qwen2 tune pruned --json --quiet
+    holds ../out '.models[0].quantised' '.nearest[0] | .nearest == "C" and .next == "D" and (.position | fabs < 0.3)' '.lineage.base == "B"' \
+        '.only == []' '.shapes == []'
+done
+
+# ---- clashes: vocabularies, shapes, layers, tensors ----
+cp -rL tiny-qwen2 words && chmod -R u+w words
+jq '.model.vocab["Ġha"] = 302 | .model.vocab["Ġl"] = 301' tiny-qwen2/tokenizer.json >words/tokenizer.json
+ends 0 compare tiny-qwen2 words --json --quiet
+holds ../out '.vocabularies[0] | .different == 2 and .first == 301 and .token == " ha" and .other_token == " l"' '.clashes[0].what == "vocabulary"'
+"$organ" layers tiny-qwen2 -o short --drop 3, --quiet >../out || exit 1
+jq '.rope_theta = 5000 | .rope_parameters.rope_theta = 5000' short/config.json >../config && cp ../config short/config.json
+ends 0 compare tiny-qwen2 short --json --quiet
+holds ../out '.only | length == 12 and all(.models == "A")' '[.clashes[].what] | contains(["num_hidden_layers", "rope_theta"])' '.pairs[0].distance == 0'
+ends 0 compare tiny-qwen2 short --quiet
+prints "Not in all models: 12 tensors, the first is"
+"$organ" width tiny-qwen2 -o narrow --ffn 50% --no-refit --score wanda --calibration tiny-qwen2/calibration.txt --samples 1 --quiet >../out 2>../err || exit 1
+ends 0 compare tiny-qwen2 narrow --json --quiet
+holds ../out '.shapes | length == 12' '.clashes | map(.what) | contains(["intermediate_size"])'
+
+# ---- routers: two experts that changed places are found ----
+cp -rL "$fixtures/tiny-moe" moe && chmod -R u+w moe
+read -r shard offset < <("$organ" inspect moe --tensors --json --select model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+row=$((192 * 2))
+for rows in "2 7" "7 2"; do
+    dd if="$fixtures/tiny-moe/$shard" of="moe/$shard" bs=1 skip=$((offset + ${rows% *} * row)) seek=$((offset + ${rows#* } * row)) count=$row conv=notrunc status=none
+done
+ends 0 compare "$fixtures/tiny-moe" moe --json --quiet
+holds ../out '.routers | length == 4' '.routers | map(select(.layer == 1))[0] | .moved == 2 and .cosine == 1 and .cosine_in_order < 1' \
+    '.routers | map(select(.layer != 1)) | all(.moved == 0 and .cosine == 1)'
+
+# ---- refusals ----
+refused 2 "MODEL... is missing" compare
+refused 2 "at least two models" compare tiny-qwen2
+refused 2 "at most 8 models" compare a b c d e f g h i
+refused 4 "nowhere" compare tiny-qwen2 nowhere
+refused 3 "no tensor of the same name and shape" compare tiny-qwen2 "$fixtures/tiny-llama"
+mkdir bare && echo '{}' >bare/config.json
+refused 3 "bare" compare tiny-qwen2 bare
+refused 2 "memory" compare tiny-qwen2 pruned --memory 1M
+finish
