@@ -129,6 +129,14 @@ for policy in base any; do
     holds lacking/organ/merge.json "if \"$policy\" == \"any\" then .output.tensors == 51 else .output.tensors == 50 end"
 done
 
+cp -r "${model%/*}/forward/qwen2" one && cp -r "${model%/*}/forward/qwen2" other && chmod -R u+w one other
+read -r shard offset bytes < <("$organ" inspect other --tensors --json --select lm_head.weight | jq -r '.tensors[0] | "\(.file) \(.offset) \(.bytes)"')
+head -c $((bytes / 2)) /dev/zero | tr '\0' '\77' | dd of="other/$shard" bs=1 seek="$offset" conv=notrunc status=none
+ends 0 merge other --base one --method task_arithmetic -o strange --quiet
+holds strange/organ/merge.json '.warnings | any(test("the base is hardly its ancestor"))'
+ends 0 merge a --base tiny-qwen2 --method task_arithmetic -o usual --quiet
+holds usual/organ/merge.json '.warnings == []'
+
 # ---- interrupted runs, ranks, NaN ----
 begin=("$organ" merge a b --method linear --weight "0.75,0.25" --quiet --threads 1)
 for _ in 1 2 3; do
