@@ -149,7 +149,17 @@ organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *it
 }
 
 /* Four partial sums each, which the compiler can vectorise. */
-static organ_merge_moved moved_by(const float *out, const float *in, size_t n)
+static double distance_of(const float *a, const float *b, size_t n)
+{
+    double sum[4] = {0};
+    for (size_t k = 0; k < n; k++) {
+        const double d = (double)a[k] - (double)b[k];
+        sum[k % 4] += d * d;
+    }
+    return sum[0] + sum[1] + (sum[2] + sum[3]);
+}
+
+static organ_merge_moved moved_by(const float *out, const float *in, const float *base, size_t n)
 {
     double square[4] = {0}, distance[4] = {0};
     for (size_t k = 0; k < n; k++) {
@@ -158,7 +168,8 @@ static organ_merge_moved moved_by(const float *out, const float *in, size_t n)
         distance[k % 4] += d * d;
     }
     return (organ_merge_moved){square[0] + square[1] + (square[2] + square[3]),
-                               distance[0] + distance[1] + (distance[2] + distance[3])};
+                               distance[0] + distance[1] + (distance[2] + distance[3]),
+                               base ? distance_of(in, base, n) : 0};
 }
 
 organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, size_t number, const void *state,
@@ -171,6 +182,6 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
     item->method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
     for (size_t k = 0; k < organ_merge_inputs(item); k++)
-        moved[k] = moved_by(lane->out, lane->input[k], strip.rows * strip.cols);
+        moved[k] = moved_by(lane->out, lane->input[k], strip.base, strip.rows * strip.cols);
     return run->put(run->context, number, strip.first, strip.rows, lane->out, lane->input[0], lane->scratch, error);
 }

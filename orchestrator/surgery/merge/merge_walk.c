@@ -212,6 +212,7 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
     for (size_t k = 0; k < inputs; k++) {
         moved[k].square += more[k].square;
         moved[k].distance += more[k].distance;
+        moved[k].change += more[k].change;
     }
 }
 

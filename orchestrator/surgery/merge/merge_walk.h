@@ -66,6 +66,7 @@ typedef struct organ_merge_item {
 typedef struct organ_merge_moved {
     double square;   /* of the input's values squared */
     double distance; /* of the squares of result - input */
+    double change;   /* of the squares of input - base; 0 without a base */
 } organ_merge_moved;
 
 /* The tensors and the callbacks of a run. */

@@ -235,11 +235,11 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
         organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_output(job, error) ||
         organ_merge_outline(job, error) || organ_merge_fill_recipe(job, error))
         return error->status;
-    json_array_foreach(job->recipe.warnings, k, warning)
+    json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
     {
         organ_progress_warn(job->progress, "%s", json_string_value(warning));
     }
-    if (json_array_size(job->lacking))
+    if (json_array_size(job->lacking) && !(job->progress && job->progress->follows))
         organ_progress_warn(job->progress, "%zu tensors are not in all models; the report lists them",
                             json_array_size(job->lacking));
     return write_merged(job, report, error);
