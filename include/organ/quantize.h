@@ -33,8 +33,8 @@ typedef struct organ_quantize_options {
     size_t size;       /* see ORGAN_DEFAULTS */
     const char *model; /* path of the model */
     /* One of ORGAN_QUANTIZE_SCHEMES or ORGAN_QUANTIZE_RECIPES. "mixed": each target gets the width that `allocate`
-     * chooses. GGUF models accept recipes and the names that begin with q or iq. Names of recipes are accepted in any
-     * case, and without "recipe:" if no scheme has the name ("Q4_K_M"). */
+     * chooses. GGUF models accept recipes and the names that begin with q or iq. All names are accepted in any case,
+     * and those of recipes without "recipe:" if no scheme has the name ("Q4_K_M"). */
     const char *scheme;
     /* Comma-separated globs on names of matrices; NULL: the projections, and for GGUF also embeddings and output head.
      */

@@ -341,8 +341,8 @@ extern const organ_option organ_help_options[1];              /* --help */
 const char *organ_explain_scheme(const char *typed);
 const char *organ_explain_then(const char *typed);
 const char *organ_explain_sparsity(const char *typed);
-/* organ_option.accepts of --scheme: names of recipes in any case, without "recipe:" if no scheme has the name. */
-bool organ_scheme_is_recipe(const char *text, size_t length);
+/* organ_option.accepts of --scheme: names of schemes and recipes in any case, the latter also without "recipe:". */
+bool organ_scheme_is_named(const char *text, size_t length);
 
 /* ---- the verbs, defined in verb_*.c ---- */
 

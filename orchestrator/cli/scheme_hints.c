@@ -84,11 +84,10 @@ static bool list_has(const char *list, size_t skipped, const char *text, size_t 
     return false;
 }
 
-bool organ_scheme_is_recipe(const char *text, size_t length)
+bool organ_scheme_is_named(const char *text, size_t length)
 {
-    return list_has(ORGAN_QUANTIZE_RECIPES, 0, text, length) ||
-           (list_has(ORGAN_QUANTIZE_RECIPES, strlen(RECIPE_PREFIX), text, length) &&
-            !list_has(ORGAN_QUANTIZE_SCHEMES, 0, text, length));
+    return list_has(ORGAN_QUANTIZE_SCHEMES, 0, text, length) || list_has(ORGAN_QUANTIZE_RECIPES, 0, text, length) ||
+           list_has(ORGAN_QUANTIZE_RECIPES, strlen(RECIPE_PREFIX), text, length);
 }
 
 const char *organ_explain_scheme(const char *typed)

@@ -59,7 +59,7 @@ static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.write.output, "new directory of the output; of a GGUF model: X.gguf",
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
-         .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_recipe,
+         .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_named,
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
     TEXT("format", "NAME", quantize.format,
          "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx"),
@@ -131,9 +131,9 @@ const organ_verb organ_quantize_verb = {
              "and q3_k become q4_0, q4_k q5_0, q5_k q5_1, q6_k q8_0, and IQ types iq4_nl. Rows that are not whole "
              "blocks of 32 stay unquantised (with a recipe, they become f16), as do norms and biases.\n"
              "Recipes. recipe:q4_k_m gives every tensor the type that llama-quantize gives it in a file called "
-             "Q4_K_M, with or without --imatrix, and so do the others; Q4_K_M (in any case) means the same. "
-             "--type-of '*ffn_down*=q6_k,*attn_k*=keep' gives single matrices other types, with a recipe or a "
-             "scheme.\n"
+             "Q4_K_M, with or without --imatrix, and so do the others; Q4_K_M means the same, "
+             "Q4_K the scheme q4_k. Names can have any case. --type-of '*ffn_down*=q6_k,*attn_k*=keep' gives single "
+             "matrices other types, with a recipe or a scheme.\n"
              "--method gptq runs the calibration text through the model, one layer at a time, and chooses the codes "
              "of each matrix column by column, so that later columns compensate the errors of earlier ones. organ "
              "then refits the scales. In a GGUF model, embeddings and output head are quantised without the text.\n"

@@ -233,7 +233,7 @@ refused 2 "organ reads AWQ but does not write it" quantize tiny-qwen2 -o no -s A
 refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no -s W4A16
 refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
 refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
-refused 2 "quantize: --scheme cannot be 'INT4-Group32'; did you mean 'int4-group32'?" quantize tiny-qwen2 -o no -s INT4-Group32
+refused 2 "quantize: --method cannot be 'GPTQ'; did you mean 'gptq'?" quantize tiny-qwen2 -o no -s int4-group32 --method GPTQ
 refused 2 "convert: --dtype cannot be 'F16'; did you mean 'f16'?" convert tiny-qwen2 -o no.gguf --to gguf --dtype F16
 refused 2 "'organ help' lists all verbs and topics." help dance
 refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft

@@ -66,6 +66,12 @@ for name in Q4_K_M q4_k_m recipe:q4_k_m RECIPE:Q4_K_M; do
     judge "$name is not the recipe" jq -e '.parameters.scheme == "recipe:q4_k_m"' ../out
 done
 judge "the name in capitals gives other bytes" cmp -s Q4_K_M.gguf recipe:q4_k_m.gguf
+for name in IQ4_XS Q2_k q2_k Q8_0; do
+    ends 0 quantize $plain -o type-$name.gguf -s $name --json
+    judge "$name is not the scheme" jq -e ".parameters.scheme == \"${name,,}\"" ../out
+done
+judge "a type in capitals gives other bytes" cmp -s type-Q2_k.gguf type-q2_k.gguf
+refused 2 "--scheme cannot be 'IQ4_XL': the IQ schemes are" quantize $plain -o no.gguf -s IQ4_XL
 ends 0 quantize $plain -o recipe.gguf -s Q4_K_M --type-of '*blk.0.ffn_down*=f16,feed-forward=q8_0,*attn_k.*=keep'
 says "Q4_K_M is understood as recipe:q4_k_m"
 matches quantize/gguf_recipe ../out
@@ -187,13 +193,10 @@ refused 4 "no-such" quantize tiny-qwen2 -o no.gguf -s q4_k --scratch no-such
 nothing_hidden
 
 # ---- errors ----
-refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
-refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
 refused 2 "nvfp4 needs a scale for each tensor, which llama.cpp does not apply" quantize $plain -o no.gguf -s nvfp4
 refused 2 "nvfp4 needs a scale for each tensor" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_up*=nvfp4'
-refused 2 "did you mean 'iq4_xs'?" quantize $plain -o no.gguf -s IQ4_XS
 refused 2 "the IQ schemes are iq4_nl, iq4_xs, iq3_s, iq3_xxs and iq2_s" quantize $plain -o no.gguf -s IQ1_S
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0

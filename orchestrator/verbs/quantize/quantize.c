@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Lists the tensors of the output: for each target its codes, scales and shape, or its GGUF blocks; all other tensors
  * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
@@ -445,16 +446,33 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
+#define SCHEME_ROOM 32 /* holds every name of ORGAN_QUANTIZE_SCHEMES */
+
+/* Returns `name` with the scheme that `typed` names in any case, else `typed`. */
+static const char *scheme_named(const char *typed, char name[SCHEME_ROOM])
+{
+    const size_t length = strlen(typed);
+    for (const char *at = ORGAN_QUANTIZE_SCHEMES; *at; at += strcspn(at, "|"), at += *at == '|')
+        if (length < SCHEME_ROOM && strcspn(at, "|") == length && strncasecmp(at, typed, length) == 0) {
+            snprintf(name, SCHEME_ROOM, "%.*s", (int)length, at);
+            return name;
+        }
+    return typed;
+}
+
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    char scheme[SCHEME_ROOM];
     organ_quantize_source source;
-    const quantize_call call = {options, NULL};
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    if (organ_quantize_source_find(options, &source, error) == ORGAN_OK)
-        source.folder ? quantize_converted(options, &source, engine, progress, report, error)
+    organ_quantize_options named = *options;
+    named.scheme = scheme_named(options->scheme, scheme);
+    const quantize_call call = {&named, NULL};
+    if (organ_quantize_source_find(&named, &source, error) == ORGAN_OK)
+        source.folder ? quantize_converted(&named, &source, engine, progress, report, error)
                       : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
     organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
     return error->status;
