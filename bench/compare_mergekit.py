@@ -7,7 +7,8 @@
 For each BASE, a directory of safetensors, the script makes two tunes: every tensor with normal noise of 1 to 5 % of its deviation, in
 FP32, so that no two elements of a difference are equal. Both programs get the same recipe with dtype float32 and out_dtype bfloat16
 (arcee_fusion: float64). A row has the number of elements, how many differ, the largest difference in units of the last place of
-BF16, then seconds, processor seconds and peak memory (MiB) of both. Rows of methods that draw random numbers compare no elements.
+BF16, then seconds, processor seconds and peak memory (MiB) of both. Rows of methods that draw random numbers compare no elements. Of mixtures mergekit merges the stack of a layer's experts as one tensor, so that there only
+methods on single elements compare (linear, task_arithmetic, nearswap, ram, passthrough).
 Exit status 1: a smooth method differs by more than one unit, or a selecting one in more than 1 of 10,000 elements. Needs numpy, torch,
 safetensors and mergekit 0.1.5 (its program beside the Python that runs this script)."""
 import argparse
@@ -134,9 +135,23 @@ def order(values):
     return np.where(bits < 0, -(bits & 0x7FFF), bits)
 
 
+def apart(tensors):
+    """mergekit writes the experts of a layer as a stack, gate and up joined; organ keeps the layout of the base."""
+    made = {}
+    for name, tensor in tensors.items():
+        if ".experts.gate_up_proj" in name or name.endswith(".experts.down_proj"):
+            stem = name.rsplit(".", 1)[0]
+            for expert, matrix in enumerate(tensor):
+                parts = {"gate_proj": matrix.chunk(2)[0], "up_proj": matrix.chunk(2)[1]} if "gate_up" in name else {"down_proj": matrix}
+                made.update({f"{stem}.{expert}.{part}.weight": values for part, values in parts.items()})
+        else:
+            made[name] = tensor
+    return made
+
+
 def compare(ours, theirs):
     total = differ = worst = 0
-    mine, other = tensors_of(ours), tensors_of(theirs)
+    mine, other = tensors_of(ours), apart(tensors_of(theirs))
     if set(mine) != set(other):
         raise SystemExit(f"names differ: {sorted(set(mine) ^ set(other))[:4]}")
     for name, tensor in other.items():

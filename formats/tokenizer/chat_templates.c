@@ -122,6 +122,26 @@ organ_status organ_chat_templates(const organ_model *model, const json_t *config
     return error->status;
 }
 
+organ_status organ_chat_template_read(const organ_model *model, char **text, organ_error *error)
+{
+    organ_tokenizer *const t = organ_tokenizer_create(model->path, error);
+    size_t length = 0;
+    json_t *config = NULL, *templates = NULL;
+    *text = NULL;
+    const char *found = model->gguf ? organ_gguf_string(model->gguf, TEMPLATE_KEY, &length) : NULL;
+    if (t && !model->gguf && organ_tokenizer_config(model, t, &config, error) == ORGAN_OK &&
+        organ_chat_templates(model, config, &templates, error) == ORGAN_OK) {
+        found = json_string_value(json_object_get(templates, "default"));
+        length = found ? strlen(found) : 0;
+    }
+    if (found && !error->status && !(*text = strndup(found, length)))
+        organ_fail_memory(error, model->path);
+    json_decref(templates);
+    json_decref(config);
+    organ_tokenizer_close(t);
+    return error->status;
+}
+
 /* ---- GGUF ---- */
 
 /* gguf-py writes names so, with '_' for characters other than ASCII letters and digits. */

@@ -68,6 +68,10 @@ organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer,
  * for files without scores or types. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_pieces(const organ_model *model, char **bytes, size_t *length, organ_error *error);
 
+/* Sets *text to the model's usual chat template, which the caller frees; NULL if it has none. Returns ORGAN_BAD_INPUT
+ * for malformed files, ORGAN_IO if one cannot be read. */
+organ_status organ_chat_template_read(const organ_model *model, char **text, organ_error *error);
+
 /* The tokens after which a model's text ends. */
 
 enum { ORGAN_STOP_LIMIT = 64 }; /* largest number of ids */
@@ -84,5 +88,43 @@ typedef struct organ_stop_ids {
  * that is no whole number from 0, and for too many ids. */
 organ_status organ_stop_ids_read(const organ_model *model, const organ_tokenizer *tokenizer, organ_stop_ids *stops,
                                  organ_error *error);
+
+/* The union of the vocabularies of several models. */
+
+#define ORGAN_NO_ROW UINT32_MAX /* a model has no row for a token */
+
+/* Returns the text that a token has in its vocabulary ("\xC4\xA0the", "<|im_end|>") and sets *bytes; NULL for an id
+ * without a token. The tokenizer owns the text. */
+const char *organ_vocabulary_text(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
+
+/* Returns the id of the token with this text in the vocabulary, or ORGAN_NO_ROW. */
+uint32_t organ_vocabulary_id(const organ_tokenizer *tokenizer, const char *text, size_t bytes);
+
+/* A model of a union. */
+typedef struct organ_union_model {
+    const char *name; /* in warnings */
+    const organ_model *model;
+    const organ_tokenizer *tokenizer;
+    uint64_t rows; /* of its embedding: tokens with larger ids are left out */
+} organ_union_model;
+
+/* Adds tokens to the tokenizer of models[0], which keeps its ids: first those of the other models that it lacks, model
+ * by model in the order of their ids, then the texts `extra`, as added tokens. New tokens have the ids from the first
+ * one on that follows all tokens of models[0].
+ *
+ * The merges of models[0] come first. After them come, in the order of the models, the merges of other models that make
+ * new tokens and whose parts are in the union, and for each new token that the merges so far make of two tokens at last
+ * the merge of these two. So each text is split as models[0] splits it, and then neighbours are joined to new tokens. A
+ * model whose vocabulary is written in another way (bytes as letters in one, blanks as U+2581 in the other) has no such
+ * merges: its tokens become added tokens.
+ *
+ * Sets *json to the text of tokenizer.json, which the caller frees, and *made to the tokenizer read from it, which the
+ * caller closes. Without new tokens *json is NULL, *made too, and the tokenizer of models[0] is the union. Appends to
+ * `warnings`: tokens that no text becomes; models that have only added tokens; reserved tokens that a model has
+ * renamed; an example of a text that is split in another way than by models[0]. Returns ORGAN_BAD_INPUT if models[0]
+ * has no tokenizer.json; ORGAN_IO if a file cannot be read or memory is exhausted. */
+organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count, const char *const *extra,
+                                   size_t extra_count, char **json, organ_tokenizer **made, json_t *warnings,
+                                   organ_error *error);
 
 #endif

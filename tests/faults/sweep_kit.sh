@@ -37,7 +37,7 @@ verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
         compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
-        merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o m) ;;
+        merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;

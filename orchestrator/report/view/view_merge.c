@@ -5,7 +5,8 @@
 
 enum { MAX_APART = 500 }; /* rows of the tables of tensors that are not merged */
 
-static const organ_item merge_highlights[] = {{NULL, "method", "{parameters.method}"},
+static const organ_item merge_highlights[] = {EVALUATION_HIGHLIGHTS,
+                                              {NULL, "method", "{parameters.method}"},
                                               {NULL, "models", "{donors:size}"},
                                               {NULL, "merged tensors", "{output.merged:count}"}};
 
@@ -33,6 +34,7 @@ static const organ_block merge_blocks[] = {
     GAP(NULL),
     GAP(NULL),
     EACH(ON_ALL, "warnings", BLOCKS_OF(merge_warning)),
+    EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Models"),
     TABLE(ON_ALL, NULL, "donors", FIELDS(merge_donors), .caption = MOVED),
     CURVES("layers", "layers", .style = {.title = "Distance from each model", .y_label = "moved, %"}, .name = "model",
@@ -46,6 +48,7 @@ static const organ_block merge_blocks[] = {
     SECTION(ON_FILES, "lacking", "Tensors that only some models have"),
     TABLE(ON_FILES, "lacking", "lacking", FIELDS(merge_lacking), .max = MAX_APART, .what = "tensors"),
     PLAN,
+    EVALUATION_ON(ON_TEXT),
     SECTION(ON_MARKDOWN, "!dry_run", "Run"),
     SAY(ON_TEXT, "!dry_run", "Time: {run.seconds:time}, {output.bytes:bytes} written."),
     GAP("!dry_run"),

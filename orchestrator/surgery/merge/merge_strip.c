@@ -36,19 +36,22 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
     const organ_merge_task *const task = &item->task;
     const size_t inputs = organ_merge_inputs(item), rows = organ_merge_strip_rows(task);
     const size_t moved = inputs * sizeof(organ_merge_moved), sums = of_method(m->sums, task) * sizeof(double);
+    const size_t gather = item->rows ? merge_round(organ_merge_gather_bytes(item)) : 0;
     size_t changes = 0;
-    for (size_t k = 0; k < inputs; k++) {
-        const organ_merge_input *const in = &item->inputs[k];
+    for (size_t k = 0; k < organ_merge_reads(item); k++) {
+        const organ_merge_input *const in = organ_merge_read_of(item, k);
         size_t scratch;
         if (organ_weight_reader_size(in->model, in->weight, task->kernels, rows, &scratch, error))
             return error->status;
-        sizes->reading = merge_larger(sizes->reading, merge_round(scratch));
+        sizes->reading = merge_larger(sizes->reading, merge_round(scratch) + gather);
         if (in->change)
-            sizes->reading = merge_larger(sizes->reading, merge_round(in->change->scratch(in->change->context, rows)));
+            sizes->reading =
+                merge_larger(sizes->reading, merge_round(in->change->scratch(in->change->context, rows)) + gather);
         changes += in->change ? in->change->memory : 0;
     }
     sizes->changes = merge_larger(sizes->changes, merge_round(changes));
     sizes->inputs = merge_larger(sizes->inputs, inputs);
+    sizes->readers = merge_larger(sizes->readers, organ_merge_reads(item));
     sizes->values = merge_larger(sizes->values, merge_round(rows * (size_t)task->shape.cols * sizeof(float)));
     sizes->scratch = merge_larger(sizes->scratch, merge_round(m->scratch ? m->scratch(task, rows) : 0));
     sizes->scratch = merge_larger(sizes->scratch, merge_round(run->put_scratch));
@@ -60,8 +63,8 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
 
 organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error)
 {
-    for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++) {
-        const organ_merge_input *const in = &item->inputs[k];
+    for (size_t k = 0; k < organ_merge_reads(item) && !error->status; k++) {
+        const organ_merge_input *const in = organ_merge_read_of(item, k);
         if (organ_weight_reader_open(in->model, in->weight, item->task.kernels, NULL, &lane->readers[k], error) ==
                 ORGAN_OK &&
             in->change)
@@ -72,11 +75,12 @@ organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *ite
 
 void organ_merge_close_item(merge_lane *lane, const organ_merge_item *item)
 {
-    for (size_t k = 0; k < organ_merge_inputs(item); k++) {
+    for (size_t k = 0; k < organ_merge_reads(item); k++) {
+        const organ_merge_input *const in = organ_merge_read_of(item, k);
         organ_weight_reader_close(lane->readers[k]);
         lane->readers[k] = NULL;
-        if (item->inputs[k].change)
-            item->inputs[k].change->close(lane->changes[k]);
+        if (in->change)
+            in->change->close(lane->changes[k]);
         lane->changes[k] = NULL;
     }
 }
@@ -101,9 +105,15 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
     for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++) {
         const organ_merge_input *const in = &item->inputs[k];
         organ_reader_gate_enter(gate);
-        organ_weight_read(lane->readers[k], strip->first, strip->rows, ORGAN_F32, lane->input[k], lane->reading, error);
+        if (item->rows)
+            organ_merge_gather(item, &(merge_readers){lane->readers, lane->changes}, k, strip->first, strip->rows,
+                               lane->input[k], lane->reading + merge_round(organ_merge_gather_bytes(item)),
+                               lane->reading, error);
+        else
+            organ_weight_read(lane->readers[k], strip->first, strip->rows, ORGAN_F32, lane->input[k], lane->reading,
+                              error);
         organ_reader_gate_leave(gate);
-        if (!error->status && in->change)
+        if (!error->status && in->change && !item->rows)
             in->change->change(in->change->context, lane->changes[k], strip->first, strip->rows, lane->input[k],
                                lane->reading, error);
         if (!error->status && organ_any_not_finite(ORGAN_F32, lane->input[k], n * sizeof(float)))
@@ -139,7 +149,17 @@ organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *it
 }
 
 /* Four partial sums each, which the compiler can vectorise. */
-static organ_merge_moved moved_by(const float *out, const float *in, size_t n)
+static double distance_of(const float *a, const float *b, size_t n)
+{
+    double sum[4] = {0};
+    for (size_t k = 0; k < n; k++) {
+        const double d = (double)a[k] - (double)b[k];
+        sum[k % 4] += d * d;
+    }
+    return sum[0] + sum[1] + (sum[2] + sum[3]);
+}
+
+static organ_merge_moved moved_by(const float *out, const float *in, const float *base, size_t n)
 {
     double square[4] = {0}, distance[4] = {0};
     for (size_t k = 0; k < n; k++) {
@@ -148,7 +168,8 @@ static organ_merge_moved moved_by(const float *out, const float *in, size_t n)
         distance[k % 4] += d * d;
     }
     return (organ_merge_moved){square[0] + square[1] + (square[2] + square[3]),
-                               distance[0] + distance[1] + (distance[2] + distance[3])};
+                               distance[0] + distance[1] + (distance[2] + distance[3]),
+                               base ? distance_of(in, base, n) : 0};
 }
 
 organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, size_t number, const void *state,
@@ -161,6 +182,6 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
     item->method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
     for (size_t k = 0; k < organ_merge_inputs(item); k++)
-        moved[k] = moved_by(lane->out, lane->input[k], strip.rows * strip.cols);
+        moved[k] = moved_by(lane->out, lane->input[k], strip.base, strip.rows * strip.cols);
     return run->put(run->context, number, strip.first, strip.rows, lane->out, lane->input[0], lane->scratch, error);
 }

@@ -94,8 +94,8 @@ static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsign
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
-    lane->readers = calloc(s->inputs, sizeof *lane->readers);
-    lane->changes = calloc(s->inputs, sizeof *lane->changes);
+    lane->readers = calloc(s->readers, sizeof *lane->readers);
+    lane->changes = calloc(s->readers, sizeof *lane->changes);
     if (!at || !lane->input || !lane->readers || !lane->changes)
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
@@ -212,6 +212,7 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
     for (size_t k = 0; k < inputs; k++) {
         moved[k].square += more[k].square;
         moved[k].distance += more[k].distance;
+        moved[k].change += more[k].change;
     }
 }
 
@@ -388,6 +389,9 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
 
 static organ_status merge_all_items(merge_state *w, organ_error *error)
 {
+    for (size_t k = 0; k < w->run->count && !error->status; k++)
+        if (w->run->items[k].rows)
+            organ_merge_fill_pads(&w->run->items[k], error);
     for (size_t k = 0, to; k < w->run->count && !error->status; k = to) {
         for (to = k; to < w->run->count && organ_merge_elements(&w->run->items[to].task) <= WHOLE_VALUES;)
             to++;

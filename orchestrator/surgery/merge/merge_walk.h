@@ -28,10 +28,37 @@ typedef struct organ_merge_input {
     const organ_merge_change *change; /* NULL: none */
 } organ_merge_input;
 
+/* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
+#define ORGAN_MERGE_ROW_MEAN                                                                                           \
+    (UINT32_MAX - 2)                          /* the mean of row `row` of all sources that have it and are `averaged`  \
+                                               */
+#define ORGAN_MERGE_ROW_PAD  (UINT32_MAX - 1) /* the mean of the rows before `padding` */
+#define ORGAN_MERGE_ROW_ZERO UINT32_MAX       /* zeros */
+
+/* Where a row of an input comes from. */
+typedef struct organ_merge_row {
+    uint32_t source; /* index in organ_merge_rows.sources, or ORGAN_MERGE_ROW_* */
+    uint32_t row;    /* of that source; of ORGAN_MERGE_ROW_MEAN: the row of the output */
+} organ_merge_row;
+
+/* Where the rows of all inputs of a tensor come from, if they have not those of the weights: tensors with a row (in a
+ * vector: a value) for each token. Weights of sources may have other numbers of rows than the output. */
+typedef struct organ_merge_rows {
+    const organ_merge_input *sources;
+    size_t count;
+    const bool *averaged;               /* of each source */
+    const uint32_t *const *places;      /* of each source: its row for each row of the output, UINT32_MAX for none */
+    const organ_merge_row *const *rows; /* of each input, and the base: for each row of the output */
+    uint64_t padding;                   /* first row that may be ORGAN_MERGE_ROW_PAD */
+    float **pads; /* of each input, and the base: the values of such rows, set by organ_merge_walk_run; may be NULL if
+                   * there are none */
+} organ_merge_rows;
+
 /* A tensor to merge. */
 typedef struct organ_merge_item {
     const organ_merge_method *method;
     organ_merge_task task;
+    const organ_merge_rows *rows;    /* NULL: the inputs have the rows of their weights */
     const organ_merge_input *inputs; /* task.inputs of them; the base follows if task.base is set */
 } organ_merge_item;
 
@@ -39,6 +66,7 @@ typedef struct organ_merge_item {
 typedef struct organ_merge_moved {
     double square;   /* of the input's values squared */
     double distance; /* of the squares of result - input */
+    double change;   /* of the squares of input - base; 0 without a base */
 } organ_merge_moved;
 
 /* The tensors and the callbacks of a run. */

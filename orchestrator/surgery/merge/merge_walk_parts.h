@@ -9,6 +9,7 @@
 /* Bytes of the buffers of one worker, each a multiple of 64. */
 typedef struct merge_sizes {
     size_t inputs;   /* largest number of inputs, with the base */
+    size_t readers;  /* largest number of weights that an item is read from */
     size_t values;   /* a strip of one input, and of the result */
     size_t reading;  /* scratch of readers and changes */
     size_t scratch;  /* of the method, or of organ_merge_walk.put */
@@ -23,11 +24,12 @@ typedef struct merge_lane {
     void *memory;  /* all buffers */
     float **input; /* sizes.inputs buffers */
     float *out;
-    void *reading, *scratch, *state;
+    unsigned char *reading;
+    void *scratch, *state;
     uint64_t *counters;
     double *sums;
-    organ_weight_reader **readers; /* of the inputs of the open item */
-    void **changes;                /* states of organ_merge_change of these inputs */
+    organ_weight_reader **readers; /* of the inputs of the open item, or of the sources of its rows */
+    void **changes;                /* states of organ_merge_change of the same */
     organ_error error;
 } merge_lane;
 
@@ -46,6 +48,37 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
 /* Opens and closes the readers of an item's inputs; after an error the caller closes them too. */
 organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error);
 void organ_merge_close_item(merge_lane *lane, const organ_merge_item *item);
+
+/* Returns the number of weights that the item is read from. */
+static inline size_t organ_merge_reads(const organ_merge_item *item)
+{
+    return item->rows ? item->rows->count : organ_merge_inputs(item);
+}
+
+/* Returns a weight that the item is read from. */
+static inline const organ_merge_input *organ_merge_read_of(const organ_merge_item *item, size_t k)
+{
+    return item->rows ? &item->rows->sources[k] : &item->inputs[k];
+}
+
+/* Rows of tokens. */
+
+/* What reads the sources, in their order. */
+typedef struct merge_readers {
+    organ_weight_reader **readers;
+    void **changes;
+} merge_readers;
+
+/* Returns the bytes that organ_merge_gather needs for a strip of an item with `rows`, without scratch of readers. */
+size_t organ_merge_gather_bytes(const organ_merge_item *item);
+
+/* Reads rows [first, first + count) of input `input` of an item with `rows`.
+ * `scratch` has room for a reader or a change, `spare` organ_merge_gather_bytes; both are 64-byte aligned. */
+organ_status organ_merge_gather(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
+                                size_t count, float *values, void *scratch, void *spare, organ_error *error);
+
+/* Computes rows->pads of the item. */
+organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error);
 
 /* Scans strip `strip` in pass `pass`: lane->sums becomes its sums, lane->counters grow. */
 organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,

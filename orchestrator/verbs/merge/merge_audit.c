@@ -181,7 +181,8 @@ static organ_status plan_and_compare(merge_audit *a, json_t **report, organ_erro
 {
     model_merge *const job = &a->job;
     if (organ_donor_open(a->options->model, "audited", job->progress, &a->model, error) || read_report(a, error) ||
-        organ_merge_recipe_read(&a->as, &job->recipe, error) || organ_merge_open_donors(job, error) ||
+        organ_merge_recipe_read(&a->as, &job->recipe, error) || organ_merge_read_tokens(&job->recipe, error) ||
+        organ_merge_open_donors(job, error) || organ_merge_open_vocabulary(job, error) ||
         organ_merge_outline(job, error) || list_samples(a, error))
         return error->status;
     thin_samples(a);

@@ -90,6 +90,25 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
                              (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
 }
 
+/* ---- tensors ---- */
+
+const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name)
+{
+    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
+}
+
+const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
+                                            const organ_anatomy *anatomy)
+{
+    const organ_weight *const own = organ_merge_weight_named(donor, name);
+    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
+        (own && !donor->model->config.tie_word_embeddings))
+        return own;
+    const organ_weight *const embedding =
+        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
+    return embedding ? organ_merge_weight_named(donor, embedding->name) : NULL;
+}
+
 /* ---- vocabularies ---- */
 
 static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
@@ -141,7 +160,7 @@ static organ_status compare_tokens(const merge_donor *host, const organ_tokenize
             continue;
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
-                          "second",
+                          "second; `tokenizer` in a recipe unites them",
                           host->path, donor->path, id, (int)(length < 60 ? length : 60), token,
                           (int)(other_length < 60 ? other_length : 60), another);
     }
@@ -198,7 +217,9 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         open_donor(job, k, error);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_across(job, &job->donors[k], error);
-    return error->status ? error->status : check_vocabularies(job, error);
+    if (error->status)
+        return error->status;
+    return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error) : ORGAN_OK;
 }
 
 void organ_merge_close_donors(model_merge *job)

@@ -2,7 +2,8 @@
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
  * merge_adapter.c adds adapters to rows, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c
- * makes the report.
+ * makes the report. merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns
+ * tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -17,6 +18,7 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/merge/merge_tokens.h"
 
 #include <organ/merge.h>
 #include <organ/weights.h>
@@ -55,12 +57,27 @@ typedef struct merge_recipe {
     const organ_yaml *module_parameters, *parameters;
     organ_dtype dtype; /* of the output; ORGAN_DTYPE_COUNT: not given */
     json_t *warnings;  /* sentences */
+    merge_token_recipe tokens;
 } merge_recipe;
 
 /* Reads the recipe: the file options->recipe, or a text made from the other options. With `models`, slices[0].layers is
  * 0. The caller calls organ_merge_recipe_release, also after an error. Returns the errors of organ_merge. */
 organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_recipe *recipe, organ_error *error);
 void organ_merge_recipe_release(merge_recipe *recipe);
+
+/* Refuses members of other names; `what` is the map. */
+organ_status organ_merge_check_keys(const merge_recipe *recipe, const organ_yaml *map, const char *what,
+                                    const char *const *known, organ_error *error);
+
+/* Sets *value to a member that is a text; NULL if it is absent. */
+organ_status organ_merge_text_member(const merge_recipe *recipe, const organ_yaml *map, const char *key,
+                                     const char **value, organ_error *error);
+
+/* Sets *donor to the donor of that name; adds it if it is new. */
+organ_status organ_merge_donor_named(merge_recipe *recipe, const char *name, size_t *donor, organ_error *error);
+
+/* Reads the sections of merge_tokens.h into recipe->tokens. */
+organ_status organ_merge_read_tokens(merge_recipe *recipe, organ_error *error);
 
 /* Makes the text of a recipe from options without a recipe; the caller frees it. */
 organ_status organ_merge_command_recipe(const organ_merge_options *options, char **text, organ_error *error);
@@ -122,6 +139,7 @@ typedef struct merge_tensor {
     const char *name;
     organ_merge_item item; /* item.method NULL: `same` is copied */
     const organ_weight *like;
+    const uint64_t *shape;    /* NULL: that of `like` */
     size_t from;              /* donor of `like` */
     int32_t layer;            /* of the output */
     size_t *donors;           /* of the inputs, and of the base */
@@ -136,6 +154,8 @@ typedef struct model_merge {
     merge_recipe recipe;
     merge_donor *donors; /* recipe.donor_count of them */
     size_t host;
+    merge_vocabulary *vocabulary; /* NULL: that of all models */
+    char *chat_template;          /* of the output; NULL: that of the host */
     organ_arena arena;
     merge_tensor *tensors;
     size_t tensor_count, tensor_room;
@@ -169,13 +189,43 @@ void organ_merge_adapter_close(merge_donor *donor);
 /* Returns how the donor's adapter changes the weight; NULL: not at all. */
 const organ_merge_change *organ_merge_change_of(const merge_donor *donor, const organ_weight *weight);
 
-/* Opens all donors, finds the host, and checks that their vocabularies are equal. */
+/* Opens all donors, finds the host, and checks that their vocabularies are equal unless the recipe states that of the
+ * output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
 void organ_merge_close_donors(model_merge *job);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
 
+/* Returns the tensor that has this name in the host, or NULL. */
+const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name);
+
+/* Returns the tensor of the donor whose name in the output is `name`; a donor without an output head lends its
+ * embedding. */
+const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
+                                            const organ_anatomy *anatomy);
+
+/* ---- tokens ---- */
+
+/* Makes job->vocabulary if the recipe names a source of tokens. */
+organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error);
+void organ_merge_close_vocabulary(model_merge *job);
+
+/* Whether the tensor of the donor has a row for each token, and may have another number of rows than the output. */
+bool organ_merge_has_tokens(const model_merge *job, size_t donor, const organ_weight *weight);
+
+/* Sets shape and rows of a tensor that has a row for each token. */
+organ_status organ_merge_set_rows(model_merge *job, merge_tensor *tensor, organ_error *error);
+
+/* Makes job->chat_template of the recipe's; the caller frees it. */
+organ_status organ_merge_choose_chat(model_merge *job, organ_error *error);
+
+/* Whether the verb writes the files of organ_merge_tokenizer_files itself. */
+bool organ_merge_writes_tokenizer(const model_merge *job);
+#define MERGE_LEFT_OUT 13
+extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
+organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
+organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
 /* Releases what the job owns, also after an error of any step. */
 void organ_merge_release(model_merge *job);
 

@@ -101,6 +101,8 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
             return error->status;
     if (job->recipe.sliced && edit_layers(job, config, error))
         return error->status;
+    if (organ_merge_edit_vocabulary(job, config, error))
+        return error->status;
     return job->adds_head ? set_number(config, "tie_word_embeddings", json_false(), error) : ORGAN_OK;
 }
 
@@ -128,6 +130,16 @@ static json_t *merge_identity(void *context)
     return ORGAN_OBJECT(SET("donors", donors));
 }
 
+/* Rank 0 writes the tokenizer. */
+static organ_status write_tokenizer(void *context, const char *to, const char *path, organ_error *error)
+{
+    const model_merge *const job = context;
+    (void)path;
+    return organ_merge_writes_tokenizer(job) && organ_ranks_first(job->engine->ranks)
+               ? organ_merge_write_tokenizer(job, to, error)
+               : ORGAN_OK;
+}
+
 /* Rank 0 writes the recipe next to the reports. */
 static organ_status write_recipe(void *context, const char *to, const char *path, organ_error *error)
 {
@@ -149,6 +161,12 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
 {
     /* files that describe a packed model */
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    const char *left_out[MERGE_LEFT_OUT + 4] = {NULL};
+    size_t count = 0;
+    for (size_t k = 0; job->packed && of_packed[k]; k++)
+        left_out[count++] = of_packed[k];
+    for (size_t k = 0; organ_merge_writes_tokenizer(job) && k < MERGE_LEFT_OUT; k++)
+        left_out[count++] = organ_merge_tokenizer_files[k];
     if (job->options->write.dry_run && organ_merge_estimate_run(job, error))
         return error->status;
     const organ_write made = {.model = job->donors[job->host].model,
@@ -159,7 +177,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .unit_count = job->piece_count,
                               .definition = "merge/1",
                               .schema = "organ.merge/1",
-                              .left_out = job->packed ? of_packed : NULL,
+                              .left_out = left_out,
                               .stage = "merging",
                               .name = "merge.json",
                               .markdown_name = "MERGE_REPORT.md",
@@ -171,6 +189,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .recall = organ_merge_recall_tensor,
                               .parameters = merge_parameters,
                               .identity = merge_identity,
+                              .begun = write_tokenizer,
                               .check = write_recipe,
                               .document = organ_merge_document};
     return organ_write_run(&made, report, error);
@@ -200,6 +219,8 @@ static organ_status check_output(const model_merge *job, organ_error *error)
             organ_output_check_not_adapter(w->output, job->donors[k].adapter, error);
     if (!error->status && w->output && organ_ends_with(w->output, ".gguf"))
         organ_fail(error, ORGAN_USAGE, "%s: the output is safetensors: name a directory or a .safetensors", w->output);
+    if (!error->status && w->output && organ_merge_writes_tokenizer(job) && organ_output_is_file(w->output))
+        organ_fail(error, ORGAN_USAGE, "%s: the recipe makes a tokenizer: the output must be a directory", w->output);
     return error->status || !w->output || w->resume
                ? error->status
                : organ_output_check(w->output, organ_output_like(job->donors[job->host].model), w->force, error);
@@ -210,14 +231,15 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
     size_t k;
     const json_t *warning;
     if (check_options(job->options, error) || organ_merge_recipe_read(job->options, &job->recipe, error) ||
-        organ_merge_open_donors(job, error) || check_output(job, error) || organ_merge_outline(job, error) ||
-        organ_merge_fill_recipe(job, error))
+        organ_merge_read_tokens(&job->recipe, error) || organ_merge_open_donors(job, error) ||
+        organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_output(job, error) ||
+        organ_merge_outline(job, error) || organ_merge_fill_recipe(job, error))
         return error->status;
-    json_array_foreach(job->recipe.warnings, k, warning)
+    json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
     {
         organ_progress_warn(job->progress, "%s", json_string_value(warning));
     }
-    if (json_array_size(job->lacking))
+    if (json_array_size(job->lacking) && !(job->progress && job->progress->follows))
         organ_progress_warn(job->progress, "%zu tensors are not in all models; the report lists them",
                             json_array_size(job->lacking));
     return write_merged(job, report, error);

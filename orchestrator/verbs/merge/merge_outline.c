@@ -53,24 +53,6 @@ static organ_status name_in(const merge_step *step, const char *name, size_t to,
     return ORGAN_OK;
 }
 
-static const organ_weight *weight_named(const merge_donor *donor, const char *name)
-{
-    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
-}
-
-/* A model without an output head lends its embedding. */
-static const organ_weight *find_weight(const model_merge *job, const merge_donor *donor, const char *name,
-                                       const organ_anatomy *anatomy)
-{
-    const organ_weight *const own = weight_named(donor, name);
-    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
-        (own && !donor->model->config.tie_word_embeddings))
-        return own;
-    const organ_weight *const embedding =
-        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
-    return embedding ? weight_named(donor, embedding->name) : NULL;
-}
-
 /* ---- one tensor ---- */
 
 static bool is_plain_float(organ_dtype dtype)
@@ -154,7 +136,9 @@ static organ_status check_shape(const model_merge *job, const merge_tensor *t, s
                                 organ_error *error)
 {
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
-    if (ORGAN_SAME_SHAPE(weight, t->like))
+    const bool tokens = organ_merge_has_tokens(job, donor, weight) && organ_merge_has_tokens(job, t->from, t->like);
+    if (ORGAN_SAME_SHAPE(weight, t->like) ||
+        (tokens && weight->rank == t->like->rank && (weight->rank == 1 || weight->shape[1] == t->like->shape[1])))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its shape is %s in %s and %s in %s", weight->name,
                       organ_shape_text(weight->rank, weight->shape, is), job->donors[donor].path,
@@ -212,7 +196,7 @@ static organ_status find_inputs(model_merge *job, const merge_step *step, merge_
         const size_t donor = step->slice->sources[k].donor;
         if (name_in(step, like_name, k, name, error))
             break;
-        const organ_weight *const weight = find_weight(job, &job->donors[donor], name, &t->like->anatomy);
+        const organ_weight *const weight = organ_merge_find_weight(job, &job->donors[donor], name, &t->like->anatomy);
         if (!weight) {
             found->lacks = found->lacking++ ? found->lacks : job->donors[donor].path;
             continue;
@@ -295,11 +279,11 @@ static bool is_new(const model_merge *job, const merge_step *step, size_t source
         return false;
     for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
         const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
-        if (name_in(step, weight->name, k, name, error) || weight_named(other, name))
+        if (name_in(step, weight->name, k, name, error) || organ_merge_weight_named(other, name))
             return false;
     }
     return !name_in(step, weight->name, step->model, name, error) &&
-           !weight_named(&job->donors[step->slice->sources[step->model].donor], name);
+           !organ_merge_weight_named(&job->donors[step->slice->sources[step->model].donor], name);
 }
 
 /* A tensor of a GGUF file that no tensor of the host has values of cannot be merged. */
@@ -470,7 +454,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
 static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
-    return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host &&
+    return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host && !t->item.rows &&
            w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
            organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
@@ -503,7 +487,7 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
                   (organ_shard_piece){.name = t->name,
                                       .dtype = copied ? codes->dtype : type_of(job, t->like),
                                       .rank = t->like->rank,
-                                      .shape = t->like->shape,
+                                      .shape = t->shape ? t->shape : t->like->shape,
                                       .same = copied ? codes : NULL},
                   bytes);
     }
@@ -523,11 +507,15 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     job->packed = job->donors[job->host].weights->packed > 0;
     if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error))
         return error->status;
-    return make_pieces(job, error);
+    for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
+        if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
+            organ_merge_set_rows(job, &job->tensors[k], error);
+    return error->status ? error->status : make_pieces(job, error);
 }
 
 void organ_merge_release(model_merge *job)
 {
+    organ_merge_close_vocabulary(job);
     organ_merge_close_donors(job);
     organ_merge_recipe_release(&job->recipe);
     organ_arena_release(&job->arena);
@@ -536,4 +524,5 @@ void organ_merge_release(model_merge *job)
     json_decref(job->lacking);
     free(job->tensors);
     free(job->filled);
+    free(job->chat_template);
 }

@@ -12,9 +12,8 @@
 
 /* ---- members of maps ---- */
 
-/* Refuses members of other names; `what` is the map. */
-static organ_status check_keys(const merge_recipe *r, const organ_yaml *map, const char *what, const char *const *known,
-                               organ_error *error)
+organ_status organ_merge_check_keys(const merge_recipe *r, const organ_yaml *map, const char *what,
+                                    const char *const *known, organ_error *error)
 {
     char hint[ORGAN_HINT_ROOM];
     size_t count = 0;
@@ -29,9 +28,8 @@ static organ_status check_keys(const merge_recipe *r, const organ_yaml *map, con
     return ORGAN_OK;
 }
 
-/* Sets *value to a member that is a text; NULL if it is absent. */
-static organ_status text_member(const merge_recipe *r, const organ_yaml *map, const char *key, const char **value,
-                                organ_error *error)
+organ_status organ_merge_text_member(const merge_recipe *r, const organ_yaml *map, const char *key, const char **value,
+                                     organ_error *error)
 {
     const organ_yaml *const member = organ_yaml_member(map, key);
     *value = NULL;
@@ -67,7 +65,7 @@ static organ_status parameters_member(const merge_recipe *r, const organ_yaml *m
 
 /* ---- models and slices ---- */
 
-static organ_status donor_named(merge_recipe *r, const char *name, size_t *donor, organ_error *error)
+organ_status organ_merge_donor_named(merge_recipe *r, const char *name, size_t *donor, organ_error *error)
 {
     for (*donor = 0; *donor < r->donor_count; ++*donor)
         if (strcmp(r->donors[*donor], name) == 0)
@@ -107,12 +105,12 @@ static organ_status read_source(merge_recipe *r, const organ_yaml *map, merge_sl
     const char *name;
     uint64_t layers = 0;
     *source = (merge_source){.line = map->line};
-    if (check_keys(r, map, r->sliced ? "a source" : "a model", r->sliced ? of_slice : of_models, error) ||
-        text_member(r, map, "model", &name, error) || parameters_member(r, map, &source->parameters, error))
+    if (organ_merge_check_keys(r, map, r->sliced ? "a source" : "a model", r->sliced ? of_slice : of_models, error) ||
+        organ_merge_text_member(r, map, "model", &name, error) || parameters_member(r, map, &source->parameters, error))
         return error->status;
     if (!name)
         return organ_merge_fault(r, map->line, error, "model is missing");
-    if (donor_named(r, name, &source->donor, error) ||
+    if (organ_merge_donor_named(r, name, &source->donor, error) ||
         (r->sliced && read_range(r, organ_yaml_member(map, "layer_range"), source, &layers, error)))
         return error->status;
     for (size_t k = 0; k < slice->source_count; k++)
@@ -179,8 +177,9 @@ static organ_status read_slices(merge_recipe *r, const organ_yaml *list, organ_e
     for (size_t k = 0; k < list->count && !error->status; k++) {
         const organ_yaml *const map = list->values[k], *sources;
         merge_slice *const slice = &r->slices[k];
-        if (check_keys(r, map, "a slice", known, error) || list_member(r, map, "sources", &sources, error) ||
-            parameters_member(r, map, &slice->parameters, error) || read_slice(r, sources, slice, error))
+        if (organ_merge_check_keys(r, map, "a slice", known, error) ||
+            list_member(r, map, "sources", &sources, error) || parameters_member(r, map, &slice->parameters, error) ||
+            read_slice(r, sources, slice, error))
             return error->status;
         slice->first = first;
         first += slice->layers;
@@ -216,7 +215,8 @@ static organ_status read_modules(merge_recipe *r, const organ_yaml *modules, org
         return organ_merge_fault(r, modules->keys[1]->line, error,
                                  "only one module is merged, the text model; other parts are the base's");
     const organ_yaml *const module = modules->values[0];
-    if (check_keys(r, module, "a module", known, error) || parameters_member(r, module, &r->module_parameters, error))
+    if (organ_merge_check_keys(r, module, "a module", known, error) ||
+        parameters_member(r, module, &r->module_parameters, error))
         return error->status;
     return read_body(r, module, error);
 }
@@ -234,7 +234,7 @@ static organ_status read_dtype(merge_recipe *r, const char *key, organ_error *er
                  {"float64", ORGAN_F64},
                  {"auto", ORGAN_DTYPE_COUNT}};
     const char *name;
-    if (text_member(r, r->tree, key, &name, error) || !name)
+    if (organ_merge_text_member(r, r->tree, key, &name, error) || !name)
         return error->status;
     const char *const word = strncmp(name, "torch.", 6) == 0 ? name + 6 : name;
     for (size_t k = 0; k < sizeof types / sizeof *types; k++)
@@ -264,7 +264,8 @@ static organ_status read_method(merge_recipe *r, organ_error *error)
 {
     const char *name, *base;
     char before[400];
-    if (text_member(r, r->tree, "merge_method", &name, error) || text_member(r, r->tree, "base_model", &base, error))
+    if (organ_merge_text_member(r, r->tree, "merge_method", &name, error) ||
+        organ_merge_text_member(r, r->tree, "base_model", &base, error))
         return error->status;
     if (!name)
         return organ_merge_fault(r, 0, error, "merge_method is missing");
@@ -276,15 +277,16 @@ static organ_status read_method(merge_recipe *r, organ_error *error)
     r->base = MERGE_NONE;
     if (!base && r->method->base == ORGAN_MERGE_BASE_REQUIRED)
         return organ_merge_fault(r, 0, error, "base_model is missing: %s needs it", name);
-    return base ? donor_named(r, base, &r->base, error) : ORGAN_OK;
+    return base ? organ_merge_donor_named(r, base, &r->base, error) : ORGAN_OK;
 }
 
 static organ_status read_tree(merge_recipe *r, organ_error *error)
 {
-    static const char *const known[] = {"merge_method", "base_model", "models",    "slices", "modules",
-                                        "parameters",   "dtype",      "out_dtype", NULL};
-    if (check_keys(r, r->tree, "the recipe", known, error) || read_method(r, error) || read_types(r, error) ||
-        parameters_member(r, r->tree, &r->parameters, error))
+    static const char *const known[] = {"merge_method", "base_model",       "models",        "slices",
+                                        "modules",      "parameters",       "dtype",         "out_dtype",
+                                        "tokenizer",    "tokenizer_source", "chat_template", NULL};
+    if (organ_merge_check_keys(r, r->tree, "the recipe", known, error) || read_method(r, error) ||
+        read_types(r, error) || parameters_member(r, r->tree, &r->parameters, error))
         return error->status;
     const organ_yaml *const modules = organ_yaml_member(r->tree, "modules");
     if (!modules)

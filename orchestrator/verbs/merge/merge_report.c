@@ -86,6 +86,30 @@ static json_t *merge_definitions(void)
         SET_TEXT("apart", "tensors that are taken from one model as they are"));
 }
 
+#define NO_TUNE 0.5 /* a tune changes its base by less than this share of the norm */
+
+/* A model that is no tune of the base: its difference is not a change that can be merged. */
+static json_t *all_warnings(const model_merge *job)
+{
+    json_t *const all = json_copy(job->recipe.warnings);
+    for (size_t k = 0; k < job->recipe.donor_count; k++) {
+        double change = 0, square = 0;
+        for (size_t t = 0; t < job->tensor_count; t++) {
+            const merge_tensor *const tensor = &job->tensors[t];
+            const size_t base = tensor->item.task.inputs;
+            for (size_t i = 0; i < base && tensor->item.task.base && !tensor->why; i++)
+                if (tensor->donors[i] == k) {
+                    change += tensor->moved[i].change;
+                    square += tensor->moved[base].square;
+                }
+        }
+        if (square > 0 && change > NO_TUNE * NO_TUNE * square)
+            organ_say(all, "%s differs from the base by %.0f %% of the base's norm: the base is hardly its ancestor",
+                      job->donors[k].name, 100 * sqrt(change / square));
+    }
+    return all;
+}
+
 json_t *organ_merge_document(void *context, const organ_writing *writing)
 {
     const model_merge *const job = context;
@@ -98,7 +122,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET_IF(!job->options->write.dry_run, "layers",
                organ_json_rows(((size_t)job->layers + 1) * job->recipe.donor_count, layer_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
-        SET("warnings", json_incref(job->recipe.warnings)),
+        SET("warnings", all_warnings(job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", organ_resharding_files(files)),
                                    SET_COUNT("bytes", organ_resharding_bytes(files)), SET_COUNT("layers", job->layers),
                                    SET_COUNT("tensors", job->piece_count), SET_COUNT("merged", merged))),

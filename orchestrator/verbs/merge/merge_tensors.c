@@ -32,8 +32,9 @@ static json_t *moved_json(const merge_tensor *t)
 {
     json_t *const list = json_array();
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
-        if (json_array_append_new(list, json_pack("[o, o]", organ_exact_json(t->moved[k].square),
-                                                  organ_exact_json(t->moved[k].distance))))
+        if (json_array_append_new(list, json_pack("[o, o, o]", organ_exact_json(t->moved[k].square),
+                                                  organ_exact_json(t->moved[k].distance),
+                                                  organ_exact_json(t->moved[k].change))))
             organ_memory_count_refusal();
     return list;
 }
@@ -49,7 +50,8 @@ bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *resul
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item) && sane; k++) {
         const json_t *const one = json_array_get(list, k);
         sane = organ_exact_value(json_array_get(one, 0), &t->moved[k].square) &&
-               organ_exact_value(json_array_get(one, 1), &t->moved[k].distance);
+               organ_exact_value(json_array_get(one, 1), &t->moved[k].distance) &&
+               organ_exact_value(json_array_get(one, 2), &t->moved[k].change);
     }
     return sane;
 }

@@ -34,6 +34,11 @@ ends 0 merge a b --method linear --set normalize=false --weight 0.5 -o half.safe
 ends 0 merge a b --method linear -o mean.safetensors --quiet
 judge "half of the sum is not the mean" cmp half.safetensors mean.safetensors
 
+ends 0 merge a b --method slerp --t 0.5 -o scored --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 64 --quiet --html page.html
+judge "the evaluation is not printed" grep -q "KL" ../out
+judge "the page has no evaluation" grep -q "KL divergence from the donor" page.html
+holds scored/organ/merge.json '.evaluation.comparison.kl_divergence > 0'
+
 # ---- any number of threads and ranks, any memory, any CPU ----
 for how in "--threads 1" "--threads 3 --memory 16M"; do
     # shellcheck disable=SC2086 # two words
@@ -123,6 +128,14 @@ for policy in base any; do
     holds lacking/organ/merge.json '.lacking | length == 2'
     holds lacking/organ/merge.json "if \"$policy\" == \"any\" then .output.tensors == 51 else .output.tensors == 50 end"
 done
+
+cp -r "${model%/*}/forward/qwen2" one && cp -r "${model%/*}/forward/qwen2" other && chmod -R u+w one other
+read -r shard offset bytes < <("$organ" inspect other --tensors --json --select lm_head.weight | jq -r '.tensors[0] | "\(.file) \(.offset) \(.bytes)"')
+head -c $((bytes / 2)) /dev/zero | tr '\0' '\77' | dd of="other/$shard" bs=1 seek="$offset" conv=notrunc status=none
+ends 0 merge other --base one --method task_arithmetic -o strange --quiet
+holds strange/organ/merge.json '.warnings | any(test("the base is hardly its ancestor"))'
+ends 0 merge a --base tiny-qwen2 --method task_arithmetic -o usual --quiet
+holds usual/organ/merge.json '.warnings == []'
 
 # ---- interrupted runs, ranks, NaN ----
 begin=("$organ" merge a b --method linear --weight "0.75,0.25" --quiet --threads 1)

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the rows of tensors that have a row, or in a vector a value, for each token. */
+#include "orchestrator/surgery/merge/merge_walk_parts.h"
+
+#include "orchestrator/stream/product.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t rows_round(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* A vector is one row of a weight, and each of its values is a row here. */
+static bool is_vector(const organ_merge_item *item) { return item->task.rank < 2; }
+
+static uint64_t longest(const organ_merge_item *item)
+{
+    uint64_t most = 0;
+    for (size_t k = 0; k < item->rows->count; k++) {
+        const uint64_t cols = organ_weight_matrices(item->rows->sources[k].weight).cols;
+        most = cols > most ? cols : most;
+    }
+    return most;
+}
+
+size_t organ_merge_gather_bytes(const organ_merge_item *item)
+{
+    const size_t cols = is_vector(item) ? (size_t)longest(item) : (size_t)item->task.shape.cols,
+                 rows = is_vector(item) ? 1 : organ_merge_strip_rows(&item->task);
+    return rows_round(rows * cols * sizeof(float));
+}
+
+static organ_status read_source(const organ_merge_item *item, const merge_readers *from, size_t source, uint64_t first,
+                                size_t count, float *values, void *scratch, organ_error *error)
+{
+    const organ_merge_change *const change = item->rows->sources[source].change;
+    organ_weight_read(from->readers[source], first, count, ORGAN_F32, values, scratch, error);
+    if (!error->status && change)
+        change->change(change->context, from->changes[source], first, count, values, scratch, error);
+    return error->status;
+}
+
+/* ---- rows ---- */
+
+/* Returns how many of the rows from `row` on follow each other in their source too. */
+static size_t run_of(const organ_merge_row *row, size_t count)
+{
+    size_t n = 1;
+    while (n < count && row[n].source == row->source && row[n].row == row->row + n)
+        n++;
+    return n;
+}
+
+static organ_status average(const organ_merge_item *item, const merge_readers *from, uint32_t row, float *values,
+                            void *scratch, float *spare, organ_error *error)
+{
+    const size_t cols = (size_t)item->task.shape.cols;
+    size_t found = 0;
+    memset(values, 0, cols * sizeof *values);
+    for (size_t s = 0; s < item->rows->count && !error->status; s++) {
+        const uint32_t at = item->rows->averaged[s] ? item->rows->places[s][row] : UINT32_MAX;
+        if (at == UINT32_MAX || read_source(item, from, s, at, 1, spare, scratch, error))
+            continue;
+        found++;
+        for (size_t c = 0; c < cols; c++)
+            values[c] += spare[c];
+    }
+    for (size_t c = 0; c < cols && found; c++)
+        values[c] /= (float)found;
+    return error->status;
+}
+
+static organ_status gather_rows(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
+                                size_t count, float *values, void *scratch, float *spare, organ_error *error)
+{
+    const size_t cols = (size_t)item->task.shape.cols;
+    const organ_merge_row *const rows = item->rows->rows[input] + first;
+    for (size_t k = 0, n; k < count && !error->status; k += n) {
+        float *const to = values + k * cols;
+        n = rows[k].source < item->rows->count ? run_of(&rows[k], count - k) : 1;
+        if (rows[k].source == ORGAN_MERGE_ROW_ZERO)
+            memset(to, 0, cols * sizeof *to);
+        else if (rows[k].source == ORGAN_MERGE_ROW_PAD)
+            memcpy(to, item->rows->pads[input], cols * sizeof *to);
+        else if (rows[k].source == ORGAN_MERGE_ROW_MEAN)
+            average(item, from, rows[k].row, to, scratch, spare, error);
+        else if (read_source(item, from, rows[k].source, rows[k].row, n, spare, scratch, error) == ORGAN_OK)
+            memcpy(to, spare, n * cols * sizeof *to);
+    }
+    return error->status;
+}
+
+/* ---- values of a vector ---- */
+
+static uint32_t place_in(const organ_merge_item *item, size_t source, const organ_merge_row *row)
+{
+    if (row->source == ORGAN_MERGE_ROW_MEAN)
+        return item->rows->averaged[source] ? item->rows->places[source][row->row] : UINT32_MAX;
+    return row->source == source ? row->row : UINT32_MAX;
+}
+
+static size_t sources_of(const organ_merge_item *item, const organ_merge_row *row)
+{
+    size_t count = 0;
+    for (size_t s = 0; s < item->rows->count; s++)
+        count += place_in(item, s, row) != UINT32_MAX;
+    return count;
+}
+
+static organ_status gather_values(const organ_merge_item *item, const merge_readers *from, size_t input, float *values,
+                                  void *scratch, float *spare, organ_error *error)
+{
+    const size_t n = (size_t)item->task.shape.cols;
+    const organ_merge_row *const rows = item->rows->rows[input];
+    for (size_t k = 0; k < n; k++)
+        values[k] = rows[k].source == ORGAN_MERGE_ROW_PAD ? item->rows->pads[input][0] : 0;
+    for (size_t s = 0; s < item->rows->count && !error->status; s++) {
+        if (read_source(item, from, s, 0, 1, spare, scratch, error))
+            break;
+        for (size_t k = 0; k < n; k++) {
+            const uint32_t at = place_in(item, s, &rows[k]);
+            if (at != UINT32_MAX)
+                values[k] += spare[at];
+        }
+    }
+    for (size_t k = 0; k < n; k++)
+        if (rows[k].source == ORGAN_MERGE_ROW_MEAN)
+            values[k] /= (float)sources_of(item, &rows[k]);
+    return error->status;
+}
+
+organ_status organ_merge_gather(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
+                                size_t count, float *values, void *scratch, void *spare, organ_error *error)
+{
+    return is_vector(item) ? gather_values(item, from, input, values, scratch, spare, error)
+                           : gather_rows(item, from, input, first, count, values, scratch, spare, error);
+}
+
+/* ---- padding ---- */
+
+/* A row of the mean over all rows before the padding is never a row of the padding, so pads[input] is not read. */
+static organ_status sum_rows(const organ_merge_item *item, const merge_readers *from, size_t input, float *values,
+                             void *scratch, void *spare, double *sums, organ_error *error)
+{
+    const size_t cols = is_vector(item) ? 1 : (size_t)item->task.shape.cols, each = organ_merge_strip_rows(&item->task);
+    if (is_vector(item)) {
+        organ_merge_gather(item, from, input, 0, 1, values, scratch, spare, error);
+        for (uint64_t k = 0; k < item->rows->padding; k++)
+            sums[0] += (double)values[k];
+        return error->status;
+    }
+    for (uint64_t first = 0; first < item->rows->padding && !error->status; first += each) {
+        const uint64_t left = item->rows->padding - first;
+        const size_t count = left < each ? (size_t)left : each;
+        organ_merge_gather(item, from, input, first, count, values, scratch, spare, error);
+        for (size_t k = 0; k < count * cols; k++)
+            sums[k % cols] += (double)values[k];
+    }
+    return error->status;
+}
+
+static organ_status fill_pad(const organ_merge_item *item, const merge_readers *from, size_t input, size_t scratch,
+                             organ_error *error)
+{
+    const size_t width = is_vector(item) ? 1 : (size_t)item->task.shape.cols;
+    const size_t strip =
+        rows_round((is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task) * width) *
+                   sizeof(float));
+    double *const sums = calloc(width, sizeof *sums);
+    unsigned char *const memory = aligned_alloc(64, strip + scratch + organ_merge_gather_bytes(item));
+    if (!sums || !memory)
+        organ_fail_memory(error, item->task.name);
+    else if (sum_rows(item, from, input, (float *)(void *)memory, memory + strip, memory + strip + scratch, sums,
+                      error) == ORGAN_OK)
+        for (size_t c = 0; c < width; c++)
+            item->rows->pads[input][c] = (float)(sums[c] / (double)item->rows->padding);
+    free(sums);
+    free(memory);
+    return error->status;
+}
+
+static organ_status open_sources(const organ_merge_item *item, const merge_readers *from, size_t *scratch,
+                                 organ_error *error)
+{
+    const size_t rows = organ_merge_strip_rows(&item->task);
+    for (size_t s = 0; s < item->rows->count && !error->status; s++) {
+        const organ_merge_input *const in = &item->rows->sources[s];
+        if (organ_weight_reader_open(in->model, in->weight, item->task.kernels, NULL, &from->readers[s], error))
+            break;
+        const size_t reading = rows_round(organ_weight_reader_scratch(from->readers[s], rows)),
+                     changing = in->change ? rows_round(in->change->scratch(in->change->context, rows)) : 0;
+        *scratch = reading > *scratch ? reading : *scratch;
+        *scratch = changing > *scratch ? changing : *scratch;
+        if (in->change)
+            in->change->open(in->change->context, &from->changes[s], error);
+    }
+    return error->status;
+}
+
+organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error)
+{
+    const size_t count = item->rows->count;
+    size_t scratch = 0;
+    if (!item->rows->pads)
+        return ORGAN_OK;
+    const merge_readers from = {calloc(count, sizeof *from.readers), calloc(count, sizeof *from.changes)};
+    if (!from.readers || !from.changes)
+        organ_fail_memory(error, item->task.name);
+    else
+        open_sources(item, &from, &scratch, error);
+    for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++)
+        fill_pad(item, &from, k, scratch, error);
+    for (size_t s = 0; s < count && from.readers && from.changes; s++) {
+        organ_weight_reader_close(from.readers[s]);
+        if (item->rows->sources[s].change)
+            item->rows->sources[s].change->close(from.changes[s]);
+    }
+    free(from.readers);
+    free(from.changes);
+    return error->status;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ * Writes the files of the output's tokenizer, and edits config.json for it. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
+
+/* Those of the host are not copied. The first UNCHANGED are those of the model whose ids the output has; the others
+ * list tokens too, and are not written beside a tokenizer.json with new tokens. */
+enum { UNCHANGED = 6 };
+const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT] = {
+    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
+    "chat_template.jinja", "chat_template.json",    "generation_config.json",
+    "tokenizer.model",     "added_tokens.json",     "merges.txt",
+    "vocab.json",          "tekken.json",           "tiktoken.model",
+    "hy.tiktoken"};
+
+bool organ_merge_writes_tokenizer(const model_merge *job)
+{
+    return job->vocabulary || job->recipe.tokens.chat_template;
+}
+
+/* ---- config.json ---- */
+
+/* Ids of special tokens are those of the model whose vocabulary the output has. */
+static organ_status edit_ids(const model_merge *job, const organ_model *home, organ_json_edit *config,
+                             organ_error *error)
+{
+    static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    organ_json_source text = {.label = home->path};
+    char *bytes = NULL;
+    json_t *object = NULL;
+    if (home == job->donors[job->host].model ||
+        organ_model_load(home, "config.json", FILE_BYTES, &bytes, &text.length, error) || !bytes)
+        return error->status;
+    text.bytes = bytes;
+    organ_json_parse_object(&text, &object, error);
+    const json_t *const inner = json_object_get(object, "text_config");
+    for (size_t k = 0; k < sizeof ids / sizeof *ids && !error->status; k++) {
+        const json_t *const outer = json_object_get(object, ids[k]), *const value =
+                                                                         outer ? outer : json_object_get(inner, ids[k]);
+        if (value && organ_json_edit_has(config, "text_config", ids[k]))
+            organ_json_edit_set(config, "text_config", ids[k], value, error);
+        if (value && !error->status && organ_json_edit_has(config, NULL, ids[k]))
+            organ_json_edit_set(config, NULL, ids[k], value, error);
+    }
+    json_decref(object);
+    free(bytes);
+    return error->status;
+}
+
+organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error)
+{
+    const merge_vocabulary *const v = job->vocabulary;
+    json_t *const rows = v ? json_integer((json_int_t)v->rows) : NULL;
+    if (!v)
+        return ORGAN_OK;
+    if (!rows)
+        return organ_fail_memory(error, "vocab_size");
+    const bool nested = organ_json_edit_has(config, "text_config", "vocab_size");
+    if (nested)
+        organ_json_edit_set(config, "text_config", "vocab_size", rows, error);
+    if (!error->status && (!nested || organ_json_edit_has(config, NULL, "vocab_size")))
+        organ_json_edit_set(config, NULL, "vocab_size", rows, error);
+    json_decref(rows);
+    return error->status ? error->status : edit_ids(job, job->donors[v->home].model, config, error);
+}
+
+/* ---- files ---- */
+
+typedef struct token_file {
+    const char *bytes;
+    size_t length;
+} token_file;
+
+static organ_status print_token_file(const void *given, FILE *out, organ_error *error)
+{
+    const token_file *const file = given;
+    fwrite(file->bytes, 1, file->length, out);
+    return error->status;
+}
+
+static organ_status write_one(const char *to, const char *name, const char *bytes, size_t length, organ_error *error)
+{
+    const token_file file = {bytes, length};
+    char *const path = organ_format("%s/%s", to, name);
+    if (path)
+        organ_printed_write(path, print_token_file, &file, error);
+    else
+        organ_fail_memory(error, to);
+    free(path);
+    return error->status;
+}
+
+/* tokenizer_config.json with the chat template; templates of other names go. */
+static organ_status write_config(const char *to, const char *label, const char *bytes, size_t length,
+                                 const char *template, organ_error *error)
+{
+    organ_json_edit edit;
+    json_t *const text = json_string(template);
+    if (!text)
+        return organ_fail_memory(error, label);
+    if (organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK &&
+        organ_json_edit_set(&edit, NULL, "chat_template", text, error) == ORGAN_OK)
+        write_one(to, "tokenizer_config.json", edit.bytes, edit.length, error);
+    organ_json_edit_release(&edit);
+    json_decref(text);
+    return error->status;
+}
+
+static organ_status write_file(const model_merge *job, const char *to, size_t k, organ_error *error)
+{
+    const merge_vocabulary *const v = job->vocabulary;
+    const char *const chat = job->chat_template, *const name = organ_merge_tokenizer_files[k];
+    const organ_model *const home = job->donors[v ? v->home : job->host].model;
+    char *bytes = NULL;
+    size_t length = 0;
+    if (v && v->json && k == 0)
+        return write_one(to, organ_merge_tokenizer_files[0], v->json, strlen(v->json), error);
+    if ((v && v->json && k >= UNCHANGED) || (chat && strncmp(name, "chat_template", 13) == 0))
+        return ORGAN_OK;
+    if (organ_model_load(home, name, FILE_BYTES, &bytes, &length, error) == ORGAN_OK && chat && k == 1)
+        write_config(to, home->path, bytes ? bytes : "{}", bytes ? length : 2, chat, error);
+    else if (!error->status && bytes)
+        write_one(to, name, bytes, length, error);
+    free(bytes);
+    return error->status;
+}
+
+organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error)
+{
+    for (size_t k = 0; k < MERGE_LEFT_OUT && !error->status; k++)
+        write_file(job, to, k, error);
+    if (!error->status && job->chat_template)
+        write_one(to, "chat_template.jinja", job->chat_template, strlen(job->chat_template), error);
+    return error->status;
+}
