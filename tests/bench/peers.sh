@@ -74,6 +74,15 @@ else
 fi
 peer train_model "torch transformers" 3 "^perplexity (of the source|when (cut|trained)): $figure" --width 128 --heads 4 --layers 4 --steps 2 \
     --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/trained"
+peer compare_mergekit "numpy torch safetensors mergekit" 2 "^tiny-llama.(linear.smooth|ties.selects).2718144.[0-9]+.[01]." --values \
+    --methods "linear,ties" --organ "$organ" $model_of_llama
+for part in calibration heldout; do
+    peer train_tunes "torch transformers" 1 "^step 1: loss $figure" --steps 2 --window 64 $model "$model/$part.txt" "$scratch/$part-tune"
+done
+# The rivals of the last row are those of `organ merge`.
+tune() { echo "$scratch/$1-tune=$model/$1.txt,$model/heldout.txt"; }
+peer compare_moments "torch transformers" 3 "^(RegMean\+\+|linear 0.5|base) +$figure $figure mean $figure" --windows 2 --judged 1 --length 32 \
+    --rivals linear --only "RegMean++" --organ "$organ" $model "$(tune calibration)" "$(tune heldout)"
 # compare_recipes.py compares two recipes on tiny-llama, whose rows are blocks of 32.
 recipes=(--published "$scratch" --trained $model_of_llama --models trained --samples 4 --context 64 --chunks 4 --organ "$organ")
 if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
