@@ -3,7 +3,9 @@
  * of strips are added in the order of the strips, so the number of workers has no influence on them. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
+#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/read_ahead.h"
@@ -39,21 +41,7 @@ void organ_compare_add(compare_sums *sums, const compare_sums *more)
     }
 }
 
-/* Eight partial sums, in a fixed order. */
-static double sum_of_eight(const double lane[8])
-{
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
-
-static double square_of(const float *x)
-{
-    double lane[8] = {0};
-    for (size_t k = 0; k < CHUNK; k += 8)
-        for (size_t l = 0; l < 8; l++)
-            lane[l] += (double)x[k + l] * (double)x[k + l];
-    return sum_of_eight(lane);
-}
-
+/* Eight partial sums, in the order of organ_dot. */
 static double distance_of(const float *x, const float *y)
 {
     double lane[8] = {0};
@@ -62,7 +50,7 @@ static double distance_of(const float *x, const float *y)
             const double d = (double)x[k + l] - (double)y[k + l];
             lane[l] += d * d;
         }
-    return sum_of_eight(lane);
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static void signs_of(const float *x, signed char *sign)
@@ -138,7 +126,7 @@ static void compare_chunk(const compare_job *job, const compare_item *item, comp
     double square[COMPARE_MODELS] = {0};
     for (size_t i = 0; i < job->count; i++)
         if (item->weights[i]) {
-            square[i] = square_of(values[i]);
+            square[i] = organ_dot(values[i], values[i], CHUNK);
             signs_of(values[i], lane->sign[i]);
         }
     for (size_t j = 1; j < job->count; j++)
@@ -339,22 +327,20 @@ static organ_status run_rounds(compare_pass *pass, organ_error *error)
 
 /* ---- memory ---- */
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 static organ_status measure(compare_pass *pass, organ_error *error)
 {
     const compare_job *const job = pass->job;
     for (size_t k = 0; k < job->item_count; k++) {
         const compare_item *const item = &job->items[k];
         const size_t rows = rows_of(item->like), n = rows * (size_t)organ_weight_matrices(item->like).cols;
-        const size_t bytes = rounded((n + CHUNK) * sizeof(float));
+        const size_t bytes = organ_to_line((n + CHUNK) * sizeof(float));
         pass->values = bytes > pass->values ? bytes : pass->values;
         for (size_t i = 0; i < job->count; i++) {
             size_t scratch = 0;
             if (item->weights[i] && organ_weight_reader_size(job->models[i].model, item->weights[i],
                                                              job->engine->kernels, rows, &scratch, error))
                 return error->status;
-            pass->scratch = rounded(scratch) > pass->scratch ? rounded(scratch) : pass->scratch;
+            pass->scratch = organ_to_line(scratch) > pass->scratch ? organ_to_line(scratch) : pass->scratch;
         }
     }
     return ORGAN_OK;

@@ -3,7 +3,9 @@
  * cosines, by the Hungarian method with potentials (Kuhn 1955; Jonker and Volgenant 1987). */
 #include "orchestrator/verbs/compare/compare_job.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
+#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
@@ -97,23 +99,9 @@ typedef struct router_pass {
     organ_error error;
 } router_pass;
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 static bool is_router(const compare_item *item)
 {
     return item->like->anatomy.role == ORGAN_ROLE_ROUTER && item->like->rank == 2 && item->like->shape[0] > 1;
-}
-
-static double dot(const float *a, const float *b, size_t n)
-{
-    double lane[8] = {0};
-    size_t k = 0;
-    for (; k + 8 <= n; k += 8)
-        for (size_t l = 0; l < 8; l++)
-            lane[l] += (double)a[k + l] * (double)b[k + l];
-    for (; k < n; k++)
-        lane[k % 8] += (double)a[k] * (double)b[k];
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static organ_status read_rows(const compare_model *m, const organ_weight *weight, const organ_engine *engine,
@@ -137,11 +125,11 @@ static void match_rows(const float *a, const float *b, size_t n, size_t cols, do
     size_t *const row_of = (size_t *)(void *)(norm + n);
     double matched = 0, in_order = 0;
     for (size_t j = 0; j < n; j++)
-        norm[j] = sqrt(dot(b + j * cols, b + j * cols, cols));
+        norm[j] = sqrt(organ_dot(b + j * cols, b + j * cols, cols));
     for (size_t i = 0; i < n; i++) {
-        const double own = sqrt(dot(a + i * cols, a + i * cols, cols));
+        const double own = sqrt(organ_dot(a + i * cols, a + i * cols, cols));
         for (size_t j = 0; j < n; j++)
-            gain[i * n + j] = own * norm[j] > 0 ? dot(a + i * cols, b + j * cols, cols) / (own * norm[j]) : 0;
+            gain[i * n + j] = own * norm[j] > 0 ? organ_dot(a + i * cols, b + j * cols, cols) / (own * norm[j]) : 0;
     }
     organ_compare_assign(n, gain, row_of, row_of + n);
     for (size_t i = 0; i < n; i++) {
@@ -219,8 +207,10 @@ static organ_status list_routers(router_pass *pass, organ_error *error)
         const compare_item *const item = &job->items[k];
         if (!is_router(item))
             continue;
-        const size_t n = (size_t)item->like->shape[0], values = rounded((size_t)item->like->elements * sizeof(float));
-        const size_t gains = rounded(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_compare_assign_room(n));
+        const size_t n = (size_t)item->like->shape[0],
+                     values = organ_to_line((size_t)item->like->elements * sizeof(float));
+        const size_t gains =
+            organ_to_line(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_compare_assign_room(n));
         pass->values = values > pass->values ? values : pass->values;
         pass->gains = gains > pass->gains ? gains : pass->gains;
         for (size_t j = 0; j < job->count; j++) {
@@ -228,7 +218,7 @@ static organ_status list_routers(router_pass *pass, organ_error *error)
             if (item->weights[j] && organ_weight_reader_size(job->models[j].model, item->weights[j],
                                                              job->engine->kernels, n, &scratch, error))
                 return error->status;
-            pass->scratch = rounded(scratch) > pass->scratch ? rounded(scratch) : pass->scratch;
+            pass->scratch = organ_to_line(scratch) > pass->scratch ? organ_to_line(scratch) : pass->scratch;
             for (size_t i = 0; i < j; i++) {
                 if (!item->weights[i] || !item->weights[j])
                     continue;
