@@ -2,12 +2,11 @@
  * Reads the rows of tensors that have a row, or in a vector a value, for each token. */
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static size_t rows_round(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* A vector is one row of a weight, and each of its values is a row here. */
 static bool is_vector(const organ_merge_item *item) { return item->task.rank < 2; }
@@ -26,7 +25,7 @@ size_t organ_merge_gather_bytes(const organ_merge_item *item)
 {
     const size_t cols = is_vector(item) ? (size_t)longest(item) : (size_t)item->task.shape.cols,
                  rows = is_vector(item) ? 1 : organ_merge_strip_rows(&item->task);
-    return rows_round(rows * cols * sizeof(float));
+    return organ_to_line(rows * cols * sizeof(float));
 }
 
 static organ_status read_source(const organ_merge_item *item, const merge_readers *from, size_t source, uint64_t first,
@@ -163,8 +162,8 @@ static organ_status fill_pad(const organ_merge_item *item, const merge_readers *
 {
     const size_t width = is_vector(item) ? 1 : (size_t)item->task.shape.cols;
     const size_t strip =
-        rows_round((is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task) * width) *
-                   sizeof(float));
+        organ_to_line((is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task) * width) *
+                      sizeof(float));
     double *const sums = calloc(width, sizeof *sums);
     unsigned char *const memory = aligned_alloc(64, strip + scratch + organ_merge_gather_bytes(item));
     if (!sums || !memory)
@@ -178,41 +177,20 @@ static organ_status fill_pad(const organ_merge_item *item, const merge_readers *
     return error->status;
 }
 
-static organ_status open_sources(const organ_merge_item *item, const merge_readers *from, size_t *scratch,
-                                 organ_error *error)
-{
-    const size_t rows = organ_merge_strip_rows(&item->task);
-    for (size_t s = 0; s < item->rows->count && !error->status; s++) {
-        const organ_merge_input *const in = &item->rows->sources[s];
-        if (organ_weight_reader_open(in->model, in->weight, item->task.kernels, NULL, &from->readers[s], error))
-            break;
-        const size_t reading = rows_round(organ_weight_reader_scratch(from->readers[s], rows)),
-                     changing = in->change ? rows_round(in->change->scratch(in->change->context, rows)) : 0;
-        *scratch = reading > *scratch ? reading : *scratch;
-        *scratch = changing > *scratch ? changing : *scratch;
-        if (in->change)
-            in->change->open(in->change->context, &from->changes[s], error);
-    }
-    return error->status;
-}
-
 organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error)
 {
     const size_t count = item->rows->count;
-    size_t scratch = 0;
+    size_t scratch = 0, states = 0;
     if (!item->rows->pads)
         return ORGAN_OK;
     const merge_readers from = {calloc(count, sizeof *from.readers), calloc(count, sizeof *from.changes)};
     if (!from.readers || !from.changes)
         organ_fail_memory(error, item->task.name);
-    else
-        open_sources(item, &from, &scratch, error);
-    for (size_t k = 0; k < organ_merge_inputs(item) && !error->status; k++)
-        fill_pad(item, &from, k, scratch, error);
-    for (size_t s = 0; s < count && from.readers && from.changes; s++) {
-        organ_weight_reader_close(from.readers[s]);
-        if (item->rows->sources[s].change)
-            item->rows->sources[s].change->close(from.changes[s]);
+    else if (organ_merge_reading(item, &scratch, &states, error) == ORGAN_OK) {
+        organ_merge_open_item(&from, item, error);
+        for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++)
+            fill_pad(item, &from, k, scratch, error);
+        organ_merge_close_item(&from, item);
     }
     free(from.readers);
     free(from.changes);

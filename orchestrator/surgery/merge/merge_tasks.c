@@ -5,6 +5,7 @@
  *   3. leaves out elements whose sign is not that of the sum over the models (the vote: TIES, arXiv 2306.01708),
  *   4. adds the models up, divides by the sum of the weights that took part (normalize), multiplies by lambda.
  * All arithmetic on elements is in FP32, sums over a tensor in FP64. */
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/surgery/merge/merge_parts.h"
 
@@ -195,7 +196,7 @@ static task_ranked *sort_ranked(task_ranked *items, task_ranked *other, size_t n
 /* Scratch memory of a worker: the differences of all models, random numbers, and for DELLA two arrays of a row. */
 static size_t task_scratch(const organ_merge_task *task, size_t rows)
 {
-    const size_t n = rows * task->shape.cols, floats = ((task->inputs + 1) * n * sizeof(float) + 63) & ~(size_t)63;
+    const size_t n = rows * task->shape.cols, floats = organ_to_line((task->inputs + 1) * n * sizeof(float));
     return floats + (choice_of(task) == TASK_RANKED ? 2 * task->shape.cols * sizeof(task_ranked) : 0);
 }
 
@@ -207,7 +208,7 @@ static void rank_odds(const organ_merge_task *task, const organ_merge_strip *str
     const size_t cols = strip->cols, n = organ_merge_strip_values(strip);
     const double density = density_of(task, k), epsilon = organ_merge_value(task, TASK_EXTRA, k);
     task_ranked *const items =
-        (task_ranked *)((char *)strip->scratch + (((task->inputs + 1) * n * sizeof(float) + 63) & ~(size_t)63));
+        (task_ranked *)(void *)((char *)strip->scratch + organ_to_line((task->inputs + 1) * n * sizeof(float)));
     for (size_t row = 0; row < strip->rows; row++) {
         for (size_t j = 0; j < cols; j++)
             items[j] = (task_ranked){organ_merge_key(delta[row * cols + j], (strip->first + row) * (uint64_t)cols + j),

@@ -94,9 +94,9 @@ static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsign
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
-    lane->readers = calloc(s->readers, sizeof *lane->readers);
-    lane->changes = calloc(s->readers, sizeof *lane->changes);
-    if (!at || !lane->input || !lane->readers || !lane->changes)
+    lane->from.readers = calloc(s->readers, sizeof *lane->from.readers);
+    lane->from.changes = calloc(s->readers, sizeof *lane->from.changes);
+    if (!at || !lane->input || !lane->from.readers || !lane->from.changes)
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
         lane->input[k] = (float *)(void *)at;
@@ -134,8 +134,8 @@ static void release_all(merge_state *w)
     for (size_t k = 0; w->lanes && k < w->workers; k++) {
         organ_topology_free(w->engine->topology, w->lanes[k].memory, (size_t)lane_bytes(&w->sizes));
         free(w->lanes[k].input);
-        free(w->lanes[k].readers);
-        free(w->lanes[k].changes);
+        free(w->lanes[k].from.readers);
+        free(w->lanes[k].from.changes);
     }
     free(w->lanes);
     free(w->done);
@@ -163,14 +163,14 @@ static void name_tensor(const organ_merge_item *item, organ_error *error)
     char message[sizeof error->message];
     memcpy(message, error->message, sizeof message);
     *error = (organ_error){0};
-    organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", item->method->name, item->task.name, message);
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", item->task.method->name, item->task.name, message);
 }
 
 static organ_status end_pass(const organ_merge_item *item, void *state, unsigned pass, const uint64_t *counters,
                              bool *again, organ_error *error)
 {
     *again = false;
-    if (item->method->next(&item->task, state, pass, counters, again, error))
+    if (item->task.method->next(&item->task, state, pass, counters, again, error))
         name_tensor(item, error);
     return error->status;
 }
@@ -179,16 +179,15 @@ static organ_status end_pass(const organ_merge_item *item, void *state, unsigned
 
 static void clear_counters(const organ_merge_item *item, merge_lane *lane)
 {
-    if (item->method->counters)
-        memset(lane->counters, 0, item->method->counters(&item->task) * sizeof *lane->counters);
+    memset(lane->counters, 0, organ_merge_stated(item->task.method->counters, item) * sizeof *lane->counters);
 }
 
 static void begin_state(const organ_merge_item *item, void *state)
 {
-    if (item->method->state)
-        memset(state, 0, item->method->state(&item->task));
-    if (item->method->begin)
-        item->method->begin(&item->task, state);
+    if (item->task.method->state)
+        memset(state, 0, item->task.method->state(&item->task));
+    if (item->task.method->begin)
+        item->task.method->begin(&item->task, state);
 }
 
 static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item)
@@ -198,8 +197,9 @@ static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_mer
     for (unsigned pass = 0; again; pass++) {
         clear_counters(item, lane);
         for (uint64_t s = 0; s < strips && !lane->error.status; s++)
-            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->gate, &lane->error) && item->method->fold)
-                item->method->fold(&item->task, lane->state, pass, lane->sums);
+            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->gate, &lane->error) &&
+                item->task.method->fold)
+                item->task.method->fold(&item->task, lane->state, pass, lane->sums);
         if (lane->error.status || end_pass(item, lane->state, pass, lane->counters, &again, &lane->error))
             return lane->error.status;
     }
@@ -219,13 +219,13 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
 static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
 {
     const organ_merge_item *const item = &w->run->items[number];
-    const size_t inputs = organ_merge_inputs(item);
+    const size_t inputs = organ_merge_item_inputs(item);
     begin_state(item, lane->state);
-    if (!organ_merge_open_item(lane, item, &lane->error) && !scan_whole(w, lane, item))
+    if (!organ_merge_open_item(&lane->from, item, &lane->error) && !scan_whole(w, lane, item))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
             if (!organ_merge_apply_strip(lane, w->run, number, lane->state, s, &w->gate, &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
-    organ_merge_close_item(lane, item);
+    organ_merge_close_item(&lane->from, item);
     return lane->error.status;
 }
 
@@ -318,9 +318,9 @@ static void fold_ready(merge_state *w)
         const double *const sums = (const double *)(const void *)(w->slots + slot * w->sizes.sums);
         w->ready[slot] = false;
         if (w->phase == APPLY)
-            add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_inputs(item));
-        else if (item->method->fold)
-            item->method->fold(&item->task, w->state, w->phase, sums);
+            add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_item_inputs(item));
+        else if (item->task.method->fold)
+            item->task.method->fold(&item->task, w->state, w->phase, sums);
     }
     pthread_cond_broadcast(&w->more);
 }
@@ -333,7 +333,7 @@ static void work_divided(void *context, size_t worker)
     merge_lane *const lane = &w->lanes[worker];
     const organ_merge_item *const item = &w->run->items[w->from];
     clear_counters(item, lane);
-    organ_merge_open_item(lane, item, &lane->error);
+    organ_merge_open_item(&lane->from, item, &lane->error);
     for (uint64_t strip; take_strip(w, &strip);) {
         if (!lane->error.status && w->phase == APPLY)
             organ_merge_apply_strip(lane, w->run, w->from, w->state, strip, &w->gate, &lane->error);
@@ -349,7 +349,7 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
-    organ_merge_close_item(lane, item);
+    organ_merge_close_item(&lane->from, item);
 }
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
@@ -368,7 +368,7 @@ static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error
 static organ_status merge_divided(merge_state *w, size_t number, organ_error *error)
 {
     const organ_merge_item *const item = &w->run->items[number];
-    const size_t counters = item->method->counters ? item->method->counters(&item->task) : 0;
+    const size_t counters = organ_merge_stated(item->task.method->counters, item);
     bool again = organ_merge_scans(item);
     w->from = number;
     w->strips = organ_merge_strips(&item->task);

@@ -56,11 +56,16 @@ typedef struct organ_merge_rows {
 
 /* A tensor to merge. */
 typedef struct organ_merge_item {
-    const organ_merge_method *method;
     organ_merge_task task;
     const organ_merge_rows *rows;    /* NULL: the inputs have the rows of their weights */
     const organ_merge_input *inputs; /* task.inputs of them; the base follows if task.base is set */
 } organ_merge_item;
+
+/* Returns the number of an item's inputs, with the base. */
+static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
+{
+    return item->task.inputs + (item->task.base ? 1 : 0);
+}
 
 /* How far the result is from an input: sums over all elements, of the values before they are rounded. */
 typedef struct organ_merge_moved {

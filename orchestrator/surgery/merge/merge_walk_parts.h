@@ -19,6 +19,12 @@ typedef struct merge_sizes {
     size_t changes;  /* states of organ_merge_change of an item, which are allocated while it is open */
 } merge_sizes;
 
+/* What reads the weights that an item is read from (organ_merge_read_of), in their order. */
+typedef struct merge_readers {
+    organ_weight_reader **readers;
+    void **changes; /* states of organ_merge_change */
+} merge_readers;
+
 /* The memory of a worker. */
 typedef struct merge_lane {
     void *memory;  /* all buffers */
@@ -28,31 +34,35 @@ typedef struct merge_lane {
     void *scratch, *state;
     uint64_t *counters;
     double *sums;
-    organ_weight_reader **readers; /* of the inputs of the open item, or of the sources of its rows */
-    void **changes;                /* states of organ_merge_change of the same */
+    merge_readers from; /* of the open item */
     organ_error error;
 } merge_lane;
 
 uint64_t organ_merge_strips(const organ_merge_task *task); /* number of strips of a tensor */
 bool organ_merge_scans(const organ_merge_item *item);      /* whether the method has passes before it is applied */
-/* Returns the number of an item's inputs, with the base. */
-static inline size_t organ_merge_inputs(const organ_merge_item *item)
-{
-    return item->task.inputs + (item->task.base ? 1 : 0);
-}
 
 /* Raises *sizes to what the item needs. Returns ORGAN_BAD_INPUT for invalid headers. */
 organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_item *item, merge_sizes *sizes,
                                  organ_error *error);
 
-/* Opens and closes the readers of an item's inputs; after an error the caller closes them too. */
-organ_status organ_merge_open_item(merge_lane *lane, const organ_merge_item *item, organ_error *error);
-void organ_merge_close_item(merge_lane *lane, const organ_merge_item *item);
+/* Returns the number that a method states for the item; 0 without such a function. */
+static inline size_t organ_merge_stated(size_t (*number)(const organ_merge_task *), const organ_merge_item *item)
+{
+    return number ? number(&item->task) : 0;
+}
+
+/* Raises *scratch to what the readers and changes of an item need for a strip, a multiple of 64 bytes, and adds the
+ * bytes of the states of its changes to *states. */
+organ_status organ_merge_reading(const organ_merge_item *item, size_t *scratch, size_t *states, organ_error *error);
+
+/* Opens and closes the readers of an item; after an error the caller closes them too. */
+organ_status organ_merge_open_item(const merge_readers *from, const organ_merge_item *item, organ_error *error);
+void organ_merge_close_item(const merge_readers *from, const organ_merge_item *item);
 
 /* Returns the number of weights that the item is read from. */
 static inline size_t organ_merge_reads(const organ_merge_item *item)
 {
-    return item->rows ? item->rows->count : organ_merge_inputs(item);
+    return item->rows ? item->rows->count : organ_merge_item_inputs(item);
 }
 
 /* Returns a weight that the item is read from. */
@@ -62,12 +72,6 @@ static inline const organ_merge_input *organ_merge_read_of(const organ_merge_ite
 }
 
 /* Rows of tokens. */
-
-/* What reads the sources, in their order. */
-typedef struct merge_readers {
-    organ_weight_reader **readers;
-    void **changes;
-} merge_readers;
 
 /* Returns the bytes that organ_merge_gather needs for a strip of an item with `rows`, without scratch of readers. */
 size_t organ_merge_gather_bytes(const organ_merge_item *item);

@@ -137,7 +137,7 @@ typedef struct merge_donor {
 /* A tensor of the output. */
 typedef struct merge_tensor {
     const char *name;
-    organ_merge_item item; /* item.method NULL: `same` is copied */
+    organ_merge_item item;
     const organ_weight *like;
     const uint64_t *shape;    /* NULL: that of `like` */
     size_t from;              /* donor of `like` */
@@ -171,12 +171,6 @@ typedef struct model_merge {
     size_t *todo;    /* tensors of the running pass */
     organ_writing *writing;
 } model_merge;
-
-/* Returns the number of inputs of an item, with the base. */
-static inline size_t organ_merge_item_inputs(const organ_merge_item *item)
-{
-    return item->task.inputs + (item->task.base ? 1 : 0);
-}
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);

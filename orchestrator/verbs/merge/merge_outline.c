@@ -94,9 +94,9 @@ static merge_tensor *add_tensor(model_merge *job, const char *name, const organ_
     t->name = organ_arena_copy(&job->arena, name, strlen(name));
     if (!t->name)
         organ_fail_memory(error, job->recipe.label);
-    t->item = (organ_merge_item){.method = job->recipe.method,
-                                 .inputs = list,
-                                 .task = {.name = t->name,
+    t->item = (organ_merge_item){.inputs = list,
+                                 .task = {.method = job->recipe.method,
+                                          .name = t->name,
                                           .shape = organ_weight_matrices(like),
                                           .rank = like->rank,
                                           .donor = donor,
@@ -123,8 +123,7 @@ static organ_status pass_through(model_merge *job, merge_tensor *t, size_t donor
 {
     static const double one[] = {1};
     put_input(job, t, 0, donor, weight);
-    t->item.method = organ_merge_method_named("passthrough");
-    t->item.task.method = t->item.method;
+    t->item.task.method = &organ_merge_passthrough;
     t->item.task.inputs = 1;
     t->item.task.base = false;
     t->item.task.values = one;
@@ -232,7 +231,6 @@ static organ_status check_parameters(model_merge *job, const merge_step *step, m
     if (error->status || organ_merge_evaluate(r, &place, values, error))
         return error->status;
     t->item.task.values = values;
-    t->item.task.method = r->method;
     organ_error fault = {0};
     if (r->method->check && r->method->check(&t->item.task, &fault))
         return organ_merge_fault(r, 0, error, "tensor '%s': %s", t->name, fault.message);
@@ -454,7 +452,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
 static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
-    return t->item.method == organ_merge_method_named("passthrough") && t->donors[0] == job->host && !t->item.rows &&
+    return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows &&
            w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
            organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
