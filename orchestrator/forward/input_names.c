@@ -175,16 +175,16 @@ size_t organ_forward_head_place(const organ_forward *f, organ_input_place *place
 
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
-    uint64_t numbers = 2 * (f->config.hidden + 1); /* of the output heads of the model and of a draft block */
+    const uint64_t copies = f->model->gguf ? 1 : 2; /* gate and up in one tensor may be two entries */
+    uint64_t numbers = 2 * (f->config.hidden + 1);  /* of the output heads of the model and of a draft block */
     for (unsigned l = 0; l < f->plan_count; l++) {
         organ_input_place places[2];
         size_t features[2];
-        for (unsigned k = 0; organ_forward_latent_places(f, (int32_t)l, places, features) && k < 2; k++)
+        const bool latent = organ_forward_latent_places(f, (int32_t)l, places, features);
+        for (unsigned k = 0; latent && k < 2; k++)
             numbers += places[k].matrices * (features[k] + 1);
         for (size_t k = 0; k < f->plans[l].count; k++) {
             const forward_slot *const slot = &f->plans[l].slots[k];
-            /* Gate and up in one tensor may be two entries. */
-            const uint64_t copies = !f->model->gguf ? 2 : 1;
             if (slot->weight->rank > 1 && !slot->vectors)
                 numbers += copies * slot->matrices * (slot->cols + 1);
         }

@@ -316,17 +316,14 @@ static void add_token(void *context, size_t token, size_t worker)
     const float *restrict const from = a->inputs + token * n;
     float *restrict const to = a->chunk + (a->c->buffered + token) * n;
     uint32_t broken = 0; /* at most n */
-    float greatest = 0;
     (void)worker;
     for (size_t k = 0; k < n; k++) {
-        const float magnitude = fabsf(from[k]);
-        broken += !(magnitude <= LARGEST_INPUT);
-        greatest = magnitude > greatest ? magnitude : greatest;
+        broken += !(fabsf(from[k]) <= LARGEST_INPUT);
         to[k] = from[k];
     }
     if (broken)
         __atomic_store_n(&a->broken, true, __ATOMIC_RELAXED);
-    raise_greatest(&a->greatest, greatest);
+    raise_greatest(&a->greatest, a->c->engine->kernels->amax(from, n));
 }
 
 /* The message names the first input that is not finite or above LARGEST_INPUT. `where` is "" or " in the donor". */
