@@ -479,13 +479,33 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
+const char *organ_torch_dtype(organ_dtype dtype)
+{
+    if (dtype == ORGAN_F32)
+        return "float32";
+    return dtype == ORGAN_F16 ? "float16" : "bfloat16";
+}
+
+const char *const organ_packed_files[ORGAN_PACKED_FILES + 1] = {"quantize_config.json", "quant_config.json",
+                                                                "hf_quant_config.json"};
+
+organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
+{
+    const bool text = organ_json_edit_has(config, NULL, "text_config"),
+               inside = text && (both || organ_json_edit_has(config, "text_config", name));
+    if (!value)
+        organ_fail_memory(error, name);
+    else if (inside)
+        organ_json_edit_set(config, "text_config", name, value, error);
+    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
+        organ_json_edit_set(config, NULL, name, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
-    const char *name = "bfloat16";
-    if (dtype == ORGAN_F32)
-        name = "float32";
-    else if (dtype == ORGAN_F16)
-        name = "float16";
+    const char *const name = organ_torch_dtype(dtype);
     if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
         organ_json_edit_remove(config, "compression_config", NULL, error) ||
         organ_json_edit_remove(config, "quantization", NULL, error) || !packed)

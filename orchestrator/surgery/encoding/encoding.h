@@ -229,4 +229,16 @@ void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, 
  * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
+/* Files beside config.json that describe a packed model and would be false for a plain one; the list ends with NULL. */
+#define ORGAN_PACKED_FILES 3
+extern const char *const organ_packed_files[ORGAN_PACKED_FILES + 1];
+
+/* Returns the name of BF16, F16 or F32 in torch_dtype: "bfloat16". */
+const char *organ_torch_dtype(organ_dtype dtype);
+
+/* Sets a member of config.json: inside text_config if it is there, or if `both` and there is a text_config; at the top
+ * if it is there, if it was not set inside, or if `both`. Takes `value` over; NULL means that the caller had no memory.
+ */
+organ_status organ_config_set(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error);
+
 #endif

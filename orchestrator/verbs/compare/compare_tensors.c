@@ -14,11 +14,6 @@ static bool is_read(const organ_weight *weight)
            (weight->made || weight->scheme != ORGAN_SCHEME_PLAIN || weight->codes->dtype != ORGAN_C64);
 }
 
-static const organ_weight *named(const compare_model *m, const char *name)
-{
-    return m->across ? organ_across_named(m->across, name) : organ_weights_named(m->weights, name);
-}
-
 /* ---- rows of the report ---- */
 
 /* The labels of the models that have the tensor. */
@@ -79,7 +74,10 @@ static bool fill_item(compare_job *job, compare_item *item, size_t owner, size_t
     bool lacking = false;
     for (size_t k = 0; k < job->count; k++) {
         const organ_weight *const like = item->like, *const weight =
-                                                         k == owner ? like : named(&job->models[k], like->name);
+                                                         k == owner
+                                                             ? like
+                                                             : organ_across_or_own(job->models[k].across,
+                                                                                   job->models[k].weights, like->name);
         if (!weight || !is_read(weight)) {
             lacking |= !is_left_out(&job->models[k], like->name);
         } else if (!ORGAN_SAME_SHAPE(like, weight)) {

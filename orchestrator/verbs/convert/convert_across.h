@@ -28,6 +28,13 @@ void organ_across_free(organ_across *across); /* NULL is allowed */
  * files of the other model. Returns NULL if the other model lacks one of its tensors. */
 const organ_weight *organ_across_named(const organ_across *across, const char *name);
 
+/* Returns organ_across_named, or without `across` (NULL) the weight of this name among `own`. */
+static inline const organ_weight *organ_across_or_own(const organ_across *across, const organ_weights *own,
+                                                      const char *name)
+{
+    return across ? organ_across_named(across, name) : organ_weights_named(own, name);
+}
+
 /* How a weight of one format is stored in the other. */
 typedef enum organ_across_kind {
     ORGAN_ACROSS_UNKNOWN,  /* it has no name there */

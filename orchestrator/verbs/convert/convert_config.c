@@ -404,13 +404,6 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
                                                                            SET("sliding_attention", own))));
 }
 
-static const char *config_torch_type(organ_dtype type)
-{
-    if (type == ORGAN_F32)
-        return "float32";
-    return type == ORGAN_F16 ? "float16" : "bfloat16";
-}
-
 /* Returns job->own_config with the members torch_dtype and quantization_config of `made`; NULL with an error. The
  * caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
@@ -453,7 +446,7 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
     config = json_object();
     int failed = job->own_config ? 0 : config_put_named(job, config);
-    failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", config_torch_type(job->type)));
+    failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", organ_torch_dtype(job->type)));
     failed |= job->coded ? organ_convert_put_quantization(job, config) : 0;
     char *text = NULL;
     if (!failed && job->own_config)
@@ -477,7 +470,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     json_t *const rope = json_object(), *const names = json_array();
     int failed = json_array_append_new(names, json_string(job->pairing->architecture)) |
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->pairing->model_type),
-                            SET_TEXT("torch_dtype", config_torch_type(job->type)));
+                            SET_TEXT("torch_dtype", organ_torch_dtype(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               organ_convert_put_gemma(job, config) | config_put_early(job, config) |
               organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |

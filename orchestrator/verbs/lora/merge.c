@@ -226,22 +226,6 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* The function frees `value`. The member is set inside text_config if it is there, or if `both` is true and there is
- * a text_config. */
-static organ_status set_member(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
-{
-    const bool text = organ_json_edit_has(config, NULL, "text_config"),
-               inside = text && (both || organ_json_edit_has(config, "text_config", name));
-    if (!value)
-        organ_fail_memory(error, name);
-    else if (inside)
-        organ_json_edit_set(config, "text_config", name, value, error);
-    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
-        organ_json_edit_set(config, NULL, name, value, error);
-    json_decref(value);
-    return error->status;
-}
-
 /* A packed base loses its quantization_config, because merged weights are stored unpacked. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
@@ -250,9 +234,9 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
         return error->status;
     if (is_own_adapter(job) && organ_json_edit_remove(config, "organ_repair_adapter", NULL, error))
         return error->status;
-    if (job->words && set_member(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
+    if (job->words && organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
         return error->status;
-    return job->head ? set_member(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
+    return job->head ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
 static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
@@ -288,8 +272,6 @@ static json_t *adapter_identity(void *context)
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
-    /* files that describe a packed base and would be false for the output */
-    static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     if (o->write.dry_run && organ_merge_estimate(job, error))
         return error->status;
     const organ_write made = {.model = job->base,
@@ -299,7 +281,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
                               .definition = "lora merge/1",
-                              .left_out = job->packed ? of_packed : NULL,
+                              .left_out = job->packed ? organ_packed_files : NULL,
                               .stage = "merging",
                               .name = "lora_merge.json",
                               .markdown_name = "LORA_MERGE_REPORT.md",

@@ -5,6 +5,7 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/encoding/encoding.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +129,6 @@ static organ_status check_command(const organ_merge_options *o, const organ_merg
 
 organ_status organ_merge_command_recipe(const organ_merge_options *o, char **made, organ_error *error)
 {
-    static const char *const types[][2] = {{"bf16", "bfloat16"}, {"f16", "float16"}, {"f32", "float32"}};
     const organ_merge_method *method = NULL;
     const char *base = NULL;
     organ_dtype dtype;
@@ -145,8 +145,7 @@ organ_status organ_merge_command_recipe(const organ_merge_options *o, char **mad
     }
     put_models(text.out, o, method, base);
     put_settings(text.out, o, error);
-    for (size_t k = 0; o->dtype && k < sizeof types / sizeof *types; k++)
-        if (strcmp(o->dtype, types[k][0]) == 0)
-            fprintf(text.out, "out_dtype: %s\n", types[k][1]);
+    if (o->dtype)
+        fprintf(text.out, "out_dtype: %s\n", organ_torch_dtype(dtype));
     return organ_text_end(&text, made, error);
 }

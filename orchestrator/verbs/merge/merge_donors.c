@@ -94,7 +94,7 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
 
 const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name)
 {
-    return donor->across ? organ_across_named(donor->across, name) : organ_weights_named(donor->weights, name);
+    return organ_across_or_own(donor->across, donor->weights, name);
 }
 
 const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
@@ -114,20 +114,6 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
 static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
                                               "tiktoken.model", "hy.tiktoken",     NULL};
 
-/* Sets *bytes to the content of the file in the donor's directory, or to NULL if there is no such file. */
-static organ_status load_file(const merge_donor *donor, const char *name, char **bytes, size_t *length,
-                              organ_error *error)
-{
-    char *const path = organ_format("%s/%s", donor->model->directory, name);
-    *bytes = NULL;
-    if (!path)
-        return organ_fail_memory(error, donor->path);
-    if (access(path, F_OK) == 0)
-        organ_input_load(path, path, TOKENIZER_BYTES, bytes, length, error);
-    free(path);
-    return error->status;
-}
-
 /* Whether the donors have a tokenizer file in common, with the same bytes. *any: the donor has one. */
 static organ_status same_files(const merge_donor *host, const merge_donor *donor, bool *same, bool *any,
                                organ_error *error)
@@ -136,8 +122,8 @@ static organ_status same_files(const merge_donor *host, const merge_donor *donor
     for (size_t k = 0; tokenizer_files[k] && !*same && !error->status; k++) {
         char *bytes = NULL, *of_host = NULL;
         size_t length = 0, host_length = 0;
-        if (load_file(donor, tokenizer_files[k], &bytes, &length, error) == ORGAN_OK)
-            load_file(host, tokenizer_files[k], &of_host, &host_length, error);
+        if (organ_model_load(donor->model, tokenizer_files[k], TOKENIZER_BYTES, &bytes, &length, error) == ORGAN_OK)
+            organ_model_load(host->model, tokenizer_files[k], TOKENIZER_BYTES, &of_host, &host_length, error);
         *any |= bytes != NULL;
         *same = bytes && of_host && length == host_length && memcmp(bytes, of_host, length) == 0;
         free(bytes);

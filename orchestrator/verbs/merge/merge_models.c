@@ -18,19 +18,6 @@
 
 /* ---- config.json ---- */
 
-/* Sets a member in the document and in its text_config, where they have it. */
-static organ_status set_number(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
-{
-    if (!value)
-        return organ_fail_memory(error, key);
-    if (organ_json_edit_has(config, "text_config", key))
-        organ_json_edit_set(config, "text_config", key, value, error);
-    if (!error->status && organ_json_edit_has(config, NULL, key))
-        organ_json_edit_set(config, NULL, key, value, error);
-    json_decref(value);
-    return error->status;
-}
-
 /* The value of a list with one element for each layer of the host, for the layers of the output: each is that of the
  * layer of the first source. */
 static json_t *layers_of_list(const model_merge *job, const json_t *list)
@@ -89,21 +76,19 @@ static organ_status edit_layers(const model_merge *job, organ_json_edit *config,
 
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
-    static const char *const names[][2] = {{"F32", "float32"}, {"F16", "float16"}, {"BF16", "bfloat16"}};
     const model_merge *const job = context;
     const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
     if (job->packed && organ_config_make_plain(config, dtype, true, error))
         return error->status;
-    for (size_t k = 0; k < 3 && job->recipe.dtype != ORGAN_DTYPE_COUNT; k++)
-        if (strcmp(organ_dtype_name(dtype), names[k][0]) == 0 &&
-            (set_number(config, "torch_dtype", json_string(names[k][1]), error) ||
-             set_number(config, "dtype", json_string(names[k][1]), error)))
-            return error->status;
+    if (job->recipe.dtype != ORGAN_DTYPE_COUNT &&
+        (organ_merge_replace(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
+         organ_merge_replace(config, "dtype", json_string(organ_torch_dtype(dtype)), error)))
+        return error->status;
     if (job->recipe.sliced && edit_layers(job, config, error))
         return error->status;
     if (organ_merge_edit_vocabulary(job, config, error))
         return error->status;
-    return job->adds_head ? set_number(config, "tie_word_embeddings", json_false(), error) : ORGAN_OK;
+    return job->adds_head ? organ_merge_replace(config, "tie_word_embeddings", json_false(), error) : ORGAN_OK;
 }
 
 /* ---- callbacks of the driver ---- */
@@ -159,12 +144,10 @@ static organ_status write_recipe(void *context, const char *to, const char *path
 
 static organ_status write_merged(model_merge *job, json_t **report, organ_error *error)
 {
-    /* files that describe a packed model */
-    static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
-    const char *left_out[MERGE_LEFT_OUT + 4] = {NULL};
+    const char *left_out[MERGE_LEFT_OUT + ORGAN_PACKED_FILES + 1] = {NULL};
     size_t count = 0;
-    for (size_t k = 0; job->packed && of_packed[k]; k++)
-        left_out[count++] = of_packed[k];
+    for (size_t k = 0; job->packed && k < ORGAN_PACKED_FILES; k++)
+        left_out[count++] = organ_packed_files[k];
     for (size_t k = 0; organ_merge_writes_tokenizer(job) && k < MERGE_LEFT_OUT; k++)
         left_out[count++] = organ_merge_tokenizer_files[k];
     if (job->options->write.dry_run && organ_merge_estimate_run(job, error))

@@ -4,6 +4,7 @@
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "orchestrator/surgery/encoding/encoding.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -28,6 +29,18 @@ bool organ_merge_writes_tokenizer(const model_merge *job)
 
 /* ---- config.json ---- */
 
+organ_status organ_merge_replace(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
+{
+    if (!value)
+        return organ_fail_memory(error, key);
+    if (organ_json_edit_has(config, "text_config", key))
+        organ_json_edit_set(config, "text_config", key, value, error);
+    if (!error->status && organ_json_edit_has(config, NULL, key))
+        organ_json_edit_set(config, NULL, key, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 /* Ids of special tokens are those of the model whose vocabulary the output has. */
 static organ_status edit_ids(const model_merge *job, const organ_model *home, organ_json_edit *config,
                              organ_error *error)
@@ -43,12 +56,10 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
     organ_json_parse_object(&text, &object, error);
     const json_t *const inner = json_object_get(object, "text_config");
     for (size_t k = 0; k < sizeof ids / sizeof *ids && !error->status; k++) {
-        const json_t *const outer = json_object_get(object, ids[k]), *const value =
-                                                                         outer ? outer : json_object_get(inner, ids[k]);
-        if (value && organ_json_edit_has(config, "text_config", ids[k]))
-            organ_json_edit_set(config, "text_config", ids[k], value, error);
-        if (value && !error->status && organ_json_edit_has(config, NULL, ids[k]))
-            organ_json_edit_set(config, NULL, ids[k], value, error);
+        json_t *const outer = json_object_get(object, ids[k]), *const value =
+                                                                   outer ? outer : json_object_get(inner, ids[k]);
+        if (value)
+            organ_merge_replace(config, ids[k], json_incref(value), error);
     }
     json_decref(object);
     free(bytes);
@@ -58,18 +69,9 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error)
 {
     const merge_vocabulary *const v = job->vocabulary;
-    json_t *const rows = v ? json_integer((json_int_t)v->rows) : NULL;
-    if (!v)
-        return ORGAN_OK;
-    if (!rows)
-        return organ_fail_memory(error, "vocab_size");
-    const bool nested = organ_json_edit_has(config, "text_config", "vocab_size");
-    if (nested)
-        organ_json_edit_set(config, "text_config", "vocab_size", rows, error);
-    if (!error->status && (!nested || organ_json_edit_has(config, NULL, "vocab_size")))
-        organ_json_edit_set(config, NULL, "vocab_size", rows, error);
-    json_decref(rows);
-    return error->status ? error->status : edit_ids(job, job->donors[v->home].model, config, error);
+    if (!v || organ_config_set(config, "vocab_size", json_integer((json_int_t)v->rows), false, error))
+        return error->status;
+    return edit_ids(job, job->donors[v->home].model, config, error);
 }
 
 /* ---- files ---- */

@@ -463,7 +463,6 @@ static void close_dequantize(organ_dequantize_job *job)
 /* `left_out` names the files that describe a quantisation and are not copied. */
 static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
-    static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_dequantize_options *const o = job->options;
     if (organ_dtype_requested(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
@@ -477,7 +476,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .unit_count = job->piece_count,
                               .definition = "dequantize/1",
                               .gguf = job->gguf,
-                              .left_out = left_out,
+                              .left_out = organ_packed_files,
                               .stage = "dequantizing",
                               .name = "dequantize.json",
                               .markdown_name = "DEQUANTIZE_REPORT.md",
