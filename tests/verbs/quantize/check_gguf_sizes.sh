@@ -71,7 +71,7 @@ judge "it measured other costs" cmp -s one.allocation.json again.allocation.json
 some=(--select 'blk.3.attn_k.weight,blk.3.attn_output.weight' --target-size 6.25MB)
 ends 0 "${mixed[@]}" -o some.gguf "${some[@]}" "${text[@]}"
 # The scalar search of a codebook takes seconds: tests/kernels/kernels compares it with the vector kernels.
-plain_types=(--types q2_k,q3_k,iq4_nl,q5_0,q6_k,q8_0)
+plain_types=(--types 'q2_k,q3_k,iq4_nl,q5_0,q6_k,q8_0')
 in_part || plain_types=()
 ends 0 "${mixed[@]}" -o plain_types.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}"
 for isa in scalar avx2; do
