@@ -112,7 +112,7 @@ static bool find_parts(expert_match *m, size_t reference, const char **why)
             const organ_weight *const w = &donor->weights->weights[k];
             if (w->anatomy.layer != layer || w->elements == 0)
                 continue;
-            if (strstr(w->name, "tid2eid"))
+            if (w->anatomy.role == ORGAN_ROLE_ROUTER && !organ_weight_has_numbers(w))
                 *why = "a table has their numbers";
             else if (pass == 0 && is_router(w) && routers++ == 0) {
                 m->experts = (size_t)w->shape[0];
@@ -127,21 +127,19 @@ static bool find_parts(expert_match *m, size_t reference, const char **why)
 
 /* ---- signatures ---- */
 
+/* Reads the rows of all experts: of one weight with all of them, or of as many weights. */
 static organ_status read_part(const expert_match *m, size_t source, const expert_part *part, organ_error *error)
 {
-    const bool one = part->like->anatomy.expert >= 0;
-    const size_t skipped = (part->each - part->rows) / 2, values = part->rows * part->cols;
-    for (size_t e = 0; e < m->experts && !error->status; e++) {
+    const size_t weights = part->like->anatomy.expert < 0 ? 1 : m->experts, places = m->experts / weights;
+    uint64_t *const first = (uint64_t *)(void *)m->room;
+    for (size_t k = 0; k < places; k++)
+        first[k] = k * part->each + (part->each - part->rows) / 2;
+    for (size_t e = 0; e < weights && !error->status; e++) {
         const organ_weight *const w = weight_of(m, source, part->like, e);
         const organ_merge_input input = {
             .model = donor_of(m, source)->model, .weight = w, .change = organ_merge_change_of(donor_of(m, source), w)};
-        uint64_t *const first = (uint64_t *)(void *)m->room;
-        for (size_t k = 0; k < m->experts; k++)
-            first[k] = (one ? 0 : k * part->each) + skipped;
-        organ_merge_sample(&input, m->job->engine->kernels, first, one ? 1 : m->experts, part->rows,
-                           m->rows + e * values, error);
-        if (!one)
-            break;
+        organ_merge_sample(&input, m->job->engine->kernels, first, places, part->rows,
+                           m->rows + e * part->rows * part->cols, error);
     }
     return error->status;
 }
@@ -413,9 +411,10 @@ organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slic
     m.groups = job->expert_groups;
     why = why ? why : unfit(&m, reference);
     if (why) {
-        organ_say(job->recipe.warnings, "experts are not matched from layer %llu on: %s",
-                  (unsigned long long)(slice->first + layer), why);
-        job->experts_fixed = true;
+        if (!job->experts_unfit)
+            organ_say(job->recipe.warnings, "experts of layer %llu are not matched, nor those of others like it: %s",
+                      (unsigned long long)(slice->first + layer), why);
+        job->experts_unfit = true;
         return error->status;
     }
     orders->experts = m.experts;
@@ -423,8 +422,9 @@ organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slic
     if (!orders->of)
         return organ_fail_memory(error, job->recipe.label);
     memset(orders->of, 0, slice->source_count * sizeof *orders->of);
-    if (job->match_count == 0)
+    if (!job->matching)
         organ_progress_begin(job->progress, "matching experts", 0, (size_t)job->donors[job->host].layers);
+    job->matching = true;
     job->options->write.dry_run ? plan_layer(&m, reference, error) : match_layer(&m, reference, orders->of, error);
     organ_progress_advance(job->progress, 0, m.parts[0].like->name, NULL);
     return error->status;
@@ -434,12 +434,10 @@ organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slic
 
 size_t organ_merge_expert_in(const merge_orders *orders, size_t from, size_t to, size_t expert)
 {
-    const uint32_t *const own = orders->of ? orders->of[from] : NULL, *const other = orders->of && to != MERGE_NONE
-                                                                                         ? orders->of[to]
-                                                                                         : NULL;
     size_t output = 0;
-    if (expert >= orders->experts)
+    if (!orders->of || expert >= orders->experts)
         return expert;
+    const uint32_t *const own = orders->of[from], *const other = to == MERGE_NONE ? NULL : orders->of[to];
     while (own && own[output] != expert)
         output++;
     output = own ? output : expert;

@@ -180,7 +180,9 @@ typedef struct model_merge {
     merge_match *matches;
     size_t match_count, match_room;
     unsigned expert_groups; /* 0: not yet known */
-    bool experts_fixed;     /* experts of further layers are not matched */
+    bool matching;          /* the stage of progress has begun */
+    bool experts_fixed;     /* no experts are matched */
+    bool experts_unfit;     /* a warning names a layer whose experts are not matched */
     uint64_t layers;        /* of the output */
     bool packed;            /* the host has packed weights, so the output's configuration is that of a plain model */
     bool adds_head;         /* the output has a head of its own although the host has none */

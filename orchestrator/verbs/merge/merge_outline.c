@@ -391,7 +391,7 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
         }
         job->layers += slice->layers;
     }
-    if (job->match_count)
+    if (job->matching)
         organ_progress_end(job->progress);
     return error->status ? error->status : merge_step_tensors(job, &after, error);
 }
