@@ -39,7 +39,7 @@ static size_t run_of(const organ_merge_row *row, size_t count)
     return n;
 }
 
-static organ_status average(const organ_merge_item *item, const merge_readers *from, uint32_t row, float *values,
+static organ_status average(const organ_merge_item *item, const organ_merge_reader *from, uint32_t row, float *values,
                             void *scratch, float *spare, organ_error *error)
 {
     const size_t cols = (size_t)item->task.shape.cols;
@@ -47,7 +47,7 @@ static organ_status average(const organ_merge_item *item, const merge_readers *f
     memset(values, 0, cols * sizeof *values);
     for (size_t s = 0; s < item->rows->count && !error->status; s++) {
         const uint32_t at = item->rows->averaged[s] ? item->rows->places[s][row] : UINT32_MAX;
-        if (at == UINT32_MAX || organ_merge_read(from, s, &item->rows->sources[s], at, 1, spare, scratch, error))
+        if (at == UINT32_MAX || organ_merge_reader_read(&from[s], at, 1, spare, scratch, error))
             continue;
         found++;
         for (size_t c = 0; c < cols; c++)
@@ -58,8 +58,9 @@ static organ_status average(const organ_merge_item *item, const merge_readers *f
     return error->status;
 }
 
-static organ_status gather_rows(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
-                                size_t count, float *values, void *scratch, float *spare, organ_error *error)
+static organ_status gather_rows(const organ_merge_item *item, const organ_merge_reader *from, size_t input,
+                                uint64_t first, size_t count, float *values, void *scratch, float *spare,
+                                organ_error *error)
 {
     const size_t cols = (size_t)item->task.shape.cols;
     const organ_merge_row *const rows = item->rows->rows[input] + first;
@@ -72,8 +73,7 @@ static organ_status gather_rows(const organ_merge_item *item, const merge_reader
             memcpy(to, item->rows->pads[input], cols * sizeof *to);
         else if (rows[k].source == ORGAN_MERGE_ROW_MEAN)
             average(item, from, rows[k].row, to, scratch, spare, error);
-        else if (organ_merge_read(from, rows[k].source, &item->rows->sources[rows[k].source], rows[k].row, n, spare,
-                                  scratch, error) == ORGAN_OK)
+        else if (organ_merge_reader_read(&from[rows[k].source], rows[k].row, n, spare, scratch, error) == ORGAN_OK)
             memcpy(to, spare, n * cols * sizeof *to);
     }
     return error->status;
@@ -96,15 +96,15 @@ static size_t sources_of(const organ_merge_item *item, const organ_merge_row *ro
     return count;
 }
 
-static organ_status gather_values(const organ_merge_item *item, const merge_readers *from, size_t input, float *values,
-                                  void *scratch, float *spare, organ_error *error)
+static organ_status gather_values(const organ_merge_item *item, const organ_merge_reader *from, size_t input,
+                                  float *values, void *scratch, float *spare, organ_error *error)
 {
     const size_t n = (size_t)item->task.shape.cols;
     const organ_merge_row *const rows = item->rows->rows[input];
     for (size_t k = 0; k < n; k++)
         values[k] = rows[k].source == ORGAN_MERGE_ROW_PAD ? item->rows->pads[input][0] : 0;
     for (size_t s = 0; s < item->rows->count && !error->status; s++) {
-        if (organ_merge_read(from, s, &item->rows->sources[s], 0, 1, spare, scratch, error))
+        if (organ_merge_reader_read(&from[s], 0, 1, spare, scratch, error))
             break;
         for (size_t k = 0; k < n; k++) {
             const uint32_t at = place_in(item, s, &rows[k]);
@@ -118,8 +118,9 @@ static organ_status gather_values(const organ_merge_item *item, const merge_read
     return error->status;
 }
 
-organ_status organ_merge_gather(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
-                                size_t count, float *values, void *scratch, void *spare, organ_error *error)
+organ_status organ_merge_gather(const organ_merge_item *item, const organ_merge_reader *from, size_t input,
+                                uint64_t first, size_t count, float *values, void *scratch, void *spare,
+                                organ_error *error)
 {
     return is_vector(item) ? gather_values(item, from, input, values, scratch, spare, error)
                            : gather_rows(item, from, input, first, count, values, scratch, spare, error);
@@ -128,7 +129,7 @@ organ_status organ_merge_gather(const organ_merge_item *item, const merge_reader
 /* ---- padding ---- */
 
 /* A row of the mean over all rows before the padding is never a row of the padding, so pads[input] is not read. */
-static organ_status sum_rows(const organ_merge_item *item, const merge_readers *from, size_t input, float *values,
+static organ_status sum_rows(const organ_merge_item *item, const organ_merge_reader *from, size_t input, float *values,
                              void *scratch, void *spare, double *sums, organ_error *error)
 {
     const size_t cols = is_vector(item) ? 1 : (size_t)item->task.shape.cols, each = organ_merge_strip_rows(&item->task);
@@ -148,7 +149,7 @@ static organ_status sum_rows(const organ_merge_item *item, const merge_readers *
     return error->status;
 }
 
-static organ_status fill_pad(const organ_merge_item *item, const merge_readers *from, size_t input, size_t scratch,
+static organ_status fill_pad(const organ_merge_item *item, const organ_merge_reader *from, size_t input, size_t scratch,
                              organ_error *error)
 {
     const size_t width = is_vector(item) ? 1 : (size_t)item->task.shape.cols;
@@ -174,16 +175,15 @@ organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *er
     size_t scratch = 0, states = 0;
     if (!item->rows->pads)
         return ORGAN_OK;
-    const merge_readers from = {calloc(count, sizeof *from.readers), calloc(count, sizeof *from.changes)};
-    if (!from.readers || !from.changes)
+    organ_merge_reader *const from = calloc(count, sizeof *from);
+    if (!from)
         organ_fail_memory(error, item->task.name);
     else if (organ_merge_reading(item, &scratch, &states, error) == ORGAN_OK) {
-        organ_merge_open_item(&from, item, error);
+        organ_merge_open_item(from, item, error);
         for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++)
-            fill_pad(item, &from, k, scratch, error);
-        organ_merge_close_item(&from, item);
+            fill_pad(item, from, k, scratch, error);
+        organ_merge_close_item(from, item);
     }
-    free(from.readers);
-    free(from.changes);
+    free(from);
     return error->status;
 }

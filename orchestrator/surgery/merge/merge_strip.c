@@ -66,13 +66,12 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
                                organ_reader_gate *gate, organ_error *error)
 {
     for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++) {
-        const organ_merge_input *const in = &item->inputs[k];
         organ_reader_gate_enter(gate);
         if (item->rows)
-            organ_merge_gather(item, &lane->from, k, strip->first, strip->rows, lane->input[k],
+            organ_merge_gather(item, lane->from, k, strip->first, strip->rows, lane->input[k],
                                lane->reading + organ_merge_gather_bytes(item), lane->reading, error);
         else
-            organ_merge_read(&lane->from, k, in, strip->first, strip->rows, lane->input[k], lane->reading, error);
+            organ_merge_reader_read(&lane->from[k], strip->first, strip->rows, lane->input[k], lane->reading, error);
         organ_reader_gate_leave(gate);
     }
     return error->status;

@@ -94,9 +94,8 @@ static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsign
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
-    lane->from.readers = calloc(s->readers, sizeof *lane->from.readers);
-    lane->from.changes = calloc(s->readers, sizeof *lane->from.changes);
-    if (!at || !lane->input || !lane->from.readers || !lane->from.changes)
+    lane->from = calloc(s->readers, sizeof *lane->from);
+    if (!at || !lane->input || !lane->from)
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
         lane->input[k] = (float *)(void *)at;
@@ -134,8 +133,7 @@ static void release_all(merge_state *w)
     for (size_t k = 0; w->lanes && k < w->workers; k++) {
         organ_topology_free(w->engine->topology, w->lanes[k].memory, (size_t)lane_bytes(&w->sizes));
         free(w->lanes[k].input);
-        free(w->lanes[k].from.readers);
-        free(w->lanes[k].from.changes);
+        free(w->lanes[k].from);
     }
     free(w->lanes);
     free(w->done);
@@ -221,12 +219,12 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
     const organ_merge_item *const item = &w->run->items[number];
     const size_t inputs = organ_merge_item_inputs(item);
     begin_state(item, lane->state);
-    if (!organ_merge_open_item(&lane->from, item, &lane->error) && !scan_whole(w, lane, item))
+    if (!organ_merge_open_item(lane->from, item, &lane->error) && !scan_whole(w, lane, item))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
             if (!organ_merge_apply_strip(lane, w->run, w->engine->kernels, number, lane->state, s, &w->gate,
                                          &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
-    organ_merge_close_item(&lane->from, item);
+    organ_merge_close_item(lane->from, item);
     return lane->error.status;
 }
 
@@ -334,7 +332,7 @@ static void work_divided(void *context, size_t worker)
     merge_lane *const lane = &w->lanes[worker];
     const organ_merge_item *const item = &w->run->items[w->from];
     clear_counters(item, lane);
-    organ_merge_open_item(&lane->from, item, &lane->error);
+    organ_merge_open_item(lane->from, item, &lane->error);
     for (uint64_t strip; take_strip(w, &strip);) {
         if (!lane->error.status && w->phase == APPLY)
             organ_merge_apply_strip(lane, w->run, w->engine->kernels, w->from, w->state, strip, &w->gate, &lane->error);
@@ -350,7 +348,7 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
-    organ_merge_close_item(&lane->from, item);
+    organ_merge_close_item(lane->from, item);
 }
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)

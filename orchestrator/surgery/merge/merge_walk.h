@@ -32,10 +32,28 @@ typedef struct organ_merge_input {
     size_t experts;
 } organ_merge_input;
 
-/* Reads rows [first[k], first[k] + rows) of each of `count` places of the input, in the order of the input, to
- * `values`. Returns ORGAN_IO if a read or memory fails, and ORGAN_BAD_INPUT for invalid headers. */
-organ_status organ_merge_sample(const organ_merge_input *input, const organ_kernels *kernels, const uint64_t *first,
-                                size_t count, size_t rows, float *values, organ_error *error);
+/* An open input. organ_merge_reader_close accepts what organ_merge_reader_open leaves after an error, and all zero. */
+typedef struct organ_merge_reader {
+    const organ_merge_input *input;
+    organ_weight_reader *reader;
+    void *change; /* state of input->change */
+} organ_merge_reader;
+
+/* Opens an input, which must outlive *reader. Returns ORGAN_IO if a read or memory fails, and ORGAN_BAD_INPUT for
+ * invalid headers. */
+organ_status organ_merge_reader_open(const organ_merge_input *input, const organ_kernels *kernels,
+                                     organ_merge_reader *reader, organ_error *error);
+void organ_merge_reader_close(organ_merge_reader *reader);
+
+/* Sets *scratch to the bytes that organ_merge_reader_read needs for as many rows, a multiple of 64. Uses headers
+ * alone. */
+organ_status organ_merge_reader_scratch(const organ_merge_input *input, const organ_kernels *kernels, size_t rows,
+                                        size_t *scratch, organ_error *error);
+
+/* Reads rows [first, first + rows), all of one matrix, in the order of the input and with its change. `values` and
+ * `scratch` are 64-byte aligned. Several threads may call it at once, each with its own scratch. */
+organ_status organ_merge_reader_read(const organ_merge_reader *reader, uint64_t first, size_t rows, float *values,
+                                     void *scratch, organ_error *error);
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
 #define ORGAN_MERGE_ROW_MEAN                                                                                           \

@@ -19,12 +19,6 @@ typedef struct merge_sizes {
     size_t changes;  /* states of organ_merge_change of an item, which are allocated while it is open */
 } merge_sizes;
 
-/* What reads the weights that an item is read from (organ_merge_read_of), in their order. */
-typedef struct merge_readers {
-    organ_weight_reader **readers;
-    void **changes; /* states of organ_merge_change */
-} merge_readers;
-
 /* The memory of a worker. */
 typedef struct merge_lane {
     void *memory;  /* all buffers */
@@ -34,7 +28,7 @@ typedef struct merge_lane {
     void *scratch, *state;
     uint64_t *counters;
     double *sums;
-    merge_readers from; /* of the open item */
+    organ_merge_reader *from; /* of the open item: what it is read from (organ_merge_read_of), in this order */
     organ_error error;
 } merge_lane;
 
@@ -56,13 +50,8 @@ static inline size_t organ_merge_stated(size_t (*number)(const organ_merge_task 
 organ_status organ_merge_reading(const organ_merge_item *item, size_t *scratch, size_t *states, organ_error *error);
 
 /* Opens and closes the readers of an item; after an error the caller closes them too. */
-organ_status organ_merge_open_item(const merge_readers *from, const organ_merge_item *item, organ_error *error);
-void organ_merge_close_item(const merge_readers *from, const organ_merge_item *item);
-
-/* Reads rows [first, first + rows), all of one matrix, of weight `k` of those that an item is read from, `in`, with its
- * change and in its order. `scratch` has room for the reader or the change, 64-byte aligned. */
-organ_status organ_merge_read(const merge_readers *from, size_t k, const organ_merge_input *in, uint64_t first,
-                              size_t rows, float *values, void *scratch, organ_error *error);
+organ_status organ_merge_open_item(organ_merge_reader *from, const organ_merge_item *item, organ_error *error);
+void organ_merge_close_item(organ_merge_reader *from, const organ_merge_item *item);
 
 /* Returns the number of weights that the item is read from. */
 static inline size_t organ_merge_reads(const organ_merge_item *item)
@@ -83,8 +72,9 @@ size_t organ_merge_gather_bytes(const organ_merge_item *item);
 
 /* Reads rows [first, first + count) of input `input` of an item with `rows`.
  * `scratch` has room for a reader or a change, `spare` organ_merge_gather_bytes; both are 64-byte aligned. */
-organ_status organ_merge_gather(const organ_merge_item *item, const merge_readers *from, size_t input, uint64_t first,
-                                size_t count, float *values, void *scratch, void *spare, organ_error *error);
+organ_status organ_merge_gather(const organ_merge_item *item, const organ_merge_reader *from, size_t input,
+                                uint64_t first, size_t count, float *values, void *scratch, void *spare,
+                                organ_error *error);
 
 /* Computes rows->pads of the item. */
 organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error);

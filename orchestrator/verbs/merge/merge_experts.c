@@ -127,19 +127,39 @@ static bool find_parts(expert_match *m, size_t reference, const char **why)
 
 /* ---- signatures ---- */
 
+/* Reads rows of `count` experts of a weight, one after another. */
+static organ_status read_experts(const expert_match *m, const organ_merge_input *input, const expert_part *part,
+                                 size_t count, float *rows, organ_error *error)
+{
+    const organ_kernels *const kernels = m->job->engine->kernels;
+    const size_t n = part->rows * part->cols;
+    organ_merge_reader reader;
+    size_t scratch = 0;
+    if (organ_merge_reader_scratch(input, kernels, part->rows, &scratch, error))
+        return error->status;
+    unsigned char *const room = aligned_alloc(64, scratch + organ_to_line(n * sizeof(float)) + 64);
+    float *const strip = (float *)(void *)(room + scratch);
+    if (!room)
+        return organ_fail_memory(error, input->weight->name);
+    organ_merge_reader_open(input, kernels, &reader, error);
+    for (size_t e = 0; e < count && !error->status; e++)
+        if (organ_merge_reader_read(&reader, e * part->each + (part->each - part->rows) / 2, part->rows, strip, room,
+                                    error) == ORGAN_OK)
+            memcpy(rows + e * n, strip, n * sizeof *rows);
+    organ_merge_reader_close(&reader);
+    free(room);
+    return error->status;
+}
+
 /* Reads the rows of all experts: of one weight with all of them, or of as many weights. */
 static organ_status read_part(const expert_match *m, size_t source, const expert_part *part, organ_error *error)
 {
-    const size_t weights = part->like->anatomy.expert < 0 ? 1 : m->experts, places = m->experts / weights;
-    uint64_t *const first = (uint64_t *)(void *)m->room;
-    for (size_t k = 0; k < places; k++)
-        first[k] = k * part->each + (part->each - part->rows) / 2;
+    const size_t weights = part->like->anatomy.expert < 0 ? 1 : m->experts;
     for (size_t e = 0; e < weights && !error->status; e++) {
         const organ_weight *const w = weight_of(m, source, part->like, e);
         const organ_merge_input input = {
             .model = donor_of(m, source)->model, .weight = w, .change = organ_merge_change_of(donor_of(m, source), w)};
-        organ_merge_sample(&input, m->job->engine->kernels, first, places, part->rows,
-                           m->rows + e * part->rows * part->cols, error);
+        read_experts(m, &input, part, m->experts / weights, m->rows + e * part->rows * part->cols, error);
     }
     return error->status;
 }
@@ -305,7 +325,7 @@ static size_t place(expert_match *m, unsigned char *memory)
     size_t rows = 0, at = 0, room = organ_max(organ_assign_groups_room(n, m->groups), organ_assign_room(n));
     for (size_t k = 0; k < m->part_count; k++)
         rows = organ_max(rows, m->parts[k].rows * m->parts[k].cols);
-    room = organ_max(organ_max(room, ORGAN_PRODUCT_SCRATCH), n * sizeof(uint64_t));
+    room = organ_max(room, ORGAN_PRODUCT_SCRATCH);
     const size_t sizes[] = {
         n * m->width * sizeof(float), n * m->width * sizeof(float), n * rows * sizeof(float), n * n * sizeof(float),
         n * n * sizeof(double),       n * sizeof(size_t),           n * sizeof(size_t),       room};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests reading of inputs whose experts have another order: every entry is that of the order, whatever rows are read at
  * once, and a change of rows gets the rows of the weight. */
-#include "orchestrator/surgery/merge/merge_walk_parts.h"
+#include "orchestrator/surgery/merge/merge_walk.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
@@ -76,12 +76,22 @@ static void read_in(const organ_model *model, size_t t, const uint32_t *order, s
         .model = model, .weight = &weight, .change = changed ? &change : NULL, .order = order, .experts = EXPERTS};
     const size_t cols = tensors[t].cols, all = tensors[t].values / cols;
     float values[MOST];
+    size_t bytes = 0;
+    organ_merge_reader reader;
     organ_error error = {0};
+    organ_merge_reader_scratch(&input, organ_kernels_scalar, rows, &bytes, &error);
+    float *const strip = aligned_alloc(64, (rows * cols * sizeof(float) + 63) / 64 * 64);
+    void *const scratch = aligned_alloc(64, bytes + 64);
+    organ_merge_reader_open(&input, organ_kernels_scalar, &reader, &error);
     for (uint64_t first = 0; first < all; first += rows) {
         const size_t n = all - first < rows ? (size_t)(all - first) : rows;
-        organ_merge_sample(&input, organ_kernels_scalar, &first, 1, n, values + first * cols, &error);
+        organ_merge_reader_read(&reader, first, n, strip, scratch, &error);
         ck_assert_msg(!error.status, "%s", error.message);
+        memcpy(values + first * cols, strip, n * cols * sizeof *values);
     }
+    organ_merge_reader_close(&reader);
+    free(strip);
+    free(scratch);
     for (size_t k = 0; k < tensors[t].values; k++) {
         const size_t each = tensors[t].each, from = (order ? order[k / each] : k / each) * each + k % each;
         const double expected = (double)from + (changed ? (double)(from / cols * CHANGE) : 0);
