@@ -74,8 +74,10 @@ else
 fi
 peer train_model "torch transformers" 3 "^perplexity (of the source|when (cut|trained)): $figure" --width 128 --heads 4 --layers 4 --steps 2 \
     --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/trained"
-peer compare_mergekit "numpy torch safetensors mergekit" 2 "^tiny-llama.(linear.smooth|ties.selects).2718144.[0-9]+.[01]." --values \
-    --methods "linear,ties" --organ "$organ" $model_of_llama
+peer compare_mergekit "numpy torch safetensors mergekit" 8 "^tiny-llama.(linear.smooth|ties.selects|example [a-z0-9_-]+.[a-z]+).2718144.[0-9]+.[01]\$" \
+    --values --examples --methods "linear,ties" --organ "$organ" $model_of_llama
+peer compare_mergekit "numpy torch safetensors mergekit" 1 "^tiny-llama.linear.smooth.2718144.[0-9]+.[01](.$figure){8}\$" --methods linear --repeat 3 \
+    --organ "$organ" $model_of_llama
 for part in calibration heldout; do
     peer train_tunes "torch transformers" 1 "^step 1: loss $figure" --steps 2 --window 64 $model "$model/$part.txt" "$scratch/$part-tune"
 done
