@@ -9,8 +9,9 @@
 For each BASE, a directory of safetensors, the script makes tunes: every tensor with normal noise of 1 to 5 % of its deviation, in FP32,
 so that no two elements of a difference are equal. --tunes names models instead; in BF16 many elements lie on the threshold of a
 selecting method, and mergekit's choice among them is arbitrary. Both programs get the same recipe with dtype float32 and out_dtype
-bfloat16 (arcee_fusion: float64). --examples adds six recipes of mergekit's folder examples, with its dtype as out_dtype, other names of
-models, and layers in proportion.
+bfloat16 (arcee_fusion: float64); in FP32, sums of mergekit over 10 million elements are off by up to 1e-5, which --dtype float64 avoids.
+--examples adds six recipes of mergekit's folder examples, with its dtype as out_dtype, other names of models (three tunes), and layers
+in proportion.
 
 A row has the number of elements, how many differ, the largest difference in units of the last place of the output's type; without
 --values then seconds, processor seconds and peak memory (MiB) of mergekit and of organ, the seconds that reading the models and copying
@@ -101,10 +102,14 @@ def arguments():
     parser.add_argument("--examples", action="store_true", help="the recipes of mergekit's folder examples too")
     parser.add_argument("--tunes", type=lambda text: [pathlib.Path(name).resolve() for name in text.split(",")], default=[])
     parser.add_argument("--repeat", type=int, default=1, help="runs of organ and of the copy")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="of mergekit's sums, but for the examples")
     parser.add_argument("--table", type=pathlib.Path)
     parser.add_argument("--values", action="store_true", help="no times: mergekit runs in this process, which is quicker")
     parser.add_argument("--keep", action="store_true", help="keep the models")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.tunes and len(options.tunes) < (3 if options.examples else 2):
+        parser.error(f"--tunes names {len(options.tunes)} models")
+    return options
 
 
 def tensors_of(directory):
@@ -148,10 +153,10 @@ def example_of(name, models):
     return kind, made | {"dtype": "float64" if made["merge_method"] == "arcee_fusion" else "float32", "out_dtype": out}
 
 
-def recipe_of(method, models):
+def recipe_of(method, models, dtype="float32"):
     kind, has_base, parameters, each = METHODS[method]
     name = method.split(" by ")[0]
-    made = {"merge_method": name, "dtype": "float64" if name == "arcee_fusion" else "float32", "out_dtype": "bfloat16"}
+    made = {"merge_method": name, "dtype": "float64" if name == "arcee_fusion" else dtype, "out_dtype": "bfloat16"}
     listed = [{"model": str(model), "parameters": one} if one else {"model": str(model)} for model, one in zip(models[1:], each)]
     if has_base:
         made["base_model"] = str(models[0])
@@ -164,7 +169,7 @@ def recipe_of(method, models):
 
 def rows_of(options, models):
     """Name, kind and recipe of each row."""
-    rows = [(method, *recipe_of(method, models)) for method in options.methods.split(",") if method]
+    rows = [(method, *recipe_of(method, models, options.dtype)) for method in options.methods.split(",") if method]
     return rows + [(f"example {name}", *example_of(name, models)) for name in EXAMPLES if options.examples]
 
 

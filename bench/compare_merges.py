@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Merges models with `organ merge` in twelve ways, opens each result with transformers and llama.cpp, and compares perplexities.
 
-    python3 bench/compare_merges.py [--only "slerp,union"] [--chunks N] [--context N] BASE TUNE TUNE OTHER TEXT LLAMA
+    python3 bench/compare_merges.py [--only "slerp;union"] [--chunks N] [--context N] BASE TUNE TUNE OTHER TEXT LLAMA
 
 The tunes are those of BASE, a model with tied embeddings; of OTHER, a second architecture, the script makes a tune by noise. It also
 makes an adapter (organ lora extract), a tune with added tokens, and a tune with a head of its own. Each result is loaded by transformers,
@@ -36,24 +36,26 @@ def slice_of(first, last, *names):
     return {"sources": [{"model": name, "layer_range": [first, last]} for name in names]}
 
 
-# Recipes of the models of `inputs`, given the number of layers of base and other, and options of the command.
+# Recipes of the models that make_inputs makes, given the number of layers of the base, and options of the command.
 MERGES = {
-    "linear": (lambda n, m: {"merge_method": "linear", "models": weighted("one", "two", weight=1)}, []),
-    "slerp": (lambda n, m: {"merge_method": "slerp", "base_model": "one", "models": [{"model": "one"}, {"model": "two"}],
+    "linear": (lambda n: {"merge_method": "linear", "models": weighted("one", "two", weight=1)}, []),
+    "slerp": (lambda n: {"merge_method": "slerp", "base_model": "one", "models": [{"model": "one"}, {"model": "two"}],
                             "parameters": {"t": 0.4}}, []),
-    "ties": (lambda n, m: {"merge_method": "ties", "base_model": "base", "models": weighted("one", "two", weight=0.7, density=0.5)}, []),
-    "dare_ties": (lambda n, m: {"merge_method": "dare_ties", "base_model": "base",
+    "ties": (lambda n: {"merge_method": "ties", "base_model": "base", "models": weighted("one", "two", weight=0.7, density=0.5)}, []),
+    "dare_ties": (lambda n: {"merge_method": "dare_ties", "base_model": "base",
                                 "models": weighted("one", "two", weight=0.5, density=0.6)}, []),
-    "model_stock": (lambda n, m: {"merge_method": "model_stock", "base_model": "base", "models": [{"model": "one"}, {"model": "two"}]}, []),
-    "upscale": (lambda n, m: {"merge_method": "passthrough", "slices": [slice_of(0, 2 * n // 3, "one"), slice_of(n // 2, n, "two")]}, []),
-    "slices": (lambda n, m: {"merge_method": "slerp", "base_model": "one", "slices": [slice_of(0, n // 2, "one", "two"), slice_of(n // 2, n, "one", "two")],
+    "model_stock": (lambda n: {"merge_method": "model_stock", "base_model": "base", "models": [{"model": "one"}, {"model": "two"}]}, []),
+    "upscale": (lambda n: {"merge_method": "passthrough", "slices": [slice_of(0, 2 * n // 3, "one"), slice_of(n // 2, n, "two")]}, []),
+    "slices": (lambda n: {"merge_method": "slerp", "base_model": "one",
+                             "slices": [slice_of(0, n // 2, "one", "two"), slice_of(n // 2, n, "one", "two")],
                              "parameters": {"t": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]}}, []),
-    "union": (lambda n, m: {"merge_method": "linear", "models": weighted("one", "grown", weight=0.5), "base_model": "one",
+    "union": (lambda n: {"merge_method": "linear", "models": weighted("one", "grown", weight=0.5), "base_model": "one",
                             "tokenizer": {"source": "union"}}, []),
-    "adapter": (lambda n, m: {"merge_method": "linear", "models": weighted("base+adapter", "two", weight=0.5)}, []),
-    "untie": (lambda n, m: {"merge_method": "linear", "models": weighted("one", "untied", weight=0.5)}, ["--untie"]),
-    "other, task_arithmetic": (lambda n, m: {"merge_method": "task_arithmetic", "base_model": "other", "models": weighted("noisy", weight=0.5)}, []),
-    "other, nuslerp": (lambda n, m: {"merge_method": "nuslerp", "models": weighted("other", "noisy", weight=0.5)}, []),
+    "adapter": (lambda n: {"merge_method": "linear", "models": weighted("base+adapter", "two", weight=0.5)}, []),
+    "untie": (lambda n: {"merge_method": "linear", "models": weighted("one", "untied", weight=0.5)}, ["--untie"]),
+    "other, task_arithmetic": (lambda n: {"merge_method": "task_arithmetic", "base_model": "other",
+                                             "models": weighted("noisy", weight=0.5)}, []),
+    "other, nuslerp": (lambda n: {"merge_method": "nuslerp", "models": weighted("other", "noisy", weight=0.5)}, []),
 }
 
 
@@ -103,20 +105,21 @@ def make_untied(tune, out):
 
 
 def make_inputs(options, names, scratch):
-    """The models that the merges of these names need, at scratch/NAME; the layers of base and other."""
+    """The models that the merges of these names need, at scratch/NAME; returns the number of layers of the base."""
     torch.manual_seed(1)
     for name in ("base", "one", "two", "other"):
         (scratch / name).symlink_to(getattr(options, name))
     if "adapter" in names:
-        run(options.organ, "lora", "extract", "--base", scratch / "base", "--tuned", scratch / "one", "-o", scratch / "adapter", "--rank", "8", "--quiet")
+        run(options.organ, "lora", "extract", "--base", scratch / "base", "--tuned", scratch / "one", "-o", scratch / "adapter", "--rank", "8",
+            "--quiet")
     if "union" in names:
         make_grown(options.two, scratch / "grown")
     if "untie" in names:
         make_untied(options.two, scratch / "untied")
     if any(name.startswith("other") for name in names):
         compare_mergekit.make_tune(options.other, scratch / "noisy", 1)
-    configs = [json.loads((scratch / name / "config.json").read_text()) for name in ("base", "other")]
-    return [config.get("text_config", config)["num_hidden_layers"] for config in configs]
+    config = json.loads((options.base / "config.json").read_text())
+    return config.get("text_config", config)["num_hidden_layers"]
 
 
 def scored_by_transformers(options, directory):
@@ -141,16 +144,23 @@ def scored_by_transformers(options, directory):
 def scored_by_llama(options, directory):
     file = directory.parent / "merged.gguf"
     run(options.organ, "convert", directory, "-o", file, "--to", "gguf", "--dtype", "f32", "--quiet", "--force")
-    said = run(options.llama / "llama-perplexity", "-m", file, "-f", options.text, "-c", options.context, "-b", options.context, "--chunks",
-               options.chunks, "-t", options.threads, "-fa", "off", "-ctk", "f32", "-ctv", "f32")
+    words = [options.llama / "llama-perplexity", "-m", file, "-f", options.text, "-c", options.context, "-b", options.context, "--chunks",
+             options.chunks, "-t", options.threads, "-fa", "off", "-ctk", "f32", "-ctv", "f32"]
+    for _ in range(20):
+        found = re.search(rf"\[{options.chunks}\]([0-9]+\.[0-9]+)", run(*words))
+        if found:  # else the program has ended before it wrote the last figure
+            break
     for made in directory.parent.glob("merged.*"):
         made.unlink()
-    return float(re.search(r"Final estimate: PPL = ([0-9.]+)", said).group(1))
+    if not found:
+        raise RuntimeError(f"llama-perplexity prints no figure of {options.chunks} chunks")
+    return float(found.group(1))
 
 
 def scored_by_organ(options, directory):
-    said = subprocess.run([options.organ, "perplexity", directory, "--text", options.text, "--style", "llama.cpp", "-c", str(options.context),
-                           "--max-tokens", str(options.chunks * options.context), "--json", "--quiet"], check=True, stdout=subprocess.PIPE)
+    words = [options.organ, "perplexity", directory, "--text", options.text, "--style", "llama.cpp", "-c", str(options.context),
+             "--max-tokens", str(options.chunks * options.context), "--json", "--quiet"]
+    said = subprocess.run(words, check=True, stdout=subprocess.PIPE)
     return json.loads(said.stdout)["models"][0]["figures"]["perplexity"]
 
 
@@ -164,7 +174,7 @@ def main():
         print("merge", "transformers", "llama.cpp", "organ", "difference", sep="\t")
         for name in names:
             recipe, words = MERGES[name]
-            (scratch / "recipe.yaml").write_text(json.dumps(recipe(*layers)))  # JSON is YAML; names of models are relative to the folder
+            (scratch / "recipe.yaml").write_text(json.dumps(recipe(layers)))  # JSON is YAML; names of models are relative to the folder
             subprocess.run([options.organ, "merge", "recipe.yaml", "-o", "merged", "--quiet", "--force", *words], cwd=scratch, check=True,
                            stdout=subprocess.DEVNULL)
             scores = [score(options, scratch / "merged") for score in (scored_by_transformers, scored_by_llama, scored_by_organ)]
