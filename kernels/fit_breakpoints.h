@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The best scale of groups with the levels of iq4_nl and iq4_xs. While the inverse of the scale grows from 0, each value
- * passes the middles between levels, its breakpoints, in both directions from level 1; between two breakpoints no level
- * changes. So the best scale of all is among those that least squares gives for the levels behind each of the sorted
- * breakpoints. Lanes are groups, as in fit.h. */
+ * The best scale of groups with the levels of iq4_nl and iq4_xs. While the inverse of the scale grows from 0, each
+ * value passes the middles between levels, its breakpoints, in both directions from level 1; between two breakpoints no
+ * level changes. So the best scale of all is among those that least squares gives for the levels behind each of the
+ * sorted breakpoints. Lanes are groups, as in fit.h. */
 #include "kernels/fit_levels.h"
 
 enum { FIT_SIDE = 8, FIT_BREAKPOINTS = FIT_MAX * FIT_SIDE, FIT_INDEX_BITS = 8 };
@@ -88,8 +88,7 @@ SHARED void fit_pass_breakpoints(const fit_groups *g, int negative, fit_breakpoi
         const u32x16 number = u32_and(u32_get(b->keys[i]), u32_set1(FIT_BREAKPOINTS - 1));
         const u32x16 at = u32_or(u32_sll(u32_srl(number, 3), 4), u32_lanes());
         const f32x16 product = f32_gather(b->products[0], at), w = f32_gather(g->weights[0], at);
-        const u32x16 middle =
-            fit_middle_of(u32_srl(f32_bits(product), 31), u32_and(number, u32_set1(FIT_SIDE - 1)));
+        const u32x16 middle = fit_middle_of(u32_srl(f32_bits(product), 31), u32_and(number, u32_set1(FIT_SIDE - 1)));
         b->px = f32_fma(fit_magnitude(product), f32_lookup(steps, middle), b->px);
         b->pp = f32_fma(w, f32_lookup(squares, middle), b->pp);
         fit_take_scale(b, negative, scale, gain);

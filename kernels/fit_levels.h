@@ -68,11 +68,12 @@ INLINE f32x16 fit_level_error(const fit_groups *g, f32x16 s, const fit_kind kind
     return sum;
 }
 
-#define FIT_FAVOUR 2.5f
+#define FIT_FAVOUR     2.5f
+#define FIT_LEAST_MEAN 0x1p-100f /* keeps the weights of zeros above 0 */
 
-/* Multiplies the weight of each value x by sqrt(x^2 + FIT_FAVOUR x the mean square of its block), a block being
- * `groups` lanes. Errors of the largest values all point to zero, so that they cost more in the model's output than
- * their squares. */
+/* Multiplies the weight of each value x by sqrt(x^2 / m + 1), where m is FIT_FAVOUR x the mean square of its block, a
+ * block being `groups` lanes. Errors of the largest values all point to zero, so that they cost more in the model's
+ * output than their squares. */
 INLINE void fit_favour_large(fit_groups *g, int groups)
 {
     f32x16 squares = f32_set1(0);
@@ -87,10 +88,12 @@ INLINE void fit_favour_large(fit_groups *g, int groups)
         for (int l = b; l < b + groups; l++)
             sum += means[l];
         for (int l = b; l < b + groups; l++)
-            means[l] = sum * (FIT_FAVOUR / (float)(groups * g->size));
+            means[l] = sum * (FIT_FAVOUR / (float)(groups * g->size)) + FIT_LEAST_MEAN;
     }
+    const f32x16 inverse = f32_div(f32_set1(1), f32_sqrt(f32_load(means)));
     for (int k = 0; k < g->size; k++) {
         const f32x16 x = f32_load(g->values[k]);
-        f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), f32_sqrt(f32_fma(x, x, f32_load(means)))));
+        const f32x16 factor = f32_mul(f32_sqrt(f32_fma(x, x, f32_load(means))), inverse);
+        f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), factor));
     }
 }

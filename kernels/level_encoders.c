@@ -46,8 +46,8 @@ INLINE float fit_farthest(const float *values, int n)
     return far;
 }
 
-/* The numbers that are tried for the quotient of a block's scale of largest magnitude and d, 16 in a batch; those of the
- * second half are the negative ones of the first half. */
+/* The numbers that are tried for the quotient of a block's scale of largest magnitude and d, 16 in a batch; those of
+ * the second half are the negative ones of the first half. */
 enum { FIT_UNITS = 128, FIT_BATCH = 16 };
 #define FIT_UNIT_MOST 33.0f
 #define FIT_UNIT_STEP 0.328125f

@@ -2,7 +2,7 @@
  * Quantiser to q2_k with a search for scales and minima (organ_fit_blocks). */
 #include "kernels/simd/isa.h"
 #ifdef ISA
-#include "kernels/fit.h"
+#include "kernels/fit_levels.h"
 #include "kernels/half.h"
 
 /* The parameters of a block with 16 groups of 16 values, one in each lane. A value with code q decodes to d scale q -
@@ -219,6 +219,8 @@ void KERNEL(fit_q2_k)(const float *values, const float *weights, size_t cols, vo
         uint8_t codes[256];
         fit_q2 q;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
+        if (weights)
+            fit_favour_large(&g, 16);
         fit_q2_begin(&g, &q);
         for (int round = 0; round < FIT_Q2_ROUNDS; round++) {
             fit_q2_codes(&g, &q);

@@ -111,10 +111,9 @@ static int in_order(const void *one, const void *other)
 
 static uint32_t key_of(const sweep *s, unsigned number)
 {
-    const float last = signbit(s->x[number / 8]) ? 0 : 0x1p100f;
-    const float middle = last > 0 && number % 8 == 7
-                             ? last
-                             : fabsf(level_beside(s, number, 0) + level_beside(s, number, 1)) / 2;
+    const int too_many = !signbit(s->x[number / 8]) && number % 8 == 7;
+    const float between = level_beside(s, number, 0) + level_beside(s, number, 1),
+                middle = too_many ? 0x1p100f : fabsf(between) / 2;
     const float at = middle * (1 / fabsf(s->x[number / 8]));
     uint32_t bits;
     memcpy(&bits, &at, sizeof bits);
@@ -472,16 +471,17 @@ static void favour_large(const float *values, const float *weights, int n, int s
             squares = fmaf(g.x[k], g.x[k], squares);
         sum += squares;
     }
+    const float mean = sum * (2.5f / (float)n) + 0x1p-100f;
     for (int k = 0; k < n; k++)
-        favoured[k] = weights[k] * sqrtf(fmaf(bounded(values[k]), bounded(values[k]), sum * (2.5f / (float)n)));
+        favoured[k] = weights[k] * (sqrtf(fmaf(bounded(values[k]), bounded(values[k]), mean)) * (1 / sqrtf(mean)));
 }
 
 int reference_fit_levels(const fit_type *type, const float *values, const float *given, float *meant)
 {
     float favoured[256];
     const float *weights = given ? given : reference_ones;
-    if (given && (type->number == 11 || type->number == 20 || type->number == 23)) {
-        favour_large(values, given, (int)type->elements, type->number == 11 ? 16 : 32, favoured);
+    if (given && (type->number == 10 || type->number == 11 || type->number == 20 || type->number == 23)) {
+        favour_large(values, given, (int)type->elements, type->number < 20 ? 16 : 32, favoured);
         weights = favoured;
     }
     switch (type->number) {
