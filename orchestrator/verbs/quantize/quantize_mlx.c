@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for MLX: model types that mlx-lm loads with the names of their files, targets, and the settings in
  * config.json by which mlx-lm rebuilds the layers. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
+#include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+struct organ_quantize_mlx {
+    bool stacked;               /* the experts of a layer become one tensor */
+    organ_shard_stack **stacks; /* in the job's arena */
+    size_t count, capacity;
+    organ_name_table names; /* name of a stack -> its index */
+};
+
 /* Model types of mlx-lm 0.32 that it loads from files with the names of published models: it cuts or changes no
- * quantised matrix. It joins the experts of a layer with their scales, if each is a tensor of its own; of others, such
- * as qwen3_moe, it joins the codes without the scales. */
+ * quantised matrix, and joins the experts of a layer with their scales. */
 static const char *const loaded[] = {
     "cohere",           "cohere2",  "deepseek_v2", "deepseek_v3", "kimi_k2",     "minicpm3",   "qwen3_5",
     "ernie4_5",         "gemma",    "gemma2",      "gemma3",      "gemma3_text", "glm",        "glm4",
@@ -20,17 +28,96 @@ static const char *const loaded[] = {
     "hunyuan_v1_dense", "nemotron", "olmo2",       "olmo3",       "olmoe",       "phi",        "phi3",
     "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
     "starcoder2",       NULL};
+/* Of these it joins only unquantised experts, so the file has them joined. */
+static const char *const stacked[] = {"ernie4_5_moe", "mellum", "minimax", "qwen3_5_moe", "qwen3_moe", NULL};
 
-organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
 {
     const char *const type = job->model->config.model_type, *const path = job->model->path;
-    if (organ_is_one_of(type, loaded))
+    const bool stacks = organ_is_one_of(type, stacked);
+    if (!stacks && !organ_is_one_of(type, loaded))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
+                          "weights under other names or with other values; mlx_lm.convert converts types that it has",
+                          path, type);
+    if (!(job->mlx = calloc(1, sizeof *job->mlx)))
+        return organ_fail_memory(error, path);
+    if (!(job->mlx->stacked = stacks))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
-                      "weights under other names or with other values; mlx_lm.convert converts types that it has",
-                      path, type);
+    organ_weights_free(job->weights);
+    job->weights = NULL;
+    return organ_model_unstack(job->model, error) ? error->status
+                                                  : organ_weights_find(job->model, &job->weights, error);
 }
+
+void organ_quantize_mlx_close(organ_quantize_job *job)
+{
+    if (!job->mlx)
+        return;
+    organ_name_table_release(&job->mlx->names);
+    free(job->mlx->stacks);
+    free(job->mlx);
+}
+
+/* ---- stacked experts ---- */
+
+static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
+{
+    organ_quantize_mlx *const m = job->mlx;
+    const size_t *const found = organ_name_table_find(&m->names, name);
+    if (found)
+        return m->stacks[*found];
+    organ_shard_stack *const made = organ_arena_take(&job->arena, sizeof *made);
+    const char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
+    if (!made || !kept || !organ_grow(&m->stacks, m->count, &m->capacity, sizeof(organ_shard_stack *)) ||
+        !organ_name_table_put(&m->names, kept, m->count))
+        return NULL;
+    *made = (organ_shard_stack){.name = kept};
+    return m->stacks[m->count++] = made;
+}
+
+organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
+                                      organ_error *error)
+{
+    char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    const size_t length = strlen(source->name);
+    if (!job->mlx->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
+        !organ_ends_with(source->name, ".weight"))
+        return ORGAN_OK;
+    snprintf(module, sizeof module, "%.*s", (int)(length - strlen(".weight")), source->name);
+    if (!organ_module_stack_in_mlx(module, path, sizeof path))
+        return ORGAN_OK;
+    snprintf(name, sizeof name, "%s.%s", path, leaf);
+    if (!(piece->stack = stack_named(job, name)))
+        return organ_fail_memory(error, job->options->model);
+    piece->slice = (uint64_t)source->anatomy.expert;
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_shard_piece *const p = &job->pieces[k];
+        organ_shard_stack *const stack = p->stack;
+        organ_rows_passed();
+        if (!stack)
+            continue;
+        stack->rank = 3;
+        stack->shape[0]++;
+        for (unsigned d = 0; d < 2; d++) {
+            if (stack->shape[0] > 1 && stack->shape[1 + d] != p->shape[d])
+                return organ_fail(error, ORGAN_BAD_INPUT,
+                                  "%s: mlx-lm stacks the experts of a layer, but '%s' and those before it differ in "
+                                  "shape",
+                                  job->model->path, p->name);
+            stack->shape[1 + d] = p->shape[d];
+        }
+    }
+    return ORGAN_OK;
+}
+
+/* ---- targets ---- */
 
 bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor)
 {
@@ -99,14 +186,37 @@ static json_t *quantization_json(const organ_quantize_job *job)
     return NULL;
 }
 
+/* mlx-lm reads names of transformers 4, which files that transformers 5 wrote lack. */
+static organ_status add_older_names(organ_json_edit *config, const json_t *root, organ_error *error)
+{
+    const json_t *const rope = json_object_get(root, "rope_parameters");
+    const struct {
+        const char *name;
+        const json_t *value;
+    } rows[] = {{"rope_theta", json_object_get(rope, "rope_theta")},
+                {"partial_rotary_factor", json_object_get(rope, "partial_rotary_factor")},
+                {"rope_scaling", json_object_get(rope, "factor") ? rope : NULL},
+                {"num_experts", json_object_get(root, "num_local_experts")}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && !error->status; k++)
+        if (rows[k].value && !organ_json_edit_has(config, NULL, rows[k].name))
+            organ_json_edit_set(config, NULL, rows[k].name, rows[k].value, error);
+    return error->status;
+}
+
 organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
+    const organ_json_source text = {config->label, config->bytes, config->length};
+    json_t *root = NULL;
+    if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)
+        return error->status;
     json_t *const made = quantization_json(job);
     if (!made)
-        return organ_fail_memory(error, job->options->model);
-    if (organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
+        organ_fail_memory(error, job->options->model);
+    else if (add_older_names(config, root, error) == ORGAN_OK &&
+             organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
+    json_decref(root);
     return error->status;
 }
