@@ -72,7 +72,7 @@ static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *ten
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
-    return job->mlx ? organ_quantize_mlx_stack(job, tensor, "weight", error) : ORGAN_OK;
+    return job->mlx ? organ_quantize_mlx_keep(job, tensor, error) : ORGAN_OK;
 }
 
 /* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
@@ -95,6 +95,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 {
     const organ_tensor *const tensor = weight->codes;
     const char *why;
+    if (job->mlx && organ_quantize_mlx_drops(job, tensor))
+        return ORGAN_OK;
     const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
@@ -231,7 +233,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
+    if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
         return error->status;
     if (job->repair)
         return organ_quantize_pass(job, error) == ORGAN_OK

@@ -7,13 +7,23 @@
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/algebra.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* A norm of the output. */
+typedef struct mlx_norm {
+    const organ_tensor *tensor;
+    size_t piece, unit;
+} mlx_norm;
+
 struct organ_quantize_mlx {
-    bool stacked;               /* the experts of a layer become one tensor */
+    bool stacked;    /* the experts of a layer become one tensor */
+    bool finished;   /* mlx-lm changes nothing of a file with stacked experts (Qwen3-Next) */
+    mlx_norm *norms; /* norms that get 1 + weight */
+    size_t norm_count, norm_capacity;
     organ_shard_stack **stacks; /* in the job's arena */
     size_t count, capacity;
     organ_name_table names; /* name of a stack -> its index */
@@ -29,7 +39,8 @@ static const char *const loaded[] = {
     "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
     "starcoder2",       NULL};
 /* Of these it joins only unquantised experts, so the file has them joined. */
-static const char *const stacked[] = {"ernie4_5_moe", "mellum", "minimax", "qwen3_5_moe", "qwen3_moe", NULL};
+static const char *const stacked[] = {"ernie4_5_moe", "mellum", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
+static const char *const finished[] = {"qwen3_next", NULL};
 
 organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
 {
@@ -44,6 +55,7 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error
         return organ_fail_memory(error, path);
     if (!(job->mlx->stacked = stacks))
         return ORGAN_OK;
+    job->mlx->finished = organ_is_one_of(type, finished);
     organ_weights_free(job->weights);
     job->weights = NULL;
     return organ_model_unstack(job->model, error) ? error->status
@@ -56,6 +68,7 @@ void organ_quantize_mlx_close(organ_quantize_job *job)
         return;
     organ_name_table_release(&job->mlx->names);
     free(job->mlx->stacks);
+    free(job->mlx->norms);
     free(job->mlx);
 }
 
@@ -115,6 +128,96 @@ organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *err
         }
     }
     return ORGAN_OK;
+}
+
+/* ---- tensors that mlx-lm would change when it loads the model ---- */
+
+static bool is_raised_norm(const organ_tensor *tensor)
+{
+    static const char *const ends[] = {"input_layernorm.weight", "post_attention_layernorm.weight", "model.norm.weight",
+                                       "q_norm.weight", "k_norm.weight"};
+    bool found = false;
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+        found = found || organ_ends_in_words(tensor->name, ends[k]);
+    return found && tensor->rank == 1;
+}
+
+bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->mlx->finished && (strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp."));
+}
+
+/* Convolutions are channels x 1 x taps in published files, channels x taps x 1 in MLX, in the same order. */
+static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece, organ_error *error)
+{
+    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    if (!shape)
+        return organ_fail_memory(error, job->options->model);
+    memcpy(shape, (const uint64_t[]){piece->shape[0], piece->shape[2], piece->shape[1]}, 3 * sizeof *shape);
+    piece->shape = shape;
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+{
+    organ_quantize_mlx *const m = job->mlx;
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    if (m->finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
+        return turn_axes(job, piece, error);
+    if (!m->finished || !is_raised_norm(tensor))
+        return organ_quantize_mlx_stack(job, tensor, "weight", error);
+    if (!organ_target_is_float(tensor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not BF16, F16 or F32", tensor->name,
+                          organ_dtype_name(tensor->dtype));
+    if (!organ_grow(&m->norms, m->norm_count, &m->norm_capacity, sizeof *m->norms))
+        return organ_fail_memory(error, job->options->model);
+    m->norms[m->norm_count++] = (mlx_norm){tensor, job->piece_count - 1, job->unit_count - 1};
+    piece->same = NULL;
+    job->units[job->unit_count - 1].item = SIZE_MAX;
+    return ORGAN_OK;
+}
+
+/* As mlx-lm: the sum is rounded to the type of the weights. */
+static void add_one(const organ_kernels *kernels, const organ_tensor *tensor, void *stored, float *values)
+{
+    const size_t n = (size_t)tensor->elements;
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(values, stored, n * sizeof *values);
+    else
+        (tensor->dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(stored, values, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] += 1;
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(stored, values, n * sizeof *values);
+    else
+        (tensor->dtype == ORGAN_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, stored, n);
+}
+
+static organ_status write_norm(organ_quantize_job *job, const mlx_norm *norm, organ_error *error)
+{
+    const organ_tensor *const t = norm->tensor;
+    float *const values = organ_floats((size_t)t->elements, 1);
+    void *const stored = organ_floats((size_t)t->elements, 1);
+    if (!values || !stored)
+        organ_fail_memory(error, t->name);
+    else if (organ_model_read(job->model, t->file, stored, (size_t)t->bytes, t->offset, error) == ORGAN_OK) {
+        add_one(job->engine->kernels, t, stored, values);
+        if (organ_write_put(job->run, norm->piece, stored, (size_t)t->bytes, 0, NULL, error) == ORGAN_OK)
+            organ_write_finish(job->run, norm->unit, json_object(), error);
+    }
+    free(values);
+    free(stored);
+    if (!error->status)
+        organ_progress_advance(job->progress, t->bytes, t->name, NULL);
+    return error->status;
+}
+
+organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; job->mlx && k < job->mlx->norm_count && !error->status; k++)
+        if (!organ_write_done(job->run, job->mlx->norms[k].unit))
+            write_norm(job, &job->mlx->norms[k], error);
+    return error->status;
 }
 
 /* ---- targets ---- */

@@ -24,6 +24,14 @@ bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *
  * ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
                                       organ_error *error);
+/* Returns whether mlx-lm would refuse a file with this tensor. */
+bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor);
+/* The last piece of the job is an unchanged tensor, and the last unit is its unit: makes it what mlx-lm has in place of
+ * the tensor. Returns ORGAN_BAD_INPUT for a norm of an unknown type, ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
+/* Writes the tensors with other values than in the model, of units that this rank must make: 1 + weight of norms whose
+ * weights mlx-lm has so. organ_unit.item of these units is SIZE_MAX. */
+organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error);
 /* Sets the shapes of these tensors. Called after all pieces are listed. Returns ORGAN_BAD_INPUT if the experts of one
  * differ in shape. */
 organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error);

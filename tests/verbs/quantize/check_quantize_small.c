@@ -237,11 +237,9 @@ END_TEST
 /* `type` names the rows of mlx_tensors.tsv; `model` is the fixture. */
 static const struct {
     const char *type, *model;
-} mixtures[] = {{"qwen3_moe", "qwen3_moe"},
-                {"qwen3_moe", "qwen3_moe-stacked"},
-                {"ernie4_5_moe", "ernie4_5_moe"},
-                {"ernie4_5_moe", "ernie4_5_moe-stacked"},
-                {"qwen3_5_moe", "qwen3_5_moe"}};
+} mixtures[] = {{"qwen3_moe", "qwen3_moe"},       {"qwen3_moe", "qwen3_moe-stacked"},
+                {"ernie4_5_moe", "ernie4_5_moe"}, {"ernie4_5_moe", "ernie4_5_moe-stacked"},
+                {"qwen3_5_moe", "qwen3_5_moe"},   {"qwen3_next", "qwen3_next-mtp"}};
 
 static const char *make_mixture(const char *model)
 {
@@ -343,6 +341,39 @@ START_TEST(experts_are_read_back_in_order_and_better_than_those_of_mlx)
 }
 END_TEST
 
+/* mlx-lm adds 1 to norms of Qwen3-Next only in files whose experts are not stacked; it lacks the MTP block. */
+START_TEST(norms_of_qwen3_next_are_those_of_mlx)
+{
+    static const char *const norms[] = {"model.norm",
+                                        "model.layers.1.input_layernorm",
+                                        "model.layers.3.post_attention_layernorm",
+                                        "model.layers.1.self_attn.q_norm",
+                                        "model.layers.1.self_attn.k_norm",
+                                        "model.layers.0.linear_attn.norm"};
+    organ_error error = {0};
+    organ_model *donor;
+    must_convert("out",
+                 (convert_way){.model = make_mixture("qwen3_next-mtp"), .scheme = "int4-group32", .format = "mlx"});
+    organ_model *const made = open_sound("out");
+    ck_assert_int_eq(organ_model_open(scratch_path("mixture"), &donor, &error), ORGAN_OK);
+    for (size_t k = 0; k < sizeof norms / sizeof *norms; k++) {
+        char name[128];
+        size_t count, again;
+        snprintf(name, sizeof name, "%s.weight", norms[k]);
+        float *const before = numbers_of(donor, name, &count), *const after = numbers_of(made, name, &again);
+        ck_assert_uint_eq(count, again);
+        for (size_t x = 0; x < count; x++)
+            ck_assert_msg(after[x] == before[x] + (strstr(name, "linear_attn") ? 0 : 1), "%s", name);
+        free(before);
+        free(after);
+    }
+    for (size_t k = 0; k < made->tensor_count; k++)
+        ck_assert_msg(!strstr(made->tensors[k].name, "mtp"), "%s", made->tensors[k].name);
+    organ_model_close(donor);
+    organ_model_close(made);
+}
+END_TEST
+
 /* Overwrites the first `from` in a file. */
 static void replace_in(const char *path, const char *from, const char *to)
 {
@@ -364,7 +395,7 @@ static void replace_in(const char *path, const char *from, const char *to)
 static const struct {
     const char *scheme, *format, *mixture;
 } outputs[] = {{"nvfp4", NULL, NULL},         {"mxfp4", NULL, NULL},  {"int3-group32", "mlx", NULL},
-               {"int5-group64", "mlx", NULL}, {"mxfp8", "mlx", NULL}, {"int4-group32", "mlx", "qwen3_5_moe"}};
+               {"int5-group64", "mlx", NULL}, {"mxfp8", "mlx", NULL}, {"int4-group32", "mlx", "qwen3_next"}};
 
 START_TEST(bytes_do_not_depend_on_instruction_set_threads_or_interruption)
 {
@@ -418,7 +449,9 @@ int main(void)
     const suite_case cases[] = {
         {"compressed-tensors",
          {nvfp4_has_the_best_scales_and_one_tensor_scale_for_fused_matrices, mxfp4_has_the_best_powers_of_2}},
-        {"mlx", {mlx_float_modes_have_the_best_scales, experts_are_read_back_in_order_and_better_than_those_of_mlx}},
+        {"mlx",
+         {mlx_float_modes_have_the_best_scales, experts_are_read_back_in_order_and_better_than_those_of_mlx,
+          norms_of_qwen3_next_are_those_of_mlx}},
         {"refusals", {wrong_formats_and_types_are_refused}}};
     Suite *const suite =
         suite_of("quantize_small", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
