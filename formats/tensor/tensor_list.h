@@ -28,6 +28,12 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
  * "module." (DataParallel) at the beginning. Returns whether the name had such a word. */
 bool organ_tensor_unwrap(char *name);
 
+/* Replaces each stack of routed experts, "X.experts.gate_up_proj" of experts x (gate rows, then up rows) x columns or
+ * "X.experts.down_proj", by the matrices of its experts, "X.experts.0.gate_proj.weight" and so on, which are in the
+ * same bytes. Returns ORGAN_BAD_INPUT if the list has such a name already, ORGAN_IO if memory is exhausted; the list is
+ * then unchanged. */
+organ_status organ_tensor_list_unstack(organ_tensor_list *list, organ_error *error);
+
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append
  * afterwards. The addresses of the tensors may change, so pointers from before the call are invalid. */
 void organ_tensor_list_to_file(organ_tensor_list *list);
