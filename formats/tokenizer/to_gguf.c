@@ -289,8 +289,7 @@ static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *err
 
 static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
 {
-    static const char *const names[] = {"tokenizer.json", "tekken.json",     "tiktoken.model",
-                                        "hy.tiktoken",    "tokenizer.model", "vocab.json"};
+    static const char *const names[] = {"tokenizer.json", ORGAN_TOKENIZER_OTHERS, "vocab.json"};
     *found = false;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         char *const path = organ_format("%s/%s", model->directory, names[k]);

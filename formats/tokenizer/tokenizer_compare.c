@@ -362,3 +362,34 @@ organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_
     free(c.batch.data);
     return error->status;
 }
+
+/* ---- vocabularies ---- */
+
+const char *organ_tokenizer_text_of(const organ_tokenizer *t, uint32_t id, size_t *length)
+{
+    char pad[24];
+    *length = 0;
+    if (id >= organ_tokenizer_describe(t)->vocabulary)
+        return "";
+    const char *const piece = organ_tokenizer_piece(t, id, length);
+    const int of_pad = snprintf(pad, sizeof pad, "[PAD%u]", (unsigned)id);
+    if (*length != (size_t)of_pad || memcmp(piece, pad, *length) != 0)
+        return piece;
+    *length = 0;
+    return "";
+}
+
+uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokenizer *b, bool gaps, uint32_t *first)
+{
+    const uint32_t one = organ_tokenizer_describe(a)->vocabulary, other = organ_tokenizer_describe(b)->vocabulary;
+    uint32_t different = 0;
+    for (uint32_t id = 0; id < one || id < other; id++) {
+        size_t length, other_length;
+        const char *const x = organ_tokenizer_text_of(a, id, &length), *const y = organ_tokenizer_text_of(
+                                                                           b, id, &other_length);
+        if ((length == other_length && memcmp(x, y, length) == 0) || (gaps && (!length || !other_length)))
+            continue;
+        *first = different++ ? *first : id;
+    }
+    return different;
+}

@@ -29,6 +29,19 @@ typedef struct organ_tokenizer_difference {
 organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_tokenizer *made, const char *made_in,
                                      organ_tokenizer_difference *difference, organ_error *error);
 
+/* Compares vocabularies by id. */
+
+/* Returns the text of a token, *length bytes without NUL; "" for an id without a token. A GGUF file has "[PAD151700]"
+ * for each id up to the rows of the embedding that has none: this is no token here. */
+const char *organ_tokenizer_text_of(const organ_tokenizer *tokenizer, uint32_t id, size_t *length);
+
+/* Returns the number of ids with different tokens, and sets *first to the first of them. With `gaps` ids that have no
+ * token in one of both do not count. */
+uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokenizer *b, bool gaps, uint32_t *first);
+
+/* Names of files with a whole tokenizer, besides tokenizer.json. */
+#define ORGAN_TOKENIZER_OTHERS "tekken.json", "tiktoken.model", "hy.tiktoken", "tokenizer.model"
+
 /* Properties of the model on which the key-values depend. */
 typedef struct organ_tokenizer_gguf_options {
     uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */

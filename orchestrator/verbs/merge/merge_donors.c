@@ -5,10 +5,10 @@
 #include "formats/names/names.h"
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 
-#include <organ/tokenizer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,8 +111,7 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
 
 /* ---- vocabularies ---- */
 
-static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
-                                              "tiktoken.model", "hy.tiktoken",     NULL};
+static const char *const tokenizer_files[] = {"tokenizer.json", ORGAN_TOKENIZER_OTHERS, NULL};
 
 /* Whether the donors have a tokenizer file in common, with the same bytes. *any: the donor has one. */
 static organ_status same_files(const merge_donor *host, const merge_donor *donor, bool *same, bool *any,
@@ -132,25 +131,21 @@ static organ_status same_files(const merge_donor *host, const merge_donor *donor
     return error->status;
 }
 
+/* A GGUF file may have names of its own for ids without a token. */
 static organ_status compare_tokens(const merge_donor *host, const organ_tokenizer *of_host, const merge_donor *donor,
                                    const organ_tokenizer *of_donor, organ_error *error)
 {
-    const uint32_t count = organ_tokenizer_describe(of_host)->vocabulary,
-                   other = organ_tokenizer_describe(of_donor)->vocabulary;
-    for (uint32_t id = 0; id < count || id < other; id++) {
-        size_t length = 0, other_length = 0;
-        const char *const token = id < count ? organ_tokenizer_piece(of_host, id, &length) : "",
-                          *const another = id < other ? organ_tokenizer_piece(of_donor, id, &other_length) : "";
-        if ((length == other_length && memcmp(token, another, length) == 0) ||
-            (donor->model->gguf && (length == 0 || other_length == 0))) /* names that GGUF gives to unused ids */
-            continue;
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
-                          "second; `tokenizer` in a recipe unites them",
-                          host->path, donor->path, id, (int)(length < 60 ? length : 60), token,
-                          (int)(other_length < 60 ? other_length : 60), another);
-    }
-    return ORGAN_OK;
+    uint32_t id = 0;
+    size_t length, other_length;
+    if (organ_tokenizer_different(of_host, of_donor, donor->model->gguf != NULL, &id) == 0)
+        return ORGAN_OK;
+    const char *const token = organ_tokenizer_text_of(of_host, id, &length), *const other = organ_tokenizer_text_of(
+                                                                                 of_donor, id, &other_length);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
+                      "second; `tokenizer` in a recipe unites them",
+                      host->path, donor->path, id, (int)(length < 60 ? length : 60), token,
+                      (int)(other_length < 60 ? other_length : 60), other);
 }
 
 /* The ids of all tokens must be the same; rules that split text in another way are warned of. */

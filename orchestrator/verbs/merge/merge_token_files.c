@@ -4,6 +4,7 @@
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include <jansson.h>
@@ -16,11 +17,9 @@
  * list tokens too, and are not written beside a tokenizer.json with new tokens. */
 enum { UNCHANGED = 6 };
 const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT] = {
-    "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "chat_template.json",    "generation_config.json",
-    "tokenizer.model",     "added_tokens.json",     "merges.txt",
-    "vocab.json",          "tekken.json",           "tiktoken.model",
-    "hy.tiktoken"};
+    "tokenizer.json",     "tokenizer_config.json",  "special_tokens_map.json", "chat_template.jinja",
+    "chat_template.json", "generation_config.json", "added_tokens.json",       "merges.txt",
+    "vocab.json",         ORGAN_TOKENIZER_OTHERS};
 
 bool organ_merge_writes_tokenizer(const model_merge *job)
 {
