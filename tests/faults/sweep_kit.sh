@@ -38,6 +38,7 @@ verb() {
         inspect) words=(inspect "$q" --tensors) ;;
         compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
+        merge-then) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" --then q4_0 -o merged.gguf) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
@@ -97,7 +98,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)
