@@ -32,6 +32,8 @@ typedef struct organ_merge_options {
     const char *match_experts; /* "auto": experts of models in another order are matched; "off"; NULL: "auto" */
     bool untie;                /* write an output head of its own if the base has none but another model does */
     organ_write_options write;
+    /* a scheme of organ_quantize without a text or a budget, to which the merged model is quantised; NULL: none */
+    const char *then;
 } organ_merge_options;
 ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error"; o.match_experts = "auto")
 

@@ -23,8 +23,9 @@
 #include <organ/merge.h>
 #include <organ/weights.h>
 
-#define MERGE_NONE SIZE_MAX
-#define MERGE_NAME 512 /* bytes of the longest name of a tensor, with its NUL */
+#define MERGE_NONE              SIZE_MAX
+#define MERGE_NAME              512           /* bytes of the longest name of a tensor, with its NUL */
+#define ORGAN_MERGE_RECIPE_NAME "recipe.yaml" /* the recipe with all defaults, next to the reports */
 
 /* ---- recipes ---- */
 
@@ -123,8 +124,13 @@ typedef struct merge_donor {
     char key[24];
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* a GGUF file next to a safetensors host: its weights in the form of the host's */
-    uint64_t layers;      /* of the text model, without draft layers */
+    organ_across *across; /* a GGUF file: its weights in the form of the host's */
+    /* Of a host that is a GGUF file: the file and its weights. `model` is then its outline in safetensors, in a
+     * temporary directory, and `across` has the values of all its weights. NULL: `model` is the file itself. */
+    organ_model *stored;
+    organ_weights *stored_weights;
+    char *outline_folder;
+    uint64_t layers; /* of the text model, without draft layers */
     /* BASE+ADAPTER; all zero: the donor is a model */
     organ_adapter *adapter, *translated;
     organ_lora_names names;
@@ -161,8 +167,19 @@ typedef struct merge_orders {
     const uint32_t **of; /* of each source: its expert for each of the output; NULL: the same. NULL: all the same */
 } merge_orders;
 
+/* How a merge is made that other steps follow (merge_then.c), and what they need of it. */
+typedef struct merge_made {
+    bool outline;     /* write an outline (organ_write.outline) */
+    const char *last; /* path of the output of the last step; NULL: none */
+    char print[17];   /* digest of the recipe, the options and the files of all models */
+    uint64_t bytes;   /* of the merged tensors */
+    char *recipe;     /* with all defaults */
+    char *base;       /* path of the host */
+} merge_made;
+
 typedef struct model_merge {
     const organ_merge_options *options;
+    merge_made *made; /* NULL: no steps follow */
     const organ_engine *engine;
     const organ_progress *progress;
     merge_recipe recipe;
@@ -254,6 +271,19 @@ bool organ_merge_writes_tokenizer(const model_merge *job);
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
 organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
+/* Returns the model that has the values of the donor's weights. */
+static inline const organ_model *organ_merge_stored(const merge_donor *donor)
+{
+    return donor->stored ? donor->stored : donor->model;
+}
+
+/* organ_merge without further steps. The strings of *made are the caller's to free, also after an error; `made` may be
+ * NULL. organ_merge_plain is an organ_plan_verb, whose options are an organ_merge_options. */
+organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_merge_plain(const void *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error);
+
 /* Releases what the job owns, also after an error of any step. */
 void organ_merge_release(model_merge *job);
 

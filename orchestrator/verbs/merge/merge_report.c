@@ -64,7 +64,7 @@ static json_t *donor_json(const void *context, size_t k)
             }
     }
     return ORGAN_OBJECT(SET_BYTES("name", donor->name), SET_FLAG("base", k == job->recipe.base),
-                        SET("model", organ_model_json(donor->model)), SET_COUNT("elements", total.elements),
+                        SET("model", organ_model_json(organ_merge_stored(donor))), SET_COUNT("elements", total.elements),
                         SET_IF(!job->options->write.dry_run, "moved", total_json(&total)),
                         SET_IF(matching, "experts", matching));
 }
