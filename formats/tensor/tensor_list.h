@@ -62,4 +62,18 @@ organ_role organ_anatomy_module_role(const char *module, bool in_layer);
  * pattern that begins with '*', the last word only has to end with the rest of the pattern. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern);
 
+/* Tensors whose entries are those of routed experts. */
+
+/* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
+ * expert, for scales and for tables of experts by token. */
+bool organ_anatomy_is_router(const char *tensor_name);
+
+/* Returns whether the tensor has an entry for each routed expert of its layer: a router, its bias, scales of experts,
+ * or a stack of all experts. `anatomy` is that of the name. */
+bool organ_anatomy_follows_experts(const char *tensor_name, const organ_anatomy *anatomy);
+
+/* Returns the axis of these entries: the first axis; for a matrix of one row the second (ERNIE 4.5 stores the
+ * correction of its router as such a matrix). */
+unsigned organ_expert_axis(unsigned rank, const uint64_t *shape);
+
 #endif
