@@ -171,7 +171,7 @@ serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-solve algebra.h correction.h low_rank.h
+solve algebra.h assign.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h

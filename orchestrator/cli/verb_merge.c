@@ -32,6 +32,7 @@ static const organ_option merge_options[] = {
           .common = true),
     TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",
          .common = true),
+    TEXT("router-weight", "W,...", merge.router_weight, "weight of the routers of mixtures; default: --weight"),
     TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
     TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
     WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
@@ -41,6 +42,10 @@ static const organ_option merge_options[] = {
     CHOICE("missing", "error|base|any", merge.missing,
            "tensors that only some models have: an error, those of the base, or merged from the models that have them",
            .fallback = "error"),
+    CHOICE("match-experts", "auto|off", merge.match_experts,
+           "reorder the experts of a mixture as those of the base, else of the first model, where that brings them "
+           "clearly nearer",
+           .fallback = "auto"),
     FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
                                "does not"),
     TEXT("then", "SCHEME", merge.then,

@@ -111,7 +111,7 @@ static json_t *merge_parameters(void *context)
     const model_merge *const job = context;
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
-                        SET_FLAG("untie", job->options->untie),
+                        SET_FLAG("untie", job->options->untie), SET_TEXT("match_experts", job->options->match_experts),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
@@ -198,15 +198,17 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
 
 static organ_status check_options(const organ_merge_options *o, organ_error *error)
 {
-    static const char *const policies[] = {"error", "base", "any", NULL};
-    if (o->recipe &&
-        (o->model_count || o->method || o->base || o->weight || o->density || o->t || o->setting_count || o->dtype))
+    static const char *const policies[] = {"error", "base", "any", NULL}, *const orders[] = {"auto", "off", NULL};
+    if (o->recipe && (o->model_count || o->method || o->base || o->weight || o->router_weight || o->density || o->t ||
+                      o->setting_count || o->dtype))
         return organ_fail(error, ORGAN_USAGE,
                           "a recipe states models, method, parameters and types itself: give it without them");
     if (!o->recipe && o->model_count == 0)
         return organ_fail(error, ORGAN_USAGE, "a recipe or models to merge are missing");
     if (!organ_is_one_of(o->missing, policies))
         return organ_fail(error, ORGAN_USAGE, "missing is '%s', not error, base or any", o->missing);
+    if (!organ_is_one_of(o->match_experts, orders))
+        return organ_fail(error, ORGAN_USAGE, "match_experts is '%s', not auto or off", o->match_experts);
     return ORGAN_OK;
 }
 

@@ -414,8 +414,8 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
 organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
-    if (ORGAN_BEGIN_VERB(organ_merge_options, options, report, error, "missing", options->missing, "write.output",
-                         options->write.dry_run ? "" : options->write.output))
+    if (ORGAN_BEGIN_VERB(organ_merge_options, options, report, error, "missing", options->missing, "match_experts",
+                         options->match_experts, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
     return organ_plan_run(has_steps(options) ? run_steps : organ_merge_plain, options, options->write.dry_run, engine,
                           progress, report, error);

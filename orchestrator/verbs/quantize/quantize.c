@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/rows.h"
@@ -68,10 +68,11 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
 }
 
 /* `recall` is not called for a copied tensor, so the item of its unit does not matter. */
-static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
+static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
+    return job->mlx ? organ_quantize_mlx_keep(job, tensor, error) : ORGAN_OK;
 }
 
 /* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
@@ -94,6 +95,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 {
     const organ_tensor *const tensor = weight->codes;
     const char *why;
+    if (job->mlx && organ_quantize_mlx_drops(job, tensor))
+        return ORGAN_OK;
     const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
@@ -101,9 +104,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
-    keep_tensor(job, tensor);
-    if (weight->global)
-        keep_tensor(job, weight->global);
+    if (!error->status && keep_tensor(job, tensor, error) == ORGAN_OK && weight->global)
+        keep_tensor(job, weight->global, error);
     return error->status;
 }
 
@@ -134,8 +136,10 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
         list_weight(job, &job->weights->weights[k], error);
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
-        keep_tensor(job, job->weights->unmatched[k].tensor);
-    return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
+        keep_tensor(job, job->weights->unmatched[k].tensor, error);
+    if (!error->status && !job->part_count)
+        return refuse_without_targets(job, error);
+    return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
 }
 
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
@@ -177,7 +181,7 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
         return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
     if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
         return error->status;
-    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_check(job, error) : ORGAN_OK;
+    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, error) : ORGAN_OK;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
@@ -229,7 +233,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
+    if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
         return error->status;
     if (job->repair)
         return organ_quantize_pass(job, error) == ORGAN_OK
@@ -255,6 +259,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
+    organ_quantize_mlx_close(job);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
     free(job->fixed);
