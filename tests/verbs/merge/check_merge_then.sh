@@ -100,31 +100,34 @@ refused 3 "is GGUF: add the adapter to it first" merge tiny-qwen2-gguf/tiny-qwen
 refused 2 "cannot be the input" merge t10.gguf t40 --method linear -o t10.gguf --force
 
 # ---- URLs and names of the hub, also as the base ----
-mkdir -p ../hub/tiny/t10 ../hub/tiny/t40 ../hub/tiny/q && cp t10/* ../hub/tiny/t10 && cp t40/* ../hub/tiny/t40 && cp tiny-qwen2/*.* ../hub/tiny/q
-unset http_proxy HF_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN
-"$golden/../../build/checks/hub_server" ../hub >../where &
-server=$!
-says_where ../where || bad "the server does not start" ../where
-export HF_ENDPOINT=http://127.0.0.1:$port HF_HUB_CACHE=$PWD/cache
-ends 0 "${two[@]}" --dtype bf16 -o local
-printf 'merge_method: slerp\nbase_model: hf:tiny/t10\nmodels: [{model: "hf:tiny/t10"}, {model: "hf:tiny/t40@main"}]\nparameters: {t: 0.3}\nout_dtype: bfloat16\n' >r.yaml
-ends 0 merge r.yaml -o remote --quiet
-judge "models of the hub give another one" cmp local/model.safetensors remote/model.safetensors
-judge "config.json is another one" cmp local/config.json remote/config.json
-ends 0 audit --recipe remote/organ/recipe.yaml remote --quiet --tensors 0
-ends 0 merge t10 hf:tiny/t40 --method slerp --t 0.3 --dtype bf16 -o steps/bf16.gguf --quiet
-judge "a URL gives other bytes" cmp bf16.gguf steps/bf16.gguf
-ends 0 merge hf:tiny/q+lora --method passthrough -o of-hub.safetensors --quiet
-ends 0 merge tiny-qwen2+lora --method passthrough -o of-disk.safetensors --quiet
-judge "base and adapter of the hub give another model" cmp of-hub.safetensors of-disk.safetensors
-holds of-hub.merge.json '.donors[0].name == "hf:tiny/q+lora"'
-refused 2 "with a password or a query, which the saved recipe would show" merge t10 "http://u:p@127.0.0.1:$port/tiny/t40/resolve/main" --method linear -o none
-refused 2 "the server has no such model" merge t10 hf:tiny/none --method linear -o none
-HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE forbids requests" merge t10 hf:tiny/t40 --method linear -o none
-kill $server
-wait $server 2>/dev/null
-refused 4 "cannot be read" merge t10 hf:tiny/t40 --method linear -o none
-unset HF_ENDPOINT HF_HUB_CACHE
+remote() {
+    mkdir -p ../hub/tiny/t10 ../hub/tiny/t40 ../hub/tiny/q && cp t10/* ../hub/tiny/t10 && cp t40/* ../hub/tiny/t40 && cp tiny-qwen2/*.* ../hub/tiny/q
+    unset http_proxy HF_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN
+    "$golden/../../build/checks/hub_server" ../hub >../where &
+    server=$!
+    says_where ../where || bad "the server does not start" ../where
+    export HF_ENDPOINT=http://127.0.0.1:$port HF_HUB_CACHE=$PWD/cache
+    ends 0 "${two[@]}" --dtype bf16 -o local
+    printf 'merge_method: slerp\nbase_model: hf:tiny/t10\nmodels: [{model: "hf:tiny/t10"}, {model: "hf:tiny/t40@main"}]\nparameters: {t: 0.3}\nout_dtype: bfloat16\n' >r.yaml
+    ends 0 merge r.yaml -o remote --quiet
+    judge "models of the hub give another one" cmp local/model.safetensors remote/model.safetensors
+    judge "config.json is another one" cmp local/config.json remote/config.json
+    ends 0 audit --recipe remote/organ/recipe.yaml remote --quiet --tensors 0
+    ends 0 merge t10 hf:tiny/t40 --method slerp --t 0.3 --dtype bf16 -o steps/bf16.gguf --quiet
+    judge "a URL gives other bytes" cmp bf16.gguf steps/bf16.gguf
+    ends 0 merge hf:tiny/q+lora --method passthrough -o of-hub.safetensors --quiet
+    ends 0 merge tiny-qwen2+lora --method passthrough -o of-disk.safetensors --quiet
+    judge "base and adapter of the hub give another model" cmp of-hub.safetensors of-disk.safetensors
+    holds of-hub.merge.json '.donors[0].name == "hf:tiny/q+lora"'
+    refused 2 "with a password or a query, which the saved recipe would show" merge t10 "http://u:p@127.0.0.1:$port/tiny/t40/resolve/main" --method linear -o none
+    refused 2 "the server has no such model" merge t10 hf:tiny/none --method linear -o none
+    HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE forbids requests" merge t10 hf:tiny/t40 --method linear -o none
+    kill $server
+    wait $server 2>/dev/null
+    refused 4 "cannot be read" merge t10 hf:tiny/t40 --method linear -o none
+    unset HF_ENDPOINT HF_HUB_CACHE
+}
+in_part || remote
 
 # ---- killed and unfinished runs ----
 mkdir killed
