@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 
 #include <organ/merge.h>
+#include <organ/quantize.h>
 
 typedef struct merge_call {
     organ_call call;
@@ -22,12 +23,13 @@ typedef struct merge_call {
     "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|passthrough"
 
 static const organ_option merge_options[] = {
-    OUTPUT("OUT", merge.write.output, "the new model: a directory, or one file if the name ends in .safetensors",
+    OUTPUT("OUT", merge.write.output,
+           "the new model: a directory, or one file if the name ends in .safetensors or .gguf",
            .required = true),
     TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
          .choices = METHODS),
     MODEL("base", "MODEL", merge.base, "the model from which the others were tuned; default for slerp: the first",
-          .common = true),
+          .common = true, .adapted = true),
     TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",
          .common = true),
     TEXT("router-weight", "W,...", merge.router_weight, "weight of the routers of mixtures; default: --weight"),
@@ -46,6 +48,10 @@ static const organ_option merge_options[] = {
            .fallback = "auto"),
     FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
                                "does not"),
+    TEXT("then", "SCHEME", merge.then,
+         "also quantise the merged model, to a scheme of quantize that needs no text; for those of GGUF, OUT is X.gguf",
+         .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .accepts = organ_scheme_is_named,
+         .explain = organ_explain_then_of_merge, .common = true),
     SHARD_SIZE(merge),
     WRITING(merge, "check recipe and models and print what would be written" AND_PLAN)};
 
@@ -60,6 +66,7 @@ static void settle_merge(merge_call *own)
     own->merge.settings = own->sets.word;
     own->merge.setting_count = own->sets.count;
     own->merge.write.evaluate = organ_call_evaluation(&own->call);
+    own->merge.access = &own->call.access;
 }
 
 RUN_FIRST(merge, organ_merge, merge, settle_merge(own))
@@ -78,13 +85,16 @@ const organ_verb organ_merge_verb = {
              "FP32 or better, and each value is rounded once. The configuration and the tokenizer are those of "
              "base_model, else of the first model; all models must have the same vocabulary. Vision and audio towers "
              "and draft layers are those of that model, too.\n"
+             "A GGUF output, or one of quantised weights (--then), is what organ convert or organ quantize makes of "
+             "the merged model, which is first written into a hidden directory next to the output.\n"
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
              "all defaults.",
-    OPERANDS(OPERAND("MODEL...", MODEL, inputs,
-                     "the models, MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose name ends in "
-                     ".yaml or .yml")),
-    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    OPERANDS(ADAPTED("MODEL...", inputs,
+                     "the models, also at URLs; MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose "
+                     "name ends in .yaml or .yml")),
+    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
+             {"organ merge A B --method linear --then q4_k -o merged.gguf", "Also quantises the mean, to a GGUF file."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
              {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),
     .exits = {.content = "the recipe is malformed, or the models do not fit"},

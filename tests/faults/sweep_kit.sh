@@ -48,6 +48,7 @@ verb() {
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
         merge-ties) words=(merge "$area/pruned" --base "$q" --method ties --density 0.5 "${t1[@]}" -o merged) ;;
         merge-tokens) unite_tokens && words=(merge "$area/tokens.yaml" "${t1[@]}" -o merged) ;;
+        merge-then) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" --then q4_0 -o merged.gguf) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;

@@ -64,7 +64,11 @@ static const organ_block merge_blocks[] = {
     SAY(ON_TERMINAL, "lacking", "Not in all models: {lacking:size} tensors, listed in the report."),
     SECTION(ON_FILES, "lacking", "Tensors that only some models have"),
     TABLE(ON_FILES, "lacking", "lacking", FIELDS(merge_lacking), .max = MAX_APART, .what = "tensors"),
+    SAY(ON_ALL, "then",
+        "Then {then.scheme?quantised to {then.scheme}|converted to GGUF}: {then.bytes:bytes}"
+        "{then.relative_error?, relative error {then.relative_error:share}}."),
     PLAN,
+    SAY(ON_ALL, "plan.temporary_bytes", "Disk: {plan.temporary_bytes:bytes} more during the run, next to the output."),
     EVALUATION_ON(ON_TEXT),
     SECTION(ON_MARKDOWN, "!dry_run", "Run"),
     SAY(ON_TEXT, "!dry_run", "Time: {run.seconds:time}, {output.bytes:bytes} written."),

@@ -33,6 +33,11 @@ typedef struct merge_audit {
 /* The report of the merge states what a recipe does not: --seed, --missing, --untie and --match-experts. */
 static organ_status read_report(merge_audit *a, organ_error *error)
 {
+    if (a->model->gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is GGUF, which a conversion has made of the merged model: --recipe recomputes models of "
+                          "safetensors; organ compare compares it with one",
+                          a->options->model);
     json_t *const report = organ_own_report(a->model, "merge.json", "organ.merge/1", error);
     const json_t *const given = json_object_get(report, "parameters");
     const char *const missing = json_string_value(json_object_get(given, "missing"));

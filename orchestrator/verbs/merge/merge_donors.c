@@ -59,16 +59,12 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     donor->name = job->recipe.donors[number];
     snprintf(donor->key, sizeof donor->key, "%zu", number);
     if (split_name(job, donor->name, &model, &adapter, error) ||
-        organ_name_resolve(model, &job->arena, &donor->path, error) ||
-        organ_donor_open(donor->path, "merged", job->progress, &donor->model, error) ||
-        organ_weights_find(donor->model, &donor->weights, error) ||
+        organ_merge_find_model(job, model, &donor->path, error) || organ_merge_open_model(job, donor, error) ||
         (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
         return error->status;
-    if (donor->model->gguf && number == job->host)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is GGUF, but the base, or without one the first model, gives the output its form: "
-                          "convert it first: organ convert %s --to safetensors -o DIR",
-                          donor->path, donor->path);
+    const bool formless = donor->model->gguf || organ_model_is_here(donor->model, "", &(organ_error){0});
+    if (formless && number == job->host && organ_merge_open_form(job, donor, error))
+        return error->status;
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
     count_layers(donor);
@@ -81,20 +77,22 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
 static organ_status open_across(model_merge *job, merge_donor *donor, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
-    if (!donor->model->gguf)
+    const organ_model *const stored = organ_merge_stored(donor);
+    if (!stored->gguf)
         return ORGAN_OK;
     if (donor->adapter)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
                           donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
-                             (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
+                             (organ_across_side){stored, donor->stored ? donor->stored_weights : donor->weights},
+                             job->engine, &donor->across, error);
 }
 
 /* ---- tensors ---- */
 
 const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name)
 {
-    return organ_across_or_own(donor->across, donor->weights, name);
+    return organ_across_or_own(donor->across, donor->stored ? donor->stored_weights : donor->weights, name);
 }
 
 const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_donor *donor, const char *name,
@@ -175,7 +173,8 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
         const merge_donor *const donor = &job->donors[k];
         if (k == job->host || same_files(host, donor, &same, &any, error) || (same && !donor->model->gguf))
             continue;
-        any |= donor->model->gguf != NULL;
+        any |= donor->model->gguf && organ_gguf_find(donor->model->gguf, "tokenizer.ggml.model") &&
+               !organ_gguf_text_equals(donor->model->gguf, "tokenizer.ggml.model", "none");
         if (any != host_has)
             organ_fail(error, ORGAN_BAD_INPUT,
                        "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked",
@@ -191,6 +190,8 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
+    if (job->options->access)
+        job->access = *job->options->access;
     job->host = r->base != MERGE_NONE ? r->base : r->slices[0].sources[0].donor;
     if (!(job->donors = calloc(r->donor_count, sizeof *job->donors)))
         return organ_fail_memory(error, r->label);
@@ -210,6 +211,7 @@ void organ_merge_close_donors(model_merge *job)
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);
+        organ_merge_close_form(&job->donors[k]);
     }
     free(job->donors);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_adapter.c adds adapters to rows, merge_experts.c matches experts, merge_outline.c plans tensors,
- * merge_tensors.c writes them, merge_report.c makes the report. merge_token_recipe.c, merge_tokens.c,
- * merge_token_files.c and merge_chat.c do what concerns tokenizers.
+ * merge_form.c opens GGUF files and URLs as hosts, merge_adapter.c adds adapters to rows, merge_experts.c matches
+ * experts, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -23,8 +23,9 @@
 #include <organ/merge.h>
 #include <organ/weights.h>
 
-#define MERGE_NONE SIZE_MAX
-#define MERGE_NAME 512 /* bytes of the longest name of a tensor, with its NUL */
+#define MERGE_NONE              SIZE_MAX
+#define MERGE_NAME              512           /* bytes of the longest name of a tensor, with its NUL */
+#define ORGAN_MERGE_RECIPE_NAME "recipe.yaml" /* the recipe with all defaults, next to the reports */
 
 /* ---- recipes ---- */
 
@@ -123,8 +124,14 @@ typedef struct merge_donor {
     char key[24];
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* a GGUF file next to a safetensors host: its weights in the form of the host's */
-    uint64_t layers;      /* of the text model, without draft layers */
+    organ_across *across; /* a GGUF file: its weights in the form of the host's */
+    /* Of a host that is a GGUF file or at a URL: the file and its weights. `model` is then an outline of it in
+     * safetensors, in a temporary directory; the values of its weights are in `stored`, by `across` if that is GGUF.
+     * NULL: `model` has the values itself. */
+    organ_model *stored;
+    organ_weights *stored_weights;
+    char *outline_folder;
+    uint64_t layers; /* of the text model, without draft layers */
     /* BASE+ADAPTER; all zero: the donor is a model */
     organ_adapter *adapter, *translated;
     organ_lora_names names;
@@ -161,13 +168,25 @@ typedef struct merge_orders {
     const uint32_t **of; /* of each source: its expert for each of the output; NULL: the same. NULL: all the same */
 } merge_orders;
 
+/* How a merge is made that other steps follow (merge_then.c), and what they need of it. */
+typedef struct merge_made {
+    bool outline;     /* write an outline (organ_write.outline) */
+    const char *last; /* path of the output of the last step; NULL: none */
+    char print[17];   /* digest of the recipe, the options and the files of all models */
+    uint64_t bytes;   /* of the merged tensors */
+    char *recipe;     /* with all defaults */
+    char *base;       /* path of the host */
+} merge_made;
+
 typedef struct model_merge {
     const organ_merge_options *options;
+    merge_made *made; /* NULL: no steps follow */
     const organ_engine *engine;
     const organ_progress *progress;
     merge_recipe recipe;
     merge_donor *donors; /* recipe.donor_count of them */
     size_t host;
+    organ_model_access access;    /* to models at URLs */
     merge_vocabulary *vocabulary; /* NULL: that of all models */
     char *chat_template;          /* of the output; NULL: that of the host */
     organ_arena arena;
@@ -194,6 +213,16 @@ typedef struct model_merge {
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
+
+/* Sets *path to the path or URL of a model in a recipe. Returns the errors of organ_name_resolve and
+ * organ_hub_stream. */
+organ_status organ_merge_find_model(model_merge *job, const char *name, const char **path, organ_error *error);
+/* Opens donor->path, which may be a URL. */
+organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_error *error);
+/* Makes the outline of a host that is a GGUF file or at a URL. organ_merge_close_form accepts what it leaves after an
+ * error, and a donor without outline. */
+organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_error *error);
+void organ_merge_close_form(merge_donor *donor);
 
 /* Opens the adapter of a donor whose model is open. Returns ORGAN_BAD_INPUT, with advice, for an adapter that is not
  * only factors of matrices. organ_merge_adapter_close accepts what it leaves after an error, and a donor without
@@ -254,6 +283,19 @@ bool organ_merge_writes_tokenizer(const model_merge *job);
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
 organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
+/* Returns the model that has the values of the donor's weights. */
+static inline const organ_model *organ_merge_stored(const merge_donor *donor)
+{
+    return donor->stored ? donor->stored : donor->model;
+}
+
+/* organ_merge without further steps. The strings of *made are the caller's to free, also after an error; `made` may be
+ * NULL. organ_merge_plain is an organ_plan_verb, whose options are an organ_merge_options. */
+organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_merge_plain(const void *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error);
+
 /* Releases what the job owns, also after an error of any step. */
 void organ_merge_release(model_merge *job);
 

@@ -112,7 +112,7 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = job->donors[donor].model,
+    list[at] = (organ_merge_input){.model = organ_merge_stored(&job->donors[donor]),
                                    .weight = weight,
                                    .change = organ_merge_change_of(&job->donors[donor], weight)};
     names[at] = job->donors[donor].key;
@@ -326,7 +326,7 @@ static organ_status merge_step_tensors(model_merge *job, const merge_step *step,
             if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
                 (k && !donor->across && !is_new(job, step, source, weight, error)))
                 continue;
-            if (donor->across)
+            if (donor->across && !donor->stored)
                 check_unpaired(job, donor, weight, error);
             else
                 merge_one(job, step, weight, source, error);
@@ -342,7 +342,7 @@ static size_t model_of(const model_merge *job, const merge_slice *slice)
     for (size_t k = slice->source_count; k-- > 0;) {
         if (slice->sources[k].donor == job->host)
             return k;
-        first = job->donors[slice->sources[k].donor].across ? first : k;
+        first = job->donors[slice->sources[k].donor].across ? first : k; /* not of the host */
     }
     return first;
 }
@@ -409,6 +409,15 @@ static organ_status copy_apart(model_merge *job, const char *name, const organ_a
     return ORGAN_OK;
 }
 
+/* An outline has a tensor of which the host has no values that can be merged. */
+static organ_status no_values(const model_merge *job, const char *name, organ_error *error)
+{
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: has no weight that gives tensor '%s': the base must be a directory of safetensors on this machine",
+        job->donors[job->host].path, name);
+}
+
 static organ_status add_apart(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
@@ -420,10 +429,13 @@ static organ_status add_apart(model_merge *job, organ_error *error)
             continue;
         if (copy_apart(job, w->name, &w->anatomy, name, error))
             break;
+        const organ_weight *const values = organ_merge_weight_named(host, w->name);
         merge_tensor *const t = add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
         if (!t)
             break;
-        put_input(job, t, 0, job->host, w);
+        if (!values)
+            return no_values(job, w->name, error);
+        put_input(job, t, 0, job->host, values);
         pass_through(t, 0, apart ? "towers and draft layers are the base's" : "it has no numbers", error);
     }
     return error->status;
@@ -474,8 +486,8 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows &&
-           w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change && !t->item.inputs[0].order &&
-           organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !job->donors[job->host].stored && !t->item.inputs[0].change &&
+           !t->item.inputs[0].order && organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 
@@ -511,7 +523,9 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
                   bytes);
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
-        if (!weights->unmatched[k].dropped) {
+        if (!weights->unmatched[k].dropped && job->donors[job->host].stored)
+            return no_values(job, weights->unmatched[k].tensor->name, error);
+        else if (!weights->unmatched[k].dropped) {
             add_piece(job, count, organ_piece_same(weights->unmatched[k].tensor), weights->unmatched[k].tensor->bytes);
             count++;
         }

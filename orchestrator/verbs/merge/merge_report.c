@@ -63,10 +63,10 @@ static json_t *donor_json(const void *context, size_t k)
                 total.distance += tensor->moved[i].distance;
             }
     }
-    return ORGAN_OBJECT(SET_BYTES("name", donor->name), SET_FLAG("base", k == job->recipe.base),
-                        SET("model", organ_model_json(donor->model)), SET_COUNT("elements", total.elements),
-                        SET_IF(!job->options->write.dry_run, "moved", total_json(&total)),
-                        SET_IF(matching, "experts", matching));
+    return ORGAN_OBJECT(
+        SET_BYTES("name", donor->name), SET_FLAG("base", k == job->recipe.base),
+        SET("model", organ_model_json(organ_merge_stored(donor))), SET_COUNT("elements", total.elements),
+        SET_IF(!job->options->write.dry_run, "moved", total_json(&total)), SET_IF(matching, "experts", matching));
 }
 
 /* Row k is layer k / donors, of donor k % donors; tensors outside of layers are the last "layer". */

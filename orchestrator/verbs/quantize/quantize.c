@@ -333,6 +333,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
                               .checked = (job->widths || job->types) && !o->write.dry_run,
+                              .origin = job->origin,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -357,37 +358,42 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-static organ_status quantize_run(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                 const organ_quantize_source *source, const organ_engine *engine,
-                                 const organ_progress *progress, json_t **report, organ_error *error)
+/* Argument of quantize_verb. */
+typedef struct quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+    const organ_write_origin *origin;
+} quantize_call;
+
+static organ_status quantize_run(const quantize_call *call, const organ_quantize_pruning *pruning,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
 {
-    organ_quantize_job job = {
-        .options = options, .pruning = pruning, .source = source, .engine = engine, .progress = progress};
+    organ_quantize_job job = {.options = call->options,
+                              .pruning = pruning,
+                              .source = call->source,
+                              .origin = call->origin,
+                              .engine = engine,
+                              .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     quantize_model(&job, report, error);
     close_quantize(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_report_end_partial(&work, call->options->model, error);
 }
 
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)
 {
-    return quantize_run(options, pruning, NULL, engine, progress, report, error);
+    return quantize_run(&(quantize_call){options, NULL, NULL}, pruning, engine, progress, report, error);
 }
 
 static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
 {
-    return quantize_run(options, NULL, source, engine, progress, report, error);
+    return quantize_run(&(quantize_call){options, source, NULL}, NULL, engine, progress, report, error);
 }
-
-/* Argument of quantize_verb. */
-typedef struct quantize_call {
-    const organ_quantize_options *options;
-    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
-} quantize_call;
 
 static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
@@ -395,7 +401,7 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
     const quantize_call *const call = given;
     return organ_quantize_types_wanted(call->options)
                ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
-               : quantize_one(call->options, call->source, engine, progress, report, error);
+               : quantize_run(call, NULL, engine, progress, report, error);
 }
 
 /* With method nearest only the conversion uses --scratch. */
@@ -420,7 +426,7 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     inner.model = source->outline;
     inner.write.dry_run = true;
     inner.write.evaluate = NULL;
-    const quantize_call call = {&inner, source};
+    const quantize_call call = {&inner, source, source->origin};
     if (dry)
         return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
     json_t *checked = NULL;
@@ -447,7 +453,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     inner.model = source->path;
     if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
-    const quantize_call call = {&inner, source};
+    const quantize_call call = {&inner, source, source->origin};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
@@ -465,8 +471,9 @@ static const char *scheme_named(const char *typed, char name[SCHEME_ROOM])
     return typed;
 }
 
-organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
-                            const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
 {
     char scheme[SCHEME_ROOM];
     organ_quantize_source source;
@@ -475,10 +482,18 @@ organ_status organ_quantize(const organ_quantize_options *options, const organ_e
         return error->status;
     organ_quantize_options named = *options;
     named.scheme = scheme_named(options->scheme, scheme);
-    const quantize_call call = {&named, NULL};
-    if (organ_quantize_source_find(&named, &source, error) == ORGAN_OK)
+    const quantize_call call = {&named, NULL, origin};
+    organ_quantize_source_find(&named, &source, error);
+    source.origin = origin;
+    if (!error->status)
         source.folder ? quantize_converted(&named, &source, engine, progress, report, error)
                       : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
     organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
     return error->status;
+}
+
+organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
+{
+    return organ_quantize_from(options, NULL, engine, progress, report, error);
 }

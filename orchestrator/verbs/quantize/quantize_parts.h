@@ -152,8 +152,8 @@ typedef struct organ_quantize_inputs {
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
-    const organ_quantize_source *source;   /* the model was converted for this run (quantize_source.h); NULL: it was not
-                                            */
+    const organ_quantize_source *source;   /* the conversion of the model (quantize_source.h); NULL: there was none */
+    const organ_write_origin *origin;      /* as in organ_write */
     const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
     const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
