@@ -10,6 +10,7 @@ typedef struct merge_call {
     organ_call call;
     organ_words inputs; /* RECIPE.yaml or MODEL... */
     organ_words sets;   /* --set */
+    organ_words texts;  /* --calibration */
     organ_merge_options merge;
 } merge_call;
 #define CALL merge_call
@@ -19,7 +20,7 @@ typedef struct merge_call {
 
 #define METHODS \
     "linear|slerp|nuslerp|multislerp|karcher|task_arithmetic|ties|dare_linear|dare_ties|della|della_linear|" \
-    "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|passthrough"
+    "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|moments|passthrough"
 
 static const organ_option merge_options[] = {
     OUTPUT("OUT", merge.write.output, "the new model: a directory, or one file if the name ends in .safetensors",
@@ -33,6 +34,9 @@ static const organ_option merge_options[] = {
     TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
     TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
     WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
+    WORDS("calibration", "TEXT", texts,
+          "moments: the text of each model but the base, in their order; or one for all", .names = ORGAN_NAMES_INPUT),
+    WINDOWS_CALIBRATION(merge),
     NUMBER("seed", "N", merge.seed, "seed of methods that choose at random", .range = {SEEDS}, .fallback = "0"),
     CHOICE("dtype", "bf16|f16|f32", merge.dtype,
            "type of the output; default: that of each tensor of the base, BF16 for quantised ones"),
@@ -52,6 +56,8 @@ static void settle_merge(merge_call *own)
     own->merge.recipe = recipe ? first : NULL;
     own->merge.models = own->inputs.word;
     own->merge.model_count = recipe ? 0 : own->inputs.count;
+    own->merge.texts = own->texts.word;
+    own->merge.text_count = own->texts.count;
     own->merge.settings = own->sets.word;
     own->merge.setting_count = own->sets.count;
     own->merge.write.evaluate = organ_call_evaluation(&own->call);

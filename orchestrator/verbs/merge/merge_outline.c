@@ -508,11 +508,13 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
             organ_merge_set_rows(job, &job->tensors[k], error);
-    return error->status ? error->status : make_pieces(job, error);
+    return error->status || organ_merge_mark_fitted(job, error) ? error->status : make_pieces(job, error);
 }
 
 void organ_merge_release(model_merge *job)
 {
+    organ_merge_close_moments(job);
+    free(job->partial);
     organ_merge_close_vocabulary(job);
     organ_merge_close_donors(job);
     organ_merge_recipe_release(&job->recipe);

@@ -39,6 +39,24 @@ static json_t *moved_json(const merge_tensor *t)
     return list;
 }
 
+json_t *organ_merge_tensor_results(const merge_tensor *t)
+{
+    const merge_fitted *const f = t->fitted;
+    return ORGAN_OBJECT(SET("moved", moved_json(t)),
+                        SET_IF(f, "fitted",
+                               json_pack("[I, I, o, o]", (json_int_t)f->tokens, (json_int_t)f->means,
+                                         organ_exact_json(f->before), organ_exact_json(f->after))));
+}
+
+static bool recall_fitted(merge_fitted *f, const json_t *list)
+{
+    f->tokens = (uint64_t)json_integer_value(json_array_get(list, 0));
+    f->means = (uint64_t)json_integer_value(json_array_get(list, 1));
+    f->left = 0;
+    return organ_exact_value(json_array_get(list, 2), &f->before) &&
+           organ_exact_value(json_array_get(list, 3), &f->after);
+}
+
 bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *results)
 {
     const model_merge *const job = context;
@@ -53,7 +71,7 @@ bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *resul
                organ_exact_value(json_array_get(one, 1), &t->moved[k].distance) &&
                organ_exact_value(json_array_get(one, 2), &t->moved[k].change);
     }
-    return sane;
+    return sane && (!t->fitted || recall_fitted(t->fitted, json_object_get(results, "fitted")));
 }
 
 static organ_status finish_tensor(void *context, size_t item, const organ_merge_moved *moved, organ_error *error)
@@ -63,7 +81,7 @@ static organ_status finish_tensor(void *context, size_t item, const organ_merge_
     merge_tensor *const t = &job->tensors[piece];
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
         t->moved[k] = moved[k];
-    if (organ_write_finish(job->writing, piece, ORGAN_OBJECT(SET("moved", moved_json(t))), error) == ORGAN_OK)
+    if (organ_write_finish(job->writing, piece, organ_merge_tensor_results(t), error) == ORGAN_OK)
         organ_progress_advance(job->progress, job->units[piece].bytes, t->name, NULL);
     return error->status;
 }
@@ -80,7 +98,7 @@ static organ_status make_walk(model_merge *job, const organ_writing *writing, or
     if (!items || !(job->todo = malloc((job->tensor_count + 1) * sizeof *job->todo)))
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->tensor_count; k++)
-        if (!job->pieces[k].same && !(writing && organ_write_done(writing, k))) {
+        if (!job->pieces[k].same && !job->tensors[k].fitted && !(writing && organ_write_done(writing, k))) {
             job->todo[walk->count] = k;
             items[walk->count++] = job->tensors[k].item;
         }
@@ -119,6 +137,8 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     if (make_walk(job, writing, &walk, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, job->engine, error);
     end_walk(job, &walk);
+    if (job->moments && !error->status)
+        organ_merge_run_moments(job, error);
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
         if (organ_model_unchanged(job->donors[k].model, error) == ORGAN_OK && job->donors[k].adapter)
             organ_model_unchanged(job->donors[k].adapter->model, error);
