@@ -4,6 +4,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +65,6 @@ static organ_status refuse_value(const organ_merge_item *item, const organ_merge
 static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, const organ_merge_strip *strip,
                                organ_reader_gate *gate, organ_error *error)
 {
-    const size_t n = strip->rows * strip->cols;
     for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++) {
         const organ_merge_input *const in = &item->inputs[k];
         organ_reader_gate_enter(gate);
@@ -78,8 +78,6 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
         if (!error->status && in->change && !item->rows)
             in->change->change(in->change->context, lane->from.changes[k], strip->first, strip->rows, lane->input[k],
                                lane->reading, error);
-        if (!error->status && organ_any_not_finite(ORGAN_F32, lane->input[k], n * sizeof(float)))
-            refuse_value(item, in, strip->first, lane->input[k], n, error);
     }
     return error->status;
 }
@@ -102,47 +100,56 @@ organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *it
                                     uint64_t number, organ_reader_gate *gate, organ_error *error)
 {
     const organ_merge_strip strip = strip_of(lane, item, number);
+    const size_t n = strip.rows * strip.cols;
     if (read_strip(lane, item, &strip, gate, error))
         return error->status;
+    for (size_t k = 0; k < organ_merge_item_inputs(item); k++)
+        if (organ_any_not_finite(ORGAN_F32, lane->input[k], n * sizeof(float)))
+            return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
     memset(lane->sums, 0, organ_merge_stated(item->task.method->sums, item) * sizeof(double));
     item->task.method->scan(&item->task, state, pass, &strip, lane->sums, lane->counters);
     return ORGAN_OK;
 }
 
-/* Four partial sums each, which the compiler can vectorise. */
+/* Differences in FP64: those of values beyond half of the FP32 range overflow in FP32. */
 static double distance_of(const float *a, const float *b, size_t n)
 {
-    double sum[4] = {0};
-    for (size_t k = 0; k < n; k++) {
-        const double d = (double)a[k] - (double)b[k];
-        sum[k % 4] += d * d;
-    }
-    return sum[0] + sum[1] + (sum[2] + sum[3]);
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += ((double)a[k] - (double)b[k]) * ((double)a[k] - (double)b[k]);
+    return sum;
 }
 
-static organ_merge_moved moved_by(const float *out, const float *in, const float *base, size_t n)
+/* `square` is not finite if a value of `in` is not. */
+static organ_merge_moved moved_by(const organ_kernels *kernels, const float *out, const float *in, const float *base,
+                                  size_t n)
 {
-    double square[4] = {0}, distance[4] = {0};
-    for (size_t k = 0; k < n; k++) {
-        const double x = (double)in[k], d = (double)out[k] - x;
-        square[k % 4] += x * x;
-        distance[k % 4] += d * d;
-    }
-    return (organ_merge_moved){square[0] + square[1] + (square[2] + square[3]),
-                               distance[0] + distance[1] + (distance[2] + distance[3]),
-                               base ? distance_of(in, base, n) : 0};
+    double moved[2], changed[2] = {0, 0};
+    kernels->error_squares(in, out, n, moved);
+    if (base && base != in)
+        kernels->error_squares(in, base, n, changed);
+    if (isfinite(moved[0]) && !isfinite(moved[1]))
+        moved[1] = distance_of(in, out, n);
+    if (isfinite(moved[0]) && !isfinite(changed[1]))
+        changed[1] = distance_of(in, base, n);
+    return (organ_merge_moved){moved[0], moved[1], changed[1]};
 }
 
-organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, size_t number, const void *state,
-                                     uint64_t at, organ_reader_gate *gate, organ_error *error)
+organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, const organ_kernels *kernels,
+                                     size_t number, const void *state, uint64_t at, organ_reader_gate *gate,
+                                     organ_error *error)
 {
     const organ_merge_item *const item = &run->items[number];
     const organ_merge_strip strip = strip_of(lane, item, at);
+    const size_t n = strip.rows * strip.cols;
     if (read_strip(lane, item, &strip, gate, error))
         return error->status;
     item->task.method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
-    for (size_t k = 0; k < organ_merge_item_inputs(item); k++)
-        moved[k] = moved_by(lane->out, lane->input[k], strip.base, strip.rows * strip.cols);
+    for (size_t k = 0; k < organ_merge_item_inputs(item); k++) {
+        moved[k] = moved_by(kernels, lane->out, lane->input[k], strip.base, n);
+        if (!isfinite(moved[k].square))
+            return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
+    }
     return run->put(run->context, number, strip.first, strip.rows, lane->out, lane->input[0], lane->scratch, error);
 }

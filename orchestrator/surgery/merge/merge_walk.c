@@ -223,7 +223,8 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
     begin_state(item, lane->state);
     if (!organ_merge_open_item(&lane->from, item, &lane->error) && !scan_whole(w, lane, item))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
-            if (!organ_merge_apply_strip(lane, w->run, number, lane->state, s, &w->gate, &lane->error))
+            if (!organ_merge_apply_strip(lane, w->run, w->engine->kernels, number, lane->state, s, &w->gate,
+                                         &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
     organ_merge_close_item(&lane->from, item);
     return lane->error.status;
@@ -336,7 +337,7 @@ static void work_divided(void *context, size_t worker)
     organ_merge_open_item(&lane->from, item, &lane->error);
     for (uint64_t strip; take_strip(w, &strip);) {
         if (!lane->error.status && w->phase == APPLY)
-            organ_merge_apply_strip(lane, w->run, w->from, w->state, strip, &w->gate, &lane->error);
+            organ_merge_apply_strip(lane, w->run, w->engine->kernels, w->from, w->state, strip, &w->gate, &lane->error);
         else if (!lane->error.status)
             organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->gate, &lane->error);
         const size_t slot = (size_t)(strip % w->window);

@@ -88,8 +88,10 @@ organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *er
 organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *item, const void *state, unsigned pass,
                                     uint64_t strip, organ_reader_gate *gate, organ_error *error);
 
-/* Computes a strip of the result and passes it to `put`; lane->sums becomes organ_merge_moved of the inputs. */
-organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, size_t number, const void *state,
-                                     uint64_t strip, organ_reader_gate *gate, organ_error *error);
+/* Computes a strip of the result and passes it to `put`; lane->sums becomes organ_merge_moved of the inputs. Returns
+ * ORGAN_BAD_INPUT for values that are not finite, also without passes that would have refused them. */
+organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, const organ_kernels *kernels,
+                                     size_t number, const void *state, uint64_t strip, organ_reader_gate *gate,
+                                     organ_error *error);
 
 #endif

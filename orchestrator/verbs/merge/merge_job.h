@@ -234,9 +234,6 @@ bool organ_merge_writes_tokenizer(const model_merge *job);
 #define MERGE_LEFT_OUT 13
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
 organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
-/* Sets a member of config.json at the top and in text_config, where they have it. Takes `value` over; NULL means that
- * the caller had no memory. */
-organ_status organ_merge_replace(organ_json_edit *config, const char *key, json_t *value, organ_error *error);
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
 /* Releases what the job owns, also after an error of any step. */
 void organ_merge_release(model_merge *job);

@@ -74,6 +74,19 @@ static organ_status edit_layers(const model_merge *job, organ_json_edit *config,
     return error->status;
 }
 
+/* Sets a member at the top and in text_config, where they have it. */
+static organ_status replace_member(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
+{
+    if (!value)
+        return organ_fail_memory(error, key);
+    if (organ_json_edit_has(config, "text_config", key))
+        organ_json_edit_set(config, "text_config", key, value, error);
+    if (!error->status && organ_json_edit_has(config, NULL, key))
+        organ_json_edit_set(config, NULL, key, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
     const model_merge *const job = context;
@@ -81,14 +94,14 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
     if (job->packed && organ_config_make_plain(config, dtype, true, error))
         return error->status;
     if (job->recipe.dtype != ORGAN_DTYPE_COUNT &&
-        (organ_merge_replace(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
-         organ_merge_replace(config, "dtype", json_string(organ_torch_dtype(dtype)), error)))
+        (replace_member(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
+         replace_member(config, "dtype", json_string(organ_torch_dtype(dtype)), error)))
         return error->status;
     if (job->recipe.sliced && edit_layers(job, config, error))
         return error->status;
     if (organ_merge_edit_vocabulary(job, config, error))
         return error->status;
-    return job->adds_head ? organ_merge_replace(config, "tie_word_embeddings", json_false(), error) : ORGAN_OK;
+    return job->adds_head ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
 /* ---- callbacks of the driver ---- */

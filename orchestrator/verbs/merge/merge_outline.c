@@ -427,7 +427,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
     const merge_slice *const last = &r->slices[r->slice_count - 1];
     const merge_donor *const host = &job->donors[job->host];
     const organ_weight *const own = organ_merge_weight_of_role(host, ORGAN_ROLE_OUTPUT);
-    const bool tied = host->model->config.tie_word_embeddings;
+    const bool tied = !own || host->model->config.tie_word_embeddings;
     for (size_t k = 0; k < last->source_count && tied; k++) {
         const merge_donor *const donor = &job->donors[last->sources[k].donor];
         if (!donor->head)
@@ -440,7 +440,7 @@ static organ_status settle_head(model_merge *job, organ_error *error)
                           "would be ignored; --untie writes it and config.json with it",
                           donor->path, organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT)->name, host->path);
     }
-    if (tied || !own || has_head(job))
+    if (tied || has_head(job))
         return ORGAN_OK;
     const merge_step after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
     return merge_one(job, &after, own, after.model, error);

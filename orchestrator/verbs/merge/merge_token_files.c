@@ -29,18 +29,6 @@ bool organ_merge_writes_tokenizer(const model_merge *job)
 
 /* ---- config.json ---- */
 
-organ_status organ_merge_replace(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
-{
-    if (!value)
-        return organ_fail_memory(error, key);
-    if (organ_json_edit_has(config, "text_config", key))
-        organ_json_edit_set(config, "text_config", key, value, error);
-    if (!error->status && organ_json_edit_has(config, NULL, key))
-        organ_json_edit_set(config, NULL, key, value, error);
-    json_decref(value);
-    return error->status;
-}
-
 /* Ids of special tokens are those of the model whose vocabulary the output has. */
 static organ_status edit_ids(const model_merge *job, const organ_model *home, organ_json_edit *config,
                              organ_error *error)
@@ -59,7 +47,7 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
         json_t *const outer = json_object_get(object, ids[k]), *const value =
                                                                    outer ? outer : json_object_get(inner, ids[k]);
         if (value)
-            organ_merge_replace(config, ids[k], json_incref(value), error);
+            organ_config_set(config, ids[k], json_incref(value), false, error);
     }
     json_decref(object);
     free(bytes);

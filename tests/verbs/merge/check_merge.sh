@@ -121,6 +121,22 @@ ends 0 merge tied untied --method linear -o heads --untie --quiet
 holds heads/config.json '.tie_word_embeddings == false'
 ends 0 merge untied tied --method linear -o heads --force --quiet
 holds heads/config.json '.tie_word_embeddings == false'
+# Gemma shares its head unless config.json says otherwise, at the top or in text_config.
+for one in tied untied; do
+    jq '.model_type = "gemma" | .architectures = ["GemmaForCausalLM"] | del(.tie_word_embeddings)' $one/config.json >c.json && mv c.json $one/config.json
+done
+# The vision tower stands in for a file without a head.
+LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
+refused 3 "untied has an output head of its own" merge tied untied --method linear -o none
+ends 0 merge tied untied --method linear -o heads --untie --force --quiet
+holds heads/config.json '.tie_word_embeddings == false'
+holds heads/organ/merge.json '.output.merged == 30'
+for one in tied untied; do
+    jq '.model_type = "gemma3_text" | {model_type: "gemma3", architectures: ["Gemma3ForConditionalGeneration"], text_config: .}' \
+        $one/config.json >nested.json && mv nested.json $one/config.json
+done
+ends 0 merge tied untied --method linear -o heads --untie --force --quiet
+holds heads/config.json '.tie_word_embeddings == false' '.text_config.tie_word_embeddings == false'
 cp -r b renamed && LC_ALL=C sed -i 's/"model\.norm\.weight"/"model.morm.weight"/' renamed/*.safetensors renamed/*.index.json
 refused 3 "tensor 'model.norm.weight' of a is missing in renamed; --missing" merge a renamed --method linear -o none
 for policy in base any; do
@@ -156,7 +172,12 @@ cp -r b nan
 read -r shard offset < <("$organ" inspect nan --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
 printf '\300\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
 refused 3 "nan: tensor 'model.layers.2.mlp.up_proj.weight': value 2 is NaN" merge a nan --method linear -o none
+refused 3 "nan: tensor 'model.layers.2.mlp.up_proj.weight': value 2 is NaN" merge nan --base a --method slerp --t 0.5 -o none
 judge "something was written" test ! -e none -a ! -e .none.organ-partial
+# The difference between the largest values of BF16 and their negatives is finite.
+printf '\177\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
+ends 0 merge nan --method passthrough --set scale=-1 -o negative --quiet
+holds negative/organ/merge.json '.donors[0].moved == 2'
 
 # ---- refusals ----
 models='models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n'

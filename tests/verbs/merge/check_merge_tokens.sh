@@ -82,7 +82,9 @@ judge "a renamed token is not told" grep -q "two renames 1 added token of base, 
 printf 'abcb<x><z>' >text
 ends 0 tokenize union --text text --ids --special --quiet
 judge "the merges of one are not used: $(tr '\n' ' ' <../out)" test "$(tr '\n' ' ' <../out)" = "4 2 1 3 7 "
+jq '.eos_token_id = 5' one/config.json >c.json && mv c.json one/config.json
 merged of_one 'tokenizer_source: one\n'
+holds of_one/config.json '.eos_token_id == 5'
 # the order of one: c, a, b, ab, bc, <x>
 rows_are model of_one 10 5 9 36 40 23
 judge "the tokenizer is not that of one" cmp one/tokenizer.json of_one/tokenizer.json
