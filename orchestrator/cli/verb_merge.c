@@ -86,6 +86,8 @@ const organ_verb organ_merge_verb = {
                      ".yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
+             {"organ merge A B --method moments --calibration A.txt --calibration B.txt -o OUT",
+              "Fits the matrices to the outputs of both models on their texts."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
              {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),
     .exits = {.content = "the recipe is malformed, or the models do not fit"},

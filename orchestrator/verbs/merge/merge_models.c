@@ -219,6 +219,9 @@ static organ_status check_output(const model_merge *job, organ_error *error)
             organ_output_check_not_adapter(w->output, job->donors[k].adapter, error);
     if (!error->status && w->output && organ_ends_with(w->output, ".gguf"))
         organ_fail(error, ORGAN_USAGE, "%s: the output is safetensors: name a directory or a .safetensors", w->output);
+    if (!error->status && w->output && job->recipe.method == &organ_merge_moments && organ_output_is_file(w->output))
+        organ_fail(error, ORGAN_USAGE, "%s: moments runs the output while it is written: it must be a directory",
+                   w->output);
     if (!error->status && w->output && organ_merge_writes_tokenizer(job) && organ_output_is_file(w->output))
         organ_fail(error, ORGAN_USAGE, "%s: the recipe makes a tokenizer: the output must be a directory", w->output);
     return error->status || !w->output || w->resume

@@ -5,7 +5,6 @@
 #include "orchestrator/output/cache.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/transfer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +57,46 @@ organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
 
 /* ---- texts ---- */
 
+/* The tensor of a GGUF file that has the place of a tensor of the host; NULL: there is none, or several. */
+static const organ_tensor *counterpart(const moments_input *in, const organ_model *model, const organ_anatomy *anatomy)
+{
+    const organ_tensor *found = NULL;
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_anatomy *const other = &model->tensors[k].anatomy;
+        if (other->role != anatomy->role || other->layer != anatomy->layer || other->experts != anatomy->experts ||
+            !organ_forward_is_tapped(in->forward, &model->tensors[k]))
+            continue;
+        if (found)
+            return NULL;
+        found = &model->tensors[k];
+    }
+    return found;
+}
+
+static organ_status find_names(const merge_moments *m, moments_input *in, organ_error *error)
+{
+    const model_merge *const job = m->job;
+    const merge_donor *const donor = &job->donors[in->donor];
+    if (!(in->names = calloc(job->tensor_count + 1, sizeof *in->names)))
+        return organ_fail_memory(error, donor->path);
+    for (size_t k = 0; k < job->tensor_count; k++) {
+        const merge_tensor *const t = &job->tensors[k];
+        size_t input = 0;
+        while (input < t->item.task.inputs && t->donors[input] != in->donor)
+            input++;
+        if (!t->fitted || input == t->item.task.inputs || t->like->anatomy.experts == ORGAN_EXPERTS_ROUTED)
+            continue;
+        const organ_tensor *const other = donor->across ? counterpart(in, donor->model, &t->like->anatomy) : NULL;
+        if (donor->across && !other)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: no tensor has the place of '%s': convert the model to safetensors first, or give "
+                              "--set drift=false",
+                              donor->path, t->name);
+        in->names[k] = other ? other->name : t->item.inputs[input].weight->name;
+    }
+    return ORGAN_OK;
+}
+
 static organ_status open_text(merge_moments *m, moments_input *in, const char *text, organ_error *error)
 {
     const model_merge *const job = m->job;
@@ -81,12 +120,13 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
                           "'organ lora merge' first, or give --set drift=false",
                           donor->name);
-    if (organ_forward_open(donor->model, job->engine, &in->forward, error) == ORGAN_OK &&
-        organ_forward_describe(in->forward)->state != c->state)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s passes on %llu numbers per token, but %s %llu", donor->path,
-                   (unsigned long long)organ_forward_describe(in->forward)->state, job->donors[job->host].path,
-                   (unsigned long long)c->state);
-    return error->status;
+    if (organ_forward_open(donor->model, job->engine, &in->forward, error) != ORGAN_OK)
+        return error->status;
+    if (organ_forward_describe(in->forward)->state != c->state)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s passes on %llu numbers per token, but %s %llu", donor->path,
+                          (unsigned long long)organ_forward_describe(in->forward)->state, job->donors[job->host].path,
+                          (unsigned long long)c->state);
+    return find_names(m, in, error);
 }
 
 static organ_status open_texts(merge_moments *m, organ_error *error)
@@ -283,6 +323,7 @@ void organ_merge_close_moments(model_merge *job)
         organ_calibration_states_close(m->inputs[k].states);
         organ_calibration_states_close(m->inputs[k].own);
         organ_forward_close(m->inputs[k].forward);
+        free(m->inputs[k].names);
         organ_calibration_run_close(m->inputs[k].calib);
     }
     organ_forward_close(m->forward);
@@ -293,54 +334,6 @@ void organ_merge_close_moments(model_merge *job)
 }
 
 /* ---- the run ---- */
-
-static organ_windows chunk_at(const moments_input *in, size_t chunk)
-{
-    const organ_windows *const all = &in->facts->windows;
-    return (organ_windows){all->tokens + chunk * in->chunks.together * in->walk.calibration.context,
-                           organ_calibration_chunk_windows(&in->chunks, chunk), all->begin};
-}
-
-organ_status organ_merge_run_chunk(organ_forward *forward, const organ_layer *layer, const moments_input *in,
-                                   organ_calibration_states *states, size_t chunk, bool copy, const organ_tap *tap,
-                                   organ_error *error)
-{
-    const organ_windows windows = chunk_at(in, chunk);
-    float *const values = copy ? organ_calibration_states_copy(states, chunk, error)
-                               : organ_calibration_states_take(states, chunk, error);
-    if (!values || organ_layer_run(forward, layer, &windows, values, tap, error) != ORGAN_OK || copy)
-        return error->status;
-    return organ_calibration_states_put_back(states, chunk, error);
-}
-
-static organ_status embed(organ_forward *forward, const moments_input *in, organ_calibration_states *states,
-                          organ_error *error)
-{
-    for (size_t c = 0; c < organ_calibration_chunks_count(&in->chunks) && !error->status; c++) {
-        const organ_windows windows = chunk_at(in, c);
-        float *const values = organ_calibration_states_take(states, c, error);
-        if (values && organ_forward_embed(forward, &windows, values, error) == ORGAN_OK)
-            organ_calibration_states_put_back(states, c, error);
-    }
-    return error->status;
-}
-
-static organ_status open_streams(merge_moments *m, organ_error *error)
-{
-    const char *const scratch = m->job->options->calibration.scratch;
-    for (size_t k = 0; k < m->count && !error->status; k++) {
-        moments_input *const in = &m->inputs[k];
-        const uint64_t bytes = organ_calibration_states_bytes(&in->chunks) * (m->drift ? 2 : 1);
-        if (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", bytes, error))
-            break;
-        if (organ_calibration_states_open(&in->chunks, true, scratch, &in->states, error) == ORGAN_OK)
-            embed(m->forward, in, in->states, error);
-        if (in->forward && !error->status &&
-            organ_calibration_states_open(&in->chunks, true, scratch, &in->own, error) == ORGAN_OK)
-            embed(in->forward, in, in->own, error);
-    }
-    return error->status;
-}
 
 /* The last layer with a tensor that this run has to write; -1: there is none. */
 static int32_t last_layer(const model_merge *job)
@@ -376,7 +369,8 @@ organ_status organ_merge_run_moments(model_merge *job, organ_error *error)
     if (last_layer(job) < 0)
         return ORGAN_OK;
     if (organ_model_open(job->partial, &m->model, error) == ORGAN_OK &&
-        organ_forward_open(m->model, job->engine, &m->forward, error) == ORGAN_OK && open_streams(m, error) == ORGAN_OK)
+        organ_forward_open(m->model, job->engine, &m->forward, error) == ORGAN_OK &&
+        organ_merge_open_streams(m, error) == ORGAN_OK)
         run_layers(m, error);
     return error->status;
 }

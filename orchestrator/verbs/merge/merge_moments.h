@@ -20,6 +20,7 @@ typedef struct moments_input {
     organ_calibration_run *calib; /* its text, encoded with the tokenizer of the host */
     const organ_calibration_run_facts *facts;
     organ_forward *forward; /* of its model; NULL without drift */
+    const char **names;     /* with drift: for each tensor that is fitted, and is no expert, its name in its model */
     organ_calibration_chunks chunks;
     organ_calibration_states *states, *own; /* the stream in the output, and in its model (NULL without drift) */
 } moments_input;
@@ -80,6 +81,9 @@ typedef struct moments_layer {
 /* Fits and writes the matrices of a loaded layer of the output that no earlier run has written, and moves all streams
  * of the inputs' own models to the next layer. */
 organ_status organ_merge_fit_layer(merge_moments *moments, int32_t number, organ_layer *loaded, organ_error *error);
+
+/* Opens the streams of all inputs, with the embeddings of their texts. */
+organ_status organ_merge_open_streams(merge_moments *moments, organ_error *error);
 
 /* Runs a chunk of an input's stream, or with `copy` a copy of it, through a layer. */
 organ_status organ_merge_run_chunk(organ_forward *forward, const organ_layer *layer, const moments_input *input,

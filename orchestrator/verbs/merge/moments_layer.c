@@ -287,24 +287,14 @@ static organ_status gather(void *context, const char *tensor, size_t first, size
     return ORGAN_OK;
 }
 
-/* The name of the group's leader in the model of the current input. */
-static const char *name_in_model(const moments_layer *l, const moments_group *g)
-{
-    const merge_tensor *const t = &l->moments->job->tensors[l->matrices[g->leader].tensor];
-    const size_t donor = l->moments->inputs[l->input].donor;
-    for (size_t k = 0; k < t->item.task.inputs; k++)
-        if (t->donors[k] == donor)
-            return t->item.inputs[k].weight->name;
-    return "";
-}
-
 static organ_status gather_own(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
     const moments_layer *const l = context;
     for (size_t k = l->first; k < l->end; k++) {
         const moments_group *const g = &l->groups[k];
-        if (!g->kept || strcmp(name_in_model(l, g), tensor) != 0)
+        const char *const name = l->moments->inputs[l->input].names[l->matrices[g->leader].tensor];
+        if (!g->kept || !name || strcmp(name, tensor) != 0)
             continue;
         return organ_calibration_add(g->moments, g->kept + first * features, inputs, tokens, error)
                    ? error->status
@@ -324,6 +314,38 @@ static organ_status gather_input(moments_layer *l, const organ_layer *own, organ
             own)
             organ_merge_run_chunk(in->forward, own, in, in->own, c, true, &tap_own, error);
     }
+    return error->status;
+}
+
+/* A GGUF file may have the columns of a matrix in another order than the host, and its inputs with them. */
+static organ_status check_order(const moments_layer *l, const moments_group *g, const organ_layer *own,
+                                organ_error *error)
+{
+    const moments_matrix *const m = &l->matrices[g->leader];
+    const merge_tensor *const t = &l->moments->job->tensors[m->tensor];
+    const moments_input *const in = &l->moments->inputs[l->input];
+    float *const values = organ_floats(m->rows, m->cols);
+    moments_rows r;
+    size_t input = 0;
+    bool same = true;
+    if (!values)
+        return organ_fail_memory(error, m->name);
+    while (input + 1 < t->item.task.inputs && t->donors[input] != in->donor)
+        input++;
+    organ_layer_read(own, in->names[m->tensor], values);
+    organ_merge_rows_open(l->moments->job, m, &r, error);
+    for (size_t first = 0; first < m->rows && same && !error->status; first += MOMENTS_ROWS) {
+        const size_t rows = organ_min(MOMENTS_ROWS, m->rows - first);
+        if (organ_merge_rows_read(&r, first, rows, error) == ORGAN_OK)
+            same = memcmp(r.values[input], values + first * m->cols, rows * m->cols * sizeof *values) == 0;
+    }
+    organ_merge_rows_close(&r);
+    free(values);
+    if (!error->status && !same)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s: tensor '%s' has another order than '%s': convert the model to safetensors first, or give --set "
+                   "drift=false",
+                   l->moments->job->donors[in->donor].path, in->names[m->tensor], t->name);
     return error->status;
 }
 
@@ -383,7 +405,12 @@ static organ_status run_input(moments_layer *l, organ_error *error)
             open_calibrations(l, &l->groups[k], error);
         drift |= l->groups[k].kept != NULL;
     }
-    if (!error->status && (!drift || organ_layer_load_to_run(in->forward, l->number, &own, error) == ORGAN_OK))
+    if (!error->status && drift)
+        organ_layer_load_to_run(in->forward, l->number, &own, error);
+    for (size_t k = l->first; own && l->moments->job->donors[in->donor].across && k < l->end && !error->status; k++)
+        if (l->groups[k].kept)
+            check_order(l, &l->groups[k], own, error);
+    if (!error->status)
         gather_input(l, own, error);
     organ_layer_free(own);
     for (size_t k = l->first; k < l->end; k++) {
