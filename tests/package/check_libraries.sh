@@ -32,6 +32,11 @@ for file in debian/control packaging/Containerfile bench/bare.sh; do
     same "$file" "$scratch/found" "$scratch/packages"
 done
 
+if [[ -f debian/control ]]; then
+    sed -n '/^Package: liborgan-dev$/,/^Description:/p' debian/control | found >"$scratch/found"
+    same "what liborgan-dev depends on or suggests" "$scratch/found" <(column 3 linked | grep -v '^libc6' | sort -u)
+fi
+
 # ---- the list of components ----
 packaging/sbom.sh "$organ" >"$scratch/sbom" 2>"$scratch/err" || bad "packaging/sbom.sh fails" "$scratch/err"
 holds() { if jq -e "$2" "$scratch/sbom" >/dev/null 2>"$scratch/err"; then good; else bad "$1" "$scratch/err"; fi; }

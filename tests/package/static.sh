@@ -17,7 +17,7 @@ for line in '^  INTERP ' '\(NEEDED\)' ' RWE +0x'; do
     if grep -qE "$line" "$scratch/elf"; then bad "there is $line"; else good; fi
 done
 
-# ---- in a root that contains nothing else ----
+# ---- in a root that contains nothing else; without /proc/meminfo the program asks for --memory ----
 jail=$scratch/jail
 mkdir -p "$jail/out" && cp "$static" "$jail/organ" && cp -r fixtures/tiny-qwen2 "$jail" || exit 1
 inside() { chroot "$jail" /organ "$@"; }
@@ -30,7 +30,7 @@ mkdir "$scratch/out" && cp -r fixtures/tiny-qwen2 "$scratch"
 # makes NAME ARGS...: checks that both programs write the same weights.
 makes() {
     if (cd "$scratch" && "$dynamic" "${@:2}" -o "$1" --quiet) >"$scratch/log" 2>&1; then good; else bad "the dynamic program: $*" "$scratch/log"; fi
-    if inside "${@:2}" -o "$1" --quiet >"$scratch/log" 2>&1; then good; else bad "the static program: $*" "$scratch/log"; fi
+    if inside "${@:2}" -o "$1" --memory 1G --quiet >"$scratch/log" 2>&1; then good; else bad "the static program: $*" "$scratch/log"; fi
     for file in "$scratch/$1"/*.safetensors; do
         if cmp "$file" "$jail/$1/${file##*/}"; then good; else bad "$1: other bytes in ${file##*/}"; fi
     done
@@ -39,7 +39,7 @@ makes pruned prune tiny-qwen2
 makes int4 quantize tiny-qwen2 --scheme int4-group32
 makes purified purify tiny-qwen2 --method fft
 makes calibrated prune tiny-qwen2 --method sparsegpt --sparsity 50 --select '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 2 --context 40
-for verb in "perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 32 --max-tokens 64" "measure tiny-qwen2" "tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt"; do
+for verb in "perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 32 --max-tokens 64 --memory 1G" "measure tiny-qwen2 --memory 1G" "tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt"; do
     # shellcheck disable=SC2086 # lists of words
     (cd "$scratch" && "$dynamic" $verb --json) 2>"$scratch/log" | sed '/^  "run": {$/,$d' >"$scratch/there"
     # shellcheck disable=SC2086
