@@ -22,8 +22,15 @@ static const organ_plan_solve fit_work = {6, 20, 1e5};
 
 static bool is_dense_role(organ_role role) { return role != ORGAN_ROLE_ROUTER && role != ORGAN_ROLE_BIAS; }
 
-/* Matrices of the layers whose inputs the forward pass gives; routers keep the mean, because a change of their choices
- * is no small error. */
+/* An output head that the forward pass uses: models whose config.json ties it to the embedding may store one. */
+static bool is_head(const model_merge *job, const merge_tensor *t)
+{
+    return t->like->anatomy.role == ORGAN_ROLE_OUTPUT && t->layer < 0 &&
+           (job->adds_head || !job->donors[job->host].model->config.tie_word_embeddings);
+}
+
+/* Matrices of the layers whose inputs the forward pass gives, and the output head; routers keep the mean, because a
+ * change of their choices is no small error. */
 organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
 {
     organ_forward *forward = NULL;
@@ -41,14 +48,15 @@ organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
         if (t->why || t->item.task.method != &organ_merge_moments || t->from != job->host || t->like->rank < 2)
             continue;
         t->by_tokens = t->like->anatomy.role == ORGAN_ROLE_EMBED && t->layer < 0;
-        if (!is_dense_role(t->like->anatomy.role) || !organ_forward_is_tapped(forward, t->like->codes))
+        const bool head = is_head(job, t);
+        if (!head && (!is_dense_role(t->like->anatomy.role) || !organ_forward_is_tapped(forward, t->like->codes)))
             continue;
         if (!(t->fitted = organ_arena_take(&job->arena, sizeof *t->fitted))) {
             organ_fail_memory(error, t->name);
             break;
         }
-        *t->fitted = (merge_fitted){.layer = organ_forward_layer_of(forward, t->like->codes),
-                                    .transposed = organ_forward_is_transposed(forward, t->like->codes),
+        *t->fitted = (merge_fitted){.layer = head ? -1 : organ_forward_layer_of(forward, t->like->codes),
+                                    .transposed = !head && organ_forward_is_transposed(forward, t->like->codes),
                                     .left = organ_weight_matrices(t->like).count};
     }
     organ_forward_close(forward);
@@ -86,8 +94,9 @@ static organ_status find_names(const merge_moments *m, moments_input *in, organ_
             input++;
         if (!t->fitted || input == t->item.task.inputs || t->like->anatomy.experts == ORGAN_EXPERTS_ROUTED)
             continue;
-        const organ_tensor *const other = donor->across ? counterpart(in, donor->model, &t->like->anatomy) : NULL;
-        if (donor->across && !other)
+        const bool other_names = donor->across && t->fitted->layer >= 0;
+        const organ_tensor *const other = other_names ? counterpart(in, donor->model, &t->like->anatomy) : NULL;
+        if (other_names && !other)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: no tensor has the place of '%s': convert the model to safetensors first, or give "
                               "--set drift=false",
@@ -335,38 +344,44 @@ void organ_merge_close_moments(model_merge *job)
 
 /* ---- the run ---- */
 
-/* The last layer with a tensor that this run has to write; -1: there is none. */
-static int32_t last_layer(const model_merge *job)
+/* The last layer that the texts have to run through; -1: there is nothing to write. */
+static int32_t last_layer(const merge_moments *m, bool *head)
 {
+    const model_merge *const job = m->job;
     int32_t last = -1;
+    *head = false;
     for (size_t k = 0; k < job->tensor_count; k++) {
         const merge_fitted *const fitted = job->tensors[k].fitted;
-        if (fitted && !organ_write_done(job->writing, k) && fitted->layer > last)
-            last = fitted->layer;
+        if (!fitted || organ_write_done(job->writing, k))
+            continue;
+        *head |= fitted->layer < 0;
+        last = fitted->layer > last ? fitted->layer : last;
     }
-    return last;
+    return *head ? (int32_t)organ_forward_describe(m->inputs[0].facts->forward)->layers - 1 : last;
 }
 
 static organ_status run_layers(merge_moments *m, organ_error *error)
 {
-    const int32_t last = last_layer(m->job);
+    bool head = false;
+    const int32_t last = last_layer(m, &head);
     for (int32_t l = 0; l <= last && !error->status; l++) {
         organ_layer *loaded = NULL;
         if (organ_layer_load(m->forward, l, &loaded, error) == ORGAN_OK &&
-            organ_merge_fit_layer(m, l, loaded, error) == ORGAN_OK && l < last)
+            organ_merge_fit_layer(m, l, loaded, error) == ORGAN_OK && (l < last || head))
             for (size_t k = 0; k < m->count; k++)
                 for (size_t c = 0; c < organ_calibration_chunks_count(&m->inputs[k].chunks) && !error->status; c++)
                     organ_merge_run_chunk(m->forward, loaded, &m->inputs[k], m->inputs[k].states, c, false, NULL,
                                           error);
         organ_layer_free(loaded);
     }
-    return error->status;
+    return error->status || !head ? error->status : organ_merge_fit_head(m, error);
 }
 
 organ_status organ_merge_run_moments(model_merge *job, organ_error *error)
 {
     merge_moments *const m = job->moments;
-    if (last_layer(job) < 0)
+    bool head;
+    if (last_layer(m, &head) < 0)
         return ORGAN_OK;
     if (organ_model_open(job->partial, &m->model, error) == ORGAN_OK &&
         organ_forward_open(m->model, job->engine, &m->forward, error) == ORGAN_OK &&

@@ -65,14 +65,19 @@ typedef struct moments_group {
 
 typedef struct moments_layer {
     merge_moments *moments;
-    int32_t number;
-    organ_layer *loaded; /* of the output */
+    int32_t number;      /* -1: the output head */
+    organ_layer *loaded; /* of the output; NULL: the output head */
     moments_matrix *matrices;
     size_t matrix_count;
     moments_group *groups;
     size_t group_count, stages;
     size_t first, end; /* groups of the current pass */
     size_t input;      /* the current input */
+    /* of a run of a chunk: its windows, groups whose inputs end it, inputs gathered, whether they may end it, and have
+     */
+    size_t chunk_windows, wanted, seen;
+    bool early, ended;
+    bool moved;        /* the streams of the models themselves have moved to the next layer */
     const float *last; /* address of the inputs of the tap's last call */
     size_t last_matrix;
     unsigned char *scratch; /* of products */
@@ -89,6 +94,13 @@ organ_status organ_merge_open_streams(merge_moments *moments, organ_error *error
 organ_status organ_merge_run_chunk(organ_forward *forward, const organ_layer *layer, const moments_input *input,
                                    organ_calibration_states *states, size_t chunk, bool copy, const organ_tap *tap,
                                    organ_error *error);
+
+/* Passes the inputs of the output head for a chunk of a stream behind the last layer to the tap. */
+organ_status organ_merge_tap_head(organ_forward *forward, const moments_input *input, organ_calibration_states *states,
+                                  size_t chunk, const organ_tap *tap, organ_error *error);
+
+/* Fits and writes the output head, after all layers; does nothing if it is not fitted. */
+organ_status organ_merge_fit_head(merge_moments *moments, organ_error *error);
 
 /* Returns the bytes of memory for a group of matrices of `rows` x `cols` in all: what stays until it is written, and
  * what it needs in addition while it is gathered or fitted alone. */

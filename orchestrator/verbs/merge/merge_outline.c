@@ -478,16 +478,13 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
         const merge_tensor *const t = &job->tensors[k];
         const bool copied = is_copied(job, t);
         const organ_tensor *const codes = t->item.inputs[0].weight->codes;
-        uint64_t bytes = 0;
-        for (size_t i = 0; i < organ_merge_item_inputs(&t->item); i++)
-            bytes += organ_weight_bytes(t->item.inputs[i].weight);
         add_piece(job, k,
                   (organ_shard_piece){.name = t->name,
                                       .dtype = copied ? codes->dtype : type_of(job, t->like),
                                       .rank = t->like->rank,
                                       .shape = t->shape ? t->shape : t->like->shape,
                                       .same = copied ? codes : NULL},
-                  bytes);
+                  organ_weight_bytes(t->like)); /* the driver's total has the tensors of the host */
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
         if (!weights->unmatched[k].dropped) {

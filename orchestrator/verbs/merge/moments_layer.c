@@ -158,6 +158,19 @@ static void complete_experts(moments_layer *l)
     }
 }
 
+static organ_status list_rows(moments_layer *l, organ_error *error)
+{
+    for (size_t k = 0, at = 0; k < l->group_count; k++, at = 0) {
+        moments_group *const g = &l->groups[k];
+        if (!(g->fit_rows = calloc(g->fit_count, sizeof *g->fit_rows)))
+            return organ_fail_memory(error, l->matrices[g->leader].name);
+        for (size_t m = 0; m < l->matrix_count; m++)
+            if (l->matrices[m].group == k)
+                g->fit_rows[at++] = l->matrices[m].rows;
+    }
+    return ORGAN_OK;
+}
+
 /* Matrices that the forward pass has not used get a group without inputs: they keep the mean. */
 static organ_status open_groups(moments_layer *l, organ_error *error)
 {
@@ -170,15 +183,7 @@ static organ_status open_groups(moments_layer *l, organ_error *error)
     for (size_t k = 0; k < l->matrix_count; k++)
         if (l->matrices[k].group == MERGE_NONE)
             open_group(l, k, l->stages + 2);
-    for (size_t k = 0, at = 0; k < l->group_count; k++, at = 0) {
-        moments_group *const g = &l->groups[k];
-        if (!(g->fit_rows = calloc(g->fit_count, sizeof *g->fit_rows)))
-            return organ_fail_memory(error, l->matrices[g->leader].name);
-        for (size_t m = 0; m < l->matrix_count; m++)
-            if (l->matrices[m].group == k)
-                g->fit_rows[at++] = l->matrices[m].rows;
-    }
-    return ORGAN_OK;
+    return list_rows(l, error);
 }
 
 static int by_stage(const void *a, const void *b)
@@ -273,46 +278,110 @@ static moments_group *group_led_by(const moments_layer *l, const char *name)
                : NULL;
 }
 
+/* Ends a run of the layer once all groups of the pass have their inputs of the chunk; the error is no fault. */
+static organ_status end_early(moments_layer *l, size_t tokens, organ_error *error)
+{
+    const moments_input *const in = &l->moments->inputs[l->input];
+    l->seen += tokens;
+    if (!l->early || l->seen < l->wanted * l->chunk_windows * in->walk.calibration.context)
+        return ORGAN_OK;
+    l->ended = true;
+    return organ_fail(error, ORGAN_INTERRUPTED, "all inputs of the pass are gathered");
+}
+
 static organ_status gather(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                            const float *inputs, organ_error *error)
 {
-    const moments_layer *const l = context;
+    moments_layer *const l = context;
     moments_group *const g = group_led_by(l, tensor);
     if (!g)
         return ORGAN_OK;
     g->tokens += tokens;
-    if (!g->kept)
-        return organ_calibration_add(g->moments, inputs, NULL, tokens, error);
-    memcpy(g->kept + first * features, inputs, tokens * features * sizeof *inputs);
-    return ORGAN_OK;
+    if (g->kept)
+        memcpy(g->kept + first * features, inputs, tokens * features * sizeof *inputs);
+    else if (organ_calibration_add(g->moments, inputs, NULL, tokens, error) != ORGAN_OK)
+        return error->status;
+    return end_early(l, tokens, error);
 }
 
 static organ_status gather_own(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
-    const moments_layer *const l = context;
+    moments_layer *const l = context;
     for (size_t k = l->first; k < l->end; k++) {
         const moments_group *const g = &l->groups[k];
         const char *const name = l->moments->inputs[l->input].names[l->matrices[g->leader].tensor];
         if (!g->kept || !name || strcmp(name, tensor) != 0)
             continue;
-        return organ_calibration_add(g->moments, g->kept + first * features, inputs, tokens, error)
+        return organ_calibration_add(g->moments, g->kept + first * features, inputs, tokens, error) ||
+                       organ_calibration_add(g->own, inputs, NULL, tokens, error)
                    ? error->status
-                   : organ_calibration_add(g->own, inputs, NULL, tokens, error);
+                   : end_early(l, tokens, error);
     }
     return ORGAN_OK;
 }
 
-static organ_status gather_input(moments_layer *l, const organ_layer *own, organ_error *error)
+/* The inputs of the output head, whose tensor has other names in other models. */
+static organ_status gather_head(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                const float *inputs, organ_error *error)
+{
+    (void)tensor;
+    return gather(context, ((moments_layer *)context)->matrices[0].name, first, tokens, features, inputs, error);
+}
+
+static organ_status gather_own_head(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                    const float *inputs, organ_error *error)
+{
+    const moments_layer *const l = context;
+    (void)tensor;
+    return gather_own(context, l->moments->inputs[l->input].names[l->matrices[0].tensor], first, tokens, features,
+                      inputs, error);
+}
+
+/* Runs a chunk with a tap of the pass, to its end if `in_place`, else until the tap has what it needs. */
+static organ_status gather_chunk(moments_layer *l, organ_forward *forward, const organ_layer *layer,
+                                 organ_calibration_states *states, size_t chunk, const organ_tap *tap, bool in_place,
+                                 organ_error *error)
 {
     const moments_input *const in = &l->moments->inputs[l->input];
-    const organ_tap tap = {l, gather}, tap_own = {l, gather_own};
+    l->chunk_windows = organ_calibration_chunk_windows(&in->chunks, chunk);
+    l->seen = 0;
+    l->ended = false;
+    l->early = !in_place && l->wanted > 0;
+    if (l->number < 0)
+        return organ_merge_tap_head(forward, in, states, chunk, tap, error);
+    organ_merge_run_chunk(forward, layer, in, states, chunk, !in_place, tap, error);
+    if (l->ended)
+        *error = (organ_error){0};
+    return error->status;
+}
+
+/* The number of groups whose taps end a run; 0: one of them gets an unknown number of tokens. */
+static size_t count_wanted(const moments_layer *l, bool own)
+{
+    size_t count = 0;
+    for (size_t k = l->first; k < l->end; k++) {
+        if (l->groups[k].moments && l->matrices[l->groups[k].leader].expert)
+            return 0;
+        count += own ? l->groups[k].kept != NULL : l->groups[k].moments != NULL;
+    }
+    return count;
+}
+
+/* In the last pass the model's own stream moves to the next layer. */
+static organ_status gather_input(moments_layer *l, const organ_layer *own, bool drift, organ_error *error)
+{
+    const moments_input *const in = &l->moments->inputs[l->input];
+    const organ_tap tap = {l, l->number < 0 ? gather_head : gather};
+    const organ_tap tap_own = {l, l->number < 0 ? gather_own_head : gather_own};
     for (size_t c = 0; c < organ_calibration_chunks_count(&in->chunks) && !error->status; c++) {
         if (organ_stop_is_requested(l->moments->job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)l->number);
-        if (organ_merge_run_chunk(l->moments->forward, l->loaded, in, in->states, c, true, &tap, error) == ORGAN_OK &&
-            own)
-            organ_merge_run_chunk(in->forward, own, in, in->own, c, true, &tap_own, error);
+        l->wanted = count_wanted(l, false);
+        if (gather_chunk(l, l->moments->forward, l->loaded, in->states, c, &tap, false, error) != ORGAN_OK || !drift)
+            continue;
+        l->wanted = count_wanted(l, true);
+        gather_chunk(l, in->forward, own, in->own, c, &tap_own, l->end == l->group_count, error);
     }
     return error->status;
 }
@@ -405,13 +474,14 @@ static organ_status run_input(moments_layer *l, organ_error *error)
             open_calibrations(l, &l->groups[k], error);
         drift |= l->groups[k].kept != NULL;
     }
-    if (!error->status && drift)
+    if (!error->status && drift && l->number >= 0)
         organ_layer_load_to_run(in->forward, l->number, &own, error);
     for (size_t k = l->first; own && l->moments->job->donors[in->donor].across && k < l->end && !error->status; k++)
         if (l->groups[k].kept)
             check_order(l, &l->groups[k], own, error);
     if (!error->status)
-        gather_input(l, own, error);
+        gather_input(l, own, drift, error);
+    l->moved = own && l->end == l->group_count;
     organ_layer_free(own);
     for (size_t k = l->first; k < l->end; k++) {
         if (!error->status && l->groups[k].moments)
@@ -484,6 +554,16 @@ static organ_status move_own_streams(const moments_layer *l, organ_error *error)
     return error->status;
 }
 
+static void close_layer(moments_layer *l)
+{
+    for (size_t k = 0; k < l->group_count; k++) {
+        close_calibrations(&l->groups[k]);
+        organ_moments_fit_close(l->groups[k].fit);
+        free(l->groups[k].fit_rows);
+    }
+    ORGAN_FREE_ARRAYS(l->matrices, l->groups, l->scratch);
+}
+
 organ_status organ_merge_fit_layer(merge_moments *m, int32_t number, organ_layer *loaded, organ_error *error)
 {
     moments_layer l = {.moments = m, .number = number, .loaded = loaded};
@@ -495,13 +575,20 @@ organ_status organ_merge_fit_layer(merge_moments *m, int32_t number, organ_layer
     if (left && !error->status && open_groups(&l, error) == ORGAN_OK && sort_groups(&l, error) == ORGAN_OK)
         while (l.first < l.group_count && !error->status)
             run_pass(&l, error);
-    if (!error->status)
+    if (!error->status && !l.moved)
         move_own_streams(&l, error);
-    for (size_t k = 0; k < l.group_count; k++) {
-        close_calibrations(&l.groups[k]);
-        organ_moments_fit_close(l.groups[k].fit);
-        free(l.groups[k].fit_rows);
+    close_layer(&l);
+    return error->status;
+}
+
+organ_status organ_merge_fit_head(merge_moments *m, organ_error *error)
+{
+    moments_layer l = {.moments = m, .number = -1};
+    if (list_matrices(&l, error) == ORGAN_OK && l.matrix_count) {
+        open_group(&l, 0, 0);
+        if (list_rows(&l, error) == ORGAN_OK)
+            run_pass(&l, error);
     }
-    ORGAN_FREE_ARRAYS(l.matrices, l.groups, l.scratch);
+    close_layer(&l);
     return error->status;
 }

@@ -125,27 +125,27 @@ static void add_moved(const moments_rows *r, const merge_tensor *t, const float 
     }
 }
 
-/* `values` is a whole matrix, out_features x in_features. */
-static organ_status put_matrix(const moments_layer *layer, const moments_matrix *m, float *values, organ_error *error)
+/* `values` are rows [first, first + rows) of the matrix, out_features x in_features; of a transposed one all. */
+static organ_status put_rows(const moments_layer *layer, const moments_matrix *m, size_t first, size_t rows,
+                             float *values, organ_error *error)
 {
     model_merge *const job = layer->moments->job;
     const organ_dtype dtype = job->pieces[m->tensor].dtype;
-    const size_t n = m->rows * m->cols, bytes = n * organ_dtype_describe(dtype)->bytes;
-    float *const turned = m->transposed ? organ_floats(m->rows, m->cols) : NULL;
+    const size_t n = rows * m->cols, width = organ_dtype_describe(dtype)->bytes, bytes = n * width;
+    const uint64_t at = (m->matrix * m->rows + first) * m->cols * width;
+    float *const turned = m->transposed ? organ_floats(rows, m->cols) : NULL;
     void *const units = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096), *const scratch = malloc(ORGAN_PUT_SCRATCH);
     if (!units || !scratch || (m->transposed && !turned))
         organ_fail_memory(error, m->name);
-    for (size_t r = 0; r < m->rows && turned && !error->status; r++)
+    for (size_t r = 0; r < rows && turned && !error->status; r++)
         for (size_t c = 0; c < m->cols; c++)
-            turned[c * m->rows + r] = values[r * m->cols + c];
+            turned[c * rows + r] = values[r * m->cols + c];
     if (!error->status && organ_overflow_narrow(organ_write_overflow(job->writing), job->engine->kernels, dtype,
                                                 m->name, turned ? turned : values, units, n, error) == ORGAN_OK)
-        organ_write_put(job->writing, m->tensor, units, bytes, m->matrix * bytes, scratch, error);
-    for (size_t r = 0; r < m->rows && turned && !error->status; r++)
+        organ_write_put(job->writing, m->tensor, units, bytes, at, scratch, error);
+    for (size_t r = 0; r < rows && turned && !error->status; r++)
         for (size_t c = 0; c < m->cols; c++)
-            values[r * m->cols + c] = turned[c * m->rows + r];
-    if (!error->status)
-        organ_layer_write(layer->loaded, m->name, values);
+            values[r * m->cols + c] = turned[c * rows + r];
     ORGAN_FREE_ARRAYS(turned, units, scratch);
     return error->status;
 }
@@ -161,36 +161,49 @@ static organ_status finish_matrix(const moments_layer *layer, const moments_matr
     return error->status;
 }
 
+static void note_fit(merge_fitted *fitted, const moments_group *group, size_t index)
+{
+    double before, after;
+    fitted->means += !group->fit;
+    fitted->tokens += group->total;
+    if (!group->fit)
+        return;
+    organ_moments_fit_errors(group->fit, index, &before, &after);
+    fitted->before += before;
+    fitted->after += after;
+}
+
+/* The whole matrix is in memory only if the loaded layer gets it. */
 organ_status organ_merge_write_matrix(moments_layer *layer, const moments_matrix *m, size_t index, moments_group *group,
                                       organ_error *error)
 {
     merge_tensor *const t = &layer->moments->job->tensors[m->tensor];
+    const bool whole = layer->loaded != NULL;
     moments_rows r;
-    float *const values = organ_floats(m->rows, m->cols);
+    float *const values = organ_floats(whole ? m->rows : MOMENTS_ROWS, m->cols);
     if (!values)
         return organ_fail_memory(error, m->name);
     organ_merge_rows_open(layer->moments->job, m, &r, error);
     for (size_t first = 0; first < m->rows && !error->status; first += MOMENTS_ROWS) {
         const size_t rows = organ_min(MOMENTS_ROWS, m->rows - first), n = rows * m->cols;
         const float *const change = group->fit ? organ_moments_fit_solve(group->fit, index, first, rows) : NULL;
+        float *const to = values + (whole ? first * m->cols : 0);
         if (group->fit && !change)
             organ_fail_memory(error, m->name);
         else if (organ_merge_rows_read(&r, first, rows, error) == ORGAN_OK) {
             for (size_t k = 0; k < n; k++)
-                values[first * m->cols + k] = r.mean[k] + (change ? change[k] : 0);
-            add_moved(&r, t, values + first * m->cols, n);
+                to[k] = r.mean[k] + (change ? change[k] : 0);
+            add_moved(&r, t, to, n);
+            if (!whole)
+                put_rows(layer, m, first, rows, to, error);
         }
     }
-    if (!error->status && group->fit) {
-        double before, after;
-        organ_moments_fit_errors(group->fit, index, &before, &after);
-        t->fitted->before += before;
-        t->fitted->after += after;
-    }
-    t->fitted->means += !group->fit;
-    t->fitted->tokens += group->total;
-    if (!error->status && put_matrix(layer, m, values, error) == ORGAN_OK)
+    if (!error->status && (!whole || put_rows(layer, m, 0, m->rows, values, error) == ORGAN_OK)) {
+        if (whole)
+            organ_layer_write(layer->loaded, m->name, values);
+        note_fit(t->fitted, group, index);
         finish_matrix(layer, m, error);
+    }
     organ_merge_rows_close(&r);
     free(values);
     return error->status;

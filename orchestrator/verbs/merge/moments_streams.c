@@ -51,3 +51,11 @@ organ_status organ_merge_open_streams(merge_moments *m, organ_error *error)
     }
     return error->status;
 }
+
+organ_status organ_merge_tap_head(organ_forward *forward, const moments_input *in, organ_calibration_states *states,
+                                  size_t chunk, const organ_tap *tap, organ_error *error)
+{
+    const float *const values = organ_calibration_states_take(states, chunk, error);
+    const size_t tokens = organ_calibration_chunk_windows(&in->chunks, chunk) * in->walk.calibration.context;
+    return values ? organ_forward_tap_head(forward, values, tokens, tap, error) : error->status;
+}
