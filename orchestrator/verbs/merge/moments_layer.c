@@ -347,7 +347,7 @@ static organ_status gather_chunk(moments_layer *l, organ_forward *forward, const
     l->chunk_windows = organ_calibration_chunk_windows(&in->chunks, chunk);
     l->seen = 0;
     l->ended = false;
-    l->early = !in_place && l->wanted > 0;
+    l->early = !in_place && l->wanted > 0 && l->number >= 0;
     if (l->number < 0)
         return organ_merge_tap_head(forward, in, states, chunk, tap, error);
     organ_merge_run_chunk(forward, layer, in, states, chunk, !in_place, tap, error);
