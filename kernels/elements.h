@@ -75,6 +75,9 @@ INLINE void transpose_square(f32x16 rows[16])
     }
 }
 
+INLINE void u32_put(uint32_t *to, u32x16 a) { f32_store((float *)(void *)to, f32_of_bits(a)); }
+INLINE u32x16 u32_get(const uint32_t *from) { return f32_bits(f32_load((const float *)(const void *)from)); }
+
 /* Loads min(n, 16) floats; the other lanes are 0. */
 INLINE f32x16 f32_load_first(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
 

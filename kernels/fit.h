@@ -83,6 +83,15 @@ INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
     }
 }
 
+/* Returns the index of the least error; of equal ones, the first. */
+INLINE int fit_least(const float *errors, int n)
+{
+    int best = 0;
+    for (int k = 1; k < n; k++)
+        best = errors[k] < errors[best] ? k : best;
+    return best;
+}
+
 /* ---- codes around zero: a value x is approximated by s q, scale times code ---- */
 
 /* The codes of a type, and the scales that fit_scale tries for it. */
@@ -93,7 +102,9 @@ typedef struct fit_symmetric {
     float peak_code[16];
 } fit_symmetric;
 
-/* Codes and scales to try of q4_0 (around_8), q5_0 (around_16), q6_k (around_32) and q8_0 (within_127). */
+/* Codes and scales to try of q3_k (around_4), q4_0 (around_8), q5_0 (around_16), q6_k (around_32) and q8_0
+ * (within_127). */
+static const fit_symmetric fit_around_4 = {-4, 3, 6, {3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f}};
 static const fit_symmetric fit_around_8 = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
 static const fit_symmetric fit_around_16 = {
     -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
@@ -218,16 +229,11 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
     best->gain = f32_select(better, gain, best->gain);
 }
 
-/* The lines that fit_best_line tries: try t takes the scale that divides the range of a group (greatest minus least
- * value) into high + shorter + t step steps; `high` is the largest code. */
-typedef struct fit_tries {
-    int count;
-    float shorter, step;
-} fit_tries;
-#define FIT_LINES 10
+/* fit_best_line tries FIT_LINES lines: try t takes the scale that divides the range of a group (greatest minus least
+ * value) into high + FIT_SHORT + t FIT_STEP steps; `high` is the largest code. */
+enum { FIT_LINES = 10 };
 #define FIT_SHORT -2.0f
 #define FIT_STEP  0.3f
-static const fit_tries fit_lines = {FIT_LINES, FIT_SHORT, FIT_STEP};
 
 /* Returns for each group the line s q + m, of those tried, that approximates the values with the least weighted squared
  * error; codes q are 0 .. `high`. With `below`, m is at most 0.
@@ -235,7 +241,7 @@ static const fit_tries fit_lines = {FIT_LINES, FIT_SHORT, FIT_STEP};
  * No formula gives the best line for whole codes. So fit_try_line rounds to codes with the scale of each try and
  * solves for s and m, like llama.cpp's make_qkx quantisers; a last try takes the codes of the best line found. The
  * search begins with the line of s = 0 and m the weighted mean, which is exact for groups of equal values. */
-SHARED fit_line fit_best_line(const fit_groups *g, float high, const fit_tries *tries, int below)
+SHARED fit_line fit_best_line(const fit_groups *g, float high, int below)
 {
     const f32x16 zero = f32_set1(0);
     f32x16 least, greatest;
@@ -252,11 +258,11 @@ SHARED fit_line fit_best_line(const fit_groups *g, float high, const fit_tries *
     const f32x16 span = f32_sub(greatest, least);
     const m32x16 has_span = f32_gt(span, f32_set1(FIT_MIN_RANGE));
     const f32x16 divisor = f32_select(has_span, span, f32_set1(1));
-    for (int t = 0; t <= tries->count; t++) {
-        const f32x16 codes = f32_set1(high + (tries->shorter + (float)t * tries->step));
+    for (int t = 0; t <= FIT_LINES; t++) {
+        const f32x16 codes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
         const f32x16 inverse =
-            t < tries->count ? f32_select(has_span, f32_div(codes, divisor), zero) : fit_inverse(best.s);
-        const f32x16 minimum = t < tries->count ? least : best.m;
+            t < FIT_LINES ? f32_select(has_span, f32_div(codes, divisor), zero) : fit_inverse(best.s);
+        const f32x16 minimum = t < FIT_LINES ? least : best.m;
         fit_try_line(g, inverse, f32_mul(fit_negative(minimum), inverse), high, below, &sums, &best);
     }
     return best;

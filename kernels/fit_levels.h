@@ -68,11 +68,12 @@ INLINE f32x16 fit_level_error(const fit_groups *g, f32x16 s, const fit_kind kind
     return sum;
 }
 
-#define FIT_FAVOUR 2.5f
+#define FIT_FAVOUR     2.5f
+#define FIT_LEAST_MEAN 0x1p-100f /* keeps the weights of zeros above 0 */
 
-/* Multiplies the weight of each value x by sqrt(x^2 + FIT_FAVOUR x the mean square of its block), a block being
- * `groups` lanes. Errors of the largest values all point to zero, so that they cost more in the model's output than
- * their squares. */
+/* Multiplies the weight of each value x by sqrt(x^2 / m + 1), where m is FIT_FAVOUR x the mean square of its block, a
+ * block being `groups` lanes. Errors of the largest values all point to zero, so that they cost more in the model's
+ * output than their squares. */
 INLINE void fit_favour_large(fit_groups *g, int groups)
 {
     f32x16 squares = f32_set1(0);
@@ -87,42 +88,12 @@ INLINE void fit_favour_large(fit_groups *g, int groups)
         for (int l = b; l < b + groups; l++)
             sum += means[l];
         for (int l = b; l < b + groups; l++)
-            means[l] = sum * (FIT_FAVOUR / (float)(groups * g->size));
+            means[l] = sum * (FIT_FAVOUR / (float)(groups * g->size)) + FIT_LEAST_MEAN;
     }
+    const f32x16 inverse = f32_div(f32_set1(1), f32_sqrt(f32_load(means)));
     for (int k = 0; k < g->size; k++) {
         const f32x16 x = f32_load(g->values[k]);
-        f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), f32_sqrt(f32_fma(x, x, f32_load(means)))));
+        const f32x16 factor = f32_mul(f32_sqrt(f32_fma(x, x, f32_load(means))), inverse);
+        f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), factor));
     }
-}
-
-/* Scales to try: try t maps the group's value of largest magnitude to peaks[t]. */
-typedef struct fit_peaks {
-    int count;
-    float peaks[14];
-} fit_peaks;
-static const fit_peaks fit_peaks_3_bits = {6, {3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f}};
-static const fit_peaks fit_peaks_iq4 = {14,
-                                        {-127, -106, -112, -118, -123, -131, -137, -145, 100, 106, 112, 118, 124, 131}};
-
-/* Returns for each group the scale s of those tried with which s v approximates the values with the least weighted
- * squared error; a last try computes the levels from the best scale found. */
-INLINE f32x16 fit_level_scale(const fit_groups *g, const fit_peaks *peaks, const fit_kind kind)
-{
-    f32x16 low, high, scale = f32_set1(0), gain = scale;
-    fit_range(g, &low, &high);
-    const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
-    const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_MIN_RANGE));
-    const f32x16 by = f32_select(some, farthest, f32_set1(1));
-    for (int t = 0; t <= peaks->count; t++) {
-        const f32x16 inverse = t < peaks->count ? f32_select(some, f32_div(f32_set1(peaks->peaks[t]), by), f32_set1(0))
-                                                : fit_inverse(scale);
-        f32x16 vx, vv;
-        fit_level_sums(g, inverse, kind, &vx, &vv);
-        const m32x16 any = f32_gt(vv, f32_set1(0));
-        const f32x16 s = f32_div(vx, f32_select(any, vv, f32_set1(1))), this = f32_mul(s, vx);
-        const m32x16 better = m32_and(m32_and(some, any), f32_gt(this, gain));
-        scale = f32_select(better, s, scale);
-        gain = f32_select(better, this, gain);
-    }
-    return scale;
 }

@@ -77,9 +77,6 @@ typedef struct grid_choice {
     float levels[FIT_MAX][16];
 } grid_choice;
 
-INLINE void u32_put(uint32_t *to, u32x16 a) { f32_store((float *)(void *)to, f32_of_bits(a)); }
-INLINE u32x16 u32_get(const uint32_t *from) { return f32_bits(f32_load((const float *)(const void *)from)); }
-
 INLINE int half_bits(const codebook *book) { return book->run / 2 * book->width; }
 
 /* The errors of value k at each level. */

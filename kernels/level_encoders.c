@@ -2,7 +2,7 @@
  * Quantisers to q3_k, iq4_xs, iq4_nl, mxfp4 and nvfp4 with a search for scales (organ_fit_blocks). */
 #include "kernels/simd/isa.h"
 #ifdef ISA
-#include "kernels/fit_levels.h"
+#include "kernels/fit_breakpoints.h"
 #include "kernels/half.h"
 
 /* ---- q3_k and iq4_xs: groups whose scales are codes of 6 bits times the block's factor d ---- */
@@ -11,7 +11,6 @@
 typedef struct fit_coded_type {
     fit_kind kind;
     int size; /* values in a group */
-    const fit_peaks *peaks;
 } fit_coded_type;
 
 /* Least and greatest code of a scale. */
@@ -47,13 +46,61 @@ INLINE float fit_farthest(const float *values, int n)
     return far;
 }
 
+/* The numbers that are tried for the quotient of a block's scale of largest magnitude and d, 16 in a batch; those of
+ * the second half are the negative ones of the first half. */
+enum { FIT_UNITS = 128, FIT_BATCH = 16 };
+#define FIT_UNIT_MOST 33.0f
+#define FIT_UNIT_STEP 0.328125f
+
+INLINE float fit_unit(int number)
+{
+    const float most = FIT_UNIT_MOST - FIT_UNIT_STEP * (float)(number % (FIT_UNITS / 2));
+    return number < FIT_UNITS / 2 ? -most : most;
+}
+
+/* Sets errors[block][number] to what a block loses with each quotient if the error of a group grows with `squares`
+ * times the square of the distance from its best scale; `shares` are those over the largest of the block. */
+INLINE void fit_unit_errors(f32x16 shares, f32x16 squares, int groups, float errors[2][FIT_UNITS])
+{
+    f32x16 rows[FIT_BATCH];
+    for (int from = 0; from < FIT_UNITS; from += FIT_BATCH) {
+        for (int k = 0; k < FIT_BATCH; k++) {
+            const float unit = fit_unit(from + k);
+            const f32x16 code = fit_code(f32_mul(shares, f32_set1(unit)), FIT_CODE_LOW, FIT_CODE_HIGH),
+                         off = f32_fnma(code, f32_set1(1 / unit), shares);
+            rows[k] = f32_mul(f32_mul(squares, off), off);
+        }
+        transpose_square(rows);
+        for (int b = 0; b < 16; b += groups) {
+            f32x16 sum = rows[b];
+            for (int l = 1; l < groups; l++)
+                sum = f32_add(sum, rows[b + l]);
+            f32_store(errors[b / groups] + from, sum);
+        }
+    }
+}
+
+/* Chooses d so that all groups of a block come near to their best scales. */
+INLINE void fit_coded_begin(f32x16 scales, f32x16 squares, int groups, fit_coded *c)
+{
+    float s[16], far[16], errors[2][FIT_UNITS];
+    f32_store(s, scales);
+    for (int l = 0; l < 16; l++)
+        far[l] = fit_farthest(s + l / groups * groups, groups);
+    const f32x16 shares = f32_mul(scales, fit_inverse(f32_load(far)));
+    fit_unit_errors(shares, squares, groups, errors);
+    for (int b = 0; b < 16; b += groups)
+        fit_coded_spread(c->d + b, groups, far[b] / fit_unit(fit_least(errors[b / groups], FIT_UNITS)));
+    c->codes = fit_code(f32_mul(scales, fit_inverse(f32_load(c->d))), FIT_CODE_LOW, FIT_CODE_HIGH);
+}
+
 /* The scale of largest magnitude gets the code -32. */
-INLINE void fit_coded_begin(f32x16 scales, int groups, fit_coded *c)
+INLINE void fit_3_bits_begin(const fit_groups *g, fit_coded *c)
 {
     float s[16];
+    const f32x16 scales = fit_scale(g, &fit_around_4);
     f32_store(s, scales);
-    for (int b = 0; b < 16; b += groups)
-        fit_coded_spread(c->d + b, groups, fit_farthest(s + b, groups) / FIT_CODE_LOW);
+    fit_coded_spread(c->d, 16, fit_farthest(s, 16) / FIT_CODE_LOW);
     c->codes = fit_code(f32_mul(scales, fit_inverse(f32_load(c->d))), FIT_CODE_LOW, FIT_CODE_HIGH);
 }
 
@@ -151,7 +198,13 @@ INLINE void fit_3_bits_codes(const fit_groups *g, fit_coded *c)
 INLINE void fit_coded_search(const fit_groups *g, const fit_coded_type *type, fit_coded *c)
 {
     const int groups = 256 / type->size;
-    fit_coded_begin(fit_level_scale(g, type->peaks, type->kind), groups, c);
+    if (type->kind == FIT_IQ4) {
+        f32x16 squares;
+        const f32x16 scales = fit_iq4_scale(g, &squares);
+        fit_coded_begin(scales, squares, groups, c);
+    } else {
+        fit_3_bits_begin(g, c);
+    }
     for (int round = 0; round < FIT_CODED_ROUNDS; round++) {
         if (round == 0 && type->kind == FIT_3_BITS)
             fit_3_bits_codes(g, c);
@@ -189,7 +242,7 @@ INLINE void fit_q3_k_store(block_q3_k *b, const uint8_t *codes, const uint8_t *s
 
 void KERNEL(fit_q3_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    const fit_coded_type type = {FIT_3_BITS, 16, &fit_peaks_3_bits};
+    const fit_coded_type type = {FIT_3_BITS, 16};
     block_q3_k *b = blocks;
     fit_groups g = {.size = 16};
     for (size_t at = 0; at < n; at++, b++) {
@@ -228,7 +281,7 @@ INLINE void fit_store_halves(uint8_t *to, const uint8_t *codes)
 
 void KERNEL(fit_iq4_xs)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    const fit_coded_type type = {FIT_IQ4, 32, &fit_peaks_iq4};
+    const fit_coded_type type = {FIT_IQ4, 32};
     block_iq4_xs *b = blocks;
     fit_groups g = {.size = 32};
     for (size_t at = 0; at < n; at += 2) {
@@ -261,10 +314,11 @@ void KERNEL(fit_iq4_nl)(const float *values, const float *weights, size_t cols, 
         const int count = n - at < 16 ? (int)(n - at) : 16;
         uint8_t codes[512];
         float scales[16];
+        f32x16 squares;
         fit_load(&g, values + 32 * at, weights, weights ? 32 * at % cols : 0, cols, count);
         if (weights)
             fit_favour_large(&g, 1);
-        f32_store(scales, fit_level_scale(&g, &fit_peaks_iq4, FIT_IQ4));
+        f32_store(scales, fit_iq4_scale(&g, &squares));
         for (int l = 0; l < count; l++)
             scales[l] = fit_put_half(b[l].d, scales[l]);
         fit_put_iq4_codes(&g, fit_inverse(f32_load(scales)), codes);

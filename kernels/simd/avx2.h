@@ -164,6 +164,11 @@ INLINE f32x16 f32_lookup(f32x16 table, u32x16 at)
 {
     return (f32x16){half_lookup(table, at.lo), half_lookup(table, at.hi)};
 }
+/* Returns table[at] for each lane. */
+INLINE f32x16 f32_gather(const float *table, u32x16 at)
+{
+    return (f32x16){_mm256_i32gather_ps(table, at.lo, 4), _mm256_i32gather_ps(table, at.hi, 4)};
+}
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {

@@ -92,6 +92,8 @@ INLINE m32x16 f32_nan(f32x16 a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return _mm512_mask_blend_ps(m, b, a); }
 /* Returns table[at mod 16] for each lane. */
 INLINE f32x16 f32_lookup(f32x16 table, u32x16 at) { return _mm512_permutexvar_ps(at, table); }
+/* Returns table[at] for each lane. */
+INLINE f32x16 f32_gather(const float *table, u32x16 at) { return _mm512_i32gather_ps(at, table, 4); }
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {

@@ -130,6 +130,15 @@ INLINE float32x4_t quarter_lookup(f32x16 table, uint32x4_t at)
 }
 /* Returns table[at mod 16] for each lane. */
 INLINE f32x16 f32_lookup(f32x16 table, u32x16 at) { EACH_Q(f32x16, quarter_lookup(table, at.q[k])); }
+/* f32_gather for 4 lanes. */
+INLINE float32x4_t quarter_gather(const float *table, uint32x4_t at)
+{
+    const float four[4] = {table[vgetq_lane_u32(at, 0)], table[vgetq_lane_u32(at, 1)], table[vgetq_lane_u32(at, 2)],
+                           table[vgetq_lane_u32(at, 3)]};
+    return vld1q_f32(four);
+}
+/* Returns table[at] for each lane. */
+INLINE f32x16 f32_gather(const float *table, u32x16 at) { EACH_Q(f32x16, quarter_gather(table, at.q[k])); }
 /* The first two steps of f32_fold: adds lanes l + 8 to l, then l + 4 to l. */
 INLINE float32x4_t fold_to_four(f32x16 a) { return vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3])); }
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */

@@ -158,6 +158,8 @@ INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
 /* Returns table[at mod 16] for each lane. */
 INLINE f32x16 f32_lookup(f32x16 table, u32x16 at) { EACH_LANE(f32x16, table.lane[at.lane[l] & 15]); }
+/* Returns table[at] for each lane. */
+INLINE f32x16 f32_gather(const float *table, u32x16 at) { EACH_LANE(f32x16, table[at.lane[l]]); }
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {

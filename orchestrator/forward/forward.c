@@ -3,6 +3,8 @@
 #include <organ/forward.h>
 
 #include "formats/architecture/config_readers.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -161,6 +163,18 @@ organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, orga
     return error->status ? error->status : organ_forward_measure(f, error);
 }
 
+/* mlx-lm stores 1 + weight of the norms of Qwen3-Next, and convolutions as channels x taps x 1. */
+static void recognise_mlx(organ_forward *f)
+{
+    for (size_t k = 0; f->config.norm_adds_one && k < f->model->tensor_count; k++) {
+        const organ_tensor *const t = &f->model->tensors[k];
+        organ_rows_passed();
+        if (organ_ends_with(t->name, ".linear_attn.conv1d.weight") && t->rank == 3 && t->shape[1] > 1 &&
+            t->shape[2] == 1)
+            f->config.norm_adds_one = false;
+    }
+}
+
 static organ_status open_as(const organ_model *model, const organ_engine *engine, bool unpacked,
                             organ_forward **forward, organ_error *error)
 {
@@ -174,6 +188,7 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
     if (organ_forward_config_read(model, &f->config, error) == ORGAN_OK) {
         f->family = organ_forward_family_named(f->config.architecture, model->gguf != NULL);
         f->plan_count = f->config.layers;
+        recognise_mlx(f);
         measure_widths(f);
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||

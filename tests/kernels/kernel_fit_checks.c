@@ -44,17 +44,20 @@ static void fill_values(samples *random, float *values, size_t n, unsigned round
     }
 }
 
-/* Codebooks take long: a part of the rounds, with fewer blocks. */
-static int has_codebook(const fit_type *t) { return t->number == 18 || t->number == 21 || t->number == 22; }
+/* Codebooks, q2_k and iq4_xs take long: a part of the rounds, with fewer blocks. */
+static int takes_long(const fit_type *t)
+{
+    return t->number == 10 || t->number == 18 || (t->number >= 21 && t->number <= 23);
+}
 
 static const char *check_like_reference(const organ_kernels *k, const fit_type *t, unsigned round)
 {
     static float values[MAX], weights[MAX], expected[MAX], got[MAX];
     static unsigned char blocks[MAX * 2];
-    const size_t across = has_codebook(t) ? 3 : BLOCKS, count = across * (has_codebook(t) ? 2 : ROWS);
+    const size_t across = takes_long(t) ? 3 : BLOCKS, count = across * (takes_long(t) ? 2 : ROWS);
     const size_t cols = t->elements * across, n = t->elements * count;
     samples random = {round * 64u + (unsigned)t->number};
-    if (has_codebook(t) && round % sampled_unless_all(2, 4, 4) != 1)
+    if (takes_long(t) && round % sampled_unless_all(2, 4, 4) != 1)
         return NULL;
     fill_values(&random, values, n, round);
     fill_weights(&random, weights, cols);
@@ -113,7 +116,7 @@ const char *check_fit_shapes(const organ_kernels *k)
     const char *fault = NULL;
     for (size_t t = 0; t < FIT_TYPES; t++)
         for (size_t c = 0; c < sizeof counts / sizeof *counts && !fault; c++)
-            for (size_t offset = 0; offset < 4 && !fault; offset++)
+            for (size_t offset = 0; offset < (takes_long(&fit_types[t]) ? 2 : 4) && !fault; offset++)
                 for (int side = GUARD_BEFORE; side <= GUARD_BEHIND && !fault; side++)
                     fault = check_fit_at(k, &fit_types[t], counts[c], offset, (enum guarded_side)side);
     return fault;

@@ -3,6 +3,7 @@
  * stop early because no better scale can follow, this one goes on. */
 #include "tests/kernels/fit_group.h"
 #include "tests/kernels/fit_reference.h"
+#include <stdlib.h>
 
 /* ---- levels ---- */
 
@@ -71,21 +72,94 @@ static float farthest_of(const group *g)
     return max > -least ? max : least;
 }
 
-static float level_scale(const group *g, kind of)
+/* Of 3 bits. */
+static float level_scale(const group *g)
 {
-    static const float peaks[2][14] = {{3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f},
-                                       {-127, -106, -112, -118, -123, -131, -137, -145, 100, 106, 112, 118, 124, 131}};
-    const int tries = of == THREE_BITS ? 6 : 14;
+    static const float peaks[6] = {3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f};
     const float far = farthest_of(g);
     float scale = 0, gain = 0, vx, vv;
-    for (int t = 0; t <= tries && fabsf(far) > 0x1p-26f; t++) {
-        level_sums(g, t < tries ? peaks[of][t] / far : inverse_of(scale), of, &vx, &vv);
+    for (int t = 0; t <= 6 && fabsf(far) > 0x1p-26f; t++) {
+        level_sums(g, t < 6 ? peaks[t] / far : inverse_of(scale), THREE_BITS, &vx, &vv);
         if (vv > 0 && vx / vv * vx > gain) {
             scale = vx / vv;
             gain = scale * vx;
         }
     }
     return scale;
+}
+
+/* ---- the best scale of 32 values with the levels of iq4 ---- */
+
+typedef struct sweep {
+    float x[32], sign, px, pp, scale, gain;
+} sweep;
+
+/* Returns the level of the value before or behind (1) the breakpoint with this number. */
+static float level_beside(const sweep *s, unsigned number, int behind)
+{
+    const int steps = (int)(number % 8) + behind, up = 8 + steps;
+    if (signbit(s->x[number / 8]))
+        return iq4[8 - steps];
+    return iq4[up > 15 ? 15 : up];
+}
+
+static int in_order(const void *one, const void *other)
+{
+    const uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
+    return a < b ? -1 : a > b;
+}
+
+static uint32_t key_of(const sweep *s, unsigned number)
+{
+    const int too_many = !signbit(s->x[number / 8]) && number % 8 == 7;
+    const float between = level_beside(s, number, 0) + level_beside(s, number, 1),
+                middle = too_many ? 0x1p100f : fabsf(between) / 2;
+    const float at = middle * (1 / fabsf(s->x[number / 8]));
+    uint32_t bits;
+    memcpy(&bits, &at, sizeof bits);
+    return (bits & ~255u) | number;
+}
+
+static void take_scale(sweep *s)
+{
+    const float scale = s->px / s->pp;
+    if (s->px > 0 && scale * s->px > s->gain) {
+        s->scale = s->sign * scale;
+        s->gain = scale * s->px;
+    }
+}
+
+static void sweep_scales(const group *g, sweep *s)
+{
+    uint32_t keys[256];
+    s->px = s->pp = 0;
+    for (int k = 0; k < 32; k++) {
+        s->x[k] = s->sign > 0 ? g->x[k] : 0 - g->x[k];
+        s->px += g->w[k] * s->x[k];
+        s->pp += g->w[k];
+    }
+    for (unsigned number = 0; number < 256; number++)
+        keys[number] = key_of(s, number);
+    qsort(keys, 256, sizeof *keys, in_order);
+    take_scale(s);
+    for (int i = 0; i < 256; i++) {
+        const unsigned number = keys[i] & 255;
+        const float w = g->w[number / 8], from = level_beside(s, number, 0), to = level_beside(s, number, 1);
+        s->px = fmaf(fabsf(w * s->x[number / 8]), fabsf(to - from), s->px);
+        s->pp = fmaf(w, to * to - from * from, s->pp);
+        take_scale(s);
+    }
+}
+
+static float iq4_scale(const group *g, float *pp)
+{
+    sweep s = {.sign = 1};
+    float px;
+    sweep_scales(g, &s);
+    s.sign = -1;
+    sweep_scales(g, &s);
+    level_sums(g, inverse_of(s.scale), IQ4, &px, pp);
+    return fabsf(farthest_of(g)) > 0x1p-26f ? px / *pp : 0;
 }
 
 /* ---- scales that are codes of 6 bits times d ---- */
@@ -127,17 +201,37 @@ static float solved(const group *groups, int n, float d, const float *codes, kin
     return under > 0 ? half_of(over / under) : d;
 }
 
+/* Tries 128 quotients of the farthest scale and d; the loss of a group grows with the square of the distance. */
+static float first_d(const float *scales, const float *squares, int n, float far)
+{
+    float least = 0, best = 0;
+    for (int number = 0; number < 128; number++) {
+        const float most = 33 - 0.328125f * (float)(number % 64), unit = number < 64 ? -most : most;
+        float loss = 0;
+        for (int j = 0; j < n; j++) {
+            const float share = scales[j] * inverse_of(far), code = code_at(share * unit, -32, 31),
+                        off = fmaf(-code, 1 / unit, share);
+            loss += squares[j] * off * off;
+        }
+        if (number == 0 || loss < least) {
+            least = loss;
+            best = unit;
+        }
+    }
+    return half_of(far / best);
+}
+
 static void fit_coded(const float *values, const float *weights, int size, kind of, float *meant)
 {
     group groups[16];
-    float codes[16], far = 0;
+    float codes[16], squares[16], far = 0;
     const int n = 256 / size;
     for (int j = 0; j < n; j++) {
         groups[j] = group_of(values + size * j, weights + size * j, size);
-        codes[j] = level_scale(&groups[j], of);
+        codes[j] = of == IQ4 ? iq4_scale(&groups[j], &squares[j]) : level_scale(&groups[j]);
         far = fabsf(codes[j]) > fabsf(far) ? codes[j] : far;
     }
-    float d = half_of(far / -32);
+    float d = of == IQ4 ? first_d(codes, squares, n, far) : half_of(far / -32);
     for (int j = 0; j < n; j++)
         codes[j] = code_at(codes[j] * inverse_of(d), -32, 31);
     for (int round = 0; round < 2; round++) {
@@ -235,23 +329,128 @@ static void solve_pairs(const group *groups, pairs *p)
     p->dmin = dmin > 0 ? half_of(dmin) : p->dmin;
 }
 
+/* Sums over the values from the k-th smallest on: of the weights, and of weight x value. */
+typedef struct ends {
+    float w[17], x[17];
+} ends;
+
+/* Equal values stay in their order. */
+static ends sorted_ends(const group *g)
+{
+    ends e = {.w = {0}};
+    float x[16], w[16];
+    for (int k = 0; k < 16; k++) {
+        int at = k;
+        for (; at > 0 && x[at - 1] > g->x[k]; at--) {
+            x[at] = x[at - 1];
+            w[at] = w[at - 1];
+        }
+        x[at] = g->x[k];
+        w[at] = g->w[k];
+    }
+    for (int k = 15; k >= 0; k--) {
+        e.w[k] = e.w[k + 1] + w[k];
+        e.x[k] = fmaf(w[k], x[k], e.x[k + 1]);
+    }
+    return e;
+}
+
+/* Codes are 1, 2 and 3 from the sorted values one, two and three on. */
+static void take_line(const ends *e, int one, int two, int three, line *best, float *gain)
+{
+    const float w = e->w[0], x = e->x[0], inverse = 1 / w, q = e->w[one] + e->w[two] + e->w[three],
+                qq = fmaf(5, e->w[three], fmaf(3, e->w[two], e->w[one])), qx = e->x[one] + e->x[two] + e->x[three];
+    const float over = w * qx - x * q, under = w * qq - q * q;
+    line l = {qx / qq, 0};
+    float this = l.s * qx;
+    if (over > 0 && under > 0 && over * q >= x * under) {
+        l.s = over / under;
+        l.m = fmaf(-l.s, q, x) * inverse;
+        this = fmaf(l.s, over * inverse, x * (x * inverse));
+    }
+    if (l.s > 0 && this > *gain) {
+        *best = l;
+        *gain = this;
+    }
+}
+
+static line best_line(const group *g)
+{
+    const ends e = sorted_ends(g);
+    const float mean = e.x[0] * (1 / e.w[0]);
+    line best = {0, mean > 0 ? 0 : mean};
+    float gain = best.m * fmaf(-best.m, e.w[0], e.x[0] + e.x[0]);
+    for (int one = 0; one < 16; one++)
+        for (int two = one; two <= 16; two++)
+            for (int three = two; three <= 16; three++)
+                take_line(&e, one, two, three, &best, &gain);
+    return best;
+}
+
+/* What a group loses by its distance from the best line. */
+typedef struct bowl {
+    line best;
+    float slope, curve, w;
+} bowl;
+
+static bowl bowl_of(const group *g)
+{
+    bowl b = {.best = best_line(g)};
+    moments a;
+    moments_of(g, b.best, 3, &a);
+    b.w = a.w;
+    b.slope = a.q / a.w;
+    b.curve = fmaf(-a.q, b.slope, a.qq);
+    return b;
+}
+
+/* The best -m for a scale that differs by `off`. */
+static float target_of(const bowl *b, float off) { return fmaf(off, b->slope, 0 - b->best.m); }
+
+static float bowl_loss(const bowl *b, float top, float unit, float dmin)
+{
+    const float share = b->best.s * inverse_of(top), code = code_at(share * unit, 0, 15),
+                off = (code * (1 / unit) - share) * top, target = target_of(b, off),
+                lost = fmaf(-code_at(target * inverse_of(dmin), 0, 15), dmin, target);
+    return fmaf(b->w * lost, lost, b->curve * off * off);
+}
+
+static pairs first_pairs(const bowl *bowls)
+{
+    float top = 0, depth = 0, least = 0;
+    pairs p = {.d = 0};
+    for (int j = 0; j < 16; j++) {
+        top = fmaxf(top, bowls[j].best.s);
+        depth = fmaxf(depth, -bowls[j].best.m);
+    }
+    for (int number = 0; number < 256; number++) {
+        const float unit = 15.5f - 0.5f * (float)(number / 16), dmin = depth / (15.5f - 0.5f * (float)(number % 16));
+        float losses[16];
+        for (int j = 0; j < 16; j++)
+            losses[j] = bowl_loss(&bowls[j], top, unit, dmin);
+        const float loss = folded(losses);
+        if (number == 0 || loss < least) {
+            least = loss;
+            p.d = half_of(top / unit);
+            p.dmin = half_of(dmin);
+        }
+    }
+    for (int j = 0; j < 16; j++) {
+        p.s[j] = code_at(bowls[j].best.s * inverse_of(p.d), 0, 15);
+        p.m[j] = code_at(target_of(&bowls[j], p.d * p.s[j] - bowls[j].best.s) * inverse_of(p.dmin), 0, 15);
+    }
+    return p;
+}
+
 static void fit_pairs(const float *values, const float *weights, float *meant)
 {
-    static const line_tries tries = {7, -1.2f, 0.3f};
     group groups[16];
-    line lines[16];
-    float s = 0, depth = 0;
+    bowl bowls[16];
     for (int j = 0; j < 16; j++) {
         groups[j] = group_of(values + 16 * j, weights + 16 * j, 16);
-        lines[j] = line_of(&groups[j], 3, &tries, 1);
-        s = lines[j].s > s ? lines[j].s : s;
-        depth = -lines[j].m > depth ? -lines[j].m : depth;
+        bowls[j] = bowl_of(&groups[j]);
     }
-    pairs p = {.d = half_of(s / 15), .dmin = half_of(depth / 15)};
-    for (int j = 0; j < 16; j++) {
-        p.s[j] = code_at(lines[j].s * inverse_of(p.d), 0, 15);
-        p.m[j] = code_at(-lines[j].m * inverse_of(p.dmin), 0, 15);
-    }
+    pairs p = first_pairs(bowls);
     for (int round = 0; round < 2; round++) {
         for (int j = 0; j < 16; j++)
             best_pair(&groups[j], j, &p);
@@ -272,16 +471,17 @@ static void favour_large(const float *values, const float *weights, int n, int s
             squares = fmaf(g.x[k], g.x[k], squares);
         sum += squares;
     }
+    const float mean = sum * (2.5f / (float)n) + 0x1p-100f;
     for (int k = 0; k < n; k++)
-        favoured[k] = weights[k] * sqrtf(fmaf(bounded(values[k]), bounded(values[k]), sum * (2.5f / (float)n)));
+        favoured[k] = weights[k] * (sqrtf(fmaf(bounded(values[k]), bounded(values[k]), mean)) * (1 / sqrtf(mean)));
 }
 
 int reference_fit_levels(const fit_type *type, const float *values, const float *given, float *meant)
 {
     float favoured[256];
     const float *weights = given ? given : reference_ones;
-    if (given && (type->number == 11 || type->number == 20 || type->number == 23)) {
-        favour_large(values, given, (int)type->elements, type->number == 11 ? 16 : 32, favoured);
+    if (given && (type->number == 10 || type->number == 11 || type->number == 20 || type->number == 23)) {
+        favour_large(values, given, (int)type->elements, type->number < 20 ? 16 : 32, favoured);
         weights = favoured;
     }
     switch (type->number) {
@@ -293,7 +493,8 @@ int reference_fit_levels(const fit_type *type, const float *values, const float 
         return 1;
     case 20: {
         const group g = group_of(values, weights, 32);
-        mean_levels(&g, half_of(level_scale(&g, IQ4)), IQ4, meant);
+        float pp;
+        mean_levels(&g, half_of(iq4_scale(&g, &pp)), IQ4, meant);
         return 1;
     }
     case 23:

@@ -6,6 +6,7 @@
 #include "orchestrator/output/cache.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/merge/merge_walk_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,10 +68,9 @@ static organ_status read_stored(const moments_rows *r, size_t k, uint64_t first,
                                 organ_error *error)
 {
     const organ_merge_input *const in = &r->tensor->item.inputs[k];
+    const merge_readers from = {r->readers, r->changes};
     const size_t n = rows * stored_cols(r->matrix);
-    if (organ_weight_read(r->readers[k], first, rows, ORGAN_F32, values, r->scratch, error) != ORGAN_OK)
-        return error->status;
-    if (in->change && in->change->change(in->change->context, r->changes[k], first, rows, values, r->scratch, error))
+    if (organ_merge_read(&from, k, in, first, rows, values, r->scratch, error) != ORGAN_OK)
         return error->status;
     if (organ_any_not_finite(ORGAN_F32, values, n * sizeof *values))
         return organ_fail(error, ORGAN_BAD_INPUT,
