@@ -95,7 +95,8 @@ static organ_status find_names(const merge_moments *m, moments_input *in, organ_
         if (!t->fitted || input == t->item.task.inputs || t->like->anatomy.experts == ORGAN_EXPERTS_ROUTED)
             continue;
         const bool other_names = donor->across && t->fitted->layer >= 0;
-        const organ_tensor *const other = other_names ? counterpart(in, donor->model, &t->like->anatomy) : NULL;
+        const organ_tensor *const other =
+            other_names ? counterpart(in, organ_merge_stored(donor), &t->like->anatomy) : NULL;
         if (other_names && !other)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: no tensor has the place of '%s': convert the model to safetensors first, or give "
@@ -129,7 +130,7 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
                           "'organ lora merge' first, or give --set drift=false",
                           donor->name);
-    if (organ_forward_open(donor->model, job->engine, &in->forward, error) != ORGAN_OK)
+    if (organ_forward_open(organ_merge_stored(donor), job->engine, &in->forward, error) != ORGAN_OK)
         return error->status;
     if (organ_forward_describe(in->forward)->state != c->state)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s passes on %llu numbers per token, but %s %llu", donor->path,
