@@ -4,6 +4,7 @@
 #define ORGAN_API_MERGE_H
 
 #include <organ/base.h>
+#include <organ/models.h>
 #include <organ/options.h>
 #include <organ/stream.h>
 
@@ -16,7 +17,7 @@ ORGAN_API_BEGIN
 typedef struct organ_merge_options {
     size_t size;               /* see ORGAN_DEFAULTS */
     const char *recipe;        /* path of a recipe in mergekit's YAML; NULL: the members up to `dtype` are the recipe */
-    const char *const *models; /* paths or names of models */
+    const char *const *models; /* paths, names or URLs of models */
     size_t model_count;
     const char *method; /* "linear", "slerp", ... */
     const char *base;   /* the model whose changes are merged, or NULL */
@@ -37,6 +38,7 @@ typedef struct organ_merge_options {
     organ_write_options write;
     /* a scheme of organ_quantize without a text or a budget, to which the merged model is quantised; NULL: none */
     const char *then;
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_merge_options;
 ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error"; o.match_experts = "auto";
                o.calibration.samples = ORGAN_SAMPLES_DEFAULT; o.calibration.context = ORGAN_CONTEXT_DEFAULT)

@@ -272,8 +272,10 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 
 /* A row of OPERANDS: the name of the operand in help, the kind of thing that it names (`what`: MODEL, INPUT, VERB,
  * NOTHING), the member of CALL that gets the value, and its help. OPTIONAL: the operand may be missing. */
-#define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what}
-#define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what}
+#define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what, false}
+/* models, or MODEL+ADAPTER */
+#define ADAPTED(called, member, text)        {called, text, offsetof(CALL, member), false, ORGAN_NAMES_MODEL, true}
+#define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what, false}
 
 extern const organ_option organ_machine_options[4];           /* --threads, --memory, --readers, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */

@@ -191,6 +191,8 @@ static organ_status resolve_word(const organ_option *argument, const char **word
     const organ_names names = argument->names;
     if (check_url(*word, argument, verb, error))
         return error->status;
+    if (*word && argument->adapted && strchr(*word, '+') && access(*word, F_OK))
+        return ORGAN_OK;
     if (!*word || (names != ORGAN_NAMES_MODEL && !(names == ORGAN_NAMES_INPUT && organ_name_has_prefix(*word))))
         return ORGAN_OK;
     return names == ORGAN_NAMES_MODEL && organ_name_is_remote(*word, &call->names)

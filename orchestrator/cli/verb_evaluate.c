@@ -152,8 +152,7 @@ const organ_verb organ_evaluate_verb = {
              "the comparison. Differences from the donor have a 95 % interval and McNemar's test. docs/tasks.md says "
              "how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
-             {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
-              ORGAN_NAMES_MODEL}),
+             OPTIONAL("PRUNED...", MODEL, pruned, "models made from DONOR; --tasks also accepts DONOR alone")),
     GROUPS(GROUP("Options", evaluate_options), GROUP("Protocol", evaluate_protocol),
            MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt",

@@ -100,7 +100,7 @@ const organ_verb organ_imatrix_verb = {
     OPERANDS(OPERAND("MODEL", MODEL, importance.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer; with --merge an importance matrix"),
-             {"FILE...", "with --merge: further importance matrices", offsetof(CALL, files), true, ORGAN_NAMES_INPUT}),
+             OPTIONAL("FILE...", INPUT, files, "with --merge: further importance matrices")),
     GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ imatrix Qwen3-4B --calibration calib.txt -o imatrix.gguf",
               "Writes an importance matrix for llama-quantize --imatrix."},

@@ -30,7 +30,7 @@ static const organ_option merge_options[] = {
     TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
          .choices = METHODS),
     MODEL("base", "MODEL", merge.base, "the model from which the others were tuned; default for slerp: the first",
-          .common = true),
+          .common = true, .adapted = true),
     TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",
          .common = true),
     TEXT("router-weight", "W,...", merge.router_weight, "weight of the routers of mixtures; default: --weight"),
@@ -72,6 +72,7 @@ static void settle_merge(merge_call *own)
     own->merge.settings = own->sets.word;
     own->merge.setting_count = own->sets.count;
     own->merge.write.evaluate = organ_call_evaluation(&own->call);
+    own->merge.access = &own->call.access;
 }
 
 RUN_FIRST(merge, organ_merge, merge, settle_merge(own))
@@ -94,10 +95,10 @@ const organ_verb organ_merge_verb = {
              "the merged model, which is first written into a hidden directory next to the output.\n"
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
              "all defaults.",
-    OPERANDS(OPERAND("MODEL...", MODEL, inputs,
-                     "the models, MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose name ends in "
-                     ".yaml or .yml")),
-    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    OPERANDS(ADAPTED("MODEL...", inputs,
+                     "the models, also at URLs; MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose "
+                     "name ends in .yaml or .yml")),
+    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
              {"organ merge A B --method moments --calibration A.txt --calibration B.txt -o OUT",
               "Fits the matrices to the outputs of both models on their texts."},

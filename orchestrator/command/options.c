@@ -237,7 +237,8 @@ organ_option organ_operand_as_option(const organ_operand *operand)
                           .required = !operand->optional,
                           .help = operand->help,
                           .offset = operand->offset,
-                          .names = operand->names};
+                          .names = operand->names,
+                          .adapted = operand->adapted};
 }
 
 bool organ_is_former(const char *former, const char *name, size_t length)

@@ -66,6 +66,7 @@ typedef struct organ_option {
     size_t offset;     /* offset in bytes, in the struct of the verb (organ_verb.call_size), of the member that gets the
                         * value */
     organ_names names; /* what the value names, for texts and words */
+    bool adapted;      /* for models: the value may be MODEL+ADAPTER, whose names the verb resolves */
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
     bool temporary;    /* for inputs: a directory that gets temporary files; the run reads nothing else in it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
@@ -106,6 +107,7 @@ typedef struct organ_operand {
     size_t offset;     /* offset of the member that gets the value: a const char *, for "MODEL..." an organ_words */
     bool optional;     /* may be missing: the member keeps its value */
     organ_names names; /* what the value names */
+    bool adapted;      /* as organ_option.adapted */
 } organ_operand;
 
 typedef struct organ_example {

@@ -215,6 +215,15 @@ organ_status organ_forward_open_unpacked(const organ_model *model, const organ_e
     return open_as(model, engine, true, forward, error);
 }
 
+void organ_forward_release_draft(forward_draft *d)
+{
+    organ_forward_free(d->embedding_norm);
+    organ_forward_free(d->hidden_norm);
+    organ_forward_free(d->head_norm);
+    organ_forward_free(d->outputs);
+    *d = (forward_draft){0};
+}
+
 /* Loaded layers are freed by organ_layer_free. */
 void organ_forward_close(organ_forward *f)
 {
@@ -224,9 +233,8 @@ void organ_forward_close(organ_forward *f)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
     organ_forward_plan_release(&f->head);
-    organ_forward_free(f->draft.embedding_norm);
-    organ_forward_free(f->draft.hidden_norm);
-    organ_forward_free(f->draft.head_norm);
+    for (unsigned k = 0; k < FORWARD_DRAFTS; k++)
+        organ_forward_release_draft(&f->drafts[k]);
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
     organ_forward_free(f->scratch);

@@ -562,7 +562,7 @@ static void add_norms(builder *b)
 
 static forward_view add_project(builder *b)
 {
-    const organ_weight *const found = b->forward->draft.project;
+    const organ_weight *const found = b->forward->drafts[b->layer - b->forward->config.layers].project;
     const uint64_t hidden = b->forward->config.hidden;
     const organ_weight *const weight =
         organ_forward_weight_named(b->forward, found->name, hidden, 2 * hidden, b->error);
@@ -574,8 +574,8 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     builder b = {forward, layer, &forward->config.kinds[layer], plan, 0, error};
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
-    if (layer == forward->config.layers)
-        forward->draft.slot = add_project(&b).slot;
+    if (layer >= forward->config.layers)
+        forward->drafts[layer - forward->config.layers].slot = add_project(&b).slot;
     add_norms(&b);
     add_mixer(&b, b.kind->mixer);
     add_mixer(&b, b.kind->second);

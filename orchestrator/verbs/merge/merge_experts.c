@@ -136,8 +136,9 @@ static organ_status read_part(const expert_match *m, size_t source, const expert
         first[k] = k * part->each + (part->each - part->rows) / 2;
     for (size_t e = 0; e < weights && !error->status; e++) {
         const organ_weight *const w = weight_of(m, source, part->like, e);
-        const organ_merge_input input = {
-            .model = donor_of(m, source)->model, .weight = w, .change = organ_merge_change_of(donor_of(m, source), w)};
+        const organ_merge_input input = {.model = organ_merge_stored(donor_of(m, source)),
+                                         .weight = w,
+                                         .change = organ_merge_change_of(donor_of(m, source), w)};
         organ_merge_sample(&input, m->job->engine->kernels, first, places, part->rows,
                            m->rows + e * part->rows * part->cols, error);
     }

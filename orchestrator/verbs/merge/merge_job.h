@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_adapter.c adds adapters to rows, merge_experts.c matches experts, merge_outline.c plans tensors,
- * merge_tensors.c writes them, merge_report.c makes the report. merge_token_recipe.c, merge_tokens.c,
- * merge_token_files.c and merge_chat.c do what concerns tokenizers.
+ * merge_form.c opens GGUF files and URLs as hosts, merge_adapter.c adds adapters to rows, merge_experts.c matches
+ * experts, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -127,8 +127,9 @@ typedef struct merge_donor {
     organ_model *model;
     organ_weights *weights;
     organ_across *across; /* a GGUF file: its weights in the form of the host's */
-    /* Of a host that is a GGUF file: the file and its weights. `model` is then its outline in safetensors, in a
-     * temporary directory, and `across` has the values of all its weights. NULL: `model` is the file itself. */
+    /* Of a host that is a GGUF file or at a URL: the file and its weights. `model` is then an outline of it in
+     * safetensors, in a temporary directory; the values of its weights are in `stored`, by `across` if that is GGUF.
+     * NULL: `model` has the values itself. */
     organ_model *stored;
     organ_weights *stored_weights;
     char *outline_folder;
@@ -198,6 +199,7 @@ typedef struct model_merge {
     merge_recipe recipe;
     merge_donor *donors; /* recipe.donor_count of them */
     size_t host;
+    organ_model_access access;    /* to models at URLs */
     merge_vocabulary *vocabulary; /* NULL: that of all models */
     char *chat_template;          /* of the output; NULL: that of the host */
     organ_arena arena;
@@ -226,6 +228,16 @@ typedef struct model_merge {
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
+
+/* Sets *path to the path or URL of a model in a recipe. Returns the errors of organ_name_resolve and
+ * organ_hub_stream. */
+organ_status organ_merge_find_model(model_merge *job, const char *name, const char **path, organ_error *error);
+/* Opens donor->path, which may be a URL. */
+organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_error *error);
+/* Makes the outline of a host that is a GGUF file or at a URL. organ_merge_close_form accepts what it leaves after an
+ * error, and a donor without outline. */
+organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_error *error);
+void organ_merge_close_form(merge_donor *donor);
 
 /* Opens the adapter of a donor whose model is open. Returns ORGAN_BAD_INPUT, with advice, for an adapter that is not
  * only factors of matrices. organ_merge_adapter_close accepts what it leaves after an error, and a donor without

@@ -409,10 +409,13 @@ static organ_status copy_apart(model_merge *job, const char *name, const organ_a
     return ORGAN_OK;
 }
 
-/* The outline of a GGUF host has a tensor that the file has no values of. */
+/* An outline has a tensor of which the host has no values that can be merged. */
 static organ_status no_values(const model_merge *job, const char *name, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no values of tensor '%s'", job->donors[job->host].path, name);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: has no weight that gives tensor '%s': the base must be a directory of safetensors on this machine",
+        job->donors[job->host].path, name);
 }
 
 static organ_status add_apart(model_merge *job, organ_error *error)
@@ -483,8 +486,8 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows &&
-           w->scheme == ORGAN_SCHEME_PLAIN && !w->made && !t->item.inputs[0].change && !t->item.inputs[0].order &&
-           organ_merge_value(&t->item.task, 0, 0) == 1 &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !job->donors[job->host].stored && !t->item.inputs[0].change &&
+           !t->item.inputs[0].order && organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
 

@@ -215,7 +215,7 @@ static organ_status join_reports(const merge_steps *s, json_t *report, json_t *l
     else
         done = done && put(report, "output", "bytes", json_integer((json_int_t)bytes)) &&
                put(report, "run", "output", organ_document_string(o->write.output)) &&
-               put(report, "run", "seconds", json_real(real_of(report, "seconds") + real_of(last, "seconds")));
+               put(report, "run", "seconds", json_real(real_of(last, "seconds")));
     return done ? ORGAN_OK : organ_fail_memory(error, s->stem);
 }
 

@@ -39,7 +39,7 @@ static const char *const loaded[] = {
     "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
     "starcoder2",       NULL};
 /* Of these it joins only unquantised experts, so the file has them joined. */
-static const char *const stacked[] = {"ernie4_5_moe", "mellum", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
+static const char *const stacked[] = {"ernie4_5_moe", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
 static const char *const finished[] = {"qwen3_next", NULL};
 
 organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
