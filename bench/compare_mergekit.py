@@ -2,13 +2,23 @@
 # SPDX-License-Identifier: MIT
 """Merges models by all methods with mergekit and with organ, and compares tensors, time and memory.
 
-    python3 bench/compare_mergekit.py [--organ FILE] [--mergekit PROGRAM] [--methods "ties,slerp"] [--table FILE] BASE...
+    python3 bench/compare_mergekit.py [--methods "ties,slerp"] [--examples] [--values] [--table FILE] BASE...
+    python3 bench/compare_mergekit.py [...] --tunes ONE,TWO BASE
+    python3 bench/compare_mergekit.py --methods "linear,ties" --repeat 5 --tunes ONE,TWO BASE
 
-For each BASE, a directory of safetensors, the script makes two tunes: every tensor with normal noise of 1 to 5 % of its deviation, in
-FP32, so that no two elements of a difference are equal. Both programs get the same recipe with dtype float32 and out_dtype bfloat16
-(arcee_fusion: float64). A row has the number of elements, how many differ, the largest difference in units of the last place of
-BF16, then seconds, processor seconds and peak memory (MiB) of both. Rows of methods that draw random numbers compare no elements. Of mixtures mergekit merges the stack of a layer's experts as one tensor, so that there only
-methods on single elements compare (linear, task_arithmetic, nearswap, ram, passthrough).
+For each BASE, a directory of safetensors, the script makes tunes: every tensor with normal noise of 1 to 5 % of its deviation, in FP32,
+so that no two elements of a difference are equal. --tunes names models instead; in BF16 many elements lie on the threshold of a
+selecting method, and mergekit's choice among them is arbitrary. Both programs get the same recipe with dtype float32 and out_dtype
+bfloat16 (arcee_fusion: float64); in FP32, sums of mergekit over 10 million elements are off by up to 1e-5, which --dtype float64 avoids.
+--examples adds six recipes of mergekit's folder examples, with its dtype as out_dtype, other names of models (three tunes), and layers
+in proportion.
+
+A row has the number of elements, how many differ, the largest difference in units of the last place of the output's type; without
+--values then seconds, processor seconds and peak memory (MiB) of mergekit and of organ, the seconds that reading the models and copying
+the result takes (cat, cp, sync; --repeat: medians of alternating runs), and organ's seconds by the longer of these and its processor
+seconds / cores. Rows of methods that draw random numbers compare no elements; for arcee_fusion, which samples in mergekit above
+1,000,000 elements, larger tensors are left out. Of mixtures mergekit merges the stack of a layer's experts as one tensor, so that there
+only methods on single elements compare (linear, task_arithmetic, nearswap, ram, passthrough).
 Exit status 1: a smooth method differs by more than one unit, or a selecting one in more than 1 of 10,000 elements. Needs numpy, torch,
 safetensors and mergekit 0.1.5 (its program beside the Python that runs this script)."""
 import argparse
@@ -17,6 +27,7 @@ import os
 import pathlib
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -54,6 +65,33 @@ METHODS = {
     "passthrough": (SMOOTH, False, {}, [{"scale": 0.9}]),
 }
 
+# The recipes of mergekit's folder examples: kind, out_dtype, recipe of models "0" (the base) to "3" with L layers.
+EXAMPLES = {
+    "bio-merge": (SELECTS, "float16", lambda layers: {
+        "models": [{"model": "1", "parameters": {"density": 0.5, "weight": 0.5}}, {"model": "2", "parameters": {"density": 0.5, "weight": 0.5}}],
+        "merge_method": "ties", "base_model": "0", "parameters": {"normalize": False, "int8_mask": True}}),
+    "gradient-slerp": (SMOOTH, "float16", lambda layers: {
+        "slices": [{"sources": [{"model": name, "layer_range": [0, layers]} for name in "12"]}],
+        "merge_method": "slerp", "base_model": "1",
+        "parameters": {"t": [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]},
+                             {"value": 0.5}]}}),
+    "linear": (SMOOTH, "float16", lambda layers: {
+        "models": [{"model": name, "parameters": {"weight": weight}} for name, weight in (("1", 1.0), ("2", 0.3), ("3", 0.5))],
+        "merge_method": "linear"}),
+    "orcamini-platy-44layer": (SMOOTH, "float16", lambda layers: {
+        "slices": [{"sources": [{"model": "1", "layer_range": [0, layers * 24 // 40]}]},
+                   {"sources": [{"model": "2", "layer_range": [layers * 20 // 40, layers]}]}],
+        "merge_method": "passthrough"}),
+    "ties": (SELECTS, "float16", lambda layers: {
+        "models": [{"model": "1", "parameters": {"density": [1, 0.7, 0.1], "weight": 1.0}},
+                   {"model": "2", "parameters": {"density": 0.5, "weight": [0, 0.3, 0.7, 1]}},
+                   {"model": "3", "parameters": {"density": 0.33, "weight": [{"filter": "mlp", "value": 0.5}, {"value": 0}]}}],
+        "merge_method": "ties", "base_model": "0", "parameters": {"normalize": True, "int8_mask": True}}),
+    "arcee_fusion": (SELECTS, "bfloat16", lambda layers: {
+        "models": [{"model": "1"}, {"model": "2"}], "merge_method": "arcee_fusion", "base_model": "1"}),
+}
+SAMPLED = 1000000  # elements above which arcee_fusion of mergekit draws a sample
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,10 +99,17 @@ def arguments():
     parser.add_argument("--organ", default="build/organ")
     parser.add_argument("--mergekit", default=str(pathlib.Path(sys.executable).parent / "mergekit-yaml"))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--examples", action="store_true", help="the recipes of mergekit's folder examples too")
+    parser.add_argument("--tunes", type=lambda text: [pathlib.Path(name).resolve() for name in text.split(",")], default=[])
+    parser.add_argument("--repeat", type=int, default=1, help="runs of organ and of the copy")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="of mergekit's sums, but for the examples")
     parser.add_argument("--table", type=pathlib.Path)
     parser.add_argument("--values", action="store_true", help="no times: mergekit runs in this process, which is quicker")
     parser.add_argument("--keep", action="store_true", help="keep the models")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.tunes and len(options.tunes) < (3 if options.examples else 2):
+        parser.error(f"--tunes names {len(options.tunes)} models")
+    return options
 
 
 def tensors_of(directory):
@@ -94,10 +139,24 @@ def make_tune(base, out, number):
     safetensors.torch.save_file(made, out / "model.safetensors", {"format": "pt"})
 
 
-def recipe_of(method, models):
+def renamed(value, models):
+    """The recipe with the paths of the models for "0" to "3"."""
+    if isinstance(value, dict):
+        return {key: str(models[int(inner)]) if key in ("model", "base_model") else renamed(inner, models) for key, inner in value.items()}
+    return [renamed(inner, models) for inner in value] if isinstance(value, list) else value
+
+
+def example_of(name, models):
+    kind, out, recipe = EXAMPLES[name]
+    config = json.loads((models[0] / "config.json").read_text())
+    made = renamed(recipe(config.get("text_config", config)["num_hidden_layers"]), models)
+    return kind, made | {"dtype": "float64" if made["merge_method"] == "arcee_fusion" else "float32", "out_dtype": out}
+
+
+def recipe_of(method, models, dtype="float32"):
     kind, has_base, parameters, each = METHODS[method]
     name = method.split(" by ")[0]
-    made = {"merge_method": name, "dtype": "float64" if name == "arcee_fusion" else "float32", "out_dtype": "bfloat16"}
+    made = {"merge_method": name, "dtype": "float64" if name == "arcee_fusion" else dtype, "out_dtype": "bfloat16"}
     listed = [{"model": str(model), "parameters": one} if one else {"model": str(model)} for model, one in zip(models[1:], each)]
     if has_base:
         made["base_model"] = str(models[0])
@@ -105,7 +164,20 @@ def recipe_of(method, models):
     made["models"] = listed
     if parameters:
         made["parameters"] = parameters
-    return made
+    return kind, made
+
+
+def rows_of(options, models):
+    """Name, kind and recipe of each row."""
+    rows = [(method, *recipe_of(method, models, options.dtype)) for method in options.methods.split(",") if method]
+    return rows + [(f"example {name}", *example_of(name, models)) for name in EXAMPLES if options.examples]
+
+
+def named(value):
+    """The models of a recipe."""
+    if isinstance(value, dict):
+        return {inner for key, inner in value.items() if key in ("model", "base_model")}.union(*map(named, value.values()))
+    return set().union(*map(named, value)) if isinstance(value, list) else set()
 
 
 def timed(command, environment=None):
@@ -126,7 +198,7 @@ def merge_here(recipe, out):
 
     config = mergekit.config.MergeConfiguration.model_validate(yaml.safe_load(recipe.read_text()))
     mergekit.merge.run_merge(config, str(out), mergekit.options.MergeOptions(copy_tokenizer=False, quiet=True))
-    return 0, 0, 0
+
 
 
 def order(values):
@@ -149,14 +221,17 @@ def apart(tensors):
     return made
 
 
-def compare(ours, theirs):
+def compare(ours, theirs, most):
+    """Of tensors with at most `most` elements."""
     total = differ = worst = 0
     mine, other = tensors_of(ours), apart(tensors_of(theirs))
     if set(mine) != set(other):
         raise SystemExit(f"names differ: {sorted(set(mine) ^ set(other))[:4]}")
     for name, tensor in other.items():
+        if tensor.numel() > most:
+            continue
         distance = np.abs(order(mine[name]) - order(tensor))
-        # mergekit rounds intermediate results to FP32: near 0 that is many units of BF16
+        # mergekit rounds intermediate results to FP32: near 0 that is many units of the output's type
         noise = 2.0**-22 * tensor.float().abs().max().item()
         distance[(mine[name].float() - tensor.float()).abs().numpy() <= noise] = 0
         total += distance.size
@@ -165,36 +240,70 @@ def compare(ours, theirs):
     return total, differ, worst
 
 
+def copied(models, out):
+    """Seconds of reading the models and writing the result."""
+    copy = out.parent / "copy"
+    os.sync()
+    start = time.monotonic()
+    subprocess.run(["sh", "-c", 'out=$1 copy=$2; shift 2; cat "$@" >/dev/null; cp -r "$out" "$copy"; sync -f "$copy"', "sh", out, copy,
+                    *(file for model in models for file in sorted(pathlib.Path(model).glob("*.safetensors")))], check=True)
+    seconds = time.monotonic() - start
+    shutil.rmtree(copy)
+    return seconds
+
+
+def merged(options, recipe, file, scratch):
+    """Merges with both programs; the figures of both, of the copy, and the ratio to it."""
+    environment = dict(os.environ, PYTHONHASHSEED="0", HF_HUB_OFFLINE="1")
+    ours, theirs = scratch / "ours", scratch / "theirs"
+    file.write_text(json.dumps(recipe))  # JSON is YAML
+    shutil.rmtree(theirs, ignore_errors=True)
+    if options.values:
+        merge_here(file, theirs)
+    else:
+        peer = timed([options.mergekit, str(file), str(theirs), "--no-copy-tokenizer"], environment)
+    runs, copies = [], []
+    for _ in range(options.repeat):
+        shutil.rmtree(ours, ignore_errors=True)
+        os.sync()
+        runs.append(timed([options.organ, "merge", str(file), "-o", str(ours), "--quiet"]))
+        if not options.values:
+            copies.append(copied(named(recipe), ours))
+    if options.values:
+        return []
+    mine, copy = [statistics.median(column) for column in zip(*runs)], statistics.median(copies)
+    return [*peer, *mine, copy, mine[0] / max(copy, mine[1] / len(os.sched_getaffinity(0)))]
+
+
+def models_of(options, base, scratch):
+    if options.tunes:
+        return [base.resolve(), *options.tunes]
+    models = [scratch / name for name in ("base", "one", "two", "three")[:4 if options.examples else 3]]
+    for number, model in enumerate(models):
+        make_tune(base, model, number)
+    return models
+
+
 def main():
     options = arguments()
     failed, rows = [], []
-    environment = dict(os.environ, PYTHONHASHSEED="0", HF_HUB_OFFLINE="1")
     for base in options.bases:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="compare-mergekit."))
-        models = [scratch / name for name in ("base", "one", "two")]
-        for number, model in enumerate(models):
-            make_tune(base, model, number)
-        for method in options.methods.split(","):
-            recipe = scratch / "recipe.yaml"
-            recipe.write_text(json.dumps(recipe_of(method, models)))  # JSON is YAML
-            ours, theirs = scratch / "ours", scratch / "theirs"
-            for made in (ours, theirs):
-                shutil.rmtree(made, ignore_errors=True)
-            peer = (merge_here(recipe, theirs) if options.values else
-                    timed([options.mergekit, str(recipe), str(theirs), "--no-copy-tokenizer"], environment))
-            mine = timed([options.organ, "merge", str(recipe), "-o", str(ours), "--quiet"])
-            total, differ, worst = compare(ours, theirs)
-            kind = METHODS[method][0]
-            row = [base.name, method, kind, total, differ, worst, *(f"{x:.2f}" for x in peer + mine)]
+        models = models_of(options, base, scratch)
+        for name, kind, recipe in rows_of(options, models):
+            figures = merged(options, recipe, scratch / "recipe.yaml", scratch)
+            most = SAMPLED if recipe["merge_method"] == "arcee_fusion" else sys.maxsize
+            total, differ, worst = compare(scratch / "ours", scratch / "theirs", most)
+            row = [base.name, name, kind, total, differ, worst, *(f"{x:.2f}" for x in figures)]
             print(*row, sep="\t", flush=True)
             rows.append(row)
             if (kind == SMOOTH and worst > 1) or (kind == SELECTS and differ * 10000 > total):
-                failed.append(f"{base.name} {method}")
+                failed.append(f"{base.name} {name}")
         if not options.keep:
             shutil.rmtree(scratch)
     if options.table:
-        head = ["base", "method", "kind", "elements", "differ", "worst", "mergekit_s", "mergekit_cpu", "mergekit_mib", "organ_s", "organ_cpu",
-                "organ_mib"]
+        head = ["base", "method", "kind", "elements", "differ", "worst"]
+        head += [] if options.values else ["mergekit_s", "mergekit_cpu", "mergekit_mib", "organ_s", "organ_cpu", "organ_mib", "copy_s", "ratio"]
         options.table.write_text("".join("\t".join(map(str, row)) + "\n" for row in [head, *rows]))
     print("failed:", "; ".join(failed) or "none")
     return bool(failed)

@@ -190,6 +190,40 @@ def print_logits(model, work):
     return wrong
 
 
+# ---- names ----
+
+def published(found, type):
+    """Joins the numbered experts of fixtures if published files of the type have them joined."""
+    parts = {name: name.split(".experts.0.") for name in found if ".experts.0." in name}
+    for name, (before, after) in parts.items() if type == "qwen3_5_moe" else ():
+        count = sum(other.startswith(before + ".experts.") and other.endswith("." + after) for other in found)
+        found[before + ".experts." + after] = mx.stack(
+            [found.pop(f"{before}.experts.{e}.{after}") for e in range(count)])
+    for name in [name for name in found if name.endswith(".experts.gate_proj.weight")]:
+        before = name[:-len("gate_proj.weight")]
+        found[before + "gate_up_proj"] = mx.concatenate([found.pop(name), found.pop(before + "up_proj.weight")], axis=1)
+        found[before + "down_proj"] = found.pop(before + "down_proj.weight")
+    return found
+
+
+def print_names(model, work):
+    from mlx_lm.utils import _get_classes, load_config
+    from pathlib import Path
+    config = load_config(Path(model))
+    text = config.get("text_config", config)
+    rope, types = text.get("rope_parameters") or {}, text.get("layer_types") or []
+    full = types.index("full_attention") + 1 if "linear_attention" in types else 1
+    known = {"num_experts": text.get("num_local_experts"), "num_local_experts": text.get("num_experts"),
+             "head_dim": text["hidden_size"] // text["num_attention_heads"], "full_attention_interval": full, **rope}
+    for name, value in known.items(): # what the configurations of fixtures leave out
+        text.setdefault(name, value)
+    kind, arguments = _get_classes(config)
+    made = kind(arguments.from_dict(config)).sanitize(published(tensors(model), config["model_type"]))
+    for name in sorted(made):
+        print(os.path.basename(model), name, "x".join(map(str, made[name].shape)), sep="\t")
+    return 0
+
+
 # ---- nvfp4 --activations ----
 
 def rounded_to_e2m1(torch, values):
@@ -259,10 +293,11 @@ def main():
     global TEXT
     if len(sys.argv) > 3 and sys.argv[1] == "activations":
         TEXT = sys.argv.pop(2)
-    if len(sys.argv) < 3 or sys.argv[1] not in ("errors", "logits", "activations"):
+    if len(sys.argv) < 3 or sys.argv[1] not in ("errors", "logits", "names", "activations"):
         sys.exit(__doc__)
     run, titles = {"errors": (print_errors, "|model|scheme|against|all|worst matrix|\n|---|---|---|--:|--:|"),
                    "logits": (print_logits, "|model|scheme|difference|\n|---|---|--:|"),
+                   "names": (print_names, "# made by bench/load_mlx.py names"),
                    "activations": (print_activations, "|model|method|difference|to the unquantised model|\n"
                                    "|---|---|--:|--:|")}[sys.argv[1]]
     print(titles, flush=True)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Tunes a model on a text: every projection, norm, bias and the embedding change.
 
-    python3 bench/train_tunes.py [--steps N] [--rate R] [--window N] BASE TEXT OUT
+    python3 bench/train_tunes.py [--steps N] [--rate R] [--window N] [--type float32] BASE TEXT OUT
 
 A step is one window of consecutive tokens of TEXT, in an order that the seed fixes; AdamW without decay, the rate falls as a cosine.
-OUT is a directory in the type of BASE with its tokenizer. Needs torch and transformers."""
+OUT is a directory in BF16, or the other type, with the tokenizer of BASE. Needs torch and transformers."""
 import argparse
 import math
 import pathlib
@@ -24,6 +24,7 @@ def main():
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--type", default="bfloat16", choices=["bfloat16", "float16", "float32"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32)
@@ -47,7 +48,7 @@ def main():
         optimizer.step()
         if step % 10 == 0 or step + 1 == args.steps:
             print(f"step {step}: loss {loss.item():.3f}", flush=True)
-    model.to(torch.bfloat16).save_pretrained(args.out)
+    model.to(getattr(torch, args.type)).save_pretrained(args.out)
     for name in "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt":
         if (pathlib.Path(args.base) / name).exists():
             shutil.copy(pathlib.Path(args.base) / name, args.out)

@@ -142,7 +142,7 @@ verbs/purify
 verbs/shrink prune
 verbs/untrusted
 verbs/compare convert
-verbs/merge lora convert
+verbs/merge lora convert quantize
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
@@ -171,7 +171,7 @@ serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-solve algebra.h correction.h low_rank.h
+solve algebra.h assign.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
@@ -183,7 +183,7 @@ verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
 verbs/lora adapter_write.h donor_target.h repair_adapter.h
 verbs/prune prune_parts.h
-verbs/quantize quantize_parts.h
+verbs/quantize quantize_parts.h quantize_source.h
 LAW
 # The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
 cat >"$scratch/topics" <<'LAW'
@@ -437,6 +437,7 @@ measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
 merge/merge_models.c
+merge/merge_then.c
 prune/allocation.c
 prune/comparison.c
 prune/sparsegpt.c

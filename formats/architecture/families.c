@@ -70,7 +70,11 @@ static const forward_name afmoe_names[] = {
 static const forward_name laguna_names[] = {
     {PART_HEAD_GATE, "self_attn.g_proj.weight"},
     {PART_ROUTER_BIAS, "mlp.experts.e_score_correction_bias"}, {0}};
-static const forward_name mimo_names[] = {{PART_SINKS, "self_attn.attention_sink_bias"}, {0}};
+static const forward_name mimo_names[] = {
+    {PART_SINKS, "self_attn.attention_sink_bias"},
+    {PART_NORM_FFN, "post_attention_layernorm.weight"},
+    {PART_NORM_FFN, "pre_mlp_layernorm.weight"}, /* of blocks for multi-token prediction */
+    {0}};
 static const forward_name llama4_names[] = {
     {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
     {PART_DOWN, "feed_forward.down_proj.weight"}, {PART_ROUTER, "feed_forward.router.weight"},

@@ -160,6 +160,10 @@ typedef struct forward_name {
  * it has none for the part, the only name is that of most architectures. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
 
+/* Writes the name of MLX for the stack PART_EXPERTS_GATE, _UP or _DOWN of all experts, after the prefix of the layer.
+ * Returns `name`. */
+const char *organ_forward_mlx_name(const forward_name *own, forward_part part, char name[128]);
+
 /* Writes the name of the bias of a weight: the weight's name with "bias" in place of "weight" at the end. Returns
  * `name`. */
 const char *organ_forward_bias_name(const char *weight, char name[256]);

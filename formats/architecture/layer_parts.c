@@ -146,6 +146,17 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
+const char *organ_forward_mlx_name(const forward_name *own, forward_part part, char name[128])
+{
+    static const char *const ends[] = {"gate", "up", "down"};
+    const char *const pattern = organ_forward_part_name(own, PART_EXPERT_GATE + (part - PART_EXPERTS_GATE), false, 0);
+    static const char numbered[] = "experts.#.";
+    const char *const at = pattern ? strstr(pattern, numbered) : NULL;
+    snprintf(name, 128, "%.*sswitch_mlp.%s_proj.weight", at ? (int)(at - pattern) : 0, at ? pattern : "",
+             ends[part - PART_EXPERTS_GATE]);
+    return name;
+}
+
 const char *organ_forward_bias_name(const char *weight, char name[256])
 {
     const size_t length = strlen(weight), end = strlen("weight");

@@ -470,6 +470,22 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     return ORGAN_OK;
 }
 
+organ_status organ_model_unstack(organ_model *model, organ_error *error)
+{
+    model_state *const s = (model_state *)model;
+    if (organ_tensor_list_unstack(&s->list, error) != ORGAN_OK)
+        return error->status;
+    s->model.tensors = s->list.tensors;
+    s->model.tensor_count = s->list.count;
+    for (size_t f = 0, k = 0; f < s->model.file_count; f++) {
+        s->files[f].first = k;
+        while (k < s->list.count && s->list.tensors[k].file == f)
+            k++;
+        s->files[f].count = k - s->files[f].first;
+    }
+    return ORGAN_OK;
+}
+
 void organ_model_close(organ_model *model)
 {
     model_state *s = (model_state *)model;

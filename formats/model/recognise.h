@@ -69,4 +69,8 @@ bool organ_is_weights_at(int at, const char *name, organ_error *error);
  * then says so. `model` is one of organ_model_open. */
 const char *organ_model_adapter(const organ_model *model);
 
+/* Replaces the model's stacks of experts by numbered matrices: organ_tensor_list_unstack. Pointers to its tensors
+ * become invalid. Returns the errors of that function; the model is then unchanged. */
+organ_status organ_model_unstack(organ_model *model, organ_error *error);
+
 #endif

@@ -466,3 +466,30 @@ bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expe
                                 (int)(expert_begin - layer_end), layer_end, expert_text, rest);
     return length >= 0 && (size_t)length < size;
 }
+
+/* ---- tensors with an entry for each expert ---- */
+
+bool organ_anatomy_is_router(const char *tensor_name)
+{
+    static const char *const ends[] = {".bias", "_bias"};
+    char module[512];
+    size_t length;
+    organ_anatomy_companion(tensor_name, &length);
+    for (size_t k = 0; k < 2; k++)
+        organ_cut_end(tensor_name, &length, ends[k]);
+    if (length >= sizeof module || strstr(tensor_name, "shared_expert_gate") || strstr(tensor_name, "_shexp") ||
+        strstr(tensor_name, "tid2eid") || strstr(tensor_name, "router.scale") ||
+        strstr(tensor_name, "per_expert_scale"))
+        return false;
+    memcpy(module, tensor_name, length);
+    module[length] = '\0';
+    return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
+}
+
+bool organ_anatomy_follows_experts(const char *tensor_name, const organ_anatomy *anatomy)
+{
+    return (anatomy->experts == ORGAN_EXPERTS_ROUTED && anatomy->expert < 0) ||
+           strstr(tensor_name, "per_expert_scale") || organ_anatomy_is_router(tensor_name);
+}
+
+unsigned organ_expert_axis(unsigned rank, const uint64_t *shape) { return rank == 2 && shape[0] == 1 ? 1 : 0; }

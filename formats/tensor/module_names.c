@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/module_names.h"
 
+#include "formats/base/text.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -203,19 +205,28 @@ static const char *expert_projection(const char *name, size_t *before)
     return end + 1;
 }
 
+bool organ_module_stack_in_mlx(const char *name, char *out, size_t size)
+{
+    size_t before = 0;
+    const char *const projection = expert_projection(name, &before);
+    const int length = projection ? snprintf(out, size, "%.*sswitch_mlp.%s", (int)before, name, projection) : -1;
+    return length >= 0 && (size_t)length < size;
+}
+
 bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size)
 {
     static const char published[] = "model.language_model.";
-    const bool moves = strcmp(model_type, "qwen3_5") == 0 && strncmp(name, "language_model.", 15) != 0;
-    const char *const trunk = moves ? "language_model." : "";
+    static const char *const moved_types[] = {"qwen3_5", "qwen3_5_moe", NULL};
+    const bool moves = organ_is_one_of(model_type, moved_types) && strncmp(name, "language_model.", 15) != 0;
     const bool moved = moves && strncmp(name, published, strlen(published)) == 0;
-    size_t before = 0;
+    const int length = snprintf(out, size, "%s%s", moves ? "language_model." : "", moved ? "model." : "");
+    if (length < 0 || (size_t)length >= size)
+        return false;
     name += moved ? strlen(published) : 0;
-    const char *const projection = expert_projection(name, &before);
-    const int length = projection ? snprintf(out, size, "%s%s%.*sswitch_mlp.%s", trunk, moved ? "model." : "",
-                                             (int)before, name, projection)
-                                  : snprintf(out, size, "%s%s%s", trunk, moved ? "model." : "", name);
-    return length >= 0 && (size_t)length < size;
+    size_t before = 0;
+    if (expert_projection(name, &before))
+        return organ_module_stack_in_mlx(name, out + length, size - (size_t)length);
+    return snprintf(out + length, size - (size_t)length, "%s", name) < (int)(size - (size_t)length);
 }
 
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,

@@ -35,6 +35,11 @@ bool organ_module_name(const char *model_type, const char *name, char *out, size
  * exceeds `size` bytes. */
 bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size);
 
+/* Writes to `out` the name in a file of mlx-lm of the module in which a numbered expert's projection is a slice: as
+ * organ_module_name_in_mlx, but with the prefix of `name`. Returns false if `name` is no such projection, or if the
+ * result exceeds `size` bytes. */
+bool organ_module_stack_in_mlx(const char *name, char *out, size_t size);
+
 /* Returns the last words of the modules into which transformers cuts the matrix of module `name` of a file, separated
  * by '|': "q_proj|k_proj|v_proj". NULL unless its form is ORGAN_MODULE_SPLIT. */
 const char *organ_module_split_parts(const char *model_type, const char *name);

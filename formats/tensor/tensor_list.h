@@ -28,6 +28,12 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
  * "module." (DataParallel) at the beginning. Returns whether the name had such a word. */
 bool organ_tensor_unwrap(char *name);
 
+/* Replaces each stack of routed experts, "X.experts.gate_up_proj" of experts x (gate rows, then up rows) x columns or
+ * "X.experts.down_proj", by the matrices of its experts, "X.experts.0.gate_proj.weight" and so on, which are in the
+ * same bytes. Returns ORGAN_BAD_INPUT if the list has such a name already, ORGAN_IO if memory is exhausted; the list is
+ * then unchanged. */
+organ_status organ_tensor_list_unstack(organ_tensor_list *list, organ_error *error);
+
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append
  * afterwards. The addresses of the tensors may change, so pointers from before the call are invalid. */
 void organ_tensor_list_to_file(organ_tensor_list *list);
@@ -55,5 +61,19 @@ organ_role organ_anatomy_module_role(const char *module, bool in_layer);
 /* Returns true if the module (`length` bytes, not empty) ends with the pattern in whole words between dots. For a
  * pattern that begins with '*', the last word only has to end with the rest of the pattern. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern);
+
+/* Tensors whose entries are those of routed experts. */
+
+/* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
+ * expert, for scales and for tables of experts by token. */
+bool organ_anatomy_is_router(const char *tensor_name);
+
+/* Returns whether the tensor has an entry for each routed expert of its layer: a router, its bias, scales of experts,
+ * or a stack of all experts. `anatomy` is that of the name. */
+bool organ_anatomy_follows_experts(const char *tensor_name, const organ_anatomy *anatomy);
+
+/* Returns the axis of these entries: the first axis; for a matrix of one row the second (ERNIE 4.5 stores the
+ * correction of its router as such a matrix). */
+unsigned organ_expert_axis(unsigned rank, const uint64_t *shape);
 
 #endif

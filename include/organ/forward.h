@@ -201,17 +201,24 @@ void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
 
 /* ---- multi-token prediction ---- */
 
-/* Finds the first block for multi-token prediction (MTP, NextN) after the layers, as files of DeepSeek-V3, GLM-4.5,
- * Qwen3-Next and Qwen3.5 have it, before a layer is loaded: layer config.layers is then the layer of this block, which
- * only organ_draft_run runs, and the functions about imatrices know it. Does nothing if the file has no such block, or
- * if tokens have more states than a hidden state. Returns ORGAN_BAD_INPUT if a part of the block is missing or has the
- * wrong shape. */
+/* Finds the blocks for multi-token prediction (MTP, NextN) after the layers, as files of DeepSeek-V3, GLM-4.5,
+ * Qwen3-Next, Qwen3.5, MiMo-V2 and ERNIE 4.5 have them, at most 8, before a layer is loaded: layer config.layers + k is
+ * then the layer of block k, which only organ_draft_run runs, and the functions about imatrices know it. Does nothing
+ * if the file has no such block, or if tokens have more states than a hidden state. Returns ORGAN_BAD_INPUT if a part
+ * of the first block of DeepSeek, GLM or Qwen is missing or has the wrong shape; other such blocks, and those after
+ * them, are not run. */
 organ_status organ_forward_open_draft(organ_forward *forward, organ_error *error);
 bool organ_forward_has_draft(const organ_forward *forward);
-/* Runs the block on a window of `count` tokens, of which the layers have computed the states `hidden`, and passes the
- * inputs of its matrices to `tap`. `layer` is layer config.layers, loaded. */
+unsigned organ_forward_drafts(const organ_forward *forward); /* number of blocks that are run */
+/* Runs a block on a window of `count` tokens, of which the layers have computed the states `hidden`, and passes the
+ * inputs of its matrices to `tap`. `layer` is the layer of the block, loaded. A block after the first one gets the
+ * outputs of the one before, which must have been run on the same window just before. */
 organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, const uint32_t *tokens, size_t count,
                              const float *hidden, const organ_tap *tap, organ_error *error);
+/* Calls `each` with each matrix of the file that is for multi-token prediction but that no layer or block multiplies
+ * inputs by, in the order of the file. */
+void organ_forward_visit_unrun_drafts(const organ_forward *forward, void *context,
+                                      void (*each)(void *context, const char *tensor));
 /* Returns the bytes that organ_draft_run allocates for a window of `context` tokens; 0 without a block. */
 uint64_t organ_draft_bytes(const organ_forward *forward, size_t context);
 

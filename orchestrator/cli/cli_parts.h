@@ -339,7 +339,8 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* These are organ_option.explain of --scheme, --then and --sparsity. */
 const char *organ_explain_scheme(const char *typed);
-const char *organ_explain_then(const char *typed);
+const char *organ_explain_then(const char *typed); /* of prune */
+const char *organ_explain_then_of_merge(const char *typed);
 const char *organ_explain_sparsity(const char *typed);
 /* organ_option.accepts of --scheme: names of schemes and recipes in any case, the latter also without "recipe:". */
 bool organ_scheme_is_named(const char *text, size_t length);

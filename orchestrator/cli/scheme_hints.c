@@ -2,6 +2,8 @@
  * Advice for values of --scheme, --then and --sparsity that are names of other programs. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "formats/base/text.h"
+
 #include <organ/quantize.h>
 #include <string.h>
 #include <strings.h>
@@ -103,6 +105,12 @@ const char *organ_explain_then(const char *typed)
         return "--then writes schemes of safetensors models, such as int4-group32; for GGUF, prune first, then organ "
                "quantize";
     return advice_on(typed);
+}
+
+const char *organ_explain_then_of_merge(const char *typed)
+{
+    static const char *const types[] = {"bf16", "f16", "f32", NULL};
+    return organ_is_one_of(typed, types) ? "without --then, the output has the type of --dtype" : advice_on(typed);
 }
 
 const char *organ_explain_sparsity(const char *typed)

@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 
 #include <organ/merge.h>
+#include <organ/quantize.h>
 
 typedef struct merge_call {
     organ_call call;
@@ -22,7 +23,8 @@ typedef struct merge_call {
     "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|passthrough"
 
 static const organ_option merge_options[] = {
-    OUTPUT("OUT", merge.write.output, "the new model: a directory, or one file if the name ends in .safetensors",
+    OUTPUT("OUT", merge.write.output,
+           "the new model: a directory, or one file if the name ends in .safetensors or .gguf",
            .required = true),
     TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
          .choices = METHODS),
@@ -30,6 +32,7 @@ static const organ_option merge_options[] = {
           .common = true),
     TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",
          .common = true),
+    TEXT("router-weight", "W,...", merge.router_weight, "weight of the routers of mixtures; default: --weight"),
     TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
     TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
     WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
@@ -39,8 +42,16 @@ static const organ_option merge_options[] = {
     CHOICE("missing", "error|base|any", merge.missing,
            "tensors that only some models have: an error, those of the base, or merged from the models that have them",
            .fallback = "error"),
+    CHOICE("match-experts", "auto|off", merge.match_experts,
+           "reorder the experts of a mixture as those of the base, else of the first model, where that brings them "
+           "clearly nearer",
+           .fallback = "auto"),
     FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
                                "does not"),
+    TEXT("then", "SCHEME", merge.then,
+         "also quantise the merged model, to a scheme of quantize that needs no text; for those of GGUF, OUT is X.gguf",
+         .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .accepts = organ_scheme_is_named,
+         .explain = organ_explain_then_of_merge, .common = true),
     SHARD_SIZE(merge),
     WRITING(merge, "check recipe and models and print what would be written" AND_PLAN)};
 
@@ -73,6 +84,8 @@ const organ_verb organ_merge_verb = {
              "FP32 or better, and each value is rounded once. The configuration and the tokenizer are those of "
              "base_model, else of the first model; all models must have the same vocabulary. Vision and audio towers "
              "and draft layers are those of that model, too.\n"
+             "A GGUF output, or one of quantised weights (--then), is what organ convert or organ quantize makes of "
+             "the merged model, which is first written into a hidden directory next to the output.\n"
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
              "all defaults.",
     OPERANDS(OPERAND("MODEL...", MODEL, inputs,
@@ -80,6 +93,7 @@ const organ_verb organ_merge_verb = {
                      ".yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
+             {"organ merge A B --method linear --then q4_k -o merged.gguf", "Also quantises the mean, to a GGUF file."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
              {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),
     .exits = {.content = "the recipe is malformed, or the models do not fit"},

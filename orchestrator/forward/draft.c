@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * The block for multi-token prediction that follows the layers (DeepSeek-AI 2024, "DeepSeek-V3", arXiv:2412.19437,
- * section 2.2, equation 21; GLM-4.5, Qwen3-Next and Qwen3.5 have the same). From h_i, the normed output of the last
- * layer for token i, and e_i+1, the embedding of the next token, the block predicts token i + 2:
+ * The blocks for multi-token prediction that follow the layers (DeepSeek-AI 2024, "DeepSeek-V3", arXiv:2412.19437,
+ * section 2.2, equations 21 to 24; GLM-4.5, Qwen3-Next, Qwen3.5, MiMo-V2 and ERNIE 4.5 have the same). From h_i, the
+ * normed output of the last layer for token i, and e_i+1, the embedding of the next token, the first block predicts
+ * token i + 2:
  *
  *     x_i = M [norm_e(e_i+1) ; norm_h(h_i)],
  *
- * then a layer like the last one, and the output head on a norm of the layer's output. The last token of a window has
- * no next token and is left out. */
+ * then a layer like one of the model's, and the output head on a norm of the layer's output. Block k, counted from 0,
+ * has these normed outputs of block k - 1 in place of h and e_i+1+k. The last tokens of a window have no such token and
+ * are left out. */
 #include "orchestrator/forward/forward_parts.h"
 
+#include "formats/architecture/families.h"
+#include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <stdio.h>
@@ -19,50 +23,75 @@
 
 /* The names of M, norm_e, norm_h, the norm before the head, and the head, which may be missing. */
 enum { PROJECT, NORM_EMBEDDING, NORM_HIDDEN, NORM_HEAD, HEAD, NAMES };
-static const char *const numbered[NAMES] = {"eh_proj.weight", "enorm.weight", "hnorm.weight", "shared_head.norm.weight",
-                                            "shared_head.head.weight"};
-static const char *const of_gguf[NAMES] = {"nextn.eh_proj.weight", "nextn.enorm.weight", "nextn.hnorm.weight",
-                                           "nextn.shared_head_norm.weight", "nextn.shared_head_head.weight"};
-static const char *const apart[NAMES] = {"mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight",
-                                         "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight", NULL};
 
-static const char *name_of_draft(const organ_forward *f, unsigned which, char name[256])
+/* '#' stands for the number of the block. In the first two styles the names follow that of the layer; the sources of
+ * the others are qwen3_next_mtp.py, mimo_v2_mtp.py and ernie_mtp.py of vLLM. */
+static const struct draft_style {
+    const char *ladder; /* NULL: the tensors continue those of the layers */
+    const char *names[NAMES];
+} styles[] = {
+    {NULL, {"eh_proj.weight", "enorm.weight", "hnorm.weight", "shared_head.norm.weight", "shared_head.head.weight"}},
+    {NULL,
+     {"nextn.eh_proj.weight", "nextn.enorm.weight", "nextn.hnorm.weight", "nextn.shared_head_norm.weight",
+      "nextn.shared_head_head.weight"}},
+    {"mtp.layers.#",
+     {"mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight", NULL}},
+    {"model.mtp.layers.#",
+     {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.weight", "model.mtp.layers.#.hnorm.weight",
+      "model.mtp.layers.#.final_layernorm.weight", NULL}},
+    {"model.mtp_block.#",
+     {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight", NULL, NULL}}};
+enum { OF_GGUF = 1, OF_QWEN = 2, STYLES = sizeof styles / sizeof *styles };
+
+static const char *name_of_draft(const organ_forward *f, unsigned k, unsigned which, char name[256])
 {
-    const char *const tail = f->model->gguf ? of_gguf[which] : numbered[which];
-    if (!f->draft.ladder)
-        return organ_forward_layer_name(f, f->config.layers, tail, name);
-    snprintf(name, 256, "%s", apart[which] ? apart[which] : "");
+    const struct draft_style *const style = &styles[f->drafts[k].style];
+    char numbered[128];
+    if (!style->ladder)
+        return organ_forward_layer_name(f, f->config.layers + k, style->names[which], name);
+    const char *const pattern = style->names[which] ? style->names[which] : "";
+    organ_forward_number_name(pattern, k, numbered);
+    snprintf(name, 256, "%s", strchr(pattern, '#') ? numbered : pattern);
     return name;
 }
 
-static const organ_weight *find_draft(const organ_forward *f, unsigned which)
+static const organ_weight *find_draft(const organ_forward *f, unsigned k, unsigned which)
 {
     char name[256];
-    return organ_weights_named(f->weights, name_of_draft(f, which, name));
+    return organ_weights_named(f->weights, name_of_draft(f, k, which, name));
 }
 
-static float *read_norm(const organ_forward *f, unsigned which, organ_error *error)
+static float *read_norm(const organ_forward *f, unsigned k, unsigned which, organ_error *error)
 {
     char name[256];
     const organ_weight *const weight =
-        error->status ? NULL : organ_forward_weight_named(f, name_of_draft(f, which, name), 0, f->config.hidden, error);
+        error->status ? NULL
+                      : organ_forward_weight_named(f, name_of_draft(f, k, which, name), 0, f->config.hidden, error);
     return weight ? organ_forward_vector(f, weight, error) : NULL;
 }
 
-/* The block has the structure of the last layer whose tensors it has. */
-static organ_status plan_draft(organ_forward *f, organ_error *error)
+/* The block has the structure of the last layer whose tensors it has, with its feed-forward, or with a dense one. */
+static organ_status plan_draft(organ_forward *f, unsigned block, organ_error *error)
 {
-    const unsigned last = f->config.layers;
+    const unsigned at = f->config.layers + block;
     organ_error first = {0};
-    for (unsigned k = last; k-- > 0;) {
+    for (unsigned k = 2 * f->config.layers; k-- > 0;) {
         organ_error found = {0};
-        f->config.kinds[last] = f->config.kinds[k];
-        f->config.kinds[last].shares_with = last;
-        f->plans[last] = (forward_plan){0};
-        if (organ_forward_plan_make(f, last, &f->plans[last], &found) == ORGAN_OK)
+        const bool dense = k < f->config.layers;
+        const organ_layer_kind *const like = &f->config.kinds[k % f->config.layers];
+        if (dense && (!like->mixture || !f->config.intermediate))
+            continue;
+        f->config.kinds[at] = *like;
+        f->config.kinds[at].shares_with = at;
+        if (dense) {
+            f->config.kinds[at].mixture = false;
+            f->config.kinds[at].intermediate = f->config.intermediate;
+        }
+        f->plans[at] = (forward_plan){0};
+        if (organ_forward_plan_make(f, at, &f->plans[at], &found) == ORGAN_OK)
             return ORGAN_OK;
-        organ_forward_plan_release(&f->plans[last]);
-        f->plans[last] = (forward_plan){0};
+        organ_forward_plan_release(&f->plans[at]);
+        f->plans[at] = (forward_plan){0};
         if (!first.status)
             first = found;
         if (found.status != ORGAN_BAD_INPUT)
@@ -72,9 +101,9 @@ static organ_status plan_draft(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-static organ_status make_room(organ_forward *f, organ_error *error)
+static organ_status make_room(organ_forward *f, unsigned block, organ_error *error)
 {
-    const size_t count = (size_t)f->config.layers + 1;
+    const size_t count = (size_t)f->config.layers + block + 1;
     organ_layer_kind *const kinds = realloc(f->config.kinds, count * sizeof *kinds);
     if (kinds)
         f->config.kinds = kinds;
@@ -85,46 +114,118 @@ static organ_status make_room(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
+/* All blocks of a model have one style. In that of Qwen they share M, so that only the layer shows whether there is a
+ * further block. */
+static bool find_project(organ_forward *f, unsigned k)
+{
+    forward_draft *const d = &f->drafts[k];
+    char name[256];
+    *d = (forward_draft){.style = f->model->gguf ? OF_GGUF : 0};
+    for (unsigned style = k ? f->drafts[0].style : d->style; style < STYLES; style++) {
+        d->style = style;
+        *d->ladder = '\0';
+        if (styles[style].ladder) {
+            char ladder[128];
+            organ_forward_number_name(styles[style].ladder, k, ladder);
+            snprintf(d->ladder, sizeof d->ladder, "%.40s", ladder);
+        }
+        if ((d->project = find_draft(f, k, PROJECT)) &&
+            (k == 0 || style != OF_QWEN ||
+             organ_weights_named(f->weights,
+                                 organ_forward_layer_name(f, f->config.layers + k, "input_layernorm.weight", name))))
+            return true;
+        if (f->model->gguf || k)
+            break;
+    }
+    d->project = NULL;
+    return false;
+}
+
+static organ_status open_block(organ_forward *f, unsigned k, organ_error *error)
+{
+    forward_draft *const d = &f->drafts[k];
+    if (make_room(f, k, error))
+        return error->status;
+    d->embedding_norm = read_norm(f, k, NORM_EMBEDDING, error);
+    d->hidden_norm = read_norm(f, k, NORM_HIDDEN, error);
+    d->head = find_draft(f, k, HEAD);
+    if (find_draft(f, k, NORM_HEAD))
+        d->head_norm = read_norm(f, k, NORM_HEAD, error);
+    return error->status ? error->status : plan_draft(f, k, error);
+}
+
 /* States with more than a hidden state per token are those of other architectures, or of indexers that share their
  * choice with later layers. */
 organ_status organ_forward_open_draft(organ_forward *f, organ_error *error)
 {
-    forward_draft *const d = &f->draft;
-    if (f->config.state != f->config.hidden || f->config.shortcut || d->project)
+    if (f->config.state != f->config.hidden || f->config.shortcut || organ_forward_has_draft(f))
         return ORGAN_OK;
-    if (!find_draft(f, PROJECT) && !f->model->gguf)
-        d->ladder = "mtp.layers.0";
-    if (!(d->project = find_draft(f, PROJECT)) || make_room(f, error)) {
-        d->ladder = NULL;
-        return error->status;
+    for (unsigned k = 0; k < FORWARD_DRAFTS && find_project(f, k); k++) {
+        organ_error fault = {0};
+        if (open_block(f, k, &fault) != ORGAN_OK) {
+            const bool known = k == 0 && f->drafts[0].style <= OF_QWEN;
+            organ_forward_release_draft(&f->drafts[k]);
+            if (known || fault.status != ORGAN_BAD_INPUT)
+                *error = fault;
+            break;
+        }
+        f->plan_count = f->config.layers + k + 1;
     }
-    d->embedding_norm = read_norm(f, NORM_EMBEDDING, error);
-    d->hidden_norm = read_norm(f, NORM_HIDDEN, error);
-    d->head = find_draft(f, HEAD);
-    if (find_draft(f, NORM_HEAD))
-        d->head_norm = read_norm(f, NORM_HEAD, error);
-    if (error->status || plan_draft(f, error))
+    if (error->status || !organ_forward_has_draft(f))
         return error->status;
-    f->plan_count = f->config.layers + 1;
     return organ_forward_measure(f, error);
 }
 
-bool organ_forward_has_draft(const organ_forward *f) { return f->plan_count > f->config.layers; }
+bool organ_forward_has_draft(const organ_forward *f) { return organ_forward_drafts(f) > 0; }
+
+unsigned organ_forward_drafts(const organ_forward *f) { return f->plan_count - f->config.layers; }
 
 uint64_t organ_draft_bytes(const organ_forward *f, size_t context)
 {
-    return organ_forward_has_draft(f) ? (uint64_t)(context + 4 * PIECE) * f->config.hidden * sizeof(float) : 0;
+    const uint64_t rows = (uint64_t)organ_forward_drafts(f) * context;
+    return rows ? (rows + 4 * PIECE) * f->config.hidden * sizeof(float) : 0;
+}
+
+/* ---- blocks that are not run ---- */
+
+static bool is_run(const organ_forward *f, const organ_weight *weight)
+{
+    for (unsigned k = 0; k < organ_forward_drafts(f); k++) {
+        const forward_plan *const plan = &f->plans[f->config.layers + k];
+        if (weight == f->drafts[k].project || weight == f->drafts[k].head)
+            return true;
+        for (size_t s = 0; s < plan->count; s++)
+            if (plan->slots[s].weight == weight)
+                return true;
+    }
+    return false;
+}
+
+void organ_forward_visit_unrun_drafts(const organ_forward *f, void *context,
+                                      void (*each)(void *context, const char *tensor))
+{
+    for (size_t k = 0; k < f->weights->count; k++) {
+        const organ_weight *const w = &f->weights->weights[k];
+        const organ_role role = w->anatomy.role;
+        const bool block = w->anatomy.layer >= 0 && (unsigned)w->anatomy.layer >= f->config.layers;
+        organ_rows_passed();
+        if (w->rank > 1 && w->shape[w->rank - 1] > 1 && (role == ORGAN_ROLE_MTP || block) && role != ORGAN_ROLE_EMBED &&
+            role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_BIAS && !is_run(f, w))
+            each(context, w->name);
+    }
 }
 
 /* ---- the run ---- */
 
 typedef struct draft_run {
     organ_forward *forward;
+    unsigned block;
+    const forward_draft *draft;
     const organ_layer *layer;
     const uint32_t *tokens;
-    const float *hidden;
+    const float *hidden; /* outputs of the last layer, or normed ones of the block before */
     const organ_tap *tap;
-    float *states; /* x, which the layer replaces by its outputs: a row for each token but the last */
+    float *states; /* x, which the layer replaces by its outputs: a row for each token but the last ones */
     float *joined; /* PIECE x 2 hidden_size: the inputs of M */
     float *normed; /* PIECE x hidden_size */
     float *scratch;
@@ -136,60 +237,89 @@ static organ_status project_piece(draft_run *r, size_t first, size_t count, orga
 {
     organ_forward *const f = r->forward;
     const size_t width = (size_t)f->config.hidden, begin[2] = {0, count};
-    const organ_windows next = {.tokens = r->tokens + first + 1, .count = 1, .begin = begin};
+    const organ_windows next = {.tokens = r->tokens + first + 1 + r->block, .count = 1, .begin = begin};
     const float plus = organ_forward_final_norm(f).plus;
     const double eps = f->config.rms_eps;
     if (organ_forward_embed(f, &next, r->normed, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < count; t++)
-        organ_forward_norm(r->normed + t * width, f->draft.embedding_norm, plus, eps, width, r->joined + 2 * t * width);
-    organ_forward_final(f, r->hidden + first * width, count, r->normed);
+        organ_forward_norm(r->normed + t * width, r->draft->embedding_norm, plus, eps, width,
+                           r->joined + 2 * t * width);
+    if (r->block)
+        memcpy(r->normed, r->hidden + first * width, count * width * sizeof(float));
+    else
+        organ_forward_final(f, r->hidden + first * width, count, r->normed);
     for (size_t t = 0; t < count; t++)
-        organ_forward_norm(r->normed + t * width, f->draft.hidden_norm, plus, eps, width,
+        organ_forward_norm(r->normed + t * width, r->draft->hidden_norm, plus, eps, width,
                            r->joined + (2 * t + 1) * width);
-    const forward_linear linear = organ_forward_linear_of(r->layer, (forward_view){f->draft.slot, 0}, width);
-    if (r->tap && r->tap->inputs(r->tap->context, f->draft.project->name, first, count, 2 * width, r->joined, error))
+    const forward_linear linear = organ_forward_linear_of(r->layer, (forward_view){r->draft->slot, 0}, width);
+    if (r->tap && r->tap->inputs(r->tap->context, r->draft->project->name, first, count, 2 * width, r->joined, error))
         return error->status;
     return organ_forward_products_add(&r->products, r->joined, &linear, r->states + first * width, count, error)
                ? error->status
                : organ_forward_products_run(&r->products, f, r->scratch, error);
 }
 
-static organ_status tap_draft_head(const draft_run *r, size_t count, organ_error *error)
+/* Writes the inputs of the output head for `count` tokens from token `first` on. */
+static void norm_outputs(const draft_run *r, size_t first, size_t count, float *to)
 {
     const organ_forward *const f = r->forward;
     const size_t width = (size_t)f->config.hidden;
     const float plus = organ_forward_final_norm(f).plus;
-    const double eps = f->config.rms_eps;
-    for (size_t first = 0; r->tap && f->draft.head && first < count && !error->status; first += PIECE) {
+    const float *const states = r->states + first * width;
+    if (!r->draft->head_norm)
+        organ_forward_final(f, states, count, to);
+    for (size_t t = 0; r->draft->head_norm && t < count; t++)
+        organ_forward_norm(states + t * width, r->draft->head_norm, plus, f->config.rms_eps, width, to + t * width);
+}
+
+static organ_status tap_draft_head(const draft_run *r, size_t count, organ_error *error)
+{
+    const size_t width = (size_t)r->forward->config.hidden;
+    for (size_t first = 0; r->tap && r->draft->head && first < count && !error->status; first += PIECE) {
         const size_t tokens = organ_min(PIECE, count - first);
-        if (f->draft.head_norm)
-            for (size_t t = 0; t < tokens; t++)
-                organ_forward_norm(r->states + (first + t) * width, f->draft.head_norm, plus, eps, width,
-                                   r->normed + t * width);
-        else
-            organ_forward_final(f, r->states + first * width, tokens, r->normed);
-        r->tap->inputs(r->tap->context, f->draft.head->name, first, tokens, width, r->normed, error);
+        norm_outputs(r, first, tokens, r->normed);
+        r->tap->inputs(r->tap->context, r->draft->head->name, first, tokens, width, r->normed, error);
     }
+    return error->status;
+}
+
+/* Keeps the normed outputs of `count` tokens if another block follows. */
+static organ_status keep_outputs(const draft_run *r, size_t count, organ_error *error)
+{
+    organ_forward *const f = r->forward;
+    forward_draft *const d = &f->drafts[r->block];
+    organ_forward_free(d->outputs);
+    d->outputs = NULL;
+    if (r->block + 1 < organ_forward_drafts(f) && (d->outputs = organ_forward_floats(count * f->config.hidden, error)))
+        norm_outputs(r, 0, count, d->outputs);
     return error->status;
 }
 
 organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, const uint32_t *tokens, size_t count,
                              const float *hidden, const organ_tap *tap, organ_error *error)
 {
-    if (count < 2)
+    const unsigned block = (unsigned)(layer->plan - forward->plans) - forward->config.layers;
+    if (count < block + 2)
         return error->status;
-    const size_t width = (size_t)forward->config.hidden, begin[2] = {0, count - 1};
+    const size_t width = (size_t)forward->config.hidden, rows = count - 1 - block, begin[2] = {0, rows};
     const organ_windows windows = {.tokens = tokens, .count = 1, .begin = begin};
-    draft_run r = {.forward = forward, .layer = layer, .tokens = tokens, .hidden = hidden, .tap = tap};
+    draft_run r = {.forward = forward,
+                   .block = block,
+                   .draft = &forward->drafts[block],
+                   .layer = layer,
+                   .tokens = tokens,
+                   .hidden = block ? forward->drafts[block - 1].outputs : hidden,
+                   .tap = tap};
     r.scratch = organ_forward_scratch(forward, error);
-    r.states = organ_forward_floats((count - 1) * width, error);
+    r.states = organ_forward_floats(rows * width, error);
     r.joined = organ_forward_floats(2 * PIECE * width, error);
     r.normed = organ_forward_floats(PIECE * width, error);
-    for (size_t first = 0; first < count - 1 && !error->status; first += PIECE)
-        project_piece(&r, first, organ_min(PIECE, count - 1 - first), error);
-    if (!error->status && organ_layer_run(forward, layer, &windows, r.states, tap, error) == ORGAN_OK)
-        tap_draft_head(&r, count - 1, error);
+    for (size_t first = 0; first < rows && !error->status; first += PIECE)
+        project_piece(&r, first, organ_min(PIECE, rows - first), error);
+    if (!error->status && organ_layer_run(forward, layer, &windows, r.states, tap, error) == ORGAN_OK &&
+        tap_draft_head(&r, rows, error) == ORGAN_OK)
+        keep_outputs(&r, rows, error);
     organ_forward_products_release(&r.products);
     organ_forward_free(r.states);
     organ_forward_free(r.joined);

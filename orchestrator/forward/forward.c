@@ -3,6 +3,8 @@
 #include <organ/forward.h>
 
 #include "formats/architecture/config_readers.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -161,6 +163,18 @@ organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, orga
     return error->status ? error->status : organ_forward_measure(f, error);
 }
 
+/* mlx-lm stores 1 + weight of the norms of Qwen3-Next, and convolutions as channels x taps x 1. */
+static void recognise_mlx(organ_forward *f)
+{
+    for (size_t k = 0; f->config.norm_adds_one && k < f->model->tensor_count; k++) {
+        const organ_tensor *const t = &f->model->tensors[k];
+        organ_rows_passed();
+        if (organ_ends_with(t->name, ".linear_attn.conv1d.weight") && t->rank == 3 && t->shape[1] > 1 &&
+            t->shape[2] == 1)
+            f->config.norm_adds_one = false;
+    }
+}
+
 static organ_status open_as(const organ_model *model, const organ_engine *engine, bool unpacked,
                             organ_forward **forward, organ_error *error)
 {
@@ -174,6 +188,7 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
     if (organ_forward_config_read(model, &f->config, error) == ORGAN_OK) {
         f->family = organ_forward_family_named(f->config.architecture, model->gguf != NULL);
         f->plan_count = f->config.layers;
+        recognise_mlx(f);
         measure_widths(f);
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
@@ -200,6 +215,15 @@ organ_status organ_forward_open_unpacked(const organ_model *model, const organ_e
     return open_as(model, engine, true, forward, error);
 }
 
+void organ_forward_release_draft(forward_draft *d)
+{
+    organ_forward_free(d->embedding_norm);
+    organ_forward_free(d->hidden_norm);
+    organ_forward_free(d->head_norm);
+    organ_forward_free(d->outputs);
+    *d = (forward_draft){0};
+}
+
 /* Loaded layers are freed by organ_layer_free. */
 void organ_forward_close(organ_forward *f)
 {
@@ -209,9 +233,8 @@ void organ_forward_close(organ_forward *f)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
     organ_forward_plan_release(&f->head);
-    organ_forward_free(f->draft.embedding_norm);
-    organ_forward_free(f->draft.hidden_norm);
-    organ_forward_free(f->draft.head_norm);
+    for (unsigned k = 0; k < FORWARD_DRAFTS; k++)
+        organ_forward_release_draft(&f->drafts[k]);
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
     organ_forward_free(f->scratch);

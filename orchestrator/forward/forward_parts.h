@@ -122,7 +122,7 @@ struct organ_forward {
     const forward_family *family;
     organ_weights *weights;
     const char *prefix;  /* of the names of the text model's tensors in safetensors */
-    forward_plan *plans; /* one for each layer, then that of a draft block */
+    forward_plan *plans; /* one for each layer, then those of draft blocks */
     unsigned plan_count;
     const organ_weight *embedding, *norm, *output; /* norm: that before the output head; NULL: it has no weights */
     organ_change_row *change_row;                  /* organ_forward_change_embeddings, with its context; NULL: none */
@@ -134,10 +134,10 @@ struct organ_forward {
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
-    forward_draft draft;
-    size_t max_reading;  /* largest plan->reading of a layer */
-    size_t mixer_width;  /* largest organ_forward_mixer_width of a layer: floats of a token */
-    size_t dense_width;  /* of the widest dense feed-forward; 0: all layers are mixtures */
+    forward_draft drafts[FORWARD_DRAFTS]; /* plan_count - config.layers blocks for multi-token prediction */
+    size_t max_reading;                   /* largest plan->reading of a layer */
+    size_t mixer_width;                   /* largest organ_forward_mixer_width of a layer: floats of a token */
+    size_t dense_width;                   /* of the widest dense feed-forward; 0: all layers are mixtures */
     size_t worker_bytes; /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
     uint64_t min_memory; /* least memory, in bytes, with which one token can be processed */
     float *scratch;      /* of all workers; allocated on first use */

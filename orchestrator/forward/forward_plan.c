@@ -302,13 +302,10 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
 static void add_head_norms(builder *b)
 {
     const unsigned heads = b->kind->heads, kv_heads = b->kind->kv_heads;
+    if (!b->error->status && !(b->plan->head_norms = calloc((size_t)heads + kv_heads, sizeof(forward_view))))
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the norms of %u heads", heads);
     if (b->error->status)
         return;
-    b->plan->head_norms = calloc((size_t)heads + kv_heads, sizeof *b->plan->head_norms);
-    if (!b->plan->head_norms) {
-        organ_fail_errno(b->error, ENOMEM, "cannot allocate the norms of %u heads", heads);
-        return;
-    }
     add_norms_of_heads(b, PART_NORM_Q, heads, b->plan->head_norms);
     add_norms_of_heads(b, PART_NORM_K, kv_heads, b->plan->head_norms + heads);
 }
@@ -391,6 +388,12 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
+/* In safetensors only MLX has a stack for each projection. */
+static const char *stack_name(const builder *b, forward_part part, char name[128])
+{
+    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_name(b->forward->family->names, part, name);
+}
+
 /* `fused` is the name of a stack with gate and up; NULL: none. */
 static void add_stacked(builder *b, const char *fused)
 {
@@ -402,6 +405,7 @@ static void add_stacked(builder *b, const char *fused)
     forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
         transposed ? add_transposed : add_stack;
     forward_view gate, up;
+    char name[128];
     const bool flat = m && m->flat && !is_gguf(b);
     b->plan->pairs = fused && c->gate_up_pairs;
     if (flat) {
@@ -411,11 +415,12 @@ static void add_stacked(builder *b, const char *fused)
         gate = add(b, fused, c->experts, step, hidden);
         up = b->plan->pairs ? gate : organ_view_from_row(gate, inner);
     } else {
-        up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, hidden);
-        gate = c->ungated ? up : add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, hidden);
+        up = add_stack(b, stack_name(b, PART_EXPERTS_UP, name), c->experts, step, hidden);
+        gate = c->ungated ? up : add_stack(b, stack_name(b, PART_EXPERTS_GATE, name), c->experts, step, hidden);
     }
+    const char *const last = fused ? name_of(b, PART_EXPERTS_DOWN) : stack_name(b, PART_EXPERTS_DOWN, name);
     const forward_view down = flat ? add_flat(b, PART_EXPERTS_DOWN, true, c->experts, hidden, inner)
-                                   : add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, hidden, inner);
+                                   : add(b, last, c->experts, hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
         expert[0] = organ_view_from_row(gate, e * step);
@@ -507,14 +512,12 @@ static void add_experts(builder *b)
         add_biased(b, PART_LATENT_OUT, PART_BIAS_LATENT_OUT, c->mlp_bias, c->hidden, c->expert_latent);
     }
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
+    if (!b->error->status && !(b->plan->experts = calloc((size_t)c->experts * 3, sizeof(forward_view))))
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
     if (b->error->status)
         return;
-    b->plan->experts = calloc((size_t)c->experts * 3, sizeof *b->plan->experts);
-    if (!b->plan->experts) {
-        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
-        return;
-    }
-    if (is_gguf(b) || fused || b->forward->family->mixture->flat)
+    if (is_gguf(b) || fused || b->forward->family->mixture->flat ||
+        part_exists(b, stack_name(b, PART_EXPERTS_UP, (char[128]){""})))
         add_stacked(b, fused);
     else
         add_numbered(b);
@@ -559,7 +562,7 @@ static void add_norms(builder *b)
 
 static forward_view add_project(builder *b)
 {
-    const organ_weight *const found = b->forward->draft.project;
+    const organ_weight *const found = b->forward->drafts[b->layer - b->forward->config.layers].project;
     const uint64_t hidden = b->forward->config.hidden;
     const organ_weight *const weight =
         organ_forward_weight_named(b->forward, found->name, hidden, 2 * hidden, b->error);
@@ -571,8 +574,8 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     builder b = {forward, layer, &forward->config.kinds[layer], plan, 0, error};
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
-    if (layer == forward->config.layers)
-        forward->draft.slot = add_project(&b).slot;
+    if (layer >= forward->config.layers)
+        forward->drafts[layer - forward->config.layers].slot = add_project(&b).slot;
     add_norms(&b);
     add_mixer(&b, b.kind->mixer);
     add_mixer(&b, b.kind->second);
@@ -590,9 +593,6 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
 {
     const organ_weight *const weight = forward->output;
     builder b = {.forward = forward, .plan = plan, .error = error};
-    if (!(plan->slots = calloc(1, sizeof *plan->slots)))
-        return organ_fail_errno(error, ENOMEM, "cannot allocate the plan of the output head");
-    plan->count = 1;
-    *plan->slots = (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
-    return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
+    add_slot(&b, (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1});
+    return measure_loading(&b);
 }

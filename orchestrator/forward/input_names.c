@@ -79,11 +79,13 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
 /* The projection and the output head of a draft block. */
 static void name_draft(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
+    const bool draft = (unsigned)layer >= f->config.layers;
+    const forward_draft *const d = &f->drafts[draft ? (unsigned)layer - f->config.layers : 0];
     const struct {
         const organ_weight *weight;
         const char *name;
-    } rows[] = {{f->draft.project, "nextn.eh_proj.weight"}, {f->draft.head, "nextn.shared_head_head.weight"}};
-    for (size_t k = 0; k < sizeof rows / sizeof *rows && (uint64_t)layer == f->config.layers; k++)
+    } rows[] = {{d->project, "nextn.eh_proj.weight"}, {d->head, "nextn.shared_head_head.weight"}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && draft; k++)
         if (rows[k].weight && strcmp(rows[k].weight->name, tensor) == 0) {
             *place = (organ_input_place){.count = 1, .matrices = 1};
             snprintf(place->names[0], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, rows[k].name);
@@ -145,8 +147,9 @@ organ_status organ_forward_visit_inputs(const organ_forward *f, int32_t layer, v
             each(context, &place, (size_t)slot->cols, error);
     }
     organ_input_place place;
-    if (f->draft.head && (uint64_t)layer == f->config.layers && !error->status &&
-        organ_forward_input_place(f, layer, f->draft.head->name, &place))
+    const bool draft = (unsigned)layer >= f->config.layers;
+    const organ_weight *const head = draft ? f->drafts[(unsigned)layer - f->config.layers].head : NULL;
+    if (head && !error->status && organ_forward_input_place(f, layer, head->name, &place))
         each(context, &place, (size_t)f->config.hidden, error);
     return error->status;
 }
@@ -176,7 +179,8 @@ size_t organ_forward_head_place(const organ_forward *f, organ_input_place *place
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
     const uint64_t copies = f->model->gguf ? 1 : 2; /* gate and up in one tensor may be two entries */
-    uint64_t numbers = 2 * (f->config.hidden + 1);  /* of the output heads of the model and of a draft block */
+    /* of the output heads of the model and of the draft blocks */
+    uint64_t numbers = (1 + organ_forward_drafts(f)) * (f->config.hidden + 1);
     for (unsigned l = 0; l < f->plan_count; l++) {
         organ_input_place places[2];
         size_t features[2];

@@ -80,8 +80,8 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     const bool shortcut = f->config.shortcut;
     if (f->model->gguf)
         snprintf(name, 256, "blk.%u.%s", layer, part);
-    else if (f->draft.ladder && layer == f->config.layers)
-        snprintf(name, 256, "%s.%s", f->draft.ladder, part);
+    else if (layer >= f->config.layers && *f->drafts[layer - f->config.layers].ladder)
+        snprintf(name, 256, "%s.%s", f->drafts[layer - f->config.layers].ladder, part);
     else
         snprintf(name, 256, "%s%s.%u.%s", f->prefix, f->family->ladder ? f->family->ladder : "layers",
                  shortcut ? layer / 2 : layer, part);

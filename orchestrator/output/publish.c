@@ -343,13 +343,43 @@ organ_status organ_publish_finish(const char *final, organ_error *error)
     return error->status;
 }
 
-bool organ_publish_is_begun(const char *final)
+char *organ_publish_partial(const char *final)
 {
     organ_publish publish = {.lock = -1};
     organ_error ignored = {0};
-    const bool begun = publish_split(final, &publish, &ignored) == ORGAN_OK && access(publish.partial, F_OK) == 0;
+    char *partial = NULL;
+    if (publish_split(final, &publish, &ignored) == ORGAN_OK)
+        partial = strdup(publish.partial);
     organ_publish_end(&publish);
+    return partial;
+}
+
+bool organ_publish_is_begun(const char *final)
+{
+    char *const partial = organ_publish_partial(final);
+    const bool begun = partial && access(partial, F_OK) == 0;
+    free(partial);
     return begun;
+}
+
+static bool is_older(const char *path, struct timespec time)
+{
+    struct stat about;
+    return stat(path, &about) != 0 || about.st_mtim.tv_sec < time.tv_sec ||
+           (about.st_mtim.tv_sec == time.tv_sec && about.st_mtim.tv_nsec <= time.tv_nsec);
+}
+
+/* The folder of `made` changed last when `made` got its name. */
+void organ_publish_tidy(const char *final, const char *folder, const char *made)
+{
+    struct stat about;
+    char *const partial = organ_publish_partial(made);
+    char *const parent = strndup(made, (size_t)(organ_path_name(made) - made));
+    if (partial && parent && stat(final, &about) == 0 && access(partial, F_OK) &&
+        (access(made, F_OK) || is_older(parent, about.st_mtim)))
+        organ_remove_tree(folder);
+    free(partial);
+    free(parent);
 }
 
 bool organ_publish_waits(const char *final)

@@ -89,6 +89,9 @@ organ_status organ_publish_finish(const char *final, organ_error *error);
  */
 bool organ_publish_is_begun(const char *final);
 
+/* Returns the path of the partial directory of `final`; NULL if memory runs out. The caller frees it. */
+char *organ_publish_partial(const char *final);
+
 /* Returns whether a finished output with its journal waits for the name `final`, because its run was killed: then
  * organ_publish_begin continues it even without `resume`. False also if this cannot be determined. */
 bool organ_publish_waits(const char *final);
@@ -97,6 +100,10 @@ bool organ_publish_waits(const char *final);
  * run. Keeps incomplete outputs. Returns ORGAN_IO if another process writes the output, or if the output cannot be
  * removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
+
+/* Removes `folder` if it is left of a run that was killed after it had written `final`: `made`, the temporary model in
+ * it from which that run made `final`, is complete and older, or is removed already. */
+void organ_publish_tidy(const char *final, const char *folder, const char *made);
 
 /* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */
 char *organ_publish_path(const organ_publish *publish, const char *name);

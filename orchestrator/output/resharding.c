@@ -51,9 +51,21 @@ static organ_status resharding_no_memory(const organ_resharding *r, organ_error 
 
 /* ---- which shard, where in it ---- */
 
+/* The name of a stack is entered with its first piece. */
+static organ_status enter_name(organ_resharding *r, organ_name_table *names, const char *name, size_t k,
+                               organ_error *error)
+{
+    if (organ_name_table_find(names, name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tensors would have the name '%s'", r->model->path, name);
+    return organ_name_table_put(names, name, k) ? ORGAN_OK : resharding_no_memory(r, error);
+}
+
 static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
     organ_name_table names = {0};
+    for (size_t k = 0; k < r->count; k++)
+        if (r->pieces[k].stack)
+            r->pieces[k].stack->bytes = 0;
     for (size_t k = 0; k < r->count && !error->status; k++) {
         organ_shard_piece *const p = &r->pieces[k];
         uint64_t elements = 1;
@@ -65,28 +77,44 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
             __builtin_add_overflow(r->total, p->bytes, &r->total) || r->total > INT64_MAX)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' would be too large as %s", r->model->path, p->name,
                        organ_dtype_describe(p->dtype)->name);
-        else if (organ_name_table_find(&names, p->name))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: two tensors would have the name '%s'", r->model->path, p->name);
-        else if (!organ_name_table_put(&names, p->name, k))
-            resharding_no_memory(r, error);
+        else if (enter_name(r, &names, p->name, k, error) == ORGAN_OK && p->stack && !p->stack->bytes) {
+            p->stack->first = k;
+            enter_name(r, &names, p->stack->name, k, error);
+        }
+        if (p->stack)
+            p->stack->bytes += p->bytes;
     }
     organ_name_table_release(&names);
     return error->status;
 }
 
-/* As in transformers, a new shard begins if the next piece would make the current one longer than `max` bytes. */
+/* The index of the piece, or of the first slice of its stack. */
+static size_t first_of(const organ_shard_piece *pieces, size_t k)
+{
+    return pieces[k].stack ? pieces[k].stack->first : k;
+}
+
+/* Bytes of the tensor in which the piece is. */
+static uint64_t whole_bytes(const organ_shard_piece *p) { return p->stack ? p->stack->bytes : p->bytes; }
+
+/* As in transformers, a new shard begins if the next tensor would make the current one longer than `max` bytes. */
 static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;
     r->file_count = 1;
     for (size_t k = 0; k < r->count; k++) {
-        if (!single_only && bytes && r->pieces[k].bytes > (max > bytes ? max - bytes : 0)) {
+        organ_shard_piece *const p = &r->pieces[k];
+        r->order[k] = k;
+        if (first_of(r->pieces, k) != k) {
+            p->file = r->pieces[p->stack->first].file;
+            continue;
+        }
+        if (!single_only && bytes && whole_bytes(p) > (max > bytes ? max - bytes : 0)) {
             r->file_count++;
             bytes = 0;
         }
-        bytes += r->pieces[k].bytes;
-        r->pieces[k].file = r->file_count - 1;
-        r->order[k] = k;
+        bytes += whole_bytes(p);
+        p->file = r->file_count - 1;
     }
 }
 
@@ -99,13 +127,30 @@ static int resharding_by_place(const void *a, const void *b, void *context)
     const organ_shard_piece *const p = &pieces[x], *const q = &pieces[y];
     if (p->file != q->file)
         return p->file < q->file ? -1 : 1;
-    const bool fills_pages = p->bytes % PAGE == 0, other_fills_pages = q->bytes % PAGE == 0;
+    const bool fills_pages = whole_bytes(p) % PAGE == 0, other_fills_pages = whole_bytes(q) % PAGE == 0;
+    const size_t first = first_of(pieces, x), other_first = first_of(pieces, y);
     if (fills_pages != other_fills_pages)
         return fills_pages ? -1 : 1;
     const unsigned width = organ_dtype_describe(p->dtype)->bytes, other_width = organ_dtype_describe(q->dtype)->bytes;
     if (!fills_pages && width != other_width)
         return width > other_width ? -1 : 1;
-    return x < y ? -1 : x > y;
+    if (first != other_first)
+        return first < other_first ? -1 : 1;
+    return p->slice < q->slice ? -1 : p->slice > q->slice;
+}
+
+/* The pieces are sorted. */
+static organ_status check_stacks(const organ_resharding *r, organ_error *error)
+{
+    for (size_t k = 0; k < r->count && !error->status; k++) {
+        const organ_shard_piece *const p = &r->pieces[r->order[k]], *const before = &r->pieces[r->order[k ? k - 1 : 0]];
+        const uint64_t slice = k && before->stack == p->stack ? before->slice + 1 : 0;
+        if (p->stack && (p->slice != slice || p->stack->bytes / p->stack->shape[0] != p->bytes))
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "%s: '%s' would be stacked from tensors of equal size, but '%s' is not number %" PRIu64,
+                       r->model->path, p->stack->name, p->name, slice);
+    }
+    return error->status;
 }
 
 /* ---- safetensors ---- */
@@ -123,6 +168,22 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
     fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->bytes);
     free(quoted);
     return ORGAN_OK;
+}
+
+/* Writes the entry of piece k, or of the stack that begins with it. */
+static void write_entry(const organ_resharding *r, size_t k, uint64_t begin, FILE *out, organ_error *error)
+{
+    organ_shard_piece entry = r->pieces[k];
+    if (entry.stack) {
+        if (entry.slice != 0)
+            return;
+        entry.name = entry.stack->name;
+        entry.rank = entry.stack->rank;
+        entry.shape = entry.stack->shape;
+        entry.bytes = entry.stack->bytes;
+    }
+    fputc(',', out);
+    organ_piece_entry(out, &entry, begin, error);
 }
 
 /* The file owns `data` from now on. */
@@ -147,8 +208,7 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
           "{\"__metadata__\":{\"format\":\"pt\"}",
           out);
     for (size_t k = first; k < last && !error->status; k++) {
-        fputc(',', out);
-        organ_piece_entry(out, &r->pieces[r->order[k]], at, error);
+        write_entry(r, r->order[k], at, out, error);
         organ_rows_passed();
         at += r->pieces[r->order[k]].bytes;
     }
@@ -199,9 +259,12 @@ static organ_status write_headers(organ_resharding *r, const char *single, organ
 static organ_status make_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
-    for (size_t k = 0; k < r->count && map; k++)
-        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].content.name)))
+    for (size_t k = 0; k < r->count && map; k++) {
+        const organ_shard_piece *const p = &r->pieces[k];
+        const char *const name = p->stack ? p->stack->name : p->name;
+        if (first_of(r->pieces, k) == k && json_object_set_new(map, name, json_string(r->files[p->file].content.name)))
             resharding_no_memory(r, error);
+    }
     if (map && !error->status)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))),
                                 SET("weight_map", json_incref(map)));
@@ -249,7 +312,7 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
             resharding_no_memory(r, error);
-        else if (write_headers(r, single, error) == ORGAN_OK && r->file_count > 1)
+        else if (check_stacks(r, error) == ORGAN_OK && write_headers(r, single, error) == ORGAN_OK && r->file_count > 1)
             make_index(r, error);
     }
     return return_or_free(r, plan, error);

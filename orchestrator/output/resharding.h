@@ -13,12 +13,24 @@
 #include <organ/kernels.h>
 #include <organ/models.h>
 
-/* A tensor of the output. */
-typedef struct organ_shard_piece {
+/* A tensor of the output whose slices along the first axis are pieces. */
+typedef struct organ_shard_stack {
     const char *name;
+    unsigned rank;
+    uint64_t shape[4];
+    /* Set by organ_resharding_plan: */
+    size_t first;   /* index of the first of its pieces */
+    uint64_t bytes; /* of all its pieces */
+} organ_shard_stack;
+
+/* A tensor of the output, or a slice of one. */
+typedef struct organ_shard_piece {
+    const char *name; /* of a slice: a name that no other piece has, for messages and the journal */
     organ_dtype dtype;
     unsigned rank;
     const uint64_t *shape;
+    organ_shard_stack *stack; /* the tensor of which the piece is a slice; NULL: the piece is a tensor */
+    uint64_t slice;           /* index of the slice */
     /* Tensor that is copied into the piece. It has the type of the piece, or another type if the plan has kernels to
      * convert it. NULL: the caller writes the bytes of the piece with organ_resharding_put. */
     const organ_tensor *same;
@@ -60,8 +72,8 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
  * model-00001-of-000NN.safetensors and get an index. `single_only`: one file, whatever its size. The data of a file
  * begin on a page; tensors of whole pages come first, then wider types before narrower ones, so that every tensor is
  * aligned. The plan sets bytes, file and offset in `pieces`, which it does not copy; the pieces, their names and the
- * model must outlive the plan. Returns ORGAN_BAD_INPUT for two tensors of one name or an impossible size. *plan is NULL
- * on error. */
+ * model must outlive the plan. The slices of a stack are in one file. Returns ORGAN_BAD_INPUT for two tensors of one
+ * name, a stack whose slices are not all there, or an impossible size. *plan is NULL on error. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 

@@ -51,6 +51,16 @@ judge "a resumed run differs from a whole one" cmp short.gguf late.gguf
 judge "something is left" test -z "$(find . -maxdepth 1 -name '.late*')"
 
 # The head is one entry more; the older format by its ending or by --format; an older file can be replaced.
+# A block of Nemotron-H is not run, and its matrices are listed.
+mkdir fixture
+cp "$model"/../architectures/nemotron_h-moe/{config.json,model.tsv} fixture
+printf 'tensor\tmtp.layers.%s\n' $'0.eh_proj.weight\t64x128' $'1.mixer.experts.0.up_proj.weight\t32x64' $'1.mixer.experts.1.up_proj.weight\t32x64' >>fixture/model.tsv
+(cd "${organ%/build/organ}" && build/checks/arch_model "../../../../../../../../../..$scratch/area/fixture" "$scratch/area/nemotron") >../out 2>&1 || bad "the model cannot be made" ../out
+ends 0 imatrix nemotron --calibration few.txt --context 32 --chunks 1 -o nemotron.gguf --json --quiet
+judge "the report does not list matrices without entries" test "$(jq -c .uncovered ../out)" = '{"matrices":3,"names":["mtp.layers.0.eh_proj.weight","mtp.layers.1.mixer.experts.*.up_proj.weight"]}'
+ends 0 imatrix nemotron --calibration few.txt --context 32 --chunks 1 -o nemotron.gguf --force
+prints "3 matrices for multi-token prediction have no entry"
+rm -r fixture nemotron nemotron.gguf
 ends 0 imatrix tiny-moe "${few[@]}" -o head.gguf --process-output --json --quiet
 judge "the head has no entry" test "$(jq -r '.entries | map(.name) | index("token_embd.weight") != null and length == 33' ../out)" = true
 ends 0 imatrix tiny-moe "${few[@]}" -o made.dat --quiet

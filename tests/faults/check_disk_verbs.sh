@@ -14,6 +14,7 @@ mkdir -p coming again && cp -rL "$model" coming/m && chmod -R u+w coming && cp -
 sweep_disk 4 inspect
 sweep_disk 4 compare
 sweep_disk 4 merge
+sweep_disk 4 merge-then
 sweep_disk 6 untrusted-sound inspect "$q" --untrusted
 sweep_disk 3 inspect-html inspect "$q" --html i.html
 sweep_disk 4 report

@@ -20,6 +20,7 @@ begin=$area/small
 sweep_donor 3 inspect
 sweep_donor 3 compare
 sweep_donor 3 merge
+sweep_donor 3 merge-then
 sweep_donor 8 prune
 sweep_donor 4 purify
 sweep_donor 4 quantize

@@ -35,6 +35,7 @@ sweep_memory 20 topology topology
 sweep_memory 100 inspect
 sweep_memory 8 compare
 sweep_memory 16 merge
+sweep_memory 16 merge-then
 sweep_memory 60 inspect-json inspect "$q" --json
 sweep_memory 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
 sweep_memory 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"

@@ -31,6 +31,14 @@ scores_of_experts() {
         --context 32 --scores "$area/scores.json" -o "$area/fewer" --quiet >"$scratch/made" 2>&1
 }
 
+# Makes a recipe that unites the tokens of two models.
+unite_tokens() {
+    [[ -e $area/tokens.yaml ]] && return
+    cp -rL "$model" "$area/other" && cp -f "$fixtures/tiny-llama/tokenizer.json" "$area/other" && rm -f "$area/other/"{vocab.json,merges.txt}
+    printf 'models: [{model: %s}, {model: %s}]\nmerge_method: linear\nparameters: {weight: 1}\ntokenizer_source: union\n' "$model" "$area/other" \
+        >"$area/tokens.yaml"
+}
+
 # verb NAME: sets $words to the arguments of the verb, which several scripts use. Variables name its inputs, and a script may set them.
 packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora mixture=$fixtures/tiny-moe
 verb() {
@@ -38,6 +46,9 @@ verb() {
         inspect) words=(inspect "$q" --tensors) ;;
         compare) words=(compare "$q" "$area/pruned" "${t1[@]}") ;;
         merge) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" -o merged) ;;
+        merge-ties) words=(merge "$area/pruned" --base "$q" --method ties --density 0.5 "${t1[@]}" -o merged) ;;
+        merge-tokens) unite_tokens && words=(merge "$area/tokens.yaml" "${t1[@]}" -o merged) ;;
+        merge-then) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" --then q4_0 -o merged.gguf) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
@@ -97,7 +108,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

@@ -197,6 +197,7 @@ START_TEST(movers)
         organ_merge_options o = {0};
         SIZED(merge, ENGINE);
         NEEDS(merge, missing, "error", ENGINE);
+        NEEDS(merge, match_experts, "auto", ENGINE);
         NEEDS(merge, write.output, "build/none", ENGINE);
     }
     {

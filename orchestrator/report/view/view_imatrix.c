@@ -34,6 +34,9 @@ static const organ_block blocks[] = {
         ON_ALL, "filled",
         "No token reached {filled.experts:count} expert{filled.experts:s} ({filled.names:join}); the file has the mean "
         "of the layer instead."),
+    WARN(ON_ALL, "uncovered",
+         "{uncovered.matrices:count} matrices for multi-token prediction have no entry, because organ "
+         "does not run their blocks: {uncovered.names:join}."),
     SECTION(ON_FILES, "!dry_run", "Entries"),
     TABLE(ON_FILES, "!dry_run", "entries", FIELDS(entries), .max = 1000, .what = "entries",
           .caption = "Tensors of llama.cpp, with the tokens that reached each matrix"),

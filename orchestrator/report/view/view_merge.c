@@ -17,8 +17,20 @@ static const organ_field merge_layers[] = {FIELD_LAYER, FIELD_TEXT("model", "mod
                                            FIELD_COUNT("values", "elements"), FIELD_SHARE("moved", "moved")};
 static const organ_field merge_apart[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
                                           FIELD_TEXT("from", "from", 0), FIELD_TEXT("reason", "reason", 0)};
+static const organ_field merge_experts[] = {FIELD_LAYER,
+                                            FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
+                                            FIELD_COUNT("experts", "experts"),
+                                            FIELD_COUNT("reordered", "reordered"),
+                                            FIELD_FIXED("distance", "distance", 4),
+                                            FIELD_FIXED("in order", "in_order", 4)};
 static const organ_field merge_lacking[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
                                             FIELD_TEXT("becomes", "becomes", 0)};
+
+static const organ_block merge_matched[] = {
+    SAY(ON_TERMINAL, "!experts.reordered", "Experts of {name}: compared in {experts.layers} layers."),
+    SAY(ON_TERMINAL, "experts.reordered",
+        "Experts of {name}: {experts.reordered:count} of {experts.experts:count} reordered, distance "
+        "{experts.in_order:.4f} before and {experts.distance:.4f} after.")};
 
 #define MOVED "Moved: norm of merged - model relative to the norm of the model, over its merged tensors"
 
@@ -37,17 +49,26 @@ static const organ_block merge_blocks[] = {
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Models"),
     TABLE(ON_ALL, NULL, "donors", FIELDS(merge_donors), .caption = MOVED),
+    EACH(ON_TERMINAL, "donors", BLOCKS_OF(merge_matched), .where = "experts"),
     CURVES("layers", "layers", .style = {.title = "Distance from each model", .y_label = "moved, %"}, .name = "model",
            .value = "moved", .factor = 100, .caption = MOVED ", layer by layer."),
     SECTION(ON_FILES, "layers", "Layers"),
     TABLE(ON_FILES, "layers", "layers", FIELDS(merge_layers), .max = EVERY_MODULE, .what = "rows", .caption = MOVED),
     SAY(ON_TERMINAL, "apart", "Not merged: {apart:size} tensors, listed in the report."),
+    SECTION(ON_FILES, "experts", "Experts"),
+    TABLE(ON_FILES, "experts", "experts", FIELDS(merge_experts), .max = EVERY_MODULE, .what = "rows",
+          .caption = "Distance: of matched experts as unit vectors (1.41 for unrelated ones); in order: of those with "
+                     "the same number"),
     SECTION(ON_FILES, "apart", "Tensors that are not merged"),
     TABLE(ON_FILES, "apart", "apart", FIELDS(merge_apart), .max = MAX_APART, .what = "tensors"),
     SAY(ON_TERMINAL, "lacking", "Not in all models: {lacking:size} tensors, listed in the report."),
     SECTION(ON_FILES, "lacking", "Tensors that only some models have"),
     TABLE(ON_FILES, "lacking", "lacking", FIELDS(merge_lacking), .max = MAX_APART, .what = "tensors"),
+    SAY(ON_ALL, "then",
+        "Then {then.scheme?quantised to {then.scheme}|converted to GGUF}: {then.bytes:bytes}"
+        "{then.relative_error?, relative error {then.relative_error:share}}."),
     PLAN,
+    SAY(ON_ALL, "plan.temporary_bytes", "Disk: {plan.temporary_bytes:bytes} more during the run, next to the output."),
     EVALUATION_ON(ON_TEXT),
     SECTION(ON_MARKDOWN, "!dry_run", "Run"),
     SAY(ON_TEXT, "!dry_run", "Time: {run.seconds:time}, {output.bytes:bytes} written."),

@@ -38,24 +38,40 @@ typedef struct organ_merge_cut {
     bool done;
 } organ_merge_cut;
 
+#define ORGAN_MERGE_HASH_BITS 33 /* of a key, below those of the absolute value */
+
+/* Returns the leading bits of a key: those of the absolute value. */
+static inline uint32_t organ_merge_magnitude(float value)
+{
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
 /* Returns the key of an element with this value: bits of the absolute value, then the hash of its number. */
 static inline uint64_t organ_merge_key(float value, uint64_t element)
 {
     const uint64_t low = ORGAN_MERGE_KEYS - 1;
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, sizeof bits);
     /* xor with a shift to the right and multiplication by an odd number are bijections of 33 bits */
     uint64_t h = element & low;
     h = ((h ^ h >> 17) * UINT64_C(0xed5ad4bb)) & low;
     h = ((h ^ h >> 16) * UINT64_C(0x1ac4c1b51)) & low;
     h = ((h ^ h >> 15) * UINT64_C(0x131848bab)) & low;
-    return (uint64_t)(bits & 0x7fffffff) << 33 | (h ^ h >> 17);
+    return (uint64_t)organ_merge_magnitude(value) << ORGAN_MERGE_HASH_BITS | (h ^ h >> 17);
 }
 
-/* Returns whether the element is above the cut, which is done. */
-static inline bool organ_merge_above(const organ_merge_cut *cut, uint64_t key)
+/* Returns the magnitude at a cut, which is done; elements of other magnitudes are above if theirs is larger. */
+static inline uint32_t organ_merge_cut_magnitude(const organ_merge_cut *cut)
 {
-    return key >= cut->from && cut->from != UINT64_MAX;
+    return (uint32_t)(cut->from >> ORGAN_MERGE_HASH_BITS);
+}
+
+/* Returns whether the element is above the cut, which is done. The hash is computed for values at the cut only. */
+static inline bool organ_merge_above(const organ_merge_cut *cut, float value, uint64_t element)
+{
+    const uint32_t magnitude = organ_merge_magnitude(value), at = organ_merge_cut_magnitude(cut);
+    return magnitude > at ||
+           (magnitude == at && cut->from != UINT64_MAX && organ_merge_key(value, element) >= cut->from);
 }
 
 /* Begins a cut above which `wanted` of `elements` elements are. It is done at once if these are none or all. */

@@ -28,16 +28,6 @@ size_t organ_merge_gather_bytes(const organ_merge_item *item)
     return organ_to_line(rows * cols * sizeof(float));
 }
 
-static organ_status read_source(const organ_merge_item *item, const merge_readers *from, size_t source, uint64_t first,
-                                size_t count, float *values, void *scratch, organ_error *error)
-{
-    const organ_merge_change *const change = item->rows->sources[source].change;
-    organ_weight_read(from->readers[source], first, count, ORGAN_F32, values, scratch, error);
-    if (!error->status && change)
-        change->change(change->context, from->changes[source], first, count, values, scratch, error);
-    return error->status;
-}
-
 /* ---- rows ---- */
 
 /* Returns how many of the rows from `row` on follow each other in their source too. */
@@ -57,7 +47,7 @@ static organ_status average(const organ_merge_item *item, const merge_readers *f
     memset(values, 0, cols * sizeof *values);
     for (size_t s = 0; s < item->rows->count && !error->status; s++) {
         const uint32_t at = item->rows->averaged[s] ? item->rows->places[s][row] : UINT32_MAX;
-        if (at == UINT32_MAX || read_source(item, from, s, at, 1, spare, scratch, error))
+        if (at == UINT32_MAX || organ_merge_read(from, s, &item->rows->sources[s], at, 1, spare, scratch, error))
             continue;
         found++;
         for (size_t c = 0; c < cols; c++)
@@ -82,7 +72,8 @@ static organ_status gather_rows(const organ_merge_item *item, const merge_reader
             memcpy(to, item->rows->pads[input], cols * sizeof *to);
         else if (rows[k].source == ORGAN_MERGE_ROW_MEAN)
             average(item, from, rows[k].row, to, scratch, spare, error);
-        else if (read_source(item, from, rows[k].source, rows[k].row, n, spare, scratch, error) == ORGAN_OK)
+        else if (organ_merge_read(from, rows[k].source, &item->rows->sources[rows[k].source], rows[k].row, n, spare,
+                                  scratch, error) == ORGAN_OK)
             memcpy(to, spare, n * cols * sizeof *to);
     }
     return error->status;
@@ -113,7 +104,7 @@ static organ_status gather_values(const organ_merge_item *item, const merge_read
     for (size_t k = 0; k < n; k++)
         values[k] = rows[k].source == ORGAN_MERGE_ROW_PAD ? item->rows->pads[input][0] : 0;
     for (size_t s = 0; s < item->rows->count && !error->status; s++) {
-        if (read_source(item, from, s, 0, 1, spare, scratch, error))
+        if (organ_merge_read(from, s, &item->rows->sources[s], 0, 1, spare, scratch, error))
             break;
         for (size_t k = 0; k < n; k++) {
             const uint32_t at = place_in(item, s, &rows[k]);

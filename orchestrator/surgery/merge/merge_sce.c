@@ -79,7 +79,7 @@ static void sce_select(const organ_merge_task *task, const sce_state *s, const o
     const size_t n = organ_merge_strip_values(strip);
     float *const deltas = strip->scratch;
     for (size_t i = 0; i < n && sce_selects(task); i++)
-        if (!organ_merge_above(&s->cut, organ_merge_key(variances[i], strip->first * strip->cols + i)))
+        if (!organ_merge_above(&s->cut, variances[i], strip->first * strip->cols + i))
             for (size_t k = 0; k < task->inputs; k++)
                 deltas[k * n + i] = 0;
 }

@@ -15,16 +15,21 @@ void organ_merge_cut_begin(organ_merge_cut *cut, uint64_t wanted, uint64_t eleme
 void organ_merge_cut_count(const organ_merge_cut *cut, unsigned digit_bits, const float *values, uint64_t first,
                            size_t n, uint64_t *counters)
 {
-    const unsigned shift = 64 - cut->known - digit_bits;
+    const unsigned shift = 64 - cut->known - digit_bits, bits = 64 - ORGAN_MERGE_HASH_BITS;
     const uint64_t digit = ((uint64_t)1 << digit_bits) - 1;
     if (cut->done)
         return;
-    if (!cut->known) {
+    if (!cut->known) { /* a digit is shorter than a magnitude */
         for (size_t i = 0; i < n; i++)
-            counters[organ_merge_key(values[i], first + i) >> shift]++;
+            counters[organ_merge_magnitude(values[i]) >> (bits - digit_bits)]++;
         return;
     }
+    /* The part of the prefix that is of the magnitude rules out most elements. */
+    const unsigned lower = cut->known < bits ? bits - cut->known : 0, hashed = cut->known - (bits - lower);
+    const uint32_t prefix = (uint32_t)(cut->prefix >> hashed);
     for (size_t i = 0; i < n; i++) {
+        if (organ_merge_magnitude(values[i]) >> lower != prefix)
+            continue;
         const uint64_t key = organ_merge_key(values[i], first + i);
         if (key >> (64 - cut->known) == cut->prefix)
             counters[key >> shift & digit]++;

@@ -72,12 +72,8 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
             organ_merge_gather(item, &lane->from, k, strip->first, strip->rows, lane->input[k],
                                lane->reading + organ_merge_gather_bytes(item), lane->reading, error);
         else
-            organ_weight_read(lane->from.readers[k], strip->first, strip->rows, ORGAN_F32, lane->input[k],
-                              lane->reading, error);
+            organ_merge_read(&lane->from, k, in, strip->first, strip->rows, lane->input[k], lane->reading, error);
         organ_reader_gate_leave(gate);
-        if (!error->status && in->change && !item->rows)
-            in->change->change(in->change->context, lane->from.changes[k], strip->first, strip->rows, lane->input[k],
-                               lane->reading, error);
     }
     return error->status;
 }

@@ -221,6 +221,30 @@ static void rank_odds(const organ_merge_task *task, const organ_merge_strip *str
     }
 }
 
+/* Returns the value if all bits of the mask are set, 0 if none is. Without a branch loops can be vectorised. */
+static inline float masked(float value, uint32_t mask)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= mask;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Keeps elements that are above `low` and not above `high`. Few have the value of a cut, so only these get a branch. */
+static void choose_between(const organ_merge_cut *low, const organ_merge_cut *high, uint64_t first, size_t n,
+                           float *delta)
+{
+    const uint32_t least = organ_merge_cut_magnitude(low), most = organ_merge_cut_magnitude(high);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t magnitude = organ_merge_magnitude(delta[i]);
+        bool keep = (magnitude > least) & (magnitude < most);
+        if ((magnitude == least) | (magnitude == most))
+            keep = organ_merge_above(low, delta[i], first + i) && !organ_merge_above(high, delta[i], first + i);
+        delta[i] = masked(delta[i], -(uint32_t)keep);
+    }
+}
+
 /* Sets elements of `delta` that are left out to 0. `spare` has room for a strip. */
 static void choose(const organ_merge_task *task, const organ_merge_strip *strip, size_t k, const task_model *model,
                    float *delta, float *spare)
@@ -233,11 +257,7 @@ static void choose(const organ_merge_task *task, const organ_merge_strip *strip,
     if (density <= 0) {
         memset(delta, 0, n * sizeof *delta);
     } else if (has_cuts(task)) {
-        for (size_t i = 0; i < n; i++) {
-            const uint64_t key = organ_merge_key(delta[i], first + i);
-            if (!organ_merge_above(&model->low, key) || organ_merge_above(&model->high, key))
-                delta[i] = 0;
-        }
+        choose_between(&model->low, &model->high, first, n, delta);
     } else {
         float uniform[256];
         for (size_t i = 0; i < n; i++)
@@ -350,21 +370,49 @@ static void weighted_delta(const organ_merge_task *task, const organ_merge_strip
         delta[i] = delta[i] * scale * weight;
 }
 
-/* Adds up elements whose sign is that of the sum, + for a sum of 0. Elements that are 0 have no sign. */
-static void vote(const organ_merge_task *task, const float *deltas, size_t n, size_t i, float *sum, float *divisor)
+/* Elements that are merged while their sums are in the L1 cache. */
+#define TASK_BLOCK ((size_t)512)
+
+/* Adds up elements whose sign is that of the sum, + for a sum of 0. Elements that are 0 have no sign. The differences
+ * of model k begin at deltas + k * stride. */
+static void vote(const organ_merge_task *task, const float *deltas, size_t stride, size_t n, float *sums,
+                 float *divisors)
 {
-    float all = 0, chosen = 0, weights = 0;
+    float all[TASK_BLOCK] = {0};
     for (size_t k = 0; k < task->inputs; k++)
-        all += deltas[k * n + i];
+        for (size_t i = 0; i < n; i++)
+            all[i] += deltas[k * stride + i];
+    for (size_t i = 0; i < n; i++) {
+        all[i] = all[i] >= 0 ? 1 : -1;
+        sums[i] = divisors[i] = 0;
+    }
     for (size_t k = 0; k < task->inputs; k++) {
-        const float d = deltas[k * n + i];
-        if (all >= 0 ? d > 0 : d < 0) {
-            chosen += d;
-            weights += (float)organ_merge_value(task, TASK_WEIGHT, k);
+        const float weight = (float)organ_merge_value(task, TASK_WEIGHT, k), *const d = deltas + k * stride;
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t agrees = -(uint32_t)(d[i] * all[i] > 0);
+            sums[i] += masked(d[i], agrees);
+            divisors[i] += masked(weight, agrees);
         }
     }
-    *sum = chosen;
-    *divisor = weights == 0 ? 1 : weights;
+    for (size_t i = 0; i < n; i++)
+        divisors[i] = divisors[i] == 0 ? 1 : divisors[i];
+}
+
+/* Adds up all elements. */
+static void add(const organ_merge_task *task, const float *deltas, size_t stride, size_t n, float *sums,
+                float *divisors)
+{
+    float total = 0;
+    for (size_t k = 0; k < task->inputs; k++)
+        total += (float)organ_merge_value(task, TASK_WEIGHT, k);
+    total = fabsf(total) < 1e-8F ? 1 : total;
+    for (size_t i = 0; i < n; i++) {
+        sums[i] = 0;
+        divisors[i] = total;
+    }
+    for (size_t k = 0; k < task->inputs; k++)
+        for (size_t i = 0; i < n; i++)
+            sums[i] += deltas[k * stride + i];
 }
 
 static void task_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
@@ -374,21 +422,17 @@ static void task_apply(const organ_merge_task *task, const void *state, const or
     const size_t n = organ_merge_strip_values(strip);
     const bool normalize = organ_merge_value(task, TASK_NORMALIZE, 0) != 0;
     const float lambda = (float)organ_merge_value(task, TASK_LAMBDA, 0);
-    float *const deltas = strip->scratch, *const spare = deltas + task->inputs * n, total = 0;
-    for (size_t k = 0; k < task->inputs; k++) {
+    float *const deltas = strip->scratch, *const spare = deltas + task->inputs * n;
+    for (size_t k = 0; k < task->inputs; k++)
         weighted_delta(task, strip, k, &models[k], deltas + k * n, spare);
-        total += (float)organ_merge_value(task, TASK_WEIGHT, k);
-    }
-    total = fabsf(total) < 1e-8F ? 1 : total;
-    for (size_t i = 0; i < n; i++) {
-        float sum = 0, divisor = total;
-        if (kind->vote)
-            vote(task, deltas, n, i, &sum, &divisor);
-        for (size_t k = 0; k < task->inputs && !kind->vote; k++)
-            sum += deltas[k * n + i];
-        if (normalize)
-            sum /= divisor;
-        out[i] = strip->base[i] + sum * lambda;
+    for (size_t from = 0; from < n; from += TASK_BLOCK) {
+        float sums[TASK_BLOCK], divisors[TASK_BLOCK];
+        const size_t some = n - from < TASK_BLOCK ? n - from : TASK_BLOCK;
+        (kind->vote ? vote : add)(task, deltas + from, n, some, sums, divisors);
+        for (size_t i = 0; i < some && normalize; i++)
+            sums[i] /= divisors[i];
+        for (size_t i = 0; i < some; i++)
+            out[from + i] = strip->base[from + i] + sums[i] * lambda;
     }
 }
 

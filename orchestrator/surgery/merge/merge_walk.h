@@ -26,7 +26,16 @@ typedef struct organ_merge_input {
     const organ_model *model;
     const organ_weight *weight;
     const organ_merge_change *change; /* NULL: none */
+    /* Of a weight with an entry for each of `experts` experts: entry e of the input is entry order[e] of the weight, so
+     * many consecutive rows, or of a single row one value. NULL: the order of the weight. */
+    const uint32_t *order;
+    size_t experts;
 } organ_merge_input;
+
+/* Reads rows [first[k], first[k] + rows) of each of `count` places of the input, in the order of the input, to
+ * `values`. Returns ORGAN_IO if a read or memory fails, and ORGAN_BAD_INPUT for invalid headers. */
+organ_status organ_merge_sample(const organ_merge_input *input, const organ_kernels *kernels, const uint64_t *first,
+                                size_t count, size_t rows, float *values, organ_error *error);
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
 #define ORGAN_MERGE_ROW_MEAN                                                                                           \

@@ -59,6 +59,11 @@ organ_status organ_merge_reading(const organ_merge_item *item, size_t *scratch, 
 organ_status organ_merge_open_item(const merge_readers *from, const organ_merge_item *item, organ_error *error);
 void organ_merge_close_item(const merge_readers *from, const organ_merge_item *item);
 
+/* Reads rows [first, first + rows), all of one matrix, of weight `k` of those that an item is read from, `in`, with its
+ * change and in its order. `scratch` has room for the reader or the change, 64-byte aligned. */
+organ_status organ_merge_read(const merge_readers *from, size_t k, const organ_merge_input *in, uint64_t first,
+                              size_t rows, float *values, void *scratch, organ_error *error);
+
 /* Returns the number of weights that the item is read from. */
 static inline size_t organ_merge_reads(const organ_merge_item *item)
 {

@@ -86,7 +86,7 @@ organ_status organ_input_sums_open(const organ_forward *forward, const organ_eng
         return organ_fail_errno(error, ENOMEM, "the sums of an importance matrix");
     s->forward = forward;
     s->engine = engine;
-    const unsigned layers = organ_forward_describe(forward)->layers + organ_forward_has_draft(forward);
+    const unsigned layers = organ_forward_describe(forward)->layers + organ_forward_drafts(forward);
     for (unsigned l = 0; l < layers && !error->status; l++)
         add_layer(s, (int32_t)l, error);
     return error->status;

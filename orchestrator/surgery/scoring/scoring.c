@@ -9,6 +9,7 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <errno.h>
@@ -392,20 +393,56 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
-/* `layer` is one that is not needed any more, or NULL. */
-static organ_status carry_draft(organ_scored_model *m, const organ_windows *windows, organ_layer **layer,
-                                organ_error *error)
+/* Experts are joined to one name, with '*' for their numbers. */
+static void add_unrun(void *context, const char *tensor)
 {
-    organ_input_sums *const sums = m->scoring->sums;
+    static const char word[] = ".experts.";
+    json_t *const unrun = context, *const names = json_object_get(unrun, "names");
+    const char *const experts = strstr(tensor, word), *const number = experts ? experts + strlen(word) : tensor;
+    const size_t digits = experts ? strspn(number, "0123456789") : 0;
+    char name[512];
+    snprintf(name, sizeof name, "%.*s%s%.400s", (int)organ_min(number - tensor, 100), tensor, digits ? "*" : "",
+             number + digits);
+    const json_t *const last = json_array_get(names, json_array_size(names) - 1);
+    json_object_set_new(unrun, "matrices", json_integer(organ_json_count(unrun, "matrices") + 1));
+    if (!last || strcmp(json_string_value(last), name) != 0)
+        json_array_append_new(names, json_string(name));
+}
+
+json_t *organ_scoring_unrun_json(const organ_scoring *scoring)
+{
+    json_t *const unrun = ORGAN_OBJECT(SET_COUNT("matrices", 0), SET("names", json_array()));
+    if (unrun)
+        organ_forward_visit_unrun_drafts(scoring->models[0].forward, unrun, add_unrun);
+    if (json_array_size(json_object_get(unrun, "names")) > 0)
+        return unrun;
+    json_decref(unrun);
+    return json_null();
+}
+
+static organ_status load_draft(organ_scored_model *m, unsigned number, organ_layer **layer, organ_error *error)
+{
+    if (organ_layer_load_to_run(m->forward, (int32_t)number, layer, error) == ORGAN_OK)
+        organ_layer_tap_heads(*layer, organ_input_sums_heads_tap(m->scoring->sums));
+    return error->status;
+}
+
+/* `layer` is one that is not needed any more, or NULL. Several blocks are loaded again for each window, because each
+ * needs the outputs of the one before. */
+static organ_status carry_drafts(organ_scored_model *m, const organ_windows *windows, organ_layer **layer,
+                                 organ_error *error)
+{
     const organ_forward_config *const c = organ_forward_describe(m->forward);
-    const organ_tap tap = organ_input_sums_tap(sums, c->layers);
-    if (organ_layer_load_to_run(m->forward, (int32_t)c->layers, layer, error) != ORGAN_OK)
-        return error->status;
-    organ_layer_tap_heads(*layer, organ_input_sums_heads_tap(sums));
+    const unsigned count = organ_forward_drafts(m->forward);
     for (size_t w = 0; w < windows->count && !error->status; w++)
-        organ_draft_run(m->forward, *layer, windows->tokens + windows->begin[w],
-                        windows->begin[w + 1] - windows->begin[w], m->hidden + windows->begin[w] * c->state, &tap,
-                        error);
+        for (unsigned k = 0; k < count && !error->status; k++) {
+            const organ_tap tap = organ_input_sums_tap(m->scoring->sums, c->layers + k);
+            if ((w == 0 || count > 1) && load_draft(m, c->layers + k, layer, error) != ORGAN_OK)
+                return error->status;
+            organ_draft_run(m->forward, *layer, windows->tokens + windows->begin[w],
+                            windows->begin[w + 1] - windows->begin[w], m->hidden + windows->begin[w] * c->state, &tap,
+                            error);
+        }
     return error->status;
 }
 
@@ -428,7 +465,7 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
     if (!error->status && sums && organ_forward_has_draft(m->forward))
-        carry_draft(m, windows, &layer, error);
+        carry_drafts(m, windows, &layer, error);
     organ_layer_free(layer);
     if (!error->status && sums && sums->head) {
         const organ_tap tap = organ_input_sums_head_tap(sums);

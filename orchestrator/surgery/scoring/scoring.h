@@ -201,4 +201,8 @@ organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected,
 organ_status organ_trial_file(const char *path, const char *name, const char *expected, size_t size,
                               organ_error *error);
 
+/* Returns the matrices for multi-token prediction that the first model has, but that no run multiplies inputs by, so
+ * that an importance matrix has no entry for them: {"matrices", "names"}, experts joined to one name; null: none. */
+json_t *organ_scoring_unrun_json(const organ_scoring *scoring);
+
 #endif

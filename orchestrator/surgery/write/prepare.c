@@ -45,7 +45,7 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
+    const organ_report_files files = {m->name, m->markdown_name, organ_writing_lines(w)};
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;

@@ -319,13 +319,16 @@ static int document_add_plan(const organ_writing *w, json_t *report)
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
+    const organ_report_files files = {m->name, m->markdown_name, organ_writing_lines(w)};
     if (path)
         organ_evaluation_run(&w->evaluation, path);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
         (m->finish_report && m->finish_report(m->context, *report)) || document_add_plan(w, *report))
         return organ_fail_memory(error, m->requested->output);
-    if (path && m->name && organ_ranks_first(w->output.ranks) &&
+    if (m->origin && m->origin->document &&
+        !ORGAN_ADD_BEFORE_RUN(*report, SET(m->origin->member, json_incref((json_t *)m->origin->document))))
+        return organ_fail_memory(error, m->requested->output);
+    if (path && m->name && !m->outline && organ_ranks_first(w->output.ranks) &&
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);
     return error->status;

@@ -160,6 +160,16 @@ typedef struct organ_written_file {
     size_t length; /* of `bytes`; 0 for a text that ends with NUL */
 } organ_written_file;
 
+/* Where the model of a run comes from that is temporary: an earlier step of the command has made it. */
+typedef struct organ_write_origin {
+    const char *scored;     /* path of the model with which an evaluation compares the output */
+    const char *name;       /* file name of a report of the earlier step, "recipe.yaml", for an output of one file; a
+                               directory has it among the files of the model. NULL: none */
+    const char *text;       /* content of that report */
+    const json_t *document; /* becomes the member `member` of the report; NULL: none */
+    const char *member;
+} organ_write_origin;
+
 /* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
  * Members may be zero unless their comment says otherwise. */
 typedef struct organ_write {
@@ -172,6 +182,10 @@ typedef struct organ_write {
     /* The verb has checked the path of the output before a long first phase: if another process has created it
      * meanwhile, organ_write_run returns ORGAN_IO, not ORGAN_USAGE. */
     bool checked;
+    const organ_write_origin *origin; /* NULL: the model is an input of the command */
+    /* Of an output of pieces, write the headers, the index and the files without tensors. The files have their full
+     * size, but holes in place of the tensors. `fill` and `check` are not called, and there are no reports. */
+    bool outline;
 
     /* ---- replaced ---- */
     /* A flag for each tensor of the model: its bytes are replaced. NULL: the output is of another kind. */

@@ -131,7 +131,7 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
     if (write_make_files(w, error) == ORGAN_OK && write_check_begun(w, error) == ORGAN_OK) {
         organ_rows_rest();
         organ_units_begin(w, error);
-        if (organ_ranks_agree(w->output.ranks, "listing units", error) == ORGAN_OK)
+        if (organ_ranks_agree(w->output.ranks, "listing units", error) == ORGAN_OK && !w->write->outline)
             write_units(w, error);
     }
     w->output.done = w->done;
@@ -155,6 +155,20 @@ static organ_status write_finish_stretches(const organ_writing *w, const char *p
     return error->status;
 }
 
+static organ_status write_origin_text(const organ_writing *w, const char *to, organ_error *error)
+{
+    const organ_write_origin *const from = w->write->origin;
+    if (!organ_writing_lines(w) || w->write->lines_name || !organ_ranks_first(w->output.ranks))
+        return ORGAN_OK;
+    char *const path = organ_output_report_path(to, w->output.path, true, from->name);
+    if (path)
+        organ_text_write(path, from->text, error);
+    else
+        organ_fail_memory(error, w->output.path);
+    free(path);
+    return error->status;
+}
+
 /* The input models must not have changed during the run. All ranks call this; only rank 0 writes. */
 static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
 {
@@ -163,10 +177,10 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
-    if (m->layout)
-        return organ_writing_end_layout(w, to, error);
-    if ((w->stretches && write_finish_stretches(w, path, error)) || (m->written && m->written(m->inner, path, error)) ||
-        (m->check && m->check(m->context, to, path, error)))
+    if (m->layout || m->outline)
+        return m->layout ? organ_writing_end_layout(w, to, error) : ORGAN_OK;
+    if (write_origin_text(w, to, error) || (w->stretches && write_finish_stretches(w, path, error)) ||
+        (m->written && m->written(m->inner, path, error)) || (m->check && m->check(m->context, to, path, error)))
         return error->status;
     if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
         organ_leftovers_strip_copy(m->model, to, &again, error);
@@ -197,7 +211,8 @@ static organ_status write_complete_output(organ_writing *w, json_t **report, org
 /* All ranks call this. The output is written into a hidden directory, then published. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
-    const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->extra.bytes;
+    const uint64_t tensors = w->plan && !w->write->outline ? organ_resharding_bytes(w->plan) : 0,
+                   bytes = tensors + w->extra.bytes;
     bool begun;
     organ_output_begin_together(&w->output, bytes, &begun, error);
     if (!begun)
@@ -264,8 +279,8 @@ static organ_writing write_of(const organ_write *m)
         .evaluation = {.options = m->requested->evaluate,
                        .engine = engine,
                        .progress = m->progress,
-                       .before = m->model->path,
-                       .before_is = m->model_is,
+                       .before = m->origin ? m->origin->scored : m->model->path,
+                       .before_is = m->origin ? "base" : m->model_is,
                        .made_as = m->made_as,
                        .output = m->requested->output}};
 }

@@ -64,6 +64,13 @@ struct organ_writing {
     organ_overflow overflow;
 };
 
+/* Returns the file name of the report that is neither the document nor a view of it; NULL: there is none. */
+static inline const char *organ_writing_lines(const organ_writing *w)
+{
+    const organ_write_origin *const origin = w->write->origin;
+    return origin && w->output.single && !w->write->lines_name ? origin->name : w->write->lines_name;
+}
+
 /* ---- prepare.c: before anything is written ---- */
 
 /* Checks the output's path, plans files and units, edits config.json and opens the evaluation. Writes nothing. */

@@ -154,9 +154,4 @@ static inline const char *organ_compare_label(size_t k) { return (const char *)"
 
 json_t *organ_compare_document(compare_job *job);
 
-/* Assigns the rows of one matrix to those of another: sets row_of[i] so that the sum of gain[i * n + row_of[i]] is the
- * greatest. `room` has organ_compare_assign_room(n) bytes. */
-void organ_compare_assign(size_t n, const double *gain, size_t *row_of, void *room);
-size_t organ_compare_assign_room(size_t n);
-
 #endif

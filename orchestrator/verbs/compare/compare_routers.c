@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Matches the experts of two models by their rows in the router: an assignment of rows with the greatest sum of
- * cosines, by the Hungarian method with potentials (Kuhn 1955; Jonker and Volgenant 1987). */
+ * cosines. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/solve/algebra.h"
+#include "orchestrator/solve/assign.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
@@ -14,79 +15,6 @@
 #include <string.h>
 
 #define SAME_SUM 1e-9 /* a sum of cosines that is larger by less is no reason to move rows */
-
-/* ---- the assignment ---- */
-
-/* Arrays of n + 1; index 0 is a column of its own, from which each row is assigned. */
-typedef struct assign_room {
-    double *row, *column, *least; /* potentials, and the least reduced cost of each column */
-    size_t *row_of, *before;      /* row of each column; column before it on the path */
-    bool *done;
-} assign_room;
-
-size_t organ_compare_assign_room(size_t n)
-{
-    return (n + 1) * (3 * sizeof(double) + 2 * sizeof(size_t) + sizeof(bool));
-}
-
-static assign_room rooms(size_t n, void *room)
-{
-    double *const row = room;
-    size_t *const row_of = (size_t *)(void *)(row + 3 * (n + 1));
-    return (assign_room){row,    row + (n + 1),    row + 2 * (n + 1),
-                         row_of, row_of + (n + 1), (bool *)(void *)(row_of + 2 * (n + 1))};
-}
-
-/* Extends the path by the column of the least reduced cost. */
-static size_t extend(size_t n, const double *gain, assign_room *a, size_t column)
-{
-    const size_t row = a->row_of[column];
-    double least = INFINITY;
-    size_t next = 0;
-    for (size_t j = 1; j <= n; j++) {
-        if (a->done[j])
-            continue;
-        const double cost = -gain[(row - 1) * n + j - 1] - a->row[row] - a->column[j];
-        if (cost < a->least[j]) {
-            a->least[j] = cost;
-            a->before[j] = column;
-        }
-        if (a->least[j] < least) {
-            least = a->least[j];
-            next = j;
-        }
-    }
-    for (size_t j = 0; j <= n; j++)
-        if (a->done[j]) {
-            a->row[a->row_of[j]] += least;
-            a->column[j] -= least;
-        } else
-            a->least[j] -= least;
-    return next;
-}
-
-void organ_compare_assign(size_t n, const double *gain, size_t *row_of, void *room)
-{
-    assign_room a = rooms(n, room);
-    memset(room, 0, organ_compare_assign_room(n));
-    for (size_t i = 1; i <= n; i++) {
-        size_t column = 0;
-        a.row_of[0] = i;
-        memset(a.done, 0, (n + 1) * sizeof *a.done);
-        for (size_t j = 0; j <= n; j++)
-            a.least[j] = INFINITY;
-        do {
-            a.done[column] = true;
-            column = extend(n, gain, &a, column);
-        } while (a.row_of[column] != 0);
-        for (size_t before; column != 0; column = before) {
-            before = a.before[column];
-            a.row_of[column] = a.row_of[before];
-        }
-    }
-    for (size_t j = 1; j <= n; j++)
-        row_of[a.row_of[j] - 1] = j - 1;
-}
 
 /* ---- routers ---- */
 
@@ -131,7 +59,7 @@ static void match_rows(const float *a, const float *b, size_t n, size_t cols, do
         for (size_t j = 0; j < n; j++)
             gain[i * n + j] = own * norm[j] > 0 ? organ_dot(a + i * cols, b + j * cols, cols) / (own * norm[j]) : 0;
     }
-    organ_compare_assign(n, gain, row_of, row_of + n);
+    organ_assign(n, gain, row_of, row_of + n);
     for (size_t i = 0; i < n; i++) {
         matched += gain[i * n + row_of[i]];
         in_order += gain[i * n + i];
@@ -209,8 +137,7 @@ static organ_status list_routers(router_pass *pass, organ_error *error)
             continue;
         const size_t n = (size_t)item->like->shape[0],
                      values = organ_to_line((size_t)item->like->elements * sizeof(float));
-        const size_t gains =
-            organ_to_line(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_compare_assign_room(n));
+        const size_t gains = organ_to_line(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_assign_room(n));
         pass->values = values > pass->values ? values : pass->values;
         pass->gains = gains > pass->gains ? gains : pass->gains;
         for (size_t j = 0; j < job->count; j++) {

@@ -372,6 +372,8 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,
+                              .origin = job->origin,
+                              .outline = job->outline,
                               .begun = job->to_gguf ? organ_convert_check : NULL,
                               .check = convert_check_output,
                               .schema = "organ.convert/1",
@@ -397,33 +399,84 @@ static organ_status write_outline(const organ_convert_job *job, const char *path
     return error->status;
 }
 
+organ_status organ_convert_outline_folder(char **folder, organ_error *error)
+{
+    const char *const under = getenv("TMPDIR");
+    char *const made = organ_format("%s/organ-outline-XXXXXX", under && *under ? under : "/tmp");
+    *folder = NULL;
+    if (!made)
+        return organ_fail_memory(error, "an outline");
+    if (mkdtemp(made)) {
+        *folder = made;
+        return ORGAN_OK;
+    }
+    organ_fail_errno(error, errno, "%s: cannot be made", made);
+    free(made);
+    return error->status;
+}
+
+static organ_status outline_directory(organ_convert_job *job, const char *path, uint64_t *bytes, organ_error *error)
+{
+    organ_convert_options options = *job->options;
+    organ_engine engine = *job->engine;
+    json_t *report = NULL;
+    options.write = (organ_write_options){.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
+    engine.ranks = NULL;
+    job->options = &options;
+    job->engine = &engine;
+    job->outline = true;
+    organ_error own = {0}; /* without a note that the outline is complete */
+    if (convert_run(job, &report, &own))
+        *error = own;
+    json_decref(report);
+    for (size_t k = 0; k < job->piece_count; k++)
+        *bytes += job->pieces[k].bytes;
+    return error->status;
+}
+
 organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
                                    const organ_progress *progress, const char *path, uint64_t *bytes,
                                    organ_error *error)
 {
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
-    if (convert_prepare(&job, error) == ORGAN_OK)
+    if (strcmp(options->to, "gguf") != 0)
+        outline_directory(&job, path, bytes, error);
+    else if (convert_prepare(&job, error) == ORGAN_OK)
         write_outline(&job, path, bytes, error);
     organ_convert_release(&job);
     return error->status;
 }
 
+/* Argument of convert_verb. */
+typedef struct convert_from {
+    const organ_convert_options *options;
+    const organ_write_origin *origin; /* NULL: the model is an input of the command */
+} convert_from;
+
 static organ_status convert_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
-    const organ_convert_options *const options = given;
-    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    const convert_from *const call = given;
+    organ_convert_job job = {.options = call->options, .origin = call->origin, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);
     organ_convert_release(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_report_end_partial(&work, call->options->model, error);
+}
+
+organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
+                                const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                organ_error *error)
+{
+    const convert_from call = {options, origin};
+    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    return organ_plan_run(convert_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
-    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
-                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
-        return error->status;
-    return organ_plan_run(convert_verb, options, options->write.dry_run, engine, progress, report, error);
+    return organ_convert_from(options, NULL, engine, progress, report, error);
 }

@@ -5,6 +5,7 @@
 #define ORGAN_VERBS_CONVERT_CONVERT_ACROSS_H
 
 #include "formats/weights/weight_search.h"
+#include "orchestrator/surgery/write/write.h"
 
 #include <organ/convert.h>
 #include <organ/stream.h>
@@ -46,12 +47,21 @@ typedef enum organ_across_kind {
 /* Returns how the weight of this name, of either model, is stored in the other. */
 organ_across_kind organ_across_kind_of(const organ_across *across, const char *name);
 
-/* Writes a GGUF file with the key-values and tensors that organ_convert gives the model, but without their data: the
- * file is a hole behind its header and takes no room on the disk. options->to is "gguf"; options->write is not used.
- * Adds its size to *bytes. Returns the errors of organ_convert on reading the model, ORGAN_IO if the file cannot be
- * written. */
+/* Writes what organ_convert gives the model, but without the data of tensors: a GGUF file, or a directory of
+ * safetensors with all its other files. Files of tensors are holes behind their headers and take no room on the disk.
+ * options->write is not used. Adds the size of the tensors, of a GGUF file also of its header, to *bytes. Each rank
+ * writes its own. Returns the errors of organ_convert on reading the model, ORGAN_IO if the output cannot be written.
+ */
 organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
                                    const organ_progress *progress, const char *path, uint64_t *bytes,
                                    organ_error *error);
+
+/* Makes a directory for an outline in TMPDIR or /tmp; the caller removes it and frees *folder, also after an error. */
+organ_status organ_convert_outline_folder(char **folder, organ_error *error);
+
+/* organ_convert of a temporary model (organ_write_origin). */
+organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
+                                const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                organ_error *error);
 
 #endif

@@ -59,6 +59,8 @@ typedef struct convert_piece {
 /* A conversion: the input, the plan of the output, and the output. */
 typedef struct organ_convert_job {
     const organ_convert_options *options;
+    const organ_write_origin *origin; /* as in organ_write */
+    bool outline;                     /* as in organ_write */
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;

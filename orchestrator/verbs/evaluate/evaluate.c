@@ -271,6 +271,14 @@ static organ_status complete_sums(const organ_scoring *scoring, organ_error *err
                             "their layer",
                             (long long)organ_json_count(filled, "experts"));
     json_decref(filled);
+    json_t *const unrun = scoring->sums ? organ_scoring_unrun_json(scoring) : json_null();
+    if (!json_is_null(unrun))
+        organ_progress_note(scoring->progress,
+                            "the importance matrix has no entry for %lld matrices for multi-token prediction: %s is "
+                            "the first",
+                            (long long)organ_json_count(unrun, "matrices"),
+                            json_string_value(json_array_get(json_object_get(unrun, "names"), 0)));
+    json_decref(unrun);
     return error->status;
 }
 

@@ -133,6 +133,7 @@ static json_t *importance_document(importance_job *job)
                         SET_IF(!o->dry_run, "totals", ORGAN_OBJECT(SET_COUNT("entries", s->sums->count))),
                         SET_IF(!o->dry_run, "entries", imatrix_entries_json(s->sums)),
                         SET_IF(!o->dry_run, "filled", job->filled ? json_incref(job->filled) : json_null()),
+                        SET("uncovered", organ_scoring_unrun_json(s)),
                         SET_IF(o->dry_run, "plan", organ_plan_json(&plan)),
                         SET("definitions", imatrix_definitions_json()), SET("run", run));
 }

@@ -30,15 +30,23 @@ typedef struct merge_audit {
 
 /* ---- the recipe and the options of the run that made the model ---- */
 
-/* The report of the merge states what a recipe does not: --seed, --missing and --untie. */
+/* The report of the merge states what a recipe does not: --seed, --missing, --untie and --match-experts. */
 static organ_status read_report(merge_audit *a, organ_error *error)
 {
+    if (a->model->gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is GGUF, which a conversion has made of the merged model: --recipe recomputes models of "
+                          "safetensors; organ compare compares it with one",
+                          a->options->model);
     json_t *const report = organ_own_report(a->model, "merge.json", "organ.merge/1", error);
     const json_t *const given = json_object_get(report, "parameters");
     const char *const missing = json_string_value(json_object_get(given, "missing"));
+    const char *const order = json_string_value(json_object_get(given, "match_experts"));
     static const char *const policies[] = {"error", "base", "any"};
     a->as.seed = (unsigned)json_integer_value(json_object_get(given, "seed"));
     a->as.untie = json_is_true(json_object_get(given, "untie"));
+    if (order && strcmp(order, "off") == 0)
+        a->as.match_experts = "off";
     for (size_t k = 0; missing && k < sizeof policies / sizeof *policies; k++)
         a->as.missing = strcmp(missing, policies[k]) == 0 ? policies[k] : a->as.missing;
     json_decref(report);

@@ -30,14 +30,14 @@ static size_t count_values(const char *list)
     return count;
 }
 
-/* Writes element `index` of a list, or the only one. */
-static void put_element(FILE *out, const char *key, const char *list, size_t index)
+/* Writes element `index` of a list, or the only one, after `before`. */
+static void put_element(FILE *out, const char *before, const char *list, size_t index)
 {
     const bool one = count_values(list) == 1;
     for (size_t k = 0; k < index && !one; k++)
         list = strchr(list, ',') + 1;
     char *const value = strndup(list, strcspn(list, ","));
-    fprintf(out, "      %s: ", key);
+    fputs(before, out);
     if (value)
         put_quoted(out, value);
     else
@@ -76,10 +76,13 @@ static void put_models(FILE *out, const organ_merge_options *o, const organ_merg
         if (is_base(o, method, k, base) || (!weight && !o->density))
             continue;
         fputs("    parameters:\n", out);
-        if (weight)
-            put_element(out, "weight", weight, input);
+        if (weight && o->router_weight) {
+            put_element(out, "      weight:\n        - filter: router\n          value: ", o->router_weight, input);
+            put_element(out, "        - value: ", weight, input);
+        } else if (weight)
+            put_element(out, "      weight: ", weight, input);
         if (o->density)
-            put_element(out, "density", o->density, input);
+            put_element(out, "      density: ", o->density, input);
         input++;
     }
 }
@@ -89,7 +92,7 @@ static organ_status put_settings(FILE *out, const organ_merge_options *o, organ_
     if (o->t || o->setting_count)
         fputs("parameters:\n", out);
     if (o->t)
-        put_element(out, "t", o->t, 0);
+        put_element(out, "      t: ", o->t, 0);
     for (size_t k = 0; k < o->setting_count && !error->status; k++) {
         const char *const text = o->settings[k], *const equals = strchr(text, '=');
         if (!equals || equals == text ||
@@ -123,8 +126,12 @@ static organ_status check_command(const organ_merge_options *o, const organ_merg
                           *base);
     if (!*base && (*method)->base == ORGAN_MERGE_BASE_REQUIRED)
         return organ_fail(error, ORGAN_USAGE, "--base is missing: %s merges the differences from a base", o->method);
-    return check_count("weight", o->weight, inputs, error) ? error->status
-                                                           : check_count("density", o->density, inputs, error);
+    if (o->router_weight && !has_parameter(*method, "weight"))
+        return organ_fail(error, ORGAN_USAGE, "--router-weight: %s has no weights", o->method);
+    if (check_count("weight", o->weight, inputs, error) ||
+        check_count("router-weight", o->router_weight, inputs, error))
+        return error->status;
+    return check_count("density", o->density, inputs, error);
 }
 
 organ_status organ_merge_command_recipe(const organ_merge_options *o, char **made, organ_error *error)

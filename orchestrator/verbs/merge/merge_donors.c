@@ -7,11 +7,15 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/publish.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <organ/tokenizer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TOKENIZER_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
@@ -52,6 +56,54 @@ static organ_status split_name(model_merge *job, const char *name, const char **
     return *model ? organ_name_resolve(plus + 1, &job->arena, adapter, error) : organ_fail_memory(error, name);
 }
 
+/* A continued run must find the same times. */
+static organ_status set_times(const char *folder, struct timespec time, organ_error *error)
+{
+    const struct timespec times[2] = {time, time};
+    organ_file_list files;
+    if (organ_list_files(folder, NULL, 0, &files, error))
+        return error->status;
+    for (size_t k = 0; k < files.count && !error->status; k++) {
+        char *const path = organ_format("%s/%s", folder, files.names[k]);
+        if (!path)
+            organ_fail_memory(error, folder);
+        else if (utimensat(AT_FDCWD, path, times, 0))
+            organ_fail_errno(error, errno, "%s: its time cannot be set", path);
+        free(path);
+    }
+    organ_list_release(&files);
+    return error->status;
+}
+
+/* The configuration, the tokenizer, the names and the types of a GGUF host are those that a conversion would give it.
+ */
+static organ_status open_form(model_merge *job, merge_donor *donor, organ_error *error)
+{
+    organ_convert_options options = organ_convert_defaults();
+    const char *const name = organ_path_name(donor->path);
+    uint64_t bytes = 0;
+    if (donor->adapter)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
+                          donor->path);
+    donor->stored = donor->model;
+    donor->stored_weights = donor->weights;
+    donor->model = NULL;
+    donor->weights = NULL;
+    options.model = donor->path;
+    options.to = "safetensors";
+    if (organ_convert_outline_folder(&donor->outline_folder, error))
+        return error->status;
+    char *const form = organ_format("%s/%.*s", donor->outline_folder, (int)(strrchr(name, '.') - name), name);
+    if (!form)
+        organ_fail_memory(error, donor->path);
+    else if (organ_convert_outline(&options, job->engine, NULL, form, &bytes, error) == ORGAN_OK &&
+             set_times(form, donor->stored->files[0].modified, error) == ORGAN_OK &&
+             organ_model_open(form, &donor->model, error) == ORGAN_OK)
+        organ_weights_find(donor->model, &donor->weights, error);
+    free(form);
+    return error->status;
+}
+
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
@@ -64,11 +116,8 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
         organ_weights_find(donor->model, &donor->weights, error) ||
         (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
         return error->status;
-    if (donor->model->gguf && number == job->host)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is GGUF, but the base, or without one the first model, gives the output its form: "
-                          "convert it first: organ convert %s --to safetensors -o DIR",
-                          donor->path, donor->path);
+    if (donor->model->gguf && number == job->host && open_form(job, donor, error))
+        return error->status;
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
     count_layers(donor);
@@ -81,13 +130,15 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
 static organ_status open_across(model_merge *job, merge_donor *donor, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
-    if (!donor->model->gguf)
+    const organ_model *const stored = organ_merge_stored(donor);
+    if (!stored->gguf)
         return ORGAN_OK;
     if (donor->adapter)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
                           donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
-                             (organ_across_side){donor->model, donor->weights}, job->engine, &donor->across, error);
+                             (organ_across_side){stored, donor->stored ? donor->stored_weights : donor->weights},
+                             job->engine, &donor->across, error);
 }
 
 /* ---- tensors ---- */
@@ -180,7 +231,8 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
         const merge_donor *const donor = &job->donors[k];
         if (k == job->host || same_files(host, donor, &same, &any, error) || (same && !donor->model->gguf))
             continue;
-        any |= donor->model->gguf != NULL;
+        any |= donor->model->gguf && organ_gguf_find(donor->model->gguf, "tokenizer.ggml.model") &&
+               !organ_gguf_text_equals(donor->model->gguf, "tokenizer.ggml.model", "none");
         if (any != host_has)
             organ_fail(error, ORGAN_BAD_INPUT,
                        "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked",
@@ -215,6 +267,11 @@ void organ_merge_close_donors(model_merge *job)
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);
+        organ_weights_free(job->donors[k].stored_weights);
+        organ_model_close(job->donors[k].stored);
+        if (job->donors[k].outline_folder)
+            organ_remove_tree(job->donors[k].outline_folder);
+        free(job->donors[k].outline_folder);
     }
     free(job->donors);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_adapter.c adds adapters to rows, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c
- * makes the report. merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns
- * tokenizers.
+ * merge_adapter.c adds adapters to rows, merge_experts.c matches experts, merge_outline.c plans tensors,
+ * merge_tensors.c writes them, merge_report.c makes the report. merge_token_recipe.c, merge_tokens.c,
+ * merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
  * the base model, else the first model. */
@@ -23,7 +23,9 @@
 #include <organ/merge.h>
 #include <organ/weights.h>
 
-#define MERGE_NONE SIZE_MAX
+#define MERGE_NONE              SIZE_MAX
+#define MERGE_NAME              512           /* bytes of the longest name of a tensor, with its NUL */
+#define ORGAN_MERGE_RECIPE_NAME "recipe.yaml" /* the recipe with all defaults, next to the reports */
 
 /* ---- recipes ---- */
 
@@ -122,8 +124,13 @@ typedef struct merge_donor {
     char key[24];
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* a GGUF file next to a safetensors host: its weights in the form of the host's */
-    uint64_t layers;      /* of the text model, without draft layers */
+    organ_across *across; /* a GGUF file: its weights in the form of the host's */
+    /* Of a host that is a GGUF file: the file and its weights. `model` is then its outline in safetensors, in a
+     * temporary directory, and `across` has the values of all its weights. NULL: `model` is the file itself. */
+    organ_model *stored;
+    organ_weights *stored_weights;
+    char *outline_folder;
+    uint64_t layers; /* of the text model, without draft layers */
     /* BASE+ADAPTER; all zero: the donor is a model */
     organ_adapter *adapter, *translated;
     organ_lora_names names;
@@ -147,8 +154,32 @@ typedef struct merge_tensor {
     organ_merge_moved *moved; /* for each input, and the base; set when the tensor is written */
 } merge_tensor;
 
+/* The experts of a layer in one model, matched with those of the model that gives the layer its names. */
+typedef struct merge_match {
+    int32_t layer; /* of the output */
+    size_t donor, experts, reordered;
+    double distance, in_order; /* means of squared distances of unit vectors, after and before the matching */
+} merge_match;
+
+/* The orders of experts in the sources of a layer. All zero: the same order. */
+typedef struct merge_orders {
+    size_t experts;
+    const uint32_t **of; /* of each source: its expert for each of the output; NULL: the same. NULL: all the same */
+} merge_orders;
+
+/* How a merge is made that other steps follow (merge_then.c), and what they need of it. */
+typedef struct merge_made {
+    bool outline;     /* write an outline (organ_write.outline) */
+    const char *last; /* path of the output of the last step; NULL: none */
+    char print[17];   /* digest of the recipe, the options and the files of all models */
+    uint64_t bytes;   /* of the merged tensors */
+    char *recipe;     /* with all defaults */
+    char *base;       /* path of the host */
+} merge_made;
+
 typedef struct model_merge {
     const organ_merge_options *options;
+    merge_made *made; /* NULL: no steps follow */
     const organ_engine *engine;
     const organ_progress *progress;
     merge_recipe recipe;
@@ -163,12 +194,18 @@ typedef struct model_merge {
     organ_unit *units;
     size_t piece_count;
     json_t *lacking; /* names of tensors that only some models have, with what became of them */
-    uint64_t layers; /* of the output */
-    bool packed;     /* the host has packed weights, so the output's configuration is that of a plain model */
-    bool adds_head;  /* the output has a head of its own although the host has none */
-    char *filled;    /* text of the recipe with all defaults */
-    organ_plan plan; /* of a dry run */
-    size_t *todo;    /* tensors of the running pass */
+    merge_match *matches;
+    size_t match_count, match_room;
+    unsigned expert_groups; /* 0: not yet known */
+    bool matching;          /* the stage of progress has begun */
+    bool experts_fixed;     /* no experts are matched */
+    bool experts_unfit;     /* a warning names a layer whose experts are not matched */
+    uint64_t layers;        /* of the output */
+    bool packed;            /* the host has packed weights, so the output's configuration is that of a plain model */
+    bool adds_head;         /* the output has a head of its own although the host has none */
+    char *filled;           /* text of the recipe with all defaults */
+    organ_plan plan;        /* of a dry run */
+    size_t *todo;           /* tensors of the running pass */
     organ_writing *writing;
 } model_merge;
 
@@ -187,6 +224,20 @@ const organ_merge_change *organ_merge_change_of(const merge_donor *donor, const 
  * output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
 void organ_merge_close_donors(model_merge *job);
+
+/* Matches the experts of a layer of the slice with those of its source `reference`, and adds rows to job->matches.
+ * A dry run adds the work to the plan instead. Layers without experts, or whose experts cannot be reordered, keep their
+ * order; a warning says so. Returns ORGAN_USAGE if the memory is not enough, and errors of reading. */
+organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slice, uint64_t layer, size_t reference,
+                                       merge_orders *orders, organ_error *error);
+
+/* Returns the number that expert `expert` of source `from` has in source `to`, or for MERGE_NONE in the output. */
+size_t organ_merge_expert_in(const merge_orders *orders, size_t from, size_t to, size_t expert);
+
+/* Sets *order to the order of a weight with an entry for each expert of the source; NULL: the order of the weight.
+ * Returns ORGAN_BAD_INPUT for a tensor of experts of an unknown form. */
+organ_status organ_merge_order_of(const merge_orders *orders, size_t source, const organ_weight *weight,
+                                  const uint32_t **order, organ_error *error);
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
@@ -220,6 +271,19 @@ bool organ_merge_writes_tokenizer(const model_merge *job);
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];
 organ_status organ_merge_write_tokenizer(const model_merge *job, const char *to, organ_error *error);
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error);
+/* Returns the model that has the values of the donor's weights. */
+static inline const organ_model *organ_merge_stored(const merge_donor *donor)
+{
+    return donor->stored ? donor->stored : donor->model;
+}
+
+/* organ_merge without further steps. The strings of *made are the caller's to free, also after an error; `made` may be
+ * NULL. organ_merge_plain is an organ_plan_verb, whose options are an organ_merge_options. */
+organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_merge_plain(const void *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error);
+
 /* Releases what the job owns, also after an error of any step. */
 void organ_merge_release(model_merge *job);
 

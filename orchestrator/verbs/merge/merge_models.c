@@ -11,10 +11,10 @@
 #include "orchestrator/output/publish.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define RECIPE_NAME "recipe.yaml"
+#include <xxhash.h>
 
 /* ---- config.json ---- */
 
@@ -111,7 +111,7 @@ static json_t *merge_parameters(void *context)
     const model_merge *const job = context;
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
-                        SET_FLAG("untie", job->options->untie),
+                        SET_FLAG("untie", job->options->untie), SET_TEXT("match_experts", job->options->match_experts),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
@@ -121,7 +121,7 @@ static json_t *merge_identity(void *context)
     const model_merge *const job = context;
     json_t *const donors = json_array();
     for (size_t k = 0; k < job->recipe.donor_count; k++)
-        if (json_array_append_new(donors, organ_run_files(job->donors[k].model, NULL)) ||
+        if (json_array_append_new(donors, organ_run_files(organ_merge_stored(&job->donors[k]), NULL)) ||
             (job->donors[k].adapter &&
              json_array_append_new(donors, organ_run_files(job->donors[k].adapter->model, NULL))))
             organ_memory_count_refusal();
@@ -146,7 +146,7 @@ static organ_status write_recipe(void *context, const char *to, const char *path
     if (!organ_ranks_first(job->engine->ranks))
         return ORGAN_OK;
     const char *const output = job->options->write.output;
-    char *const file = organ_output_report_path(to, output, organ_output_is_file(output), RECIPE_NAME);
+    char *const file = organ_output_report_path(to, output, organ_output_is_file(output), ORGAN_MERGE_RECIPE_NAME);
     if (file)
         organ_text_write(file, job->filled, error);
     else
@@ -165,8 +165,11 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
         left_out[count++] = organ_merge_tokenizer_files[k];
     if (job->options->write.dry_run && organ_merge_estimate_run(job, error))
         return error->status;
+    const organ_write_origin origin = {.scored = job->donors[job->host].path};
     const organ_write made = {.model = job->donors[job->host].model,
                               .requested = &job->options->write,
+                              .origin = job->donors[job->host].stored ? &origin : NULL,
+                              .outline = job->made && job->made->outline,
                               .plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
@@ -177,7 +180,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .stage = "merging",
                               .name = "merge.json",
                               .markdown_name = "MERGE_REPORT.md",
-                              .lines_name = RECIPE_NAME,
+                              .lines_name = ORGAN_MERGE_RECIPE_NAME,
                               .model_is = "base",
                               .repacked = job->packed || job->recipe.sliced,
                               .edit = edit_merged,
@@ -195,31 +198,60 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
 
 static organ_status check_options(const organ_merge_options *o, organ_error *error)
 {
-    static const char *const policies[] = {"error", "base", "any", NULL};
-    if (o->recipe &&
-        (o->model_count || o->method || o->base || o->weight || o->density || o->t || o->setting_count || o->dtype))
+    static const char *const policies[] = {"error", "base", "any", NULL}, *const orders[] = {"auto", "off", NULL};
+    if (o->recipe && (o->model_count || o->method || o->base || o->weight || o->router_weight || o->density || o->t ||
+                      o->setting_count || o->dtype))
         return organ_fail(error, ORGAN_USAGE,
                           "a recipe states models, method, parameters and types itself: give it without them");
     if (!o->recipe && o->model_count == 0)
         return organ_fail(error, ORGAN_USAGE, "a recipe or models to merge are missing");
     if (!organ_is_one_of(o->missing, policies))
         return organ_fail(error, ORGAN_USAGE, "missing is '%s', not error, base or any", o->missing);
+    if (!organ_is_one_of(o->match_experts, orders))
+        return organ_fail(error, ORGAN_USAGE, "match_experts is '%s', not auto or off", o->match_experts);
     return ORGAN_OK;
 }
 
-static organ_status check_output(const model_merge *job, organ_error *error)
+/* `output`: NULL in a dry run without one. */
+static organ_status check_output(const model_merge *job, const char *output, bool fresh, organ_error *error)
+{
+    for (size_t k = 0; k < job->recipe.donor_count && output && !error->status; k++)
+        if (organ_output_check_not_input(output, organ_merge_stored(&job->donors[k]), error) == ORGAN_OK &&
+            job->donors[k].adapter)
+            organ_output_check_not_adapter(output, job->donors[k].adapter, error);
+    if (!error->status && output && organ_merge_writes_tokenizer(job) && organ_ends_with(output, ".safetensors"))
+        organ_fail(error, ORGAN_USAGE, "%s: the recipe makes a tokenizer: the output must be a directory", output);
+    return error->status || !output || !fresh
+               ? error->status
+               : organ_output_check(output, organ_output_like(job->donors[job->host].model), job->options->write.force,
+                                    error);
+}
+
+/* The output of the last step is checked by that step. */
+static organ_status check_outputs(const model_merge *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
-    for (size_t k = 0; k < job->recipe.donor_count && w->output && !error->status; k++)
-        if (organ_output_check_not_input(w->output, job->donors[k].model, error) == ORGAN_OK && job->donors[k].adapter)
-            organ_output_check_not_adapter(w->output, job->donors[k].adapter, error);
-    if (!error->status && w->output && organ_ends_with(w->output, ".gguf"))
-        organ_fail(error, ORGAN_USAGE, "%s: the output is safetensors: name a directory or a .safetensors", w->output);
-    if (!error->status && w->output && organ_merge_writes_tokenizer(job) && organ_output_is_file(w->output))
-        organ_fail(error, ORGAN_USAGE, "%s: the recipe makes a tokenizer: the output must be a directory", w->output);
-    return error->status || !w->output || w->resume
+    return (job->made && check_output(job, job->made->last, false, error)) ||
+                   check_output(job, w->output, !w->resume, error)
                ? error->status
-               : organ_output_check(w->output, organ_output_like(job->donors[job->host].model), w->force, error);
+               : ORGAN_OK;
+}
+
+static organ_status fill_made(const model_merge *job, merge_made *made, organ_error *error)
+{
+    json_t *const all = organ_json_joined(merge_parameters((void *)job), merge_identity((void *)job));
+    char *const text = all ? organ_json_dump(all, JSON_COMPACT) : NULL;
+    json_decref(all);
+    made->recipe = strdup(job->filled);
+    made->base = strdup(job->donors[job->host].path);
+    if (text)
+        snprintf(made->print, sizeof made->print, "%016llx", (unsigned long long)XXH3_64bits(text, strlen(text)));
+    free(text);
+    if (!text || !made->recipe || !made->base)
+        return organ_fail_memory(error, job->recipe.label);
+    for (size_t k = 0; k < job->piece_count; k++)
+        made->bytes += job->pieces[k].bytes;
+    return ORGAN_OK;
 }
 
 static organ_status plan_and_write(model_merge *job, json_t **report, organ_error *error)
@@ -228,7 +260,7 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
     const json_t *warning;
     if (check_options(job->options, error) || organ_merge_recipe_read(job->options, &job->recipe, error) ||
         organ_merge_read_tokens(&job->recipe, error) || organ_merge_open_donors(job, error) ||
-        organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_output(job, error) ||
+        organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_outputs(job, error) ||
         organ_merge_outline(job, error) || organ_merge_fill_recipe(job, error))
         return error->status;
     json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
@@ -241,22 +273,19 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
     return write_merged(job, report, error);
 }
 
-static organ_status merge_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error)
+organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
 {
-    const organ_merge_options *const options = given;
-    model_merge job = {.options = options, .engine = engine, .progress = progress};
+    model_merge job = {.options = options, .engine = engine, .progress = progress, .made = made};
     const organ_report_work work = organ_report_begin(report);
-    plan_and_write(&job, report, error);
+    if (plan_and_write(&job, report, error) == ORGAN_OK && made)
+        fill_made(&job, made, error);
     organ_merge_release(&job);
     return organ_report_end_partial(&work, options->write.output, error);
 }
 
-organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error)
+organ_status organ_merge_plain(const void *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
 {
-    if (ORGAN_BEGIN_VERB(organ_merge_options, options, report, error, "missing", options->missing, "write.output",
-                         options->write.dry_run ? "" : options->write.output))
-        return error->status;
-    return organ_plan_run(merge_verb, options, options->write.dry_run, engine, progress, report, error);
+    return organ_merge_once(options, NULL, engine, progress, report, error);
 }

@@ -4,13 +4,12 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "formats/base/rows.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define NAME_SIZE 512
 
 /* The part of a model that the tensors of one step belong to: a layer, or what is before or after the layers. */
 typedef enum merge_part_kind { PART_BEFORE, PART_LAYER, PART_AFTER } merge_part_kind;
@@ -21,6 +20,7 @@ typedef struct merge_step {
     uint64_t layer; /* within the slice */
     double t;
     size_t model; /* source whose names the tensors have */
+    merge_orders orders;
 } merge_step;
 
 /* ---- parts ---- */
@@ -43,12 +43,14 @@ static bool is_in_part(const merge_step *step, const merge_donor *donor, size_t 
 }
 
 /* Writes the name that a tensor of source `from` has in source `to`, or for MERGE_NONE in the output. */
-static organ_status name_in(const merge_step *step, const char *name, size_t to, char out[NAME_SIZE],
+static organ_status name_in(const merge_step *step, const char *name, size_t from, size_t to, char out[MERGE_NAME],
                             organ_error *error)
 {
     const uint64_t first = to == MERGE_NONE ? step->slice->first : step->slice->sources[to].first;
     const int32_t layer = step->part == PART_LAYER ? (int32_t)(first + step->layer) : -1;
-    if (!organ_anatomy_renumber(name, layer, -1, out, NAME_SIZE))
+    int32_t expert = step->orders.of ? organ_anatomy_of(name).expert : -1;
+    expert = expert < 0 ? -1 : (int32_t)organ_merge_expert_in(&step->orders, from, to, (size_t)expert);
+    if (!organ_anatomy_renumber(name, layer, expert, out, MERGE_NAME))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its name is too long", name);
     return ORGAN_OK;
 }
@@ -110,19 +112,32 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
 {
     organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
     const char **const names = (const char **)t->item.task.donor;
-    list[at] = (organ_merge_input){.model = job->donors[donor].model,
+    list[at] = (organ_merge_input){.model = organ_merge_stored(&job->donors[donor]),
                                    .weight = weight,
                                    .change = organ_merge_change_of(&job->donors[donor], weight)};
     names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }
 
-/* The tensor is that of one donor. */
-static organ_status pass_through(model_merge *job, merge_tensor *t, size_t donor, const organ_weight *weight,
-                                 const char *why, organ_error *error)
+/* Puts the tensor of a source of the step as an input, in the order of the output's experts. */
+static organ_status put_source(model_merge *job, const merge_step *step, merge_tensor *t, size_t at, size_t source,
+                               const organ_weight *weight, organ_error *error)
+{
+    organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
+    put_input(job, t, at, step->slice->sources[source].donor, weight);
+    list[at].experts = step->orders.experts;
+    return organ_merge_order_of(&step->orders, source, weight, &list[at].order, error);
+}
+
+/* The tensor is that of one donor, input `at`. */
+static organ_status pass_through(merge_tensor *t, size_t at, const char *why, const organ_error *error)
 {
     static const double one[] = {1};
-    put_input(job, t, 0, donor, weight);
+    organ_merge_input *const list = (organ_merge_input *)t->item.inputs;
+    const char **const names = (const char **)t->item.task.donor;
+    list[0] = list[at];
+    names[0] = names[at];
+    t->donors[0] = t->donors[at];
     t->item.task.method = &organ_merge_passthrough;
     t->item.task.inputs = 1;
     t->item.task.base = false;
@@ -159,7 +174,7 @@ static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t given
     for (size_t k = 0; k <= given; k++)
         if (t->item.inputs[k].weight && t->donors[k] == job->host) {
             note_lacking(job, t->name, "the base's", error);
-            return pass_through(job, t, job->host, t->item.inputs[k].weight, "other models lack it", error);
+            return pass_through(t, k, "other models lack it", error);
         }
     job->tensor_count--;
     return note_lacking(job, t->name, "left out: the base lacks it", error);
@@ -170,7 +185,7 @@ static organ_status take_of_any(model_merge *job, merge_tensor *t, size_t inputs
 {
     const size_t at = t->item.task.base ? inputs : 0;
     note_lacking(job, t->name, t->item.task.base ? "the base's" : "that of the first model that has it", error);
-    return pass_through(job, t, t->donors[at], t->item.inputs[at].weight, "too few models have it", error);
+    return pass_through(t, at, "too few models have it", error);
 }
 
 /* ---- the inputs of a tensor ---- */
@@ -183,17 +198,18 @@ typedef struct merge_found {
     const char *lacks; /* path of the first model that lacks the tensor */
 } merge_found;
 
-/* Puts the inputs in the order of the recipe, and the base after them. */
-static organ_status find_inputs(model_merge *job, const merge_step *step, merge_tensor *t, const char *like_name,
+/* Puts the inputs in the order of the recipe, and the base after them. `like` is a weight of source `model`. */
+static organ_status find_inputs(model_merge *job, const merge_step *step, merge_tensor *t, size_t model,
                                 merge_found *found, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     const bool apart = r->method->base != ORGAN_MERGE_BASE_INPUT;
     const organ_weight *base = NULL;
-    char name[NAME_SIZE];
+    size_t of_base = 0;
+    char name[MERGE_NAME];
     for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
         const size_t donor = step->slice->sources[k].donor;
-        if (name_in(step, like_name, k, name, error))
+        if (name_in(step, t->like->name, model, k, name, error))
             break;
         const organ_weight *const weight = organ_merge_find_weight(job, &job->donors[donor], name, &t->like->anatomy);
         if (!weight) {
@@ -204,14 +220,15 @@ static organ_status find_inputs(model_merge *job, const merge_step *step, merge_
             break;
         if (apart && donor == r->base) {
             base = weight;
+            of_base = k;
             continue;
         }
-        put_input(job, t, found->count, donor, weight);
+        put_source(job, step, t, found->count, k, weight, error);
         found->names[found->count] = weight->name;
         found->sources[found->count++] = k;
     }
     if (base && !error->status)
-        put_input(job, t, found->count, r->base, base);
+        put_source(job, step, t, found->count, of_base, base, error);
     t->item.task.base = base != NULL;
     t->item.task.inputs = found->count;
     return error->status;
@@ -245,11 +262,11 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
     const organ_merge_method *const method = job->recipe.method;
     const char *const policy = job->options->missing;
     merge_found found = {.count = 0};
-    char name[NAME_SIZE];
-    if (name_in(step, like->name, MERGE_NONE, name, error))
+    char name[MERGE_NAME];
+    if (name_in(step, like->name, model, MERGE_NONE, name, error))
         return error->status;
     merge_tensor *const t = add_tensor(job, name, like, slice->sources[model].donor, slice->source_count, error);
-    if (!t || find_inputs(job, step, t, like->name, &found, error))
+    if (!t || find_inputs(job, step, t, model, &found, error))
         return error->status;
     if (found.lacking && strcmp(policy, "error") == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -271,16 +288,16 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
 static bool is_new(const model_merge *job, const merge_step *step, size_t source, const organ_weight *weight,
                    organ_error *error)
 {
-    char name[NAME_SIZE];
+    char name[MERGE_NAME];
     const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
     if (weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0 && !donor->head)
         return false;
     for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
         const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
-        if (name_in(step, weight->name, k, name, error) || organ_merge_weight_named(other, name))
+        if (name_in(step, weight->name, source, k, name, error) || organ_merge_weight_named(other, name))
             return false;
     }
-    return !name_in(step, weight->name, step->model, name, error) &&
+    return !name_in(step, weight->name, source, step->model, name, error) &&
            !organ_merge_weight_named(&job->donors[step->slice->sources[step->model].donor], name);
 }
 
@@ -309,7 +326,7 @@ static organ_status merge_step_tensors(model_merge *job, const merge_step *step,
             if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
                 (k && !donor->across && !is_new(job, step, source, weight, error)))
                 continue;
-            if (donor->across)
+            if (donor->across && !donor->stored)
                 check_unpaired(job, donor, weight, error);
             else
                 merge_one(job, step, weight, source, error);
@@ -325,7 +342,7 @@ static size_t model_of(const model_merge *job, const merge_slice *slice)
     for (size_t k = slice->source_count; k-- > 0;) {
         if (slice->sources[k].donor == job->host)
             return k;
-        first = job->donors[slice->sources[k].donor].across ? first : k;
+        first = job->donors[slice->sources[k].donor].across ? first : k; /* not of the host */
     }
     return first;
 }
@@ -368,31 +385,40 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
         const merge_slice *const slice = &r->slices[s];
         for (uint64_t l = 0; l < slice->layers && !error->status; l++) {
             const double t = slice->layers > 1 ? (double)l / (double)(slice->layers - 1) : 1;
-            const merge_step step = {slice, PART_LAYER, l, t, model_of(job, slice)};
-            merge_step_tensors(job, &step, error);
+            merge_step step = {.slice = slice, .part = PART_LAYER, .layer = l, .t = t, .model = model_of(job, slice)};
+            if (organ_merge_match_experts(job, slice, l, step.model, &step.orders, error) == ORGAN_OK)
+                merge_step_tensors(job, &step, error);
         }
         job->layers += slice->layers;
     }
+    if (job->matching)
+        organ_progress_end(job->progress);
     return error->status ? error->status : merge_step_tensors(job, &after, error);
 }
 
 /* ---- what is not merged ---- */
 
 /* A draft layer follows the layers of the output. */
-static organ_status copy_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[NAME_SIZE],
+static organ_status copy_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[MERGE_NAME],
                                organ_error *error)
 {
     const uint64_t own = job->donors[job->host].layers;
     const int32_t layer = anatomy->layer < 0 ? -1 : (int32_t)(anatomy->layer - (int32_t)own + (int32_t)job->layers);
-    if (!organ_anatomy_renumber(name, layer, -1, out, NAME_SIZE))
+    if (!organ_anatomy_renumber(name, layer, -1, out, MERGE_NAME))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its name is too long", name);
     return ORGAN_OK;
+}
+
+/* The outline of a GGUF host has a tensor that the file has no values of. */
+static organ_status no_values(const model_merge *job, const char *name, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no values of tensor '%s'", job->donors[job->host].path, name);
 }
 
 static organ_status add_apart(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
-    char name[NAME_SIZE];
+    char name[MERGE_NAME];
     for (size_t k = 0; k < host->weights->count && !error->status; k++) {
         const organ_weight *const w = &host->weights->weights[k];
         const bool apart = is_apart(host, &w->anatomy), numbers = organ_weight_has_numbers(w);
@@ -400,10 +426,14 @@ static organ_status add_apart(model_merge *job, organ_error *error)
             continue;
         if (copy_apart(job, w->name, &w->anatomy, name, error))
             break;
+        const organ_weight *const values = organ_merge_weight_named(host, w->name);
         merge_tensor *const t = add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
-        if (t)
-            pass_through(job, t, job->host, w, apart ? "towers and draft layers are the base's" : "it has no numbers",
-                         error);
+        if (!t)
+            break;
+        if (!values)
+            return no_values(job, w->name, error);
+        put_input(job, t, 0, job->host, values);
+        pass_through(t, 0, apart ? "towers and draft layers are the base's" : "it has no numbers", error);
     }
     return error->status;
 }
@@ -453,7 +483,7 @@ static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
     return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows &&
-           w->scheme == ORGAN_SCHEME_PLAIN && !t->item.inputs[0].change &&
+           w->scheme == ORGAN_SCHEME_PLAIN && !w->made && !t->item.inputs[0].change && !t->item.inputs[0].order &&
            organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
 }
@@ -490,7 +520,9 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
                   bytes);
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
-        if (!weights->unmatched[k].dropped) {
+        if (!weights->unmatched[k].dropped && job->donors[job->host].stored)
+            return no_values(job, weights->unmatched[k].tensor->name, error);
+        else if (!weights->unmatched[k].dropped) {
             add_piece(job, count, organ_piece_same(weights->unmatched[k].tensor), weights->unmatched[k].tensor->bytes);
             count++;
         }
@@ -498,12 +530,22 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* --router-weight without a router would change nothing. */
+static organ_status check_routers(const model_merge *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->tensor_count && job->options->router_weight; k++)
+        if (organ_anatomy_is_router(job->tensors[k].name))
+            return ORGAN_OK;
+    return job->options->router_weight ? organ_fail(error, ORGAN_BAD_INPUT, "--router-weight: no model has a router")
+                                       : ORGAN_OK;
+}
+
 organ_status organ_merge_outline(model_merge *job, organ_error *error)
 {
     if (!(job->lacking = json_array()))
         return organ_fail_memory(error, job->recipe.label);
     job->packed = job->donors[job->host].weights->packed > 0;
-    if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error))
+    if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error) || check_routers(job, error))
         return error->status;
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
@@ -521,6 +563,7 @@ void organ_merge_release(model_merge *job)
     organ_rows_free(job->units);
     json_decref(job->lacking);
     free(job->tensors);
+    free(job->matches);
     free(job->filled);
     free(job->chat_template);
 }

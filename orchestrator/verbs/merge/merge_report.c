@@ -24,10 +24,35 @@ static json_t *total_json(const merge_total *total)
     return json_real(total->square > 0 ? organ_millionth(sqrt(total->distance / total->square)) : 0);
 }
 
+/* The matching of the donor's experts in all layers; NULL: none were matched. */
+static json_t *matching_json(const model_merge *job, size_t donor)
+{
+    const bool done = !job->options->write.dry_run;
+    size_t layers = 0, experts = 0, reordered = 0;
+    double distance = 0, in_order = 0;
+    for (size_t k = 0; k < job->match_count; k++) {
+        const merge_match *const match = &job->matches[k];
+        if (match->donor != donor)
+            continue;
+        layers++;
+        experts += match->experts;
+        reordered += match->reordered;
+        distance += match->distance * (double)match->experts;
+        in_order += match->in_order * (double)match->experts;
+    }
+    if (experts == 0)
+        return NULL;
+    return ORGAN_OBJECT(SET_COUNT("layers", layers), SET_COUNT("experts", experts),
+                        SET_IF(done, "reordered", json_integer((json_int_t)reordered)),
+                        SET_IF(done, "distance", json_real(organ_millionth(sqrt(distance / (double)experts)))),
+                        SET_IF(done, "in_order", json_real(organ_millionth(sqrt(in_order / (double)experts)))));
+}
+
 static json_t *donor_json(const void *context, size_t k)
 {
     const model_merge *const job = context;
     const merge_donor *const donor = &job->donors[k];
+    json_t *const matching = matching_json(job, k);
     merge_total total = {0};
     for (size_t t = 0; t < job->tensor_count; t++) {
         const merge_tensor *const tensor = &job->tensors[t];
@@ -38,9 +63,10 @@ static json_t *donor_json(const void *context, size_t k)
                 total.distance += tensor->moved[i].distance;
             }
     }
-    return ORGAN_OBJECT(SET_BYTES("name", donor->name), SET_FLAG("base", k == job->recipe.base),
-                        SET("model", organ_model_json(donor->model)), SET_COUNT("elements", total.elements),
-                        SET_IF(!job->options->write.dry_run, "moved", total_json(&total)));
+    return ORGAN_OBJECT(
+        SET_BYTES("name", donor->name), SET_FLAG("base", k == job->recipe.base),
+        SET("model", organ_model_json(organ_merge_stored(donor))), SET_COUNT("elements", total.elements),
+        SET_IF(!job->options->write.dry_run, "moved", total_json(&total)), SET_IF(matching, "experts", matching));
 }
 
 /* Row k is layer k / donors, of donor k % donors; tensors outside of layers are the last "layer". */
@@ -77,13 +103,25 @@ static json_t *apart_json(const void *context, size_t k)
                         SET_TEXT("reason", t->why));
 }
 
+static json_t *match_json(const void *context, size_t k)
+{
+    const model_merge *const job = context;
+    const merge_match *const match = &job->matches[k];
+    return ORGAN_OBJECT(SET_INDEX("layer", match->layer), SET_BYTES("model", job->donors[match->donor].name),
+                        SET_COUNT("experts", match->experts), SET_COUNT("reordered", match->reordered),
+                        SET("distance", json_real(organ_millionth(sqrt(match->distance)))),
+                        SET("in_order", json_real(organ_millionth(sqrt(match->in_order)))));
+}
+
 static json_t *merge_definitions(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("moved", "||merged - model|| / ||model||, Frobenius, over the merged tensors of the model, before the "
                           "values are rounded to the type of the output"),
         SET_TEXT("elements", "number of merged values to which the model has contributed"),
-        SET_TEXT("apart", "tensors that are taken from one model as they are"));
+        SET_TEXT("apart", "tensors that are taken from one model as they are"),
+        SET_TEXT("experts", "distance of matched experts as unit vectors, root mean square: 0 for equal ones, 1.41 for "
+                            "unrelated ones; in_order: of experts with the same number"));
 }
 
 #define NO_TUNE 0.5 /* a tune changes its base by less than this share of the norm */
@@ -121,6 +159,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET("donors", organ_json_rows(job->recipe.donor_count, donor_json, job)),
         SET_IF(!job->options->write.dry_run, "layers",
                organ_json_rows(((size_t)job->layers + 1) * job->recipe.donor_count, layer_json, job)),
+        SET_IF(!job->options->write.dry_run, "experts", organ_json_rows(job->match_count, match_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
         SET("warnings", all_warnings(job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", organ_resharding_files(files)),
@@ -237,8 +276,9 @@ organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
     organ_text text;
     if (organ_text_open(&text, error))
         return error->status;
-    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s\n", ORGAN_VERSION,
-            job->options->seed, job->options->missing, job->options->untie ? " --untie" : "");
+    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s\n", ORGAN_VERSION,
+            job->options->seed, job->options->missing, job->options->untie ? " --untie" : "",
+            strcmp(job->options->match_experts, "off") == 0 ? " --match-experts off" : "");
     for (size_t k = 0; k < r->tree->count; k++)
         if (strcmp(r->tree->keys[k]->text, "parameters") != 0)
             put_member(text.out, r->tree, k, 0);

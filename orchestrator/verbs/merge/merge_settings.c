@@ -6,6 +6,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
 
 #include <math.h>
@@ -205,10 +206,12 @@ static bool along(const organ_merge_parameter *p, const organ_yaml *list, double
     return true;
 }
 
+/* The filter "router" fits the routers of every layout, whatever their names. */
 static bool fits(const organ_yaml *condition, const char *name)
 {
     const organ_yaml *const filter = organ_yaml_member(condition, "filter");
-    return organ_yaml_is_null(filter) || strcmp(filter->text, "*") == 0 || strstr(name, filter->text);
+    return organ_yaml_is_null(filter) || strcmp(filter->text, "*") == 0 || strstr(name, filter->text) ||
+           (strcmp(filter->text, "router") == 0 && organ_anatomy_is_router(name));
 }
 
 /* Looks up a parameter at one level. Returns false if the level gives no value. */

@@ -120,7 +120,7 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
         organ_merge_walk_run(&walk, job->engine, error);
     end_walk(job, &walk);
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
-        if (organ_model_unchanged(job->donors[k].model, error) == ORGAN_OK && job->donors[k].adapter)
+        if (organ_model_unchanged(organ_merge_stored(&job->donors[k]), error) == ORGAN_OK && job->donors[k].adapter)
             organ_model_unchanged(job->donors[k].adapter->model, error);
     return error->status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/rows.h"
@@ -68,10 +68,11 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
 }
 
 /* `recall` is not called for a copied tensor, so the item of its unit does not matter. */
-static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
+static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
+    return job->mlx ? organ_quantize_mlx_keep(job, tensor, error) : ORGAN_OK;
 }
 
 /* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
@@ -94,6 +95,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 {
     const organ_tensor *const tensor = weight->codes;
     const char *why;
+    if (job->mlx && organ_quantize_mlx_drops(job, tensor))
+        return ORGAN_OK;
     const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
@@ -101,9 +104,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
-    keep_tensor(job, tensor);
-    if (weight->global)
-        keep_tensor(job, weight->global);
+    if (!error->status && keep_tensor(job, tensor, error) == ORGAN_OK && weight->global)
+        keep_tensor(job, weight->global, error);
     return error->status;
 }
 
@@ -134,8 +136,10 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
         list_weight(job, &job->weights->weights[k], error);
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
-        keep_tensor(job, job->weights->unmatched[k].tensor);
-    return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
+        keep_tensor(job, job->weights->unmatched[k].tensor, error);
+    if (!error->status && !job->part_count)
+        return refuse_without_targets(job, error);
+    return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
 }
 
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
@@ -177,7 +181,7 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
         return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
     if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
         return error->status;
-    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_check(job, error) : ORGAN_OK;
+    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, error) : ORGAN_OK;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
@@ -229,7 +233,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
+    if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
         return error->status;
     if (job->repair)
         return organ_quantize_pass(job, error) == ORGAN_OK
@@ -255,6 +259,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
+    organ_quantize_mlx_close(job);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
     free(job->fixed);
@@ -328,6 +333,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
                               .checked = (job->widths || job->types) && !o->write.dry_run,
+                              .origin = job->origin,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -352,37 +358,42 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-static organ_status quantize_run(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                 const organ_quantize_source *source, const organ_engine *engine,
-                                 const organ_progress *progress, json_t **report, organ_error *error)
+/* Argument of quantize_verb. */
+typedef struct quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+    const organ_write_origin *origin;
+} quantize_call;
+
+static organ_status quantize_run(const quantize_call *call, const organ_quantize_pruning *pruning,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
 {
-    organ_quantize_job job = {
-        .options = options, .pruning = pruning, .source = source, .engine = engine, .progress = progress};
+    organ_quantize_job job = {.options = call->options,
+                              .pruning = pruning,
+                              .source = call->source,
+                              .origin = call->origin,
+                              .engine = engine,
+                              .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     quantize_model(&job, report, error);
     close_quantize(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_report_end_partial(&work, call->options->model, error);
 }
 
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)
 {
-    return quantize_run(options, pruning, NULL, engine, progress, report, error);
+    return quantize_run(&(quantize_call){options, NULL, NULL}, pruning, engine, progress, report, error);
 }
 
 static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
 {
-    return quantize_run(options, NULL, source, engine, progress, report, error);
+    return quantize_run(&(quantize_call){options, source, NULL}, NULL, engine, progress, report, error);
 }
-
-/* Argument of quantize_verb. */
-typedef struct quantize_call {
-    const organ_quantize_options *options;
-    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
-} quantize_call;
 
 static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
@@ -390,7 +401,7 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
     const quantize_call *const call = given;
     return organ_quantize_types_wanted(call->options)
                ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
-               : quantize_one(call->options, call->source, engine, progress, report, error);
+               : quantize_run(call, NULL, engine, progress, report, error);
 }
 
 /* With method nearest only the conversion uses --scratch. */
@@ -415,7 +426,7 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     inner.model = source->outline;
     inner.write.dry_run = true;
     inner.write.evaluate = NULL;
-    const quantize_call call = {&inner, source};
+    const quantize_call call = {&inner, source, source->origin};
     if (dry)
         return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
     json_t *checked = NULL;
@@ -442,7 +453,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
     inner.model = source->path;
     if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
-    const quantize_call call = {&inner, source};
+    const quantize_call call = {&inner, source, source->origin};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
@@ -460,8 +471,9 @@ static const char *scheme_named(const char *typed, char name[SCHEME_ROOM])
     return typed;
 }
 
-organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
-                            const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
 {
     char scheme[SCHEME_ROOM];
     organ_quantize_source source;
@@ -470,10 +482,18 @@ organ_status organ_quantize(const organ_quantize_options *options, const organ_e
         return error->status;
     organ_quantize_options named = *options;
     named.scheme = scheme_named(options->scheme, scheme);
-    const quantize_call call = {&named, NULL};
-    if (organ_quantize_source_find(&named, &source, error) == ORGAN_OK)
+    const quantize_call call = {&named, NULL, origin};
+    organ_quantize_source_find(&named, &source, error);
+    source.origin = origin;
+    if (!error->status)
         source.folder ? quantize_converted(&named, &source, engine, progress, report, error)
                       : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
     organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
     return error->status;
+}
+
+organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
+{
+    return organ_quantize_from(options, NULL, engine, progress, report, error);
 }

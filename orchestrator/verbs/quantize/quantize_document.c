@@ -446,6 +446,8 @@ json_t *organ_quantize_results(const organ_quantize_part *part)
 
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
+    if (at == SIZE_MAX)
+        return true;
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
     json_decref(part->fallback);
     part->fallback = json_incref(json_object_get(results, "fallback_experts"));

@@ -1,18 +1,36 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for MLX: model types that mlx-lm loads with the names of their files, targets, and the settings in
  * config.json by which mlx-lm rebuilds the layers. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
+#include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/algebra.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+/* A norm of the output. */
+typedef struct mlx_norm {
+    const organ_tensor *tensor;
+    size_t piece, unit;
+} mlx_norm;
+
+struct organ_quantize_mlx {
+    bool stacked;    /* the experts of a layer become one tensor */
+    bool finished;   /* mlx-lm changes nothing of a file with stacked experts (Qwen3-Next) */
+    mlx_norm *norms; /* norms that get 1 + weight */
+    size_t norm_count, norm_capacity;
+    organ_shard_stack **stacks; /* in the job's arena */
+    size_t count, capacity;
+    organ_name_table names; /* name of a stack -> its index */
+};
+
 /* Model types of mlx-lm 0.32 that it loads from files with the names of published models: it cuts or changes no
- * quantised matrix. It joins the experts of a layer with their scales, if each is a tensor of its own; of others, such
- * as qwen3_moe, it joins the codes without the scales. */
+ * quantised matrix, and joins the experts of a layer with their scales. */
 static const char *const loaded[] = {
     "cohere",           "cohere2",  "deepseek_v2", "deepseek_v3", "kimi_k2",     "minicpm3",   "qwen3_5",
     "ernie4_5",         "gemma",    "gemma2",      "gemma3",      "gemma3_text", "glm",        "glm4",
@@ -20,17 +38,189 @@ static const char *const loaded[] = {
     "hunyuan_v1_dense", "nemotron", "olmo2",       "olmo3",       "olmoe",       "phi",        "phi3",
     "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
     "starcoder2",       NULL};
+/* Of these it joins only unquantised experts, so the file has them joined. */
+static const char *const stacked[] = {"ernie4_5_moe", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
+static const char *const finished[] = {"qwen3_next", NULL};
 
-organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
 {
     const char *const type = job->model->config.model_type, *const path = job->model->path;
-    if (organ_is_one_of(type, loaded))
+    const bool stacks = organ_is_one_of(type, stacked);
+    if (!stacks && !organ_is_one_of(type, loaded))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
+                          "weights under other names or with other values; mlx_lm.convert converts types that it has",
+                          path, type);
+    if (!(job->mlx = calloc(1, sizeof *job->mlx)))
+        return organ_fail_memory(error, path);
+    if (!(job->mlx->stacked = stacks))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
-                      "weights under other names or with other values; mlx_lm.convert converts types that it has",
-                      path, type);
+    job->mlx->finished = organ_is_one_of(type, finished);
+    organ_weights_free(job->weights);
+    job->weights = NULL;
+    return organ_model_unstack(job->model, error) ? error->status
+                                                  : organ_weights_find(job->model, &job->weights, error);
 }
+
+void organ_quantize_mlx_close(organ_quantize_job *job)
+{
+    if (!job->mlx)
+        return;
+    organ_name_table_release(&job->mlx->names);
+    free(job->mlx->stacks);
+    free(job->mlx->norms);
+    free(job->mlx);
+}
+
+/* ---- stacked experts ---- */
+
+static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
+{
+    organ_quantize_mlx *const m = job->mlx;
+    const size_t *const found = organ_name_table_find(&m->names, name);
+    if (found)
+        return m->stacks[*found];
+    organ_shard_stack *const made = organ_arena_take(&job->arena, sizeof *made);
+    const char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
+    if (!made || !kept || !organ_grow(&m->stacks, m->count, &m->capacity, sizeof(organ_shard_stack *)) ||
+        !organ_name_table_put(&m->names, kept, m->count))
+        return NULL;
+    *made = (organ_shard_stack){.name = kept};
+    return m->stacks[m->count++] = made;
+}
+
+organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
+                                      organ_error *error)
+{
+    char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    const size_t length = strlen(source->name);
+    if (!job->mlx->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
+        !organ_ends_with(source->name, ".weight"))
+        return ORGAN_OK;
+    snprintf(module, sizeof module, "%.*s", (int)(length - strlen(".weight")), source->name);
+    if (!organ_module_stack_in_mlx(module, path, sizeof path))
+        return ORGAN_OK;
+    snprintf(name, sizeof name, "%s.%s", path, leaf);
+    if (!(piece->stack = stack_named(job, name)))
+        return organ_fail_memory(error, job->options->model);
+    piece->slice = (uint64_t)source->anatomy.expert;
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_shard_piece *const p = &job->pieces[k];
+        organ_shard_stack *const stack = p->stack;
+        organ_rows_passed();
+        if (!stack)
+            continue;
+        stack->rank = 3;
+        stack->shape[0]++;
+        for (unsigned d = 0; d < 2; d++) {
+            if (stack->shape[0] > 1 && stack->shape[1 + d] != p->shape[d])
+                return organ_fail(error, ORGAN_BAD_INPUT,
+                                  "%s: mlx-lm stacks the experts of a layer, but '%s' and those before it differ in "
+                                  "shape",
+                                  job->model->path, p->name);
+            stack->shape[1 + d] = p->shape[d];
+        }
+    }
+    return ORGAN_OK;
+}
+
+/* ---- tensors that mlx-lm would change when it loads the model ---- */
+
+static bool is_raised_norm(const organ_tensor *tensor)
+{
+    static const char *const ends[] = {"input_layernorm.weight", "post_attention_layernorm.weight", "model.norm.weight",
+                                       "q_norm.weight", "k_norm.weight"};
+    bool found = false;
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+        found = found || organ_ends_in_words(tensor->name, ends[k]);
+    return found && tensor->rank == 1;
+}
+
+bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->mlx->finished && (strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp."));
+}
+
+/* Convolutions are channels x 1 x taps in published files, channels x taps x 1 in MLX, in the same order. */
+static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece, organ_error *error)
+{
+    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    if (!shape)
+        return organ_fail_memory(error, job->options->model);
+    memcpy(shape, (const uint64_t[]){piece->shape[0], piece->shape[2], piece->shape[1]}, 3 * sizeof *shape);
+    piece->shape = shape;
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+{
+    organ_quantize_mlx *const m = job->mlx;
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    if (m->finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
+        return turn_axes(job, piece, error);
+    if (!m->finished || !is_raised_norm(tensor))
+        return organ_quantize_mlx_stack(job, tensor, "weight", error);
+    if (!organ_target_is_float(tensor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not BF16, F16 or F32", tensor->name,
+                          organ_dtype_name(tensor->dtype));
+    if (!organ_grow(&m->norms, m->norm_count, &m->norm_capacity, sizeof *m->norms))
+        return organ_fail_memory(error, job->options->model);
+    m->norms[m->norm_count++] = (mlx_norm){tensor, job->piece_count - 1, job->unit_count - 1};
+    piece->same = NULL;
+    job->units[job->unit_count - 1].item = SIZE_MAX;
+    return ORGAN_OK;
+}
+
+/* As mlx-lm: the sum is rounded to the type of the weights. */
+static void add_one(const organ_kernels *kernels, const organ_tensor *tensor, void *stored, float *values)
+{
+    const size_t n = (size_t)tensor->elements;
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(values, stored, n * sizeof *values);
+    else
+        (tensor->dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(stored, values, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] += 1;
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(stored, values, n * sizeof *values);
+    else
+        (tensor->dtype == ORGAN_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, stored, n);
+}
+
+static organ_status write_norm(organ_quantize_job *job, const mlx_norm *norm, organ_error *error)
+{
+    const organ_tensor *const t = norm->tensor;
+    float *const values = organ_floats((size_t)t->elements, 1);
+    void *const stored = organ_floats((size_t)t->elements, 1);
+    if (!values || !stored)
+        organ_fail_memory(error, t->name);
+    else if (organ_model_read(job->model, t->file, stored, (size_t)t->bytes, t->offset, error) == ORGAN_OK) {
+        add_one(job->engine->kernels, t, stored, values);
+        if (organ_write_put(job->run, norm->piece, stored, (size_t)t->bytes, 0, NULL, error) == ORGAN_OK)
+            organ_write_finish(job->run, norm->unit, json_object(), error);
+    }
+    free(values);
+    free(stored);
+    if (!error->status)
+        organ_progress_advance(job->progress, t->bytes, t->name, NULL);
+    return error->status;
+}
+
+organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; job->mlx && k < job->mlx->norm_count && !error->status; k++)
+        if (!organ_write_done(job->run, job->mlx->norms[k].unit))
+            write_norm(job, &job->mlx->norms[k], error);
+    return error->status;
+}
+
+/* ---- targets ---- */
 
 bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor)
 {
@@ -99,14 +289,37 @@ static json_t *quantization_json(const organ_quantize_job *job)
     return NULL;
 }
 
+/* mlx-lm reads names of transformers 4, which files that transformers 5 wrote lack. */
+static organ_status add_older_names(organ_json_edit *config, const json_t *root, organ_error *error)
+{
+    const json_t *const rope = json_object_get(root, "rope_parameters");
+    const struct {
+        const char *name;
+        const json_t *value;
+    } rows[] = {{"rope_theta", json_object_get(rope, "rope_theta")},
+                {"partial_rotary_factor", json_object_get(rope, "partial_rotary_factor")},
+                {"rope_scaling", json_object_get(rope, "factor") ? rope : NULL},
+                {"num_experts", json_object_get(root, "num_local_experts")}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && !error->status; k++)
+        if (rows[k].value && !organ_json_edit_has(config, NULL, rows[k].name))
+            organ_json_edit_set(config, NULL, rows[k].name, rows[k].value, error);
+    return error->status;
+}
+
 organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
+    const organ_json_source text = {config->label, config->bytes, config->length};
+    json_t *root = NULL;
+    if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)
+        return error->status;
     json_t *const made = quantization_json(job);
     if (!made)
-        return organ_fail_memory(error, job->options->model);
-    if (organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
+        organ_fail_memory(error, job->options->model);
+    else if (add_older_names(config, root, error) == ORGAN_OK &&
+             organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
+    json_decref(root);
     return error->status;
 }

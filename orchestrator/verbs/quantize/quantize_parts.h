@@ -139,6 +139,7 @@ typedef struct organ_recipe {
 } organ_recipe;
 
 typedef struct organ_quantize_source organ_quantize_source;
+typedef struct organ_quantize_mlx organ_quantize_mlx;
 
 /* The calibration run that measures the inputs of all parts. */
 typedef struct organ_quantize_inputs {
@@ -151,8 +152,8 @@ typedef struct organ_quantize_inputs {
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
-    const organ_quantize_source *source;   /* the model was converted for this run (quantize_source.h); NULL: it was not
-                                            */
+    const organ_quantize_source *source;   /* the conversion of the model (quantize_source.h); NULL: there was none */
+    const organ_write_origin *origin;      /* as in organ_write */
     const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
     const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
@@ -173,6 +174,7 @@ typedef struct organ_quantize_job {
     organ_quantize_widths *widths;    /* state of --scheme mixed of safetensors models; NULL: another scheme */
     organ_quantize_types *types;      /* state of --scheme mixed of GGUF models; NULL: another scheme */
     const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
+    organ_quantize_mlx *mlx;          /* state of an output for MLX (quantize_mlx.h); NULL: another output */
     organ_shard_piece *pieces;        /* tensors of the output */
     size_t piece_count;
     /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
@@ -320,21 +322,8 @@ void organ_quantize_note_loaders(const organ_quantize_job *job);
 /* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
 
-/* ---- MLX ---- */
-
-/* Returns whether the output is for MLX. */
-static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
-{
-    return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
-}
-/* Returns ORGAN_USAGE unless mlx-lm has the model's type with the tensors as organ writes them. */
-organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error);
-/* Returns whether mlx-lm cuts the tensor, so that it must stay unquantised. */
-bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
 bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
-/* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */
-organ_status organ_quantize_mlx_config(void *job, organ_json_edit *config, organ_error *error);
 
 /* ---- encodings of GGUF models: recipes ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The tensors of the output that a quantised matrix becomes: codes or blocks, scales, shape. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,23 +79,33 @@ static organ_status add_blocks(organ_quantize_job *job, organ_quantize_part *par
     return ORGAN_OK;
 }
 
+static size_t add_mlx_piece(organ_quantize_job *job, const organ_quantize_part *part, const char *leaf, bool codes,
+                            organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    const char *const name = name_next_to(job, part->weight->name, leaf);
+    if (!name) {
+        organ_fail_memory(error, job->options->model);
+        return 0;
+    }
+    const size_t at = add_piece(job, name, codes ? e->codes : e->scales, 2, codes ? part->words : part->scale_shape);
+    organ_quantize_mlx_stack(job, part->weight->codes, leaf, error);
+    return at;
+}
+
 /* Names and shapes are those of MLX. */
 static organ_status add_codes_of_mlx(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
-    const char *const scale = name_next_to(job, part->weight->name, "scales"), *const minimum = name_next_to(
-                                                                                   job, part->weight->name, "biases");
-    if (!scale || !minimum)
-        return organ_fail_memory(error, job->options->model);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
     part->scale_shape[0] = part->words[0] = part->rows;
     part->scale_shape[1] = part->groups;
     part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
-    part->codes = add_piece(job, part->weight->name, e->codes, 2, part->words);
-    part->scale = add_piece(job, scale, e->scales, 2, part->scale_shape);
-    if (organ_grid_is_free(&e->grid))
-        part->minimum = add_piece(job, minimum, e->scales, 2, part->scale_shape);
-    return ORGAN_OK;
+    part->codes = add_mlx_piece(job, part, "weight", true, error);
+    part->scale = error->status ? 0 : add_mlx_piece(job, part, "scales", false, error);
+    if (organ_grid_is_free(&e->grid) && !error->status)
+        part->minimum = add_mlx_piece(job, part, "biases", false, error);
+    return error->status;
 }
 
 organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)

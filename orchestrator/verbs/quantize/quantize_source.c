@@ -41,7 +41,7 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
     const char *const output = o->write.output ? o->write.output : "model.gguf";
     const char *const name = organ_path_name(output), *const scratch = o->calibration.scratch;
     const int before = name > output ? (int)(name - output) : 0;
-    char fingerprint[17];
+    char fingerprint[17], *path = NULL;
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
@@ -50,7 +50,13 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
         s->folder = NULL;
     if (asprintf(&s->name, "%s.gguf", *own && *own != '.' ? own : "model") < 0)
         s->name = NULL;
-    return s->folder && s->name ? ORGAN_OK : organ_fail_memory(error, model->path);
+    if (!s->folder || !s->name)
+        return organ_fail_memory(error, model->path);
+    if (!o->write.force && !o->write.dry_run && asprintf(&path, "%s/%s", s->folder, s->name) >= 0) {
+        organ_publish_tidy(output, s->folder, path);
+        free(path);
+    }
+    return ORGAN_OK;
 }
 
 organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
@@ -85,33 +91,38 @@ static organ_convert_options conversion(const organ_quantize_source *s)
     return c;
 }
 
-/* The directory is made, or was made by an earlier run or another rank. */
+/* The directory is made, or was made by an earlier run or another rank. The names of unfinished files are made before,
+ * because memory may have run out when they are needed. */
 static organ_status enter_folder(organ_quantize_source *s, organ_error *error)
 {
-    if (organ_make_folder(s->folder, 0700) && errno != EEXIST)
-        return organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
-    free(s->path);
-    if (asprintf(&s->path, "%s/%s", s->folder, s->name) < 0)
-        s->path = NULL;
-    return s->path ? ORGAN_OK : organ_fail_memory(error, s->folder);
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", s->folder, s->name) < 0)
+        return organ_fail_memory(error, s->folder);
+    s->partials[0] = organ_publish_partial(path);
+    s->partials[1] = organ_publish_partial(s->output);
+    if (!s->partials[0] || !s->partials[1])
+        organ_fail_memory(error, s->folder);
+    else if (organ_make_folder(s->folder, 0700) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
+    else {
+        s->path = path;
+        return ORGAN_OK;
+    }
+    free(path);
+    return error->status;
 }
 
 organ_status organ_quantize_source_outline(organ_quantize_source *s, const organ_engine *engine,
                                            const organ_progress *progress, organ_error *error)
 {
-    const char *const folder = getenv("TMPDIR");
-    char *made = NULL;
-    if (asprintf(&made, "%s/organ-outline-XXXXXX", folder && *folder ? folder : "/tmp") < 0)
-        return organ_fail_memory(error, s->model);
-    if (!mkdtemp(made))
-        organ_fail_errno(error, errno, "%s: cannot be made", made);
-    else if (asprintf(&s->outline, "%s/%s", made, s->name) < 0)
+    if (organ_convert_outline_folder(&s->outline_folder, error))
+        return error->status;
+    if (asprintf(&s->outline, "%s/%s", s->outline_folder, s->name) < 0) {
         s->outline = NULL;
-    s->outline_folder = made;
-    if (!error->status && !s->outline)
-        organ_fail_memory(error, s->model);
+        return organ_fail_memory(error, s->model);
+    }
     const organ_convert_options c = conversion(s);
-    return error->status ? error->status : organ_convert_outline(&c, engine, progress, s->outline, &s->bytes, error);
+    return organ_convert_outline(&c, engine, progress, s->outline, &s->bytes, error);
 }
 
 void organ_quantize_source_drop_outline(organ_quantize_source *s)
@@ -137,7 +148,9 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     c.write.force = !c.write.resume;
     organ_progress_note_once(progress, "the model is first converted to %s (%s), which is removed at the end", s->path,
                              organ_quantity_text(s->bytes, size));
-    organ_convert(&c, engine, progress, &report, error);
+    organ_error own = {0}; /* the file is not the output that a later error would call complete */
+    if (organ_convert(&c, engine, progress, &report, &own))
+        *error = own;
     json_decref(report);
     return organ_ranks_agree(engine->ranks, "the end of the conversion", error);
 }
@@ -149,7 +162,7 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_quantize_source_drop_outline(s);
     if (s->path) {
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        const bool begun = organ_publish_is_begun(s->path) || organ_publish_is_begun(s->output),
+        const bool begun = access(s->partials[0], F_OK) == 0 || access(s->partials[1], F_OK) == 0,
                    measured = s->measures && access(s->path, F_OK) == 0;
         if (!stopped || (!begun && !measured))
             organ_remove_tree(s->folder);
@@ -157,5 +170,7 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     free(s->folder);
     free(s->name);
     free(s->path);
+    free(s->partials[0]);
+    free(s->partials[1]);
     *s = (organ_quantize_source){0};
 }

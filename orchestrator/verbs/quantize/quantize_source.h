@@ -7,12 +7,14 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 struct organ_quantize_source {
-    const char *model;  /* path of the safetensors model */
-    const char *output; /* path of the output */
-    bool measures;      /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
-    char *folder;       /* hidden directory of the converted file; NULL: no conversion is needed */
-    char *name;         /* name of the converted file */
-    char *path;         /* its path; NULL: organ_quantize_source_make was not called */
+    const char *model;                /* path of the safetensors model */
+    const char *output;               /* path of the output */
+    const organ_write_origin *origin; /* of the model, as in organ_write; set by the caller */
+    bool measures;     /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
+    char *folder;      /* hidden directory of the converted file; NULL: no conversion is needed */
+    char *name;        /* name of the converted file */
+    char *path;        /* its path; NULL: organ_quantize_source_make was not called */
+    char *partials[2]; /* partial directories of this file and of the output; set with `path` */
     char *outline, *outline_folder; /* the file without data, and its temporary directory; NULL: there is none */
     uint64_t bytes;                 /* bytes of the converted file; set with the outline */
 };
@@ -35,5 +37,10 @@ organ_status organ_quantize_source_make(organ_quantize_source *source, bool resu
 /* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
  * stays. All ranks call it. */
 void organ_quantize_source_close(organ_quantize_source *source, organ_ranks *ranks, const organ_error *error);
+
+/* organ_quantize of a temporary model. */
+organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/write/write.h"
 
@@ -224,14 +225,6 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer,
                             organ_expert_kind experts);
 
-/* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
- * expert. */
-bool organ_cut_is_router(const char *name);
-
-/* Returns the axis of a tensor that has one entry for each expert: the first axis; for a matrix of one row the second
- * (ERNIE 4.5 stores the correction of its router as such a matrix). */
-unsigned organ_cut_expert_axis(const organ_tensor *tensor);
-
 /* ---- pieces (cut_plan.c) ---- */
 
 /* Sets pieces, units, parts and part_of of `run`. Errors are those of organ_cut_make. */
@@ -241,7 +234,7 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 
 /* Kept rows and columns of a weight, for a tensor that stores the weight or a part of the weight. */
 typedef struct organ_cut_shares {
-    organ_cut_keep experts;    /* kept entries on the axis of experts (organ_cut_expert_axis) */
+    organ_cut_keep experts;    /* kept entries on the axis of experts (organ_expert_axis) */
     organ_cut_keep rows, cols; /* kept rows and columns of the weight, or of each matrix of a stack */
     /* For each matrix of a stack its own kept rows or columns, instead of `rows` and `cols`; NULL: all. */
     const organ_cut_keep *each_rows, *each_cols;

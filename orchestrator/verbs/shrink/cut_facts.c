@@ -18,30 +18,9 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
-bool organ_cut_is_router(const char *name)
-{
-    static const char *const ends[] = {".bias", "_bias"};
-    char module[512];
-    size_t length;
-    organ_anatomy_companion(name, &length);
-    for (size_t k = 0; k < 2; k++)
-        organ_cut_end(name, &length, ends[k]);
-    if (length >= sizeof module || strstr(name, "shared_expert_gate") || strstr(name, "_shexp") ||
-        strstr(name, "tid2eid") || strstr(name, "router.scale") || strstr(name, "per_expert_scale"))
-        return false;
-    memcpy(module, name, length);
-    module[length] = '\0';
-    return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
-}
-
-unsigned organ_cut_expert_axis(const organ_tensor *tensor)
-{
-    return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
-}
-
 static bool is_router_weight(const organ_tensor *t)
 {
-    return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
+    return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_anatomy_is_router(t->name);
 }
 
 uint64_t organ_cut_experts(const organ_model *model, size_t layer)

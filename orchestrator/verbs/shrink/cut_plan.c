@@ -164,7 +164,7 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     const bool floats = organ_target_is_float(t);
     if (!of_router && !expert)
         return ORGAN_OK;
-    if (floats && t->rank && t->shape[organ_cut_expert_axis(t)] == f->experts)
+    if (floats && t->rank && t->shape[organ_expert_axis(t->rank, t->shape)] == f->experts)
         shares->experts = *keep;
     else if (!floats || expert)
         return plan_refuse(
@@ -178,7 +178,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
 {
     const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
     const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].experts;
-    const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED, router = organ_cut_is_router(t->name);
+    const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED, router = organ_anatomy_is_router(t->name);
     if (t->anatomy.expert >= 0) {
         if ((uint32_t)t->anatomy.expert >= f->experts)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -192,7 +192,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
                    : ORGAN_OK;
     if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* one scale for the whole stack */
         return ORGAN_OK;
-    if (t->rank == 0 || t->shape[organ_cut_expert_axis(t)] != f->experts)
+    if (t->rank == 0 || t->shape[organ_expert_axis(t->rank, t->shape)] != f->experts)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': its first axis is not that of the %" PRIu32 " experts of the layer's router",
                           t->name, f->experts);

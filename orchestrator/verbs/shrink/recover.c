@@ -214,7 +214,7 @@ static const organ_weight *weight_among(const organ_weights *weights, size_t lay
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
         if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts &&
-            w->rank == 2 && (role != ORGAN_ROLE_ROUTER || organ_cut_is_router(w->name)))
+            w->rank == 2 && (role != ORGAN_ROLE_ROUTER || organ_anatomy_is_router(w->name)))
             return w;
     }
     return NULL;

@@ -263,7 +263,7 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
         memcpy(part->shape, t->shape, t->rank * sizeof *t->shape);
     if (shares->count && select_each(run, shares, part, error))
         return error->status;
-    const unsigned expert_axis = organ_cut_expert_axis(t);
+    const unsigned expert_axis = organ_expert_axis(t->rank, t->shape);
     if (shares->experts.numbers)
         return select_axis(run, part, expert_axis, &shares->experts, t->shape[expert_axis], ONE, error);
     if (!shares->rows.numbers && !shares->cols.numbers)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of organ compare: figures against sums in the order of the elements, the assignment of rows against all
  * permutations, runs that end early. */
+#include "orchestrator/solve/assign.h"
 #include "orchestrator/verbs/compare/compare_job.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
@@ -212,10 +213,10 @@ START_TEST(assignments_have_the_greatest_sum)
         double gain[MOST * MOST], sum = 0;
         size_t row_of[MOST];
         unsigned used = 0;
-        void *const room = malloc(organ_compare_assign_room(n));
+        void *const room = malloc(organ_assign_room(n));
         for (size_t k = 0; k < n * n; k++)
             gain[k] = round % 3 ? (double)draw() : floor(3 * (double)draw());
-        organ_compare_assign(n, gain, row_of, room);
+        organ_assign(n, gain, row_of, room);
         for (size_t k = 0; k < n; k++) {
             ck_assert_uint_lt(row_of[k], n);
             used |= 1U << row_of[k];
@@ -228,12 +229,50 @@ START_TEST(assignments_have_the_greatest_sum)
 }
 END_TEST
 
+/* Tries all permutations of groups, and within each group all of its rows. */
+static double best_of_groups(size_t n, size_t each, const double *gain, size_t row, unsigned used, size_t to)
+{
+    double best = -INFINITY;
+    if (row == n)
+        return 0;
+    for (size_t c = 0; c < n; c++)
+        if (!(used & 1U << c) && (row % each ? c / each == to : !(used >> c / each * each & ((1U << each) - 1))))
+            best = fmax(best, gain[row * n + c] + best_of_groups(n, each, gain, row + 1, used | 1U << c, c / each));
+    return best;
+}
+
+START_TEST(groups_are_assigned_whole)
+{
+    seed = 4;
+    for (unsigned round = 0; round < 120; round++) {
+        const size_t shapes[][2] = {{6, 2}, {6, 3}, {6, 1}, {6, 6}, {4, 2}}, n = shapes[round % 5][0],
+                     groups = shapes[round % 5][1], each = n / groups;
+        double gain[MOST * MOST], sum = 0;
+        size_t row_of[MOST];
+        unsigned used = 0;
+        void *const room = malloc(organ_assign_groups_room(n, groups));
+        for (size_t k = 0; k < n * n; k++)
+            gain[k] = round % 3 ? (double)draw() : floor(3 * (double)draw());
+        organ_assign_groups(n, groups, gain, row_of, room);
+        for (size_t k = 0; k < n; k++) {
+            ck_assert_uint_lt(row_of[k], n);
+            ck_assert_uint_eq(row_of[k] / each, row_of[k / each * each] / each);
+            used |= 1U << row_of[k];
+            sum += gain[k * n + row_of[k]];
+        }
+        ck_assert_uint_eq(used, (1U << n) - 1);
+        ck_assert_double_eq_tol(sum, best_of_groups(n, each, gain, 0, 0, 0), 1e-12);
+        free(room);
+    }
+}
+END_TEST
+
 static Suite *compare_suite(void)
 {
     const suite_case cases[] = {{"figures",
                                  {figures_are_those_of_the_values, figures_do_not_depend_on_threads_and_memory,
                                   runs_that_end_early_have_no_report}},
-                                {"assignments", {assignments_have_the_greatest_sum}}};
+                                {"assignments", {assignments_have_the_greatest_sum, groups_are_assigned_whole}}};
     return suite_of("compare_figures", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
 

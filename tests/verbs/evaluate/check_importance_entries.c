@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Endings of tensors of layers with two dimensions that multiply no token's inputs: kernels of convolutions, scales of
  * recurrent layers, and norms of single heads or groups. */
@@ -31,7 +32,7 @@ static organ_status run_layers(sums_run *r, const organ_windows *windows, float 
 {
     const organ_forward_config *const c = organ_forward_describe(r->forward);
     organ_layer *layer = NULL;
-    const unsigned count = c->layers + organ_forward_has_draft(r->forward);
+    const unsigned count = c->layers + organ_forward_drafts(r->forward);
     for (unsigned l = 0; l < count && !error->status; l++) {
         const organ_tap tap = organ_input_sums_tap(r->sums, l);
         if (organ_layer_load_to_run(r->forward, (int32_t)l, &layer, error) != ORGAN_OK)
@@ -201,10 +202,189 @@ START_TEST(drafts_of_both_formats_are_equal)
 }
 END_TEST
 
+/* ---- blocks that other models have ---- */
+
+/* Tensors whose names begin with `from` are copied to names that begin with that of the block and `to`. */
+typedef struct copied {
+    const char *from, *to;
+} copied;
+
+/* A fixture, and the blocks that a test adds: '#' stands for first, first + 1 ... */
+static const struct draft_row {
+    const char *type, *ladder;
+    copied parts[5];
+    const char *more[7]; /* further tensors */
+    unsigned layers, first, blocks, entries;
+    const char *embedding_norm;
+    size_t unrun;
+} draft_rows[] = {
+    {"ernie4_5_moe",
+     "model.mtp_block.#.",
+     {{"model.layers.0.", ""}},
+     {"model.mtp_linear_proj.#.weight\t64x128", "model.mtp_emb_norm.#.weight\t64",
+      "model.mtp_hidden_norm.#.weight\t64"},
+     4,
+     0,
+     1,
+     8,
+     "model.mtp_emb_norm.#.weight",
+     0},
+    {"mimo_v2_flash",
+     "model.mtp.layers.#.",
+     {{"model.layers.1.self_attn.", "self_attn."},
+      {"model.layers.1.input_layernorm.", "input_layernorm."},
+      {"model.layers.0.mlp.", "mlp."},
+      {"model.layers.0.post_attention_layernorm.", "pre_mlp_layernorm."}},
+     {"model.mtp.layers.#.eh_proj.weight\t64x128", "model.mtp.layers.#.enorm.weight\t64",
+      "model.mtp.layers.#.hnorm.weight\t64", "model.mtp.layers.#.final_layernorm.weight\t64"},
+     4,
+     0,
+     3,
+     8,
+     "model.mtp.layers.#.enorm.weight",
+     0},
+    {"deepseek_v3",
+     "model.layers.#.",
+     {{"model.layers.0.", ""}},
+     {"model.layers.#.eh_proj.weight\t64x128", "model.layers.#.enorm.weight\t64", "model.layers.#.hnorm.weight\t64",
+      "model.layers.#.shared_head.norm.weight\t64"},
+     4,
+     4,
+     2,
+     11, /* as ERNIE, with q_a, kv_a, kv_b, k_b and v_b in place of k and v */
+     "model.layers.#.enorm.weight",
+     0},
+    {"nemotron_h-moe",
+     "mtp.layers.#.",
+     {{NULL, NULL}},
+     {"mtp.layers.#.eh_proj.weight\t64x128", "mtp.layers.#.norm.weight\t64", "mtp.layers.#.mixer.q_proj.weight\t64x64",
+      "mtp.layers.#.mixer.experts.0.up_proj.weight\t32x64", "mtp.layers.#.mixer.experts.1.up_proj.weight\t32x64"},
+     4,
+     0,
+     1,
+     0,
+     NULL,
+     4}};
+
+static void number_words(const char *pattern, unsigned number, char *out, size_t size)
+{
+    const char *const at = strchr(pattern, '#');
+    snprintf(out, size, "%.*s%u%s", (int)(at - pattern), pattern, number, at + 1);
+}
+
+static void write_block(FILE *file, const struct draft_row *row, const arch_model *model, unsigned number)
+{
+    char words[300];
+    for (const copied *part = row->parts; part->from; part++)
+        for (size_t k = 0; k < model->count; k++) {
+            const arch_tensor *const t = &model->tensors[k];
+            if (strncmp(t->name, part->from, strlen(part->from)) != 0)
+                continue;
+            number_words(row->ladder, number, words, sizeof words);
+            fprintf(file, "tensor\t%s%s%s\t", words, part->to, t->name + strlen(part->from));
+            for (unsigned d = 0; d < t->rank; d++)
+                fprintf(file, d ? "x%llu" : "%llu", (unsigned long long)t->shape[d]);
+            fputc('\n', file);
+        }
+    for (const char *const *more = row->more; *more; more++) {
+        number_words(*more, number, words, sizeof words);
+        fprintf(file, "tensor\t%s\n", words);
+    }
+}
+
+/* Copies a fixture with its blocks into the scratch directory, and returns its path from fixtures/architectures. */
+static const char *extend_fixture(const struct draft_row *row, char fixture[400])
+{
+    char path[300], line[512];
+    arch_reference reference;
+    const arch_model model = arch_model_read(row->type, &reference);
+    static const char *const names[] = {"config.json", "model.tsv"};
+    ck_assert_int_eq(mkdir(scratch_path("extended"), 0700), 0);
+    for (size_t k = 0; k < 2; k++) {
+        snprintf(path, sizeof path, "fixtures/architectures/%s/%s", row->type, names[k]);
+        FILE *const from = fopen(path, "r"), *const to = fopen(scratch_path("extended/%s", names[k]), "w");
+        ck_assert(from && to);
+        while (fgets(line, sizeof line, from))
+            fputs(line, to);
+        for (unsigned b = 0; k == 1 && b < row->blocks; b++)
+            write_block(to, row, &model, row->first + b);
+        fclose(from);
+        ck_assert_int_eq(fclose(to), 0);
+    }
+    free(model.tensors);
+    arch_reference_free(&reference);
+    snprintf(fixture, 400, "../../../../../../../../../../../..%s", scratch_path("extended"));
+    return fixture;
+}
+
+/* The first half of the inputs of M are normed embeddings of the tokens 1 + block, 2 + block ... */
+static void expect_embeddings(const struct draft_row *row, unsigned block, const arch_reference *reference, double eps,
+                              const organ_input_entry *entry)
+{
+    arch_tensor table = {.name = "model.embed_tokens.weight"}, norm = {0};
+    double sums[64] = {0};
+    arch_shape_read(&table, "256x64");
+    number_words(row->embedding_norm, row->first + block, norm.name, sizeof norm.name);
+    arch_shape_read(&norm, "64");
+    float *const rows = arch_values(&table), *const weights = arch_values(&norm);
+    for (size_t t = 1 + block; t < reference->count; t++) {
+        const float *const x = rows + 64 * reference->tokens[t];
+        double squares = 0;
+        for (size_t k = 0; k < 64; k++)
+            squares += (double)x[k] * (double)x[k];
+        for (size_t k = 0; k < 64; k++)
+            sums[k] += (double)x[k] * (double)x[k] / (squares / 64 + eps) * (double)weights[k] * (double)weights[k];
+    }
+    for (size_t k = 0; k < 64; k++)
+        ck_assert_msg(fabs(sum_of(&entry->sums[k]) - sums[k]) <= 1e-3 * sums[k], "%s block %u, input %zu: %g is not %g",
+                      row->type, block, k, sum_of(&entry->sums[k]), sums[k]);
+    free(rows);
+    free(weights);
+}
+
+static void count_name(void *context, const char *tensor)
+{
+    ck_assert_msg(strncmp(tensor, "mtp.", 4) == 0, "%s", tensor);
+    ++*(size_t *)context;
+}
+
+START_TEST(blocks_of_other_names_have_entries)
+{
+    const struct draft_row *const row = &draft_rows[_i];
+    char fixture[400], folder[200], name[64];
+    size_t unrun = 0;
+    snprintf(folder, sizeof folder, "%s", scratch_path("model"));
+    arch_reference reference = arch_make(extend_fixture(row, fixture), folder);
+    sums_run r = sums_of(folder, &reference);
+    ck_assert_uint_eq(organ_forward_drafts(r.forward), row->entries ? row->blocks : 0);
+    for (unsigned b = 0; b < organ_forward_drafts(r.forward); b++) {
+        size_t entries = 0;
+        snprintf(name, sizeof name, "blk.%u.", row->layers + b);
+        for (size_t k = 0; k < r.sums->count; k++)
+            if (strncmp(r.sums->entries[k].name, name, strlen(name)) == 0) {
+                entries++;
+                ck_assert_msg(r.sums->entries[k].counts[0] == reference.count - 1 - b, "%s", r.sums->entries[k].name);
+            }
+        ck_assert_msg(entries == row->entries, "%s: %zu entries of block %u", row->type, entries, b);
+        snprintf(name, sizeof name, "blk.%u.nextn.eh_proj.weight", row->layers + b);
+        ck_assert_ptr_nonnull(entry_of(r.sums, name));
+        expect_embeddings(row, b, &reference, organ_forward_describe(r.forward)->rms_eps, entry_of(r.sums, name));
+    }
+    organ_forward_visit_unrun_drafts(r.forward, &unrun, count_name);
+    ck_assert_uint_eq(unrun, row->unrun);
+    close_run(&r);
+    arch_reference_free(&reference);
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {{"entries", {every_matrix_has_an_entry, drafts_of_both_formats_are_equal}}};
-    Suite *const suites[] = {
-        suite_of("importance_entries", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove), NULL};
-    return run_suites(suites);
+    Suite *const suite =
+        suite_of("importance_entries", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
+    TCase *const blocks = tcase_create("blocks");
+    tcase_add_checked_fixture(blocks, scratch_make, scratch_remove);
+    tcase_add_loop_test(blocks, blocks_of_other_names_have_entries, 0, sizeof draft_rows / sizeof *draft_rows);
+    suite_add_tcase(suite, blocks);
+    return run_suites((Suite *const[]){suite, NULL});
 }

@@ -95,7 +95,6 @@ ends 0 convert "$llama" --to gguf --dtype bf16 -o l.gguf --quiet
 ends 0 merge "$llama" l.gguf --method linear -o l.safetensors --quiet
 ends 0 merge "$llama" --method passthrough -o m.safetensors --quiet
 judge "the mean of a model and its GGUF twin is another model" cmp l.safetensors m.safetensors
-refused 3 "convert it first" merge b.gguf a --method linear -o none
 ends 0 quantize a --scheme fp8-channel -o packed --quiet
 ends 0 merge packed b --method linear -o of-packed --quiet
 holds of-packed/config.json '.quantization_config == null' '.torch_dtype == "bfloat16"'

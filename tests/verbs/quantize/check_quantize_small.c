@@ -2,6 +2,9 @@
  * Tests of FP4 in compressed-tensors and of the schemes of MLX: each scale is the best that its type can store, found
  * again by trying all, errors are no larger than those of the owners' nearest rounding, names, types, configuration. */
 #include "tests/verbs/quantize/convert_rig.h"
+#include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
+#include "tests/kit/arch_maker.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -229,25 +232,191 @@ START_TEST(mlx_affine_is_never_worse_than_mlx)
 }
 END_TEST
 
+/* ---- MLX: stacked experts ---- */
+
+/* `type` names the rows of mlx_tensors.tsv; `model` is the fixture. */
+static const struct {
+    const char *type, *model;
+} mixtures[] = {{"qwen3_moe", "qwen3_moe"},       {"qwen3_moe", "qwen3_moe-stacked"},
+                {"ernie4_5_moe", "ernie4_5_moe"}, {"ernie4_5_moe", "ernie4_5_moe-stacked"},
+                {"qwen3_5_moe", "qwen3_5_moe"},   {"qwen3_next", "qwen3_next-mtp"}};
+
+static const char *make_mixture(const char *model)
+{
+    arch_reference reference = arch_make(model, scratch_path("mixture"));
+    arch_reference_free(&reference);
+    return scratch_path("mixture");
+}
+
+/* mlx-lm moves the axes of convolutions when it loads them. */
+static bool has_shape(const organ_weight *weight, const char *shape)
+{
+    arch_tensor expected;
+    arch_shape_read(&expected, shape);
+    return organ_ends_with(weight->name, "conv1d.weight")
+               ? weight->elements == expected.elements
+               : organ_shape_equal(weight->rank, weight->shape, expected.rank, expected.shape);
+}
+
+/* Returns the weight of the output that mlx-lm calls `name`. */
+static const organ_weight *weight_in_mlx(const organ_weights *weights, const char *type, const char *name)
+{
+    char own[256];
+    for (size_t k = 0; k < weights->count; k++) {
+        ck_assert(organ_module_name_in_mlx(type, weights->weights[k].name, own, sizeof own));
+        if (strcmp(own, name) == 0)
+            return &weights->weights[k];
+    }
+    return NULL;
+}
+
+START_TEST(mixtures_have_the_tensors_of_mlx_lm)
+{
+    const char *const type = mixtures[_i].type;
+    char line[512], of[64], name[256], shape[64];
+    organ_error error = {0};
+    organ_weights *weights;
+    size_t stacks = 0, found = 0;
+    must_convert("out",
+                 (convert_way){.model = make_mixture(mixtures[_i].model), .scheme = "int4-group32", .format = "mlx"});
+    organ_model *const made = open_sound("out");
+    ck_assert_int_eq(organ_weights_find(made, &weights, &error), ORGAN_OK);
+    FILE *const rows = fopen("tests/verbs/quantize/mlx_tensors.tsv", "r");
+    ck_assert_ptr_nonnull(rows);
+    while (fgets(line, sizeof line, rows)) {
+        if (sscanf(line, "%63s %255s %63s", of, name, shape) != 3 || strcmp(of, type) != 0)
+            continue;
+        const organ_weight *const weight = weight_in_mlx(weights, type, name);
+        ck_assert_msg(weight && has_shape(weight, shape), "%s is not there with shape %s", name, shape);
+        found += strstr(name, ".switch_mlp.") != NULL;
+    }
+    fclose(rows);
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        ck_assert_msg(!strstr(w->name, ".experts."), "%s is not stacked", w->name);
+        stacks += w->rank == 3 && w->codes->dtype == ORGAN_U32 && w->codes->rank == 3;
+    }
+    ck_assert_uint_gt(stacks, 0);
+    ck_assert_uint_eq(stacks, found);
+    organ_weights_free(weights);
+    organ_model_close(made);
+}
+END_TEST
+
+/* Slice e of the stack has the weights of expert e. The bar is that of Q4_K: .95 of the owner's error. */
+START_TEST(experts_are_read_back_in_order_and_better_than_those_of_mlx)
+{
+    static const char *const projections[] = {"gate_proj", "up_proj", "down_proj"};
+    double ours = 0, theirs = 0;
+    must_convert("out", (convert_way){.model = "fixtures/tiny-moe", .scheme = "int4-group32", .format = "mlx"});
+    organ_model *const made = open_sound("out"), *donor = NULL;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_model_open("fixtures/tiny-moe", &donor, &error), ORGAN_OK);
+    for (size_t p = 0; p < 3; p++) {
+        char name[128];
+        size_t all, count;
+        snprintf(name, sizeof name, "model.layers.2.mlp.switch_mlp.%s.weight", projections[p]);
+        float *const stack = numbers_of(made, name, &all);
+        for (size_t e = 0; e < 16; e++) {
+            double lost = 0, squares = 0;
+            snprintf(name, sizeof name, "model.layers.2.mlp.experts.%zu.%s.weight", e, projections[p]);
+            float *const values = numbers_of(donor, name, &count);
+            ck_assert_uint_eq(all, 16 * count);
+            for (size_t k = 0; k < count; k++) {
+                const double difference = (double)values[k] - (double)stack[e * count + k];
+                lost += difference * difference;
+                squares += (double)values[k] * (double)values[k];
+            }
+            ck_assert_msg(lost < 0.01 * squares, "%s differs: %g of %g", name, lost, squares);
+            ours += lost;
+            for (size_t g = 0; g < count / 32; g++)
+                theirs += error_of_mlx(values + 32 * g, 32, 4);
+            free(values);
+        }
+        free(stack);
+    }
+    ck_assert_msg(ours < 0.95 * theirs, "%g, mlx %g", ours, theirs);
+    organ_model_close(made);
+    organ_model_close(donor);
+}
+END_TEST
+
+/* mlx-lm adds 1 to norms of Qwen3-Next only in files whose experts are not stacked; it lacks the MTP block. */
+START_TEST(norms_of_qwen3_next_are_those_of_mlx)
+{
+    static const char *const norms[] = {"model.norm",
+                                        "model.layers.1.input_layernorm",
+                                        "model.layers.3.post_attention_layernorm",
+                                        "model.layers.1.self_attn.q_norm",
+                                        "model.layers.1.self_attn.k_norm",
+                                        "model.layers.0.linear_attn.norm"};
+    organ_error error = {0};
+    organ_model *donor;
+    must_convert("out",
+                 (convert_way){.model = make_mixture("qwen3_next-mtp"), .scheme = "int4-group32", .format = "mlx"});
+    organ_model *const made = open_sound("out");
+    ck_assert_int_eq(organ_model_open(scratch_path("mixture"), &donor, &error), ORGAN_OK);
+    for (size_t k = 0; k < sizeof norms / sizeof *norms; k++) {
+        char name[128];
+        size_t count, again;
+        snprintf(name, sizeof name, "%s.weight", norms[k]);
+        float *const before = numbers_of(donor, name, &count), *const after = numbers_of(made, name, &again);
+        ck_assert_uint_eq(count, again);
+        for (size_t x = 0; x < count; x++)
+            ck_assert_msg(after[x] == before[x] + (strstr(name, "linear_attn") ? 0 : 1), "%s", name);
+        free(before);
+        free(after);
+    }
+    for (size_t k = 0; k < made->tensor_count; k++)
+        ck_assert_msg(!strstr(made->tensors[k].name, "mtp"), "%s", made->tensors[k].name);
+    organ_model_close(donor);
+    organ_model_close(made);
+}
+END_TEST
+
+/* Overwrites the first `from` in a file. */
+static void replace_in(const char *path, const char *from, const char *to)
+{
+    size_t length = strlen(from), at = 0;
+    char text[4096];
+    FILE *const file = fopen(path, "r+");
+    ck_assert_ptr_nonnull(file);
+    const size_t read = fread(text, 1, sizeof text, file);
+    while (at + length < read && memcmp(text + at, from, length) != 0)
+        at++;
+    ck_assert_uint_lt(at + length, read);
+    ck_assert_int_eq(fseek(file, (long)at, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(to, 1, length, file), length);
+    fclose(file);
+}
+
 /* ---- all ---- */
 
 static const struct {
-    const char *scheme, *format;
-} outputs[] = {{"nvfp4", NULL}, {"mxfp4", NULL}, {"int3-group32", "mlx"}, {"int5-group64", "mlx"}, {"mxfp8", "mlx"}};
+    const char *scheme, *format, *mixture;
+} outputs[] = {{"nvfp4", NULL, NULL},         {"mxfp4", NULL, NULL},  {"int3-group32", "mlx", NULL},
+               {"int5-group64", "mlx", NULL}, {"mxfp8", "mlx", NULL}, {"int4-group32", "mlx", "qwen3_next"}};
 
 START_TEST(bytes_do_not_depend_on_instruction_set_threads_or_interruption)
 {
-    const convert_way way = {.scheme = outputs[_i].scheme, .format = outputs[_i].format};
+    convert_way way = {.scheme = outputs[_i].scheme, .format = outputs[_i].format}, other;
     organ_error error;
+    if (outputs[_i].mixture)
+        way.model = strdup(make_mixture(outputs[_i].mixture));
+    other = way;
+    other.isa = "scalar";
+    other.threads = 1;
     must_convert("out", way);
-    must_convert("scalar", (convert_way){.scheme = way.scheme, .format = way.format, .isa = "scalar", .threads = 1});
+    must_convert("scalar", other);
     ck_assert(same_files(scratch_path("out/model.safetensors"), scratch_path("scalar/model.safetensors")));
     fault_at(FAULT_PWRITE, 30, ENOSPC, false, NULL);
     ck_assert_int_eq(convert("again", way, &error), ORGAN_IO);
     fault_clear();
     ck_assert(!exists(scratch_path("again")));
-    must_convert("again", (convert_way){.scheme = way.scheme, .format = way.format, .resume = true});
+    way.resume = true;
+    must_convert("again", way);
     ck_assert(same_files(scratch_path("out/model.safetensors"), scratch_path("again/model.safetensors")));
+    free((char *)way.model);
 }
 END_TEST
 
@@ -269,6 +438,9 @@ START_TEST(wrong_formats_and_types_are_refused)
     static const char bloom[] = "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}";
     spill(scratch_path("donor/config.json"), bloom, sizeof bloom - 1);
     refused(mlx("int4-group64"), ORGAN_BAD_INPUT, "does not write models of type 'bloom'");
+    convert_way way = {.model = make_mixture("qwen3_moe"), .scheme = "int4-group32", .format = "mlx"};
+    replace_in(scratch_path("mixture/model.safetensors"), "layers.0.mlp.experts.2.up", "layers.0.mlp.experts.7.up");
+    refused(way, ORGAN_BAD_INPUT, "would be stacked from tensors of equal size");
 }
 END_TEST
 
@@ -277,7 +449,9 @@ int main(void)
     const suite_case cases[] = {
         {"compressed-tensors",
          {nvfp4_has_the_best_scales_and_one_tensor_scale_for_fused_matrices, mxfp4_has_the_best_powers_of_2}},
-        {"mlx", {mlx_float_modes_have_the_best_scales}},
+        {"mlx",
+         {mlx_float_modes_have_the_best_scales, experts_are_read_back_in_order_and_better_than_those_of_mlx,
+          norms_of_qwen3_next_are_those_of_mlx}},
         {"refusals", {wrong_formats_and_types_are_refused}}};
     Suite *const suite =
         suite_of("quantize_small", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
@@ -285,6 +459,7 @@ int main(void)
     tcase_add_checked_fixture(loops, convert_setup, convert_teardown);
     tcase_set_timeout(loops, 60);
     tcase_add_loop_test(loops, mlx_affine_is_never_worse_than_mlx, 0, 6);
+    tcase_add_loop_test(loops, mixtures_have_the_tensors_of_mlx_lm, 0, sizeof mixtures / sizeof *mixtures);
     tcase_add_loop_test(loops, bytes_do_not_depend_on_instruction_set_threads_or_interruption, 0,
                         sizeof outputs / sizeof *outputs);
     suite_add_tcase(suite, loops);

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ merge of mixtures: experts in another order are matched, routers have a weight of their own. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+fixtures=${model%/*}
+ln -s "$fixtures/tiny-moe" moe
+
+# of TENSOR FIELD...: fields of a tensor of the model in $from, as `inspect` has them.
+of() { "$organ" inspect "$from" --tensors --json --select "$1" | jq -r ".tensors[] | \"$2\""; }
+
+# rotate FILE OFFSET BYTES ENTRY SHIFT: the first SHIFT entries of a tensor become its last.
+rotate() {
+    local cut=$(($4 * $5))
+    { tail -c +$(($2 + 1 + cut)) "$1" | head -c $(($3 - cut)); tail -c +$(($2 + 1)) "$1" | head -c $cut; } >../rotated
+    dd if=../rotated of="$1" bs=64K oflag=seek_bytes seek="$2" conv=notrunc status=none
+}
+
+# turn FROM TO EXPERTS SHIFT [STEP]: expert e of layer l of TO is expert e + SHIFT + l STEP of FROM, counted in a circle. FROM is one file; files next to
+# it are copied. Numbered experts get other names, the entries of routers and stacks are moved.
+turn() {
+    local file=$2/model.safetensors n k from=$1 step=${5:-0} layer offset bytes
+    cp -rL "$1" "$2" && chmod -R u+w "$2" && rm -rf "$2/organ"
+    n=$(od -An -tu8 -N8 "$file")
+    tail -c +9 "$file" | head -c "$n" | jq -cj --argjson n "$3" --argjson s "$4" --argjson step "$step" '
+        with_entries(.key |= ((capture("^(?<before>.*layers\\.(?<layer>[0-9]+)\\..*experts\\.)(?<expert>[0-9]+)(?<rest>\\..*)") |
+            .before + (((.expert | tonumber) + 2 * $n - $s - $step * (.layer | tonumber)) % $n | tostring) + .rest) // .))' >../header
+    while (($(wc -c <../header) % 8)); do printf ' ' >>../header; done
+    from=$1
+    of '*' '\(.name) \(.offset) \(.bytes)' | grep -E 'mlp\.gate\.|block_sparse_moe\.gate\.|mlp\.experts\.[^0-9]' >../entries
+    while read -r name offset bytes; do
+        layer=${name#*layers.}
+        rotate "$file" "$offset" "$bytes" $((bytes / $3)) $((($4 + step * ${layer%%.*}) % $3))
+    done <../entries
+    k=$(wc -c <../header)
+    { for b in 0 8 16 24 32 40 48 56; do printf "\\x$(printf %x $((k >> b & 255)))"; done && cat ../header && tail -c +$((9 + n)) "$file"; } >../turned
+    cp ../turned "$file"
+}
+
+# same A B: the models' tensors have the same bytes.
+same() { judge "$1 and $2 differ" cmp "$1/model.safetensors" "$2/model.safetensors"; }
+
+# ---- numbered experts: tiny-moe, and a copy of it in one file whose values differ ----
+ends 0 prune moe -o pruned --sparsity 50 --quiet
+ends 0 merge pruned --method passthrough -o one.safetensors --quiet
+mkdir noisy && cp moe/{config.json,tokenizer.json} noisy && cp one.safetensors noisy/model.safetensors
+turn noisy turned 16 1 3
+for how in "linear --weight 0.75,0.25" "dare_ties --base moe --density 0.5" "ties --base moe"; do
+    # shellcheck disable=SC2086 # words
+    set -- merge moe noisy --method $how --quiet
+    ends 0 "$@" -o straight --force
+    ends 0 "${@/%noisy/turned}" -o matched --force
+    holds straight/organ/merge.json '.experts | map(.reordered) == [0, 0, 0, 0]'
+    holds matched/organ/merge.json '.experts | map(.reordered) == [16, 16, 16, 16] and all(.distance < 0.3 and .in_order > 1.2)'
+    for file in straight/*.safetensors; do judge "$how of turned experts is another model" cmp "$file" "matched/${file#*/}"; done
+done
+prints "Experts of turned: 64 of 64 reordered"
+ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+sed -i 's/"match_experts": "auto"/"match_experts": "off"/' matched/organ/merge.json
+ends 1 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+ends 0 merge moe turned --method linear --match-experts off -o unmatched --quiet
+holds unmatched/organ/merge.json '.experts == []' '.donors | all(.experts == null)'
+prints "linear of 2 models"
+ends 0 audit --recipe unmatched/organ/recipe.yaml unmatched --tensors 0 --quiet
+ends 0 merge moe turned --method linear --dry-run --json -o none
+holds ../out '.donors[1].experts == {"layers": 4, "experts": 64}' '.experts == null'
+
+# the first model, or the base, gives the order
+ends 0 merge turned moe --method linear -o first --quiet
+ends 0 merge turned noisy --method linear -o first-noisy --quiet
+holds first/organ/merge.json '.experts | map([.model, .reordered]) == [["moe", 16], ["moe", 16], ["moe", 16], ["moe", 16]]'
+holds first-noisy/organ/merge.json '.experts | all(.distance == 0 and .reordered == 16)'
+ends 0 merge turned --method passthrough -o alone --quiet
+same first-noisy alone
+
+# any CPU, ranks, after an interruption
+ends 0 merge moe turned --method linear -o whole --quiet --threads 2
+ORGAN_ISA=scalar ends 0 merge moe turned --method linear -o again --quiet --threads 1
+for file in whole/*.safetensors; do judge "the CPU changes the model" cmp "$file" "again/${file#*/}"; done
+interrupted TERM stopped merge moe turned --method linear -o stopped --quiet
+ends 0 merge moe turned --method linear -o stopped --resume --quiet
+for file in whole/*.safetensors; do judge "a resumed run has other bytes" cmp "$file" "stopped/${file#*/}"; done
+if command -v mpirun >/dev/null; then
+    mpirun --allow-run-as-root --oversubscribe -n 2 "$organ" merge moe turned --method linear -o ranks --quiet --threads 1 >../out 2>../err
+    for file in whole/*.safetensors; do judge "two ranks write another model" cmp "$file" "ranks/${file#*/}"; done
+fi
+
+# a GGUF file has stacks
+ends 0 convert turned --to gguf --dtype bf16 -o turned.gguf --quiet
+ends 0 merge moe turned.gguf --method linear -o of-gguf --quiet
+for file in whole/*.safetensors; do judge "a GGUF twin of turned experts is another model" cmp "$file" "of-gguf/${file#*/}"; done
+rm -rf straight matched unmatched alone first* again stopped ranks of-gguf whole
+
+# ---- stacks: thresholds over the whole tensor depend on no order ----
+cp -rL "$fixtures/forward/qwen3moe-stacked" stacked && chmod -R u+w stacked
+"$organ" prune stacked -o stacked-noisy --sparsity 30 --quiet >../out || exit 1
+turn stacked-noisy stacked-turned 6 1 1
+for how in "ties --base stacked --density 0.5" "sce --base stacked --set select_topk=0.5"; do
+    # shellcheck disable=SC2086 # words
+    set -- merge stacked stacked-noisy --method $how --quiet
+    ends 0 "$@" -o straight --force
+    ends 0 "${@/%stacked-noisy/stacked-turned}" -o matched --force
+    holds matched/organ/merge.json '.experts | map(.reordered) == [6, 6, 6]'
+    same straight matched
+done
+ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+
+# ---- groups of experts, a bias of the router: groups stay together ----
+cp -rL "$fixtures/forward/glm4moe" groups && chmod -R u+w groups
+turn groups swapped 6 3
+ends 0 merge groups swapped --method linear -o both --quiet
+holds both/organ/merge.json '.experts | map([.reordered, .distance]) == [[6, 0], [6, 0]]' '.warnings == []'
+ends 0 merge groups --method passthrough -o alone --quiet
+turn groups apart 6 1
+ends 0 merge groups apart --method linear -o mixed --quiet
+holds mixed/organ/merge.json '.warnings | length == 2 and all(test("experts of apart are in other groups"))'
+LC_ALL=C sed -i 's/layers\.1\.mlp\.experts\.5\./layers.1.mlp.experts.9./g' groups/model.safetensors swapped/model.safetensors
+ends 0 merge groups swapped --method linear -o gap --quiet
+holds gap/organ/merge.json '.experts | map([.layer, .reordered]) == [[2, 6]]' \
+    '.warnings[0] | test("^experts of layer 1 are not matched.*: the router has another number of experts than there are$")'
+
+# ---- what is refused, and what is only said ----
+"$organ" experts moe -o fewer --keep 8 --score frequency --calibration moe/calibration.txt --samples 2 --context 64 --quiet >../out 2>../err || exit 1
+refused 3 "experts.10.down_proj.weight' of moe is missing in fewer" merge moe fewer --method linear -o none
+refused 3 "mlp.gate.weight': its shape is [8, 192] in fewer and [16, 192] in moe" merge moe fewer --method linear --missing any -o none
+refused 2 "match-experts" merge moe noisy --method linear --match-experts always -o none
+refused 2 "--router-weight: slerp has no weights" merge moe noisy --method slerp --t 0.5 --router-weight 1,0 -o none
+refused 2 "--router-weight has 3 values" merge moe noisy --method linear --router-weight 1,0,1 -o none
+refused 3 "no model has a router" merge tiny-qwen2 tiny-qwen2/. --method linear --router-weight 1,0 -o none
+cp -rL moe unknown && chmod -R u+w unknown && sed -i 's/Qwen3MoeForCausalLM/NoSuchForCausalLM/; s/qwen3_moe/no_such/' unknown/config.json
+ends 0 merge unknown noisy --method linear -o of-unknown --quiet
+holds of-unknown/organ/merge.json '.experts == []' '.warnings | any(startswith("experts are not matched: "))'
+
+# ---- a weight of routers, by their names in each layout ----
+# value_of MODEL TENSOR: the bytes of a tensor.
+value_of() {
+    from=$1
+    read -r shard offset bytes < <(of "$2" '\(.file) \(.offset) \(.bytes)')
+    tail -c +$((offset + 1)) "$1/$shard" | head -c "$bytes"
+}
+ends 0 merge moe turned --method linear --weight 1,0 --router-weight 0,1 --match-experts off -o routed --quiet
+for tensor in model.layers.1.mlp.gate.weight:turned model.layers.1.mlp.experts.3.gate_proj.weight:moe model.layers.1.mlp.experts.3.down_proj.weight:moe; do
+    judge "${tensor%:*} is not that of ${tensor#*:}" cmp <(value_of routed "${tensor%:*}") <(value_of "${tensor#*:}" "${tensor%:*}")
+done
+ends 0 merge routed/organ/recipe.yaml -o routed-again --match-experts off --quiet
+for file in routed/*.safetensors; do judge "the saved recipe gives another model" cmp "$file" "routed-again/${file#*/}"; done
+cp -rL "$fixtures/forward/mixtral" mixtral && chmod -R u+w mixtral
+printf 'merge_method: passthrough\nmodels: [{model: mixtral, parameters: {scale: [{filter: router, value: 2}, {value: 1}]}}]\n' >r.yaml
+ends 0 merge r.yaml -o doubled --quiet
+value_of mixtral model.layers.0.block_sparse_moe.gate.weight >../router
+judge "filter: router does not fit the router of Mixtral" test "$(cmp -l ../router <(value_of doubled model.layers.0.block_sparse_moe.gate.weight) | wc -l)" -gt 100
+judge "filter: router fits an expert" cmp <(value_of mixtral model.layers.0.block_sparse_moe.experts.0.w1.weight) <(value_of doubled model.layers.0.block_sparse_moe.experts.0.w1.weight)
+finish
