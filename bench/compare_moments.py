@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Judges merges along a text: layer by layer least squares, against linear, ties, dare and RegMean, by the KL divergence to the donors.
+"""Judges `organ merge --method moments` against linear, ties, dare_linear and RegMean, by the KL divergence to the donors.
 
-    python3 bench/compare_moments.py [--organ FILE] [--windows N] [--judged N] BASE DONOR=TEXT,HELD DONOR=TEXT,HELD...
+    python3 bench/compare_moments.py [--organ FILE] [--samples N] [--context N] [--judged N] BASE DONOR=TEXT,HELD DONOR=TEXT,HELD...
 
 DONOR is a tune of BASE (bench/train_tunes.py), TEXT its calibration text, HELD the text on which it is judged. The figure of a merge is
-the KL divergence from a donor to the merge on the donor's HELD, in nats per token, and the mean over the donors.
+the KL divergence from a donor to the merge on windows of the donor's HELD, in nats per token, and the mean over the donors.
 
-RegMean (arXiv 2212.09849) minimises sum_k |X_k W - X_k W_k|^2 for each matrix, X_k the inputs in donor k of its text. RegMean++
-(arXiv 2508.03121) takes the inputs X_m,k of the same text in the merged model. FeatCal (arXiv 2605.13030) minimises
-sum_k |X_m,k W - X_k W_k|^2 + ridge |W - W_mean|^2. Other tensors are the mean of the donors. Rivals are made by `organ merge`.
-Needs torch and transformers."""
+RegMean (arXiv 2212.09849) minimises sum_k |X_k W - X_k W_k|^2 for each matrix with its bias, X_k the inputs in donor k of its text,
+without propagation; it is computed here, the other merges by organ. Needs torch and transformers."""
 import argparse
 import copy
 import pathlib
@@ -22,9 +20,9 @@ import tempfile
 import torch
 import transformers
 
-NORMS = "input_layernorm", "post_attention_layernorm"
-STAGES = [["input_layernorm"], ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"],
-          ["post_attention_layernorm"], ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]
+MATRICES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+MOMENTS = {"moments": [], "moments ridge 0.1": ["--set", "ridge=0.1"], "moments ridge 0.001": ["--set", "ridge=0.001"],
+           "moments without drift": ["--set", "drift=false"]}
 
 
 def load(path):
@@ -41,46 +39,25 @@ def windows(ids, length, count):
     return torch.stack([ids[start:start + length] for start in starts])
 
 
-def mean_of(models):
-    merged = copy.deepcopy(models[0])
-    for parameter, parts in zip(merged.parameters(), zip(*[model.parameters() for model in models])):
-        parameter.copy_(torch.stack(parts).mean(0))
-    return merged
+class Moments:
+    """The second moments of the inputs of a model's matrices, with a constant 1 for each matrix with a bias."""
 
+    def __init__(self, model, texts):
+        self.sums, self.tokens = {}, texts.numel()
+        hooks = [layer.get_submodule(name).register_forward_pre_hook(self.see(number, name))
+                 for number, layer in enumerate(model.model.layers) for name in MATRICES]
+        for row in texts:
+            model.model(row[None])
+        for hook in hooks:
+            hook.remove()
 
-class Enough(Exception):
-    pass
-
-
-def run_layer(model, number, states, names=(), stop=False):
-    """Runs the states of all windows through a layer; returns its outputs and the inputs of the named matrices and norms, a
-    norm's without its weight, a matrix's with a constant 1 if it has a bias. `stop`: ends at the last of the names, without outputs."""
-    layer, inputs = model.model.layers[number], {name: [] for name in names}
-
-    def see(name):
+    def see(self, number, name):
         def hook(module, args):
             x = args[0].reshape(-1, args[0].shape[-1])
-            if name in NORMS:
-                x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
-            elif module.bias is not None:
+            if module.bias is not None:
                 x = torch.cat([x, torch.ones(len(x), 1)], 1)
-            inputs[name].append(x.clone())
-            if stop and name == names[-1]:
-                raise Enough
+            self.sums[number, name] = self.sums.get((number, name), 0) + (x.T @ x).double()
         return hook
-    hooks = [layer.get_submodule(name).register_forward_pre_hook(see(name)) for name in names]
-    out = []
-    places = torch.arange(states.shape[1])[None]
-    for part in states.split(8):
-        turns = model.model.rotary_emb(part, places)
-        try:
-            result = layer(part, attention_mask=None, position_ids=places, position_embeddings=turns)
-            out.append(result[0] if isinstance(result, tuple) else result)
-        except Enough:
-            pass
-    for hook in hooks:
-        hook.remove()
-    return torch.cat(out) if out else None, {name: torch.cat(parts) for name, parts in inputs.items()}
 
 
 def whole(module):
@@ -89,79 +66,26 @@ def whole(module):
     return weight if module.bias is None else torch.cat([weight, module.bias.double()[:, None]], 1)
 
 
-def fit_matrix(merged, donors, seen, outputs, target):
-    """Replaces the weights of `merged`. `seen` has the inputs of each donor's text in the merged model, `outputs` those in the donor
-    where its outputs are the aim, else the same."""
-    mean, h, right = whole(merged), 0, 0
-    for donor, x, y in zip(donors, seen, outputs):
-        part = (x.T @ x).double() / len(x)
-        if target.diagonal != 1.0:
-            part = target.diagonal * part + (1 - target.diagonal) * torch.diag(part.diagonal())
-        h = h + part
-        right = right + whole(donor) @ (part if y is x else (y.T @ x).double() / len(x))
-    damping = target.ridge * h.diagonal().mean()
-    h = h + damping * torch.eye(h.shape[0], dtype=h.dtype)
-    result = torch.linalg.solve(h, (right + damping * mean).T).T.float()
-    merged.weight.copy_(result[:, :merged.weight.shape[1]])
-    if merged.bias is not None:
-        merged.bias.copy_(result[:, -1])
-
-
-def fit_norm(merged, donors, seen, outputs, target):
-    """A norm's weight is a diagonal matrix: one least-squares problem for each channel."""
-    h = sum(x.double().pow(2).mean(0) for x in seen)
-    right = sum(donor.weight * (x.double() * y).mean(0) for donor, x, y in zip(donors, seen, outputs))
-    damping = target.ridge * h.mean()
-    merged.weight.copy_((right + damping * merged.weight) / (h + damping))
-
-
-def fit_embedding(merged, models, texts, prior):
-    """The inputs of an embedding are unit vectors: their moments are the numbers of the tokens. The mean counts as `prior` tokens."""
-    mean = merged.model.embed_tokens.weight
-    counts = [torch.bincount(text, minlength=len(mean)).double()[:, None] for text in texts]
-    right = sum(count * model.model.embed_tokens.weight for model, count in zip(models, counts)) + prior * mean
-    mean.copy_(right / (sum(counts) + prior))
-
-
-class Target:
-    """Which inputs and outputs a merge fits."""
-
-    def __init__(self, propagate=True, outputs=False, stages=True, ridge=1e-3, diagonal=1.0, norms=False, embedding=0.0):
-        self.propagate, self.outputs, self.stages, self.norms, self.embedding = propagate, outputs, stages, norms, embedding
-        self.ridge, self.diagonal = ridge, diagonal
-
-
-def moments(models, whole_texts, texts, target):
-    merged = mean_of(models)
-    if target.embedding:
-        fit_embedding(merged, models, whole_texts, target.embedding)
-    own = [model.model.embed_tokens(text) for model, text in zip(models, texts)]
-    ours = [merged.model.embed_tokens(text) for text in texts]
-    fitted = [name for stage in STAGES for name in stage if target.norms or name not in NORMS]
-    for number, layer in enumerate(merged.model.layers):
-        runs = [run_layer(model, number, states, fitted) for model, states in zip(models, own)] \
-            if target.outputs or not target.propagate else []
-        for stage in STAGES if target.stages and target.propagate else [fitted]:
-            stage = [name for name in stage if name in fitted]
-            if not stage:
-                continue
-            seen = [run_layer(merged, number, states, stage, stop=True)[1] for states in ours] if target.propagate else \
-                [inputs for _, inputs in runs]
-            for name in stage:
-                inputs = [each[name] for each in seen]
-                outputs = [each[name] for _, each in runs] if target.outputs else inputs
-                fit = fit_norm if name in NORMS else fit_matrix
-                fit(layer.get_submodule(name), [model.model.layers[number].get_submodule(name) for model in models], inputs, outputs,
-                    target)
-        own = [states for states, _ in runs]
-        ours = [run_layer(merged, number, states)[0] for states in ours] if target.propagate else ours
-    return merged
-
-
-def as_stored(model):
-    for parameter in model.parameters():
+def regmean(models, texts, ridge, diagonal):
+    """`diagonal`: the factor of the entries off the diagonal of the moments."""
+    merged, found = copy.deepcopy(models[0]), [Moments(model, text) for model, text in zip(models, texts)]
+    for parameter, parts in zip(merged.parameters(), zip(*[model.parameters() for model in models])):
+        parameter.copy_(torch.stack(parts).mean(0))
+    for place in found[0].sums:
+        modules = [model.model.layers[place[0]].get_submodule(place[1]) for model in [merged, *models]]
+        parts = [each.sums[place] / each.tokens for each in found]
+        parts = [diagonal * part + (1 - diagonal) * torch.diag(part.diagonal()) for part in parts]
+        right = sum(whole(module) @ part for module, part in zip(modules[1:], parts))
+        h = sum(parts)
+        damping = ridge * h.diagonal().mean()
+        h = h + damping * torch.eye(len(h), dtype=h.dtype)
+        result = torch.linalg.solve(h, (right + damping * whole(modules[0])).T).T.float()
+        modules[0].weight.copy_(result[:, :modules[0].weight.shape[1]])
+        if modules[0].bias is not None:
+            modules[0].bias.copy_(result[:, -1])
+    for parameter in merged.parameters():
         parameter.copy_(parameter.bfloat16().float())
-    return model
+    return merged
 
 
 class Judge:
@@ -195,46 +119,41 @@ def rivals(methods, donors, base):
                 yield f"{method} {density}", ["--method", method, "--base", base, "--weight", weight, "--density", f"{density}", *donors]
 
 
-MERGES = [("RegMean++ embedding", dict(embedding=1.0)), ("RegMean", dict(propagate=False)),
-          ("FeatCal 1e-2 embedding", dict(outputs=True, ridge=1e-2, embedding=1.0)),
-          ("FeatCal 1e-1 embedding", dict(outputs=True, ridge=1e-1, embedding=1.0)),
-          ("RegMean embedding", dict(propagate=False, embedding=1.0)),
-          ("RegMean++ prior 10", dict(embedding=10.0)),
-          ("RegMean++", dict()),
-          ]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base")
     parser.add_argument("donors", nargs="+")
     parser.add_argument("--organ", default="build/organ")
-    parser.add_argument("--windows", type=int, default=64)
-    parser.add_argument("--judged", type=int, default=16)
-    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--judged", type=int, default=16, help="windows of each HELD")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rivals", default="linear,ties,dare_linear", help="methods of organ merge")
-    parser.add_argument("--no-moments", action="store_true")
-    parser.add_argument("--only")
+    parser.add_argument("--methods", default="moments,regmean,linear,ties,dare_linear")
+    parser.add_argument("--variants", default=",".join(MOMENTS), help="of moments")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
     names, texts, held = zip(*[(d.split("=")[0], *d.split("=")[1].split(",")) for d in args.donors])
+    methods = args.methods.split(",")
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.base)
     models = [load(name) for name in names]
-    judge = Judge(models, [windows(tokens_of(text, tokenizer), args.length, args.judged) for text in held])
+    judge = Judge(models, [windows(tokens_of(text, tokenizer), args.context, args.judged) for text in held])
 
     def show(what, model):
-        figures = judge(as_stored(model))
-        print(f"{what:40}", *[f"{figure:.4f}" for figure in figures], f"mean {sum(figures) / len(figures):.4f}", flush=True)
+        figures = judge(model)
+        print(what, *[f"{figure:.4f}" for figure in figures], f"{sum(figures) / len(figures):.4f}", sep="\t", flush=True)
+    print("merge", *[pathlib.Path(name).name for name in names], "mean", sep="\t")
     show("base", load(args.base))
-    whole_texts = [tokens_of(text, tokenizer) for text in texts]
-    calibration = [windows(ids, args.length, args.windows) for ids in whole_texts]
-    for label, options in [] if args.no_moments else MERGES:
-        if not args.only or args.only in label:
-            show(label, moments(models, whole_texts, calibration, Target(**options)))
+    if "regmean" in methods:
+        calibration = [windows(tokens_of(text, tokenizer), args.context, args.samples) for text in texts]
+        for diagonal in 1.0, 0.9:
+            show(f"regmean diagonal {diagonal}", regmean(models, calibration, 1e-3, diagonal))
+    runs = list(rivals([method for method in methods if method not in ("moments", "regmean")], names, args.base))
+    if "moments" in methods:
+        windowed = ["--samples", str(args.samples), "--context", str(args.context), *[f"--calibration={text}" for text in texts]]
+        runs = [(label, ["--method", "moments", *MOMENTS[label], *windowed, *names]) for label in args.variants.split(",")] + runs
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
-        for label, options in rivals(args.rivals.split(",") if args.rivals else [], names, args.base):
+        for label, options in runs:
             out = pathlib.Path(scratch) / "out"
             subprocess.run([args.organ, "merge", *options, "-o", str(out), "--quiet"], check=True, stdout=subprocess.DEVNULL)
             show(label, load(out))

@@ -124,7 +124,7 @@ serve http jobs models page
 surgery/calibration
 surgery/allocate calibration
 surgery/encoding
-surgery/merge
+surgery/merge calibration
 surgery/scoring
 surgery/write scoring
 verbs/convert
@@ -175,7 +175,7 @@ solve algebra.h assign.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
-surgery/merge merge_method.h merge_walk.h
+surgery/merge merge_method.h merge_walk.h merge_walk_parts.h moments_fit.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/convert convert_across.h

@@ -27,17 +27,21 @@ typedef struct organ_merge_options {
     const char *router_weight;   /* `weight` of the routers of mixtures; NULL: as of other tensors */
     const char *const *settings; /* further parameters, "NAME=VALUE" */
     size_t setting_count;
+    const char *const *texts; /* of the method moments: a text for each model but the base, or one for all */
+    size_t text_count;
     const char *dtype;         /* type of the output: "bf16", "f16", "f32"; NULL: that of each tensor of the base */
     unsigned seed;             /* of methods that choose at random */
     const char *missing;       /* tensors that only some models have: "error", "base" or "any"; NULL: "error" */
     const char *match_experts; /* "auto": experts of models in another order are matched; "off"; NULL: "auto" */
     bool untie;                /* write an output head of its own if the base has none but another model does */
+    organ_calibration_text calibration; /* of moments: windows of each text; its member `text` is not used */
     organ_write_options write;
     /* a scheme of organ_quantize without a text or a budget, to which the merged model is quantised; NULL: none */
     const char *then;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_merge_options;
-ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error"; o.match_experts = "auto")
+ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "error"; o.match_experts = "auto";
+               o.calibration.samples = ORGAN_SAMPLES_DEFAULT; o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes the directory options->write.output, or one .safetensors file: the merged model, with the configuration and
  * tokenizer of the base (without one, of the first model), and the recipe with all defaults filled in as

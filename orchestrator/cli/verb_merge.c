@@ -11,6 +11,7 @@ typedef struct merge_call {
     organ_call call;
     organ_words inputs; /* RECIPE.yaml or MODEL... */
     organ_words sets;   /* --set */
+    organ_words texts;  /* --calibration */
     organ_merge_options merge;
 } merge_call;
 #define CALL merge_call
@@ -20,7 +21,7 @@ typedef struct merge_call {
 
 #define METHODS \
     "linear|slerp|nuslerp|multislerp|karcher|task_arithmetic|ties|dare_linear|dare_ties|della|della_linear|" \
-    "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|passthrough"
+    "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|moments|passthrough"
 
 static const organ_option merge_options[] = {
     OUTPUT("OUT", merge.write.output,
@@ -36,6 +37,9 @@ static const organ_option merge_options[] = {
     TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
     TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
     WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
+    WORDS("calibration", "TEXT", texts,
+          "moments: the text of each model but the base, in their order; or one for all", .names = ORGAN_NAMES_INPUT),
+    WINDOWS_CALIBRATION(merge),
     NUMBER("seed", "N", merge.seed, "seed of methods that choose at random", .range = {SEEDS}, .fallback = "0"),
     CHOICE("dtype", "bf16|f16|f32", merge.dtype,
            "type of the output; default: that of each tensor of the base, BF16 for quantised ones"),
@@ -63,6 +67,8 @@ static void settle_merge(merge_call *own)
     own->merge.recipe = recipe ? first : NULL;
     own->merge.models = own->inputs.word;
     own->merge.model_count = recipe ? 0 : own->inputs.count;
+    own->merge.texts = own->texts.word;
+    own->merge.text_count = own->texts.count;
     own->merge.settings = own->sets.word;
     own->merge.setting_count = own->sets.count;
     own->merge.write.evaluate = organ_call_evaluation(&own->call);
@@ -94,6 +100,8 @@ const organ_verb organ_merge_verb = {
                      "name ends in .yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
+             {"organ merge A B --method moments --calibration A.txt --calibration B.txt -o OUT",
+              "Fits the matrices to the outputs of both models on their texts."},
              {"organ merge A B --method linear --then q4_k -o merged.gguf", "Also quantises the mean, to a GGUF file."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},
              {"organ merge recipe.yaml -o OUT --evaluate TEXT", "Also scores the base and the output."}),

@@ -26,6 +26,18 @@ static const organ_field merge_experts[] = {FIELD_LAYER,
 static const organ_field merge_lacking[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
                                             FIELD_TEXT("becomes", "becomes", 0)};
 
+static const organ_field merge_fitted[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                           FIELD_COUNT("matrices", "matrices"),
+                                           FIELD_COUNT("means", "means"),
+                                           FIELD_COUNT("tokens", "tokens"),
+                                           FIELD_GENERAL("mean", "before", 4),
+                                           FIELD_GENERAL("fitted", "after", 4),
+                                           FIELD_SHARE("left", "left")};
+
+#define FITTED                                                                                                         \
+    "Squared error of the outputs along the texts, per token: with the mean of the models, and as fitted; \"means\": " \
+    "matrices that keep the mean, because too few tokens reach them"
+
 static const organ_block merge_matched[] = {
     SAY(ON_TERMINAL, "!experts.reordered", "Experts of {name}: compared in {experts.layers} layers."),
     SAY(ON_TERMINAL, "experts.reordered",
@@ -52,6 +64,13 @@ static const organ_block merge_blocks[] = {
     EACH(ON_TERMINAL, "donors", BLOCKS_OF(merge_matched), .where = "experts"),
     CURVES("layers", "layers", .style = {.title = "Distance from each model", .y_label = "moved, %"}, .name = "model",
            .value = "moved", .factor = 100, .caption = MOVED ", layer by layer."),
+    SAY(ON_ALL, "fit",
+        "{fit.matrices:count} matrices are fitted along the texts: {fit.left:share} of the mean's squared error of "
+        "their "
+        "outputs is left.{fit.means? {fit.means:count} of them keep the mean.|}"),
+    SECTION(ON_FILES, "fit", "Fitted tensors"),
+    TABLE(ON_FILES, "fit", "fit.tensors", FIELDS(merge_fitted), .max = EVERY_MODULE, .what = "tensors",
+          .caption = FITTED),
     SECTION(ON_FILES, "layers", "Layers"),
     TABLE(ON_FILES, "layers", "layers", FIELDS(merge_layers), .max = EVERY_MODULE, .what = "rows", .caption = MOVED),
     SAY(ON_TERMINAL, "apart", "Not merged: {apart:size} tensors, listed in the report."),
@@ -95,8 +114,10 @@ static const organ_block audited_blocks[] = {
     SAY(ON_ALL, NULL,
         "{model.name}: {recomputed:count} of {tensors:count} tensors ({elements:count} values) were recomputed by "
         "{method}; {different:count} values differ."),
+    SAY(ON_ALL, "not_recomputed",
+        "{not_recomputed:count} tensors depend on calibration texts: only their names, types and shapes were checked."),
     EACH(ON_ALL, "problems", BLOCKS_OF(audited_problem)),
-    SAY(ON_ALL, "ok", "The model is the merge of the recipe."),
+    SAY(ON_ALL, "ok", "{not_recomputed?All recomputed tensors are those|The model is the merge} of the recipe."),
 };
 
 const organ_view organ_audit_merge_view = {

@@ -23,6 +23,7 @@ static const organ_merge_method *const methods[] = {
     &organ_merge_arcee_fusion,
     &organ_merge_ram,
     &organ_merge_ramplus_tl,
+    &organ_merge_moments,
     &organ_merge_passthrough,
 };
 

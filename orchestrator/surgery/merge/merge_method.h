@@ -53,6 +53,8 @@ typedef struct organ_merge_task {
     const char *const *donor; /* for each input a key of its model, for random numbers */
     uint64_t seed;            /* --seed */
     const double *values;     /* read them with organ_merge_value */
+    /* moments: for each input the factor of each row; the factors of a row add up to 1. NULL: those of the weights */
+    const float *const *row_factors;
     const organ_kernels *kernels;
 } organ_merge_task;
 
@@ -137,8 +139,11 @@ const organ_merge_method *organ_merge_method_named(const char *name);
 /* Returns the index of a parameter in the method's list, or method->parameter_count. */
 size_t organ_merge_parameter_named(const organ_merge_method *method, const char *name);
 
+/* Parameters of the method moments. */
+enum { ORGAN_MOMENTS_WEIGHT, ORGAN_MOMENTS_RIDGE, ORGAN_MOMENTS_DRIFT, ORGAN_MOMENTS_PRIOR };
+
 /* Rows of the table, by file. */
-extern const organ_merge_method organ_merge_linear, organ_merge_nearswap, organ_merge_passthrough;
+extern const organ_merge_method organ_merge_linear, organ_merge_nearswap, organ_merge_passthrough, organ_merge_moments;
 extern const organ_merge_method organ_merge_slerp, organ_merge_nuslerp, organ_merge_multislerp, organ_merge_karcher,
     organ_merge_model_stock;
 extern const organ_merge_method organ_merge_task_arithmetic, organ_merge_ties, organ_merge_dare_linear,

@@ -24,6 +24,7 @@ typedef struct merge_audit {
     organ_model *model;     /* the audited model */
     merge_sample *samples;
     size_t count;
+    size_t fitted;        /* tensors that depend on texts, which are not recomputed */
     pthread_mutex_t lock; /* guards merge_sample.different */
     organ_problems problems;
 } merge_audit;
@@ -78,8 +79,10 @@ static organ_status list_samples(merge_audit *a, organ_error *error)
         return organ_fail_memory(error, a->model->path);
     for (size_t k = 0; k < job->piece_count; k++) {
         const organ_tensor *const tensor = organ_model_find(a->model, job->pieces[k].name);
-        if (has_piece(a, tensor, &job->pieces[k]) && k < job->tensor_count &&
-            organ_weight_has_numbers(job->tensors[k].like))
+        const bool there = has_piece(a, tensor, &job->pieces[k]) && k < job->tensor_count;
+        const bool fitted = there && (job->tensors[k].fitted || job->tensors[k].by_tokens);
+        a->fitted += fitted;
+        if (there && !fitted && organ_weight_has_numbers(job->tensors[k].like))
             a->samples[a->count++] = (merge_sample){.tensor = k, .stored = organ_weight_plain(tensor)};
     }
     if (a->model->tensor_count > job->piece_count)
@@ -179,8 +182,8 @@ static json_t *audit_report(merge_audit *a)
     const bool ok = organ_problems_count(&a->problems) == 0;
     return ORGAN_OBJECT(SET_HEAD("organ.audit_merge/1", "merge/1"), SET("model", organ_model_json(a->model)),
                         SET_TEXT("method", a->job.recipe.method->name), SET_COUNT("tensors", a->job.piece_count),
-                        SET_COUNT("recomputed", a->count), SET_COUNT("elements", elements),
-                        SET_COUNT("different", different), SET_FLAG("ok", ok),
+                        SET_COUNT("recomputed", a->count), SET_COUNT("not_recomputed", a->fitted),
+                        SET_COUNT("elements", elements), SET_COUNT("different", different), SET_FLAG("ok", ok),
                         SET("problems", organ_problems_json(&a->problems)),
                         SET("run", ORGAN_OBJECT(SET_ENGINE(a->job.engine))));
 }

@@ -73,8 +73,17 @@ static void put_models(FILE *out, const organ_merge_options *o, const organ_merg
         fputs("  - model: ", out);
         put_quoted(out, o->models[k]);
         fputc('\n', out);
-        if (is_base(o, method, k, base) || (!weight && !o->density))
+        if (is_base(o, method, k, base))
             continue;
+        if (o->text_count) {
+            fputs("    calibration: ", out);
+            put_quoted(out, o->texts[o->text_count > 1 ? input : 0]);
+            fputc('\n', out);
+        }
+        if (!weight && !o->density) {
+            input++;
+            continue;
+        }
         fputs("    parameters:\n", out);
         if (weight && o->router_weight) {
             put_element(out, "      weight:\n        - filter: router\n          value: ", o->router_weight, input);
@@ -126,6 +135,9 @@ static organ_status check_command(const organ_merge_options *o, const organ_merg
                           *base);
     if (!*base && (*method)->base == ORGAN_MERGE_BASE_REQUIRED)
         return organ_fail(error, ORGAN_USAGE, "--base is missing: %s merges the differences from a base", o->method);
+    if (o->text_count > 1 && o->text_count != inputs)
+        return organ_fail(error, ORGAN_USAGE, "--calibration names %zu texts, but there are %zu models%s",
+                          o->text_count, inputs, *base ? " without the base" : "");
     if (o->router_weight && !has_parameter(*method, "weight"))
         return organ_fail(error, ORGAN_USAGE, "--router-weight: %s has no weights", o->method);
     if (check_count("weight", o->weight, inputs, error) ||

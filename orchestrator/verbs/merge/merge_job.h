@@ -34,6 +34,7 @@ typedef struct merge_source {
     size_t donor;
     size_t line;
     uint64_t first;
+    const char *text;             /* its calibration text; NULL: merge_recipe.text */
     const organ_yaml *parameters; /* NULL: none */
 } merge_source;
 
@@ -55,7 +56,8 @@ typedef struct merge_recipe {
     size_t base; /* donor, or MERGE_NONE */
     merge_slice *slices;
     size_t slice_count;
-    bool sliced; /* the recipe has `slices`: the layers of the output are those of the slices */
+    const char *text; /* calibration text of all models; NULL: none */
+    bool sliced;      /* the recipe has `slices`: the layers of the output are those of the slices */
     const organ_yaml *module_parameters, *parameters;
     organ_dtype dtype; /* of the output; ORGAN_DTYPE_COUNT: not given */
     json_t *warnings;  /* sentences */
@@ -142,6 +144,15 @@ typedef struct merge_donor {
 
 /* ---- tensors ---- */
 
+/* A tensor whose matrices are fitted along texts. */
+typedef struct merge_fitted {
+    int32_t layer;        /* of the forward pass */
+    bool transposed;      /* the forward pass has its matrices transposed */
+    uint64_t left, means; /* matrices that are not written yet, and those that are the mean */
+    uint64_t tokens;      /* whose inputs were gathered, for all matrices */
+    double before, after; /* squared errors of the outputs, with the mean and as fitted */
+} merge_fitted;
+
 /* A tensor of the output. */
 typedef struct merge_tensor {
     const char *name;
@@ -153,6 +164,8 @@ typedef struct merge_tensor {
     size_t *donors;           /* of the inputs, and of the base */
     const char *why;          /* why it is not merged: "towers and draft layers are the base's"; NULL: it is merged */
     organ_merge_moved *moved; /* for each input, and the base; set when the tensor is written */
+    merge_fitted *fitted;     /* NULL: it is merged strip by strip */
+    bool by_tokens;           /* the numbers of tokens of the texts are weights of its rows */
 } merge_tensor;
 
 /* The experts of a layer in one model, matched with those of the model that gives the layer its names. */
@@ -208,6 +221,8 @@ typedef struct model_merge {
     char *filled;           /* text of the recipe with all defaults */
     organ_plan plan;        /* of a dry run */
     size_t *todo;           /* tensors of the running pass */
+    struct merge_moments *moments; /* of the method moments; else NULL */
+    char *partial;                 /* path by which the unfinished output opens, for moments */
     organ_writing *writing;
 } model_merge;
 
@@ -308,6 +323,22 @@ bool organ_merge_recall_tensor(void *job, size_t tensor, const json_t *results);
 
 /* `document` of organ_write. */
 json_t *organ_merge_document(void *job, const organ_writing *writing);
+
+/* Returns what the journal keeps of a tensor. */
+json_t *organ_merge_tensor_results(const merge_tensor *tensor);
+
+/* ---- the method moments (merge_moments.h) ---- */
+
+typedef struct merge_moments merge_moments;
+
+/* Sets `fitted` and `by_tokens` of all tensors. Returns ORGAN_BAD_INPUT for recipes that moments does not merge. */
+organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error);
+/* Opens the texts and forward passes and raises job->plan; with another method only checks that there is no text. */
+organ_status organ_merge_open_moments(model_merge *job, organ_error *error);
+void organ_merge_close_moments(model_merge *job);
+/* Fits and writes all matrices, after all other tensors were written. */
+organ_status organ_merge_run_moments(model_merge *job, organ_error *error);
+json_t *organ_merge_texts_json(const model_merge *job); /* facts of the texts, in the order of the models */
 
 /* Makes job->filled. */
 organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error);

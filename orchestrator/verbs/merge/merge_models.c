@@ -112,7 +112,8 @@ static json_t *merge_parameters(void *context)
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
                         SET_FLAG("untie", job->options->untie), SET_TEXT("match_experts", job->options->match_experts),
-                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size),
+                        SET_IF(job->moments, "calibration", organ_merge_texts_json(job)));
 }
 
 /* A run is continued only with the same models. */
@@ -129,10 +130,11 @@ static json_t *merge_identity(void *context)
 }
 
 /* Rank 0 writes the tokenizer. */
-static organ_status write_tokenizer(void *context, const char *to, const char *path, organ_error *error)
+static organ_status begin_output(void *context, const char *to, const char *path, organ_error *error)
 {
-    const model_merge *const job = context;
-    (void)path;
+    model_merge *const job = context;
+    if (job->moments && !(job->partial = strdup(path)))
+        return organ_fail_memory(error, path);
     return organ_merge_writes_tokenizer(job) && organ_ranks_first(job->engine->ranks)
                ? organ_merge_write_tokenizer(job, to, error)
                : ORGAN_OK;
@@ -188,7 +190,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .recall = organ_merge_recall_tensor,
                               .parameters = merge_parameters,
                               .identity = merge_identity,
-                              .begun = write_tokenizer,
+                              .begun = begin_output,
                               .check = write_recipe,
                               .document = organ_merge_document};
     return organ_write_run(&made, report, error);
@@ -205,6 +207,8 @@ static organ_status check_options(const organ_merge_options *o, organ_error *err
                           "a recipe states models, method, parameters and types itself: give it without them");
     if (!o->recipe && o->model_count == 0)
         return organ_fail(error, ORGAN_USAGE, "a recipe or models to merge are missing");
+    if (o->recipe && o->text_count)
+        return organ_fail(error, ORGAN_USAGE, "a recipe states its texts (calibration): give it without --calibration");
     if (!organ_is_one_of(o->missing, policies))
         return organ_fail(error, ORGAN_USAGE, "missing is '%s', not error, base or any", o->missing);
     if (!organ_is_one_of(o->match_experts, orders))
@@ -219,6 +223,10 @@ static organ_status check_output(const model_merge *job, const char *output, boo
         if (organ_output_check_not_input(output, organ_merge_stored(&job->donors[k]), error) == ORGAN_OK &&
             job->donors[k].adapter)
             organ_output_check_not_adapter(output, job->donors[k].adapter, error);
+    if (!error->status && output && job->recipe.method == &organ_merge_moments &&
+        organ_ends_with(output, ".safetensors"))
+        organ_fail(error, ORGAN_USAGE, "%s: moments runs the output while it is written: it must be a directory",
+                   output);
     if (!error->status && output && organ_merge_writes_tokenizer(job) && organ_ends_with(output, ".safetensors"))
         organ_fail(error, ORGAN_USAGE, "%s: the recipe makes a tokenizer: the output must be a directory", output);
     return error->status || !output || !fresh
@@ -254,14 +262,23 @@ static organ_status fill_made(const model_merge *job, merge_made *made, organ_er
     return ORGAN_OK;
 }
 
+static organ_status check_moments(const model_merge *job, organ_error *error)
+{
+    return job->recipe.method == &organ_merge_moments && organ_ranks_count(job->engine->ranks) > 1
+               ? organ_fail(error, ORGAN_USAGE, "moments runs in one process, not in %zu",
+                            organ_ranks_count(job->engine->ranks))
+               : ORGAN_OK;
+}
+
 static organ_status plan_and_write(model_merge *job, json_t **report, organ_error *error)
 {
     size_t k;
     const json_t *warning;
     if (check_options(job->options, error) || organ_merge_recipe_read(job->options, &job->recipe, error) ||
-        organ_merge_read_tokens(&job->recipe, error) || organ_merge_open_donors(job, error) ||
-        organ_merge_open_vocabulary(job, error) || organ_merge_choose_chat(job, error) || check_outputs(job, error) ||
-        organ_merge_outline(job, error) || organ_merge_fill_recipe(job, error))
+        organ_merge_read_tokens(&job->recipe, error) || check_moments(job, error) ||
+        organ_merge_open_donors(job, error) || organ_merge_open_vocabulary(job, error) ||
+        organ_merge_choose_chat(job, error) || check_outputs(job, error) || organ_merge_outline(job, error) ||
+        organ_merge_open_moments(job, error) || organ_merge_fill_recipe(job, error))
         return error->status;
     json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
     {

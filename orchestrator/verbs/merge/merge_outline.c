@@ -511,16 +511,13 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
         const merge_tensor *const t = &job->tensors[k];
         const bool copied = is_copied(job, t);
         const organ_tensor *const codes = t->item.inputs[0].weight->codes;
-        uint64_t bytes = 0;
-        for (size_t i = 0; i < organ_merge_item_inputs(&t->item); i++)
-            bytes += organ_weight_bytes(t->item.inputs[i].weight);
         add_piece(job, k,
                   (organ_shard_piece){.name = t->name,
                                       .dtype = copied ? codes->dtype : type_of(job, t->like),
                                       .rank = t->like->rank,
                                       .shape = t->shape ? t->shape : t->like->shape,
                                       .same = copied ? codes : NULL},
-                  bytes);
+                  organ_weight_bytes(t->like)); /* the driver's total has the tensors of the host */
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
         if (!weights->unmatched[k].dropped && job->donors[job->host].stored)
@@ -553,11 +550,13 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
             organ_merge_set_rows(job, &job->tensors[k], error);
-    return error->status ? error->status : make_pieces(job, error);
+    return error->status || organ_merge_mark_fitted(job, error) ? error->status : make_pieces(job, error);
 }
 
 void organ_merge_release(model_merge *job)
 {
+    organ_merge_close_moments(job);
+    free(job->partial);
     organ_merge_close_vocabulary(job);
     organ_merge_close_donors(job);
     organ_merge_recipe_release(&job->recipe);

@@ -98,15 +98,16 @@ static organ_status read_range(const merge_recipe *r, const organ_yaml *range, m
 /* A model that is listed twice in one slice would be one input with two weights. */
 static organ_status read_source(merge_recipe *r, const organ_yaml *map, merge_slice *slice, organ_error *error)
 {
-    static const char *const of_slice[] = {"model", "layer_range", "parameters", NULL}, *const of_models[] = {
-                                                                                            "model", "parameters",
-                                                                                            NULL};
+    static const char *const of_slice[] = {"model", "layer_range", "parameters", NULL};
+    static const char *const of_models[] = {"model", "parameters", "calibration", NULL};
     merge_source *const source = &slice->sources[slice->source_count];
     const char *name;
     uint64_t layers = 0;
     *source = (merge_source){.line = map->line};
     if (organ_merge_check_keys(r, map, r->sliced ? "a source" : "a model", r->sliced ? of_slice : of_models, error) ||
-        organ_merge_text_member(r, map, "model", &name, error) || parameters_member(r, map, &source->parameters, error))
+        organ_merge_text_member(r, map, "model", &name, error) ||
+        organ_merge_text_member(r, map, "calibration", &source->text, error) ||
+        parameters_member(r, map, &source->parameters, error))
         return error->status;
     if (!name)
         return organ_merge_fault(r, map->line, error, "model is missing");
@@ -282,11 +283,12 @@ static organ_status read_method(merge_recipe *r, organ_error *error)
 
 static organ_status read_tree(merge_recipe *r, organ_error *error)
 {
-    static const char *const known[] = {"merge_method", "base_model",       "models",        "slices",
-                                        "modules",      "parameters",       "dtype",         "out_dtype",
-                                        "tokenizer",    "tokenizer_source", "chat_template", NULL};
+    static const char *const known[] = {"merge_method",  "base_model",  "models",    "slices",    "modules",
+                                        "parameters",    "dtype",       "out_dtype", "tokenizer", "tokenizer_source",
+                                        "chat_template", "calibration", NULL};
     if (organ_merge_check_keys(r, r->tree, "the recipe", known, error) || read_method(r, error) ||
-        read_types(r, error) || parameters_member(r, r->tree, &r->parameters, error))
+        organ_merge_text_member(r, r->tree, "calibration", &r->text, error) || read_types(r, error) ||
+        parameters_member(r, r->tree, &r->parameters, error))
         return error->status;
     const organ_yaml *const modules = organ_yaml_member(r->tree, "modules");
     if (!modules)

@@ -103,6 +103,39 @@ static json_t *apart_json(const void *context, size_t k)
                         SET_TEXT("reason", t->why));
 }
 
+/* ---- matrices that are fitted along texts ---- */
+
+static json_t *fitted_json(const void *context, size_t k)
+{
+    const model_merge *const job = context;
+    const merge_tensor *const t = &job->tensors[k];
+    const merge_fitted *const f = t->fitted;
+    if (!f)
+        return NULL;
+    const uint64_t all = organ_weight_matrices(t->like).count;
+    return ORGAN_OBJECT(SET_TEXT("tensor", t->name), SET_INDEX("layer", t->layer), SET_COUNT("matrices", all),
+                        SET_COUNT("means", f->means), SET_COUNT("tokens", f->tokens),
+                        SET("before", json_real(organ_billionth(f->before))),
+                        SET("after", json_real(organ_billionth(f->after))),
+                        SET("left", json_real(organ_ratio(f->after, f->before))));
+}
+
+static json_t *fit_json(const model_merge *job)
+{
+    double before = 0, after = 0;
+    uint64_t matrices = 0, means = 0;
+    for (size_t k = 0; k < job->tensor_count; k++) {
+        const merge_fitted *const f = job->tensors[k].fitted;
+        matrices += f ? organ_weight_matrices(job->tensors[k].like).count : 0;
+        means += f ? f->means : 0;
+        before += f ? f->before : 0;
+        after += f ? f->after : 0;
+    }
+    return ORGAN_OBJECT(SET_COUNT("matrices", matrices), SET_COUNT("means", means),
+                        SET("left", json_real(organ_ratio(after, before))),
+                        SET("tensors", organ_json_rows(job->tensor_count, fitted_json, job)));
+}
+
 static json_t *match_json(const void *context, size_t k)
 {
     const model_merge *const job = context;
@@ -119,6 +152,9 @@ static json_t *merge_definitions(void)
         SET_TEXT("moved", "||merged - model|| / ||model||, Frobenius, over the merged tensors of the model, before the "
                           "values are rounded to the type of the output"),
         SET_TEXT("elements", "number of merged values to which the model has contributed"),
+        SET_TEXT("fit",
+                 "before, after: squared error of a matrix's outputs along the texts, per token, for the mean of "
+                 "the models and as fitted; left: after / before"),
         SET_TEXT("apart", "tensors that are taken from one model as they are"),
         SET_TEXT("experts", "distance of matched experts as unit vectors, root mean square: 0 for equal ones, 1.41 for "
                             "unrelated ones; in_order: of experts with the same number"));
@@ -159,6 +195,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET("donors", organ_json_rows(job->recipe.donor_count, donor_json, job)),
         SET_IF(!job->options->write.dry_run, "layers",
                organ_json_rows(((size_t)job->layers + 1) * job->recipe.donor_count, layer_json, job)),
+        SET_IF(job->moments && !job->options->write.dry_run, "fit", fit_json(job)),
         SET_IF(!job->options->write.dry_run, "experts", organ_json_rows(job->match_count, match_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
         SET("warnings", all_warnings(job)),
@@ -276,9 +313,13 @@ organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
     organ_text text;
     if (organ_text_open(&text, error))
         return error->status;
-    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s\n", ORGAN_VERSION,
+    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s", ORGAN_VERSION,
             job->options->seed, job->options->missing, job->options->untie ? " --untie" : "",
             strcmp(job->options->match_experts, "off") == 0 ? " --match-experts off" : "");
+    if (job->moments)
+        fprintf(text.out, " --samples %u --context %u", job->options->calibration.samples,
+                job->options->calibration.context);
+    fputc('\n', text.out);
     for (size_t k = 0; k < r->tree->count; k++)
         if (strcmp(r->tree->keys[k]->text, "parameters") != 0)
             put_member(text.out, r->tree, k, 0);

@@ -27,35 +27,6 @@ static organ_status put_strip(void *context, size_t item, uint64_t first, size_t
     return organ_write_put(job->writing, piece, spare, n * width, first * cols * width, scratch, error);
 }
 
-/* The sums of each input, and of the base. */
-static json_t *moved_json(const merge_tensor *t)
-{
-    json_t *const list = json_array();
-    for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
-        if (json_array_append_new(list, json_pack("[o, o, o]", organ_exact_json(t->moved[k].square),
-                                                  organ_exact_json(t->moved[k].distance),
-                                                  organ_exact_json(t->moved[k].change))))
-            organ_memory_count_refusal();
-    return list;
-}
-
-bool organ_merge_recall_tensor(void *context, size_t tensor, const json_t *results)
-{
-    const model_merge *const job = context;
-    if (tensor >= job->tensor_count)
-        return true;
-    const merge_tensor *const t = &job->tensors[tensor];
-    const json_t *const list = json_object_get(results, "moved");
-    bool sane = json_array_size(list) == organ_merge_item_inputs(&t->item);
-    for (size_t k = 0; k < organ_merge_item_inputs(&t->item) && sane; k++) {
-        const json_t *const one = json_array_get(list, k);
-        sane = organ_exact_value(json_array_get(one, 0), &t->moved[k].square) &&
-               organ_exact_value(json_array_get(one, 1), &t->moved[k].distance) &&
-               organ_exact_value(json_array_get(one, 2), &t->moved[k].change);
-    }
-    return sane;
-}
-
 static organ_status finish_tensor(void *context, size_t item, const organ_merge_moved *moved, organ_error *error)
 {
     model_merge *const job = context;
@@ -63,7 +34,7 @@ static organ_status finish_tensor(void *context, size_t item, const organ_merge_
     merge_tensor *const t = &job->tensors[piece];
     for (size_t k = 0; k < organ_merge_item_inputs(&t->item); k++)
         t->moved[k] = moved[k];
-    if (organ_write_finish(job->writing, piece, ORGAN_OBJECT(SET("moved", moved_json(t))), error) == ORGAN_OK)
+    if (organ_write_finish(job->writing, piece, organ_merge_tensor_results(t), error) == ORGAN_OK)
         organ_progress_advance(job->progress, job->units[piece].bytes, t->name, NULL);
     return error->status;
 }
@@ -80,7 +51,7 @@ static organ_status make_walk(model_merge *job, const organ_writing *writing, or
     if (!items || !(job->todo = malloc((job->tensor_count + 1) * sizeof *job->todo)))
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->tensor_count; k++)
-        if (!job->pieces[k].same && !(writing && organ_write_done(writing, k))) {
+        if (!job->pieces[k].same && !job->tensors[k].fitted && !(writing && organ_write_done(writing, k))) {
             job->todo[walk->count] = k;
             items[walk->count++] = job->tensors[k].item;
         }
@@ -119,6 +90,8 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     if (make_walk(job, writing, &walk, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, job->engine, error);
     end_walk(job, &walk);
+    if (job->moments && !error->status)
+        organ_merge_run_moments(job, error);
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
         if (organ_model_unchanged(organ_merge_stored(&job->donors[k]), error) == ORGAN_OK && job->donors[k].adapter)
             organ_model_unchanged(job->donors[k].adapter->model, error);

@@ -6,6 +6,7 @@
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/merge/merge_golden.h"
+#include "tests/surgery/merge/moments_suite.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -448,7 +449,7 @@ START_TEST(table)
 {
     size_t count = 0;
     const organ_merge_method *const *const all = organ_merge_methods(&count);
-    ck_assert_uint_eq(count, 20);
+    ck_assert_uint_eq(count, 21);
     for (size_t k = 0; k < count; k++) {
         ck_assert_ptr_eq(organ_merge_method_named(all[k]->name), all[k]);
         REQUIRE_MSG(all[k]->about && all[k]->apply && all[k]->least, "%s", all[k]->name);
@@ -474,4 +475,4 @@ static Suite *merge_methods_suite(void)
     return suite_of("merge_methods", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }
 
-int main(void) { return run_suites((Suite *const[]){merge_methods_suite(), NULL}); }
+int main(void) { return run_suites((Suite *const[]){merge_methods_suite(), moments_fit_suite(), NULL}); }

@@ -178,6 +178,73 @@ printf '\177\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc st
 ends 0 merge nan --method passthrough --set scale=-1 -o negative --quiet
 holds negative/organ/merge.json '.donors[0].moved == 2'
 
+# ---- moments ----
+# u is a with an output head of its own, a copy of the embedding
+cp -r a u
+read -r shard offset bytes < <("$organ" inspect a --tensors --json --select model.embed_tokens.weight | jq -r '.tensors[0] | "\(.file) \(.offset) \(.bytes)"')
+header="{\"lm_head.weight\":{\"dtype\":\"BF16\",\"shape\":[2048,320],\"data_offsets\":[0,$bytes]}}"
+{
+    printf '%b%s' "\\x$(printf %02x ${#header})\\0\\0\\0\\0\\0\\0\\0" "$header"
+    tail -c "+$((offset + 1))" "a/$shard" | head -c "$bytes"
+} >u/head.safetensors
+jq '.weight_map["lm_head.weight"] = "head.safetensors"' a/model.safetensors.index.json >u/model.safetensors.index.json
+jq '.tie_word_embeddings = false' a/config.json >u/config.json
+fit=(merge u b --method moments --samples 2 --context 32 --quiet)
+texts=(--calibration tiny-qwen2/calibration.txt --calibration tiny-qwen2/heldout.txt)
+ends 0 "${fit[@]}" "${texts[@]}" -o fitted
+holds fitted/organ/merge.json '.fit.matrices == 29' '.fit.means == 0' '.fit.left > 0 and .fit.left < 1' '[.fit.tensors[].tokens] | unique == [128]' \
+    'all(.fit.tensors[]; .after < .before)' '[.parameters.calibration[].text.name] == ["calibration.txt", "heldout.txt"]' '.output.merged == 51'
+ends 0 merge u b --method linear -o mean --quiet
+ends 0 compare mean fitted --json
+holds ../out '[.pairs[0].roles[] | select(.role == "norm" or .role == "bias") | .distance] == [0, 0]' 'all(.pairs[0].roles[] | select(.role | test("proj|lm_head")); .distance > 0)'
+ends 0 "${fit[@]}" "${texts[@]}" -o again --force --threads 3 --memory 100M
+judge "threads or memory change the fitted model" cmp fitted/model.safetensors again/model.safetensors
+"$organ" "${fit[@]}" "${texts[@]}" --threads 1 -o killed >../out 2>../err &
+until (($(wc -l 2>/dev/null <.killed.organ-partial/organ/journal.jsonl || echo 0) > 30)) || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+kill -9 $! 2>/dev/null
+wait $! 2>/dev/null
+[[ -e killed ]] || ends 0 "${fit[@]}" "${texts[@]}" -o killed --resume
+judge "a killed run goes on to another model" cmp fitted/model.safetensors killed/model.safetensors
+judge "the report of a run that went on is another" diff <(jq .fit fitted/organ/merge.json) <(jq .fit killed/organ/merge.json)
+ends 0 merge fitted/organ/recipe.yaml --samples 2 --context 32 -o again --force --quiet
+judge "the saved recipe fits another model" cmp fitted/model.safetensors again/model.safetensors
+ends 0 audit --recipe fitted/organ/recipe.yaml fitted --quiet --json --tensors 0
+holds ../out '.ok' '.not_recomputed == 30' '.recomputed == 21'
+ends 0 audit --recipe fitted/organ/recipe.yaml fitted
+judge "what the audit leaves out is not said" grep -q "30 tensors depend on calibration texts" ../out
+cp -r fitted changed
+read -r shard offset < <("$organ" inspect changed --tensors --json --select model.norm.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+printf '\001' | dd of="changed/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
+ends 1 audit --recipe fitted/organ/recipe.yaml --tensors 0 changed --quiet
+judge "a changed norm is not named" grep -q "'model.norm.weight': 1 of 320 values" ../err
+ends 0 merge u b.gguf --method moments --samples 2 --context 32 --quiet "${texts[@]}" -o again --force
+judge "a GGUF twin is fitted to another model" cmp fitted/model.safetensors again/model.safetensors
+ends 0 "${fit[@]}" --calibration tiny-qwen2/calibration.txt --set drift=false --set ridge=0.1 --weight 2,1 -o again --force --dry-run --json
+holds ../out '.plan.memory_enough > 0' '.plan.products > 1e9' '.fit == null'
+moe=${model%/*}/tiny-moe
+cp -r "$moe" twin
+ends 0 merge "$moe" twin --method moments --samples 1 --context 64 --calibration "$moe/calibration.txt" --set drift=false -o experts --quiet
+holds experts/organ/merge.json '.fit.matrices == 208' '.fit.means > 0 and .fit.means < 150' '.fit.left == 0'
+ends 0 merge "$moe" --method passthrough -o passed --quiet
+judge "a model and its copy do not give the model" cmp passed/model.safetensors experts/model.safetensors
+rm -rf mean again experts twin passed changed
+refused 2 "the text of u is missing" "${fit[@]}" -o none
+refused 2 "--calibration names 3 texts, but there are 2 models" "${fit[@]}" "${texts[@]}" --calibration x -o none
+refused 4 "nowhere.txt" "${fit[@]}" --calibration nowhere.txt -o none
+refused 2 "is for the method moments" merge a b --method linear "${texts[@]}" -o none
+refused 2 "it must be a directory" "${fit[@]}" "${texts[@]}" -o none.safetensors
+refused 2 "a recipe states its texts" merge fitted/organ/recipe.yaml "${texts[@]}" -o none
+refused 2 "drift=false" merge a tiny-qwen2+lora --method moments "${texts[@]}" -o none
+refused 2 "--memory" "${fit[@]}" "${texts[@]}" --memory 8M -o none
+unwritten 3 "the text of b is missing" 'merge_method: moments\nmodels: [{model: a, calibration: tiny-qwen2/heldout.txt}, {model: b}]\n'
+unwritten 3 "not \`slices\`" 'merge_method: moments\nslices: [{sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4]}]}]\n'
+unwritten 3 "ridge is 0, not from" 'merge_method: moments\nmodels: [{model: a}]\nparameters: {ridge: 0}\n'
+if command -v mpirun >/dev/null; then
+    mpirun --allow-run-as-root --oversubscribe -n 2 "$organ" "${fit[@]}" "${texts[@]}" -o none >../out 2>../err
+    judge "ranks are not refused" grep -q "moments runs in one process, not in 2" ../err
+fi
+judge "something was written" test ! -e none -a ! -e .none.organ-partial
+
 # ---- refusals ----
 models='models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n'
 refused 2 "MODEL... is missing" merge

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the rows of a matrix in all models, and writes the fitted matrix. */
+#include "orchestrator/verbs/merge/merge_moments.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/merge/merge_walk_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- reading ---- */
+
+/* Rows and columns as the tensor stores them. */
+static size_t stored_rows(const moments_matrix *m) { return m->transposed ? m->cols : m->rows; }
+static size_t stored_cols(const moments_matrix *m) { return m->transposed ? m->rows : m->cols; }
+
+static organ_status open_readers(moments_rows *r, organ_error *error)
+{
+    size_t scratch = 64;
+    const size_t most = r->matrix->transposed ? r->matrix->cols : MOMENTS_ROWS;
+    for (size_t k = 0; k < r->count && !error->status; k++) {
+        const organ_merge_input *const in = &r->tensor->item.inputs[k];
+        if (organ_weight_reader_open(in->model, in->weight, r->job->engine->kernels, NULL, &r->readers[k], error))
+            break;
+        scratch = organ_max(scratch, organ_to_line(organ_weight_reader_scratch(r->readers[k], most)));
+        if (in->change && in->change->open(in->change->context, &r->changes[k], error) == ORGAN_OK)
+            scratch = organ_max(scratch, organ_to_line(in->change->scratch(in->change->context, most)));
+    }
+    if (!error->status && !(r->scratch = aligned_alloc(64, scratch)))
+        organ_fail_memory(error, r->tensor->name);
+    return error->status;
+}
+
+organ_status organ_merge_rows_open(const model_merge *job, const moments_matrix *matrix, moments_rows *r,
+                                   organ_error *error)
+{
+    const merge_tensor *const t = &job->tensors[matrix->tensor];
+    *r = (moments_rows){.job = job, .matrix = matrix, .tensor = t, .count = organ_merge_item_inputs(&t->item)};
+    const size_t rows = organ_min(MOMENTS_ROWS, matrix->rows);
+    r->readers = calloc(r->count + 1, sizeof *r->readers);
+    r->changes = calloc(r->count + 1, sizeof *r->changes);
+    bool all = r->readers && r->changes && (r->mean = organ_floats(rows, matrix->cols));
+    for (size_t k = 0; k < r->count && all; k++)
+        all = (r->values[k] = organ_floats(rows, matrix->cols)) != NULL;
+    if (matrix->transposed && all)
+        all = (r->turned = organ_floats(matrix->rows, matrix->cols)) != NULL;
+    return all ? open_readers(r, error) : organ_fail_memory(error, t->name);
+}
+
+void organ_merge_rows_close(moments_rows *r)
+{
+    for (size_t k = 0; k < r->count; k++) {
+        const organ_merge_input *const in = &r->tensor->item.inputs[k];
+        if (r->readers)
+            organ_weight_reader_close(r->readers[k]);
+        if (in->change && r->changes)
+            in->change->close(r->changes[k]);
+        free(r->values[k]);
+    }
+    ORGAN_FREE_ARRAYS(r->readers, r->changes, r->scratch, r->mean, r->turned);
+    *r = (moments_rows){0};
+}
+
+static organ_status read_stored(const moments_rows *r, size_t k, uint64_t first, size_t rows, float *values,
+                                organ_error *error)
+{
+    const organ_merge_input *const in = &r->tensor->item.inputs[k];
+    const merge_readers from = {r->readers, r->changes};
+    const size_t n = rows * stored_cols(r->matrix);
+    if (organ_merge_read(&from, k, in, first, rows, values, r->scratch, error) != ORGAN_OK)
+        return error->status;
+    if (organ_any_not_finite(ORGAN_F32, values, n * sizeof *values))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s': a value is NaN or infinite: such tensors cannot be merged", in->model->path,
+                          in->weight->name);
+    return ORGAN_OK;
+}
+
+/* A transposed matrix is read as a whole for each call. */
+static organ_status read_one(const moments_rows *r, size_t k, size_t first, size_t count, organ_error *error)
+{
+    const moments_matrix *const m = r->matrix;
+    const uint64_t at = m->matrix * stored_rows(m);
+    if (!m->transposed)
+        return read_stored(r, k, at + first, count, r->values[k], error);
+    if (read_stored(r, k, at, m->cols, r->turned, error) != ORGAN_OK)
+        return error->status;
+    for (size_t row = 0; row < count; row++)
+        for (size_t c = 0; c < m->cols; c++)
+            r->values[k][row * m->cols + c] = r->turned[c * m->rows + first + row];
+    return ORGAN_OK;
+}
+
+organ_status organ_merge_rows_read(moments_rows *r, size_t first, size_t count, organ_error *error)
+{
+    const organ_merge_task *const task = &r->tensor->item.task;
+    const organ_merge_strip strip = {
+        .first = first, .rows = count, .cols = r->matrix->cols, .input = (const float *const *)r->values};
+    for (size_t k = 0; k < r->count && !error->status; k++)
+        read_one(r, k, first, count, error);
+    if (!error->status)
+        task->method->apply(task, NULL, &strip, r->mean);
+    return error->status;
+}
+
+/* ---- writing ---- */
+
+static void add_moved(const moments_rows *r, const merge_tensor *t, const float *merged, size_t n)
+{
+    const float *const base = t->item.task.base ? r->values[t->item.task.inputs] : NULL;
+    for (size_t k = 0; k < r->count; k++) {
+        double square = 0, distance = 0, change = 0;
+        for (size_t i = 0; i < n; i++) {
+            const double x = (double)r->values[k][i], d = (double)merged[i] - x, c = base ? x - (double)base[i] : 0;
+            square += x * x;
+            distance += d * d;
+            change += c * c;
+        }
+        t->moved[k].square += square;
+        t->moved[k].distance += distance;
+        t->moved[k].change += change;
+    }
+}
+
+/* `values` are rows [first, first + rows) of the matrix, out_features x in_features; of a transposed one all. */
+static organ_status put_rows(const moments_layer *layer, const moments_matrix *m, size_t first, size_t rows,
+                             float *values, organ_error *error)
+{
+    model_merge *const job = layer->moments->job;
+    const organ_dtype dtype = job->pieces[m->tensor].dtype;
+    const size_t n = rows * m->cols, width = organ_dtype_describe(dtype)->bytes, bytes = n * width;
+    const uint64_t at = (m->matrix * m->rows + first) * m->cols * width;
+    float *const turned = m->transposed ? organ_floats(rows, m->cols) : NULL;
+    void *const units = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096), *const scratch = malloc(ORGAN_PUT_SCRATCH);
+    if (!units || !scratch || (m->transposed && !turned))
+        organ_fail_memory(error, m->name);
+    for (size_t r = 0; r < rows && turned && !error->status; r++)
+        for (size_t c = 0; c < m->cols; c++)
+            turned[c * rows + r] = values[r * m->cols + c];
+    if (!error->status && organ_overflow_narrow(organ_write_overflow(job->writing), job->engine->kernels, dtype,
+                                                m->name, turned ? turned : values, units, n, error) == ORGAN_OK)
+        organ_write_put(job->writing, m->tensor, units, bytes, at, scratch, error);
+    for (size_t r = 0; r < rows && turned && !error->status; r++)
+        for (size_t c = 0; c < m->cols; c++)
+            values[r * m->cols + c] = turned[c * rows + r];
+    ORGAN_FREE_ARRAYS(turned, units, scratch);
+    return error->status;
+}
+
+static organ_status finish_matrix(const moments_layer *layer, const moments_matrix *m, organ_error *error)
+{
+    model_merge *const job = layer->moments->job;
+    merge_tensor *const t = &job->tensors[m->tensor];
+    if (--t->fitted->left)
+        return ORGAN_OK;
+    if (organ_write_finish(job->writing, m->tensor, organ_merge_tensor_results(t), error) == ORGAN_OK)
+        organ_progress_advance(job->progress, job->units[m->tensor].bytes, t->name, NULL);
+    return error->status;
+}
+
+static void note_fit(merge_fitted *fitted, const moments_group *group, size_t index)
+{
+    double before, after;
+    fitted->means += !group->fit;
+    fitted->tokens += group->total;
+    if (!group->fit)
+        return;
+    organ_moments_fit_errors(group->fit, index, &before, &after);
+    fitted->before += before;
+    fitted->after += after;
+}
+
+/* The whole matrix is in memory only if the loaded layer gets it. */
+organ_status organ_merge_write_matrix(moments_layer *layer, const moments_matrix *m, size_t index, moments_group *group,
+                                      organ_error *error)
+{
+    merge_tensor *const t = &layer->moments->job->tensors[m->tensor];
+    const bool whole = layer->loaded != NULL;
+    moments_rows r;
+    float *const values = organ_floats(whole ? m->rows : MOMENTS_ROWS, m->cols);
+    if (!values)
+        return organ_fail_memory(error, m->name);
+    organ_merge_rows_open(layer->moments->job, m, &r, error);
+    for (size_t first = 0; first < m->rows && !error->status; first += MOMENTS_ROWS) {
+        const size_t rows = organ_min(MOMENTS_ROWS, m->rows - first), n = rows * m->cols;
+        const float *const change = group->fit ? organ_moments_fit_solve(group->fit, index, first, rows) : NULL;
+        float *const to = values + (whole ? first * m->cols : 0);
+        if (group->fit && !change)
+            organ_fail_memory(error, m->name);
+        else if (organ_merge_rows_read(&r, first, rows, error) == ORGAN_OK) {
+            for (size_t k = 0; k < n; k++)
+                to[k] = r.mean[k] + (change ? change[k] : 0);
+            add_moved(&r, t, to, n);
+            if (!whole)
+                put_rows(layer, m, first, rows, to, error);
+        }
+    }
+    if (!error->status && (!whole || put_rows(layer, m, 0, m->rows, values, error) == ORGAN_OK)) {
+        if (whole)
+            organ_layer_write(layer->loaded, m->name, values);
+        note_fit(t->fitted, group, index);
+        finish_matrix(layer, m, error);
+    }
+    organ_merge_rows_close(&r);
+    free(values);
+    return error->status;
+}
