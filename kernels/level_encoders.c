@@ -288,8 +288,7 @@ void KERNEL(fit_iq4_xs)(const float *values, const float *weights, size_t cols, 
         uint8_t codes[512], scales[16];
         fit_coded c;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);
-        if (weights)
-            fit_favour_large(&g, 8);
+        fit_favour_large(&g, 8);
         fit_coded_search(&g, &type, &c);
         fit_put_iq4_codes(&g, fit_inverse(fit_coded_scale(&c)), codes);
         u8_store(scales, s8_of_f32(f32_add(c.codes, f32_set1(32))));
@@ -316,8 +315,7 @@ void KERNEL(fit_iq4_nl)(const float *values, const float *weights, size_t cols, 
         float scales[16];
         f32x16 squares;
         fit_load(&g, values + 32 * at, weights, weights ? 32 * at % cols : 0, cols, count);
-        if (weights)
-            fit_favour_large(&g, 1);
+        fit_favour_large(&g, 1);
         f32_store(scales, fit_iq4_scale(&g, &squares));
         for (int l = 0; l < count; l++)
             scales[l] = fit_put_half(b[l].d, scales[l]);

@@ -480,8 +480,9 @@ int reference_fit_levels(const fit_type *type, const float *values, const float 
 {
     float favoured[256];
     const float *weights = given ? given : reference_ones;
-    if (given && (type->number == 10 || type->number == 11 || type->number == 20 || type->number == 23)) {
-        favour_large(values, given, (int)type->elements, type->number < 20 ? 16 : 32, favoured);
+    const int iq4_type = type->number == 20 || type->number == 23;
+    if (iq4_type || (given && (type->number == 10 || type->number == 11))) {
+        favour_large(values, weights, (int)type->elements, type->number < 20 ? 16 : 32, favoured);
         weights = favoured;
     }
     switch (type->number) {

@@ -3,6 +3,7 @@
 # Tests organ merge to GGUF and to quantised weights, and GGUF files as the base. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 
+mkdir ../tmp && export TMPDIR=$PWD/../tmp
 small=${model%/*}/forward/qwen2 # two layers
 for share in 10 40; do
     "$organ" prune "$small" -o t$share --sparsity $share --quiet >../out || exit 1
@@ -128,6 +129,8 @@ remote() {
     unset HF_ENDPOINT HF_HUB_CACHE
 }
 in_part || remote
+
+judge "outlines are left: $(ls ../tmp)" test -z "$(ls ../tmp)"
 
 # ---- killed and unfinished runs ----
 mkdir killed
