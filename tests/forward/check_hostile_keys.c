@@ -250,7 +250,7 @@ Suite *hostile_keys_suite(void)
     Suite *const suite = suite_create("hostile_keys");
     TCase *const cases = tcase_create("hostile");
     list_types();
-    step = sampled(1, 12);
+    step = sampled(1, 6);
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_set_timeout(cases, 120);
     tcase_add_loop_test(cases, hostile_keys_are_refused, 0, type_count);
