@@ -100,7 +100,7 @@ const organ_verb organ_merge_verb = {
                      "name ends in .yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ merge A B --method linear --weight 0.7,0.3 -o OUT", "Writes the weighted mean of two models."},
-             {"organ merge A B --method moments --calibration A.txt --calibration B.txt -o OUT",
+             {"organ merge A B --method moments --calibration A.txt --calibration B.txt -o C",
               "Fits the matrices to the outputs of both models on their texts."},
              {"organ merge A B --method linear --then q4_k -o merged.gguf", "Also quantises the mean, to a GGUF file."},
              {"organ merge recipe.yaml -o OUT --dry-run", "Checks a recipe against its models."},

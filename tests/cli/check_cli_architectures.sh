@@ -335,7 +335,7 @@ done
 ends 0 experts qwen3_next-mtp -o half --keep 50% --calibration "$text" --samples 4 --context 64
 prints "The block for multi-token prediction keeps all of its experts"
 judge "the prediction layer has other bytes" test "$(digest half)" = "$(digest qwen3_next-mtp)"
-judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_before, .experts_after]' half/organ/experts.json)" = '[12,4,2]'
+judge "the report does not count them" test "$(jq -c '[.draft_tensors, .experts_before, .experts_after]' half/organ/experts.json)" = '[24,4,2]'
 ends 0 audit qwen3_next-mtp half --quiet
 scores half 15.7973307
 
@@ -357,7 +357,9 @@ for type in qwen3_next-mtp qwen3_5_text-mtp; do
     rename numbered 's/mtp\.layers\.0/model.layers.4/g; s/mtp\.fc/model.layers.4.eh_proj/; s/mtp\.norm/model.layers.4.shared_head.norm/
         s/mtp\.pre_fc_norm_hidden/model.layers.4.hnorm/; s/mtp\.pre_fc_norm_embedding/model.layers.4.enorm/'
     ends 0 imatrix numbered "${few[@]}" -o numbered.gguf --force
-    judge "$type: the names of the prediction layer change its sums" cmp apart.gguf numbered.gguf
+    # The two blocks of qwen3_next-mtp have fc and norms in common, which numbered blocks have one by one.
+    [[ $type == qwen3_next-mtp ]] ||
+        judge "$type: the names of the prediction layer change its sums" cmp apart.gguf numbered.gguf
     rename numbered 's/lm_head/model.layers.4.shared_head.head/'
     jq '.tie_word_embeddings = true' "$type/config.json" >numbered/config.json
     ends 0 imatrix numbered "${few[@]}" -o numbered.gguf --json --force
