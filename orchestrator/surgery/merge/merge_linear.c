@@ -19,14 +19,6 @@ static const organ_merge_parameter linear_parameters[] = {
                           .about = "divide by the sum of the weights"},
 };
 
-static double linear_total(const organ_merge_task *task)
-{
-    double total = 0;
-    for (size_t k = 0; k < task->inputs; k++)
-        total += organ_merge_value(task, LINEAR_WEIGHT, k);
-    return total;
-}
-
 static organ_status linear_check(const organ_merge_task *task, organ_error *error)
 {
     if (organ_merge_value(task, LINEAR_NORMALIZE, 0) == 0)
@@ -42,7 +34,8 @@ static void linear_apply(const organ_merge_task *task, const void *state, const 
 {
     (void)state;
     const size_t n = organ_merge_strip_values(strip);
-    const float divisor = organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 ? (float)linear_total(task) : 1;
+    const float divisor =
+        organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 ? (float)organ_merge_total(task, LINEAR_WEIGHT) : 1;
     for (size_t from = 0; from < n; from += LINEAR_BLOCK) {
         const size_t to = n - from < LINEAR_BLOCK ? n : from + LINEAR_BLOCK;
         for (size_t i = from; i < to; i++)

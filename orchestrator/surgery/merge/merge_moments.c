@@ -38,10 +38,8 @@ static organ_status moments_check(const organ_merge_task *task, organ_error *err
 /* Sums in FP32 in the order of the recipe. */
 static void moments_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
 {
-    double total = 0;
+    const double total = organ_merge_total(task, ORGAN_MOMENTS_WEIGHT);
     (void)state;
-    for (size_t k = 0; k < task->inputs; k++)
-        total += organ_merge_value(task, ORGAN_MOMENTS_WEIGHT, k);
     for (size_t r = 0; r < strip->rows; r++)
         for (size_t k = 0; k < task->inputs; k++) {
             const float *const x = strip->input[k] + r * strip->cols;

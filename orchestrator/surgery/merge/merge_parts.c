@@ -15,13 +15,18 @@ void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta)
         delta[i] = x[i] - base[i];
 }
 
-organ_status organ_merge_check_weights(const organ_merge_task *task, size_t weight, const char *divisor,
-                                       organ_error *error)
+double organ_merge_total(const organ_merge_task *task, size_t weight)
 {
     double total = 0;
     for (size_t k = 0; k < task->inputs; k++)
         total += organ_merge_value(task, weight, k);
-    if (total != 0)
+    return total;
+}
+
+organ_status organ_merge_check_weights(const organ_merge_task *task, size_t weight, const char *divisor,
+                                       organ_error *error)
+{
+    if (organ_merge_total(task, weight) != 0)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "weight: the weights add up to 0, by which %s would divide", divisor);
 }

@@ -11,6 +11,9 @@ static inline size_t organ_merge_strip_values(const organ_merge_strip *strip) { 
 /* Writes input k less the base to `delta`, in FP32; without a base a copy of the input. */
 void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta);
 
+/* Returns the sum of the values of parameter number `weight`, added in the order of the inputs. */
+double organ_merge_total(const organ_merge_task *task, size_t weight);
+
 /* Checks that the weights, the values of parameter number `weight`, do not add up to 0. The message says that `divisor`
  * ("normalize") would divide by the sum. */
 organ_status organ_merge_check_weights(const organ_merge_task *task, size_t weight, const char *divisor,
