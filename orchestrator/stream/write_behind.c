@@ -10,19 +10,19 @@
 
 #define PAGE  ((size_t)ORGAN_DIRECT_ALIGNMENT)
 #define SLOTS 3
-#define ROOM  (ORGAN_BEHIND_BYTES / SLOTS / PAGE * PAGE - PAGE) /* bytes of a write, with the lead within its page */
-#define SHORT ((size_t)64 << 10)                                /* a shorter write is not worth the change of thread */
+#define ROOM  (ORGAN_BEHIND_BYTES / SLOTS / PAGE * PAGE) /* bytes of a write, with the lead within its page */
+#define SHORT ((size_t)64 << 10)                         /* a shorter write is not worth the change of thread */
 
 typedef struct behind_lane behind_lane;
 
-/* A copy of bytes until they are written. */
+/* A copy of consecutive bytes of a file until they are written. */
 typedef struct behind_slot {
     organ_queued_write queued; /* first member: writers have a pointer to it */
     behind_lane *lane;
     char *pages; /* ROOM bytes, which begin at a page */
     size_t lead, bytes;
     uint64_t offset; /* of the bytes in the file */
-    bool queues;     /* a writer has not ended the write yet; protected by the lane's lock */
+    bool queues;     /* a writer has the slot until it clears this with the lane's lock held */
 } behind_slot;
 
 /* The buffers and the open file of a worker. */
@@ -53,6 +53,7 @@ static void write_behind(void *context, organ_queued_write *queued)
     if (error.status && !lane->error.status)
         lane->error = error;
     s->queues = false;
+    s->bytes = 0;
     pthread_cond_signal(&lane->ended);
     pthread_mutex_unlock(&lane->lock);
 }
@@ -70,14 +71,30 @@ static organ_status await_slot(behind_lane *lane, const behind_slot *s, organ_er
     return error->status;
 }
 
+/* Begins to write the bytes of the slot whose turn it is. No writer has it. */
+static void flush(organ_behind *behind, behind_lane *lane)
+{
+    behind_slot *const s = &lane->slots[lane->turn];
+    s->queues = lane->file.direct >= 0 && s->bytes >= SHORT;
+    if (s->queues)
+        organ_writers_queue(behind->writers, &s->queued, s->bytes);
+    else
+        write_behind(NULL, &s->queued);
+    lane->turn = (lane->turn + 1) % SLOTS;
+}
+
 organ_status organ_behind_wait(organ_behind *behind, size_t worker, organ_error *error)
 {
-    for (size_t k = 0; k < SLOTS; k++) {
-        organ_error own = {0};
-        if (await_slot(&behind->lanes[worker], &behind->lanes[worker].slots[k], &own) && !error->status)
-            *error = own;
-    }
-    return error->status;
+    behind_lane *const lane = &behind->lanes[worker];
+    const behind_slot *const last = &lane->slots[lane->turn];
+    organ_error own = {0};
+    if (await_slot(lane, last, &own) == ORGAN_OK && last->bytes)
+        flush(behind, lane);
+    for (size_t k = 0; k < SLOTS; k++)
+        await_slot(lane, &lane->slots[k], &own);
+    if (own.status)
+        *error = own;
+    return own.status;
 }
 
 /* A worker's memory is allocated by its first write, so that it is on the worker's NUMA node and idle workers have
@@ -98,7 +115,7 @@ static organ_status open_file(organ_behind *behind, size_t worker, const char *p
     behind_lane *const lane = &behind->lanes[worker];
     if (lane->file.path && strcmp(lane->file.path, path) == 0)
         return ORGAN_OK;
-    if (organ_behind_wait(behind, worker, error))
+    if (lane->file.path && organ_behind_wait(behind, worker, error))
         return error->status;
     if (lane->file.path)
         organ_direct_close(&lane->file);
@@ -114,21 +131,21 @@ organ_status organ_behind_write(organ_behind *behind, size_t worker, const char 
     const char *from = data;
     if (open_lane(lane, error) || open_file(behind, worker, path, error))
         return error->status;
-    while (bytes && !error->status) {
+    while (bytes) {
         behind_slot *const s = &lane->slots[lane->turn];
-        const size_t lead = (size_t)(offset & (PAGE - 1)), some = bytes < ROOM - lead ? bytes : ROOM - lead;
         if (await_slot(lane, s, error))
             break;
-        lane->turn = (lane->turn + 1) % SLOTS;
-        s->lead = lead;
-        s->bytes = some;
-        s->offset = offset;
-        memcpy(s->pages + lead, from, some);
-        s->queues = lane->file.direct >= 0 && some >= SHORT;
-        if (s->queues)
-            organ_writers_queue(behind->writers, &s->queued, some);
-        else
-            organ_direct_write(&lane->file, s->pages + lead, some, offset, error);
+        if (s->bytes && (offset != s->offset + s->bytes || s->lead + s->bytes == ROOM)) {
+            flush(behind, lane);
+            continue;
+        }
+        if (!s->bytes) {
+            s->lead = (size_t)(offset & (PAGE - 1));
+            s->offset = offset;
+        }
+        const size_t room = ROOM - s->lead - s->bytes, some = bytes < room ? bytes : room;
+        memcpy(s->pages + s->lead + s->bytes, from, some);
+        s->bytes += some;
         from += some;
         offset += some;
         bytes -= some;

@@ -10,7 +10,7 @@
 
 typedef struct organ_behind organ_behind;
 
-#define ORGAN_BEHIND_BYTES ((size_t)1 << 20) /* upper bound on the memory of a worker */
+#define ORGAN_BEHIND_BYTES ((size_t)3 << 20) /* upper bound on the memory of a worker */
 
 /* Starts a writing thread for each worker. Returns ORGAN_IO if memory or threads are refused; *behind is then NULL. */
 organ_status organ_behind_create(size_t workers, organ_behind **behind, organ_error *error);

@@ -22,6 +22,7 @@ typedef struct merge_sizes {
 /* The memory of a worker. */
 typedef struct merge_lane {
     size_t worker;
+    uint64_t next, end; /* strips of the divided item that the worker took and has not begun */
     void *memory;  /* all buffers */
     float **input; /* sizes.inputs buffers */
     float *out;
