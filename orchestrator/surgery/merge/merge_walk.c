@@ -402,9 +402,9 @@ static void work_divided(void *context, size_t worker)
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
-    const uint64_t share = w->strips / (4 * w->workers);
+    const uint64_t share = w->strips / (4 * w->workers), most = share < RUN ? share : RUN;
     w->phase = phase;
-    w->run = phase != APPLY || share == 0 ? 1 : share < RUN ? (size_t)share : RUN;
+    w->run = phase == APPLY && most ? (size_t)most : 1;
     w->window = 4 * w->run * w->workers;
     w->slot = phase == APPLY ? moved_bytes(&w->sizes) : w->sizes.sums;
     w->taken = w->folded = 0;
