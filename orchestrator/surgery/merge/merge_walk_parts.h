@@ -23,8 +23,8 @@ typedef struct merge_sizes {
 typedef struct merge_lane {
     size_t worker;
     uint64_t next, end; /* strips of the divided item that the worker took and has not begun */
-    void *memory;  /* all buffers */
-    float **input; /* sizes.inputs buffers */
+    void *memory;       /* all buffers */
+    float **input;      /* sizes.inputs buffers */
     float *out;
     unsigned char *reading;
     void *scratch, *state;
