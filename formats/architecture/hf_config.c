@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum field_kind { WORD, SIZE, FLAG } field_kind; /* JSON string, whole number, boolean */
+typedef enum field_kind { WORD, SIZE } field_kind; /* JSON string, whole number */
 
 /* If several keys fill one member, the first key of this table that the file has is used. */
 static const struct hf_config_field {
@@ -40,7 +40,6 @@ static const struct hf_config_field {
     NUMBER("num_experts", num_experts),
     NUMBER("num_local_experts", num_experts),
     NUMBER("n_routed_experts", num_experts),
-    {"tie_word_embeddings", FLAG, offsetof(organ_hf_config, tie_word_embeddings), sizeof(bool)},
 #undef TEXT
 #undef NUMBER
 };
@@ -75,8 +74,7 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* A member that an earlier key or an outer object has set stays, but a flag is true if one of its keys or objects
- * sets it to true. */
+/* A member that an earlier key or an outer object has set stays. */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -86,12 +84,7 @@ static organ_status read_config_field(const organ_json_object *from, const struc
         return ORGAN_OK;
     if (field->kind == WORD)
         return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->capacity, error);
-    if (field->kind == SIZE)
-        return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
-    if (!json_is_boolean(value))
-        return organ_json_refuse(from, field->key, "true or false", error);
-    *(bool *)out |= json_is_true(value);
-    return ORGAN_OK;
+    return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
 }
 
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
@@ -233,6 +226,15 @@ static void choose_class(organ_hf_config *config)
         snprintf(config->architecture, sizeof config->architecture, "%s", usual);
 }
 
+/* Changes `root` (organ_config_text). */
+static void read_tie(const char *label, json_t *root, organ_hf_config *config, organ_error *error)
+{
+    const char *name = config->architecture;
+    const json_t *const text = organ_config_text(root, &name);
+    const config_hf_source source = {label, root, text, organ_forward_family_named(name, false), error};
+    config->tie_word_embeddings = organ_config_is_tied(&source);
+}
+
 /* Multimodal models have the rest of the fields in "text_config". */
 static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
@@ -245,6 +247,8 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
         if (inner.tree)
             read_fields(&inner, config, error);
         choose_class(config);
+        if (error->status == ORGAN_OK)
+            read_tie(text->label, root, config, error);
     }
     json_decref(root);
     return error->status;
