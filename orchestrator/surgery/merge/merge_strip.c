@@ -146,5 +146,6 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
         if (!isfinite(moved[k].square))
             return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
     }
-    return run->put(run->context, number, strip.first, strip.rows, lane->out, lane->input[0], lane->scratch, error);
+    return run->put(run->context, lane->worker, number, strip.first, strip.rows, lane->out, lane->input[0],
+                    lane->scratch, error);
 }

@@ -50,7 +50,10 @@ static uint64_t lane_bytes(const merge_sizes *s)
 }
 
 /* A lane, its share of the ring, and what it allocates for the open item. */
-static uint64_t bytes_of_worker(const merge_sizes *s) { return lane_bytes(s) + 4 * (uint64_t)s->sums + s->changes; }
+static uint64_t bytes_of_worker(const merge_state *w)
+{
+    return lane_bytes(&w->sizes) + 4 * (uint64_t)w->sizes.sums + w->sizes.changes + w->run->put_memory;
+}
 
 static organ_status measure_all(merge_state *w, size_t *widest, organ_error *error)
 {
@@ -68,7 +71,7 @@ uint64_t organ_merge_walk_enough(const organ_merge_walk *run, const organ_engine
 {
     merge_state w = {.run = run, .engine = engine};
     size_t widest = 0;
-    return measure_all(&w, &widest, error) ? 0 : bytes_of_worker(&w.sizes) + w.sizes.state;
+    return measure_all(&w, &widest, error) ? 0 : bytes_of_worker(&w) + w.sizes.state;
 }
 
 static organ_status plan_lanes(merge_state *w, organ_error *error)
@@ -76,7 +79,7 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     size_t widest = 0;
     if (measure_all(w, &widest, error))
         return error->status;
-    const uint64_t each = bytes_of_worker(&w->sizes), shared = w->sizes.state;
+    const uint64_t each = bytes_of_worker(w), shared = w->sizes.state;
     const size_t count = organ_workers_count(w->engine->workers);
     if (organ_memory_claim(w->engine, each + shared, error, "a strip of tensor '%s' of all inputs",
                            w->run->items[widest].task.name))
@@ -88,9 +91,12 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsigned node, organ_error *error)
+static organ_status allocate_lane(const merge_state *w, size_t worker, organ_error *error)
 {
     const merge_sizes *const s = &w->sizes;
+    const unsigned node = organ_workers_place(w->engine->workers, worker).node;
+    merge_lane *const lane = &w->lanes[worker];
+    lane->worker = worker;
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
@@ -124,7 +130,7 @@ static organ_status allocate_all(merge_state *w, organ_error *error)
     if (!w->lanes || !w->done || !w->moved || !w->ready || !w->slots || (w->sizes.state && !w->state))
         return organ_fail_memory(error, w->run->items[0].task.name);
     for (size_t k = 0; k < w->workers && !error->status; k++)
-        allocate_lane(w, &w->lanes[k], organ_workers_place(w->engine->workers, k).node, error);
+        allocate_lane(w, k, error);
     return error->status;
 }
 
@@ -214,6 +220,14 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
     }
 }
 
+static organ_status settle(const merge_state *w, merge_lane *lane)
+{
+    organ_error own = {0};
+    if (w->run->settle && w->run->settle(w->run->context, lane->worker, &own) && !lane->error.status)
+        lane->error = own;
+    return lane->error.status;
+}
+
 static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
 {
     const organ_merge_item *const item = &w->run->items[number];
@@ -225,7 +239,7 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
                                          &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
     organ_merge_close_item(lane->from, item);
-    return lane->error.status;
+    return settle(w, lane);
 }
 
 static bool take_whole(merge_state *w, size_t *number)
@@ -324,6 +338,17 @@ static void fold_ready(merge_state *w)
     pthread_cond_broadcast(&w->more);
 }
 
+/* Strips whose sums are added may be written still: an error that comes now has their last number. */
+static void settle_divided(merge_state *w, merge_lane *lane)
+{
+    const bool failed = lane->error.status;
+    if (w->phase != APPLY || !settle(w, lane) || failed)
+        return;
+    pthread_mutex_lock(&w->lock);
+    keep_error(w, w->strips, &lane->error);
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void work_divided(void *context, size_t worker)
 {
     merge_state *const w = context;
@@ -348,6 +373,7 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
+    settle_divided(w, lane);
     organ_merge_close_item(lane->from, item);
 }
 

@@ -106,11 +106,15 @@ typedef struct organ_merge_walk {
     const organ_merge_item *items; /* in the order in which they are merged */
     size_t count;
     size_t put_scratch; /* bytes of scratch memory of `put` for each worker */
+    size_t put_memory;  /* bytes that `put` allocates for each worker */
     void *context;      /* first argument of the callbacks */
     /* Receives a strip of the result; may change `values`, and `spare`, which has as many bytes. Called by any worker,
      * for strips in any order. */
-    organ_status (*put)(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
-                        void *scratch, organ_error *error);
+    organ_status (*put)(void *context, size_t worker, size_t item, uint64_t first, size_t rows, float *values,
+                        void *spare, void *scratch, organ_error *error);
+    /* Waits until the strips that the worker has passed to `put` are stored. Called by each worker after its last strip
+     * of an item, and before `finish`. May be NULL. */
+    organ_status (*settle)(void *context, size_t worker, organ_error *error);
     /* Receives a finished item, on the thread that runs organ_merge_walk_run, in the order of the items. `moved` has an
      * element for each input, and one for the base. */
     organ_status (*finish)(void *context, size_t item, const organ_merge_moved *moved, organ_error *error);

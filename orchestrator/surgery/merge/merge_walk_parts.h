@@ -21,6 +21,7 @@ typedef struct merge_sizes {
 
 /* The memory of a worker. */
 typedef struct merge_lane {
+    size_t worker;
     void *memory;  /* all buffers */
     float **input; /* sizes.inputs buffers */
     float *out;

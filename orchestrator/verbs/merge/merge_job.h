@@ -224,6 +224,7 @@ typedef struct model_merge {
     struct merge_moments *moments; /* of the method moments; else NULL */
     char *partial;                 /* path by which the unfinished output opens, for moments */
     organ_writing *writing;
+    organ_behind *behind; /* while tensors are merged */
 } model_merge;
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
