@@ -124,6 +124,10 @@ holds heads/config.json '.tie_word_embeddings == false'
 for one in tied untied; do
     jq '.model_type = "gemma" | .architectures = ["GemmaForCausalLM"] | del(.tie_word_embeddings)' $one/config.json >c.json && mv c.json $one/config.json
 done
+# A head in the file of a tied model is not used, whether config.json has the flag or not.
+ends 0 merge tied untied --method linear -o heads --force --quiet
+holds heads/config.json 'has("tie_word_embeddings") | not'
+jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
 LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
 refused 3 "untied has an output head of its own" merge tied untied --method linear -o none
