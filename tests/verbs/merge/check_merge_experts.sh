@@ -26,7 +26,7 @@ turn() {
             .before + (((.expert | tonumber) + 2 * $n - $s - $step * (.layer | tonumber)) % $n | tostring) + .rest) // .))' >../header
     while (($(wc -c <../header) % 8)); do printf ' ' >>../header; done
     from=$1
-    of '*' '\(.name) \(.offset) \(.bytes)' | grep -E 'mlp\.gate\.|block_sparse_moe\.gate\.|mlp\.experts\.[^0-9]' >../entries
+    of '*' '\(.name) \(.offset) \(.bytes)' | grep -E 'mlp\.(gate|router)\.|block_sparse_moe\.gate\.|mlp\.experts\.[^0-9]' >../entries
     while read -r name offset bytes; do
         layer=${name#*layers.}
         rotate "$file" "$offset" "$bytes" $((bytes / $3)) $((($4 + step * ${layer%%.*}) % $3))
@@ -103,6 +103,25 @@ for how in "ties --base stacked --density 0.5" "sce --base stacked --set select_
     same straight matched
 done
 ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+
+# ---- moments: stacks, those of gpt-oss stored as in_features x out_features; a row of values is read across no end of an expert ----
+for type in qwen3_moe-stacked gpt_oss; do
+    (cd "${organ%/build/organ}" && build/checks/arch_model $type "$scratch/area/plain") >../out 2>&1 || bad "$type cannot be made" ../out
+    "$organ" prune plain -o plain-noisy --sparsity 30 --quiet >../out || exit 1
+    cp plain/{config,tokenizer}.json plain-noisy
+    turn plain-noisy plain-turned 4 1 1
+    for drift in false true; do
+        set -- merge plain plain-noisy --method moments --set drift=$drift --samples 2 --context 32 --quiet \
+            --calibration moe/calibration.txt --calibration tiny-qwen2/heldout.txt
+        ends 0 "$@" -o straight --force
+        ends 0 "${@/%plain-noisy/plain-turned}" -o matched --force
+        holds straight/organ/merge.json '.fit.means < .fit.matrices' '.fit.left < 1'
+        holds matched/organ/merge.json '.experts | map(.reordered) == [4, 4, 4, 0]'
+        same straight matched
+    done
+    ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+    chmod -R u+w plain* && rm -r plain*
+done
 
 # ---- groups of experts, a bias of the router: groups stay together ----
 cp -rL "$fixtures/forward/glm4moe" groups && chmod -R u+w groups
