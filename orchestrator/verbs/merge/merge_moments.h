@@ -118,7 +118,7 @@ typedef struct moments_rows {
     unsigned char *scratch;
     float *values[ORGAN_MERGE_INPUTS + 1]; /* for each input: the rows read last */
     float *mean;                           /* of them */
-    float *turned;                         /* room for a whole transposed matrix; NULL: it is not transposed */
+    float *turned;                         /* stored rows of a transposed matrix; NULL: the matrix is not transposed */
 } moments_rows;
 
 /* Most rows of a call of organ_merge_rows_read. */
