@@ -104,9 +104,14 @@ for how in "ties --base stacked --density 0.5" "sce --base stacked --set select_
 done
 ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
 
-# ---- moments: stacks, those of gpt-oss stored as in_features x out_features; a row of values is read across no end of an expert ----
+# ---- moments: stacks, those of gpt-oss stored as in_features x out_features, with more than the 512 rows that are read at a time ----
 for type in qwen3_moe-stacked gpt_oss; do
-    (cd "${organ%/build/organ}" && build/checks/arch_model $type "$scratch/area/plain") >../out 2>&1 || bad "$type cannot be made" ../out
+    mkdir shape && cp "$fixtures/architectures/$type"/{config.json,model.tsv} shape
+    sed -i -E 's/("moe_intermediate_size"): 32/\1: 320/; s/("intermediate_size"): 96/\1: 640/' shape/config.json
+    sed -i -E 's/(gate_up_proj\t4x)64x64/\1640x64/; s/(down_proj\t4x64)x32/\1x320/; s/(gate_up_proj(_bias)?\t4x(64x)?)192/\11280/; s/(down_proj\t4x)96x64/\1640x64/' shape/model.tsv
+    (cd "${organ%/build/organ}" && build/checks/arch_model "../../../../../../../../../..$scratch/area/shape" "$scratch/area/made") >../out 2>&1 ||
+        bad "$type cannot be made" ../out
+    ends 0 merge made --method passthrough --dtype bf16 -o plain --quiet
     "$organ" prune plain -o plain-noisy --sparsity 30 --quiet >../out || exit 1
     cp plain/{config,tokenizer}.json plain-noisy
     turn plain-noisy plain-turned 4 1 1
@@ -120,7 +125,7 @@ for type in qwen3_moe-stacked gpt_oss; do
         same straight matched
     done
     ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
-    chmod -R u+w plain* && rm -r plain*
+    chmod -R u+w plain* && rm -r plain* shape made
 done
 
 # ---- groups of experts, a bias of the router: groups stay together ----
