@@ -225,12 +225,7 @@ static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_mer
 
 static void add_moved(organ_merge_moved *moved, const double *sums, size_t inputs)
 {
-    const organ_merge_moved *const more = (const organ_merge_moved *)(const void *)sums;
-    for (size_t k = 0; k < inputs; k++) {
-        moved[k].square += more[k].square;
-        moved[k].distance += more[k].distance;
-        moved[k].change += more[k].change;
-    }
+    organ_merge_add_moved(moved, (const organ_merge_moved *)(const void *)sums, inputs);
 }
 
 static organ_status settle(const merge_state *w, merge_lane *lane)

@@ -101,6 +101,13 @@ typedef struct organ_merge_moved {
     double change;   /* of the squares of input - base; 0 without a base */
 } organ_merge_moved;
 
+/* Returns the sums of `n` values of a result `out`, of an input `in` and of the base, which may be NULL, or `in` itself
+ * (its change is 0). `square` is not finite if a value of `in` is not. */
+organ_merge_moved organ_merge_moved_by(const organ_kernels *kernels, const float *out, const float *in,
+                                       const float *base, size_t n);
+/* Adds the sums of each of `inputs` inputs. */
+void organ_merge_add_moved(organ_merge_moved *moved, const organ_merge_moved *more, size_t inputs);
+
 /* The tensors and the callbacks of a run. */
 typedef struct organ_merge_walk {
     const organ_merge_item *items; /* in the order in which they are merged */
