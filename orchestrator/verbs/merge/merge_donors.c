@@ -2,7 +2,6 @@
  * Opens the models of a recipe and compares their vocabularies. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/names/names.h"
 #include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TOKENIZER_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
 
@@ -40,27 +38,16 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
-/* A name of the form MODEL+ADAPTER, unless there is a file of the whole name. */
-static organ_status split_name(model_merge *job, const char *name, const char **model, const char **adapter,
-                               organ_error *error)
-{
-    const char *const plus = strchr(name, '+');
-    *model = name;
-    if (!plus || plus == name || access(name, F_OK) == 0)
-        return ORGAN_OK;
-    *model = organ_arena_copy(&job->arena, name, (size_t)(plus - name));
-    return *model ? organ_name_resolve(plus + 1, &job->arena, adapter, error) : organ_fail_memory(error, name);
-}
-
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
     const char *adapter = NULL, *model = NULL;
     donor->name = job->recipe.donors[number];
     snprintf(donor->key, sizeof donor->key, "%zu", number);
-    if (split_name(job, donor->name, &model, &adapter, error) ||
+    if (organ_adapted_split(donor->name, &job->arena, &model, &adapter, error) ||
         organ_merge_find_model(job, model, &donor->path, error) || organ_merge_open_model(job, donor, error) ||
-        (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
+        (adapter && organ_adapted_open(adapter, donor->model, donor->weights, job->engine->kernels, &donor->adapted,
+                                       error)))
         return error->status;
     const bool formless = donor->model->gguf || organ_model_is_here(donor->model, "", &(organ_error){0});
     if (formless && number == job->host && organ_merge_open_form(job, donor, error))
@@ -80,7 +67,7 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
     const organ_model *const stored = organ_merge_stored(donor);
     if (!stored->gguf)
         return ORGAN_OK;
-    if (donor->adapter)
+    if (donor->adapted.adapter)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
                           donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
@@ -207,7 +194,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
 void organ_merge_close_donors(model_merge *job)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
-        organ_merge_adapter_close(&job->donors[k]);
+        organ_adapted_close(&job->donors[k].adapted);
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);

@@ -125,7 +125,7 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
                                             context * (size_t)c->state * sizeof(float)};
     if (!m->drift)
         return ORGAN_OK;
-    if (donor->adapter)
+    if (donor->adapted.adapter)
         return organ_fail(error, ORGAN_USAGE,
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
                           "'organ lora merge' first, or give --set drift=false",
