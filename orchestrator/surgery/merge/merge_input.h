@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads a weight of a model as FP32, in another order of its experts and with the change of an adapter. */
+ * Reads a weight of a model as FP32, strip by strip, in another order of its experts and with the change of an
+ * adapter. */
 #ifndef ORGAN_SURGERY_MERGE_MERGE_INPUT_H
 #define ORGAN_SURGERY_MERGE_MERGE_INPUT_H
 
@@ -8,6 +9,37 @@
 #include <organ/models.h>
 #include <organ/stream.h>
 #include <organ/weights.h>
+
+/* ---- strips ---- */
+
+/* About how many values a strip has: as many rows of one matrix as fit, at least one. The shape of a weight alone
+ * decides its strips. */
+#define ORGAN_MERGE_STRIP_VALUES ((size_t)1 << 16)
+
+/* Returns the most rows of a strip. */
+static inline size_t organ_merge_strip_rows(const organ_matrices *shape)
+{
+    const uint64_t cols = shape->cols, rows = cols < ORGAN_MERGE_STRIP_VALUES ? ORGAN_MERGE_STRIP_VALUES / cols : 1;
+    return (size_t)(rows < shape->rows ? rows : shape->rows);
+}
+
+/* Returns the number of strips, 0 without elements. */
+static inline uint64_t organ_merge_strips(const organ_matrices *shape)
+{
+    const size_t each = shape->cols ? organ_merge_strip_rows(shape) : 0;
+    return each ? shape->count * ((shape->rows + each - 1) / each) : 0;
+}
+
+/* Returns the first row of strip `strip`, counted over all matrices, and sets *rows to the number of its rows. */
+static inline uint64_t organ_merge_strip_first(const organ_matrices *shape, uint64_t strip, size_t *rows)
+{
+    const size_t each = organ_merge_strip_rows(shape);
+    const uint64_t of_matrix = (shape->rows + each - 1) / each, first = strip % of_matrix * each;
+    *rows = shape->rows - first < each ? (size_t)(shape->rows - first) : each;
+    return strip / of_matrix * shape->rows + first;
+}
+
+/* ---- inputs ---- */
 
 /* Changes rows that were read from an input, for example by an adapter. Each worker that merges the tensor opens a
  * state of its own. */

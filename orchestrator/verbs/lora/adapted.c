@@ -132,6 +132,9 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
 {
     a->model = model;
     a->weights = weights;
+    if (model->gguf)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
+                          model->path);
     if (organ_adapter_open(path, &a->adapter, error) || organ_lora_names_build(model, weights, &a->names, error))
         return error->status;
     if (a->adapter->dora)

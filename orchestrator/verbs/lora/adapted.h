@@ -27,8 +27,9 @@ organ_status organ_adapted_split(const char *name, organ_arena *arena, const cha
                                  organ_error *error);
 
 /* Opens the adapter at `path` for the model and its weights, which the caller keeps until organ_adapted_close. Returns
- * the errors of organ_adapter_open, and ORGAN_BAD_INPUT, with advice, for an adapter that is not only factors of
- * matrices of the model. organ_adapted_close accepts what it leaves after an error, and all zero. */
+ * the errors of organ_adapter_open, and ORGAN_BAD_INPUT, with advice, for a model that is GGUF, and for an adapter that
+ * is not only factors of matrices of the model. organ_adapted_close accepts what it leaves after an error, and all
+ * zero. */
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
                                 const organ_kernels *kernels, organ_adapted *adapted, organ_error *error);
 void organ_adapted_close(organ_adapted *adapted);

@@ -46,8 +46,8 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     snprintf(donor->key, sizeof donor->key, "%zu", number);
     if (organ_adapted_split(donor->name, &job->arena, &model, &adapter, error) ||
         organ_merge_find_model(job, model, &donor->path, error) || organ_merge_open_model(job, donor, error) ||
-        (adapter && organ_adapted_open(adapter, donor->model, donor->weights, job->engine->kernels, &donor->adapted,
-                                       error)))
+        (adapter &&
+         organ_adapted_open(adapter, donor->model, donor->weights, job->engine->kernels, &donor->adapted, error)))
         return error->status;
     const bool formless = donor->model->gguf || organ_model_is_here(donor->model, "", &(organ_error){0});
     if (formless && number == job->host && organ_merge_open_form(job, donor, error))
@@ -67,9 +67,6 @@ static organ_status open_across(model_merge *job, merge_donor *donor, organ_erro
     const organ_model *const stored = organ_merge_stored(donor);
     if (!stored->gguf)
         return ORGAN_OK;
-    if (donor->adapted.adapter)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
-                          donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
                              (organ_across_side){stored, donor->stored ? donor->stored_weights : donor->weights},
                              job->engine, &donor->across, error);

@@ -165,9 +165,6 @@ organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_e
 {
     const char *const name = organ_path_name(donor->path), *const dot = strrchr(name, '.');
     const size_t length = donor->model->gguf && dot && dot > name ? (size_t)(dot - name) : strlen(name);
-    if (donor->model->gguf && donor->adapted.adapter)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
-                          donor->path);
     if (donor->model->gguf && organ_model_is_here(donor->model, "the base of a merge if it is GGUF", error))
         return error->status;
     donor->stored = donor->model;

@@ -131,9 +131,9 @@ typedef struct merge_donor {
     organ_model *stored;
     organ_weights *stored_weights;
     char *outline_folder;
-    uint64_t layers; /* of the text model, without draft layers */
+    uint64_t layers;       /* of the text model, without draft layers */
     organ_adapted adapted; /* MODEL+ADAPTER; all zero: the donor is a model */
-    bool head; /* it stores an output head that is not its embedding */
+    bool head;             /* it stores an output head that is not its embedding */
 } merge_donor;
 
 /* ---- tensors ---- */
