@@ -129,7 +129,7 @@ surgery/scoring
 surgery/write scoring
 verbs/convert
 verbs/autopsy convert
-verbs/lora
+verbs/lora convert
 verbs/quantize convert lora
 verbs/prune quantize
 verbs/evaluate prune

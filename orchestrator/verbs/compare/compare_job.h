@@ -3,8 +3,9 @@
  * tensors, compare_pass.c reads them, compare_lineage.c finds ancestors, compare_routers.c matches rows of routers,
  * compare_tokens.c compares vocabularies, compare_clashes.c settings, compare_report.c makes the report.
  *
- * The form is the first model that is not GGUF, else the first model: weights of the others are compared in the names
- * and shapes that they have in its format. Pair p of models i < j is numbered by organ_compare_pair. */
+ * The form is the model with an adapter, else the first that is not GGUF, else the first model: weights of the others
+ * are compared in the names and shapes that they have in its format and layout. Pair p of models i < j is numbered by
+ * organ_compare_pair. */
 #ifndef ORGAN_VERBS_COMPARE_COMPARE_JOB_H
 #define ORGAN_VERBS_COMPARE_COMPARE_JOB_H
 
@@ -63,7 +64,7 @@ typedef struct compare_model {
     const char *path; /* of the model, without an adapter */
     organ_model *model;
     organ_weights *weights;
-    organ_across *across;  /* its weights in the form of the form; NULL: it has that format */
+    organ_across *across;  /* its weights in the form of the form; NULL: it has that form */
     bool coarse;           /* most values are stored in less than 12 bits */
     organ_adapted adapted; /* MODEL+ADAPTER; all zero: no adapter */
 } compare_model;

@@ -62,6 +62,17 @@ static organ_status open_model(compare_job *job, compare_model *m, organ_error *
     return ORGAN_OK;
 }
 
+/* The first model with an adapter, which changes weights of its own layout; else the first that is not GGUF. */
+static void choose_form(compare_job *job)
+{
+    size_t plain = 0, adapted = 0;
+    while (plain < job->count && job->models[plain].model->gguf)
+        plain++;
+    while (adapted < job->count && !job->models[adapted].adapted.adapter)
+        adapted++;
+    job->form = adapted < job->count ? adapted : plain < job->count ? plain : 0;
+}
+
 static organ_status run(compare_job *job, json_t **report, organ_error *error)
 {
     job->only = json_array();
@@ -76,9 +87,7 @@ static organ_status run(compare_job *job, json_t **report, organ_error *error)
     for (size_t k = 0; k < job->count; k++)
         if (open_model(job, &job->models[k], error))
             return error->status;
-    while (job->form < job->count && job->models[job->form].model->gguf)
-        job->form++;
-    job->form = job->form < job->count ? job->form : 0;
+    choose_form(job);
     if (organ_compare_pair_up(job, error) || organ_compare_settings(job, error) ||
         organ_compare_vocabularies(job, error) || organ_compare_read(job, error) || organ_compare_routers(job, error))
         return error->status;

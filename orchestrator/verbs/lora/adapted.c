@@ -169,6 +169,14 @@ const organ_merge_change *organ_adapted_change(const organ_adapted *a, const org
     return NULL;
 }
 
+organ_status organ_adapted_check(const organ_adapted *a, const organ_across *across, organ_error *error)
+{
+    for (size_t k = 0; across && k < a->pair_count; k++)
+        if (organ_across_kind_of(across, a->pairs[k].weight->name) == ORGAN_ACROSS_PAIRED)
+            return cannot(a, "another model stores in another layout the weight", a->pairs[k].weight->name, error);
+    return ORGAN_OK;
+}
+
 organ_status organ_adapted_unchanged(const organ_adapted *a, organ_error *error)
 {
     return a->adapter ? organ_model_unchanged(a->adapter->model, error) : ORGAN_OK;

@@ -5,6 +5,7 @@
 
 #include "formats/base/arena.h"
 #include "orchestrator/surgery/merge/merge_input.h"
+#include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
 
 #include <organ/models.h>
@@ -36,6 +37,10 @@ void organ_adapted_close(organ_adapted *adapted);
 
 /* Returns how the adapter changes the weight, one of those given to organ_adapted_open; NULL: not at all. */
 const organ_merge_change *organ_adapted_change(const organ_adapted *adapted, const organ_weight *weight);
+
+/* Returns ORGAN_BAD_INPUT, with advice, if the adapter changes a weight whose rows are parts of other weights in
+ * `across` (NULL is allowed). */
+organ_status organ_adapted_check(const organ_adapted *adapted, const organ_across *across, organ_error *error);
 
 /* Returns the errors of organ_model_unchanged for the files of the adapter. */
 organ_status organ_adapted_unchanged(const organ_adapted *adapted, organ_error *error);

@@ -60,16 +60,19 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     return ORGAN_OK;
 }
 
-/* The names and the order of rows of GGUF become those of the host. */
-static organ_status open_across(model_merge *job, merge_donor *donor, organ_error *error)
+/* The names and the order of rows of GGUF, and the layout of experts, become those of the host. */
+static organ_status open_across(model_merge *job, size_t number, organ_error *error)
 {
+    merge_donor *const donor = &job->donors[number];
     const merge_donor *const host = &job->donors[job->host];
     const organ_model *const stored = organ_merge_stored(donor);
-    if (!stored->gguf)
+    if (number == job->host && !stored->gguf)
         return ORGAN_OK;
     return organ_across_open((organ_across_side){host->model, host->weights},
                              (organ_across_side){stored, donor->stored ? donor->stored_weights : donor->weights},
-                             job->engine, &donor->across, error);
+                             job->engine, &donor->across, error)
+               ? error->status
+               : organ_adapted_check(&donor->adapted, donor->across, error);
 }
 
 /* ---- tensors ---- */
@@ -87,7 +90,7 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
         (own && !donor->model->config.tie_word_embeddings))
         return own;
     const organ_weight *const embedding =
-        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
+        organ_merge_weight_of_role(organ_merge_is_gguf(donor) ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
     return embedding ? organ_merge_weight_named(donor, embedding->name) : NULL;
 }
 
@@ -182,7 +185,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_donor(job, k, error);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
-        open_across(job, &job->donors[k], error);
+        open_across(job, k, error);
     if (error->status)
         return error->status;
     return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error) : ORGAN_OK;

@@ -124,7 +124,7 @@ typedef struct merge_donor {
     char key[24];
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* a GGUF file: its weights in the form of the host's */
+    organ_across *across; /* its weights in the form of the host's; NULL: they have that form */
     /* Of a host that is a GGUF file or at a URL: the file and its weights. `model` is then an outline of it in
      * safetensors, in a temporary directory; the values of its weights are in `stored`, by `across` if that is GGUF.
      * NULL: `model` has the values itself. */
@@ -289,6 +289,9 @@ static inline const organ_model *organ_merge_stored(const merge_donor *donor)
 {
     return donor->stored ? donor->stored : donor->model;
 }
+
+/* Returns whether the donor's values are in a GGUF file; its tensors then have other names than those of the host. */
+static inline bool organ_merge_is_gguf(const merge_donor *donor) { return organ_merge_stored(donor)->gguf != NULL; }
 
 /* organ_merge without further steps. The strings of *made are the caller's to free, also after an error; `made` may be
  * NULL. organ_merge_plain is an organ_plan_verb, whose options are an organ_merge_options. */

@@ -94,7 +94,7 @@ static organ_status find_names(const merge_moments *m, moments_input *in, organ_
             input++;
         if (!t->fitted || input == t->item.task.inputs || t->like->anatomy.experts == ORGAN_EXPERTS_ROUTED)
             continue;
-        const bool other_names = donor->across && t->fitted->layer >= 0;
+        const bool other_names = organ_merge_is_gguf(donor) && t->fitted->layer >= 0;
         const organ_tensor *const other =
             other_names ? counterpart(in, organ_merge_stored(donor), &t->like->anatomy) : NULL;
         if (other_names && !other)
