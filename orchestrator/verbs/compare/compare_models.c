@@ -65,12 +65,9 @@ static organ_status open_model(compare_job *job, compare_model *m, organ_error *
 /* The first model with an adapter, which changes weights of its own layout; else the first that is not GGUF. */
 static void choose_form(compare_job *job)
 {
-    size_t plain = 0, adapted = 0;
-    while (plain < job->count && job->models[plain].model->gguf)
-        plain++;
-    while (adapted < job->count && !job->models[adapted].adapted.adapter)
-        adapted++;
-    job->form = adapted < job->count ? adapted : plain < job->count ? plain : 0;
+    for (size_t k = job->count; k-- > 0;)
+        if (!job->models[k].model->gguf && (job->models[k].adapted.adapter || !job->models[job->form].adapted.adapter))
+            job->form = k;
 }
 
 static organ_status run(compare_job *job, json_t **report, organ_error *error)

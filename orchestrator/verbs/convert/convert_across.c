@@ -4,6 +4,8 @@
 #include "orchestrator/verbs/convert/convert_across.h"
 #include "orchestrator/verbs/convert/convert_parts.h"
 
+#include "formats/architecture/config_readers.h"
+#include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/tensor/tensor_list.h"
@@ -25,6 +27,7 @@ struct organ_across {
     /* Models of one format: index in to.weights and from.weights by place in the model (layout_key), and in
      * from.weights by the name of the form. */
     organ_name_table form_places, places, renamed;
+    const forward_family *form_family, *family; /* of to.model and from.model; NULL: unknown */
 };
 
 static bool across_is_layout(const organ_across *a) { return !a->to.model->gguf == !a->from.model->gguf; }
@@ -239,6 +242,30 @@ static void layout_key(char key[LAYOUT_KEY], int32_t layer, organ_role role, int
     snprintf(key, LAYOUT_KEY, "%d %d %d %u", (int)layer, (int)role, (int)expert, rank);
 }
 
+static organ_status layout_family(const organ_model *model, const forward_family **family, organ_error *error)
+{
+    organ_json_source text = {.label = "config.json"};
+    const char *architecture = model->config.architecture;
+    char *bytes = NULL;
+    json_t *file = NULL;
+    if (model->gguf)
+        *family = organ_forward_family_named(model->config.model_type, true);
+    else if (organ_model_load(model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK &&
+             bytes) {
+        organ_hf_config_tidy(bytes, text.length);
+        text.bytes = bytes;
+        if (organ_json_parse_object(&text, &file, error) == ORGAN_OK) {
+            organ_config_text(file, &architecture);
+            *family = organ_forward_family_named(architecture, false);
+        }
+    }
+    json_decref(file);
+    free(bytes);
+    return error->status;
+}
+
+static const forward_mixture *layout_mixture(const forward_family *family) { return family ? family->mixture : NULL; }
+
 /* Matrices of routed experts, stacks of them, and the parts of routers. */
 static bool layout_has_place(const organ_weight *w)
 {
@@ -296,27 +323,27 @@ static bool layout_is_turned(const forward_mixture *m, const organ_weight *w, co
            !(m->or_straight && fits);
 }
 
-/* The rows that `part` (gate, up or both, of one expert or of all) has of `whole`, a weight of `of`. Returns false if
- * the architecture is unknown or shapes do not fit. */
-static bool layout_place(const organ_model *of, const organ_weight *whole, const organ_weight *part,
+/* The rows that `part` (gate, up or both, of one expert or of all) has of `whole`, a weight of the family. Returns
+ * false if the architecture or the order of its rows is unknown, or shapes do not fit. */
+static bool layout_place(const forward_family *family, bool gguf, const organ_weight *whole, const organ_weight *part,
                          organ_row_place *place)
 {
-    const forward_family *const family =
-        organ_forward_family_named(of->gguf ? of->config.model_type : of->config.architecture, of->gguf != NULL);
     const organ_matrices w = organ_weight_matrices(whole), p = organ_weight_matrices(part);
     const bool half = whole->anatomy.role != part->anatomy.role, up = half && part->anatomy.role == ORGAN_ROLE_UP;
     const uint64_t rows = half ? 2 * p.rows : p.rows;
-    if (!family || !family->mixture)
+    const bool joined_each = (whole->anatomy.role == ORGAN_ROLE_GATE_UP && whole->anatomy.expert >= 0) ||
+                             (part->anatomy.role == ORGAN_ROLE_GATE_UP && part->anatomy.expert >= 0);
+    const forward_mixture *const m = layout_mixture(family);
+    if (!m || (m->pairs && joined_each))
         return false;
-    const forward_mixture *const m = family->mixture;
-    const bool turned = !of->gguf && layout_is_turned(m, whole, part, rows), pairs = half && !of->gguf && m->pairs;
+    const bool turned = !gguf && layout_is_turned(m, whole, part, rows), pairs = half && !gguf && m->pairs;
     *place = (organ_row_place){.matrices = p.count, .block = w.rows, .rows = w.rows, .per_matrix = p.rows};
     if (whole->anatomy.expert < 0 && part->anatomy.expert >= 0)
         place->matrix = (uint64_t)part->anatomy.expert;
     if (turned) {
         place->transposed = true;
-        place->col = up ? (pairs ? 1 : p.rows) : 0;
         place->col_step = pairs ? 2 : 1;
+        place->col = pairs ? up : up * p.rows;
         place->cols = p.rows;
     } else if (pairs) {
         place->block = 2;
@@ -362,7 +389,7 @@ static organ_status layout_cut(organ_across *a, const organ_weight *like, bool *
     for (size_t k = 0; k < sizeof wholes / sizeof *wholes; k++) {
         organ_made_part *const part = &a->parts[a->part_count];
         if (!wholes[k] || (expert >= 0 && wholes[k]->anatomy.expert < 0 && !layout_has_all(a, like, wholes[k])) ||
-            !layout_place(a->from.model, wholes[k], like, &part->place))
+            !layout_place(a->family, a->from.model->gguf != NULL, wholes[k], like, &part->place))
             continue;
         part->from = wholes[k];
         *made = true;
@@ -386,7 +413,7 @@ static organ_status layout_join(organ_across *a, const organ_weight *like, bool 
         organ_made_part *const to = &a->parts[a->part_count + k];
         if (k == count && numbered && part)
             return ORGAN_OK; /* the other model has more experts */
-        if (k < count && (!part || !layout_place(a->to.model, like, part, &to->place)))
+        if (k < count && (!part || !layout_place(a->form_family, a->to.model->gguf != NULL, like, part, &to->place)))
             return ORGAN_OK;
         if (k < count)
             to->from = part;
@@ -395,32 +422,67 @@ static organ_status layout_join(organ_across *a, const organ_weight *like, bool 
     return layout_add(a, like, true, count, error);
 }
 
+/* Whether two stacks have transposed matrices, of shapes or, if these are square, by their architectures. */
+static bool layout_is_transpose(const organ_across *a, const organ_weight *like, const organ_weight *other)
+{
+    const forward_mixture *const form = layout_mixture(a->form_family);
+    const forward_mixture *const m = layout_mixture(a->family);
+    if (like->rank != 3 || other->rank != 3 || like->shape[1] != other->shape[2] || like->shape[2] != other->shape[1] ||
+        !form || !m || !(form->transposed || m->transposed))
+        return false;
+    return like->shape[1] != like->shape[2] ||
+           layout_is_turned(form, like, other, like->shape[1]) != layout_is_turned(m, other, like, other->shape[1]);
+}
+
+static organ_status layout_turn(organ_across *a, const organ_weight *like, const organ_weight *other,
+                                organ_error *error)
+{
+    const organ_matrices m = organ_weight_matrices(like);
+    a->parts[a->part_count] = (organ_made_part){other,
+                                                {.matrices = m.count,
+                                                 .block = m.rows,
+                                                 .rows = m.rows,
+                                                 .per_matrix = m.cols,
+                                                 .transposed = true,
+                                                 .col_step = 1,
+                                                 .cols = m.cols}};
+    return layout_add(a, like, true, 1, error);
+}
+
 static organ_status layout_make(organ_across *a, const organ_weight *like, organ_error *error)
 {
     const organ_anatomy *const is = &like->anatomy;
-    const organ_weight *const same = layout_find(a->from.weights, &a->places, like, is->role, is->expert, like->rank);
+    const organ_weight *const named = organ_weights_named(a->from.weights, like->name);
+    const organ_weight *const same =
+        named ? named : layout_find(a->from.weights, &a->places, like, is->role, is->expert, like->rank);
     bool made = false;
-    if (same) {
+    if (same && layout_is_transpose(a, like, same))
+        return layout_turn(a, like, same, error);
+    if (same && !named) {
         across_note(a, same->name, ORGAN_ACROSS_RENAMED, error);
         return organ_name_table_put(&a->renamed, like->name, (size_t)(same - a->from.weights->weights))
                    ? error->status
                    : organ_fail_memory(error, like->name);
     }
-    if (is->experts != ORGAN_EXPERTS_ROUTED || layout_cut(a, like, &made, error) || made ||
+    if (named || is->experts != ORGAN_EXPERTS_ROUTED || layout_cut(a, like, &made, error) || made ||
         layout_join(a, like, true, false, &made, error) || made || layout_join(a, like, false, true, &made, error) ||
         made)
         return error->status;
     return layout_join(a, like, true, true, &made, error);
 }
 
-/* Weights that both models have under one name are not changed. A part of a made weight is a part of it alone, or
- * its only one. */
+/* A weight that both models have under one name, and that is no stack, is the same in both. */
+static bool layout_may_differ(const organ_across *a, const organ_weight *like)
+{
+    return layout_has_place(like) &&
+           ((like->rank == 3 && !a->to.model->gguf) || !organ_weights_named(a->from.weights, like->name));
+}
+
 static organ_status across_layouts(organ_across *a, organ_error *error)
 {
     const organ_weights *const form = a->to.weights, *const other = a->from.weights;
     size_t first = 0;
-    while (first < form->count &&
-           (!layout_has_place(&form->weights[first]) || organ_weights_named(other, form->weights[first].name)))
+    while (first < form->count && !layout_may_differ(a, &form->weights[first]))
         first++;
     if (first == form->count)
         return ORGAN_OK;
@@ -429,10 +491,11 @@ static organ_status across_layouts(organ_across *a, organ_error *error)
     a->how = organ_rows_take(form->count + 1, sizeof *a->how);
     if (!a->parts || !a->made || !a->how)
         return organ_fail_memory(error, a->from.model->path);
-    if (layout_index(a, form, &a->form_places, error) || layout_index(a, other, &a->places, error))
+    if (layout_family(a->to.model, &a->form_family, error) || layout_family(a->from.model, &a->family, error) ||
+        layout_index(a, form, &a->form_places, error) || layout_index(a, other, &a->places, error))
         return error->status;
     for (size_t k = first; k < form->count && !error->status; k++)
-        if (layout_has_place(&form->weights[k]) && !organ_weights_named(other, form->weights[k].name))
+        if (layout_may_differ(a, &form->weights[k]))
             layout_make(a, &form->weights[k], error);
     return error->status;
 }
