@@ -18,12 +18,12 @@ struct organ_across {
     organ_across_side to, from; /* the weights of `from` get the form of those of `to` */
     organ_convert_job job;      /* the plan; model and weights are borrowed */
     organ_convert_options options;
-    organ_made *how;        /* how[k] belongs to made[k] */
-    organ_made_part *parts; /* of all made weights, one for each place of the plan */
-    organ_weight *made;     /* the weights of `from` in the form of `to` */
-    size_t count, part_count;
-    organ_name_table names; /* index in `made` by name */
-    organ_name_table kinds; /* organ_across_kind by name; no name of one format is one of the other */
+    organ_made *how;                     /* how[k] belongs to made[k] */
+    organ_made_part *parts;              /* of all made weights, one for each place of the plan */
+    organ_weight *made;                  /* the weights of `from` in the form of `to` */
+    size_t count, part_count, part_room; /* of `made`, and of `parts` between models of one format */
+    organ_name_table names;              /* index in `made` by name */
+    organ_name_table kinds;              /* organ_across_kind by name; no name of one format is one of the other */
     /* Models of one format: index in to.weights and from.weights by place in the model (layout_key), and in
      * from.weights by the name of the form. */
     organ_name_table form_places, places, renamed;
@@ -405,7 +405,7 @@ static organ_status layout_join(organ_across *a, const organ_weight *like, bool 
     const organ_role role = like->anatomy.role, halves[] = {ORGAN_ROLE_GATE, ORGAN_ROLE_UP};
     const size_t each = halved ? 2 : 1, count = (numbered ? (size_t)like->shape[0] : 1) * each;
     if ((halved && role != ORGAN_ROLE_GATE_UP) || (numbered && like->anatomy.expert >= 0) ||
-        count > a->from.weights->count)
+        count > a->part_room - a->part_count)
         return ORGAN_OK;
     for (size_t k = 0; k <= count; k++) {
         const int32_t expert = numbered ? (int32_t)(k / each) : like->anatomy.expert;
@@ -413,10 +413,11 @@ static organ_status layout_join(organ_across *a, const organ_weight *like, bool 
         organ_made_part *const to = &a->parts[a->part_count + k];
         if (k == count && numbered && part)
             return ORGAN_OK; /* the other model has more experts */
-        if (k < count && (!part || !layout_place(a->form_family, a->to.model->gguf != NULL, like, part, &to->place)))
+        if (k == count)
+            break;
+        if (!part || !layout_place(a->form_family, a->to.model->gguf != NULL, like, part, &to->place))
             return ORGAN_OK;
-        if (k < count)
-            to->from = part;
+        to->from = part;
     }
     *made = true;
     return layout_add(a, like, true, count, error);
@@ -456,6 +457,9 @@ static organ_status layout_make(organ_across *a, const organ_weight *like, organ
     const organ_weight *const same =
         named ? named : layout_find(a->from.weights, &a->places, like, is->role, is->expert, like->rank);
     bool made = false;
+    if (a->part_count == a->part_room ||
+        layout_find(a->to.weights, &a->form_places, like, is->role, is->expert, like->rank) != like)
+        return ORGAN_OK;
     if (same && layout_is_transpose(a, like, same))
         return layout_turn(a, like, same, error);
     if (same && !named) {
@@ -471,7 +475,7 @@ static organ_status layout_make(organ_across *a, const organ_weight *like, organ
     return layout_join(a, like, true, true, &made, error);
 }
 
-/* A weight that both models have under one name, and that is no stack, is the same in both. */
+/* A weight that both models have under one name, and that is no stack of safetensors, is the same in both. */
 static bool layout_may_differ(const organ_across *a, const organ_weight *like)
 {
     return layout_has_place(like) &&
@@ -486,7 +490,8 @@ static organ_status across_layouts(organ_across *a, organ_error *error)
         first++;
     if (first == form->count)
         return ORGAN_OK;
-    a->parts = organ_rows_take(form->count + other->count + 1, sizeof *a->parts);
+    a->part_room = form->count + other->count + 1;
+    a->parts = organ_rows_take(a->part_room, sizeof *a->parts);
     a->made = organ_rows_take(form->count + 1, sizeof *a->made);
     a->how = organ_rows_take(form->count + 1, sizeof *a->how);
     if (!a->parts || !a->made || !a->how)

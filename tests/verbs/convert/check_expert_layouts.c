@@ -94,13 +94,16 @@ static void add_stacks(tensor_list *list, layout how, size_t experts)
     }
 }
 
-static void make(const char *name, layout how, size_t experts, const char *family)
+/* `twice`: also with stacks that have gate and up apart. */
+static void make(const char *name, layout how, size_t experts, bool twice, const char *family)
 {
     static tensor_list list;
     char config[256];
     memset(&list, 0, sizeof list);
     strcpy(list.header, "{");
     how <= PAIRS ? add_numbered(&list, how, experts) : add_stacks(&list, how, experts);
+    if (twice)
+        add_stacks(&list, APART, experts);
     strcat(list.header, "}");
     const uint64_t length = strlen(list.header);
     unsigned char *const file = malloc(8 + length + list.at * sizeof(float));
@@ -208,8 +211,8 @@ static void check_pair(layout form, layout other, const char *family)
 {
     pair p;
     scratch_make();
-    make("form", form, EXPERTS, family);
-    make("other", other, EXPERTS, family);
+    make("form", form, EXPERTS, false, family);
+    make("other", other, EXPERTS, false, family);
     open_pair(&p);
     ck_assert_msg((p.across == NULL) == (form == other), "layouts %d and %d", form, other);
     for (size_t k = 0; k < p.weights[0]->count; k++) {
@@ -252,8 +255,8 @@ static void check_unpaired(layout form, size_t experts, layout other, size_t oth
 {
     pair p;
     scratch_make();
-    make("form", form, experts, family);
-    make("other", other, others, family);
+    make("form", form, experts, false, family);
+    make("other", other, others, false, family);
     open_pair(&p);
     ck_assert_msg(p.across == NULL, "layouts %d and %d of %s", form, other, family);
     close_pair(&p);
@@ -279,11 +282,39 @@ START_TEST(unknown_architectures_are_not_paired)
 }
 END_TEST
 
+/* The place of two stacks of down is not known. */
+START_TEST(experts_that_are_stored_twice_are_read_by_their_roles)
+{
+    static const layout forms[] = {JOINED, NUMBERED};
+    for (size_t k = 0; k < 2; k++) {
+        pair p;
+        size_t made = 0;
+        scratch_make();
+        make("form", forms[k], EXPERTS, k == 0, "Qwen3MoeForCausalLM");
+        make("other", forms[1 - k], EXPERTS, k == 1, "Qwen3MoeForCausalLM");
+        open_pair(&p);
+        for (size_t w = 0; w < p.weights[0]->count; w++) {
+            const organ_weight *const weight = &p.weights[0]->weights[w];
+            const organ_weight *const found = organ_across_or_own(p.across, p.weights[1], weight->name);
+            made += found != NULL;
+            ck_assert(!found || weight->anatomy.role != ORGAN_ROLE_DOWN);
+            if (found)
+                require_same(&p, weight, found);
+        }
+        ck_assert_uint_eq(made, k == 0 ? 3 : 2 * EXPERTS);
+        close_pair(&p);
+        scratch_remove();
+    }
+}
+END_TEST
+
 static Suite *layouts_suite(void)
 {
     const suite_case cases[] = {
         {"layouts", {every_layout_is_read_in_every_other, turned_stacks_are_those_of_their_architecture}},
-        {"unpaired", {other_numbers_of_experts_are_not_paired, unknown_architectures_are_not_paired}}};
+        {"unpaired",
+         {other_numbers_of_experts_are_not_paired, unknown_architectures_are_not_paired,
+          experts_that_are_stored_twice_are_read_by_their_roles}}};
     return suite_of("expert_layouts", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }
 
