@@ -7,8 +7,8 @@
 
 enum { FIT_SIDE = 8, FIT_BREAKPOINTS = FIT_MAX * FIT_SIDE, FIT_INDEX_BITS = 8 };
 
-/* What passing middle k, away from 0, adds to the magnitude of the level, and to its square. The last entry is for a
- * breakpoint too many. */
+/* A value that passes middle k, away from 0, gets the next level: entry k is the increase of the level's magnitude, and
+ * of its square. The last entry is 0, for indices beyond the last middle. */
 static const float fit_iq4_steps[16] = {23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24, 0};
 static const float fit_iq4_squares[16] = {5313, 3927, 2664, 1824, 1176, 741,  384,  99,
                                           168,  456,  819,  1365, 1952, 3160, 4848, 0};

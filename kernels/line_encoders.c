@@ -108,15 +108,15 @@ SHARED fit_line fit_q2_line(const fit_groups *g)
 enum { FIT_Q2_UNITS = 16 };
 INLINE float fit_q2_unit(int number) { return 15.5f - 0.5f * (float)number; }
 
-/* What a group loses by the distance from its best line: curve x that of s squared, plus w x that of -m from `target`
- * squared, where the best -m for a given s is depth + (s - best s) x slope. */
+/* The error of a group for a line with scale s and offset -m, in excess of the error of its best line:
+ * curve x (s - best s)^2 + w x (-m - target)^2. `target` is the best -m for this s: depth + (s - best s) x slope. */
 typedef struct fit_q2_loss {
     f32x16 s, depth, slope, curve, w;
 } fit_q2_loss;
 
 INLINE f32x16 fit_q2_target(const fit_q2_loss *loss, f32x16 off) { return f32_fma(off, loss->slope, loss->depth); }
 
-/* Sets errors[16 i + j] to what the block loses with quotients i of d and j of dmin. */
+/* Sets errors[16 i + j] to the error of the block with quotient i of d and quotient j of dmin. */
 INLINE void fit_q2_unit_errors(const fit_q2_loss *loss, float top, float bottom, float *errors)
 {
     _Alignas(64) float rows[FIT_Q2_UNITS * 16];
@@ -136,7 +136,7 @@ INLINE void fit_q2_unit_errors(const fit_q2_loss *loss, float top, float bottom,
     }
 }
 
-/* Chooses d and dmin so that all groups come near to their best lines. */
+/* Chooses d and dmin with the least sum of the errors of all groups. */
 INLINE void fit_q2_begin(const fit_groups *g, fit_q2 *q)
 {
     float errors[FIT_Q2_UNITS * FIT_Q2_UNITS];

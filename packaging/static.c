@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the program that is linked statically has in the place of what it cannot have. A library that is loaded into
- * such a program brings another C library along: loading is refused, by name. hwloc asks udev for names of disks where
- * it is there; Debian has no static one. */
+ * Functions that the statically linked program has in place of those of libdl and libudev. dlopen refuses every
+ * library, because a loaded library would bring a second C library into the process. hwloc asks udev for names of
+ * disks; Debian has no static libudev, so the functions here report that there is none. */
 #include <stddef.h>
 #include <stdio.h>
 

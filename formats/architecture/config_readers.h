@@ -162,6 +162,10 @@ unsigned organ_config_needed(const config_hf_source *s, const char *key);
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
 /* Returns the member that `flag` names; flag.otherwise if the member is missing or flag.key is NULL. */
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
+/* Returns the flag tie_word_embeddings, which a multimodal model has at the top of the file or in its text_config.
+ * Without the flag a multimodal model is tied; for other models forward_family.tied decides. s->family may be NULL:
+ * organ does not know the architecture, and without the flag such a model is not tied. */
+bool organ_config_is_tied(const config_hf_source *s);
 /* Returns the member that `number` names; number.otherwise if the member is missing, 0 if number.key is NULL. */
 double organ_config_number(const config_hf_source *s, forward_number number);
 /* Returns the member of the root if it is a list of `layers` items; else NULL, and reports an error, in which `item`

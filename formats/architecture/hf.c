@@ -161,15 +161,6 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* A multimodal model has the flag tie_word_embeddings at the top of the file or in text_config; without the flag it
- * is tied. For other models without the flag forward_family.tied decides. */
-static bool is_tied(const config_hf_source *s)
-{
-    const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
-    const bool otherwise = s->family->tied || s->root != s->file;
-    return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
-}
-
 /* The linear layers of BitNet also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
@@ -225,7 +216,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
-    c->tied_output = is_tied(s);
+    c->tied_output = organ_config_is_tied(s);
     refuse_bidirectional(s);
     refuse_bitnet(s);
     if (s->error->status == ORGAN_OK)

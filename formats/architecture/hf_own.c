@@ -39,7 +39,7 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
 
 const char *organ_config_name(const config_hf_source *s, const char *key)
 {
-    for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)
+    for (const char *const(*alias)[2] = s->family ? s->family->aliases : NULL; alias && (*alias)[0]; alias++)
         if (strcmp((*alias)[0], key) == 0 && organ_config_member(s->root, (*alias)[1]))
             return (*alias)[1];
     return key;
@@ -116,6 +116,13 @@ const char *organ_config_word(const config_hf_source *s, const json_t *object, c
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
 {
     return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
+}
+
+bool organ_config_is_tied(const config_hf_source *s)
+{
+    const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
+    const bool otherwise = (s->family && s->family->tied) || s->root != s->file;
+    return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
 double organ_config_number(const config_hf_source *s, forward_number number)

@@ -3,10 +3,6 @@
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/families.h"
 
-#include "formats/base/json.h"
-#include "formats/base/text.h"
-#include "formats/tensor/tensor_list.h"
-
 #include <organ/base.h>
 #include <stdio.h>
 #include <string.h>
@@ -205,91 +201,7 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
     return count;
 }
 
-/* Finds the text part of a multimodal model in config.json and in the names of tensors. */
-
-/* Published files of Gemma 3 leave out what transformers' Gemma3TextConfig has by default. */
-#define GEMMA3_DEFAULTS                                                                                                \
-    "{\"vocab_size\": 262208, \"hidden_size\": 2304, \"intermediate_size\": 9216, \"num_hidden_layers\": 26, "         \
-    "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
-    "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
-
-/* The architecture of the text part of multimodal models, by model_type of the text part, where it is not the class
- * that transformers has for this type. */
-/* clang-format off */
-static const struct {
-    /* defaults: missing members with their values, as a JSON object; NULL: published files are complete */
-    const char *model_type, *architecture, *defaults;
-} text_models[] = {
-    {"glm4v_text",         "Glm4ForCausalLM", NULL},
-    {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
-    {"paddleocr_vl_text",   "LlamaForCausalLM",      NULL},
-    {"qwen2_5_omni_text",  "Qwen2ForCausalLM", NULL},
-    {"qwen3_omni_moe_text","Qwen3MoeForCausalLM", NULL},
-    {"granite_docling_text","GraniteForCausalLM", NULL},
-    {"qwen2_vl",            "Qwen2ForCausalLM",      NULL}, /* these two: published files have no text_config */
-    {"qwen2_5_vl",          "Qwen2ForCausalLM",      NULL},
-    {"qwen2_vl_text",       "Qwen2ForCausalLM",      NULL},
-    {"qwen2_5_vl_text",     "Qwen2ForCausalLM",      NULL},
-    {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
-    {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
-    {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
-    {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
-};
-/* clang-format on */
-
-static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
-
-static void add_defaults(json_t *text, const char *defaults)
-{
-    bool no_memory = false;
-    json_error_t fault;
-    json_t *const missing = defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
-    if (missing)
-        json_object_update_missing(text, missing);
-    json_decref(missing);
-}
-
-/* The architecture of these model types is not the one in `architectures`: transformers saves such models with the
- * class of another architecture, but with the published names of tensors. */
-static const struct {
-    const char *model_type, *architecture;
-} published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
-
-/* Returns the class of a text model that has this model_type, or NULL. */
-static const char *text_class(const char *type)
-{
-    const char *const usual = organ_class_of_type(type);
-    for (size_t k = 0; k < sizeof published / sizeof *published; k++)
-        if (strcmp(type, published[k].model_type) == 0)
-            return NULL;
-    return usual && organ_ends_with(usual, "ForCausalLM") ? usual : NULL;
-}
-
-json_t *organ_config_text(json_t *root, const char **architecture)
-{
-    json_t *const nested = json_object_get(root, "text_config");
-    const bool has_text = json_object_size(nested) > 0;
-    json_t *const text = has_text ? nested : root;
-    const char *const type = word_in(json_object_get(text, "model_type"));
-    for (size_t k = 0; type && k < sizeof published / sizeof *published; k++)
-        if (strcmp(type, published[k].model_type) == 0)
-            *architecture = published[k].architecture;
-    if (!has_text && !strstr(*architecture, "ForConditionalGeneration"))
-        return root;
-    const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
-    /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
-    if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
-        json_object_del(text, "final_logit_softcapping");
-    const char *const usual = type ? text_class(type) : NULL;
-    if (own || usual)
-        *architecture = usual ? usual : own;
-    for (size_t k = 0; type && k < sizeof text_models / sizeof *text_models; k++)
-        if (strcmp(type, text_models[k].model_type) == 0) {
-            *architecture = text_models[k].architecture;
-            add_defaults(text, text_models[k].defaults);
-        }
-    return text;
-}
+/* Finds the text part of a multimodal model in the names of tensors. */
 
 const char *const organ_base_words[] = {"model.", "transformer.", "gpt_neox.", "backbone.", "biogpt.", NULL};
 

@@ -387,7 +387,7 @@ const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM])
     return hint;
 }
 
-/* Whether a text without a prefix can only be meant as ORG/NAME[@REVISION]. */
+/* Returns whether a text without a prefix can only be meant as ORG/NAME[@REVISION]. */
 static bool is_meant_as_name(const char *text, organ_arena *arena)
 {
     static const char *const endings[] = {".safetensors", ".gguf", ".json", ".bin"};

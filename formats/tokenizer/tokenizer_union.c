@@ -84,7 +84,7 @@ static const organ_added *added_of(const organ_tokenizer *t, uint32_t id)
     return NULL;
 }
 
-/* Whether the texts of their tokens are written in the same way. */
+/* Returns whether the texts of their tokens are written in the same way. */
 static bool same_letters(const organ_tokenizer *a, const organ_tokenizer *b) { return a->byte_level == b->byte_level; }
 
 static bool put_new(union_state *s, const char *text, size_t bytes, const organ_added *like, bool added)

@@ -327,6 +327,8 @@ typedef struct organ_hf_config {
     /* Each is -1 if the field is absent, or if it is a list with one value for each layer. */
     int64_t hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim,
         vocab_size, num_experts;
+    /* the output head is the embedding matrix: by the flag or, if config.json lacks it, by the default of the
+     * architecture; in a GGUF file, which has no flag, if output.weight is missing */
     bool tie_word_embeddings;
     char quant_method[64]; /* quantization_config.quant_method, or "" */
 } organ_hf_config;

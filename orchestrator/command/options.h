@@ -39,7 +39,7 @@ typedef struct organ_range {
  * these options, the help of a verb only lists them. */
 typedef struct organ_topic {
     const char *name;  /* one word */
-    const char *title; /* what the options are about, half a line */
+    const char *title; /* subject of the options, half a line */
     const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
 } organ_topic;
 

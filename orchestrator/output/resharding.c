@@ -548,53 +548,8 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     return error->status;
 }
 
-/* Each byte gets a place in `scratch` that has the same position in its memory page as the byte has in a page of the
- * file, as direct I/O requires. */
-static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
-                                  void *scratch, organ_error *error)
+const char *organ_resharding_place(const organ_resharding *r, size_t piece, uint64_t *offset)
 {
-    char *const pages = (char *)scratch + (-(uintptr_t)scratch & (PAGE - 1));
-    const size_t capacity = (ORGAN_PUT_SCRATCH - PAGE) / PAGE * PAGE;
-    while (bytes && !error->status) {
-        const size_t lead = (size_t)(offset & (PAGE - 1)), some = bytes < capacity - lead ? bytes : capacity - lead;
-        memcpy(pages + lead, data, some);
-        organ_direct_write(file, pages + lead, some, offset, error);
-        data += some;
-        offset += some;
-        bytes -= some;
-    }
-    return error->status;
-}
-
-/* The bytes are copied to `scratch` first, if it is not NULL and they are at least a page whose address and offset
- * in the file have different positions in a page. */
-organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
-                                  void *scratch, organ_error *error)
-{
-    const organ_shard_piece *const p = &r->pieces[piece];
-    const uint64_t offset = p->offset + at;
-    organ_direct_file
-        file; /* opened for this call: any thread may call, and there may be more shards than a process can keep open */
-    if (organ_direct_open(r->files[p->file].path, 0666, &file, error))
-        return error->status;
-    if (scratch && bytes >= PAGE && (((uintptr_t)data ^ offset) & (PAGE - 1)))
-        put_congruent(&file, data, bytes, offset, scratch, error);
-    else
-        organ_direct_write(&file, data, bytes, offset, error);
-    organ_direct_close(&file);
-    return error->status;
-}
-
-organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at,
-                                   organ_error *error)
-{
-    const organ_shard_piece *const p = &r->pieces[piece];
-    const char *const path = r->files[p->file].path;
-    struct stat now;
-    int fd = -1;
-    if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
-        organ_input_read(fd, path, data, bytes, p->offset + at, error);
-    if (fd >= 0)
-        close(fd);
-    return error->status;
+    *offset = r->pieces[piece].offset;
+    return r->files[r->pieces[piece].file].path;
 }

@@ -144,6 +144,9 @@ organ_status organ_resharding_copy(organ_resharding *plan, const organ_reshardin
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error);
 
+/* Returns the path of the file with the piece, and sets *offset to the place of its first byte there. */
+const char *organ_resharding_place(const organ_resharding *plan, size_t piece, uint64_t *offset);
+
 /* Reads bytes [at, at + bytes) of a piece back from its file. Returns ORGAN_IO if they cannot be read. */
 organ_status organ_resharding_read(const organ_resharding *plan, size_t piece, void *data, size_t bytes, uint64_t at,
                                    organ_error *error);

@@ -371,4 +371,10 @@ for type in qwen3_next-mtp qwen3_5_text-mtp; do
     chmod -R u+w numbered && rm -r numbered
 done
 
+# ---- a file for mlx-lm: the report counts norms that are changed and tensors that are left out ----
+ends 0 quantize qwen3_next-mtp -o mlx -s int4-group32 --format mlx
+prints "13 norms, 2.6 kB, are stored as 1 + weight"
+prints "$("$organ" inspect qwen3_next-mtp --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length') tensors of multi-token prediction are left out"
+judge "the Markdown report lacks the norms" grep -q "^13 norms, 2.6 kB, are stored as 1 + weight" mlx/organ/QUANTIZE_REPORT.md
+
 finish

@@ -143,7 +143,8 @@ static const char *const qwen_files[] = {QWEN "config.json",
                                          QWEN "tokenizer_config.json",
                                          NULL};
 
-/* What the verbs print would hide the summary of Check, which is printed by the same process under CK_FORK=no. */
+/* The descriptor of the real stdout while mute has redirected stdout to /dev/null. Without fork (CK_FORK=no), verbs and
+ * Check print from one process, and run_tests.sh could not find the summary of Check among the lines of the verbs. */
 static int shown = -1;
 
 static void mute(void)

@@ -47,7 +47,7 @@ static float half_loss(const book *b, const float *a, const float *w, float s, i
     return b->run == 4 ? e[0] + e[1] : e[0] + e[1] + (e[2] + e[3]);
 }
 
-/* What the cheapest wrong sign among two values adds. */
+/* Returns the increase of the error if one of two values gets the wrong sign: the one that costs less. */
 static float added(const book *b, const float *a, const float *w, float s, int point, int from)
 {
     const float first = 4 * s * w[from] * a[from] * level_at(b, point, from);

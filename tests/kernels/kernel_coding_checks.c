@@ -171,9 +171,9 @@ typedef struct run {
     double targets[RUN], u[RUN][RUN], levels[RUN];
 } run;
 
-/* Returns what the levels of columns `from` to `to` - 1 lose. With `as`, first chooses the sign of each level: that of
- * what the column should have, or for bit j of `flips` the other one for column j. `odd` becomes the parity of the
- * negative levels of these columns. */
+/* Returns the error of the levels of columns `from` to `to` - 1. With `as`, first chooses the sign of each level: the
+ * sign of the column's target, or the opposite sign if bit j of `flips` is set for column j. `odd` becomes the parity
+ * of the number of negative levels among these columns. */
 static double run_loss(run *r, size_t from, size_t to, const float *as, unsigned flips, int *odd)
 {
     double lost[RUN] = {0}, loss = 0;

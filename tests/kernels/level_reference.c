@@ -387,7 +387,7 @@ static line best_line(const group *g)
     return best;
 }
 
-/* What a group loses by its distance from the best line. */
+/* The error of a group for any line, in excess of the error of its best line. */
 typedef struct bowl {
     line best;
     float slope, curve, w;

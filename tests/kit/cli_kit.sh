@@ -142,9 +142,9 @@ says_where() {
     [[ -n $port ]]
 }
 
-# Replaces the parts of a text that differ from run to run and from machine to machine.
+# Replaces the parts of a text that differ from run to run and from machine to machine. The line of the time wraps if the processor has a long name.
 steady() {
-    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^<!-- organ: [0-9a-f]\{16\} -->$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' -e '/^  --memory auto: /d' -e '/^Bound by /d' \
+    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^<!-- organ: [0-9a-f]\{16\} -->$/d' -e '/^## Run$/,$d' -e '/^  Time: /{:a;/\.$/!{$!{N;ba}};s/.*/  Time: .../}' -e '/^  --memory auto: /d' -e '/^Bound by /d' \
         -e '/^\[[0-9]*\/[0-9]*\] /s/  [0-9.]* [kMGT]*B\/s$//' "$1"
 }
 

@@ -2,6 +2,7 @@
  * Tests of direct files, the journal, renaming and copying, also when system calls fail. */
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/write_behind.h"
 #include "orchestrator/output/journal.h"
 #include "formats/base/files.h"
 #include "formats/model/recognise.h"
@@ -89,6 +90,68 @@ START_TEST(direct_falls_back_and_reports)
     organ_direct_close(&file);
     error = (organ_error){0};
     ck_assert_int_eq(organ_direct_open(scratch_path("no/such/folder"), 0666, &file, &error), ORGAN_IO);
+}
+END_TEST
+
+enum { BEHIND = 40 * 700000 }; /* more than all buffers hold */
+
+/* Two workers write one file alternately, as far as `status` is ORGAN_OK. */
+static organ_status write_with_two(organ_behind *behind, const char *path, const char *data, organ_error *error)
+{
+    const size_t lengths[] = {700000, 1, 65536, 4095, 1048576, 131072};
+    size_t at = 0;
+    for (size_t k = 0; at < BEHIND && !error->status; k++) {
+        const size_t left = BEHIND - at, some = lengths[k % 6] < left ? lengths[k % 6] : left;
+        organ_behind_write(behind, k / 6 % 2, path, data + at, some, at, error);
+        at += some;
+    }
+    for (size_t worker = 0; worker < 2; worker++)
+        organ_behind_wait(behind, worker, error);
+    return error->status;
+}
+
+static void write_behind_once(const char *name, int number, int errnum, organ_status expected)
+{
+    char *const path = strdup(scratch_path(name)), *const other = strdup(scratch_path("other"));
+    char *const data = malloc(BEHIND);
+    organ_behind *behind;
+    organ_error error = {0};
+    ck_assert(path && other && data);
+    for (size_t k = 0; k < BEHIND; k++)
+        data[k] = (char)(k * k >> 7);
+    spill(path, "", 0);
+    ck_assert_int_eq(organ_behind_create(2, &behind, &error), ORGAN_OK);
+    fault_at(FAULT_PWRITE, number, errnum, true, NULL);
+    ck_assert_int_eq(write_with_two(behind, path, data, &error), expected);
+    fault_clear();
+    if (expected == ORGAN_OK) {
+        ck_assert_int_eq(organ_behind_write(behind, 0, other, data, 3, 0, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_behind_wait(behind, 0, &error), ORGAN_OK);
+        spill(scratch_path("expected"), data, BEHIND);
+        ck_assert(same_files(path, scratch_path("expected")));
+    } else {
+        ck_assert_ptr_nonnull(strstr(error.message, name));
+        ck_assert_ptr_nonnull(strstr(error.message, strerror(errnum)));
+    }
+    organ_behind_destroy(behind);
+    free(path);
+    free(other);
+    free(data);
+}
+
+START_TEST(writes_behind_workers)
+{
+    write_behind_once("behind", 0, 0, ORGAN_OK);
+    for (int number = 1; number < 12; number += 5)
+        write_behind_once("broken", number, EIO, ORGAN_IO);
+    organ_behind *behind;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_behind_create(1, &behind, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_behind_wait(behind, 0, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_behind_write(behind, 0, scratch_path("no/such/folder"), "a", 1, 0, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "cannot be opened"));
+    organ_behind_destroy(behind);
+    organ_behind_destroy(NULL);
 }
 END_TEST
 
@@ -494,7 +557,8 @@ Suite *files_suite(void)
 {
     const suite_case cases[] = {
         {"direct",
-         {direct_writes_what_it_is_given, direct_falls_back_and_reports, ranges_are_copied_by_the_kernel_or_by_hand}},
+         {direct_writes_what_it_is_given, direct_falls_back_and_reports, writes_behind_workers,
+          ranges_are_copied_by_the_kernel_or_by_hand}},
         {"journal", {journal_survives_a_torn_line}},
         {"publish",
          {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused,

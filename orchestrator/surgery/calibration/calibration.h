@@ -183,6 +183,9 @@ typedef struct organ_calibration_chunks {
     size_t window_bytes; /* bytes of the states of a window */
 } organ_calibration_chunks;
 
+/* Divides `windows` windows of `context` tokens into chunks that run through a layer together: at most 1024 tokens,
+ * unless a single window has more. All chunks belong to this rank. `width`: numbers in the state of a token. */
+organ_calibration_chunks organ_calibration_chunks_make(size_t windows, size_t context, uint64_t width);
 /* Returns the number of chunks of all ranks. */
 size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks);
 /* Returns the number of windows of a chunk. */

@@ -6,6 +6,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
@@ -122,14 +123,17 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
     return max;
 }
 
-/* The windows of a chunk run through a layer together; they have at most CHUNK_TOKENS tokens, unless a single window
- * has more. All chunks belong to this rank; set_chunks divides them among ranks. */
+organ_calibration_chunks organ_calibration_chunks_make(size_t windows, size_t context, uint64_t width)
+{
+    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
+    return (organ_calibration_chunks){windows, organ_min(full, windows), 0, 1, context * (size_t)width * sizeof(float)};
+}
+
+/* set_chunks divides the chunks among ranks. */
 static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
 {
-    const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
-                 samples = o->calibration.samples;
-    const size_t token = (size_t)organ_forward_describe(forward)->state * sizeof(float);
-    return (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
+    return organ_calibration_chunks_make(o->calibration.samples, o->calibration.context,
+                                         organ_forward_describe(forward)->state);
 }
 
 static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }

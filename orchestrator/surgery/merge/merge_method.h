@@ -21,7 +21,7 @@
 #include <organ/kernels.h>
 #include <organ/models.h>
 
-/* What a method does with the base model of the recipe. */
+/* The way in which a method uses the base model of the recipe. */
 typedef enum organ_merge_base {
     ORGAN_MERGE_BASE_INPUT,    /* an input as any other, at its place in the recipe: strip.base is NULL */
     ORGAN_MERGE_BASE_OPTIONAL, /* strip.base, if the recipe names one; not counted among the inputs */

@@ -264,7 +264,7 @@ static organ_status stock_factors(const organ_merge_task *task, const sphere_vec
 
 /* ---- the passes ---- */
 
-/* What a method does with vectors: organ_merge_method.kind. */
+/* The properties in which the spherical methods differ: organ_merge_method.kind. */
 typedef struct sphere_kind {
     organ_status (*factors)(const organ_merge_task *task, const sphere_vectors *vectors, double *factors,
                             organ_error *error);

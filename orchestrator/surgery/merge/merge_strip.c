@@ -105,9 +105,8 @@ static double distance_of(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* `square` is not finite if a value of `in` is not. */
-static organ_merge_moved moved_by(const organ_kernels *kernels, const float *out, const float *in, const float *base,
-                                  size_t n)
+organ_merge_moved organ_merge_moved_by(const organ_kernels *kernels, const float *out, const float *in,
+                                       const float *base, size_t n)
 {
     double moved[2], changed[2] = {0, 0};
     kernels->error_squares(in, out, n, moved);
@@ -118,6 +117,15 @@ static organ_merge_moved moved_by(const organ_kernels *kernels, const float *out
     if (isfinite(moved[0]) && !isfinite(changed[1]))
         changed[1] = distance_of(in, base, n);
     return (organ_merge_moved){moved[0], moved[1], changed[1]};
+}
+
+void organ_merge_add_moved(organ_merge_moved *moved, const organ_merge_moved *more, size_t inputs)
+{
+    for (size_t k = 0; k < inputs; k++) {
+        moved[k].square += more[k].square;
+        moved[k].distance += more[k].distance;
+        moved[k].change += more[k].change;
+    }
 }
 
 organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *run, const organ_kernels *kernels,
@@ -132,9 +140,10 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
     item->task.method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
     for (size_t k = 0; k < organ_merge_item_inputs(item); k++) {
-        moved[k] = moved_by(kernels, lane->out, lane->input[k], strip.base, n);
+        moved[k] = organ_merge_moved_by(kernels, lane->out, lane->input[k], strip.base, n);
         if (!isfinite(moved[k].square))
             return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
     }
-    return run->put(run->context, number, strip.first, strip.rows, lane->out, lane->input[0], lane->scratch, error);
+    return run->put(run->context, lane->worker, number, strip.first, strip.rows, lane->out, lane->input[0],
+                    lane->scratch, error);
 }

@@ -96,7 +96,7 @@ static double density_of(const organ_merge_task *task, size_t k)
     return choice_of(task) == TASK_ALL ? 1 : organ_merge_value(task, TASK_DENSITY, k);
 }
 
-/* Whether elements of model k are left out. A density of 0 leaves out all, without a choice. */
+/* Returns whether elements of model k are left out. A density of 0 leaves out all, without a choice. */
 static bool is_sparse(const organ_merge_task *task, size_t k) { return density_of(task, k) < 1; }
 
 static bool has_cuts(const organ_merge_task *task)

@@ -13,11 +13,14 @@
 
 #define WHOLE_VALUES ((uint64_t)1 << 22)
 
+/* Strips of a result that a worker takes at once at most, so that its writes are long. */
+#define RUN 8
+
 /* The phase of a divided tensor that applies the method; other numbers are passes of `scan`. */
 #define APPLY UINT_MAX
 
 typedef struct merge_state {
-    const organ_merge_walk *run;
+    const organ_merge_walk *walk;
     const organ_engine *engine;
     merge_sizes sizes;
     size_t workers; /* workers that have memory */
@@ -37,9 +40,11 @@ typedef struct merge_state {
     unsigned phase;
     void *state;
     uint64_t strips, taken, folded; /* number of strips, strips taken, and strips whose sums are added */
+    size_t run;                     /* strips that a worker takes at once */
     size_t window;                  /* slots of the ring of sums: strip k has slot k % window */
-    unsigned char *slots;           /* sums of a strip, sizes.sums bytes each */
-    bool *ready;                    /* the slot has the sums of its strip */
+    size_t slot;                    /* bytes of a slot, which has the sums of a strip */
+    unsigned char *slots;
+    bool *ready; /* the slot has the sums of its strip */
 } merge_state;
 
 /* ---- memory ---- */
@@ -49,14 +54,26 @@ static uint64_t lane_bytes(const merge_sizes *s)
     return (s->inputs + 1) * (uint64_t)s->values + s->reading + s->scratch + s->state + s->counters + s->sums;
 }
 
+static size_t moved_bytes(const merge_sizes *s) { return s->inputs * sizeof(organ_merge_moved); }
+
+/* Each worker adds slots for four times the strips that it takes at once. */
+static size_t ring_bytes(const merge_sizes *s)
+{
+    const size_t scan = 4 * s->sums, apply = 4 * RUN * moved_bytes(s);
+    return organ_to_line(scan > apply ? scan : apply);
+}
+
 /* A lane, its share of the ring, and what it allocates for the open item. */
-static uint64_t bytes_of_worker(const merge_sizes *s) { return lane_bytes(s) + 4 * (uint64_t)s->sums + s->changes; }
+static uint64_t bytes_of_worker(const merge_state *w)
+{
+    return lane_bytes(&w->sizes) + ring_bytes(&w->sizes) + w->sizes.changes + w->walk->put_memory;
+}
 
 static organ_status measure_all(merge_state *w, size_t *widest, organ_error *error)
 {
     uint64_t most = 0;
-    for (size_t k = 0; k < w->run->count; k++) {
-        if (organ_merge_measure(w->run, &w->run->items[k], &w->sizes, error))
+    for (size_t k = 0; k < w->walk->count; k++) {
+        if (organ_merge_measure(w->walk, &w->walk->items[k], &w->sizes, error))
             return error->status;
         *widest = lane_bytes(&w->sizes) > most ? k : *widest;
         most = lane_bytes(&w->sizes);
@@ -66,9 +83,9 @@ static organ_status measure_all(merge_state *w, size_t *widest, organ_error *err
 
 uint64_t organ_merge_walk_enough(const organ_merge_walk *run, const organ_engine *engine, organ_error *error)
 {
-    merge_state w = {.run = run, .engine = engine};
+    merge_state w = {.walk = run, .engine = engine};
     size_t widest = 0;
-    return measure_all(&w, &widest, error) ? 0 : bytes_of_worker(&w.sizes) + w.sizes.state;
+    return measure_all(&w, &widest, error) ? 0 : bytes_of_worker(&w) + w.sizes.state;
 }
 
 static organ_status plan_lanes(merge_state *w, organ_error *error)
@@ -76,27 +93,29 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     size_t widest = 0;
     if (measure_all(w, &widest, error))
         return error->status;
-    const uint64_t each = bytes_of_worker(&w->sizes), shared = w->sizes.state;
+    const uint64_t each = bytes_of_worker(w), shared = w->sizes.state;
     const size_t count = organ_workers_count(w->engine->workers);
     if (organ_memory_claim(w->engine, each + shared, error, "a strip of tensor '%s' of all inputs",
-                           w->run->items[widest].task.name))
+                           w->walk->items[widest].task.name))
         return error->status;
     organ_memory_prefer(w->engine, each * count + shared);
     const uint64_t fits = (organ_engine_memory(w->engine) - shared) / each;
     w->workers = fits < count ? (size_t)fits : count;
-    w->window = 4 * w->workers;
     return ORGAN_OK;
 }
 
-static organ_status allocate_lane(const merge_state *w, merge_lane *lane, unsigned node, organ_error *error)
+static organ_status allocate_lane(const merge_state *w, size_t worker, organ_error *error)
 {
     const merge_sizes *const s = &w->sizes;
+    const unsigned node = organ_workers_place(w->engine->workers, worker).node;
+    merge_lane *const lane = &w->lanes[worker];
+    lane->worker = worker;
     unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
     lane->memory = at;
     lane->input = calloc(s->inputs, sizeof *lane->input);
     lane->from = calloc(s->readers, sizeof *lane->from);
     if (!at || !lane->input || !lane->from)
-        return organ_fail_memory(error, w->run->items[0].task.name);
+        return organ_fail_memory(error, w->walk->items[0].task.name);
     for (size_t k = 0; k < s->inputs; k++, at += s->values)
         lane->input[k] = (float *)(void *)at;
     lane->out = (float *)(void *)at;
@@ -116,15 +135,15 @@ static organ_status allocate_all(merge_state *w, organ_error *error)
 {
     const size_t inputs = w->sizes.inputs;
     w->lanes = calloc(w->workers, sizeof *w->lanes);
-    w->done = calloc(w->run->count, sizeof *w->done);
-    w->moved = calloc(w->run->count * inputs, sizeof *w->moved);
-    w->ready = calloc(w->window, sizeof *w->ready);
-    w->slots = aligned_alloc(64, w->window * w->sizes.sums);
+    w->done = calloc(w->walk->count, sizeof *w->done);
+    w->moved = calloc(w->walk->count * inputs, sizeof *w->moved);
+    w->ready = calloc(4 * RUN * w->workers, sizeof *w->ready);
+    w->slots = aligned_alloc(64, w->workers * ring_bytes(&w->sizes));
     w->state = w->sizes.state ? aligned_alloc(64, w->sizes.state) : NULL;
     if (!w->lanes || !w->done || !w->moved || !w->ready || !w->slots || (w->sizes.state && !w->state))
-        return organ_fail_memory(error, w->run->items[0].task.name);
+        return organ_fail_memory(error, w->walk->items[0].task.name);
     for (size_t k = 0; k < w->workers && !error->status; k++)
-        allocate_lane(w, &w->lanes[k], organ_workers_place(w->engine->workers, k).node, error);
+        allocate_lane(w, k, error);
     return error->status;
 }
 
@@ -206,26 +225,29 @@ static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_mer
 
 static void add_moved(organ_merge_moved *moved, const double *sums, size_t inputs)
 {
-    const organ_merge_moved *const more = (const organ_merge_moved *)(const void *)sums;
-    for (size_t k = 0; k < inputs; k++) {
-        moved[k].square += more[k].square;
-        moved[k].distance += more[k].distance;
-        moved[k].change += more[k].change;
-    }
+    organ_merge_add_moved(moved, (const organ_merge_moved *)(const void *)sums, inputs);
+}
+
+static organ_status settle(const merge_state *w, merge_lane *lane)
+{
+    organ_error own = {0};
+    if (w->walk->settle && w->walk->settle(w->walk->context, lane->worker, &own) && !lane->error.status)
+        lane->error = own;
+    return lane->error.status;
 }
 
 static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
 {
-    const organ_merge_item *const item = &w->run->items[number];
+    const organ_merge_item *const item = &w->walk->items[number];
     const size_t inputs = organ_merge_item_inputs(item);
     begin_state(item, lane->state);
     if (!organ_merge_open_item(lane->from, item, &lane->error) && !scan_whole(w, lane, item))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !lane->error.status; s++)
-            if (!organ_merge_apply_strip(lane, w->run, w->engine->kernels, number, lane->state, s, &w->gate,
+            if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->gate,
                                          &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
     organ_merge_close_item(lane->from, item);
-    return lane->error.status;
+    return settle(w, lane);
 }
 
 static bool take_whole(merge_state *w, size_t *number)
@@ -270,7 +292,7 @@ static organ_status finish_items(merge_state *w, organ_error *error)
         }
         pthread_mutex_unlock(&w->lock);
         if (!error->status)
-            w->run->finish(w->run->context, k, &w->moved[k * w->sizes.inputs], error);
+            w->walk->finish(w->walk->context, k, &w->moved[k * w->sizes.inputs], error);
         pthread_mutex_lock(&w->lock);
         if (error->status)
             keep_error(w, k, error);
@@ -297,14 +319,22 @@ static organ_status merge_each(merge_state *w, size_t from, size_t to, organ_err
 
 /* ---- a tensor that all workers merge ---- */
 
-static bool take_strip(merge_state *w, uint64_t *strip)
+/* A worker without strips takes the next ones, once their sums have room. It finishes those before a strip that failed,
+ * so that the error is that of the first. */
+static bool take_strip(merge_state *w, merge_lane *lane, uint64_t *strip)
 {
     pthread_mutex_lock(&w->lock);
-    while (!w->failing && w->taken < w->strips && w->taken - w->folded == w->window)
+    while (lane->next == lane->end && !w->failing && w->taken < w->strips && w->taken + w->run > w->folded + w->window)
         pthread_cond_wait(&w->more, &w->lock);
-    const bool any = !w->failing && w->taken < w->strips && !organ_stop_is_requested(w->engine->stop);
+    if (lane->next == lane->end && !w->failing) {
+        lane->next = w->taken;
+        w->taken = w->strips - w->taken < w->run ? w->strips : w->taken + w->run;
+        lane->end = w->taken;
+    }
+    const bool any =
+        lane->next < lane->end && (!w->failing || lane->next < w->failed) && !organ_stop_is_requested(w->engine->stop);
     if (any)
-        *strip = w->taken++;
+        *strip = lane->next++;
     pthread_mutex_unlock(&w->lock);
     return any;
 }
@@ -312,9 +342,9 @@ static bool take_strip(merge_state *w, uint64_t *strip)
 /* The caller holds the lock. */
 static void fold_ready(merge_state *w)
 {
-    const organ_merge_item *const item = &w->run->items[w->from];
+    const organ_merge_item *const item = &w->walk->items[w->from];
     for (size_t slot; w->folded < w->taken && w->ready[slot = (size_t)(w->folded % w->window)]; w->folded++) {
-        const double *const sums = (const double *)(const void *)(w->slots + slot * w->sizes.sums);
+        const double *const sums = (const double *)(const void *)(w->slots + slot * w->slot);
         w->ready[slot] = false;
         if (w->phase == APPLY)
             add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_item_inputs(item));
@@ -324,22 +354,35 @@ static void fold_ready(merge_state *w)
     pthread_cond_broadcast(&w->more);
 }
 
+/* Strips whose sums are added may be written still: an error that comes now has their last number. */
+static void settle_divided(merge_state *w, merge_lane *lane)
+{
+    const bool failed = lane->error.status;
+    if (w->phase != APPLY || !settle(w, lane) || failed)
+        return;
+    pthread_mutex_lock(&w->lock);
+    keep_error(w, w->strips, &lane->error);
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void work_divided(void *context, size_t worker)
 {
     merge_state *const w = context;
     if (worker >= w->workers)
         return;
     merge_lane *const lane = &w->lanes[worker];
-    const organ_merge_item *const item = &w->run->items[w->from];
+    const organ_merge_item *const item = &w->walk->items[w->from];
     clear_counters(item, lane);
     organ_merge_open_item(lane->from, item, &lane->error);
-    for (uint64_t strip; take_strip(w, &strip);) {
+    lane->next = lane->end = 0;
+    for (uint64_t strip; take_strip(w, lane, &strip);) {
         if (!lane->error.status && w->phase == APPLY)
-            organ_merge_apply_strip(lane, w->run, w->engine->kernels, w->from, w->state, strip, &w->gate, &lane->error);
+            organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->gate,
+                                    &lane->error);
         else if (!lane->error.status)
             organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->gate, &lane->error);
         const size_t slot = (size_t)(strip % w->window);
-        memcpy(w->slots + slot * w->sizes.sums, lane->sums, w->sizes.sums);
+        memcpy(w->slots + slot * w->slot, lane->sums, w->slot);
         pthread_mutex_lock(&w->lock);
         w->ready[slot] = true;
         if (lane->error.status)
@@ -348,12 +391,17 @@ static void work_divided(void *context, size_t worker)
             fold_ready(w);
         pthread_mutex_unlock(&w->lock);
     }
+    settle_divided(w, lane);
     organ_merge_close_item(lane->from, item);
 }
 
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
+    const uint64_t share = w->strips / (4 * w->workers), most = share < RUN ? share : RUN;
     w->phase = phase;
+    w->run = phase == APPLY && most ? (size_t)most : 1;
+    w->window = 4 * w->run * w->workers;
+    w->slot = phase == APPLY ? moved_bytes(&w->sizes) : w->sizes.sums;
     w->taken = w->folded = 0;
     memset(w->ready, 0, w->window * sizeof *w->ready);
     organ_workers_run(w->engine->workers, work_divided, w);
@@ -366,7 +414,7 @@ static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error
 
 static organ_status merge_divided(merge_state *w, size_t number, organ_error *error)
 {
-    const organ_merge_item *const item = &w->run->items[number];
+    const organ_merge_item *const item = &w->walk->items[number];
     const size_t counters = organ_merge_stated(item->task.method->counters, item);
     bool again = organ_merge_scans(item);
     w->from = number;
@@ -382,17 +430,17 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
             return error->status;
     }
     if (!run_phase(w, APPLY, error))
-        w->run->finish(w->run->context, number, &w->moved[number * w->sizes.inputs], error);
+        w->walk->finish(w->walk->context, number, &w->moved[number * w->sizes.inputs], error);
     return error->status;
 }
 
 static organ_status merge_all_items(merge_state *w, organ_error *error)
 {
-    for (size_t k = 0; k < w->run->count && !error->status; k++)
-        if (w->run->items[k].rows)
-            organ_merge_fill_pads(&w->run->items[k], error);
-    for (size_t k = 0, to; k < w->run->count && !error->status; k = to) {
-        for (to = k; to < w->run->count && organ_merge_elements(&w->run->items[to].task) <= WHOLE_VALUES;)
+    for (size_t k = 0; k < w->walk->count && !error->status; k++)
+        if (w->walk->items[k].rows)
+            organ_merge_fill_pads(&w->walk->items[k], error);
+    for (size_t k = 0, to; k < w->walk->count && !error->status; k = to) {
+        for (to = k; to < w->walk->count && organ_merge_elements(&w->walk->items[to].task) <= WHOLE_VALUES;)
             to++;
         if (to > k)
             merge_each(w, k, to, error);
@@ -404,7 +452,7 @@ static organ_status merge_all_items(merge_state *w, organ_error *error)
 
 organ_status organ_merge_walk_run(const organ_merge_walk *run, const organ_engine *engine, organ_error *error)
 {
-    merge_state w = {.run = run, .engine = engine};
+    merge_state w = {.walk = run, .engine = engine};
     if (run->count == 0 || plan_lanes(&w, error))
         return error->status;
     organ_reader_gate_open(&w.gate, engine);

@@ -56,16 +56,27 @@ typedef struct organ_merge_moved {
     double change;   /* of the squares of input - base; 0 without a base */
 } organ_merge_moved;
 
+/* Returns the sums of `n` values of a result `out`, of an input `in` and of the base, which may be NULL, or `in` itself
+ * (its change is 0). `square` is not finite if a value of `in` is not. */
+organ_merge_moved organ_merge_moved_by(const organ_kernels *kernels, const float *out, const float *in,
+                                       const float *base, size_t n);
+/* Adds the sums of each of `inputs` inputs. */
+void organ_merge_add_moved(organ_merge_moved *moved, const organ_merge_moved *more, size_t inputs);
+
 /* The tensors and the callbacks of a run. */
 typedef struct organ_merge_walk {
     const organ_merge_item *items; /* in the order in which they are merged */
     size_t count;
     size_t put_scratch; /* bytes of scratch memory of `put` for each worker */
+    size_t put_memory;  /* bytes that `put` allocates for each worker */
     void *context;      /* first argument of the callbacks */
     /* Receives a strip of the result; may change `values`, and `spare`, which has as many bytes. Called by any worker,
      * for strips in any order. */
-    organ_status (*put)(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
-                        void *scratch, organ_error *error);
+    organ_status (*put)(void *context, size_t worker, size_t item, uint64_t first, size_t rows, float *values,
+                        void *spare, void *scratch, organ_error *error);
+    /* Waits until the strips that the worker has passed to `put` are stored. Called by each worker after its last strip
+     * of an item, and before `finish`. May be NULL. */
+    organ_status (*settle)(void *context, size_t worker, organ_error *error);
     /* Receives a finished item, on the thread that runs organ_merge_walk_run, in the order of the items. `moved` has an
      * element for each input, and one for the base. */
     organ_status (*finish)(void *context, size_t item, const organ_merge_moved *moved, organ_error *error);

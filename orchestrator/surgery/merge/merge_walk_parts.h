@@ -21,14 +21,16 @@ typedef struct merge_sizes {
 
 /* The memory of a worker. */
 typedef struct merge_lane {
-    void *memory;  /* all buffers */
-    float **input; /* sizes.inputs buffers */
+    size_t worker;
+    uint64_t next, end; /* strips of the divided item that the worker took and has not begun */
+    void *memory;       /* all buffers */
+    float **input;      /* sizes.inputs buffers */
     float *out;
     unsigned char *reading;
     void *scratch, *state;
     uint64_t *counters;
     double *sums;
-    organ_merge_reader *from; /* of the open item: what it is read from (organ_merge_read_of), in this order */
+    organ_merge_reader *from; /* readers of the open item: entry k reads organ_merge_read_of(item, k) */
     organ_error error;
 } merge_lane;
 
@@ -58,7 +60,7 @@ static inline size_t organ_merge_reads(const organ_merge_item *item)
     return item->rows ? item->rows->count : organ_merge_item_inputs(item);
 }
 
-/* Returns a weight that the item is read from. */
+/* Returns the weight number k of the organ_merge_reads(item) from which the values of the item are read. */
 static inline const organ_merge_input *organ_merge_read_of(const organ_merge_item *item, size_t k)
 {
     return item->rows ? &item->rows->sources[k] : &item->inputs[k];

@@ -99,6 +99,16 @@ organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, s
     return organ_write_digest(w, piece, data, bytes, at, error);
 }
 
+organ_status organ_write_put_behind(organ_writing *w, organ_behind *behind, size_t worker, size_t piece,
+                                    const void *data, size_t bytes, uint64_t at, organ_error *error)
+{
+    uint64_t offset;
+    const char *const path = organ_resharding_place(w->plan, piece, &offset);
+    if (organ_behind_write(behind, worker, path, data, bytes, offset + at, error))
+        return error->status;
+    return organ_write_digest(w, piece, data, bytes, at, error);
+}
+
 const organ_pass_moves *organ_write_moves(organ_writing *w, bool *behind)
 {
     *behind = organ_model_copy_waits(w->copy);

@@ -17,6 +17,7 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/stream/write_behind.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include <organ/options.h>
@@ -101,6 +102,11 @@ size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
  * written or memory runs out. */
 organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                              void *scratch, organ_error *error);
+
+/* organ_write_put for workers that do not wait for the disk. The output must consist of pieces. Before
+ * organ_write_finish of a unit, each worker that wrote bytes of it calls organ_behind_wait. */
+organ_status organ_write_put_behind(organ_writing *writing, organ_behind *behind, size_t worker, size_t piece,
+                                    const void *data, size_t bytes, uint64_t at, organ_error *error);
 
 /* The two halves of organ_write_put for an output with replaced tensors: organ_write_bytes only writes, and
  * organ_write_digest only keeps the XXH3. */

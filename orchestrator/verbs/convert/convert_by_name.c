@@ -41,7 +41,7 @@ static forward_part named_counterpart(forward_part part, bool stacked)
     return part;
 }
 
-/* The translation of a norm's name needs the list: what the name means depends on which other norms the layer has. */
+/* The translation of a norm's name needs the list: its role depends on the other norms of the layer. */
 typedef struct named_tensors {
     const organ_convert_job *job;
     bool pieces; /* search the planned tensors of the output; false: the weights of the model */

@@ -111,8 +111,8 @@ static double check_mixed_norm(const organ_forward_config *c)
 }
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
-/* For messages: what a setting is called (NULL: its own name), and the words of its values, indexed by the value (none:
- * a number). */
+/* Words for messages. `called` replaces the name of the setting (NULL: the name itself). words[v] stands for value v;
+ * a setting without words has numbers. */
 static const struct {
     const char *setting, *called, *words[ORGAN_MIXER_LIGHTNING + 1];
 } check_words[] = {

@@ -7,8 +7,8 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
-/* What matrices with the same inputs share; zero at first. The caller calls organ_lora_donor_close when their
- * calibration ends. */
+/* Data that matrices with the same inputs share. The caller sets it to zero before the first matrix, and calls
+ * organ_lora_donor_close when the calibration of the inputs ends. */
 typedef struct organ_lora_donor {
     const organ_calibration *of; /* the calibration of the inputs; NULL: none */
     float *factor;               /* Cholesky factor of their second moments, in blocks */

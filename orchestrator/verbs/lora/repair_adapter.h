@@ -52,7 +52,7 @@ typedef struct organ_repair_adapter_matrix {
     size_t rows;
     const float *weights;        /* the original */
     float *target;               /* change of `weights` that values + B A shall approach, or 0; overwritten */
-    float *values;               /* what the verb has made of the matrix; B A is added */
+    float *values;               /* the matrix that the verb has computed; B A is added */
     const organ_block_matrix *h; /* second moments of the inputs, positive definite */
 } organ_repair_adapter_matrix;
 

@@ -104,9 +104,10 @@ static void thin_samples(merge_audit *a)
 
 /* ---- values ---- */
 
-static organ_status compare_strip(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
-                                  void *scratch, organ_error *error)
+static organ_status compare_strip(void *context, size_t worker, size_t item, uint64_t first, size_t rows, float *values,
+                                  void *spare, void *scratch, organ_error *error)
 {
+    (void)worker;
     merge_audit *const a = context;
     merge_sample *const s = &a->samples[item];
     const organ_dtype dtype = s->stored.codes->dtype;

@@ -98,7 +98,7 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
 
 static const char *const tokenizer_files[] = {"tokenizer.json", ORGAN_TOKENIZER_OTHERS, NULL};
 
-/* Whether the donors have a tokenizer file in common, with the same bytes. *any: the donor has one. */
+/* Sets *same if both models have a tokenizer file with the same bytes, and *any if `donor` has a tokenizer file. */
 static organ_status same_files(const merge_donor *host, const merge_donor *donor, bool *same, bool *any,
                                organ_error *error)
 {

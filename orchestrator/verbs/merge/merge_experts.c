@@ -346,7 +346,8 @@ static size_t place(expert_match *m, unsigned char *memory)
     return at;
 }
 
-/* Whether the source has all parts, in the shapes of the reference; other layers are left to the outline to refuse. */
+/* Returns whether the source has all parts in the shapes of the reference. The outline refuses the tensors of other
+ * layers. */
 static bool has_parts(const expert_match *m, size_t source)
 {
     for (size_t k = 0; k < m->part_count; k++)

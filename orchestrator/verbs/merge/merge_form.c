@@ -19,7 +19,7 @@
 
 /* ---- names and URLs ---- */
 
-/* Whether a URL has a password or a query. */
+/* Returns whether a URL has a password or a query. */
 static bool is_secret(const char *name)
 {
     const char *const host = strstr(name, "://");

@@ -218,6 +218,7 @@ typedef struct model_merge {
     struct merge_moments *moments; /* of the method moments; else NULL */
     char *partial;                 /* path by which the unfinished output opens, for moments */
     organ_writing *writing;
+    organ_behind *behind; /* while tensors are merged */
 } model_merge;
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
@@ -269,7 +270,7 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
 organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error);
 void organ_merge_close_vocabulary(model_merge *job);
 
-/* Whether the tensor of the donor has a row for each token, and may have another number of rows than the output. */
+/* Returns whether the tensor of the donor has a row for each token; its number of rows may differ from the output's. */
 bool organ_merge_has_tokens(const model_merge *job, size_t donor, const organ_weight *weight);
 
 /* Sets shape and rows of a tensor that has a row for each token. */
@@ -278,7 +279,7 @@ organ_status organ_merge_set_rows(model_merge *job, merge_tensor *tensor, organ_
 /* Makes job->chat_template of the recipe's; the caller frees it. */
 organ_status organ_merge_choose_chat(model_merge *job, organ_error *error);
 
-/* Whether the verb writes the files of organ_merge_tokenizer_files itself. */
+/* Returns whether the verb writes the files of organ_merge_tokenizer_files itself. */
 bool organ_merge_writes_tokenizer(const model_merge *job);
 #define MERGE_LEFT_OUT 13
 extern const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT];

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_TOKENS ((size_t)1024) /* tokens that run through a layer together */
-
 /* Plan of a dry run: runs of a text through a layer of the output and, with drift, of its own model; operations per
  * token and entry of moments; work of a matrix (organ_plan_solve). */
 #define RUNS       5.0
@@ -119,10 +117,7 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
         return error->status;
     in->facts = organ_calibration_run_facts_of(in->calib);
     const organ_forward_config *const c = organ_forward_describe(in->facts->forward);
-    const size_t context = in->walk.calibration.context, samples = in->walk.calibration.samples,
-                 full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
-    in->chunks = (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1,
-                                            context * (size_t)c->state * sizeof(float)};
+    in->chunks = organ_calibration_chunks_make(in->walk.calibration.samples, in->walk.calibration.context, c->state);
     if (!m->drift)
         return ORGAN_OK;
     if (donor->adapted.adapter)

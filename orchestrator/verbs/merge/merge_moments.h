@@ -102,8 +102,8 @@ organ_status organ_merge_tap_head(organ_forward *forward, const moments_input *i
 /* Fits and writes the output head, after all layers; does nothing if it is not fitted. */
 organ_status organ_merge_fit_head(merge_moments *moments, organ_error *error);
 
-/* Returns the bytes of memory for a group of matrices of `rows` x `cols` in all: what stays until it is written, and
- * what it needs in addition while it is gathered or fitted alone. */
+/* Returns the bytes of memory for a group of matrices of `rows` x `cols` in all: the sums that are kept until the group
+ * is written, and the buffers with which it is filled, fitted and written. */
 uint64_t organ_merge_group_memory(const merge_moments *moments, uint64_t cols, uint64_t rows, bool expert);
 
 /* ---- rows ---- */
@@ -118,7 +118,7 @@ typedef struct moments_rows {
     unsigned char *scratch;
     float *values[ORGAN_MERGE_INPUTS + 1]; /* for each input: the rows read last */
     float *mean;                           /* of them */
-    float *turned;                         /* room for a whole transposed matrix; NULL: it is not transposed */
+    float *turned;                         /* stored rows of a transposed matrix; NULL: the matrix is not transposed */
 } moments_rows;
 
 /* Most rows of a call of organ_merge_rows_read. */

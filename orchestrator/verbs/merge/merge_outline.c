@@ -283,8 +283,8 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
 
 /* ---- the tensors of a step ---- */
 
-/* Whether a tensor of another source is merged under the name of the model's tensor already. An output head of a model
- * whose config.json ties it to the embedding is not used. */
+/* Returns whether neither the model of the step nor an earlier source has a tensor of this name. Output heads of models
+ * whose config.json ties the head to the embedding are not used. */
 static bool is_new(const model_merge *job, const merge_step *step, size_t source, const organ_weight *weight,
                    organ_error *error)
 {
@@ -400,7 +400,7 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
     return error->status ? error->status : merge_step_tensors(job, &after, error);
 }
 
-/* ---- what is not merged ---- */
+/* ---- tensors that are not merged ---- */
 
 /* A draft layer follows the layers of the output. */
 static organ_status copy_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[MERGE_NAME],

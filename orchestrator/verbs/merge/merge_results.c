@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the journal keeps of a finished tensor. */
+ * Writes the sums of a finished tensor to the journal, and reads them back for --resume. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "orchestrator/output/cache.h"

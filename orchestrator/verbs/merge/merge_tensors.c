@@ -12,9 +12,10 @@
 
 /* ---- the callbacks of the walk ---- */
 
-static organ_status put_strip(void *context, size_t item, uint64_t first, size_t rows, float *values, void *spare,
-                              void *scratch, organ_error *error)
+static organ_status put_strip(void *context, size_t worker, size_t item, uint64_t first, size_t rows, float *values,
+                              void *spare, void *scratch, organ_error *error)
 {
+    (void)scratch;
     model_merge *const job = context;
     const size_t piece = job->todo[item];
     const merge_tensor *const t = &job->tensors[piece];
@@ -24,7 +25,14 @@ static organ_status put_strip(void *context, size_t item, uint64_t first, size_t
     if (organ_overflow_narrow(organ_write_overflow(job->writing), job->engine->kernels, dtype, t->name, values, spare,
                               n, error))
         return error->status;
-    return organ_write_put(job->writing, piece, spare, n * width, first * cols * width, scratch, error);
+    return organ_write_put_behind(job->writing, job->behind, worker, piece, spare, n * width, first * cols * width,
+                                  error);
+}
+
+static organ_status settle_strips(void *context, size_t worker, organ_error *error)
+{
+    const model_merge *const job = context;
+    return organ_behind_wait(job->behind, worker, error);
 }
 
 static organ_status finish_tensor(void *context, size_t item, const organ_merge_moved *moved, organ_error *error)
@@ -46,8 +54,12 @@ static organ_status make_walk(model_merge *job, const organ_writing *writing, or
                               organ_error *error)
 {
     organ_merge_item *const items = malloc((job->tensor_count + 1) * sizeof *items);
-    *walk = (organ_merge_walk){
-        .items = items, .put_scratch = ORGAN_PUT_SCRATCH, .context = job, .put = put_strip, .finish = finish_tensor};
+    *walk = (organ_merge_walk){.items = items,
+                               .put_memory = ORGAN_BEHIND_BYTES,
+                               .context = job,
+                               .put = put_strip,
+                               .settle = settle_strips,
+                               .finish = finish_tensor};
     if (!items || !(job->todo = malloc((job->tensor_count + 1) * sizeof *job->todo)))
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->tensor_count; k++)
@@ -87,8 +99,11 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     model_merge *const job = context;
     organ_merge_walk walk;
     job->writing = writing;
-    if (make_walk(job, writing, &walk, error) == ORGAN_OK)
+    if (make_walk(job, writing, &walk, error) == ORGAN_OK &&
+        organ_behind_create(organ_workers_count(job->engine->workers), &job->behind, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, job->engine, error);
+    organ_behind_destroy(job->behind);
+    job->behind = NULL;
     end_walk(job, &walk);
     if (job->moments && !error->status)
         organ_merge_run_moments(job, error);

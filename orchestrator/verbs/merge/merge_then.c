@@ -34,7 +34,7 @@ typedef struct merge_steps {
     bool whole;                     /* the output has its name */
 } merge_steps;
 
-/* ---- what is asked for ---- */
+/* ---- options and paths ---- */
 
 static bool has_steps(const organ_merge_options *o)
 {
@@ -236,7 +236,7 @@ static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *err
 
 /* ---- a run ---- */
 
-/* What an interrupted run has left is continued with --resume and removed with --force. */
+/* The hidden directory of an interrupted run stays with --resume and is removed with --force. */
 static organ_status settle_folder(const merge_steps *s, organ_error *error)
 {
     const organ_write_options *const w = &s->options->write;

@@ -210,7 +210,7 @@ static organ_status sort_groups(moments_layer *l, organ_error *error)
 
 /* ---- moments ---- */
 
-/* Whether a matrix of the group is left to write. */
+/* Returns whether a matrix of the group is left to write. */
 static bool is_left(const moments_layer *l, size_t group)
 {
     for (size_t m = 0; m < l->matrix_count; m++)

@@ -19,11 +19,10 @@ static size_t stored_cols(const moments_matrix *m) { return m->transposed ? m->r
 static organ_status open_readers(moments_rows *r, organ_error *error)
 {
     size_t scratch = 64;
-    const size_t most = r->matrix->transposed ? r->matrix->cols : MOMENTS_ROWS;
     for (size_t k = 0; k < r->count && !error->status; k++) {
         const organ_merge_input *const in = &r->tensor->item.inputs[k];
         size_t bytes = 0;
-        if (organ_merge_reader_scratch(in, r->job->engine->kernels, most, &bytes, error) == ORGAN_OK)
+        if (organ_merge_reader_scratch(in, r->job->engine->kernels, MOMENTS_ROWS, &bytes, error) == ORGAN_OK)
             organ_merge_reader_open(in, r->job->engine->kernels, &r->readers[k], error);
         scratch = organ_max(scratch, bytes);
     }
@@ -43,7 +42,7 @@ organ_status organ_merge_rows_open(const model_merge *job, const moments_matrix 
     for (size_t k = 0; k < r->count && all; k++)
         all = (r->values[k] = organ_floats(rows, matrix->cols)) != NULL;
     if (matrix->transposed && all)
-        all = (r->turned = organ_floats(matrix->rows, matrix->cols)) != NULL;
+        all = (r->turned = organ_floats(organ_min(MOMENTS_ROWS, matrix->cols), matrix->rows)) != NULL;
     return all ? open_readers(r, error) : organ_fail_memory(error, t->name);
 }
 
@@ -72,19 +71,21 @@ static organ_status read_stored(const moments_rows *r, size_t k, uint64_t first,
     return ORGAN_OK;
 }
 
-/* A transposed matrix is read as a whole for each call. */
+/* A transposed matrix passes through the buffer MOMENTS_ROWS stored rows at a time, all of it for each call. */
 static organ_status read_one(const moments_rows *r, size_t k, size_t first, size_t count, organ_error *error)
 {
     const moments_matrix *const m = r->matrix;
     const uint64_t at = m->matrix * stored_rows(m);
     if (!m->transposed)
         return read_stored(r, k, at + first, count, r->values[k], error);
-    if (read_stored(r, k, at, m->cols, r->turned, error) != ORGAN_OK)
-        return error->status;
-    for (size_t row = 0; row < count; row++)
-        for (size_t c = 0; c < m->cols; c++)
-            r->values[k][row * m->cols + c] = r->turned[c * m->rows + first + row];
-    return ORGAN_OK;
+    for (size_t c = 0, n; c < m->cols && !error->status; c += n) {
+        n = organ_min(MOMENTS_ROWS, m->cols - c);
+        if (read_stored(r, k, at + c, n, r->turned, error) == ORGAN_OK)
+            for (size_t row = 0; row < count; row++)
+                for (size_t i = 0; i < n; i++)
+                    r->values[k][row * m->cols + c + i] = r->turned[i * m->rows + first + row];
+    }
+    return error->status;
 }
 
 organ_status organ_merge_rows_read(moments_rows *r, size_t first, size_t count, organ_error *error)
@@ -105,16 +106,8 @@ static void add_moved(const moments_rows *r, const merge_tensor *t, const float 
 {
     const float *const base = t->item.task.base ? r->values[t->item.task.inputs] : NULL;
     for (size_t k = 0; k < r->count; k++) {
-        double square = 0, distance = 0, change = 0;
-        for (size_t i = 0; i < n; i++) {
-            const double x = (double)r->values[k][i], d = (double)merged[i] - x, c = base ? x - (double)base[i] : 0;
-            square += x * x;
-            distance += d * d;
-            change += c * c;
-        }
-        t->moved[k].square += square;
-        t->moved[k].distance += distance;
-        t->moved[k].change += change;
+        const organ_merge_moved more = organ_merge_moved_by(r->job->engine->kernels, merged, r->values[k], base, n);
+        organ_merge_add_moved(&t->moved[k], &more, 1);
     }
 }
 

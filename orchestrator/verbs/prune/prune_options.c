@@ -103,7 +103,7 @@ static organ_status choose_pattern(organ_prune_job *job, organ_error *error)
 typedef struct prune_option {
     const char *name;
     bool given, supported; /* `supported`: by the method */
-    const char *lacks;     /* what an imatrix lacks for the option; NULL: irrelevant */
+    const char *lacks;     /* data that the option needs and an imatrix lacks; NULL: none */
 } prune_option;
 
 /* The names are ranges of the list of options. */

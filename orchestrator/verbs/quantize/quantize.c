@@ -361,7 +361,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
 /* Argument of quantize_verb. */
 typedef struct quantize_call {
     const organ_quantize_options *options;
-    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+    const organ_quantize_source *source; /* the conversion to GGUF that comes first; NULL: there is none */
     const organ_write_origin *origin;
 } quantize_call;
 

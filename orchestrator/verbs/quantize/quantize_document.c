@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
+#include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
@@ -388,10 +389,28 @@ static json_t *converted_json(const organ_quantize_job *job)
                         SET_COUNT("bytes", job->source->bytes));
 }
 
+/* The tensors whose values change although they are not quantised (organ_quantize_mlx_write), and those that the
+ * output lacks. NULL: there are none. */
+static json_t *mlx_json(const organ_quantize_job *job)
+{
+    json_int_t changed = 0, bytes = 0, dropped = 0;
+    for (size_t k = 0; k < job->unit_count; k++)
+        if (job->units[k].item == SIZE_MAX) {
+            changed++;
+            bytes += (json_int_t)job->units[k].bytes;
+        }
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        dropped += organ_quantize_mlx_drops(job, &job->model->tensors[k]);
+    return changed || dropped ? ORGAN_OBJECT(SET_COUNT("changed", changed), SET_COUNT("changed_bytes", bytes),
+                                             SET_COUNT("left_out", dropped))
+                              : NULL;
+}
+
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
     const bool divides = job->pruning && job->pruning->allocation;
+    json_t *const mlx = organ_quantize_is_mlx(job) ? mlx_json(job) : NULL;
     quantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
         quantize_document_add_part(&all, job, organ_quantize_next_part(job, k));
@@ -403,7 +422,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET_IF(job->source, "converted", converted_json(job)),
         SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
         SET_COUNT("clipped_blocks", job->clipped), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET("matrices", quantize_document_matrices_json(job)),
+        SET_IF(mlx, "mlx", mlx), SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
         SET("left_alone", organ_json_rows(job->left_out_count, quantize_document_left_json, job->left_out)),

@@ -38,7 +38,8 @@ static const char *const loaded[] = {
     "hunyuan_v1_dense", "nemotron", "olmo2",       "olmo3",       "olmoe",       "phi",        "phi3",
     "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
     "starcoder2",       NULL};
-/* Of these it joins only unquantised experts, so the file has them joined. */
+/* Model types of which mlx-lm joins experts only if they are not quantised. organ writes the experts of a layer as one
+ * stack for these types. */
 static const char *const stacked[] = {"ernie4_5_moe", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
 static const char *const finished[] = {"qwen3_next", NULL};
 

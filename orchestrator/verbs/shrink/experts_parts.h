@@ -380,7 +380,7 @@ struct organ_expert_measure {
     organ_calibration_work work;
     organ_calibration_run *calib;
     const organ_forward_config *config;
-    json_t *identity;    /* what the scores are measured on: see organ_expert_scores_read */
+    json_t *identity;    /* model and text of the scores: see organ_expert_scores_read */
     const char *file;    /* file to which the scores are written after each layer; NULL: none */
     size_t tokens;       /* tokens of the text that this rank processes */
     size_t chunk_tokens; /* largest number of tokens in a chunk */

@@ -23,9 +23,6 @@
  * tokens is chosen so. Their number has a lower bound, which models of many layers and short texts reach. */
 #define JUDGED_PASSES 3.0
 
-/* Tokens that run through a block together. */
-#define CHUNK_TOKENS ((size_t)1024)
-
 /* ---- opening ---- */
 
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
@@ -222,16 +219,6 @@ static organ_status assign_windows(organ_layers_heal *h, organ_error *error)
     return organ_layers_heal_assign(h, judging > 0 ? JUDGED_PASSES * pass / judging : pass, error);
 }
 
-/* A window longer than CHUNK_TOKENS is a chunk of its own. */
-static void cut_chunks(organ_layers_heal *h)
-{
-    const size_t context = h->options.walk.calibration.context, samples = h->windows.count;
-    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
-    h->chunks =
-        (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1,
-                                   context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
-}
-
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *refitted, organ_layers_heal **heal,
                                     organ_error *error)
 {
@@ -246,7 +233,8 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return error->status;
     h->forward = organ_calibration_run_facts_of(h->calib)->forward;
     h->windows = organ_calibration_run_facts_of(h->calib)->windows;
-    cut_chunks(h);
+    h->chunks = organ_calibration_chunks_make(h->windows.count, h->options.walk.calibration.context,
+                                              organ_forward_describe(h->forward)->hidden);
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
     h->options.layers = organ_forward_describe(h->forward)

@@ -124,6 +124,10 @@ holds heads/config.json '.tie_word_embeddings == false'
 for one in tied untied; do
     jq '.model_type = "gemma" | .architectures = ["GemmaForCausalLM"] | del(.tie_word_embeddings)' $one/config.json >c.json && mv c.json $one/config.json
 done
+# A head in the file of a tied model is not used, whether config.json has the flag or not.
+ends 0 merge tied untied --method linear -o heads --force --quiet
+holds heads/config.json 'has("tie_word_embeddings") | not'
+jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
 LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
 refused 3 "untied has an output head of its own" merge tied untied --method linear -o none
@@ -227,7 +231,16 @@ ends 0 merge "$moe" twin --method moments --samples 1 --context 64 --calibration
 holds experts/organ/merge.json '.fit.matrices == 208' '.fit.means > 0 and .fit.means < 150' '.fit.left == 0'
 ends 0 merge "$moe" --method passthrough -o passed --quiet
 judge "a model and its copy do not give the model" cmp passed/model.safetensors experts/model.safetensors
-rm -rf mean again experts twin passed changed
+# matrices that are stored as in_features x out_features, with more of these rows than are read at a time
+mkdir shape && cp "${model%/*}"/architectures/gpt2/{config.json,model.tsv} shape
+sed -i 's/"n_inner": 96/"n_inner": 600/' shape/config.json && sed -i -E 's/(mlp\.c_fc\.bias\t|64x)96$/\1600/; s/\t96x64$/\t600x64/' shape/model.tsv
+(cd "${organ%/build/organ}" && build/checks/arch_model "../../../../../../../../../..$scratch/area/shape" "$scratch/area/conv") >../out 2>&1 || bad "the model cannot be made" ../out
+cp -r conv conv-twin
+ends 0 merge conv conv-twin --method moments --samples 2 --context 32 --set drift=false --calibration tiny-qwen2/calibration.txt --quiet -o conv-fitted
+holds conv-fitted/organ/merge.json '.fit.matrices == 16' '.fit.means == 0' '.fit.left == 0' '.donors | all(.moved == 0)'
+ends 0 merge conv --method passthrough -o conv-passed --quiet
+judge "transposed matrices of a model and its copy do not give the model" cmp conv-passed/model.safetensors conv-fitted/model.safetensors
+rm -rf mean again experts twin passed changed shape conv*
 refused 2 "the text of u is missing" "${fit[@]}" -o none
 refused 2 "--calibration names 3 texts, but there are 2 models" "${fit[@]}" "${texts[@]}" --calibration x -o none
 refused 4 "nowhere.txt" "${fit[@]}" --calibration nowhere.txt -o none

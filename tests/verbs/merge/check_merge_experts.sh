@@ -26,7 +26,7 @@ turn() {
             .before + (((.expert | tonumber) + 2 * $n - $s - $step * (.layer | tonumber)) % $n | tostring) + .rest) // .))' >../header
     while (($(wc -c <../header) % 8)); do printf ' ' >>../header; done
     from=$1
-    of '*' '\(.name) \(.offset) \(.bytes)' | grep -E 'mlp\.gate\.|block_sparse_moe\.gate\.|mlp\.experts\.[^0-9]' >../entries
+    of '*' '\(.name) \(.offset) \(.bytes)' | grep -E 'mlp\.(gate|router)\.|block_sparse_moe\.gate\.|mlp\.experts\.[^0-9]' >../entries
     while read -r name offset bytes; do
         layer=${name#*layers.}
         rotate "$file" "$offset" "$bytes" $((bytes / $3)) $((($4 + step * ${layer%%.*}) % $3))
@@ -127,6 +127,30 @@ same straight matched
 ends 0 merge stacked numbered-noisy stacked-of --method linear -o three --quiet
 holds three/organ/merge.json '.donors[1].moved == .donors[2].moved' '.lacking == []'
 rm -rf straight matched mixed three
+
+# ---- moments: stacks, those of gpt-oss stored as in_features x out_features, with more than the 512 rows that are read at a time ----
+for type in qwen3_moe-stacked gpt_oss; do
+    mkdir shape && cp "$fixtures/architectures/$type"/{config.json,model.tsv} shape
+    sed -i -E 's/("moe_intermediate_size"): 32/\1: 320/; s/("intermediate_size"): 96/\1: 640/' shape/config.json
+    sed -i -E 's/(gate_up_proj\t4x)64x64/\1640x64/; s/(down_proj\t4x64)x32/\1x320/; s/(gate_up_proj(_bias)?\t4x(64x)?)192/\11280/; s/(down_proj\t4x)96x64/\1640x64/' shape/model.tsv
+    (cd "${organ%/build/organ}" && build/checks/arch_model "../../../../../../../../../..$scratch/area/shape" "$scratch/area/made") >../out 2>&1 ||
+        bad "$type cannot be made" ../out
+    ends 0 merge made --method passthrough --dtype bf16 -o plain --quiet
+    "$organ" prune plain -o plain-noisy --sparsity 30 --quiet >../out || exit 1
+    cp plain/{config,tokenizer}.json plain-noisy
+    turn plain-noisy plain-turned 4 1 1
+    for drift in false true; do
+        set -- merge plain plain-noisy --method moments --set drift=$drift --samples 2 --context 32 --quiet \
+            --calibration moe/calibration.txt --calibration tiny-qwen2/heldout.txt
+        ends 0 "$@" -o straight --force
+        ends 0 "${@/%plain-noisy/plain-turned}" -o matched --force
+        holds straight/organ/merge.json '.fit.means < .fit.matrices' '.fit.left < 1'
+        holds matched/organ/merge.json '.experts | map(.reordered) == [4, 4, 4, 0]'
+        same straight matched
+    done
+    ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
+    chmod -R u+w plain* && rm -r plain* shape made
+done
 
 # ---- groups of experts, a bias of the router: groups stay together ----
 cp -rL "$fixtures/forward/glm4moe" groups && chmod -R u+w groups

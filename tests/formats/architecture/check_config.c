@@ -89,6 +89,34 @@ START_TEST(odd_but_legal)
 }
 END_TEST
 
+/* Which flag precedes which, and the defaults of transformers without a flag. */
+static const struct tie {
+    const char *text;
+    bool tied;
+} ties[] = {
+    {"{\"architectures\":[\"GemmaForCausalLM\"]}", true},
+    {"{\"architectures\":[\"GemmaForCausalLM\"],\"tie_word_embeddings\":null}", true},
+    {"{\"architectures\":[\"GemmaForCausalLM\"],\"tie_word_embeddings\":false}", false},
+    {"{\"model_type\":\"gemma2\"}", true},
+    {"{\"architectures\":[\"LlamaForCausalLM\"]}", false},
+    {"{\"architectures\":[\"NoSuchForCausalLM\"]}", false},
+    {"{\"architectures\":[\"NoSuchForCausalLM\"],\"tie_word_embeddings\":true}", true},
+    {"{\"architectures\":[\"Lfm2ForCausalLM\"],\"tie_embedding\":false}", false},
+    {"{\"architectures\":[\"LlavaForConditionalGeneration\"],\"text_config\":{\"model_type\":\"llama\"}}", true},
+    {"{\"architectures\":[\"LlavaForConditionalGeneration\"],\"text_config\":{\"model_type\":\"llama\","
+     "\"tie_word_embeddings\":false}}",
+     false},
+    {"{\"architectures\":[\"LlavaForConditionalGeneration\"],\"tie_word_embeddings\":false,\"text_config\":{"
+     "\"model_type\":\"llama\",\"tie_word_embeddings\":true}}",
+     false},
+};
+
+START_TEST(tied_or_not)
+{
+    ck_assert_msg(read_text(ties[_i].text).tie_word_embeddings == ties[_i].tied, "%s", ties[_i].text);
+}
+END_TEST
+
 static const struct bad_config {
     const char *text;
     const char *fragments[2];
@@ -109,6 +137,8 @@ static const struct bad_config {
     {"{\"architectures\":\"x\"}", {"architectures is \"x\", not a list of strings"}},
     {"{\"architectures\":[1]}", {"architectures is [1], not a string"}},
     {"{\"tie_word_embeddings\":1}", {"tie_word_embeddings is 1, not true or false"}},
+    {"{\"tie_word_embeddings\":true,\"text_config\":{\"tie_word_embeddings\":\"yes\"}}",
+     {"tie_word_embeddings is \"yes\", not true or false"}},
     {"{\"quantization_config\":[]}", {"quantization_config is [], not an object"}},
     {"{\"quantization_config\":{\"quant_method\":4}}", {"quant_method is 4, not a string"}},
     {"{\"text_config\":5}", {"text_config is 5, not an object"}},
@@ -154,6 +184,7 @@ Suite *config_suite(void)
     tcase_add_test(files, plain);
     tcase_add_test(files, nested);
     tcase_add_test(files, odd_but_legal);
+    tcase_add_loop_test(files, tied_or_not, 0, COUNT(ties));
     tcase_add_loop_test(files, refused, 0, COUNT(bad_configs));
     tcase_add_test(files, of_a_model);
     suite_add_tcase(suite, files);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/models.h>
 
+#include "formats/architecture/config_readers.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum field_kind { WORD, SIZE, FLAG } field_kind; /* JSON string, whole number, boolean */
+typedef enum field_kind { WORD, SIZE } field_kind; /* JSON string, whole number */
 
 /* If several keys fill one member, the first key of this table that the file has is used. */
 static const struct hf_config_field {
@@ -39,7 +40,6 @@ static const struct hf_config_field {
     NUMBER("num_experts", num_experts),
     NUMBER("num_local_experts", num_experts),
     NUMBER("n_routed_experts", num_experts),
-    {"tie_word_embeddings", FLAG, offsetof(organ_hf_config, tie_word_embeddings), sizeof(bool)},
 #undef TEXT
 #undef NUMBER
 };
@@ -74,8 +74,7 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* A member that an earlier key or an outer object has set stays, but a flag is true if one of its keys or objects
- * sets it to true. */
+/* A member that an earlier key or an outer object has set stays. */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -85,12 +84,7 @@ static organ_status read_config_field(const organ_json_object *from, const struc
         return ORGAN_OK;
     if (field->kind == WORD)
         return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->capacity, error);
-    if (field->kind == SIZE)
-        return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
-    if (!json_is_boolean(value))
-        return organ_json_refuse(from, field->key, "true or false", error);
-    *(bool *)out |= json_is_true(value);
-    return ORGAN_OK;
+    return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
 }
 
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
@@ -135,6 +129,94 @@ static organ_status read_fields(const organ_json_object *from, organ_hf_config *
     return error->status;
 }
 
+/* ---- the text part of a multimodal model ---- */
+
+/* Published files of Gemma 3 leave out what transformers' Gemma3TextConfig has by default. */
+#define GEMMA3_DEFAULTS                                                                                                \
+    "{\"vocab_size\": 262208, \"hidden_size\": 2304, \"intermediate_size\": 9216, \"num_hidden_layers\": 26, "         \
+    "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
+    "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
+
+/* The architecture of the text part of multimodal models, by model_type of the text part, where it is not the class
+ * that transformers has for this type. */
+/* clang-format off */
+static const struct {
+    /* defaults: missing members with their values, as a JSON object; NULL: published files are complete */
+    const char *model_type, *architecture, *defaults;
+} text_models[] = {
+    {"glm4v_text",         "Glm4ForCausalLM", NULL},
+    {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
+    {"paddleocr_vl_text",   "LlamaForCausalLM",      NULL},
+    {"qwen2_5_omni_text",  "Qwen2ForCausalLM", NULL},
+    {"qwen3_omni_moe_text","Qwen3MoeForCausalLM", NULL},
+    {"granite_docling_text","GraniteForCausalLM", NULL},
+    {"qwen2_vl",            "Qwen2ForCausalLM",      NULL}, /* these two: published files have no text_config */
+    {"qwen2_5_vl",          "Qwen2ForCausalLM",      NULL},
+    {"qwen2_vl_text",       "Qwen2ForCausalLM",      NULL},
+    {"qwen2_5_vl_text",     "Qwen2ForCausalLM",      NULL},
+    {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
+    {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
+    {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
+    {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
+};
+/* clang-format on */
+
+static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
+
+static void add_defaults(json_t *text, const char *defaults)
+{
+    bool no_memory = false;
+    json_error_t fault;
+    json_t *const missing = defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
+    if (missing)
+        json_object_update_missing(text, missing);
+    json_decref(missing);
+}
+
+/* The architecture of these model types is not the one in `architectures`: transformers saves such models with the
+ * class of another architecture, but with the published names of tensors. */
+static const struct {
+    const char *model_type, *architecture;
+} published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
+
+/* Returns the class of a text model that has this model_type, or NULL. */
+static const char *text_class(const char *type)
+{
+    const char *const usual = organ_class_of_type(type);
+    for (size_t k = 0; k < sizeof published / sizeof *published; k++)
+        if (strcmp(type, published[k].model_type) == 0)
+            return NULL;
+    return usual && organ_ends_with(usual, "ForCausalLM") ? usual : NULL;
+}
+
+json_t *organ_config_text(json_t *root, const char **architecture)
+{
+    json_t *const nested = json_object_get(root, "text_config");
+    const bool has_text = json_object_size(nested) > 0;
+    json_t *const text = has_text ? nested : root;
+    const char *const type = word_in(json_object_get(text, "model_type"));
+    for (size_t k = 0; type && k < sizeof published / sizeof *published; k++)
+        if (strcmp(type, published[k].model_type) == 0)
+            *architecture = published[k].architecture;
+    if (!has_text && !strstr(*architecture, "ForConditionalGeneration"))
+        return root;
+    const char *const own = word_in(json_array_get(json_object_get(nested, "architectures"), 0));
+    /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
+    if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
+        json_object_del(text, "final_logit_softcapping");
+    const char *const usual = type ? text_class(type) : NULL;
+    if (own || usual)
+        *architecture = usual ? usual : own;
+    for (size_t k = 0; type && k < sizeof text_models / sizeof *text_models; k++)
+        if (strcmp(type, text_models[k].model_type) == 0) {
+            *architecture = text_models[k].architecture;
+            add_defaults(text, text_models[k].defaults);
+        }
+    return text;
+}
+
+/* ---- the whole file ---- */
+
 /* transformers chooses the class by model_type if config.json names none, or only that of the model without its
  * head. */
 static void choose_class(organ_hf_config *config)
@@ -142,6 +224,15 @@ static void choose_class(organ_hf_config *config)
     const char *const usual = organ_class_of_type(config->model_type);
     if (usual && (!*config->architecture || organ_class_is_base(config->architecture)))
         snprintf(config->architecture, sizeof config->architecture, "%s", usual);
+}
+
+/* Changes `root` (organ_config_text). */
+static void read_tie(const char *label, json_t *root, organ_hf_config *config, organ_error *error)
+{
+    const char *name = config->architecture;
+    const json_t *const text = organ_config_text(root, &name);
+    const config_hf_source source = {label, root, text, organ_forward_family_named(name, false), error};
+    config->tie_word_embeddings = organ_config_is_tied(&source);
 }
 
 /* Multimodal models have the rest of the fields in "text_config". */
@@ -156,6 +247,8 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
         if (inner.tree)
             read_fields(&inner, config, error);
         choose_class(config);
+        if (error->status == ORGAN_OK)
+            read_tie(text->label, root, config, error);
     }
     json_decref(root);
     return error->status;
