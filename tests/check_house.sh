@@ -129,7 +129,7 @@ surgery/scoring
 surgery/write scoring
 verbs/convert
 verbs/autopsy convert
-verbs/lora
+verbs/lora convert
 verbs/quantize convert lora
 verbs/prune quantize
 verbs/evaluate prune
@@ -141,7 +141,7 @@ verbs/orthogonality lora
 verbs/purify
 verbs/shrink prune
 verbs/untrusted
-verbs/compare convert
+verbs/compare lora convert
 verbs/merge lora convert quantize
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
@@ -175,13 +175,13 @@ solve algebra.h assign.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
-surgery/merge merge_method.h merge_walk.h merge_walk_parts.h moments_fit.h
+surgery/merge merge_method.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
-verbs/lora adapter_write.h donor_target.h repair_adapter.h
+verbs/lora adapter_write.h adapted.h donor_target.h repair_adapter.h
 verbs/prune prune_parts.h
 verbs/quantize quantize_parts.h quantize_source.h
 LAW

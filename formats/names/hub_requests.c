@@ -5,6 +5,7 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
+#include "formats/names/names.h"
 #include "formats/names/stores.h"
 #include "formats/remote/remote.h"
 
@@ -269,4 +270,13 @@ organ_status organ_hub_stream(const char *text, const organ_model_access *access
                           text, found.commit);
     *url = organ_arena_format(arena, "%s%s%s", found.url, *file ? "/" : "", file);
     return *url ? ORGAN_OK : organ_fail_memory(error, text);
+}
+
+organ_status organ_hub_find(const char *name, organ_model_access *access, organ_arena *arena, const char **path,
+                            organ_error *error)
+{
+    if (!organ_name_is_remote(name, arena) || organ_hub_is_offline())
+        return organ_name_resolve(name, arena, path, error);
+    return organ_hub_set_token(NULL, arena, access, error) ? error->status
+                                                           : organ_hub_stream(name, access, arena, path, error);
 }

@@ -51,4 +51,10 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error);
 
+/* Sets *path to what organ_name_resolve finds, or for a name that only the hub has to the URL of organ_hub_stream;
+ * `access` then gets the user's token. For names that the command line has not resolved: those in a recipe, and of a
+ * model with an adapter. Returns the errors of these functions. */
+organ_status organ_hub_find(const char *name, organ_model_access *access, organ_arena *arena, const char **path,
+                            organ_error *error);
+
 #endif

@@ -148,8 +148,10 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
  * unpacked model does not need the tensor. search->names must contain the names of all packed weights. */
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
-/* Weights of one format that are read from weights of the other: a stack of experts of GGUF from the numbered experts
- * of safetensors, q_proj of safetensors from attn_q of GGUF, and so on. stream/weight_reader reads their rows. */
+/* Weights in one form that are read from weights in another: a stack of experts from numbered experts, q_proj of
+ * safetensors from attn_q of GGUF, and so on. stream/weight_reader reads their rows. Below, "safetensors" and "GGUF"
+ * are the two sides of a place also between layouts of one format: the larger weight, such as a stack, counts as that
+ * of safetensors. */
 
 /* The function that a place applies to each value x. Places of made weights have one towards GGUF: not the inverse
  * functions MINUS_ONE and LOG_MINUS. */
@@ -199,7 +201,7 @@ typedef struct organ_row_place {
     float factors[2]; /* of ORGAN_ROW_SCALE */
 } organ_row_place;
 
-/* A part of a made weight: the rows that it has from one weight of the other format. */
+/* A part of a made weight: the rows that it has from one weight in the other form. */
 typedef struct organ_made_part {
     const organ_weight *from;
     organ_row_place place;

@@ -177,7 +177,7 @@ organ_status organ_machine_plan(const organ_machine_plan_options *options, json_
 
 typedef struct organ_compare_options {
     size_t size;                      /* see ORGAN_DEFAULTS */
-    const char *const *models;        /* `model_count` paths or URLs, of any formats */
+    const char *const *models;        /* `model_count` paths or URLs, of any formats, or MODEL+ADAPTER */
     size_t model_count;               /* from 1 with a base, else from 2 */
     const char *base;                 /* the model to which differences are taken; NULL: found from the distances */
     const organ_model_access *access; /* how models behind URLs are reached; NULL: as usual */
@@ -189,8 +189,9 @@ ORGAN_DEFAULTS(compare, )
  * settings that differ. Except for "run" the report is the same with any number of threads, any memory and on every
  * ISA. Values that are not finite are counted and left out. Errors: those of opening and reading models; ORGAN_USAGE
  * for too few or too many models, or if the memory of the engine is too small; ORGAN_BAD_INPUT if no tensor is in two
- * of the models, or if GGUF and safetensors are compared and the architecture cannot be converted. *report is NULL
- * after an error. The caller releases *report. */
+ * of the models, if GGUF and safetensors are compared and the architecture cannot be converted, or for an adapter that
+ * is not only factors of matrices of a safetensors model, or of matrices that another model with an adapter stores in
+ * another layout. *report is NULL after an error. The caller releases *report. */
 organ_status organ_compare(const organ_compare_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -15,7 +15,8 @@ typedef struct compare_call {
 
 static const organ_option compare_options[] = {
     MODEL("base", "MODEL", compare.base,
-          "take differences from this model; without it, from the base that the distances show", .common = true)};
+          "take differences from this model; without it, from the base that the distances show", .common = true,
+          .adapted = true)};
 
 static void settle_compare(compare_call *own)
 {
@@ -35,7 +36,9 @@ const organ_verb organ_compare_verb = {
              "from one base, which of them is the base, and the nearest relative of each.\n"
              "It also lists what a merge would clash on: settings, shapes, heads and vocabularies that differ, and "
              "tensors that only some models have. Experts of mixtures are matched by their rows in the router.",
-    OPERANDS(OPERAND("MODEL...", MODEL, models, "two or more models: directories, .safetensors, .gguf, URLs")),
+    OPERANDS(ADAPTED("MODEL...", models,
+                     "two or more models: directories, .safetensors, .gguf, URLs; MODEL+ADAPTER for one that a LoRA "
+                     "adapter changes")),
     GROUPS(GROUP("Options", compare_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ compare base tune1 tune2", "Distances, and how alike the changes of both tunes are."},
              {"organ compare model.gguf candidate1 candidate2", "Which of two models was quantised."}),

@@ -43,7 +43,7 @@ static size_t fusion_state_bytes(const organ_merge_task *task)
 }
 
 /* The number of the first row, the number of rows, the divergences of the rows. */
-static size_t fusion_sums(const organ_merge_task *task) { return 2 + organ_merge_strip_rows(task); }
+static size_t fusion_sums(const organ_merge_task *task) { return 2 + organ_merge_strip_rows(&task->shape); }
 
 static size_t fusion_counters(const organ_merge_task *task)
 {

@@ -15,6 +15,8 @@
 #ifndef ORGAN_SURGERY_MERGE_MERGE_METHOD_H
 #define ORGAN_SURGERY_MERGE_MERGE_METHOD_H
 
+#include "orchestrator/surgery/merge/merge_input.h"
+
 #include <organ/base.h>
 #include <organ/kernels.h>
 #include <organ/models.h>
@@ -79,17 +81,6 @@ typedef struct organ_merge_strip {
     const float *const *input; /* one for each input, in the order of the recipe */
     void *scratch;             /* `scratch` bytes of the worker, 64-byte aligned, not cleared */
 } organ_merge_strip;
-
-/* About how many values a strip has: as many rows as fit, at least one. */
-#define ORGAN_MERGE_STRIP_VALUES ((size_t)1 << 16)
-
-/* Returns the most rows of a strip of the tensor. */
-static inline size_t organ_merge_strip_rows(const organ_merge_task *task)
-{
-    const uint64_t cols = task->shape.cols,
-                   rows = cols < ORGAN_MERGE_STRIP_VALUES ? ORGAN_MERGE_STRIP_VALUES / cols : 1;
-    return (size_t)(rows < task->shape.rows ? rows : task->shape.rows);
-}
 
 /* Members without a comment "may be NULL" are set. */
 typedef struct organ_merge_method {

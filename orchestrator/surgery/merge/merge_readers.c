@@ -25,7 +25,8 @@ organ_status organ_merge_reading(const organ_merge_item *item, size_t *scratch, 
     for (size_t k = 0; k < organ_merge_reads(item); k++) {
         const organ_merge_input *const in = organ_merge_read_of(item, k);
         size_t bytes;
-        if (organ_merge_reader_scratch(in, item->task.kernels, organ_merge_strip_rows(&item->task), &bytes, error))
+        if (organ_merge_reader_scratch(in, item->task.kernels, organ_merge_strip_rows(&item->task.shape), &bytes,
+                                       error))
             return error->status;
         *scratch = organ_max(*scratch, bytes);
         *states += in->change ? in->change->memory : 0;

@@ -24,7 +24,7 @@ static uint64_t longest(const organ_merge_item *item)
 size_t organ_merge_gather_bytes(const organ_merge_item *item)
 {
     const size_t cols = is_vector(item) ? (size_t)longest(item) : (size_t)item->task.shape.cols,
-                 rows = is_vector(item) ? 1 : organ_merge_strip_rows(&item->task);
+                 rows = is_vector(item) ? 1 : organ_merge_strip_rows(&item->task.shape);
     return organ_to_line(rows * cols * sizeof(float));
 }
 
@@ -132,7 +132,8 @@ organ_status organ_merge_gather(const organ_merge_item *item, const organ_merge_
 static organ_status sum_rows(const organ_merge_item *item, const organ_merge_reader *from, size_t input, float *values,
                              void *scratch, void *spare, double *sums, organ_error *error)
 {
-    const size_t cols = is_vector(item) ? 1 : (size_t)item->task.shape.cols, each = organ_merge_strip_rows(&item->task);
+    const size_t cols = is_vector(item) ? 1 : (size_t)item->task.shape.cols,
+                 each = organ_merge_strip_rows(&item->task.shape);
     if (is_vector(item)) {
         organ_merge_gather(item, from, input, 0, 1, values, scratch, spare, error);
         for (uint64_t k = 0; k < item->rows->padding; k++)
@@ -153,9 +154,9 @@ static organ_status fill_pad(const organ_merge_item *item, const organ_merge_rea
                              organ_error *error)
 {
     const size_t width = is_vector(item) ? 1 : (size_t)item->task.shape.cols;
-    const size_t strip =
-        organ_to_line((is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task) * width) *
-                      sizeof(float));
+    const size_t strip = organ_to_line(
+        (is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task.shape) * width) *
+        sizeof(float));
     double *const sums = calloc(width, sizeof *sums);
     unsigned char *const memory = aligned_alloc(64, strip + scratch + organ_merge_gather_bytes(item));
     if (!sums || !memory)

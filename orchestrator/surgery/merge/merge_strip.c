@@ -8,15 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Strips of one matrix. */
-static uint64_t of_matrix(const organ_merge_task *task)
-{
-    const size_t each = task->shape.cols ? organ_merge_strip_rows(task) : 0;
-    return each ? (task->shape.rows + each - 1) / each : 0;
-}
-
-uint64_t organ_merge_strips(const organ_merge_task *task) { return task->shape.count * of_matrix(task); }
-
 bool organ_merge_scans(const organ_merge_item *item)
 {
     const organ_merge_method *const m = item->task.method;
@@ -29,7 +20,7 @@ organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_
 {
     const organ_merge_method *const m = item->task.method;
     const organ_merge_task *const task = &item->task;
-    const size_t inputs = organ_merge_item_inputs(item), rows = organ_merge_strip_rows(task);
+    const size_t inputs = organ_merge_item_inputs(item), rows = organ_merge_strip_rows(&task->shape);
     const size_t moved = inputs * sizeof(organ_merge_moved), sums = organ_merge_stated(m->sums, item) * sizeof(double);
     size_t reading = 0, changes = 0;
     if (organ_merge_reading(item, &reading, &changes, error))
@@ -80,11 +71,10 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
 static organ_merge_strip strip_of(const merge_lane *lane, const organ_merge_item *item, uint64_t number)
 {
     const organ_merge_task *const task = &item->task;
-    const size_t each = organ_merge_strip_rows(task);
-    const uint64_t matrix = number / of_matrix(task), first = number % of_matrix(task) * each;
-    const uint64_t left = task->shape.rows - first;
-    return (organ_merge_strip){.first = matrix * task->shape.rows + first,
-                               .rows = left < each ? (size_t)left : each,
+    size_t rows;
+    const uint64_t first = organ_merge_strip_first(&task->shape, number, &rows);
+    return (organ_merge_strip){.first = first,
+                               .rows = rows,
                                .cols = (size_t)task->shape.cols,
                                .base = task->base ? lane->input[task->inputs] : NULL,
                                .input = (const float *const *)lane->input,

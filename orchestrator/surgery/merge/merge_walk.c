@@ -209,7 +209,7 @@ static void begin_state(const organ_merge_item *item, void *state)
 
 static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item)
 {
-    const uint64_t strips = organ_merge_strips(&item->task);
+    const uint64_t strips = organ_merge_strips(&item->task.shape);
     bool again = organ_merge_scans(item);
     for (unsigned pass = 0; again; pass++) {
         clear_counters(item, lane);
@@ -242,7 +242,7 @@ static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
     const size_t inputs = organ_merge_item_inputs(item);
     begin_state(item, lane->state);
     if (!organ_merge_open_item(lane->from, item, &lane->error) && !scan_whole(w, lane, item))
-        for (uint64_t s = 0; s < organ_merge_strips(&item->task) && !lane->error.status; s++)
+        for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !lane->error.status; s++)
             if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->gate,
                                          &lane->error))
                 add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
@@ -418,7 +418,7 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
     const size_t counters = organ_merge_stated(item->task.method->counters, item);
     bool again = organ_merge_scans(item);
     w->from = number;
-    w->strips = organ_merge_strips(&item->task);
+    w->strips = organ_merge_strips(&item->task.shape);
     begin_state(item, w->state);
     for (unsigned pass = 0; again; pass++) {
         if (run_phase(w, pass, error))

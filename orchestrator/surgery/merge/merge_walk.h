@@ -4,56 +4,11 @@
 #ifndef ORGAN_SURGERY_MERGE_MERGE_WALK_H
 #define ORGAN_SURGERY_MERGE_MERGE_WALK_H
 
+#include "orchestrator/surgery/merge/merge_input.h"
 #include "orchestrator/surgery/merge/merge_method.h"
 
 #include <organ/stream.h>
 #include <organ/weights.h>
-
-/* Changes rows that were read from an input, for example by an adapter. Each worker that merges the tensor opens a
- * state of its own. */
-typedef struct organ_merge_change {
-    const void *context;
-    organ_status (*open)(const void *context, void **state, organ_error *error);
-    void (*close)(void *state);                          /* NULL is allowed */
-    size_t memory;                                       /* bytes of a state */
-    size_t (*scratch)(const void *context, size_t rows); /* bytes that `change` needs for as many rows of one matrix */
-    organ_status (*change)(const void *context, const void *state, uint64_t first, size_t rows, float *values,
-                           void *scratch, organ_error *error);
-} organ_merge_change;
-
-/* A weight of a model, with the shape of the output's tensor. */
-typedef struct organ_merge_input {
-    const organ_model *model;
-    const organ_weight *weight;
-    const organ_merge_change *change; /* NULL: none */
-    /* Of a weight with an entry for each of `experts` experts: entry e of the input is entry order[e] of the weight, so
-     * many consecutive rows, or of a single row one value. NULL: the order of the weight. */
-    const uint32_t *order;
-    size_t experts;
-} organ_merge_input;
-
-/* An open input. organ_merge_reader_close accepts what organ_merge_reader_open leaves after an error, and all zero. */
-typedef struct organ_merge_reader {
-    const organ_merge_input *input;
-    organ_weight_reader *reader;
-    void *change; /* state of input->change */
-} organ_merge_reader;
-
-/* Opens an input, which must outlive *reader. Returns ORGAN_IO if a read or memory fails, and ORGAN_BAD_INPUT for
- * invalid headers. */
-organ_status organ_merge_reader_open(const organ_merge_input *input, const organ_kernels *kernels,
-                                     organ_merge_reader *reader, organ_error *error);
-void organ_merge_reader_close(organ_merge_reader *reader);
-
-/* Sets *scratch to the bytes that organ_merge_reader_read needs for as many rows, a multiple of 64. Uses headers
- * alone. */
-organ_status organ_merge_reader_scratch(const organ_merge_input *input, const organ_kernels *kernels, size_t rows,
-                                        size_t *scratch, organ_error *error);
-
-/* Reads rows [first, first + rows), all of one matrix, in the order of the input and with its change. `values` and
- * `scratch` are 64-byte aligned. Several threads may call it at once, each with its own scratch. */
-organ_status organ_merge_reader_read(const organ_merge_reader *reader, uint64_t first, size_t rows, float *values,
-                                     void *scratch, organ_error *error);
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
 #define ORGAN_MERGE_ROW_MEAN                                                                                           \

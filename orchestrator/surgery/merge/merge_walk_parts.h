@@ -34,8 +34,7 @@ typedef struct merge_lane {
     organ_error error;
 } merge_lane;
 
-uint64_t organ_merge_strips(const organ_merge_task *task); /* number of strips of a tensor */
-bool organ_merge_scans(const organ_merge_item *item);      /* whether the method has passes before it is applied */
+bool organ_merge_scans(const organ_merge_item *item); /* whether the method has passes before it is applied */
 
 /* Raises *sizes to what the item needs. Returns ORGAN_BAD_INPUT for invalid headers. */
 organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_item *item, merge_sizes *sizes,

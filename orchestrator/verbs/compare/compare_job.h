@@ -3,14 +3,16 @@
  * tensors, compare_pass.c reads them, compare_lineage.c finds ancestors, compare_routers.c matches rows of routers,
  * compare_tokens.c compares vocabularies, compare_clashes.c settings, compare_report.c makes the report.
  *
- * The form is the first model that is not GGUF, else the first model: weights of the others are compared in the names
- * and shapes that they have in its format. Pair p of models i < j is numbered by organ_compare_pair. */
+ * The form is the model with an adapter, else the first that is not GGUF, else the first model: weights of the others
+ * are compared in the names and shapes that they have in its format and layout. Pair p of models i < j is numbered by
+ * organ_compare_pair. */
 #ifndef ORGAN_VERBS_COMPARE_COMPARE_JOB_H
 #define ORGAN_VERBS_COMPARE_COMPARE_JOB_H
 
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "orchestrator/verbs/convert/convert_across.h"
+#include "orchestrator/verbs/lora/adapted.h"
 
 #include <jansson.h>
 #include <organ/inspect.h>
@@ -58,11 +60,13 @@ void organ_compare_add(compare_sums *sums, const compare_sums *more);
 /* ---- the job ---- */
 
 typedef struct compare_model {
-    const char *path;
+    const char *name; /* as in the options */
+    const char *path; /* of the model, without an adapter */
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* its weights in the form of the form; NULL: it has that format */
-    bool coarse;          /* most values are stored in less than 12 bits */
+    organ_across *across;  /* its weights in the form of the form; NULL: it has that form */
+    bool coarse;           /* most values are stored in less than 12 bits */
+    organ_adapted adapted; /* MODEL+ADAPTER; all zero: no adapter */
 } compare_model;
 
 /* A tensor that at least two models have. */
@@ -89,6 +93,7 @@ typedef struct compare_match {
 
 typedef struct compare_job {
     const organ_compare_options *options;
+    organ_model_access access; /* to models behind URLs */
     const organ_engine *engine;
     const organ_progress *progress;
     double started;
@@ -113,6 +118,14 @@ typedef struct compare_job {
 
 /* Pairs the tensors of all models: fills items, cells, only and shapes. */
 organ_status organ_compare_pair_up(compare_job *job, organ_error *error);
+
+/* Returns the item's weight in model i, which has it, with the change of the model's adapter. */
+static inline organ_merge_input organ_compare_input(const compare_job *job, const compare_item *item, size_t i)
+{
+    const compare_model *const m = &job->models[i];
+    return (organ_merge_input){
+        .model = m->model, .weight = item->weights[i], .change = organ_adapted_change(&m->adapted, item->weights[i])};
+}
 
 /* Reads all items once and fills the sums. */
 organ_status organ_compare_read(compare_job *job, organ_error *error);

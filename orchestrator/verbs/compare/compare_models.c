@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/compare/compare_job.h"
 
-#include "formats/names/names.h"
+#include "formats/names/hub_requests.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 
@@ -13,7 +13,7 @@ static organ_status list_models(compare_job *job, organ_error *error)
 {
     const organ_compare_options *const o = job->options;
     for (size_t k = 0; k < o->model_count && k < COMPARE_MODELS; k++)
-        job->models[k].path = o->models[k];
+        job->models[k].name = o->models[k];
     job->count = o->model_count;
     job->base = COMPARE_NONE;
     for (size_t k = 0; o->base && k < o->model_count && k < COMPARE_MODELS; k++)
@@ -21,7 +21,7 @@ static organ_status list_models(compare_job *job, organ_error *error)
             job->base = k;
     if (o->base && job->base == COMPARE_NONE) {
         if (job->count < COMPARE_MODELS)
-            job->models[job->count].path = o->base;
+            job->models[job->count].name = o->base;
         job->base = job->count++;
     }
     if (job->count < 2)
@@ -48,14 +48,26 @@ static bool is_coarse(const organ_weights *weights)
 
 static organ_status open_model(compare_job *job, compare_model *m, organ_error *error)
 {
-    if (organ_model_open_with(m->path, job->options->access, &m->model, error) ||
-        organ_weights_find(m->model, &m->weights, error))
+    const char *adapter;
+    if (organ_adapted_split(m->name, &job->arena, &m->path, &adapter, error) ||
+        (adapter && organ_hub_find(m->path, &job->access, &job->arena, &m->path, error)) ||
+        organ_model_open_with(m->path, &job->access, &m->model, error) ||
+        organ_weights_find(m->model, &m->weights, error) ||
+        (adapter && organ_adapted_open(adapter, m->model, m->weights, job->engine->kernels, &m->adapted, error)))
         return error->status;
     organ_progress_warn_of_model(job->progress, m->model);
     for (size_t k = 0; k < m->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", m->path, m->weights->notes[k]);
     m->coarse = is_coarse(m->weights);
     return ORGAN_OK;
+}
+
+/* The first model with an adapter, which changes weights of its own layout; else the first that is not GGUF. */
+static void choose_form(compare_job *job)
+{
+    for (size_t k = job->count; k-- > 0;)
+        if (!job->models[k].model->gguf && (job->models[k].adapted.adapter || !job->models[job->form].adapted.adapter))
+            job->form = k;
 }
 
 static organ_status run(compare_job *job, json_t **report, organ_error *error)
@@ -65,19 +77,20 @@ static organ_status run(compare_job *job, json_t **report, organ_error *error)
     job->vocabularies = json_array();
     job->clashes = json_array();
     job->notes = json_array();
+    if (job->options->access)
+        job->access = *job->options->access;
     if (list_models(job, error))
         return error->status;
     for (size_t k = 0; k < job->count; k++)
         if (open_model(job, &job->models[k], error))
             return error->status;
-    while (job->form < job->count && job->models[job->form].model->gguf)
-        job->form++;
-    job->form = job->form < job->count ? job->form : 0;
+    choose_form(job);
     if (organ_compare_pair_up(job, error) || organ_compare_settings(job, error) ||
         organ_compare_vocabularies(job, error) || organ_compare_read(job, error) || organ_compare_routers(job, error))
         return error->status;
     for (size_t k = 0; k < job->count; k++)
-        if (organ_model_unchanged(job->models[k].model, error))
+        if (organ_model_unchanged(job->models[k].model, error) ||
+            organ_adapted_unchanged(&job->models[k].adapted, error))
             return error->status;
     *report = organ_compare_document(job);
     return ORGAN_OK;
@@ -88,6 +101,7 @@ static void release(compare_job *job)
     for (size_t k = 0; k < COMPARE_MODELS; k++)
         organ_across_free(job->models[k].across);
     for (size_t k = 0; k < COMPARE_MODELS; k++) {
+        organ_adapted_close(&job->models[k].adapted);
         organ_weights_free(job->models[k].weights);
         organ_model_close(job->models[k].model);
     }
@@ -100,6 +114,7 @@ static void release(compare_job *job)
     json_decref(job->vocabularies);
     json_decref(job->clashes);
     json_decref(job->notes);
+    organ_arena_release(&job->arena);
 }
 
 organ_status organ_compare(const organ_compare_options *options, const organ_engine *engine,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads the tensors of all models side by side, strip by strip. Strips depend on the shapes alone; the sums of a round
- * of strips are added in the order of the strips, so the number of workers has no influence on them. */
+ * Reads the tensors of all models side by side, in the strips of organ_merge_strips; the sums of a round of strips are
+ * added in the order of the strips, so the number of workers has no influence on them. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP ((size_t)1 << 18) /* values of a strip of a model, about */
-#define ROUND ((size_t)256)     /* strips whose sums are in memory */
-#define CHUNK ((size_t)1024)    /* values that are compared at a time */
+#define ROUND ((size_t)256)  /* strips whose sums are in memory */
+#define CHUNK ((size_t)1024) /* values that are compared at a time */
 
 /* ---- arithmetic ---- */
 
@@ -87,7 +86,8 @@ typedef struct compare_lane {
     void *memory;
     float *values[COMPARE_MODELS];
     void *scratch;
-    organ_weight_reader *readers[COMPARE_MODELS];
+    organ_merge_input inputs[COMPARE_MODELS]; /* of the readers */
+    organ_merge_reader readers[COMPARE_MODELS];
     size_t open; /* item of the readers; COMPARE_NONE */
     signed char sign[COMPARE_MODELS][CHUNK], difference[COMPARE_PAIRS][CHUNK];
 } compare_lane;
@@ -101,6 +101,7 @@ typedef struct compare_strip {
 typedef struct compare_pass {
     compare_job *job;
     size_t values, scratch; /* bytes of a lane's buffer of one model, and of its scratch memory */
+    size_t changes;         /* bytes of the states of changes of an item, which are allocated while it is open */
     size_t workers;
     compare_lane *lanes;
     compare_sums *sums;    /* of each strip of the round */
@@ -111,13 +112,6 @@ typedef struct compare_pass {
     pthread_mutex_t lock;
     organ_reader_gate gate;
 } compare_pass;
-
-static size_t rows_of(const organ_weight *weight)
-{
-    const organ_matrices m = organ_weight_matrices(weight);
-    const size_t each = m.cols >= STRIP ? 1 : STRIP / (size_t)m.cols;
-    return m.count * m.rows < each ? (size_t)(m.count * m.rows) : each;
-}
 
 /* Sums of a chunk of values; models without the tensor have NULL. */
 static void compare_chunk(const compare_job *job, const compare_item *item, compare_lane *lane,
@@ -202,10 +196,8 @@ static void compare_values(const compare_job *job, const compare_item *item, com
 
 static void close_readers(compare_lane *lane)
 {
-    for (size_t i = 0; i < COMPARE_MODELS; i++) {
-        organ_weight_reader_close(lane->readers[i]);
-        lane->readers[i] = NULL;
-    }
+    for (size_t i = 0; i < COMPARE_MODELS; i++)
+        organ_merge_reader_close(&lane->readers[i]);
     lane->open = COMPARE_NONE;
 }
 
@@ -216,9 +208,10 @@ static organ_status open_readers(const compare_job *job, compare_lane *lane, siz
         return ORGAN_OK;
     close_readers(lane);
     for (size_t i = 0; i < job->count && !error->status; i++)
-        if (item->weights[i])
-            organ_weight_reader_open(job->models[i].model, item->weights[i], job->engine->kernels, NULL,
-                                     &lane->readers[i], error);
+        if (item->weights[i]) {
+            lane->inputs[i] = organ_compare_input(job, item, i);
+            organ_merge_reader_open(&lane->inputs[i], job->engine->kernels, &lane->readers[i], error);
+        }
     lane->open = error->status ? COMPARE_NONE : number;
     return error->status;
 }
@@ -235,8 +228,8 @@ static organ_status compare_rows(compare_pass *pass, compare_lane *lane, const c
     organ_reader_gate_enter(&pass->gate);
     for (size_t i = 0; i < job->count && !error->status; i++)
         if (item->weights[i])
-            organ_weight_read(lane->readers[i], strip->first, strip->rows, ORGAN_F32, lane->values[i], lane->scratch,
-                              error);
+            organ_merge_reader_read(&lane->readers[i], strip->first, strip->rows, lane->values[i], lane->scratch,
+                                    error);
     organ_reader_gate_leave(&pass->gate);
     if (!error->status)
         compare_values(job, item, lane, n, sums);
@@ -314,10 +307,10 @@ static organ_status run_rounds(compare_pass *pass, organ_error *error)
     const compare_job *const job = pass->job;
     for (size_t k = 0; k < job->item_count; k++) {
         const organ_matrices m = organ_weight_matrices(job->items[k].like);
-        const size_t each = rows_of(job->items[k].like);
-        for (uint64_t first = 0; first < m.count * m.rows; first += each) {
-            const uint64_t left = m.count * m.rows - first;
-            pass->strips[pass->count++] = (compare_strip){k, first, left < each ? (size_t)left : each};
+        for (uint64_t s = 0; s < organ_merge_strips(&m); s++) {
+            compare_strip *const strip = &pass->strips[pass->count++];
+            strip->item = k;
+            strip->first = organ_merge_strip_first(&m, s, &strip->rows);
             if (pass->count == ROUND && run_round(pass, error))
                 return error->status;
         }
@@ -332,16 +325,19 @@ static organ_status measure(compare_pass *pass, organ_error *error)
     const compare_job *const job = pass->job;
     for (size_t k = 0; k < job->item_count; k++) {
         const compare_item *const item = &job->items[k];
-        const size_t rows = rows_of(item->like), n = rows * (size_t)organ_weight_matrices(item->like).cols;
-        const size_t bytes = organ_to_line((n + CHUNK) * sizeof(float));
-        pass->values = bytes > pass->values ? bytes : pass->values;
+        const organ_matrices m = organ_weight_matrices(item->like);
+        const size_t rows = organ_merge_strip_rows(&m);
+        size_t changes = 0;
+        pass->values = organ_max(pass->values, organ_to_line((rows * (size_t)m.cols + CHUNK) * sizeof(float)));
         for (size_t i = 0; i < job->count; i++) {
+            const organ_merge_input input = organ_compare_input(job, item, i);
             size_t scratch = 0;
-            if (item->weights[i] && organ_weight_reader_size(job->models[i].model, item->weights[i],
-                                                             job->engine->kernels, rows, &scratch, error))
+            if (input.weight && organ_merge_reader_scratch(&input, job->engine->kernels, rows, &scratch, error))
                 return error->status;
-            pass->scratch = organ_to_line(scratch) > pass->scratch ? organ_to_line(scratch) : pass->scratch;
+            pass->scratch = organ_max(pass->scratch, scratch);
+            changes += input.change ? input.change->memory : 0;
         }
+        pass->changes = organ_max(pass->changes, organ_to_line(changes));
     }
     return ORGAN_OK;
 }
@@ -350,12 +346,12 @@ static organ_status allocate(compare_pass *pass, organ_error *error)
 {
     const compare_job *const job = pass->job;
     const size_t lane = job->count * pass->values + pass->scratch, all = organ_workers_count(job->engine->workers);
+    const size_t each = lane + pass->changes + sizeof *pass->lanes;
     const size_t shared = ROUND * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
-    if (organ_memory_claim(job->engine, lane + sizeof *pass->lanes + shared, error, "a strip of each of %zu models",
-                           job->count))
+    if (organ_memory_claim(job->engine, each + shared, error, "a strip of each of %zu models", job->count))
         return error->status;
-    organ_memory_prefer(job->engine, (lane + sizeof *pass->lanes) * all + shared);
-    const uint64_t fits = (organ_engine_memory(job->engine) - shared) / (lane + sizeof *pass->lanes);
+    organ_memory_prefer(job->engine, each * all + shared);
+    const uint64_t fits = (organ_engine_memory(job->engine) - shared) / each;
     pass->workers = fits < all ? (size_t)fits : all;
     pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
     pass->sums = calloc(ROUND, sizeof *pass->sums);

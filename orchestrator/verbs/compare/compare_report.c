@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/compare/compare_job.h"
 
+#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A pair of models, or (b not COMPARE_NONE) of their differences from model b. */
@@ -105,6 +107,21 @@ static json_t *difference_json(const void *context, size_t number)
     return row;
 }
 
+/* The name of a model with an adapter has both. */
+static json_t *facts_json(const compare_model *m)
+{
+    json_t *const facts = organ_model_json(m->model);
+    if (!m->adapted.adapter)
+        return facts;
+    json_t *const adapter = organ_name_json(m->adapted.adapter->path);
+    char *const name =
+        organ_format("%s+%s", json_string_value(json_object_get(facts, "name")), json_string_value(adapter));
+    ORGAN_ADD(facts, SET_TEXT("name", name), SET("adapter", organ_adapter_json(m->adapted.adapter)));
+    json_decref(adapter);
+    free(name);
+    return facts;
+}
+
 static json_t *model_json(const void *context, size_t k)
 {
     const compare_job *const job = context;
@@ -113,7 +130,7 @@ static json_t *model_json(const void *context, size_t k)
     for (size_t w = 0; w < weights->count; w++)
         values += weights->weights[w].elements;
     return ORGAN_OBJECT(SET_TEXT("label", organ_compare_label(k)), SET_COUNT("weights", weights->count),
-                        SET_COUNT("values", values), SET("model", organ_model_json(job->models[k].model)),
+                        SET_COUNT("values", values), SET("model", facts_json(&job->models[k])),
                         SET_FLAG("base", k == job->base), SET_FLAG("quantised", job->models[k].coarse));
 }
 
@@ -130,7 +147,7 @@ static json_t *router_json(const void *context, size_t k)
 
 static json_t *path_json(const void *context, size_t k)
 {
-    return organ_document_string(((const compare_job *)context)->models[k].path);
+    return organ_document_string(((const compare_job *)context)->models[k].name);
 }
 
 static json_t *definitions(void)

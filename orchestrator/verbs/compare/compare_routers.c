@@ -22,6 +22,7 @@ typedef struct router_pass {
     compare_job *job;
     size_t next, workers;
     size_t values, scratch, gains; /* bytes of a lane's parts: of one model, of readers, of cosines and assignment */
+    size_t changes;                /* bytes of the state of a change, which is allocated while a router is open */
     unsigned char **lanes;
     pthread_mutex_t lock;
     organ_error error;
@@ -32,16 +33,15 @@ static bool is_router(const compare_item *item)
     return item->like->anatomy.role == ORGAN_ROLE_ROUTER && item->like->rank == 2 && item->like->shape[0] > 1;
 }
 
-static organ_status read_rows(const compare_model *m, const organ_weight *weight, const organ_engine *engine,
-                              float *values, void *scratch, organ_error *error)
+static organ_status read_rows(const compare_job *job, const compare_item *item, size_t i, float *values, void *scratch,
+                              organ_error *error)
 {
-    organ_weight_reader *reader;
-    const size_t rows = (size_t)weight->shape[0];
-    if (organ_weight_reader_open(m->model, weight, engine->kernels, NULL, &reader, error))
-        return error->status;
-    organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error);
-    organ_weight_reader_close(reader);
-    for (size_t k = 0; !error->status && k < weight->elements; k++)
+    const organ_merge_input input = organ_compare_input(job, item, i);
+    organ_merge_reader reader;
+    if (organ_merge_reader_open(&input, job->engine->kernels, &reader, error) == ORGAN_OK)
+        organ_merge_reader_read(&reader, 0, (size_t)input.weight->shape[0], values, scratch, error);
+    organ_merge_reader_close(&reader);
+    for (size_t k = 0; !error->status && k < input.weight->elements; k++)
         values[k] = values[k] - values[k] == 0 ? values[k] : 0;
     return error->status;
 }
@@ -80,8 +80,7 @@ static organ_status match_item(router_pass *pass, size_t number, unsigned char *
     const compare_item *const item = &job->items[index];
     unsigned char *const scratch = lane + job->count * pass->values;
     for (size_t i = 0; i < job->count; i++)
-        if (item->weights[i] && read_rows(&job->models[i], item->weights[i], job->engine,
-                                          (float *)(void *)(lane + i * pass->values), scratch, error))
+        if (item->weights[i] && read_rows(job, item, i, (float *)(void *)(lane + i * pass->values), scratch, error))
             return error->status;
     for (size_t k = number; k < job->match_count && job->matches[k].item == index; k++) {
         size_t j = 1;
@@ -138,14 +137,15 @@ static organ_status list_routers(router_pass *pass, organ_error *error)
         const size_t n = (size_t)item->like->shape[0],
                      values = organ_to_line((size_t)item->like->elements * sizeof(float));
         const size_t gains = organ_to_line(n * (n + 1) * sizeof(double) + n * sizeof(size_t) + organ_assign_room(n));
-        pass->values = values > pass->values ? values : pass->values;
-        pass->gains = gains > pass->gains ? gains : pass->gains;
+        pass->values = organ_max(pass->values, values);
+        pass->gains = organ_max(pass->gains, gains);
         for (size_t j = 0; j < job->count; j++) {
+            const organ_merge_input input = organ_compare_input(job, item, j);
             size_t scratch = 0;
-            if (item->weights[j] && organ_weight_reader_size(job->models[j].model, item->weights[j],
-                                                             job->engine->kernels, n, &scratch, error))
+            if (input.weight && organ_merge_reader_scratch(&input, job->engine->kernels, n, &scratch, error))
                 return error->status;
-            pass->scratch = organ_to_line(scratch) > pass->scratch ? organ_to_line(scratch) : pass->scratch;
+            pass->scratch = organ_max(pass->scratch, scratch);
+            pass->changes = organ_max(pass->changes, input.change ? organ_to_line(input.change->memory) : 0);
             for (size_t i = 0; i < j; i++) {
                 if (!item->weights[i] || !item->weights[j])
                     continue;
@@ -162,11 +162,11 @@ static organ_status run_routers(router_pass *pass, organ_error *error)
 {
     compare_job *const job = pass->job;
     const size_t lane = job->count * pass->values + pass->scratch + pass->gains;
-    const size_t all = organ_workers_count(job->engine->workers);
-    if (organ_memory_claim(job->engine, lane, error, "the routers of a layer of %zu models", job->count))
+    const size_t all = organ_workers_count(job->engine->workers), each = lane + pass->changes;
+    if (organ_memory_claim(job->engine, each, error, "the routers of a layer of %zu models", job->count))
         return error->status;
-    organ_memory_prefer(job->engine, lane * all);
-    const uint64_t fits = organ_engine_memory(job->engine) / lane;
+    organ_memory_prefer(job->engine, each * all);
+    const uint64_t fits = organ_engine_memory(job->engine) / each;
     pass->workers = fits < all ? (size_t)fits : all;
     pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
     for (size_t k = 0; pass->lanes && k < pass->workers; k++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pairs the tensors of all models by name, across formats in the names of the form. */
+ * Pairs the tensors of all models by name, across formats and layouts in the names of the form. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "orchestrator/report/text/report_text.h"
@@ -109,20 +109,19 @@ static organ_status add_item(compare_job *job, const organ_weight *like, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the tensors of a model that has the format of the form, or says that a model of the other format has them
- * alone. */
+/* Adds the tensors that a model has under the names of the form, or says that it has those alone that the form has in
+ * no way. */
 static organ_status add_of(compare_job *job, size_t owner, organ_error *error)
 {
     const compare_model *const m = &job->models[owner];
     for (size_t k = 0; k < m->weights->count && !error->status; k++) {
         const organ_weight *const weight = &m->weights->weights[k];
+        const organ_across_kind kind = m->across ? organ_across_kind_of(m->across, weight->name) : ORGAN_ACROSS_OWN;
         if (!is_read(weight))
             continue;
-        if (m->across) {
-            if (organ_across_kind_of(m->across, weight->name) == ORGAN_ACROSS_UNKNOWN ||
-                organ_across_kind_of(m->across, weight->name) == ORGAN_ACROSS_UNPAIRED)
-                say_only(job, NULL, weight, owner);
-        } else if (!organ_name_table_find(&job->names, weight->name))
+        if (kind == ORGAN_ACROSS_UNKNOWN || kind == ORGAN_ACROSS_UNPAIRED)
+            say_only(job, NULL, weight, owner);
+        else if (kind == ORGAN_ACROSS_OWN && !organ_name_table_find(&job->names, weight->name))
             add_item(job, weight, owner, error);
     }
     return error->status;
@@ -132,10 +131,10 @@ organ_status organ_compare_pair_up(compare_job *job, organ_error *error)
 {
     const compare_model *const form = &job->models[job->form];
     for (size_t k = 0; k < job->count; k++)
-        if (!job->models[k].model->gguf != !form->model->gguf &&
-            organ_across_open((organ_across_side){form->model, form->weights},
-                              (organ_across_side){job->models[k].model, job->models[k].weights}, job->engine,
-                              &job->models[k].across, error))
+        if (k != job->form && (organ_across_open((organ_across_side){form->model, form->weights},
+                                                 (organ_across_side){job->models[k].model, job->models[k].weights},
+                                                 job->engine, &job->models[k].across, error) ||
+                               organ_adapted_check(&job->models[k].adapted, job->models[k].across, error)))
             return error->status;
     add_of(job, job->form, error);
     for (size_t k = 0; k < job->count && !error->status; k++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The weights of one model in the form of another, of which one is GGUF and the other is not: the pairs of a comparison
- * between the two formats. The plan of a conversion to GGUF is the description of both directions. */
+ * The weights of one model in the form of another. If one is GGUF and the other is not, the plan of a conversion to
+ * GGUF is the description of both directions. If both have one format, experts may be stored in other layouts: one by
+ * one, as stacks, with gate and up apart or joined, and under other names. */
 #ifndef ORGAN_VERBS_CONVERT_CONVERT_ACROSS_H
 #define ORGAN_VERBS_CONVERT_CONVERT_ACROSS_H
 
@@ -18,15 +19,17 @@ typedef struct organ_across_side {
     const organ_weights *weights;
 } organ_across_side;
 
-/* Describes the weights of `other` in the form of `model`. Exactly one of the two models is GGUF. Returns
- * ORGAN_BAD_INPUT if the model of safetensors has no config.json, or an architecture that cannot be converted. The
- * caller frees *across, which is NULL after an error, before the weights of both models. */
+/* Describes the weights of `other` in the form of `model`. Sets *across to NULL if both have one format and no experts
+ * or routers of other layouts; layouts are known for supported architectures. Returns ORGAN_BAD_INPUT if one model is
+ * GGUF and that of safetensors has no config.json, or an architecture that cannot be converted. The caller frees
+ * *across, which is NULL after an error, before the weights of both models. */
 organ_status organ_across_open(organ_across_side model, organ_across_side other, const organ_engine *engine,
                                organ_across **across, organ_error *error);
 void organ_across_free(organ_across *across); /* NULL is allowed */
 
 /* Returns the weight of the other model in the form that it has in `model` under this name; its rows are read from the
- * files of the other model. Returns NULL if the other model lacks one of its tensors. */
+ * files of the other model. Returns NULL if the other model lacks one of its tensors. Weights that are read unchanged
+ * are those of the other model. */
 const organ_weight *organ_across_named(const organ_across *across, const char *name);
 
 /* Returns organ_across_named, or without `across` (NULL) the weight of this name among `own`. */
@@ -36,15 +39,18 @@ static inline const organ_weight *organ_across_or_own(const organ_across *across
     return across ? organ_across_named(across, name) : organ_weights_named(own, name);
 }
 
-/* How a weight of one format is stored in the other. */
+/* How a weight of one model is stored in the other. */
 typedef enum organ_across_kind {
     ORGAN_ACROSS_UNKNOWN,  /* it has no name there */
     ORGAN_ACROSS_PAIRED,   /* a weight of the other model has values of it */
     ORGAN_ACROSS_UNPAIRED, /* the other model lacks the weights that would have them */
-    ORGAN_ACROSS_LEFT_OUT  /* a conversion leaves it out: vision, draft layers, values that follow from the settings */
+    ORGAN_ACROSS_LEFT_OUT, /* a conversion leaves it out: vision, draft layers, values that follow from the settings */
+    ORGAN_ACROSS_RENAMED,  /* one format: it has the same rows under another name */
+    ORGAN_ACROSS_OWN       /* one format: under its own name, or not at all */
 } organ_across_kind;
 
-/* Returns how the weight of this name, of either model, is stored in the other. */
+/* Returns how the weight of this name is stored in the other model: of either model or, if both have one format, of
+ * `other`. */
 organ_across_kind organ_across_kind_of(const organ_across *across, const char *name);
 
 /* Writes what organ_convert gives the model, but without the data of tensors: a GGUF file, or a directory of

@@ -147,7 +147,7 @@ static organ_status open_samples(merge_audit *a, organ_merge_item *items, size_t
         merge_sample *const s = &a->samples[k];
         items[k] = a->job.tensors[s->tensor].item;
         if (organ_weight_reader_open(a->model, &s->stored, a->job.engine->kernels, NULL, &s->reader, error) == ORGAN_OK)
-            s->reading = organ_weight_reader_scratch(s->reader, organ_merge_strip_rows(&items[k].task));
+            s->reading = organ_weight_reader_scratch(s->reader, organ_merge_strip_rows(&items[k].task.shape));
         *scratch = s->reading > *scratch ? s->reading : *scratch;
     }
     return error->status;

@@ -2,7 +2,6 @@
  * Opens the models of a recipe and compares their vocabularies. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/names/names.h"
 #include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TOKENIZER_BYTES ((size_t)256 << 20) /* of the longest tokenizer file */
 
@@ -40,27 +38,16 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
-/* A name of the form MODEL+ADAPTER, unless there is a file of the whole name. */
-static organ_status split_name(model_merge *job, const char *name, const char **model, const char **adapter,
-                               organ_error *error)
-{
-    const char *const plus = strchr(name, '+');
-    *model = name;
-    if (!plus || plus == name || access(name, F_OK) == 0)
-        return ORGAN_OK;
-    *model = organ_arena_copy(&job->arena, name, (size_t)(plus - name));
-    return *model ? organ_name_resolve(plus + 1, &job->arena, adapter, error) : organ_fail_memory(error, name);
-}
-
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
     const char *adapter = NULL, *model = NULL;
     donor->name = job->recipe.donors[number];
     snprintf(donor->key, sizeof donor->key, "%zu", number);
-    if (split_name(job, donor->name, &model, &adapter, error) ||
+    if (organ_adapted_split(donor->name, &job->arena, &model, &adapter, error) ||
         organ_merge_find_model(job, model, &donor->path, error) || organ_merge_open_model(job, donor, error) ||
-        (adapter && organ_merge_adapter_open(job, donor, adapter, error)))
+        (adapter &&
+         organ_adapted_open(adapter, donor->model, donor->weights, job->engine->kernels, &donor->adapted, error)))
         return error->status;
     const bool formless = donor->model->gguf || organ_model_is_here(donor->model, "", &(organ_error){0});
     if (formless && number == job->host && organ_merge_open_form(job, donor, error))
@@ -73,19 +60,19 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     return ORGAN_OK;
 }
 
-/* The names and the order of rows of GGUF become those of the host. */
-static organ_status open_across(model_merge *job, merge_donor *donor, organ_error *error)
+/* The names and the order of rows of GGUF, and the layout of experts, become those of the host. */
+static organ_status open_across(model_merge *job, size_t number, organ_error *error)
 {
+    merge_donor *const donor = &job->donors[number];
     const merge_donor *const host = &job->donors[job->host];
     const organ_model *const stored = organ_merge_stored(donor);
-    if (!stored->gguf)
+    if (number == job->host && !stored->gguf)
         return ORGAN_OK;
-    if (donor->adapter)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
-                          donor->path);
     return organ_across_open((organ_across_side){host->model, host->weights},
                              (organ_across_side){stored, donor->stored ? donor->stored_weights : donor->weights},
-                             job->engine, &donor->across, error);
+                             job->engine, &donor->across, error)
+               ? error->status
+               : organ_adapted_check(&donor->adapted, donor->across, error);
 }
 
 /* ---- tensors ---- */
@@ -103,7 +90,7 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
         (own && !donor->model->config.tie_word_embeddings))
         return own;
     const organ_weight *const embedding =
-        organ_merge_weight_of_role(donor->across ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
+        organ_merge_weight_of_role(organ_merge_is_gguf(donor) ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
     return embedding ? organ_merge_weight_named(donor, embedding->name) : NULL;
 }
 
@@ -198,7 +185,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_donor(job, k, error);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
-        open_across(job, &job->donors[k], error);
+        open_across(job, k, error);
     if (error->status)
         return error->status;
     return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error) : ORGAN_OK;
@@ -207,7 +194,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
 void organ_merge_close_donors(model_merge *job)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
-        organ_merge_adapter_close(&job->donors[k]);
+        organ_adapted_close(&job->donors[k].adapted);
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);

@@ -159,7 +159,7 @@ static organ_status read_part(const expert_match *m, size_t source, const expert
         const organ_weight *const w = weight_of(m, source, part->like, e);
         const organ_merge_input input = {.model = organ_merge_stored(donor_of(m, source)),
                                          .weight = w,
-                                         .change = organ_merge_change_of(donor_of(m, source), w)};
+                                         .change = organ_adapted_change(&donor_of(m, source)->adapted, w)};
         read_experts(m, &input, part, m->experts / weights, m->rows + e * part->rows * part->cols, error);
     }
     return error->status;

@@ -27,18 +27,13 @@ static bool is_secret(const char *name)
     return organ_http_is_url(name) && (memchr(host + 3, '@', length) || strchr(name, '?'));
 }
 
-/* The command line has done the same with names among its words, but not with those of a recipe or an adapter. */
 organ_status organ_merge_find_model(model_merge *job, const char *name, const char **path, organ_error *error)
 {
     if (is_secret(name))
         return organ_fail(error, ORGAN_USAGE,
                           "a model is a URL with a password or a query, which the saved recipe would show: --header "
                           "gives credentials");
-    if (!organ_name_is_remote(name, &job->arena) || organ_hub_is_offline())
-        return organ_name_resolve(name, &job->arena, path, error);
-    return organ_hub_set_token(NULL, &job->arena, &job->access, error)
-               ? error->status
-               : organ_hub_stream(name, &job->access, &job->arena, path, error);
+    return organ_hub_find(name, &job->access, &job->arena, path, error);
 }
 
 organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_error *error)
@@ -170,9 +165,6 @@ organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_e
 {
     const char *const name = organ_path_name(donor->path), *const dot = strrchr(name, '.');
     const size_t length = donor->model->gguf && dot && dot > name ? (size_t)(dot - name) : strlen(name);
-    if (donor->model->gguf && donor->adapter)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
-                          donor->path);
     if (donor->model->gguf && organ_model_is_here(donor->model, "the base of a merge if it is GGUF", error))
         return error->status;
     donor->stored = donor->model;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_form.c opens GGUF files and URLs as hosts, merge_adapter.c adds adapters to rows, merge_experts.c matches
- * experts, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_form.c opens GGUF files and URLs as hosts, merge_experts.c matches experts, merge_outline.c plans
+ * tensors, merge_tensors.c writes them, merge_report.c makes the report.
  * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
@@ -17,7 +17,7 @@
 #include "orchestrator/surgery/merge/merge_walk.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/convert/convert_across.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/adapted.h"
 #include "orchestrator/verbs/merge/merge_tokens.h"
 
 #include <organ/merge.h>
@@ -116,8 +116,6 @@ organ_status organ_merge_evaluate(const merge_recipe *recipe, const merge_place 
 
 /* ---- models ---- */
 
-typedef struct merge_pair merge_pair; /* the change of a weight by an adapter (merge_adapter.c) */
-
 typedef struct merge_donor {
     const char *name; /* as written in the recipe */
     const char *path;
@@ -126,20 +124,16 @@ typedef struct merge_donor {
     char key[24];
     organ_model *model;
     organ_weights *weights;
-    organ_across *across; /* a GGUF file: its weights in the form of the host's */
+    organ_across *across; /* its weights in the form of the host's; NULL: they have that form */
     /* Of a host that is a GGUF file or at a URL: the file and its weights. `model` is then an outline of it in
      * safetensors, in a temporary directory; the values of its weights are in `stored`, by `across` if that is GGUF.
      * NULL: `model` has the values itself. */
     organ_model *stored;
     organ_weights *stored_weights;
     char *outline_folder;
-    uint64_t layers; /* of the text model, without draft layers */
-    /* BASE+ADAPTER; all zero: the donor is a model */
-    organ_adapter *adapter, *translated;
-    organ_lora_names names;
-    merge_pair *pairs;
-    size_t pair_count;
-    bool head; /* it stores an output head that is not its embedding */
+    uint64_t layers;       /* of the text model, without draft layers */
+    organ_adapted adapted; /* MODEL+ADAPTER; all zero: the donor is a model */
+    bool head;             /* it stores an output head that is not its embedding */
 } merge_donor;
 
 /* ---- tensors ---- */
@@ -240,14 +234,6 @@ organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_
 organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_error *error);
 void organ_merge_close_form(merge_donor *donor);
 
-/* Opens the adapter of a donor whose model is open. Returns ORGAN_BAD_INPUT, with advice, for an adapter that is not
- * only factors of matrices. organ_merge_adapter_close accepts what it leaves after an error, and a donor without
- * adapter. */
-organ_status organ_merge_adapter_open(model_merge *job, merge_donor *donor, const char *path, organ_error *error);
-void organ_merge_adapter_close(merge_donor *donor);
-/* Returns how the donor's adapter changes the weight; NULL: not at all. */
-const organ_merge_change *organ_merge_change_of(const merge_donor *donor, const organ_weight *weight);
-
 /* Opens all donors, finds the host, and checks that their vocabularies are equal unless the recipe states that of the
  * output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
@@ -304,6 +290,9 @@ static inline const organ_model *organ_merge_stored(const merge_donor *donor)
 {
     return donor->stored ? donor->stored : donor->model;
 }
+
+/* Returns whether the donor's values are in a GGUF file; its tensors then have other names than those of the host. */
+static inline bool organ_merge_is_gguf(const merge_donor *donor) { return organ_merge_stored(donor)->gguf != NULL; }
 
 /* organ_merge without further steps. The strings of *made are the caller's to free, also after an error; `made` may be
  * NULL. organ_merge_plain is an organ_plan_verb, whose options are an organ_merge_options. */

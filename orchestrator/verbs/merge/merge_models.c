@@ -123,8 +123,8 @@ static json_t *merge_identity(void *context)
     json_t *const donors = json_array();
     for (size_t k = 0; k < job->recipe.donor_count; k++)
         if (json_array_append_new(donors, organ_run_files(organ_merge_stored(&job->donors[k]), NULL)) ||
-            (job->donors[k].adapter &&
-             json_array_append_new(donors, organ_run_files(job->donors[k].adapter->model, NULL))))
+            (job->donors[k].adapted.adapter &&
+             json_array_append_new(donors, organ_run_files(job->donors[k].adapted.adapter->model, NULL))))
             organ_memory_count_refusal();
     return ORGAN_OBJECT(SET("donors", donors));
 }
@@ -221,8 +221,8 @@ static organ_status check_output(const model_merge *job, const char *output, boo
 {
     for (size_t k = 0; k < job->recipe.donor_count && output && !error->status; k++)
         if (organ_output_check_not_input(output, organ_merge_stored(&job->donors[k]), error) == ORGAN_OK &&
-            job->donors[k].adapter)
-            organ_output_check_not_adapter(output, job->donors[k].adapter, error);
+            job->donors[k].adapted.adapter)
+            organ_output_check_not_adapter(output, job->donors[k].adapted.adapter, error);
     if (!error->status && output && job->recipe.method == &organ_merge_moments &&
         organ_ends_with(output, ".safetensors"))
         organ_fail(error, ORGAN_USAGE, "%s: moments runs the output while it is written: it must be a directory",

@@ -92,7 +92,7 @@ static organ_status find_names(const merge_moments *m, moments_input *in, organ_
             input++;
         if (!t->fitted || input == t->item.task.inputs || t->like->anatomy.experts == ORGAN_EXPERTS_ROUTED)
             continue;
-        const bool other_names = donor->across && t->fitted->layer >= 0;
+        const bool other_names = organ_merge_is_gguf(donor) && t->fitted->layer >= 0;
         const organ_tensor *const other =
             other_names ? counterpart(in, organ_merge_stored(donor), &t->like->anatomy) : NULL;
         if (other_names && !other)
@@ -120,7 +120,7 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
     in->chunks = organ_calibration_chunks_make(in->walk.calibration.samples, in->walk.calibration.context, c->state);
     if (!m->drift)
         return ORGAN_OK;
-    if (donor->adapter)
+    if (donor->adapted.adapter)
         return organ_fail(error, ORGAN_USAGE,
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
                           "'organ lora merge' first, or give --set drift=false",

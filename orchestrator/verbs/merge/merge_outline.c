@@ -114,7 +114,7 @@ static void put_input(model_merge *job, merge_tensor *t, size_t at, size_t donor
     const char **const names = (const char **)t->item.task.donor;
     list[at] = (organ_merge_input){.model = organ_merge_stored(&job->donors[donor]),
                                    .weight = weight,
-                                   .change = organ_merge_change_of(&job->donors[donor], weight)};
+                                   .change = organ_adapted_change(&job->donors[donor].adapted, weight)};
     names[at] = job->donors[donor].key;
     t->donors[at] = donor;
 }
@@ -292,6 +292,9 @@ static bool is_new(const model_merge *job, const merge_step *step, size_t source
     const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
     if (weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0 && !donor->head)
         return false;
+    if (donor->across && organ_across_kind_of(donor->across, weight->name) != ORGAN_ACROSS_OWN &&
+        !job->donors[step->slice->sources[step->model].donor].across)
+        return false;                     /* its rows have the form of the host */
     for (size_t k = 0; k < source; k++) { /* of the model, and of sources that have added it */
         const merge_donor *const other = &job->donors[step->slice->sources[k].donor];
         if (name_in(step, weight->name, source, k, name, error) || organ_merge_weight_named(other, name))
@@ -321,12 +324,13 @@ static organ_status merge_step_tensors(model_merge *job, const merge_step *step,
     for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
         const size_t source = k == 0 ? step->model : k - (k <= step->model); /* the model comes first */
         const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
+        const bool gguf = organ_merge_is_gguf(donor);
         for (size_t w = 0; w < donor->weights->count && !error->status; w++) {
             const organ_weight *const weight = &donor->weights->weights[w];
             if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
-                (k && !donor->across && !is_new(job, step, source, weight, error)))
+                (k && !gguf && !is_new(job, step, source, weight, error)))
                 continue;
-            if (donor->across && !donor->stored)
+            if (gguf && !donor->stored)
                 check_unpaired(job, donor, weight, error);
             else
                 merge_one(job, step, weight, source, error);
@@ -342,7 +346,7 @@ static size_t model_of(const model_merge *job, const merge_slice *slice)
     for (size_t k = slice->source_count; k-- > 0;) {
         if (slice->sources[k].donor == job->host)
             return k;
-        first = job->donors[slice->sources[k].donor].across ? first : k; /* not of the host */
+        first = organ_merge_is_gguf(&job->donors[slice->sources[k].donor]) ? first : k; /* not of the host */
     }
     return first;
 }

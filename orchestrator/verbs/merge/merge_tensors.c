@@ -108,7 +108,7 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     if (job->moments && !error->status)
         organ_merge_run_moments(job, error);
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
-        if (organ_model_unchanged(organ_merge_stored(&job->donors[k]), error) == ORGAN_OK && job->donors[k].adapter)
-            organ_model_unchanged(job->donors[k].adapter->model, error);
+        if (organ_model_unchanged(organ_merge_stored(&job->donors[k]), error) == ORGAN_OK)
+            organ_adapted_unchanged(&job->donors[k].adapted, error);
     return error->status;
 }

@@ -476,7 +476,8 @@ static organ_status run_input(moments_layer *l, organ_error *error)
     }
     if (!error->status && drift && l->number >= 0)
         organ_layer_load_to_run(in->forward, l->number, &own, error);
-    for (size_t k = l->first; own && l->moments->job->donors[in->donor].across && k < l->end && !error->status; k++)
+    const bool gguf = organ_merge_is_gguf(&l->moments->job->donors[in->donor]);
+    for (size_t k = l->first; own && gguf && k < l->end && !error->status; k++)
         if (l->groups[k].kept)
             check_order(l, &l->groups[k], own, error);
     if (!error->status)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests organ compare: figures, base and nearest relative, formats, clashes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden
+# Tests organ compare: figures, base and nearest relative, formats, clashes, adapters, layouts of experts, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden
 # files again.
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 
@@ -82,6 +82,77 @@ done
 ends 0 compare "$fixtures/tiny-moe" moe --json --quiet
 holds ../out '.routers | length == 4' '.routers | map(select(.layer == 1))[0] | .moved == 2 and .cosine == 1 and .cosine_in_order < 1' \
     '.routers | map(select(.layer != 1)) | all(.moved == 0 and .cosine == 1)'
+
+# ---- an adapter: the figures are those of the model that lora merge writes ----
+# figures MODEL...: the report's figures, in an order that the types of the tensors do not decide.
+figures() {
+    ends 0 compare "$@" --json --quiet "${how[@]}"
+    jq -S 'del(.run, .models, .clashes) | .pairs[].cells |= sort_by(.layer, .role) | .differences[].cells |= sort_by(.layer, .role)' ../out
+}
+how=()
+"$organ" lora sanitize "$fixtures/tiny-lora" -o lora --quiet >../out || exit 1
+"$organ" lora merge --base tiny-qwen2 --adapter lora -o f32 --dtype f32 --quiet >../out || exit 1
+ends 0 compare tiny-qwen2+lora f32 --json --quiet --html page.html
+holds ../out '.models[0].model | .name == "tiny-qwen2+lora" and .adapter.pairs > 5' '.models[1].model.adapter == null' '.run.models == ["tiny-qwen2+lora", "f32"]' \
+    '.lineage.says == "All values are equal."' '.pairs[0].distance == 0 and .pairs[0].equal == 1'
+judge "the page lacks the adapter" grep -q "tiny-qwen2+lora" page.html
+ends 0 compare "$PWD/f32" "$PWD/tiny-qwen2/+$PWD/lora" --quiet
+prints "tiny-qwen2+lora"
+figures f32 tiny-qwen2 pruned >../whole
+figures tiny-qwen2+lora tiny-qwen2 pruned >../adapted
+judge "an adapter has other figures than the merged model" cmp ../whole ../adapted
+judge "the adapter changes nothing" test "$(jq '.pairs[0].distance > 0.01' ../adapted)" = true
+for threads in 1 3; do
+    how=(--threads "$threads" --memory 16M)
+    figures tiny-qwen2+lora tiny-qwen2 pruned >../again
+    judge "${how[*]} changes the figures of an adapter" cmp ../again ../adapted
+done
+how=()
+ORGAN_ISA=scalar figures tiny-qwen2+lora tiny-qwen2 pruned >../again
+judge "the CPU changes the figures of an adapter" cmp ../again ../adapted
+ends 0 compare tune pruned --base tiny-qwen2+lora --json --quiet
+holds ../out '.lineage.base == "C"' '.models[2].model.name == "tiny-qwen2+lora"'
+ends 0 compare tiny-qwen2+lora f32 tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --json --quiet
+holds ../out '.pairs[0].distance == 0' '.pairs[1].distance == .pairs[2].distance' '.pairs[1].distance > 0.01' '.only == []'
+for misfit in "$fixtures/tiny-lora" "$fixtures/tiny-qwen2" nowhere; do
+    run merge "tiny-qwen2+$misfit" --method passthrough -o none
+    ended=$code
+    cp ../err ../refusal
+    ends "$ended" compare tiny-qwen2 "tiny-qwen2+$misfit"
+    judge "$misfit has another error than for merge" cmp ../err ../refusal
+    judge "$misfit is no error" test "$ended" -gt 2
+done
+refused 3 "is GGUF: add the adapter to it first" compare tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf+lora
+refused 2 "memory" compare tiny-qwen2 tiny-qwen2+lora --memory 1M
+
+# ---- layouts of experts: numbered, stacked, GGUF ----
+for name in qwen3moe qwen3moe-stacked qwen3moe.gguf; do ln -s "$fixtures/forward/$name" "$name"; done
+for set in "qwen3moe qwen3moe-stacked" "qwen3moe-stacked qwen3moe" "qwen3moe-stacked qwen3moe.gguf qwen3moe" "qwen3moe.gguf qwen3moe qwen3moe-stacked"; do
+    # shellcheck disable=SC2086 # words
+    ends 0 compare $set --json --quiet
+    holds ../out '.lineage.says == "All values are equal."' '.only == []' '.shapes == []' '[.pairs[].values] | unique == [66624]' \
+        '[.routers[] | .moved] | length >= 3 and all(. == 0)'
+done
+for base in qwen3moe qwen3moe-stacked; do
+    "$organ" prune "$base" -o "$base-sparse" --sparsity 30 --quiet >../out || exit 1
+    "$organ" lora extract --base "$base" --tuned "$base-sparse" -o "$base-lora" --rank 4 --quiet >../out 2>../err || exit 1
+    "$organ" lora merge --base "$base" --adapter "$base-lora" -o "$base-with" --dtype f32 --quiet >../out || exit 1
+    figures qwen3moe qwen3moe-stacked "$base+$base-lora" | jq '[.pairs[] | .distance, .cosine, .equal], .only' >../adapted
+    figures qwen3moe qwen3moe-stacked "$base-with" | jq '[.pairs[] | .distance, .cosine, .equal], .only' >../whole
+    judge "$base-lora has other figures than the merged model" cmp ../adapted ../whole
+    judge "$base-lora changes nothing" test "$(jq -c 'numbers, arrays | .[3] // empty | . > 0.01' ../whole)" = true
+done
+figures qwen3moe-stacked qwen3moe-sparse >../whole
+how=(--threads 1)
+ORGAN_ISA=scalar figures qwen3moe-stacked qwen3moe-sparse >../again
+judge "CPU and threads change the figures of other layouts" cmp ../again ../whole
+how=()
+refused 3 "another model stores in another layout the weight" compare qwen3moe+qwen3moe-lora qwen3moe-stacked+qwen3moe-stacked-lora
+refused 3 "another model stores in another layout the weight" merge qwen3moe qwen3moe-stacked+qwen3moe-stacked-lora --method linear -o none
+sed 's/Qwen3MoeForCausalLM/NoSuchForCausalLM/' qwen3moe/config.json >../config && cp -rL qwen3moe strange && chmod -R u+w strange && cp ../config strange/config.json
+cp -rL qwen3moe-stacked strange-stacked && chmod -R u+w strange-stacked && cp ../config strange-stacked/config.json
+ends 0 compare strange strange-stacked --json --quiet
+holds ../out '.only | length == 60'
 
 # ---- refusals ----
 refused 2 "MODEL... is missing" compare

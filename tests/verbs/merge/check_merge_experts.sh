@@ -104,6 +104,30 @@ for how in "ties --base stacked --density 0.5" "sce --base stacked --set select_
 done
 ends 0 audit --recipe matched/organ/recipe.yaml matched --tensors 0 --quiet
 
+# ---- numbered experts with stacks, of one format: the output has the layout of the base ----
+ln -s "$fixtures/forward/qwen3moe" numbered
+"$organ" prune numbered -o numbered-noisy --sparsity 30 --quiet >../out || exit 1
+for how in "linear --weight 0.75,0.25" "ties --base numbered --density 0.5"; do
+    # shellcheck disable=SC2086 # words
+    set -- merge numbered numbered-noisy --method $how --quiet --missing error
+    ends 0 "$@" -o straight --force
+    "$organ" convert numbered-noisy --to gguf -o noisy.gguf --quiet --force >../out || exit 1
+    for other in stacked-of noisy.gguf; do
+        [[ -e stacked-of ]] || ends 0 merge stacked numbered-noisy --method linear --weight 0,1 -o stacked-of --quiet
+        ends 0 "${@/%numbered-noisy/$other}" -o mixed --force
+        same straight mixed
+    done
+done
+ends 0 audit --recipe mixed/organ/recipe.yaml mixed --tensors 0 --quiet
+turn stacked-of stacked-of-turned 6 1 1
+ends 0 merge numbered stacked-of-turned --method linear --weight 0.75,0.25 -o matched --quiet --force
+holds matched/organ/merge.json '.experts | map(.reordered) == [6, 6, 6]'
+ends 0 merge numbered numbered-noisy --method linear --weight 0.75,0.25 -o straight --quiet --force
+same straight matched
+ends 0 merge stacked numbered-noisy stacked-of --method linear -o three --quiet
+holds three/organ/merge.json '.donors[1].moved == .donors[2].moved' '.lacking == []'
+rm -rf straight matched mixed three
+
 # ---- moments: stacks, those of gpt-oss stored as in_features x out_features, with more than the 512 rows that are read at a time ----
 for type in qwen3_moe-stacked gpt_oss; do
     mkdir shape && cp "$fixtures/architectures/$type"/{config.json,model.tsv} shape
