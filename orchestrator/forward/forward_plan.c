@@ -388,10 +388,14 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
-/* In safetensors only MLX has a stack for each projection. */
+/* In safetensors only MLX has a stack for each projection. Its module is "switch_mlp", of some types "experts". */
 static const char *stack_name(const builder *b, forward_part part, char name[128])
 {
-    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_name(b->forward->family->names, part, name);
+    if (is_gguf(b))
+        return name_of(b, part);
+    if (part_exists(b, organ_forward_mlx_name(b->forward->family->names, part, "experts", name)))
+        return name;
+    return organ_forward_mlx_name(b->forward->family->names, part, "switch_mlp", name);
 }
 
 /* `fused` is the name of a stack with gate and up; NULL: none. */
@@ -429,6 +433,16 @@ static void add_stacked(builder *b, const char *fused)
     }
 }
 
+/* A tensor with a row for each expert; in files of MLX it is next to the stack PART_EXPERTS_GATE, _UP or _DOWN. */
+static forward_view add_stack_biases(builder *b, forward_part stack, uint64_t cols)
+{
+    char name[128], bias[256];
+    if (is_gguf(b))
+        return add_vectors(b, PART_EXPERTS_BIAS_GATE + (stack - PART_EXPERTS_GATE), b->forward->config.experts, cols);
+    organ_forward_bias_name(stack_name(b, stack, name), bias);
+    return add_rows(b, bias, b->forward->config.experts, cols);
+}
+
 /* With `fused`, row e of one tensor has the biases of gate and up of expert e. */
 static void add_expert_biases(builder *b, bool fused)
 {
@@ -439,10 +453,11 @@ static void add_expert_biases(builder *b, bool fused)
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    views[0] = add_vectors(b, fused ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE, c->experts,
-                           fused ? 2 * inner : inner);
-    views[1] = fused ? views[0] : add_vectors(b, PART_EXPERTS_BIAS_UP, c->experts, inner);
-    views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
+    views[0] = fused ? add_vectors(b, PART_EXPERTS_BIAS_GATE_UP, c->experts, 2 * inner)
+                     : add_stack_biases(b, PART_EXPERTS_GATE, inner);
+    views[1] = fused ? views[0] : add_stack_biases(b, PART_EXPERTS_UP, inner);
+    views[2] = fused ? add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden)
+                     : add_stack_biases(b, PART_EXPERTS_DOWN, c->hidden);
     for (size_t e = 0; e < c->experts; e++)
         for (unsigned k = 0; k < 3; k++)
             b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
