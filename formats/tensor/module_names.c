@@ -209,7 +209,8 @@ bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *o
 {
     size_t before = 0;
     const char *const projection = expert_projection(name, &before);
-    const char *const word = strcmp(model_type, "dots1") == 0 ? "experts" : "switch_mlp";
+    static const char *const kept[] = {"afmoe", "dots1", NULL};
+    const char *const word = organ_is_one_of(model_type, kept) ? "experts" : "switch_mlp";
     const int length = projection ? snprintf(out, size, "%.*s%s.%s", (int)before, name, word, projection) : -1;
     return length >= 0 && (size_t)length < size;
 }

@@ -34,12 +34,13 @@ static const struct mlx_type {
     const char *plain; /* end of the names of matrices that must stay unquantised; NULL: there are none */
     const char *why;   /* the reason */
 } types[] = {
-    {.types = "cohere cohere2 deepseek_v2 dots1 ernie4_5 gemma gemma2 gemma3 gemma3_text glm glm4 glm4_moe granite "
-              "helium hunyuan_v1_dense jamba llama minicpm3 ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi "
-              "phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 seed_oss smollm3 stablelm starcoder2"},
+    {.types = "afmoe cohere cohere2 deepseek_v2 dots1 ernie4_5 exaone4 exaone_moe gemma gemma2 gemma3 "
+              "gemma3_text glm glm4 glm4_moe granite helium hunyuan_v1_dense internlm3 jamba lfm2 llama minicpm3 "
+              "ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 "
+              "seed_oss smollm3 solar_open stablelm starcoder2"},
     {.types = "deepseek_v3 glm4_moe_lite kimi_k2", .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
     {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames it, but not its scales."},
-    {.types = "ernie4_5_moe qwen3_5_moe qwen3_moe", .stacked = true},
+    {.types = "ernie4_5_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
     {.types = "granitemoe", .stacked = true, .nearest = true},
     {.types = "mistral4", .stacked = true, .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
     {.types = "qwen3_next", .stacked = true, .finished = true},

@@ -155,6 +155,8 @@ START_TEST(named_in_mlx)
          "model.layers.1.block_sparse_moe.switch_mlp.down_proj"},
         {"mixtral", "model.layers.1.mlp.experts.0.w4", "model.layers.1.mlp.switch_mlp.w4"},
         {"qwen2_moe", "model.layers.1.mlp.shared_expert.up_proj", "model.layers.1.mlp.shared_expert.up_proj"},
+        {"dots1", "model.layers.1.mlp.experts.7.up_proj", "model.layers.1.mlp.experts.up_proj"},
+        {"gpt_oss", "model.layers.1.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj"},
         {"qwen2_moe", "model.layers.1.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj"},
         {"qwen3_5", "model.language_model.layers.1.mlp.up_proj", "language_model.model.layers.1.mlp.up_proj"},
         {"qwen3_5", "language_model.model.layers.1.mlp.up_proj", "language_model.model.layers.1.mlp.up_proj"},
