@@ -198,7 +198,7 @@ def print_logits(model, work):
 
 # ---- names ----
 
-MIXTURES = ("gpt_oss", "granitemoe", "minimax_m2", "mistral4") # of these the mixture of layer 1 of mlx-lm's own model
+MIXTURES = ("gpt_oss", "granitemoe", "lfm2_moe", "minimax_m2", "mistral4") # of these the mixture of layer 1 of mlx-lm's own model
 
 def published(found, type):
     """Joins the numbered experts of fixtures if published files of the type have them joined."""
@@ -232,7 +232,7 @@ def print_names(model, work):
     made = (dict(tree_flatten(built.parameters())) if own else
             built.sanitize(published(tensors(model), config["model_type"])))
     for name in sorted(made):
-        if own and not re.search(r"[.]1[.](mlp|block_sparse_moe)[.]", name):
+        if own and not re.search(r"[.]1[.](mlp|block_sparse_moe|feed_forward)[.]", name):
             continue
         print(os.path.basename(model), name, "x".join(map(str, made[name].shape)), sep="\t")
     return 0

@@ -205,6 +205,22 @@ static const char *expert_projection(const char *name, size_t *before)
     return end + 1;
 }
 
+/* As `insides`, for names in files of mlx-lm. Granite's router has both names in published files. */
+static const module_row mlx_insides[] = {
+    {"granitemoe", "block_sparse_moe.router.layer", "block_sparse_moe.router", NULL},
+    {"granitemoe", "block_sparse_moe.router", "block_sparse_moe.router.layer", NULL},
+    {"lfm2_moe", "feed_forward.w1", "feed_forward.gate_proj", NULL},
+    {"lfm2_moe", "feed_forward.w2", "feed_forward.down_proj", NULL},
+    {"lfm2_moe", "feed_forward.w3", "feed_forward.up_proj", NULL},
+};
+
+bool organ_module_file_in_mlx(const char *model_type, const char *name, char *out, size_t size)
+{
+    const module_row *split;
+    return snprintf(out, size, "%s", name) < (int)size &&
+           apply_rows(mlx_insides, sizeof mlx_insides / sizeof *mlx_insides, false, model_type, out, size, &split);
+}
+
 bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *out, size_t size)
 {
     size_t before = 0;
@@ -228,7 +244,7 @@ bool organ_module_name_in_mlx(const char *model_type, const char *name, char *ou
     size_t before = 0;
     if (expert_projection(name, &before))
         return organ_module_stack_in_mlx(model_type, name, out + length, size - (size_t)length);
-    return snprintf(out + length, size - (size_t)length, "%s", name) < (int)(size - (size_t)length);
+    return organ_module_file_in_mlx(model_type, name, out + length, size - (size_t)length);
 }
 
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,

@@ -38,6 +38,11 @@ bool organ_lists_word(const char *list, const char *word, size_t length);
  * Returns false if the result exceeds `size` bytes. */
 bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size);
 
+/* Writes to `out` the name in a file of mlx-lm of a tensor or a module that is no routed expert's:
+ * "feed_forward.gate_proj.weight" for "feed_forward.w1.weight" of lfm2_moe. Other names are copied. Returns false if
+ * the result exceeds `size` bytes. */
+bool organ_module_file_in_mlx(const char *model_type, const char *name, char *out, size_t size);
+
 /* Writes to `out` the name in a file of mlx-lm of the module in which a numbered expert's projection is a slice: as
  * organ_module_name_in_mlx, but with the prefix of `name`. Returns false if `name` is no such projection, or if the
  * result exceeds `size` bytes. */

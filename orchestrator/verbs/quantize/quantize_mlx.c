@@ -40,7 +40,7 @@ static const struct mlx_type {
               "seed_oss smollm3 solar_open stablelm starcoder2"},
     {.types = "deepseek_v3 glm4_moe_lite kimi_k2", .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
     {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames it, but not its scales."},
-    {.types = "ernie4_5_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
+    {.types = "ernie4_5_moe lfm2_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
     {.types = "granitemoe", .stacked = true, .nearest = true},
     {.types = "mistral4", .stacked = true, .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
     {.types = "qwen3_next", .stacked = true, .finished = true},
@@ -119,6 +119,13 @@ static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
         return NULL;
     *made = (organ_shard_stack){.name = kept};
     return m->stacks[m->count++] = made;
+}
+
+const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name)
+{
+    char renamed[ORGAN_MODULE_NAME_SIZE];
+    const bool fits = organ_module_file_in_mlx(job->model->config.model_type, name, renamed, sizeof renamed);
+    return !fits || strcmp(renamed, name) == 0 ? name : organ_arena_copy(&job->arena, renamed, strlen(renamed));
 }
 
 organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
@@ -207,10 +214,13 @@ organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor
                                      organ_error *error)
 {
     const bool finished = job->mlx->type->finished;
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
     if (made)
         return make_piece(job, made, error);
+    if (!(piece->name = organ_quantize_mlx_name(job, tensor->name)))
+        return organ_fail_memory(error, job->options->model);
     if (finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
-        return turn_axes(job, &job->pieces[job->piece_count - 1], error);
+        return turn_axes(job, piece, error);
     if (!finished || !is_raised_norm(tensor))
         return organ_quantize_mlx_stack(job, tensor, "weight", error);
     if (!organ_target_is_float(tensor))

@@ -34,6 +34,10 @@ const organ_weight *organ_quantize_mlx_raised(organ_quantize_job *job, const org
 /* Writes the tensor and finishes its unit. */
 organ_status organ_quantize_mlx_write_made(organ_quantize_job *job, const organ_mlx_made *made, organ_error *error);
 
+/* Gives a tensor of the output, named as in the model, the name in a file of mlx-lm; the job's arena owns it. Returns
+ * NULL if memory cannot be allocated. */
+const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name);
+
 /* mlx-lm has the routed experts of a layer in one tensor for each projection. If `source` is a numbered expert's
  * projection, the last piece of the job becomes a slice of that tensor, whose name ends in `leaf` ("scales"). Returns
  * ORGAN_IO if memory cannot be allocated. */

@@ -85,7 +85,8 @@ static size_t add_mlx_piece(organ_quantize_job *job, const organ_quantize_part *
 {
     const organ_weight *const weight = part->weight;
     const organ_encoding *const e = part->encoding;
-    const char *const name = name_next_to(job, weight->name, leaf);
+    const char *const own = name_next_to(job, weight->name, leaf);
+    const char *const name = own ? organ_quantize_mlx_name(job, own) : NULL;
     uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
     if (!name || !shape) {
         organ_fail_memory(error, job->options->model);

@@ -238,11 +238,18 @@ END_TEST
 /* `type` names the rows of mlx_tensors.tsv; `model` is the fixture. */
 static const struct {
     const char *type, *model;
-} mixtures[] = {{"qwen3_moe", "qwen3_moe"},       {"qwen3_moe", "qwen3_moe-stacked"},
-                {"ernie4_5_moe", "ernie4_5_moe"}, {"ernie4_5_moe", "ernie4_5_moe-stacked"},
-                {"qwen3_5_moe", "qwen3_5_moe"},   {"qwen3_next", "qwen3_next-mtp"},
-                {"gpt_oss", "gpt_oss"},           {"granitemoe", "granitemoe"},
-                {"mistral4", "mistral4"},         {"minimax_m2", "minimax_m2"}};
+} mixtures[] = {{"qwen3_moe", "qwen3_moe"},
+                {"qwen3_moe", "qwen3_moe-stacked"},
+                {"ernie4_5_moe", "ernie4_5_moe"},
+                {"ernie4_5_moe", "ernie4_5_moe-stacked"},
+                {"qwen3_5_moe", "qwen3_5_moe"},
+                {"qwen3_next", "qwen3_next-mtp"},
+                {"gpt_oss", "gpt_oss"},
+                {"granitemoe", "granitemoe"},
+                {"mistral4", "mistral4"},
+                {"minimax_m2", "minimax_m2"},
+                {"granitemoe", "granitemoe-stacked"},
+                {"lfm2_moe", "lfm2_moe"}};
 
 static const char *make_mixture(const char *model)
 {
@@ -393,9 +400,10 @@ static void refused(convert_way way, organ_status status, const char *words)
 
 /* ---- MLX: the forward pass ---- */
 
-static const char *const read_back[] = {"gpt_oss",       "granitemoe", "mistral4",  "minimax_m2", "dots1",
-                                        "glm4_moe_lite", "jamba",      "laguna",    "afmoe",      "exaone_moe",
-                                        "solar_open",    "exaone4",    "internlm3", "lfm2"};
+static const char *const read_back[] = {"gpt_oss",   "granitemoe",    "mistral4",   "minimax_m2",
+                                        "dots1",     "glm4_moe_lite", "jamba",      "laguna",
+                                        "afmoe",     "exaone_moe",    "solar_open", "exaone4",
+                                        "internlm3", "lfm2",          "lfm2_moe",   "granitemoe-stacked"};
 
 static double loss_of(const float *logits, size_t words, uint32_t token)
 {
