@@ -232,7 +232,7 @@ def print_names(model, work):
     made = (dict(tree_flatten(built.parameters())) if own else
             built.sanitize(published(tensors(model), config["model_type"])))
     for name in sorted(made):
-        if own and not re.search(r"[.]1[.](mlp|block_sparse_moe|feed_forward)[.]", name):
+        if re.search(r"layers[.][2-9]", name) or own and not re.search(r"1[.](mlp|block_sparse_moe|feed_forward)[.]", name):
             continue
         print(os.path.basename(model), name, "x".join(map(str, made[name].shape)), sep="\t")
     return 0

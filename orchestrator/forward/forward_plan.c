@@ -388,14 +388,10 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
-/* In safetensors only MLX has a stack for each projection. Its module is "switch_mlp", of some types "experts". */
+/* In safetensors only MLX has a stack for each projection. */
 static const char *stack_name(const builder *b, forward_part part, char name[128])
 {
-    if (is_gguf(b))
-        return name_of(b, part);
-    if (part_exists(b, organ_forward_mlx_name(b->forward->family->names, part, "experts", name)))
-        return name;
-    return organ_forward_mlx_name(b->forward->family->names, part, "switch_mlp", name);
+    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_stack(b->forward, b->layer, part, name);
 }
 
 /* `fused` is the name of a stack with gate and up; NULL: none. */
@@ -433,34 +429,25 @@ static void add_stacked(builder *b, const char *fused)
     }
 }
 
-/* A tensor with a row for each expert; in files of MLX it is next to the stack PART_EXPERTS_GATE, _UP or _DOWN. */
-static forward_view add_stack_biases(builder *b, forward_part stack, uint64_t cols)
-{
-    char name[128], bias[256];
-    if (is_gguf(b))
-        return add_vectors(b, PART_EXPERTS_BIAS_GATE + (stack - PART_EXPERTS_GATE), b->forward->config.experts, cols);
-    organ_forward_bias_name(stack_name(b, stack, name), bias);
-    return add_rows(b, bias, b->forward->config.experts, cols);
-}
-
-/* With `fused`, row e of one tensor has the biases of gate and up of expert e. */
+/* With `fused`, row e of one tensor has the biases of gate and up of expert e. MLX has them next to the stacks. */
 static void add_expert_biases(builder *b, bool fused)
 {
     const organ_forward_config *c = &b->forward->config;
-    const uint64_t inner = c->expert_intermediate;
-    forward_view views[3];
+    const uint64_t inner = c->expert_intermediate, widths[] = {fused ? 2 * inner : inner, inner, c->hidden};
+    forward_view view = {0};
     if (!(b->plan->expert_biases = calloc((size_t)c->experts * 3, sizeof(forward_view)))) {
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    views[0] = fused ? add_vectors(b, PART_EXPERTS_BIAS_GATE_UP, c->experts, 2 * inner)
-                     : add_stack_biases(b, PART_EXPERTS_GATE, inner);
-    views[1] = fused ? views[0] : add_stack_biases(b, PART_EXPERTS_UP, inner);
-    views[2] = fused ? add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden)
-                     : add_stack_biases(b, PART_EXPERTS_DOWN, c->hidden);
-    for (size_t e = 0; e < c->experts; e++)
-        for (unsigned k = 0; k < 3; k++)
-            b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
+    for (unsigned k = 0; k < 3; k++) {
+        char stack[128], name[256];
+        const char *const bias =
+            fused || is_gguf(b) ? name_of(b, fused && k < 2 ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE + k)
+                                : organ_forward_bias_name(stack_name(b, PART_EXPERTS_GATE + k, stack), name);
+        view = fused && k == 1 ? view : add_rows(b, bias, c->experts, widths[k]);
+        for (size_t e = 0; e < c->experts; e++)
+            b->plan->expert_biases[3 * e + k] = organ_view_from_row(view, e);
+    }
 }
 
 /* Gate, up and down of an expert are a tensor each; without a gate, the view of gate is that of up. */

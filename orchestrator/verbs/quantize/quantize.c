@@ -185,7 +185,8 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
         return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
     if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
         return error->status;
-    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, error) : ORGAN_OK;
+    const bool by_text = organ_quantize_by_text(job->options);
+    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, by_text, error) : ORGAN_OK;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)

@@ -65,7 +65,7 @@ static organ_status split_stacks(organ_quantize_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error)
 {
     const char *const name = job->model->config.model_type, *const path = job->model->path;
     const struct mlx_type *const type = type_of(name);
@@ -77,7 +77,7 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error
     if (!(job->mlx = calloc(1, sizeof *job->mlx)))
         return organ_fail_memory(error, path);
     job->mlx->type = type;
-    if (type->nearest && organ_quantize_by_text(job->options))
+    if (type->nearest && by_text)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: --method gptq cannot calibrate the experts of %s for --format mlx, because the model "
                           "stores gate and up in one stack: use --method nearest",

@@ -11,9 +11,10 @@ static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
     return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
 }
 
-/* Creates job->mlx. Returns ORGAN_BAD_INPUT unless mlx-lm has the model's type with the tensors as organ writes them,
- * ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error);
+/* Creates job->mlx. `by_text`: the method is gptq. Returns ORGAN_BAD_INPUT unless mlx-lm has the model's type with the
+ * tensors as organ writes them, ORGAN_USAGE if GPTQ cannot calibrate its experts, ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error);
 void organ_quantize_mlx_close(organ_quantize_job *job); /* also without job->mlx */
 
 /* Returns why the matrix must stay unquantised although the scheme fits, as a constant sentence; NULL: it need not. */

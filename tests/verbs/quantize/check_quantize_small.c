@@ -421,16 +421,15 @@ START_TEST(forward_pass_reads_outputs_of_mlx)
     arch_reference r = arch_make(type, scratch_path("mixture"));
     must_convert("out", (convert_way){.model = scratch_path("mixture"), .scheme = "int8-group32", .format = "mlx"});
     const size_t begin[] = {0, r.count}, count = r.count - 1;
-    size_t rows[128];
-    size_t near = 0;
+    size_t rows[128], near = 0;
     session s;
     organ_error error = {0};
     ck_assert_uint_lt(count, 128);
     for (size_t k = 0; k < count; k++)
         rows[k] = k;
-    ck_assert_msg(session_open(&s, scratch_path("out"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(session_open(&s, scratch_path("out"), 2, ROOMY, &error), ORGAN_OK);
     float *const logits = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, rows, count, &error);
-    ck_assert_msg(logits != NULL, "%s", error.message);
+    ck_assert_ptr_nonnull(logits);
     const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
     for (size_t k = 0; k < count; k++)
         near += fabs(loss_of(logits + k * words, words, r.tokens[k + 1]) - r.losses[k + 1]) < 0.2;
@@ -566,13 +565,10 @@ END_TEST
 
 START_TEST(gpt_oss_in_another_form_is_refused)
 {
-    convert_way way = {
-        .scheme = "int4-group32", .format = "mlx", .calibration = "README.md", .samples = 1, .context = 8};
-    way.model = make_mixture("gpt_oss");
-    refused(way, ORGAN_USAGE, "--method gptq cannot calibrate the experts of gpt_oss for --format mlx");
-    way = mlx("int4-group32");
+    convert_way way = mlx("int4-group32"), text = {.scheme = way.scheme, .format = "mlx", .samples = 1, .context = 8};
+    text.model = way.model = text.calibration = make_mixture("gpt_oss");
+    refused(text, ORGAN_USAGE, "--method gptq cannot calibrate the experts of gpt_oss for --format mlx");
     replace_in(scratch_path("mixture/model.safetensors"), "[4,64,192]", "[256,192] ");
-    way.model = scratch_path("mixture");
     refused(way, ORGAN_BAD_INPUT, "of shape [256, 192], but experts of gpt_oss are");
 }
 END_TEST
