@@ -161,8 +161,8 @@ typedef struct forward_name {
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
 
 /* Writes the name of MLX for the stack PART_EXPERTS_GATE, _UP or _DOWN of all experts, after the prefix of the layer.
- * Returns `name`. */
-const char *organ_forward_mlx_name(const forward_name *own, forward_part part, char name[128]);
+ * `word`: the module that mlx-lm has in place of "experts.N". Returns `name`. */
+const char *organ_forward_mlx_name(const forward_name *own, forward_part part, const char *word, char name[128]);
 
 /* Writes the name of the bias of a weight: the weight's name with "bias" in place of "weight" at the end. Returns
  * `name`. */

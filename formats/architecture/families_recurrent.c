@@ -14,6 +14,8 @@ static const forward_name lfm2_names[] = {
     {PART_BIAS_CONV, "conv.conv.bias"}, {PART_MIX_OUT, "conv.out_proj.weight"},
     {PART_BIAS_MIX_OUT, "conv.out_proj.bias"}, {PART_GATE, "feed_forward.w1.weight"},
     {PART_UP, "feed_forward.w3.weight"}, {PART_DOWN, "feed_forward.w2.weight"},
+    {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"}, /* MLX */
+    {PART_DOWN, "feed_forward.down_proj.weight"},
     {PART_ROUTER, "feed_forward.gate.weight"}, {PART_ROUTER_BIAS, "feed_forward.expert_bias"},
     {PART_EXPERT_GATE, EXPERTS "w1.weight"}, {PART_EXPERT_UP, EXPERTS "w3.weight"},
     {PART_EXPERT_DOWN, EXPERTS "w2.weight"}, {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},

@@ -142,13 +142,16 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
-const char *organ_forward_mlx_name(const forward_name *own, forward_part part, char name[128])
+const char *organ_forward_mlx_name(const forward_name *own, forward_part part, const char *word, char name[128])
 {
     static const char *const ends[] = {"gate", "up", "down"};
-    const char *const pattern = organ_forward_part_name(own, PART_EXPERT_GATE + (part - PART_EXPERTS_GATE), false, 0);
-    static const char numbered[] = "experts.#.";
-    const char *const at = pattern ? strstr(pattern, numbered) : NULL;
-    snprintf(name, 128, "%.*sswitch_mlp.%s_proj.weight", at ? (int)(at - pattern) : 0, at ? pattern : "",
+    const char *pattern = usual_names[PART_EXPERT_GATE][false];
+    for (bool found = false; own && own->name && !found; own++) {
+        found = own->part == PART_EXPERT_GATE || own->part == PART_EXPERTS_GATE_UP;
+        pattern = found ? own->name : pattern;
+    }
+    const char *const at = strstr(pattern, "experts.");
+    snprintf(name, 128, "%.*s%s.%s_proj.weight", at ? (int)(at - pattern) : 0, pattern, word,
              ends[part - PART_EXPERTS_GATE]);
     return name;
 }

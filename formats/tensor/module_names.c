@@ -97,7 +97,7 @@ static const struct base_row {
     {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
 };
 
-static bool lists_word(const char *list, const char *word, size_t length)
+bool organ_lists_word(const char *list, const char *word, size_t length)
 {
     for (const char *at = list; *at; at += strcspn(at, " "), at += strspn(at, " "))
         if (strcspn(at, " ") == length && memcmp(at, word, length) == 0)
@@ -134,7 +134,7 @@ static bool apply_rows(const module_row *rows, size_t count, bool start, const c
     for (size_t k = 0; k < count; k++) {
         const module_row *const row = &rows[k];
         const char *const at =
-            lists_word(row->types, model_type, strlen(model_type)) ? find_words(name, row->from, start) : NULL;
+            organ_lists_word(row->types, model_type, strlen(model_type)) ? find_words(name, row->from, start) : NULL;
         if (!at)
             continue;
         if (!replace_words(name, size, at, strlen(row->from), row->to))
@@ -150,9 +150,9 @@ static bool apply_rows(const module_row *rows, size_t count, bool start, const c
 static bool add_base(const char *model_type, char *name, size_t size)
 {
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {
-        if (*bases[k].types && !lists_word(bases[k].types, model_type, strlen(model_type)))
+        if (*bases[k].types && !organ_lists_word(bases[k].types, model_type, strlen(model_type)))
             continue;
-        if (!lists_word(bases[k].words, name, strcspn(name, ".")))
+        if (!organ_lists_word(bases[k].words, name, strcspn(name, ".")))
             return true;
         return replace_words(name, size, name, 0, ".") && replace_words(name, size, name, 0, bases[k].prefix);
     }
@@ -205,11 +205,29 @@ static const char *expert_projection(const char *name, size_t *before)
     return end + 1;
 }
 
-bool organ_module_stack_in_mlx(const char *name, char *out, size_t size)
+/* As `insides`, for names in files of mlx-lm. Granite's router has both names in published files. */
+static const module_row mlx_insides[] = {
+    {"granitemoe", "block_sparse_moe.router.layer", "block_sparse_moe.router", NULL},
+    {"granitemoe", "block_sparse_moe.router", "block_sparse_moe.router.layer", NULL},
+    {"lfm2_moe", "feed_forward.w1", "feed_forward.gate_proj", NULL},
+    {"lfm2_moe", "feed_forward.w2", "feed_forward.down_proj", NULL},
+    {"lfm2_moe", "feed_forward.w3", "feed_forward.up_proj", NULL},
+};
+
+bool organ_module_file_in_mlx(const char *model_type, const char *name, char *out, size_t size)
+{
+    const module_row *split;
+    return snprintf(out, size, "%s", name) < (int)size &&
+           apply_rows(mlx_insides, sizeof mlx_insides / sizeof *mlx_insides, false, model_type, out, size, &split);
+}
+
+bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *out, size_t size)
 {
     size_t before = 0;
     const char *const projection = expert_projection(name, &before);
-    const int length = projection ? snprintf(out, size, "%.*sswitch_mlp.%s", (int)before, name, projection) : -1;
+    static const char *const kept[] = {"afmoe", "dots1", NULL};
+    const char *const word = organ_is_one_of(model_type, kept) ? "experts" : "switch_mlp";
+    const int length = projection ? snprintf(out, size, "%.*s%s.%s", (int)before, name, word, projection) : -1;
     return length >= 0 && (size_t)length < size;
 }
 
@@ -225,8 +243,8 @@ bool organ_module_name_in_mlx(const char *model_type, const char *name, char *ou
     name += moved ? strlen(published) : 0;
     size_t before = 0;
     if (expert_projection(name, &before))
-        return organ_module_stack_in_mlx(name, out + length, size - (size_t)length);
-    return snprintf(out + length, size - (size_t)length, "%s", name) < (int)(size - (size_t)length);
+        return organ_module_stack_in_mlx(model_type, name, out + length, size - (size_t)length);
+    return organ_module_file_in_mlx(model_type, name, out + length, size - (size_t)length);
 }
 
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,

@@ -29,16 +29,24 @@ typedef enum organ_module_form {
  * is the name of the first of the modules. Returns false if the result exceeds `size` bytes. */
 bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form);
 
+/* Returns whether the list, words separated by blanks, has the word of `length` bytes. */
+bool organ_lists_word(const char *list, const char *word, size_t length);
+
 /* Writes to `out` the name in mlx-lm 0.32 of a module of a file, as in "quantization" of config.json:
- * "mlp.switch_mlp.up_proj" for "mlp.experts.3.up_proj", because the experts of a layer are one module there. Other
- * names are copied, except for the types whose language model has another place (Qwen3.5). Returns false if the result
- * exceeds `size` bytes. */
+ * "mlp.switch_mlp.up_proj" for "mlp.experts.3.up_proj" (dots1: "mlp.experts.up_proj"), because the experts of a layer
+ * are one module there. Other names are copied, except for the types whose language model has another place (Qwen3.5).
+ * Returns false if the result exceeds `size` bytes. */
 bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size);
+
+/* Writes to `out` the name in a file of mlx-lm of a tensor or a module that is no routed expert's:
+ * "feed_forward.gate_proj.weight" for "feed_forward.w1.weight" of lfm2_moe. Other names are copied. Returns false if
+ * the result exceeds `size` bytes. */
+bool organ_module_file_in_mlx(const char *model_type, const char *name, char *out, size_t size);
 
 /* Writes to `out` the name in a file of mlx-lm of the module in which a numbered expert's projection is a slice: as
  * organ_module_name_in_mlx, but with the prefix of `name`. Returns false if `name` is no such projection, or if the
  * result exceeds `size` bytes. */
-bool organ_module_stack_in_mlx(const char *name, char *out, size_t size);
+bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *out, size_t size);
 
 /* Returns the last words of the modules into which transformers cuts the matrix of module `name` of a file, separated
  * by '|': "q_proj|k_proj|v_proj". NULL unless its form is ORGAN_MODULE_SPLIT. */

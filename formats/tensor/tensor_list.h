@@ -29,9 +29,9 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
 bool organ_tensor_unwrap(char *name);
 
 /* Replaces each stack of routed experts, "X.experts.gate_up_proj" of experts x (gate rows, then up rows) x columns or
- * "X.experts.down_proj", by the matrices of its experts, "X.experts.0.gate_proj.weight" and so on, which are in the
- * same bytes. Returns ORGAN_BAD_INPUT if the list has such a name already, ORGAN_IO if memory is exhausted; the list is
- * then unchanged. */
+ * "X.experts.down_proj" (Granite: "X.input_linear.weight", "X.output_linear.weight"), by the matrices of its experts,
+ * "X.experts.0.gate_proj.weight" and so on, which are in the same bytes. Returns ORGAN_BAD_INPUT if the list has such a
+ * name already, ORGAN_IO if memory is exhausted; the list is then unchanged. */
 organ_status organ_tensor_list_unstack(organ_tensor_list *list, organ_error *error);
 
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append

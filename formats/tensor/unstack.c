@@ -15,8 +15,11 @@ typedef struct stack_row {
     const char *names[2]; /* projections whose rows follow each other in a matrix of the stack; NULL: only one */
 } stack_row;
 
+/* The last two rows are of Granite. */
 static const stack_row stacks[] = {{".experts.gate_up_proj", {"gate_proj", "up_proj"}},
-                                   {".experts.down_proj", {"down_proj", NULL}}};
+                                   {".experts.down_proj", {"down_proj", NULL}},
+                                   {".input_linear.weight", {"gate_proj", "up_proj"}},
+                                   {".output_linear.weight", {"down_proj", NULL}}};
 
 static const stack_row *stack_of(const organ_tensor *tensor)
 {
@@ -28,12 +31,12 @@ static const stack_row *stack_of(const organ_tensor *tensor)
 }
 
 /* Matrix `expert` has the name "X.experts.EXPERT.gate_proj.weight". */
-static organ_status append_matrix(organ_tensor_list *to, organ_arena *arena, const organ_tensor *stack,
+static organ_status append_matrix(organ_tensor_list *to, organ_arena *arena, const organ_tensor *stack, const char *end,
                                   const char *projection, uint64_t expert, uint64_t at, const uint64_t *shape,
                                   organ_error *error)
 {
-    const size_t before = (size_t)(strrchr(stack->name, '.') - stack->name);
-    char *const name = organ_format("%.*s.%" PRIu64 ".%s.weight", (int)before, stack->name, expert, projection);
+    const size_t before = strlen(stack->name) - strlen(end);
+    char *const name = organ_format("%.*s.experts.%" PRIu64 ".%s.weight", (int)before, stack->name, expert, projection);
     organ_tensor one = *stack;
     one.name = name ? organ_arena_copy(arena, name, strlen(name)) : NULL;
     free(name);
@@ -58,7 +61,7 @@ static organ_status append_stack(organ_tensor_list *to, organ_arena *arena, cons
     shape[0] = stack->shape[1] / count;
     shape[1] = stack->shape[2];
     for (uint64_t k = 0; k < stack->shape[0] * count && !error->status; k++)
-        append_matrix(to, arena, stack, row->names[k % count], k / count, k, shape, error);
+        append_matrix(to, arena, stack, row->end, row->names[k % count], k / count, k, shape, error);
     return error->status;
 }
 

@@ -202,7 +202,6 @@ static inline organ_norm_placement organ_forward_norms_of(const organ_forward_co
 }
 /* Returns the number of experts that a router chooses from, with identity experts (output = input). */
 static inline unsigned organ_forward_choices(const organ_forward_config *c) { return c->experts + c->identity_experts; }
-
 /* Returns the width of the vectors that routed experts read and write. */
 static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c)
 {
@@ -211,14 +210,15 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
 void organ_forward_plan_release(forward_plan *plan);
 /* Writes the name of a part of a layer, with the prefix of the text model. Returns `name`. */
 const char *organ_forward_layer_name(const organ_forward *forward, unsigned layer, const char *part, char name[256]);
+/* Writes the name in MLX of the stack PART_EXPERTS_GATE, _UP or _DOWN of a layer, without prefix. Returns `name`. */
+const char *organ_forward_mlx_stack(const organ_forward *forward, unsigned layer, forward_part part, char name[128]);
 /* Returns a new object that describes the same stored values with another shape; their order in the file stays. The
  * caller frees the object. Returns NULL and sets `error` on failure. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error);
 /* Returns the weight `name` with the shape matrices x rows x cols (a stack). `matrices` 1: a matrix, or a vector if
  * `rows` is 0. `matrices` 0: rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may
- * have additional dimensions of 1: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of
- * convolutions as channels x 1 x width. Returns NULL and sets ORGAN_BAD_INPUT if the weight is missing or has another
- * shape. */
+ * have additional dimensions of 1 (ERNIE 4.5's correction, kernels of convolutions). Returns NULL and sets
+ * ORGAN_BAD_INPUT if the weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error);
 /* Returns the weight `name` if it is a vector of `cols` numbers (rows 0) or a matrix of rows x cols. Returns NULL and

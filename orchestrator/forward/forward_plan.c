@@ -391,7 +391,7 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
 /* In safetensors only MLX has a stack for each projection. */
 static const char *stack_name(const builder *b, forward_part part, char name[128])
 {
-    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_name(b->forward->family->names, part, name);
+    return is_gguf(b) ? name_of(b, part) : organ_forward_mlx_stack(b->forward, b->layer, part, name);
 }
 
 /* `fused` is the name of a stack with gate and up; NULL: none. */
@@ -429,23 +429,25 @@ static void add_stacked(builder *b, const char *fused)
     }
 }
 
-/* With `fused`, row e of one tensor has the biases of gate and up of expert e. */
+/* With `fused`, row e of one tensor has the biases of gate and up of expert e. MLX has them next to the stacks. */
 static void add_expert_biases(builder *b, bool fused)
 {
     const organ_forward_config *c = &b->forward->config;
-    const uint64_t inner = c->expert_intermediate;
-    forward_view views[3];
+    const uint64_t inner = c->expert_intermediate, widths[] = {fused ? 2 * inner : inner, inner, c->hidden};
+    forward_view view = {0};
     if (!(b->plan->expert_biases = calloc((size_t)c->experts * 3, sizeof(forward_view)))) {
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    views[0] = add_vectors(b, fused ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE, c->experts,
-                           fused ? 2 * inner : inner);
-    views[1] = fused ? views[0] : add_vectors(b, PART_EXPERTS_BIAS_UP, c->experts, inner);
-    views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
-    for (size_t e = 0; e < c->experts; e++)
-        for (unsigned k = 0; k < 3; k++)
-            b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
+    for (unsigned k = 0; k < 3; k++) {
+        char stack[128], name[256];
+        const char *const bias =
+            fused || is_gguf(b) ? name_of(b, fused && k < 2 ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE + k)
+                                : organ_forward_bias_name(stack_name(b, PART_EXPERTS_GATE + k, stack), name);
+        view = fused && k == 1 ? view : add_rows(b, bias, c->experts, widths[k]);
+        for (size_t e = 0; e < c->experts; e++)
+            b->plan->expert_biases[3 * e + k] = organ_view_from_row(view, e);
+    }
 }
 
 /* Gate, up and down of an expert are a tensor each; without a gate, the view of gate is that of up. */

@@ -91,6 +91,16 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
+/* The module is "experts" if the file has that stack, else "switch_mlp". */
+const char *organ_forward_mlx_stack(const organ_forward *f, unsigned layer, forward_part part, char name[128])
+{
+    char full[256];
+    organ_forward_mlx_name(f->family->names, part, "experts", name);
+    if (organ_weights_named(f->weights, organ_forward_layer_name(f, layer, name, full)))
+        return name;
+    return organ_forward_mlx_name(f->family->names, part, "switch_mlp", name);
+}
+
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {

@@ -62,24 +62,27 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     job->regrouped += encoding != preferred;
     if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
         return error->status;
-    part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
+    part->unit = add_unit(job, first, job->piece_count - first, organ_quantize_source_bytes(weight));
     job->units[part->unit].calib = part->calibrated;
     return ORGAN_OK;
 }
 
-/* `recall` is not called for a copied tensor, so the item of its unit does not matter. */
-static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+/* `recall` is not called for a copied tensor, so the item of its unit does not matter. `made`: the weight for MLX that
+ * is made of the tensor; NULL: the tensor itself. */
+static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
+                                organ_error *error)
 {
-    add_unit(job, job->piece_count, 1, tensor->bytes);
+    add_unit(job, job->piece_count, 1, made ? organ_quantize_source_bytes(made) : tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
-    return job->mlx ? organ_quantize_mlx_keep(job, tensor, error) : ORGAN_OK;
+    return job->mlx ? organ_quantize_mlx_keep(job, tensor, made, error) : ORGAN_OK;
 }
 
 /* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
  * or NULL. */
-static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
+static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_weight *weight,
                                                        const char **why, organ_error *error)
 {
+    const organ_tensor *const tensor = weight->codes;
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     const organ_encoding *preferred =
         organ_quantize_is_target(job, tensor) ? organ_encoding_of_type(job->encoding, tensor->dtype) : NULL;
@@ -87,7 +90,7 @@ static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, 
     if (gguf)
         preferred = organ_quantize_gguf_encoding_of(job, tensor);
     if (preferred)
-        *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, tensor);
+        *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, weight);
     return preferred;
 }
 
@@ -97,15 +100,15 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     const char *why;
     if (job->mlx && organ_quantize_mlx_drops(job, tensor))
         return ORGAN_OK;
-    const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
+    const organ_encoding *const preferred = quantize_plan_encoding_of(job, weight, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
         job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
-    if (!error->status && keep_tensor(job, tensor, error) == ORGAN_OK && weight->global)
-        keep_tensor(job, weight->global, error);
+    if (!error->status && keep_tensor(job, tensor, weight->made ? weight : NULL, error) == ORGAN_OK && weight->global)
+        keep_tensor(job, weight->global, NULL, error);
     return error->status;
 }
 
@@ -120,11 +123,12 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A tensor of the model becomes at most 4 pieces (codes, scales, tensor scale, input scale), one unit and one part,
- * which sets the capacities. */
+/* A tensor of the model, or a weight that is made of a part of it, becomes at most 4 pieces (codes, scales, tensor
+ * scale, input scale), one unit and one part, which sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
-    const size_t capacity = job->model->tensor_count + 1;
+    const size_t listed = job->weights->count + job->weights->unmatched_count;
+    const size_t capacity = (listed > job->model->tensor_count ? listed : job->model->tensor_count) + 1;
     job->pieces = organ_rows_take(4 * capacity, sizeof *job->pieces);
     job->units = organ_rows_take(capacity, sizeof *job->units);
     job->parts = organ_rows_take(capacity, sizeof *job->parts);
@@ -136,7 +140,7 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
         list_weight(job, &job->weights->weights[k], error);
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
-        keep_tensor(job, job->weights->unmatched[k].tensor, error);
+        keep_tensor(job, job->weights->unmatched[k].tensor, NULL, error);
     if (!error->status && !job->part_count)
         return refuse_without_targets(job, error);
     return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
@@ -181,7 +185,8 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
         return check_is_gguf(job, error) ? error->status : organ_weights_find(job->model, &job->weights, error);
     if (organ_weights_find(job->model, &job->weights, error) || check_is_safetensors(job, error))
         return error->status;
-    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, error) : ORGAN_OK;
+    const bool by_text = organ_quantize_by_text(job->options);
+    return organ_quantize_is_mlx(job) ? organ_quantize_mlx_open(job, by_text, error) : ORGAN_OK;
 }
 
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)

@@ -150,7 +150,7 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
 {
     s->tensors++;
     s->elements += part->weight->elements;
-    s->before += part->weight->codes->bytes;
+    s->before += organ_quantize_source_bytes(part->weight);
     s->after += bytes_after(job, part);
     s->unreached += part->unreached;
     organ_encoding_add_losses(part->encoding, s->loss, part->loss);
@@ -270,14 +270,16 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
-    const organ_tensor *const tensor = part->weight->codes;
+    const organ_weight *const weight = part->weight;
+    const organ_tensor *const tensor = weight->codes, shape = {.rank = weight->rank, .shape = weight->shape};
     organ_rows_passed();
     const bool gguf = job->writer, calibrated = part->calibrated && !(gguf && job->options->write.dry_run);
-    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
+    return ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_PLACE(&weight->anatomy),
                         SET_DTYPE("dtype", tensor->dtype),
                         SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
-                        SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
-                        SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", bytes_after(job, part)),
+                        SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(&shape)),
+                        SET_COUNT("bytes_before", organ_quantize_source_bytes(weight)),
+                        SET_COUNT("bytes_after", bytes_after(job, part)),
                         SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
                         SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
                         SET_IF(!job->calib, "absmax_error",
@@ -389,13 +391,12 @@ static json_t *converted_json(const organ_quantize_job *job)
                         SET_COUNT("bytes", job->source->bytes));
 }
 
-/* The tensors whose values change although they are not quantised (organ_quantize_mlx_write), and those that the
- * output lacks. NULL: there are none. */
+/* Counts the norms that are stored as 1 + weight, and the tensors that the output lacks. NULL: there are none. */
 static json_t *mlx_json(const organ_quantize_job *job)
 {
     json_int_t changed = 0, bytes = 0, dropped = 0;
     for (size_t k = 0; k < job->unit_count; k++)
-        if (job->units[k].item == SIZE_MAX) {
+        if (job->units[k].item == SIZE_MAX && organ_quantize_mlx_raises(job)) {
             changed++;
             bytes += (json_int_t)job->units[k].bytes;
         }

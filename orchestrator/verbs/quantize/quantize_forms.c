@@ -22,32 +22,33 @@ static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tens
            organ_module_split_parts(job->model->config.model_type, tensor->name);
 }
 
+static uint64_t columns(const organ_weight *weight) { return weight->shape[weight->rank - 1]; }
+
 /* Returns a constant sentence, whatever the length of the rows; NULL if there is no obstacle. */
-static const char *kind_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+static const char *kind_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    if (tensor->rank != 2)
+    const organ_tensor *const tensor = weight->codes;
+    if (weight->rank != 2 && !weight->made)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
                "schemes (MXFP4).";
-    if (!organ_ends_with(tensor->name, ".weight"))
+    if (!organ_ends_with(weight->name, ".weight"))
         return "its name does not end in '.weight', so there is no name for its scales.";
     if (!organ_target_is_float(tensor))
         return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED && !organ_quantize_is_mlx(job))
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
-    if (organ_quantize_mlx_cuts(job, tensor))
-        return "mlx-lm cuts it by heads, and would quantise the parts anew.";
     if (is_cut_apart(job, tensor))
         return "transformers cuts it into several matrices, which it can do only if each row has a scale "
                "(fp8-channel).";
-    return NULL;
+    return organ_quantize_mlx_obstacle(job, weight);
 }
 
-const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    const char *const kind = kind_obstacle(job, tensor);
-    if (job->untapped && job->untapped[tensor - job->model->tensors])
+    const char *const kind = kind_obstacle(job, weight);
+    if (job->untapped && job->untapped[weight->codes - job->model->tensors])
         return "no layer of the forward pass multiplies inputs by it, so there are no inputs to calibrate it on.";
-    if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
+    if (kind || organ_encoding_fitting(job->encoding, columns(weight)))
         return kind;
     if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0)
         return "its columns are not a whole number of groups.";
@@ -68,7 +69,7 @@ bool organ_quantize_is_routed(const organ_tensor *tensor)
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
-/* `codes` of an unpacked weight is the weight itself. */
+/* `codes` of an unpacked weight is the weight itself, or the tensor of which it is made. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
@@ -76,9 +77,9 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
     return organ_quantize_is_target(job, tensor);
 }
 
-static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
+static bool is_packable(const organ_quantize_job *job, const organ_weight *weight)
 {
-    return is_chosen(job, tensor) && !kind_obstacle(job, tensor);
+    return is_chosen(job, weight->codes) && !kind_obstacle(job, weight);
 }
 
 static int by_number(const void *a, const void *b)
@@ -94,9 +95,9 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_quantize_is_routed(t) || !is_packable(job, t))
+        if (!organ_quantize_is_routed(t) || !is_packable(job, &job->weights->weights[k]))
             continue;
-        found->row_divisor = organ_common_divisor(found->row_divisor, t->shape[1]);
+        found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
         found->layers[found->count++] = t->anatomy.layer;
     }
     qsort(found->layers, found->count, sizeof *found->layers, by_number);
@@ -109,7 +110,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 {
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_quantize_is_routed(t) || is_packable(job, t))
+        if (!organ_quantize_is_routed(t) || is_packable(job, &job->weights->weights[k]))
             continue;
         if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_number))
             continue;
@@ -121,25 +122,25 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
                           "can be quantised: exclude all experts with --targets",
-                          t->name, kind_obstacle(job, t), (int)t->anatomy.layer);
+                          t->name, kind_obstacle(job, &job->weights->weights[k]), (int)t->anatomy.layer);
     }
     return ORGAN_OK;
 }
 
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
-    const organ_tensor *odd = NULL;
+    const organ_weight *odd = NULL;
     const size_t least = organ_encoding_is_fp4(job->encoding) ? job->encoding->grid.size : ORGAN_MIN_GROUP;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
-        const organ_tensor *const t = tensor_at(job, k);
-        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % least ? t : NULL;
+        const organ_weight *const w = &job->weights->weights[k];
+        odd = organ_quantize_is_routed(w->codes) && is_packable(job, w) && columns(w) % least ? w : NULL;
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
         "%zu, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
         "support any width",
-        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], least);
+        job->model->path, job->encoding->name, odd->name, (unsigned long long)columns(odd), least);
 }
 
 /* The group is the largest that divides the length of all their rows. *encoding stays unchanged if no routed expert
@@ -165,10 +166,11 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     if (find_experts_encoding(job, &of_experts, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
-        const organ_tensor *const t = tensor_at(job, k);
-        if (is_packable(job, t)) {
+        const organ_weight *const w = &job->weights->weights[k];
+        const organ_tensor *const t = w->codes;
+        if (is_packable(job, w)) {
             const organ_encoding *const fitting =
-                organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, t->shape[1]);
+                organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, columns(w));
             job->encodings[t - job->model->tensors] = fitting ? organ_encoding_of_type(fitting, t->dtype) : NULL;
         }
     }

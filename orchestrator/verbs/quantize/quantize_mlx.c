@@ -6,57 +6,86 @@
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
-#include "orchestrator/report/text/report_text.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A norm of the output. */
-typedef struct mlx_norm {
-    const organ_tensor *tensor;
-    size_t piece, unit;
-} mlx_norm;
+#define CUT_BY_HEADS "mlx-lm cuts it by heads, and would quantise the parts anew."
 
 struct organ_quantize_mlx {
-    bool stacked;    /* the experts of a layer become one tensor */
-    bool finished;   /* mlx-lm changes nothing of a file with stacked experts (Qwen3-Next) */
-    mlx_norm *norms; /* norms that get 1 + weight */
-    size_t norm_count, norm_capacity;
+    const struct mlx_type *type;
+    organ_weights *found, split; /* as job->weights was found, and with the stacks split; NULL: nothing was split */
+    organ_mlx_made *made;        /* unquantised tensors with other rows or values than in the model */
+    size_t made_count, made_capacity;
     organ_shard_stack **stacks; /* in the job's arena */
     size_t count, capacity;
     organ_name_table names; /* name of a stack -> its index */
 };
 
-/* Model types of mlx-lm 0.32 that it loads from files with the names of published models: it cuts or changes no
- * quantised matrix, and joins the experts of a layer with their scales. */
-static const char *const loaded[] = {
-    "cohere",           "cohere2",  "deepseek_v2", "deepseek_v3", "kimi_k2",     "minicpm3",   "qwen3_5",
-    "ernie4_5",         "gemma",    "gemma2",      "gemma3",      "gemma3_text", "glm",        "glm4",
-    "glm4_moe",         "granite",  "helium",      "llama",       "mistral",     "ministral3", "mixtral",
-    "hunyuan_v1_dense", "nemotron", "olmo2",       "olmo3",       "olmoe",       "phi",        "phi3",
-    "phimoe",           "qwen2",    "qwen2_moe",   "qwen3",       "seed_oss",    "smollm3",    "stablelm",
-    "starcoder2",       NULL};
-/* Model types of which mlx-lm joins experts only if they are not quantised. organ writes the experts of a layer as one
- * stack for these types. */
-static const char *const stacked[] = {"ernie4_5_moe", "qwen3_5_moe", "qwen3_moe", "qwen3_next", NULL};
-static const char *const finished[] = {"qwen3_next", NULL};
+/* How organ stores models of a type for mlx-lm 0.32. Without a flag, the output has the names of published models:
+ * mlx-lm cuts or changes no quantised matrix, and joins the experts of a layer with their scales. */
+static const struct mlx_type {
+    const char *types; /* model types, separated by blanks */
+    bool stacked;      /* mlx-lm joins unquantised experts only, so the output has one tensor for each projection */
+    bool finished;     /* mlx-lm changes nothing of a file with stacked experts: the output has norms as mlx-lm */
+    bool nearest;      /* the calibration does not know the matrices into which stacks are cut */
+    bool split;        /* stacks hold columns of gate and up in turn (organ_quantize_mlx_split) */
+    const char *plain; /* end of the names of matrices that must stay unquantised; NULL: there are none */
+    const char *why;   /* the reason */
+} types[] = {
+    {.types = "afmoe cohere cohere2 deepseek_v2 dots1 ernie4_5 exaone4 exaone_moe gemma gemma2 gemma3 "
+              "gemma3_text glm glm4 glm4_moe granite helium hunyuan_v1_dense internlm3 jamba lfm2 llama minicpm3 "
+              "ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 "
+              "seed_oss smollm3 solar_open stablelm starcoder2"},
+    {.types = "deepseek_v3 glm4_moe_lite kimi_k2", .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
+    {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames it, but not its scales."},
+    {.types = "ernie4_5_moe lfm2_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
+    {.types = "granitemoe", .stacked = true, .nearest = true},
+    {.types = "mistral4", .stacked = true, .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
+    {.types = "qwen3_next", .stacked = true, .finished = true},
+    {.types = "gpt_oss", .nearest = true, .split = true},
+};
 
-organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error)
+static const struct mlx_type *type_of(const char *model_type)
 {
-    const char *const type = job->model->config.model_type, *const path = job->model->path;
-    const bool stacks = organ_is_one_of(type, stacked);
-    if (!stacks && !organ_is_one_of(type, loaded))
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+        if (organ_lists_word(types[k].types, model_type, strlen(model_type)))
+            return &types[k];
+    return NULL;
+}
+
+static organ_status split_stacks(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_mlx *const m = job->mlx;
+    if (organ_quantize_mlx_split(job, &m->split, error) == ORGAN_OK) {
+        m->found = job->weights;
+        job->weights = &m->split;
+    }
+    return error->status;
+}
+
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error)
+{
+    const char *const name = job->model->config.model_type, *const path = job->model->path;
+    const struct mlx_type *const type = type_of(name);
+    if (!type)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
                           "weights under other names or with other values; mlx_lm.convert converts types that it has",
-                          path, type);
+                          path, name);
     if (!(job->mlx = calloc(1, sizeof *job->mlx)))
         return organ_fail_memory(error, path);
-    if (!(job->mlx->stacked = stacks))
+    job->mlx->type = type;
+    if (type->nearest && by_text)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: --method gptq cannot calibrate the experts of %s for --format mlx, because the model "
+                          "stores gate and up in one stack: use --method nearest",
+                          path, name);
+    if (type->split)
+        return split_stacks(job, error);
+    if (!type->stacked)
         return ORGAN_OK;
-    job->mlx->finished = organ_is_one_of(type, finished);
     organ_weights_free(job->weights);
     job->weights = NULL;
     return organ_model_unstack(job->model, error) ? error->status
@@ -67,9 +96,11 @@ void organ_quantize_mlx_close(organ_quantize_job *job)
 {
     if (!job->mlx)
         return;
+    if (job->mlx->found)
+        job->weights = job->mlx->found;
     organ_name_table_release(&job->mlx->names);
     free(job->mlx->stacks);
-    free(job->mlx->norms);
+    free(job->mlx->made);
     free(job->mlx);
 }
 
@@ -90,17 +121,24 @@ static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
     return m->stacks[m->count++] = made;
 }
 
+const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name)
+{
+    char renamed[ORGAN_MODULE_NAME_SIZE];
+    const bool fits = organ_module_file_in_mlx(job->model->config.model_type, name, renamed, sizeof renamed);
+    return !fits || strcmp(renamed, name) == 0 ? name : organ_arena_copy(&job->arena, renamed, strlen(renamed));
+}
+
 organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
                                       organ_error *error)
 {
     char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
     organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
     const size_t length = strlen(source->name);
-    if (!job->mlx->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
+    if (!job->mlx->type->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
         !organ_ends_with(source->name, ".weight"))
         return ORGAN_OK;
     snprintf(module, sizeof module, "%.*s", (int)(length - strlen(".weight")), source->name);
-    if (!organ_module_stack_in_mlx(module, path, sizeof path))
+    if (!organ_module_stack_in_mlx(job->model->config.model_type, module, path, sizeof path))
         return ORGAN_OK;
     snprintf(name, sizeof name, "%s.%s", path, leaf);
     if (!(piece->stack = stack_named(job, name)))
@@ -145,8 +183,10 @@ static bool is_raised_norm(const organ_tensor *tensor)
 
 bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return job->mlx->finished && (strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp."));
+    return job->mlx->type->finished && (strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp."));
 }
+
+bool organ_quantize_mlx_raises(const organ_quantize_job *job) { return job->mlx->type->finished; }
 
 /* Convolutions are channels x 1 x taps in published files, channels x taps x 1 in MLX, in the same order. */
 static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece, organ_error *error)
@@ -159,65 +199,43 @@ static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece,
     return ORGAN_OK;
 }
 
-organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+static organ_status make_piece(organ_quantize_job *job, const organ_weight *made, organ_error *error)
 {
     organ_quantize_mlx *const m = job->mlx;
     organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
-    if (m->finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
-        return turn_axes(job, piece, error);
-    if (!m->finished || !is_raised_norm(tensor))
-        return organ_quantize_mlx_stack(job, tensor, "weight", error);
-    if (!organ_target_is_float(tensor))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not BF16, F16 or F32", tensor->name,
-                          organ_dtype_name(tensor->dtype));
-    if (!organ_grow(&m->norms, m->norm_count, &m->norm_capacity, sizeof *m->norms))
+    if (!made || !organ_grow(&m->made, m->made_count, &m->made_capacity, sizeof *m->made))
         return organ_fail_memory(error, job->options->model);
-    m->norms[m->norm_count++] = (mlx_norm){tensor, job->piece_count - 1, job->unit_count - 1};
-    piece->same = NULL;
+    m->made[m->made_count++] = (organ_mlx_made){made, job->piece_count - 1, job->unit_count - 1};
+    *piece =
+        (organ_shard_piece){.name = made->name, .dtype = made->codes->dtype, .rank = made->rank, .shape = made->shape};
     job->units[job->unit_count - 1].item = SIZE_MAX;
     return ORGAN_OK;
 }
 
-/* As mlx-lm: the sum is rounded to the type of the weights. */
-static void add_one(const organ_kernels *kernels, const organ_tensor *tensor, void *stored, float *values)
+organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
+                                     organ_error *error)
 {
-    const size_t n = (size_t)tensor->elements;
-    if (tensor->dtype == ORGAN_F32)
-        memcpy(values, stored, n * sizeof *values);
-    else
-        (tensor->dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(stored, values, n);
-    for (size_t k = 0; k < n; k++)
-        values[k] += 1;
-    if (tensor->dtype == ORGAN_F32)
-        memcpy(stored, values, n * sizeof *values);
-    else
-        (tensor->dtype == ORGAN_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, stored, n);
-}
-
-static organ_status write_norm(organ_quantize_job *job, const mlx_norm *norm, organ_error *error)
-{
-    const organ_tensor *const t = norm->tensor;
-    float *const values = organ_floats((size_t)t->elements, 1);
-    void *const stored = organ_floats((size_t)t->elements, 1);
-    if (!values || !stored)
-        organ_fail_memory(error, t->name);
-    else if (organ_model_read(job->model, t->file, stored, (size_t)t->bytes, t->offset, error) == ORGAN_OK) {
-        add_one(job->engine->kernels, t, stored, values);
-        if (organ_write_put(job->run, norm->piece, stored, (size_t)t->bytes, 0, NULL, error) == ORGAN_OK)
-            organ_write_finish(job->run, norm->unit, json_object(), error);
-    }
-    free(values);
-    free(stored);
-    if (!error->status)
-        organ_progress_advance(job->progress, t->bytes, t->name, NULL);
-    return error->status;
+    const bool finished = job->mlx->type->finished;
+    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    if (made)
+        return make_piece(job, made, error);
+    if (!(piece->name = organ_quantize_mlx_name(job, tensor->name)))
+        return organ_fail_memory(error, job->options->model);
+    if (finished && organ_ends_with(tensor->name, ".conv1d.weight") && tensor->rank == 3 && tensor->shape[1] == 1)
+        return turn_axes(job, piece, error);
+    if (!finished || !is_raised_norm(tensor))
+        return organ_quantize_mlx_stack(job, tensor, "weight", error);
+    if (!organ_target_is_float(tensor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not BF16, F16 or F32", tensor->name,
+                          organ_dtype_name(tensor->dtype));
+    return make_piece(job, organ_quantize_mlx_raised(job, tensor), error);
 }
 
 organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error)
 {
-    for (size_t k = 0; job->mlx && k < job->mlx->norm_count && !error->status; k++)
-        if (!organ_write_done(job->run, job->mlx->norms[k].unit))
-            write_norm(job, &job->mlx->norms[k], error);
+    for (size_t k = 0; job->mlx && k < job->mlx->made_count && !error->status; k++)
+        if (!organ_write_done(job->run, job->mlx->made[k].unit))
+            organ_quantize_mlx_write_made(job, &job->mlx->made[k], error);
     return error->status;
 }
 
@@ -233,12 +251,10 @@ bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor 
             (role == ORGAN_ROLE_EMBED && organ_ends_with(tensor->name, "embed_tokens.weight")));
 }
 
-/* mlx-lm cuts this matrix by heads when it loads the model, and quantises the parts anew if it is quantised. */
-bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *tensor)
+const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    static const char *const cut[] = {"deepseek_v3", "kimi_k2", NULL};
-    return organ_quantize_is_mlx(job) && organ_is_one_of(job->model->config.model_type, cut) &&
-           organ_ends_with(tensor->name, ".kv_b_proj.weight");
+    const struct mlx_type *const type = job->mlx ? job->mlx->type : NULL;
+    return type && type->plain && organ_ends_with(weight->name, type->plain) ? type->why : NULL;
 }
 
 /* ---- config.json ---- */
@@ -282,6 +298,11 @@ static json_t *quantization_json(const organ_quantize_job *job)
     for (size_t k = 0; k < job->piece_count && sound; k++) {
         const organ_tensor *const same = job->pieces[k].same;
         if (same && same->rank == 2 && organ_ends_with(same->name, ".weight"))
+            sound = set_path(job, made, same->name, json_false());
+    }
+    for (size_t k = 0; k < job->mlx->made_count && sound; k++) {
+        const organ_weight *const same = job->mlx->made[k].weight;
+        if (same->rank > 1 && organ_ends_with(same->name, ".weight"))
             sound = set_path(job, made, same->name, json_false());
     }
     if (sound)

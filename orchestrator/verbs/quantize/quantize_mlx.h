@@ -11,13 +11,33 @@ static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
     return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
 }
 
-/* Creates job->mlx. Returns ORGAN_BAD_INPUT unless mlx-lm has the model's type with the tensors as organ writes them,
- * ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_mlx_open(organ_quantize_job *job, organ_error *error);
+/* Creates job->mlx. `by_text`: the method is gptq. Returns ORGAN_BAD_INPUT unless mlx-lm has the model's type with the
+ * tensors as organ writes them, ORGAN_USAGE if GPTQ cannot calibrate its experts, ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error);
 void organ_quantize_mlx_close(organ_quantize_job *job); /* also without job->mlx */
 
-/* Returns whether mlx-lm cuts the tensor, so that it must stay unquantised. */
-bool organ_quantize_mlx_cuts(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Returns why the matrix must stay unquantised although the scheme fits, as a constant sentence; NULL: it need not. */
+const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const organ_weight *weight);
+
+/* A tensor of the output that is not quantised but has other rows or values than its source in the model. */
+typedef struct organ_mlx_made {
+    const organ_weight *weight; /* its rows are read from the source: organ_weight.made */
+    size_t piece, unit;         /* indices in job->pieces and job->units */
+} organ_mlx_made;
+
+/* Sets *view to the weights of the job, but with gate, up and down, and their biases, in place of the stacks of
+ * gpt-oss; job->arena owns its list. Returns ORGAN_BAD_INPUT if a stack has another form, ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_quantize_mlx_split(organ_quantize_job *job, organ_weights *view, organ_error *error);
+/* Returns the weight 1 + `tensor`, a vector; NULL if memory cannot be allocated. */
+const organ_weight *organ_quantize_mlx_raised(organ_quantize_job *job, const organ_tensor *tensor);
+/* Writes the tensor and finishes its unit. */
+organ_status organ_quantize_mlx_write_made(organ_quantize_job *job, const organ_mlx_made *made, organ_error *error);
+
+/* Gives a tensor of the output, named as in the model, the name in a file of mlx-lm; the job's arena owns it. Returns
+ * NULL if memory cannot be allocated. */
+const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name);
 
 /* mlx-lm has the routed experts of a layer in one tensor for each projection. If `source` is a numbered expert's
  * projection, the last piece of the job becomes a slice of that tensor, whose name ends in `leaf` ("scales"). Returns
@@ -27,11 +47,15 @@ organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tenso
 /* Returns whether mlx-lm would refuse a file with this tensor. */
 bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor);
 /* The last piece of the job is an unchanged tensor, and the last unit is its unit: makes it what mlx-lm has in place of
- * the tensor. Returns ORGAN_BAD_INPUT for a norm of an unknown type, ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
-/* Writes the tensors with other values than in the model, of units that this rank must make: 1 + weight of norms whose
- * weights mlx-lm has so. organ_unit.item of these units is SIZE_MAX. */
+ * the tensor. `made`: the weight of organ_quantize_mlx_split that has the tensor as source; NULL: none. Returns
+ * ORGAN_BAD_INPUT for a norm of an unknown type, ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
+                                     organ_error *error);
+/* Writes the tensors with other rows or values than in the model, of units that this rank must make. organ_unit.item of
+ * these units is SIZE_MAX. */
 organ_status organ_quantize_mlx_write(organ_quantize_job *job, organ_error *error);
+/* Returns whether these tensors are norms, stored as 1 + weight; else they are parts of stacks. */
+bool organ_quantize_mlx_raises(const organ_quantize_job *job);
 /* Sets the shapes of these tensors. Called after all pieces are listed. Returns ORGAN_BAD_INPUT if the experts of one
  * differ in shape. */
 organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error);

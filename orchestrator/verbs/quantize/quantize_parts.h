@@ -6,7 +6,7 @@
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
  *   quantize_activations.c  scales of inputs (--activations)
- *   quantize_mlx.c          names and config of MLX
+ *   quantize_mlx.c, quantize_mlx_made.c   names, config and other values of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
  *   quantize_definitions.c  definitions in the report
@@ -216,6 +216,12 @@ static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize
     return &job->parts[k];
 }
 
+/* Returns the bytes that the weight has in the model; of one that is made of a part of a tensor, those of the part. */
+static inline uint64_t organ_quantize_source_bytes(const organ_weight *weight)
+{
+    return weight->made ? weight->elements * organ_dtype_describe(weight->codes->dtype)->bytes : weight->codes->bytes;
+}
+
 /* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *options);
 /* Returns the encoding `name` for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another kind
@@ -304,7 +310,7 @@ void organ_quantize_close_text(organ_quantize_job *job);
 
 /* Returns the reason why a safetensors encoding cannot represent a target, as a constant sentence; NULL if the job's
  * encoding can, or the one with the same bits and smaller groups. */
-const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight);
 /* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor);
 /* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all

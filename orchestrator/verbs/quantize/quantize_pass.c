@@ -223,7 +223,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
-    const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
+    const uint64_t bytes = organ_quantize_source_bytes(part->weight) / (rows ? rows : 1) * strip->rows;
     if (organ_encoding_has_divisor(part->encoding))
         return bytes / 2;
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;

@@ -79,17 +79,24 @@ static organ_status add_blocks(organ_quantize_job *job, organ_quantize_part *par
     return ORGAN_OK;
 }
 
+/* A stack has its number of matrices as first size. */
 static size_t add_mlx_piece(organ_quantize_job *job, const organ_quantize_part *part, const char *leaf, bool codes,
                             organ_error *error)
 {
+    const organ_weight *const weight = part->weight;
     const organ_encoding *const e = part->encoding;
-    const char *const name = name_next_to(job, part->weight->name, leaf);
-    if (!name) {
+    const char *const own = name_next_to(job, weight->name, leaf);
+    const char *const name = own ? organ_quantize_mlx_name(job, own) : NULL;
+    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    if (!name || !shape) {
         organ_fail_memory(error, job->options->model);
         return 0;
     }
-    const size_t at = add_piece(job, name, codes ? e->codes : e->scales, 2, codes ? part->words : part->scale_shape);
-    organ_quantize_mlx_stack(job, part->weight->codes, leaf, error);
+    shape[0] = weight->shape[0];
+    memcpy(shape + 1, codes ? part->words : part->scale_shape, 2 * sizeof *shape);
+    const size_t at =
+        add_piece(job, name, codes ? e->codes : e->scales, weight->rank, weight->rank == 2 ? shape + 1 : shape);
+    organ_quantize_mlx_stack(job, weight->codes, leaf, error);
     return at;
 }
 

@@ -160,12 +160,14 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     w->curve_of = calloc(job->targets.count + 1, sizeof *w->curve_of);
     if (!w->targets.tensors || !w->curve_of)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->targets.count; k++)
-        if (!organ_quantize_obstacle(job, job->targets.tensors[k])) {
+    for (size_t k = 0; k < job->targets.count; k++) {
+        const organ_weight weight = organ_weight_plain(job->targets.tensors[k]);
+        if (!organ_quantize_obstacle(job, &weight)) {
             w->targets.tensors[w->targets.count++] = job->targets.tensors[k];
             w->targets.elements += job->targets.tensors[k]->elements;
             w->targets.bytes += job->targets.tensors[k]->bytes;
         }
+    }
     if (!organ_curves_list(&w->targets, &w->curves, w->curve_of))
         return organ_fail_memory(error, job->options->model);
     return ORGAN_OK;

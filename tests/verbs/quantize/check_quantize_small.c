@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -237,9 +238,18 @@ END_TEST
 /* `type` names the rows of mlx_tensors.tsv; `model` is the fixture. */
 static const struct {
     const char *type, *model;
-} mixtures[] = {{"qwen3_moe", "qwen3_moe"},       {"qwen3_moe", "qwen3_moe-stacked"},
-                {"ernie4_5_moe", "ernie4_5_moe"}, {"ernie4_5_moe", "ernie4_5_moe-stacked"},
-                {"qwen3_5_moe", "qwen3_5_moe"},   {"qwen3_next", "qwen3_next-mtp"}};
+} mixtures[] = {{"qwen3_moe", "qwen3_moe"},
+                {"qwen3_moe", "qwen3_moe-stacked"},
+                {"ernie4_5_moe", "ernie4_5_moe"},
+                {"ernie4_5_moe", "ernie4_5_moe-stacked"},
+                {"qwen3_5_moe", "qwen3_5_moe"},
+                {"qwen3_next", "qwen3_next-mtp"},
+                {"gpt_oss", "gpt_oss"},
+                {"granitemoe", "granitemoe"},
+                {"mistral4", "mistral4"},
+                {"minimax_m2", "minimax_m2"},
+                {"granitemoe", "granitemoe-stacked"},
+                {"lfm2_moe", "lfm2_moe"}};
 
 static const char *make_mixture(const char *model)
 {
@@ -251,11 +261,11 @@ static const char *make_mixture(const char *model)
 /* mlx-lm moves the axes of convolutions when it loads them. */
 static bool has_shape(const organ_weight *weight, const char *shape)
 {
-    arch_tensor expected;
-    arch_shape_read(&expected, shape);
+    arch_tensor wanted;
+    arch_shape_read(&wanted, shape);
     return organ_ends_with(weight->name, "conv1d.weight")
-               ? weight->elements == expected.elements
-               : organ_shape_equal(weight->rank, weight->shape, expected.rank, expected.shape);
+               ? weight->elements == wanted.elements
+               : organ_shape_equal(weight->rank, weight->shape, wanted.rank, wanted.shape);
 }
 
 /* Returns the weight of the output that mlx-lm calls `name`. */
@@ -277,6 +287,7 @@ START_TEST(mixtures_have_the_tensors_of_mlx_lm)
     organ_error error = {0};
     organ_weights *weights;
     size_t stacks = 0, found = 0;
+    int32_t first = INT32_MAX, last = -1; /* layers of which the table has stacks */
     must_convert("out",
                  (convert_way){.model = make_mixture(mixtures[_i].model), .scheme = "int4-group32", .format = "mlx"});
     organ_model *const made = open_sound("out");
@@ -288,13 +299,18 @@ START_TEST(mixtures_have_the_tensors_of_mlx_lm)
             continue;
         const organ_weight *const weight = weight_in_mlx(weights, type, name);
         ck_assert_msg(weight && has_shape(weight, shape), "%s is not there with shape %s", name, shape);
-        found += strstr(name, ".switch_mlp.") != NULL;
+        if (weight->codes->rank < 3 || organ_ends_with(name, "conv1d.weight"))
+            continue;
+        found++;
+        first = weight->anatomy.layer < first ? weight->anatomy.layer : first;
+        last = weight->anatomy.layer > last ? weight->anatomy.layer : last;
     }
     fclose(rows);
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
-        ck_assert_msg(!strstr(w->name, ".experts."), "%s is not stacked", w->name);
-        stacks += w->rank == 3 && w->codes->dtype == ORGAN_U32 && w->codes->rank == 3;
+        ck_assert_msg(w->anatomy.expert < 0, "%s is not stacked", w->name);
+        stacks += w->codes->dtype == ORGAN_U32 && w->codes->rank == 3 && w->anatomy.layer >= first &&
+                  w->anatomy.layer <= last;
     }
     ck_assert_uint_gt(stacks, 0);
     ck_assert_uint_eq(stacks, found);
@@ -374,6 +390,116 @@ START_TEST(norms_of_qwen3_next_are_those_of_mlx)
 }
 END_TEST
 
+static void refused(convert_way way, organ_status status, const char *words)
+{
+    organ_error error;
+    ck_assert_int_eq(convert("out", way, &error), status);
+    ck_assert_msg(strstr(error.message, words), "%s", error.message);
+    ck_assert(!scratch_left("out"));
+}
+
+/* ---- MLX: the forward pass ---- */
+
+static const char *const read_back[] = {"gpt_oss",   "granitemoe",    "mistral4",   "minimax_m2",
+                                        "dots1",     "glm4_moe_lite", "jamba",      "laguna",
+                                        "afmoe",     "exaone_moe",    "solar_open", "exaone4",
+                                        "internlm3", "lfm2",          "lfm2_moe",   "granitemoe-stacked"};
+
+static double loss_of(const float *logits, size_t words, uint32_t token)
+{
+    double sum = 0;
+    for (size_t w = 0; w < words; w++)
+        sum += exp((double)logits[w]);
+    return log(sum) - (double)logits[token];
+}
+
+/* The reference is that of transformers for the unquantised model. The routers of a random model choose other experts
+ * for some tokens if its weights have 8 bits. */
+START_TEST(forward_pass_reads_outputs_of_mlx)
+{
+    const char *const type = read_back[_i];
+    arch_reference r = arch_make(type, scratch_path("mixture"));
+    must_convert("out", (convert_way){.model = scratch_path("mixture"), .scheme = "int8-group32", .format = "mlx"});
+    const size_t begin[] = {0, r.count}, count = r.count - 1;
+    size_t rows[128], near = 0;
+    session s;
+    organ_error error = {0};
+    ck_assert_uint_lt(count, 128);
+    for (size_t k = 0; k < count; k++)
+        rows[k] = k;
+    ck_assert_int_eq(session_open(&s, scratch_path("out"), 2, ROOMY, &error), ORGAN_OK);
+    float *const logits = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, rows, count, &error);
+    ck_assert_ptr_nonnull(logits);
+    const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
+    for (size_t k = 0; k < count; k++)
+        near += fabs(loss_of(logits + k * words, words, r.tokens[k + 1]) - r.losses[k + 1]) < 0.2;
+    ck_assert_msg(near > count * 3 / 4, "%s: only %zu of %zu tokens are near", type, near, count);
+    free(logits);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
+/* Row i of gate is column 2 i of the matrix in the model, and of up column 2 i + 1. */
+START_TEST(columns_of_gpt_oss_become_rows)
+{
+    static const struct {
+        const char *from, *to;
+        size_t first, step, rows, cols; /* column of row 0, columns between rows; rows and columns of an expert */
+    } parts[] = {
+        {"gate_up_proj", "gate_proj.weight", 0, 2, 96, 64}, {"gate_up_proj", "up_proj.weight", 1, 2, 96, 64},
+        {"down_proj", "down_proj.weight", 0, 1, 64, 96},    {"gate_up_proj_bias", "gate_proj.bias", 0, 2, 96, 1},
+        {"gate_up_proj_bias", "up_proj.bias", 1, 2, 96, 1}, {"down_proj_bias", "down_proj.bias", 0, 1, 64, 1}};
+    organ_error error = {0};
+    organ_model *donor;
+    /* in the second run the experts stay unquantised */
+    must_convert("out", (convert_way){.model = make_mixture("gpt_oss"),
+                                      .scheme = "int8-group32",
+                                      .format = "mlx",
+                                      .targets = _i ? "*q_proj*" : NULL});
+    organ_model *const made = open_sound("out");
+    ck_assert_int_eq(organ_model_open(scratch_path("mixture"), &donor, &error), ORGAN_OK);
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        char name[128];
+        size_t before, after;
+        snprintf(name, sizeof name, "model.layers.2.mlp.experts.%s", parts[p].from);
+        float *const a = numbers_of(donor, name, &before);
+        snprintf(name, sizeof name, "model.layers.2.mlp.experts.%s", parts[p].to);
+        float *const b = numbers_of(made, name, &after);
+        const size_t rows = parts[p].rows, cols = parts[p].cols, all = rows * parts[p].step;
+        ck_assert_uint_eq(after, 4 * rows * cols);
+        ck_assert_uint_eq(before, after * parts[p].step);
+        for (size_t k = 0; k < after; k++) {
+            const size_t expert = k / (rows * cols), row = k / cols % rows, col = k % cols;
+            const double off =
+                (double)b[k] - (double)a[(expert * cols + col) * all + parts[p].first + parts[p].step * row];
+            ck_assert_msg(fabs(off) <= (cols > 1 && !_i ? 0.003 : 0), "%s %zu is off by %g", parts[p].to, k, off);
+        }
+        free(a);
+        free(b);
+    }
+    organ_model_close(donor);
+    organ_model_close(made);
+}
+END_TEST
+
+/* The values of an MXFP4 model are those of an MXFP4 output, although its scales are chosen again. */
+START_TEST(mxfp4_of_gpt_oss_is_kept)
+{
+    const convert_way way = {.model = make_mixture("gpt_oss-mxfp4"), .scheme = "mxfp4", .format = "mlx"};
+    refused(way, ORGAN_BAD_INPUT, "organ dequantize");
+    must_convert("plain", (convert_way){.model = scratch_path("mixture"), .dtype = "bf16"});
+    must_convert("out", (convert_way){.model = scratch_path("plain"), .scheme = "mxfp4", .format = "mlx"});
+    const json_t *const tensors = json_object_get(convert_report, "tensors");
+    size_t exact = 0, k;
+    const json_t *tensor;
+    json_array_foreach(tensors, k, tensor) exact +=
+        strstr(json_string_value(json_object_get(tensor, "tensor")), ".experts.") &&
+        json_number_value(json_object_get(tensor, "relative_error")) == 0;
+    ck_assert_uint_eq(exact, 4 * 3);
+}
+END_TEST
+
 /* Overwrites the first `from` in a file. */
 static void replace_in(const char *path, const char *from, const char *to)
 {
@@ -395,7 +521,8 @@ static void replace_in(const char *path, const char *from, const char *to)
 static const struct {
     const char *scheme, *format, *mixture;
 } outputs[] = {{"nvfp4", NULL, NULL},         {"mxfp4", NULL, NULL},  {"int3-group32", "mlx", NULL},
-               {"int5-group64", "mlx", NULL}, {"mxfp8", "mlx", NULL}, {"int4-group32", "mlx", "qwen3_next"}};
+               {"int5-group64", "mlx", NULL}, {"mxfp8", "mlx", NULL}, {"int4-group32", "mlx", "qwen3_next"},
+               {"mxfp4", "mlx", "gpt_oss"}};
 
 START_TEST(bytes_do_not_depend_on_instruction_set_threads_or_interruption)
 {
@@ -420,14 +547,6 @@ START_TEST(bytes_do_not_depend_on_instruction_set_threads_or_interruption)
 }
 END_TEST
 
-static void refused(convert_way way, organ_status status, const char *words)
-{
-    organ_error error;
-    ck_assert_int_eq(convert("out", way, &error), status);
-    ck_assert_msg(strstr(error.message, words), "%s", error.message);
-    ck_assert(!scratch_left("out"));
-}
-
 START_TEST(wrong_formats_and_types_are_refused)
 {
     refused((convert_way){.scheme = "int4-group64", .format = "onnx"}, ORGAN_USAGE, "--format 'onnx' is unknown");
@@ -444,6 +563,16 @@ START_TEST(wrong_formats_and_types_are_refused)
 }
 END_TEST
 
+START_TEST(gpt_oss_in_another_form_is_refused)
+{
+    convert_way way = mlx("int4-group32"), text = {.scheme = way.scheme, .format = "mlx", .samples = 1, .context = 8};
+    text.model = way.model = text.calibration = make_mixture("gpt_oss");
+    refused(text, ORGAN_USAGE, "--method gptq cannot calibrate the experts of gpt_oss for --format mlx");
+    replace_in(scratch_path("mixture/model.safetensors"), "[4,64,192]", "[256,192] ");
+    refused(way, ORGAN_BAD_INPUT, "of shape [256, 192], but experts of gpt_oss are");
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {
@@ -452,7 +581,7 @@ int main(void)
         {"mlx",
          {mlx_float_modes_have_the_best_scales, experts_are_read_back_in_order_and_better_than_those_of_mlx,
           norms_of_qwen3_next_are_those_of_mlx}},
-        {"refusals", {wrong_formats_and_types_are_refused}}};
+        {"refusals", {wrong_formats_and_types_are_refused, gpt_oss_in_another_form_is_refused}}};
     Suite *const suite =
         suite_of("quantize_small", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
     TCase *const loops = tcase_create("loops");
@@ -462,6 +591,9 @@ int main(void)
     tcase_add_loop_test(loops, mixtures_have_the_tensors_of_mlx_lm, 0, sizeof mixtures / sizeof *mixtures);
     tcase_add_loop_test(loops, bytes_do_not_depend_on_instruction_set_threads_or_interruption, 0,
                         sizeof outputs / sizeof *outputs);
+    tcase_add_loop_test(loops, forward_pass_reads_outputs_of_mlx, 0, sizeof read_back / sizeof *read_back);
+    tcase_add_test(loops, mxfp4_of_gpt_oss_is_kept);
+    tcase_add_loop_test(loops, columns_of_gpt_oss_become_rows, 0, 2);
     suite_add_tcase(suite, loops);
     return run_suites((Suite *const[]){suite, NULL});
 }
