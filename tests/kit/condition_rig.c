@@ -269,6 +269,8 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.quantize/1 exact",
                                    "organ.quantize/1 inputs",
                                    "organ.quantize/1 known",
+                                   "organ.quantize/1 mlx.changed",
+                                   "organ.quantize/1 mlx.left_out",
                                    "organ.quantize/1 of_file",
                                    "organ.quantize/1 parameters.pruning",
                                    "organ.quantize/1 repair",
