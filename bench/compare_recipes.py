@@ -140,8 +140,10 @@ class Judge:
 
     def by_llama(self, work, out):
         pure, _, name = work.rpartition(" ")
-        return [self.o.llama / "llama-quantize", *(["--pure", "--token-embedding-type", "q6_k", "--output-tensor-type", "q6_k"] if pure else []),
-                "--imatrix", self.imatrix, self.donor, out, name, "1"]
+        # Rows of 576 and 640 have no whole blocks of Q6_K: llama-quantize crashes, organ takes Q8_0.
+        head = "q6_k" if self.name == "trained" else "q8_0"
+        return [self.o.llama / "llama-quantize", *(["--pure", "--token-embedding-type", head, "--output-tensor-type", head] if pure else []),
+                "--imatrix", self.imatrix, self.donor, out, "MXFP4_MOE" if name == "MXFP4" else name, "1"]
 
     def by_organ(self, work, out, program, size):
         pure, _, name = work.rpartition(" ")
