@@ -55,8 +55,11 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
     count_layers(donor);
-    donor->head =
-        !donor->model->config.tie_word_embeddings && organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT) != NULL;
+    const organ_weight *const head = organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT);
+    donor->head = head && !donor->model->config.tie_word_embeddings;
+    if (head && !donor->head)
+        organ_progress_note_once(job->progress, "%s: '%s' is not used: config.json makes the embedding the output head",
+                                 donor->path, head->name);
     return ORGAN_OK;
 }
 

@@ -125,7 +125,8 @@ for one in tied untied; do
     jq '.model_type = "gemma" | .architectures = ["GemmaForCausalLM"] | del(.tie_word_embeddings)' $one/config.json >c.json && mv c.json $one/config.json
 done
 # A head in the file of a tied model is not used, whether config.json has the flag or not.
-ends 0 merge tied untied --method linear -o heads --force --quiet
+ends 0 merge tied untied --method linear -o heads --force
+judge "does not say that a head is left out" grep -qF "untied: 'lm_head.weight' is not used: config.json makes the embedding the output head" ../err
 holds heads/config.json 'has("tie_word_embeddings") | not'
 jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
