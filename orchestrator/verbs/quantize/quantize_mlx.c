@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CUT_BY_HEADS "mlx-lm cuts it by heads, and would quantise the parts anew."
+#define CUT_BY_HEADS "mlx-lm cuts this matrix by heads, and would quantise the parts anew."
 
 struct organ_quantize_mlx {
     const struct mlx_type *type;
@@ -39,7 +39,7 @@ static const struct mlx_type {
               "ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 "
               "seed_oss smollm3 solar_open stablelm starcoder2"},
     {.types = "deepseek_v3 glm4_moe_lite kimi_k2", .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
-    {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames it, but not its scales."},
+    {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames this matrix, but not its scales."},
     {.types = "ernie4_5_moe lfm2_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
     {.types = "granitemoe", .stacked = true, .nearest = true},
     {.types = "mistral4", .stacked = true, .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
