@@ -226,35 +226,39 @@ organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, s
 
 /* ---- the document ---- */
 
-/* With each of these options the change of a weight is not scale B A. */
-static organ_status refuse_unsupported(const organ_json_object *from, organ_error *error)
+static bool is_integer_list(const json_t *value)
 {
-    static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
-                                         "kasa_config", "arrow_config"};
-    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
-        const json_t *const value = organ_json_value(from, fields[k]);
-        if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
-            !(json_is_object(value) && json_object_size(value) == 0))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: %s is set: only adapters of the form W + scale B A are supported", from->text->label,
-                              fields[k]);
+    for (size_t k = 0; k < json_array_size(value); k++)
+        if (!json_is_integer(json_array_get(value, k)))
+            return false;
+    return json_is_array(value);
+}
+
+/* layers_pattern only counts with layers_to_transform. */
+static organ_status check_selection_fields(const organ_json_object *from, organ_error *error)
+{
+    static const char *const names[] = {"target_modules", "exclude_modules", "layers_pattern"};
+    const json_t *const layers = organ_json_value(from, "layers_to_transform");
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const json_t *const value = organ_json_value(from, names[k]);
+        if (value && !is_string_list(value) && !organ_json_plain(value))
+            return organ_json_refuse(from, names[k], "a string or a list of strings", error);
     }
+    if (layers && !json_is_integer(layers) && !is_integer_list(layers))
+        return organ_json_refuse(from, "layers_to_transform", "a number or a list of numbers of layers", error);
     return ORGAN_OK;
 }
 
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
-    const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets =
-                                                                               organ_json_value(from, "target_modules");
+    const json_t *const saved = organ_json_value(from, "modules_to_save");
     const json_t *const bias = organ_json_value(from, "bias"), *const parameters =
                                                                    organ_json_value(from, "target_parameters");
     if (parameters && !is_string_list(parameters))
         return organ_json_refuse(from, "target_parameters", "a list of strings", error);
     if (saved && !is_string_list(saved))
         return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
-    if (targets && !is_string_list(targets) && !organ_json_plain(targets))
-        return organ_json_refuse(from, "target_modules", "a string or a list of strings", error);
     if (bias && !(organ_json_plain(bias) && organ_is_one_of(organ_json_plain(bias), biases)))
         return organ_json_refuse(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
     return ORGAN_OK;
@@ -280,7 +284,7 @@ static organ_status config_read_numbers(const organ_json_object *from, organ_ada
 }
 
 static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
-                                        organ_adapter_rules *rules, organ_error *error)
+                                        organ_adapter_rules *rules, organ_adapter_remarks *remarks, organ_error *error)
 {
     bool ignored;
     if (config_read_numbers(from, adapter, error) == ORGAN_OK &&
@@ -288,22 +292,24 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
         read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
         read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
         read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && check_string_fields(from, error) == ORGAN_OK &&
-        refuse_unsupported(from, error) == ORGAN_OK &&
+        check_selection_fields(from, error) == ORGAN_OK &&
+        organ_adapter_fields_check(from, remarks, error) == ORGAN_OK &&
         read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
         read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
     return error->status;
 }
 
-organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
-                                       organ_adapter_rules *rules, organ_error *error)
+organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter, organ_adapter_rules *rules,
+                                       organ_adapter_remarks *remarks, organ_error *error)
 {
     char *bytes;
-    organ_json_source text = {.label = label};
-    if (organ_input_load(path, label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
+    organ_json_source text = {.label = remarks->label};
+    if (organ_input_load(path, remarks->label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
     text.bytes = bytes;
     if (organ_json_parse_object(&text, &adapter->config, error) == ORGAN_OK)
-        read_adapter_config(&(organ_json_object){&text, {0, text.length}, adapter->config}, adapter, rules, error);
+        read_adapter_config(&(organ_json_object){&text, {0, text.length}, adapter->config}, adapter, rules, remarks,
+                            error);
     free(bytes);
     return error->status;
 }

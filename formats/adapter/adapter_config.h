@@ -4,9 +4,11 @@
 #define ORGAN_ADAPTER_ADAPTER_CONFIG_H
 
 #include "formats/base/arena.h"
+#include "formats/base/json.h"
 
 #include <jansson.h>
 #include <organ/base.h>
+#include <organ/models.h>
 #include <organ/weights.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,12 +21,46 @@ typedef struct organ_adapter_rules {
     struct organ_adapter_patterns *ranks, *alphas; /* rank_pattern and alpha_pattern; NULL: none */
 } organ_adapter_rules;
 
+/* Sentences about fields and keys of an adapter that users should know; further ones than this number are left out. */
+enum { ORGAN_ADAPTER_REMARKS = 24 };
+
+typedef struct organ_adapter_remarks {
+    const char *label;  /* name of the file in messages */
+    organ_arena *arena; /* memory of the texts, the caller's */
+    const char *texts[ORGAN_ADAPTER_REMARKS];
+    size_t count;
+} organ_adapter_remarks;
+
+/* Appends a sentence. Returns ORGAN_IO if memory is exhausted. */
+organ_status organ_adapter_remark(organ_adapter_remarks *remarks, organ_error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Returns the remarks on an adapter that organ_adapter_open opened; they are valid until it is closed. */
+const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapter);
+
 /* Reads and checks adapter_config.json at `path`. Sets *rules, and config, r, alpha, rslora, dora, fan_in_fan_out and
- * base of *adapter. Returns ORGAN_BAD_INPUT if peft_type is not "LORA", if a required member is missing, if a member
- * has a wrong type or value, or if an unsupported option is set; ORGAN_IO if the file cannot be read. `label` names the
- * file in messages. The caller releases *rules and adapter->config, also after an error. */
-organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
-                                       organ_adapter_rules *rules, organ_error *error);
+ * base of *adapter. Remarks on fields that are unknown and set. Returns ORGAN_BAD_INPUT if peft_type is not "LORA", if
+ * a required member is missing, if a member has a wrong type or value, or if an unsupported option is set; ORGAN_IO if
+ * the file cannot be read. remarks->label names the file in messages. The caller releases *rules and adapter->config,
+ * also after an error. */
+organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter, organ_adapter_rules *rules,
+                                       organ_adapter_remarks *remarks, organ_error *error);
+
+/* Remarks on fields of adapter_config.json that are unknown and set. Returns ORGAN_BAD_INPUT if a field is set with
+ * which a weight does not become W + scale B A. */
+organ_status organ_adapter_fields_check(const organ_json_object *config, organ_adapter_remarks *remarks,
+                                        organ_error *error);
+
+/* The same for the keys "adapter.*" of a GGUF file. */
+organ_status organ_adapter_keys_check(const organ_gguf *gguf, organ_adapter_remarks *remarks, organ_error *error);
+
+/* Returns whether a rewritten adapter keeps this key of a GGUF file as it is. */
+bool organ_adapter_key_is_carried(const char *key);
+
+/* Remarks on pairs that target_modules, exclude_modules or layers_to_transform leave out: peft does not read their
+ * factors. */
+organ_status organ_adapter_selection_check(const json_t *config, const organ_adapter_pair *pairs, size_t count,
+                                           organ_adapter_remarks *remarks, organ_error *error);
 
 /* Upper bound of the number of modules times the number of patterns that are regular expressions. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)

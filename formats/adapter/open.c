@@ -19,13 +19,14 @@
 #define PICKLE_NAME "adapter_model.bin"
 
 typedef struct open_state {
-    organ_adapter adapter;     /* first member: a pointer to it is a pointer to the state */
-    organ_adapter_rules rules; /* rank_pattern and alpha_pattern */
-    organ_model *model;        /* adapter.model, owned */
-    organ_adapter_pair *pairs; /* adapter.pairs, owned; an array of rows.h */
-    const organ_tensor **rest; /* adapter.rest, owned; an array of rows.h */
-    organ_name_table names;    /* module -> index into pairs */
-    organ_arena arena;         /* paths and names */
+    organ_adapter adapter;         /* first member: a pointer to it is a pointer to the state */
+    organ_adapter_rules rules;     /* rank_pattern and alpha_pattern */
+    organ_model *model;            /* adapter.model, owned */
+    organ_adapter_pair *pairs;     /* adapter.pairs, owned; an array of rows.h */
+    const organ_tensor **rest;     /* adapter.rest, owned; an array of rows.h */
+    organ_name_table names;        /* module -> index into pairs */
+    organ_arena arena;             /* paths and names */
+    organ_adapter_remarks remarks; /* fields and keys that users should know of */
 } open_state;
 
 /* ---- files ---- */
@@ -87,6 +88,9 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
         !organ_gguf_text_equals(gguf, "adapter.type", "lora"))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: is not an adapter: general.type must be \"adapter\" and adapter.type \"lora\"", path);
+    s->remarks.label = path;
+    if (organ_adapter_keys_check(gguf, &s->remarks, error) != ORGAN_OK)
+        return error->status;
     s->adapter.architecture = s->model->config.model_type;
     s->adapter.alpha = organ_gguf_real(gguf, "adapter.lora.alpha", 0);
     if (!isfinite(s->adapter.alpha))
@@ -119,7 +123,8 @@ static organ_status open_weights(open_state *s, organ_error *error)
     if (!has[CONFIG])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_CONFIG,
                           s->adapter.path);
-    if (organ_adapter_config_read(paths[CONFIG], ORGAN_ADAPTER_CONFIG, &s->adapter, &s->rules, error) == ORGAN_OK)
+    s->remarks.label = ORGAN_ADAPTER_CONFIG;
+    if (organ_adapter_config_read(paths[CONFIG], &s->adapter, &s->rules, &s->remarks, error) == ORGAN_OK)
         organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
     return error->status;
 }
@@ -313,8 +318,10 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->adapter.architecture = "";
+    s->remarks.arena = &s->arena;
     if (set_adapter_path(s, path, error) != ORGAN_OK || open_weights(s, error) != ORGAN_OK ||
-        sort_tensors(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
+        sort_tensors(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK ||
+        organ_adapter_selection_check(s->adapter.config, s->pairs, s->adapter.pair_count, &s->remarks, error)) {
         organ_adapter_close(&s->adapter);
         return error->status;
     }
@@ -338,6 +345,11 @@ void organ_adapter_close(organ_adapter *adapter)
     organ_rows_free(s->pairs);
     organ_rows_free(s->rest);
     free(s);
+}
+
+const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapter)
+{
+    return &((const open_state *)adapter)->remarks;
 }
 
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module)

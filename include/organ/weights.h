@@ -212,7 +212,7 @@ typedef struct organ_adapter {
  *   - a path that is not an adapter, a malformed file, or a member of the config with a wrong type;
  *   - no "peft_type": "LORA", r not from 1 to INT32_MAX, lora_alpha missing, alpha not a finite number;
  *   - a pattern that is no regular expression, or patterns that take too long to be matched;
- *   - an option with which a weight does not become W + scale B A;
+ *   - an option or key with which a weight does not become W + scale B A, such as the invocation tokens of aLoRA;
  *   - A without B, B without A, or two tensors for one of them;
  *   - ranks of A and B that differ from each other or from the config;
  *   - factors that are not F32, F16, BF16 or F64 matrices;

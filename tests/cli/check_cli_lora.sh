@@ -65,6 +65,27 @@ ends 0 lora resize tiny-lora --rank 4 --energy 0.75 -o energy --quiet --json
 prints '"schema": "organ.lora_resize/1"'
 ends 0 lora merge --base tiny-qwen2 --adapter small -o no --dry-run
 
+# ---- fields of the config ----
+with_field() { rm -rf "$1" && cp -r tiny-lora/. "$1" && jq "$2" tiny-lora/adapter_config.json >"$1/adapter_config.json"; }
+with_field unknown '.twist = true'
+with_field first '.layers_to_transform = [1]'
+with_field pissa '.init_lora_weights = "pissa_niter_4"'
+with_field olora '.init_lora_weights = "OLoRA"'
+with_field biased '.lora_bias = true'
+for words in "sanitize unknown --check" "merge --base tiny-qwen2 --adapter unknown -o no --dry-run" "resize unknown --rank 2 -o resized"; do
+    read -ra words <<<"$words"
+    run lora "${words[@]}"
+    says "unknown: adapter_config.json: the field 'twist' is unknown and has no effect"
+done
+ends 0 lora merge --base tiny-qwen2 --adapter first -o no --dry-run
+says "layers_to_transform leaves out 5 modules that have factors, the first is 'model.embed_tokens'"
+for verb in "resize pissa --rank 2" "merge --base tiny-qwen2 --adapter pissa" "sanitize pissa"; do
+    read -ra words <<<"$verb"
+    refused 3 "init_lora_weights is \"pissa_niter_4\"" lora "${words[@]}" -o no
+done
+refused 3 "init_lora_weights is \"OLoRA\"" lora merge --base tiny-qwen2 --adapter olora -o no
+refused 3 "lora_bias is set: the biases of B are not resized" lora resize biased --rank 2 -o no
+
 # ---- errors ----
 mkdir taken && echo x >taken/x
 mkdir pickle && cp tiny-lora/adapter_config.json pickle && echo x >pickle/adapter_model.bin

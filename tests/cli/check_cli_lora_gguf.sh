@@ -41,6 +41,41 @@ same_weights() { diff <(cd "$1" && cat ./*.safetensors | sha256sum) <(cd "$2" &&
 both_ways tiny-llama attn_q,attn_k
 both_ways tiny-qwen2moe ffn_gate_exps,ffn_down_exps,ffn_up_shexp
 
+# ---- keys of GGUF adapters ----
+base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+ends 0 lora sanitize tiny-lora --base $base -o made
+judge "target_modules of a GGUF adapter" bash -c '! grep -q target_modules ../out'
+prints "Rank 4: llama.cpp applies it with --lora."
+edited() { "${organ%/*}/checks/gguf_keys" made/adapter_model.gguf "$@"; }
+edited alora.gguf 'adapter.alora.invocation_tokens=u32:[5,9,11]'
+edited none.gguf 'adapter.alora.invocation_tokens=u32:[]'
+edited told.gguf 'adapter.lora.task_name=string:"sums"' 'adapter.lora.prompt_prefix=string:"Add:"' 'general.name=string:"adder"'
+edited later.gguf 'adapter.lora.twist=f32:0.5'
+edited text.gguf 'adapter.lora.alpha=string:"4"'
+for words in "merge --base $base --adapter alora.gguf" "resize alora.gguf --rank 2" "sanitize alora.gguf" "sanitize alora.gguf --base tiny-qwen2"; do
+    read -ra words <<<"$words"
+    refused 3 "alora.gguf: adapter.alora.invocation_tokens is set: the adapter only acts on tokens after its invocation tokens" lora "${words[@]}" -o no
+done
+refused 3 "adapter.alora.invocation_tokens is set" lora sanitize alora.gguf --check
+refused 3 "adapter.alora.invocation_tokens is set" orthogonality tiny-qwen2 tiny-qwen2 alora.gguf
+refused 3 "adapter.alora.invocation_tokens is set" merge --method linear tiny-qwen2+alora.gguf tiny-qwen2 -o no
+refused 3 "adapter.alora.invocation_tokens is set" compare tiny-qwen2+alora.gguf tiny-qwen2
+refused 3 "text.gguf: adapter.lora.alpha is not a number" lora sanitize text.gguf --check
+ends 0 lora sanitize none.gguf --check --quiet
+ends 0 lora sanitize later.gguf --check
+says "later.gguf: the key 'adapter.lora.twist' is unknown and has no effect"
+for verb in "sanitize told.gguf" "resize told.gguf --rank 2"; do
+    read -ra words <<<"$verb"
+    ends 0 lora "${words[@]}" -o kept --force
+    judge "$verb: a key is lost" test "$("${organ%/*}/checks/gguf_keys" kept/adapter_model.gguf | grep -c 'task_name.*sums\|prompt_prefix.*Add:\|general.name.*adder')" == 3
+    judge "$verb: no warning" bash -c '! grep -q "does not keep" ../err'
+done
+ends 0 lora sanitize told.gguf --base tiny-qwen2 -o kept --force
+says "the output does not keep adapter.lora.task_name, which only an adapter in GGUF can have"
+ends 0 lora merge --base $base --adapter told.gguf -o no.gguf --dry-run
+says "the output does not keep adapter.lora.prompt_prefix"
+rm -r made kept ./*.gguf
+
 # ---- errors ----
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ends 3 lora merge --base $base --adapter tiny-lora -o no --quiet

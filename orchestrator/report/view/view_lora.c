@@ -188,11 +188,12 @@ static const organ_field dropped[] = {
     FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
 
 #define SERVED                                                                                                         \
-    SAY(ON_ALL, NULL,                                                                                                  \
-        "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank "     \
-        "{output.r} is above "                                                                                         \
-        "512, "                                                                                                        \
-        "the limit of vLLM: organ lora resize reduces it.}")
+    SAY(ON_ALL, "output.gguf", "Rank {output.r}: llama.cpp applies it with --lora."),                                  \
+        SAY(ON_ALL, "!output.gguf",                                                                                    \
+            "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank " \
+            "{output.r} is above "                                                                                     \
+            "512, "                                                                                                    \
+            "the limit of vLLM: organ lora resize reduces it.}")
 
 static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),

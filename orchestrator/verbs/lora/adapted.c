@@ -22,23 +22,38 @@ typedef struct adapted_pair {
 
 /* ---- names ---- */
 
-/* The last '+' of a URL, because those before it may be of the URL. */
-static const char *find_plus(const char *name)
+/* Sets *plus to the last '+' after a path of this machine; else to the last one before such a path, because the model
+ * may be a URL or a name; else to the first one, unless the name is a URL. NULL: the name is that of a model. */
+static organ_status find_plus(const char *name, const char **plus, organ_error *error)
 {
-    const char *const plus = organ_http_is_url(name) ? strrchr(name, '+') : strchr(name, '+');
-    if (!plus || plus == name || access(name, F_OK) == 0 || (organ_http_is_url(name) && access(plus + 1, F_OK)))
-        return NULL;
-    return plus;
+    const char *before_adapter = NULL;
+    char *const path = strdup(name);
+    *plus = NULL;
+    if (!path)
+        return organ_fail_memory(error, name);
+    for (size_t k = access(name, F_OK) == 0 ? 0 : strlen(name); k-- > 1 && !*plus;) {
+        if (name[k] != '+')
+            continue;
+        path[k] = '\0';
+        if (access(path, F_OK) == 0)
+            *plus = name + k;
+        else if (!before_adapter && access(name + k + 1, F_OK) == 0)
+            before_adapter = name + k;
+    }
+    free(path);
+    if (!*plus && access(name, F_OK))
+        *plus = before_adapter || organ_http_is_url(name) || *name == '+' ? before_adapter : strchr(name, '+');
+    return ORGAN_OK;
 }
 
 organ_status organ_adapted_split(const char *name, organ_arena *arena, const char **model, const char **adapter,
                                  organ_error *error)
 {
-    const char *const plus = find_plus(name);
+    const char *plus;
     *model = name;
     *adapter = NULL;
-    if (!plus)
-        return ORGAN_OK;
+    if (find_plus(name, &plus, error) != ORGAN_OK || !plus)
+        return error->status;
     *model = organ_arena_copy(arena, name, (size_t)(plus - name));
     return *model ? organ_name_resolve(plus + 1, arena, adapter, error) : organ_fail_memory(error, name);
 }
@@ -128,7 +143,8 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
 }
 
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
-                                const organ_kernels *kernels, organ_adapted *a, organ_error *error)
+                                const organ_engine *engine, const organ_progress *progress, organ_adapted *a,
+                                organ_error *error)
 {
     a->model = model;
     a->weights = weights;
@@ -137,6 +153,7 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
                           model->path);
     if (organ_adapter_open(path, &a->adapter, error) || organ_lora_names_build(model, weights, &a->names, error))
         return error->status;
+    organ_adapter_warn(progress, a->adapter, true);
     if (a->adapter->dora)
         return cannot(a, "use_dora is set for", a->adapter->pairs[0].module, error);
     if (a->adapter->rest_count)
@@ -149,7 +166,7 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
     if (!(a->pairs = calloc(adapter->pair_count + 1, sizeof *a->pairs)))
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
-        place_pair(a, adapter, &adapter->pairs[k], kernels, error);
+        place_pair(a, adapter, &adapter->pairs[k], engine->kernels, error);
     return error->status;
 }
 

@@ -22,17 +22,20 @@ typedef struct organ_adapted {
 } organ_adapted;
 
 /* Divides a name of the form MODEL+ADAPTER, unless there is a file of the whole name: sets *model, and *adapter to the
- * path of the adapter. Other names are the model, with *adapter NULL. At a '+' of a URL an adapter begins if what
- * follows is there on this machine. Returns the errors of organ_name_resolve for the adapter. */
+ * path of the adapter. Other names are the model, with *adapter NULL. The model
+ * is the longest text before a '+' that is a path of this machine; else the longest one after whose '+' such a path
+ * follows; else, if the name is no URL, the text before the first '+'. Returns the errors of organ_name_resolve for the
+ * adapter. */
 organ_status organ_adapted_split(const char *name, organ_arena *arena, const char **model, const char **adapter,
                                  organ_error *error);
 
 /* Opens the adapter at `path` for the model and its weights, which the caller keeps until organ_adapted_close. Returns
  * the errors of organ_adapter_open, and ORGAN_BAD_INPUT, with advice, for a model that is GGUF, and for an adapter that
- * is not only factors of matrices of the model. organ_adapted_close accepts what it leaves after an error, and all
- * zero. */
+ * is not only factors of matrices of the model. Warns of the remarks on the adapter. organ_adapted_close accepts what
+ * it leaves after an error, and all zero. */
 organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
-                                const organ_kernels *kernels, organ_adapted *adapted, organ_error *error);
+                                const organ_engine *engine, const organ_progress *progress, organ_adapted *adapted,
+                                organ_error *error);
 void organ_adapted_close(organ_adapted *adapted);
 
 /* Returns how the adapter changes the weight, one of those given to organ_adapted_open; NULL: not at all. */

@@ -216,6 +216,10 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
     const float alpha = alpha_of(model);
     const organ_gguf_kv kv = {"adapter.lora.alpha",          ORGAN_GGUF_F32, ORGAN_GGUF_F32, 1,
                               (const unsigned char *)&alpha, sizeof alpha};
+    const organ_gguf *const old = making->files_of ? making->files_of->model->gguf : NULL;
+    for (size_t k = 0; old && k < old->kv_count && !error->status; k++)
+        if (organ_adapter_key_is_carried(old->kvs[k].key))
+            organ_gguf_writer_kv(gguf, &old->kvs[k], error);
     for (size_t k = 0; k < 3 && !error->status; k++)
         organ_gguf_writer_set_string(gguf, texts[k][0], texts[k][1], strlen(texts[k][1]), error);
     if (!error->status)

@@ -97,6 +97,10 @@ bool organ_weight_has_numbers(const organ_weight *weight);
  * the adapter owns the text. Returns NULL for all other initialisations. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter);
 
+/* Warns of the remarks on an adapter of organ_adapter_open and, if `lost` is true, of the keys of a GGUF adapter that
+ * only another GGUF adapter could keep, such as adapter.lora.prompt_prefix. */
+void organ_adapter_warn(const organ_progress *progress, const organ_adapter *adapter, bool lost);
+
 /* Returns the description of an adapter for a report: {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base",
  * "pairs", "other_tensors"}, where "pairs" and "other_tensors" are counts. NULL if out of memory. */
 json_t *organ_adapter_json(const organ_adapter *adapter);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/adapter_write.h"
 
+#include "formats/adapter/adapter_config.h"
 #include "formats/architecture/config_readers.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -423,9 +424,23 @@ const char *organ_adapter_changed_base(const organ_adapter *adapter)
     static const char *const words[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
     const char *const word = json_string_value(json_object_get(adapter->config, "init_lora_weights"));
     for (size_t k = 0; word && k < sizeof words / sizeof *words; k++)
-        if (strncmp(word, words[k], strlen(words[k])) == 0)
+        if (strncasecmp(word, words[k], strlen(words[k])) == 0)
             return word;
     return NULL;
+}
+
+/* The text of a GGUF file may be long and is not trusted, so it is not quoted. */
+void organ_adapter_warn(const organ_progress *progress, const organ_adapter *adapter, bool lost)
+{
+    const organ_gguf *const gguf = adapter->model->gguf;
+    const organ_adapter_remarks *const remarks = organ_adapter_remarks_of(adapter);
+    for (size_t k = 0; k < remarks->count; k++)
+        organ_progress_warn(progress, "%s: %s", adapter->path, remarks->texts[k]);
+    organ_progress_warn_of_model(progress, adapter->model);
+    for (size_t k = 0; gguf && lost && k < gguf->kv_count; k++)
+        if (strncmp(gguf->kvs[k].key, "adapter.", 8) == 0 && organ_adapter_key_is_carried(gguf->kvs[k].key))
+            organ_progress_warn(progress, "%s: the output does not keep %s, which only an adapter in GGUF can have",
+                                adapter->path, gguf->kvs[k].key);
 }
 
 json_t *organ_adapter_json(const organ_adapter *adapter)

@@ -206,6 +206,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     if (organ_adapter_open(o->adapter, &job->stored, error) ||
         organ_donor_open(o->base, "merged with an adapter", NULL, &job->base, error))
         return error->status;
+    organ_adapter_warn(job->progress, job->stored, true);
     warn_of_base(job);
     if (check_adapter(job->stored, o->scale, error) ||
         organ_output_check_not_adapter(o->write.output, job->stored, error) ||

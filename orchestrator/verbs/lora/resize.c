@@ -23,6 +23,24 @@ typedef struct resize_job {
     uint64_t bytes_before;      /* bytes of the tensors of the old adapter */
 } resize_job;
 
+/* peft changes the base again when it loads the adapter, by the rank in the config. The scale goes into B, and B's bias
+ * would need it too. */
+static organ_status check_resizable(const organ_adapter *adapter, organ_error *error)
+{
+    const char *const changed = organ_adapter_changed_base(adapter);
+    if (changed)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: init_lora_weights is \"%s\": the initialisation changed the base by the rank of the "
+                          "adapter, so it must keep its rank; save the adapter with peft's "
+                          "path_initial_model_for_weight_conversion, and resize that one",
+                          adapter->path, changed);
+    if (json_is_true(json_object_get(adapter->config, "lora_bias")))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: lora_bias is set: the biases of B are not resized; train without lora_bias",
+                          adapter->path);
+    return ORGAN_OK;
+}
+
 static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
@@ -33,6 +51,9 @@ static organ_status open_resized(resize_job *j, organ_error *error)
     if (organ_adapter_open(o->adapter, &j->adapter, error) ||
         organ_output_check_not_adapter(o->output, j->adapter, error) ||
         organ_output_check(o->output, j->adapter->path, o->force, error))
+        return error->status;
+    organ_adapter_warn(j->rewrite.progress, j->adapter, false);
+    if (check_resizable(j->adapter, error))
         return error->status;
     if (j->adapter->pair_count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: contains no pair of factors", j->adapter->path);

@@ -38,6 +38,8 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
     if (!o->check && (organ_output_check_not_adapter(o->output, j->adapter, error) ||
                       organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
+    if (!o->base)
+        organ_adapter_warn(j->rewrite.progress, j->stored, false);
     if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
         (!o->check && organ_output_check_not_input(o->output, j->base, error)) ||
         organ_weights_find(j->base, &j->weights, error) ||
@@ -46,6 +48,8 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
     if (j->stored->gguf != (j->base->gguf != NULL) &&
         organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error) == ORGAN_OK && j->translated)
         j->adapter = j->translated;
+    if (!error->status)
+        organ_adapter_warn(j->rewrite.progress, j->stored, j->stored->gguf && !j->adapter->gguf);
     return error->status;
 }
 
@@ -132,7 +136,10 @@ static json_t *targets_of(sanitize_job *j)
     json_t *const list = json_array();
     for (size_t k = 0; k < json_array_size(old); k++) {
         json_t *const target = json_array_get(old, k);
-        json_array_append(is_kept_target(j, json_string_value(target)) ? list : j->targets_removed, target);
+        if (is_kept_target(j, json_string_value(target)))
+            json_array_append(list, target);
+        else if (!j->adapter->gguf) /* GGUF has no target_modules */
+            json_array_append(j->targets_removed, target);
     }
     for (size_t k = 0; k < j->rewrite.count && !json_is_array(old); k++)
         json_array_append_new(list, json_string(j->rewrite.rows[k].pair->module));
@@ -199,7 +206,7 @@ static json_t *sanitize_document_of(const void *context)
         SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
         SET("modules", organ_lora_rows_json(&j->rewrite)),
         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
-                                   SET_COUNT("bytes", j->rewrite.bytes))),
+                                   SET_FLAG("gguf", j->adapter->gguf), SET_COUNT("bytes", j->rewrite.bytes))),
         SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
 }
 

@@ -25,6 +25,7 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
         (job->output && organ_output_check_not_adapter(job->output, job->adapter, error)))
         return error->status;
+    organ_adapter_warn(job->progress, job->adapter, false);
     const char *const changed = organ_adapter_changed_base(job->adapter);
     if (job->adapter->dora)
         return organ_fail(

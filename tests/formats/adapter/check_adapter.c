@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reader of LoRA adapters. */
+#include "formats/adapter/adapter_config.h"
 #include <organ/weights.h>
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
@@ -143,6 +144,47 @@ START_TEST(scaled_as_peft_does)
 }
 END_TEST
 
+/* Fields that are known, or unset, need no warning; nor do modules that the config selects as peft does. */
+static const struct warned {
+    const char *members, *text; /* `text` NULL: no warning */
+} warned[] = {
+    {"\"lora_dropout\":0.1,\"eva_config\":{\"rho\":2},\"ensure_weight_tying\":true,\"qalora_group_size\":16", NULL},
+    {"\"megatron_core\":\"megatron.core\",\"runtime_config\":{\"ephemeral_gpu_offload\":false}", NULL},
+    {"\"of_the_future\":null,\"of_later\":false,\"and\":0,\"more\":\"\",\"still\":{}", NULL},
+    {"\"of_the_future\":true", "the field 'of_the_future' is unknown and has no effect"},
+    {"\"twist\":0.5", "the field 'twist' is unknown"},
+    {"\"target_modules\":[\"v_proj\",\"self_attn.q_proj\"]", NULL},
+    {"\"target_modules\":\"all-linear\"", NULL},
+    {"\"target_modules\":\".*\\\\.(q|v)_proj\"", NULL},
+    {"\"target_modules\":\"(q|v)_proj\"",
+     "target_modules leaves out 1 module that has factors, the first is 'model.layers"},
+    {"\"target_modules\":[\"proj\"]", "target_modules leaves out 1 module"},
+    {"\"target_modules\":[\"v_proj\"],\"target_parameters\":[\"experts.down_proj\"]", NULL},
+    {"\"exclude_modules\":[\"k_proj\"]", NULL},
+    {"\"exclude_modules\":[\"q_proj\"]", "exclude_modules leaves out 1 module"},
+    {"\"exclude_modules\":\".*layers.0.*\"", "exclude_modules leaves out 1 module"},
+    {"\"layers_to_transform\":[0,1]", NULL},
+    {"\"layers_to_transform\":0,\"layers_pattern\":\"layers\"", NULL},
+    {"\"layers_to_transform\":[]", NULL},
+    {"\"layers_to_transform\":[1,2]", "layers_to_transform leaves out 1 module"},
+    {"\"layers_to_transform\":[0],\"layers_pattern\":[\"blocks\",\"h\"]", "layers_to_transform leaves out 1 module"},
+};
+
+START_TEST(warned_of)
+{
+    char members[512];
+    snprintf(members, sizeof members, CONFIG ",%s", warned[_i].members);
+    put_tensors(ORGAN_ADAPTER_WEIGHTS, pair, COUNT(pair));
+    put_config(members);
+    organ_adapter *const a = open_good(scratch_path(""));
+    const organ_adapter_remarks *const remarks = organ_adapter_remarks_of(a);
+    ck_assert_uint_eq(remarks->count, warned[_i].text ? 1 : 0);
+    if (warned[_i].text)
+        ck_assert_msg(strstr(remarks->texts[0], warned[_i].text), "%s", remarks->texts[0]);
+    organ_adapter_close(a);
+}
+END_TEST
+
 /* The path of an adapter's file opens it too, and an adapter may have shards. */
 START_TEST(other_places)
 {
@@ -206,6 +248,17 @@ static const struct broken {
     {CONFIG ",\"use_qalora\":true", GOOD, {"use_qalora is set", "only adapters of the form W + scale B A"}},
     {CONFIG ",\"target_parameters\":\"down_proj\"", GOOD, {"target_parameters"}},
     {CONFIG ",\"alora_invocation_tokens\":[1,2]", GOOD, {"alora_invocation_tokens is set"}},
+    {CONFIG ",\"invocation_string\":\"Answer:\"", GOOD, {"invocation_string is set"}},
+    {CONFIG ",\"use_bdlora\":{\"nblocks\":2}", GOOD, {"use_bdlora is set", "block-diagonal"}},
+    {CONFIG ",\"layer_replication\":[[0,2],[1,3]]", GOOD, {"layer_replication is set"}},
+    {CONFIG ",\"arrow_config\":{\"top_k\":3}", GOOD, {"arrow_config is set"}},
+    {CONFIG ",\"kasa_config\":{\"beta\":0.1}", GOOD, {"kasa_config is set"}},
+    {CONFIG ",\"monteclora_config\":{\"num_samples\":8}", GOOD, {"monteclora_config is set"}},
+    {CONFIG ",\"velora_config\":{\"num_groups\":8}", GOOD, {"velora_config is set"}},
+    {CONFIG ",\"enable_lora\":[true,false,true]", GOOD, {"enable_lora is set"}},
+    {CONFIG ",\"exclude_modules\":7", GOOD, {"exclude_modules is 7, not a string or a list of strings"}},
+    {CONFIG ",\"layers_pattern\":[1]", GOOD, {"layers_pattern is [1], not a string or a list of strings"}},
+    {CONFIG ",\"layers_to_transform\":\"0\"", GOOD, {"layers_to_transform is \"0\", not a number or a list"}},
     {CONFIG ",\"rank_pattern\":[]", GOOD, {"rank_pattern is [], not an object"}},
     {CONFIG ",\"rank_pattern\":{\"m\":0}", GOOD, {"rank_pattern is {\"m\":0}, not an object of whole numbers above 0"}},
     {CONFIG ",\"rank_pattern\":{\"m\":4}",
@@ -321,6 +374,7 @@ int main(void)
     tcase_add_checked_fixture(all, scratch_begin, scratch_end);
     tcase_add_test(all, everything);
     tcase_add_loop_test(all, scaled_as_peft_does, 0, COUNT(scales));
+    tcase_add_loop_test(all, warned_of, 0, COUNT(warned));
     tcase_add_test(all, other_places);
     tcase_add_loop_test(all, refused, 0, COUNT(broken));
     tcase_add_test(all, wrong_places);

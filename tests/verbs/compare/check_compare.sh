@@ -92,6 +92,16 @@ figures() {
 how=()
 "$organ" lora sanitize "$fixtures/tiny-lora" -o lora --quiet >../out || exit 1
 "$organ" lora merge --base tiny-qwen2 --adapter lora -o f32 --dtype f32 --quiet >../out || exit 1
+mkdir a+b && ln -s ../tiny-qwen2 a+b/c+d && cp -r lora ad+apter && ln -s "$PWD/tiny-qwen2" a+b/c
+for name in a+b/c+d+lora a+b/c+d+ad+apter a+b/c+ad+apter tiny-qwen2+ad+apter; do # the model is the longest path before a '+'
+    ends 0 compare "$name" tiny-qwen2 --json --quiet
+    holds ../out '.models[0].model.adapter.pairs > 5'
+done
+ends 0 compare a+b/c+d tiny-qwen2 --json --quiet
+holds ../out '.models[0].model.adapter == null'
+ends 4 compare a+b/c+none tiny-qwen2 --quiet
+says "none"
+rm -r a+b ad+apter
 ends 0 compare tiny-qwen2+lora f32 --json --quiet --html page.html
 holds ../out '.models[0].model | .name == "tiny-qwen2+lora" and .adapter.pairs > 5' '.models[1].model.adapter == null' '.run.models == ["tiny-qwen2+lora", "f32"]' \
     '.lineage.says == "All values are equal."' '.pairs[0].distance == 0 and .pairs[0].equal == 1'
