@@ -185,7 +185,16 @@ refused 2 "--budget has no meaning without --allocate global" quantize tiny-qwen
 refused 2 "--budget 50%: quantize needs bits per weight" "${mixed[@]}" -o no --budget 50%
 refused 2 "--budget 2bpw: codes of 2 bits with their scales need 2.25 bits per weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
 refused 2 "--budget 1M: with all targets in 2 bits the tensors need" "${mixed[@]}" "${some[@]}" -o no --budget 1M
-refused 2 "--budget 16bpw is enough for all targets unquantised" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
+ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-whole --budget 16bpw --allocation mixed.curves --dry-run --json
+says "the targets fit into --budget 16bpw unquantised"
+judge "more than one target is quantised" jq -e '.allocation | .fits_unquantised and .unquantised == 5 and (.tensors | map(select(.quantised)) | length == 1)' ../out
+# A larger budget never costs more, and equal widths never cost less.
+costs=
+for budget in 2.3 2.9 3.17 4.21 5 6.6 8.4 8.9 10.3 12.7 13 14.9 15.9 15.99999 16 17 40; do
+    ends 0 "${mixed[@]}" "${some[@]}" -o no --budget ${budget}bpw --allocation mixed.curves --dry-run --json
+    costs+="$(jq -c '.allocation | [.cost, .uniform_cost]' ../out) "
+done
+judge "a larger budget costs more: $costs" jq -ne "[$(tr ' ' , <<<"${costs% }")] | . as \$all | all(.[0] <= .[1]) and ([range(1; length) | \$all[.][0] <= \$all[. - 1][0]] | all)"
 refused 2 "contains the curves of a different run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-refit
 
 # ---- interrupted and resumed; the same bytes with other threads and memory ----

@@ -161,6 +161,11 @@ static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SH
                                      FIELD_WORDS("KL with equal widths", "{uniform_cost:.3g}", 0),
                                      FIELD_WORDS("curve", "{between?from other layers|measured}", 0)};
 
+#define FITS_UNQUANTISED(request)                                                                                      \
+    "The model fits into " request                                                                                     \
+    " unquantised. A copy is no quantisation, so the output has the one change that is "                               \
+    "predicted to cost least."
+
 static const organ_block width_blocks[] = {
     SECTION(ON_FILES, NULL, "Width of each tensor"),
     SAY(ON_TERMINAL, NULL,
@@ -172,6 +177,9 @@ static const organ_block width_blocks[] = {
         "{tokens:count} tokens in {windows} windows of {text.name} that are not used for calibration. The predicted "
         "cost of all of them is {cost:.3g} nats per token; {uniform_bits} bits for each would cost "
         "{uniform_cost:.3g}."),
+    SAY(ON_ALL, "fits_unquantised", FITS_UNQUANTISED("{budget}")),
+    SAY(ON_ALL, "unquantised&!fits_unquantised",
+        "{unquantised:count} target{unquantised:s} stay{unquantised=1?s|} unquantised, because the budget allows it."),
     SAY(ON_ALL, "exchanges",
         "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; with every matrix quantised "
         "individually, the model is {exchanges.before:.4g} nats per token from the donor before the exchanges and "
@@ -203,9 +211,14 @@ static const organ_block choice_blocks[] = {
         "Types for {requested}: {of_file?a file|tensors} of {bytes:count} bytes, {bits_per_weight_of_all:.4f} bits per "
         "weight of all tensors."),
     SAY(ON_ALL, "cost",
-        "Predicted KL divergence: {cost:.4g} nats per token; {exact?no other choice within that size is predicted to "
-        "be "
-        "better|the lower bound is {bound:.4g}}."),
+        "Predicted KL divergence: {cost:.4g} nats per token; {exact?no other choice {fits_unquantised?that changes a "
+        "tensor|within that size} is predicted to be better|the lower bound is {bound:.4g}}."),
+    SAY(ON_ALL, "fits_unquantised", FITS_UNQUANTISED("{requested}")),
+    SAY(ON_ALL, "unquantised&!fits_unquantised",
+        "{unquantised:count} tensor{unquantised:s} stay{unquantised=1?s|} unquantised, because the size allows it."),
+    SAY(ON_ALL, "unfit",
+        "{unfit:count} tensor{unfit:s} stay{unfit=1?s|} unquantised, because no allowed type fits the rows and makes "
+        "them smaller."),
     SAY(ON_FILES, "tokens",
         "The costs of {measured} of {tensors_in_all} tensors were measured on {tokens:count} tokens in {windows} "
         "windows "
@@ -280,7 +293,11 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_TERMINAL, "totals.absmax_error", "Relative error before the search for scales: {totals.absmax_error:%.4f}."),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
     MATRICES_SHARE("", "quantised weights are"),
-    MATRICES_FEW("", "quantised",
+    MATRICES_FEW("choice.unquantised&", "quantised",
+                 "The size leaves room for {choice.unquantised:count} of the others as they are."),
+    MATRICES_FEW("allocation.unquantised&", "quantised",
+                 "The budget leaves room for {allocation.unquantised:count} of the others as they are."),
+    MATRICES_FEW("!choice.unquantised&!allocation.unquantised&", "quantised",
                  "{left_alone?The report states why targets are copied unchanged.|The others are not targets by "
                  "default, or --select excludes them.}"),
     MATRICES_LEFT("", "not quantised"),

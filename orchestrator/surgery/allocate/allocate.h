@@ -120,12 +120,13 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
 /* Chooses a width for each tensor from curves over widths. sizes[t * (level_count + 1) + l] is the size of tensor t at
  * level l, in the unit of `budget`; l = level_count is the size of the unchanged tensor, which costs nothing. The sum
  * of the sizes at level 0 must be within the budget. Sets chosen[t] to a level, or to level_count for an unchanged
- * tensor, and *uniform to the greatest level that all tensors could have within the budget.
+ * tensor, and *uniform to the greatest level that all tensors could have within the budget. If all tensors could stay
+ * unchanged, the one whose change costs least is changed, and *copied becomes true. It is false otherwise.
  *
  * Sizes are whole numbers. The sum of the costs is the least that is possible (organ_programme_solve). Returns the sum
  * of the chosen sizes; -1 if memory cannot be allocated. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
-                               size_t *uniform);
+                               size_t *uniform, bool *copied);
 
 /* Fills in the curves of tensors that were not measured. The logarithm of each cost is interpolated linearly between
  * the nearest measured layers before and after with the same role; if only one side has one, its curve is copied.
@@ -146,12 +147,17 @@ typedef struct organ_programme {
     const uint64_t *sizes;
     const double *costs;
     uint64_t capacity;
+    /* The last item leaves a class unchanged: its cost is 0. true: at least one class with an item that is smaller than
+     * its last one must change. */
+    bool no_copy;
     size_t *chosen; /* output: for each class the number of its item */
+    bool copied; /* output: with no_copy, all classes unchanged would be feasible and cost least. `chosen` then has the
+                    change that costs least, or none if no class has a smaller item */
     uint64_t least; /* output: size of the smallest items */
     bool feasible;  /* output: `least` is within the capacity, and all classes have an item; if not, there is no further
                        output */
     uint64_t size;  /* output: sum of the chosen sizes */
-    double cost;    /* output: sum of the chosen costs, added in any order of classes */
+    double cost;    /* output: sum of the chosen costs, the same for any order of the classes */
     double bound;   /* output: no choice costs less, apart from rounding: `cost` if `exact` */
     double price;   /* output: the Lagrange multiplier of `bound`, cost per unit of size */
     bool exact;     /* output: no choice costs less than `cost`; false: the search was too large to be finished */

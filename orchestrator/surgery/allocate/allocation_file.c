@@ -276,7 +276,8 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
 }
 
 /* Returns the sum of the chosen sizes; -1 if memory cannot be allocated. */
-static double choose_exactly(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
+static double choose_exactly(const organ_allocation *a, const double *sizes, double budget, size_t *chosen,
+                             bool *copied)
 {
     const size_t items = a->level_count + 1, count = a->count * items;
     uint64_t *const whole = calloc(count + 1, sizeof *whole);
@@ -286,6 +287,7 @@ static double choose_exactly(const organ_allocation *a, const double *sizes, dou
                          .sizes = whole,
                          .costs = costs,
                          .capacity = (uint64_t)budget,
+                         .no_copy = true,
                          .chosen = chosen};
     for (size_t k = 0; k < count && whole && costs; k++) {
         whole[k] = (uint64_t)ceil(sizes[k]);
@@ -294,18 +296,20 @@ static double choose_exactly(const organ_allocation *a, const double *sizes, dou
     const bool solved = whole && costs && organ_programme_solve(&p) && p.feasible;
     free(whole);
     free(costs);
+    *copied = p.copied;
     return solved ? (double)p.size : -1;
 }
 
-double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
+double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform,
+                               bool *copied)
 {
     *uniform = 0;
-    for (size_t l = 1; l <= a->level_count; l++)
+    for (size_t l = 1; l < a->level_count; l++)
         *uniform = total_size_at(a, sizes, l) <= budget ? l : *uniform;
     a->uniform_cost = 0;
     for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
-    const double size = choose_exactly(a, sizes, budget, chosen);
+    const double size = choose_exactly(a, sizes, budget, chosen, copied);
     if (size >= 0)
         a->cost = cost_of(a, chosen);
     return size;

@@ -354,6 +354,61 @@ static bool search_twice(programme_search *s)
     return true;
 }
 
+/* ---- the solution ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The smallest costs are added first, so that equal choices cost the same whatever the capacity was: the order of
+ * the classes in a search depends on it. Returns false if memory cannot be allocated. */
+static bool add_costs(organ_programme *p)
+{
+    double *const costs = calloc(p->classes + 1, sizeof *costs);
+    if (!costs)
+        return false;
+    for (size_t n = 0; n < p->classes; n++)
+        costs[n] = p->costs[n * p->items + p->chosen[n]];
+    qsort(costs, p->classes, sizeof *costs, by_value);
+    p->cost = 0;
+    for (size_t n = 0; n < p->classes; n++)
+        p->cost += costs[n];
+    free(costs);
+    return true;
+}
+
+static bool is_copy(const organ_programme *p)
+{
+    for (size_t n = 0; n < p->classes; n++)
+        if (p->chosen[n] + 1 != p->items)
+            return false;
+    return true;
+}
+
+/* All classes are unchanged, which costs 0. Every other choice changes a class, so the least cost is that of the
+ * cheapest change alone; of equal ones the smallest. */
+static void change_one(organ_programme *p)
+{
+    size_t class = p->classes, item = 0;
+    for (size_t n = 0; n < p->classes; n++)
+        for (size_t k = 0; k + 1 < p->items; k++) {
+            const size_t at = n * p->items + k, best = class * p->items + item;
+            if (p->sizes[at] < p->sizes[(n + 1) * p->items - 1] &&
+                (class == p->classes || p->costs[at] < p->costs[best] ||
+                 (p->costs[at] == p->costs[best] && p->sizes[at] < p->sizes[best]))) {
+                class = n;
+                item = k;
+            }
+        }
+    p->copied = true;
+    if (class == p->classes)
+        return;
+    p->chosen[class] = item;
+    p->size -= p->sizes[(class + 1) * p->items - 1] - p->sizes[class * p->items + item];
+}
+
 /* ---- a programme ---- */
 
 static bool search_allocate(programme_search *s)
@@ -383,12 +438,15 @@ bool organ_programme_solve(organ_programme *p)
 {
     programme_search s = {.p = p};
     bool solved = search_allocate(&s);
-    p->exact = false;
+    p->exact = p->copied = false;
     p->feasible = solved && list_classes(&s);
     if (p->feasible) {
         p->price = best_price(&s);
         p->bound = price_items(&s, p->price) - p->price * (double)p->capacity;
         solved = search_twice(&s);
+        if (solved && p->no_copy && is_copy(p))
+            change_one(p);
+        solved = solved && add_costs(p);
         p->bound = p->exact ? p->cost : fmin(p->bound, p->cost);
     }
     free(s.classes);

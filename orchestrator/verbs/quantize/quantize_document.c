@@ -60,9 +60,11 @@ static json_t *exchanges_json(const organ_quantize_widths *w)
 static json_t *quantize_widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;
-    size_t measured = 0;
-    for (size_t k = 0; k < w->curves.count; k++)
+    size_t measured = 0, unquantised = 0;
+    for (size_t k = 0; k < w->curves.count; k++) {
         measured += !w->curves.tensors[k].between;
+        unquantised += w->chosen[w->choice_of_curve[k]] == ORGAN_WIDTH_LEVELS;
+    }
     return ORGAN_OBJECT(
         SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("budget", o->allocate.budget),
         SET_REAL("bits_per_weight", w->spent / (double)w->targets.elements),
@@ -71,7 +73,8 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
         SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
         SET_COUNT("measured", measured), SET_REAL("cost", w->choices.cost),
         SET_REAL("uniform_bits", quantize_widths_document_bits_of(w, 0, w->uniform)),
-        SET_REAL("uniform_cost", w->choices.uniform_cost), SET_IF(o->allocate.rounds, "exchanges", exchanges_json(w)),
+        SET_REAL("uniform_cost", w->choices.uniform_cost), SET_FLAG("fits_unquantised", w->copied),
+        SET_COUNT("unquantised", unquantised), SET_IF(o->allocate.rounds, "exchanges", exchanges_json(w)),
         SET("tensors", organ_json_rows(w->curves.count, quantize_widths_document_tensor_json, w)));
 }
 
@@ -117,7 +120,8 @@ static json_t *quantize_types_json(const organ_quantize_types *w)
         SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
         SET_IF(!w->assumed, "cost", json_real(p->cost)), SET_IF(!w->assumed, "bound", json_real(p->bound)),
         SET_IF(!w->assumed, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
-        SET_FLAG("exact", p->exact), SET("tensors", organ_json_rows(w->curves.count, quantize_types_tensor_json, w)));
+        SET_FLAG("exact", p->exact), SET_FLAG("fits_unquantised", p->copied), SET_COUNT("unquantised", w->kept),
+        SET_COUNT("unfit", w->unfit), SET("tensors", organ_json_rows(w->curves.count, quantize_types_tensor_json, w)));
 }
 
 /* `before` and `after` are bytes in the source model and in the output; other members are as in organ_quantize_part. */

@@ -510,6 +510,7 @@ struct organ_quantize_widths {
     /* Bits that the targets may occupy, including scales; bits that they occupy at the chosen levels. */
     double budget, spent;
     size_t uniform;                     /* highest level that is within the budget if all choices have it */
+    bool copied;                        /* the targets fit into the budget unquantised */
     json_t *identity;                   /* model, text and options on which the curves depend */
     organ_curves_work work;             /* callbacks of `walk` */
     organ_curves *walk;                 /* the run that measures curves; NULL: not open */
@@ -560,6 +561,7 @@ struct organ_quantize_types {
     uint64_t *sizes;       /* bytes of a curve's tensors in each type, and unchanged: [curves][type_count + 1] */
     double *costs;         /* in nats per token, in the same order */
     size_t *chosen;        /* type of each curve */
+    size_t kept, unfit;    /* unchanged curves: those that a type fits, and those that no allowed type makes smaller */
     organ_programme programme;
     uint64_t header, alignment, other,
         elements;              /* bytes before the tensors and of tensors without a curve; all weights */

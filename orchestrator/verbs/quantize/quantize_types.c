@@ -233,6 +233,16 @@ static organ_status find_header(organ_quantize_types *w, organ_error *error)
     return error->status;
 }
 
+/* An unchanged tensor costs nothing, so no type is better that is not smaller. */
+static void leave_out_larger(organ_quantize_types *w)
+{
+    for (size_t t = 0; t < w->curves.count; t++) {
+        uint64_t *const own = w->sizes + t * (w->type_count + 1);
+        for (size_t c = 0; c < w->type_count; c++)
+            own[c] = own[c] < own[w->type_count] ? own[c] : ORGAN_PROGRAMME_NONE;
+    }
+}
+
 /* w->other: bytes of all tensors without a class. */
 static void find_sizes(organ_quantize_types *w)
 {
@@ -254,6 +264,7 @@ static void find_sizes(organ_quantize_types *w)
             else
                 own[c] = ORGAN_PROGRAMME_NONE;
     }
+    leave_out_larger(w);
 }
 
 /* Bytes of the request that do not belong to classes. */
@@ -447,6 +458,23 @@ static void stop_measuring(organ_quantize_types *w)
 
 /* ---- the choice ---- */
 
+/* Returns whether a tensor without a class gets another type, by --type-of or because it has no inputs: the output is
+ * then no copy of the model. */
+static bool changes_others(const organ_quantize_types *w)
+{
+    const organ_quantize_job *const job = w->job;
+    size_t next = 0;
+    for (size_t k = 0; k < job->model->tensor_count; k++) {
+        const organ_tensor *const t = &job->model->tensors[k];
+        const bool has_class = next < w->targets.count && w->targets.tensors[next] == t;
+        next += has_class;
+        if (!has_class && job->encodings[k] && job->encodings[k]->codes != t->dtype &&
+            (organ_target_is_float(t) || organ_dtype_is_blocks(t->dtype)))
+            return true;
+    }
+    return false;
+}
+
 static void set_costs(organ_quantize_types *w)
 {
     for (size_t t = 0; t < w->curves.count; t++)
@@ -455,39 +483,37 @@ static void set_costs(organ_quantize_types *w)
                 w->assumed ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
 }
 
-/* Tensors whose rows fit no allowed type must stay unchanged. Returns false if these are all. */
-static bool forbid_unchanged(organ_quantize_types *w)
+/* Counts the tensors that stay unchanged although a type fits them, and those that no allowed type makes smaller. */
+static void count_unchanged(organ_quantize_types *w)
 {
-    bool any = false;
+    w->kept = w->unfit = 0;
     for (size_t t = 0; t < w->curves.count; t++) {
-        uint64_t *const own = w->sizes + t * w->programme.items;
+        const uint64_t *const own = w->sizes + t * w->programme.items;
         bool fits = false;
         for (size_t k = 0; k < w->type_count; k++)
             fits |= own[k] != ORGAN_PROGRAMME_NONE;
-        own[w->type_count] = fits ? ORGAN_PROGRAMME_NONE : own[w->type_count];
-        any |= fits;
+        if (w->chosen[t] == w->type_count)
+            *(fits ? &w->kept : &w->unfit) += 1;
     }
-    return any;
 }
 
-/* If all tensors could stay unchanged, they get the types that cost least: a copy would not be a quantised model. */
 static organ_status solve(organ_quantize_types *w, organ_error *error)
 {
-    size_t unchanged = 0;
+    const organ_quantize_options *const o = w->job->options;
+    w->programme.no_copy = !changes_others(w);
     if (!organ_programme_solve(&w->programme))
-        return organ_fail_memory(error, w->job->options->model);
-    for (size_t t = 0; t < w->curves.count; t++)
-        unchanged += w->chosen[t] == w->type_count;
-    if (unchanged < w->curves.count)
-        return ORGAN_OK;
-    if (!forbid_unchanged(w))
-        return organ_fail(error, ORGAN_USAGE, "--types %s: no tensor has rows of whole blocks of such a type",
-                          w->job->options->types ? w->job->options->types : w->names);
-    if (!organ_programme_solve(&w->programme))
-        return organ_fail_memory(error, w->job->options->model);
-    organ_progress_warn(w->job->progress,
-                        "the model fits into the request without a change: the output has the types of least cost, and "
-                        "is smaller");
+        return organ_fail_memory(error, o->model);
+    count_unchanged(w);
+    if (w->programme.no_copy && w->kept + w->unfit == w->curves.count)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: no type of --types '%s' makes a tensor smaller: its rows must be whole blocks of the "
+                          "type, and it must have more bits per weight than the type",
+                          w->job->model->path, o->types ? o->types : w->names);
+    if (w->programme.copied)
+        organ_progress_warn(w->job->progress,
+                            "the model fits into %s unquantised, and a copy is no quantisation: the output has only "
+                            "the one change that is predicted to cost least; give a smaller size for a smaller file",
+                            o->target_size ? o->target_size : o->allocate.budget);
     return ORGAN_OK;
 }
 
@@ -518,13 +544,14 @@ static void take_types(organ_quantize_types *w)
 static void note_choice(const organ_quantize_types *w)
 {
     const organ_programme *const p = &w->programme;
+    const char *const best =
+        p->copied ? "no other choice that changes a tensor costs less" : "no other choice within the size costs less";
     char text[16];
     if (w->assumed)
         return;
     organ_progress_note(w->job->progress,
                         "types for %s: predicted KL %.4g nats per token; %s (%.2g %% above the lower bound)",
-                        organ_quantity_text(w->bytes, text), p->cost,
-                        p->exact ? "no other choice within the size costs less" : "the search was cut short",
+                        organ_quantity_text(w->bytes, text), p->cost, p->exact ? best : "the search was cut short",
                         p->cost > 0 ? 100 * (p->cost - p->bound) / p->cost : 0.0);
 }
 

@@ -478,9 +478,14 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
 {
     organ_quantize_job *const job = w->job;
     add_costs(w);
-    w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
+    w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform, &w->copied);
     if (w->spent < 0)
         return organ_fail_memory(error, job->options->model);
+    if (w->copied)
+        organ_progress_warn(job->progress,
+                            "the targets fit into --budget %s unquantised, and a copy is no quantisation: the output "
+                            "has only the one change that is predicted to cost least",
+                            job->options->allocate.budget);
     if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)
@@ -489,8 +494,7 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     organ_progress_note(
         job->progress,
         "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
-        w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
-        w->choices.uniform_cost);
+        w->choices.cost, organ_width_levels[w->uniform], w->choices.uniform_cost);
     return ORGAN_OK;
 }
 

@@ -359,6 +359,7 @@ START_TEST(widths_are_chosen_within_the_budget)
     static const double elements[CHOSEN] = {100, 100, 400, 50}, bits[LEVELS + 1] = {2, 3, 4, 16};
     double sizes[CHOSEN * (LEVELS + 1)];
     size_t chosen[CHOSEN], uniform;
+    bool copied;
     organ_allocation a = {.levels = organ_width_levels,
                           .level_count = LEVELS,
                           .count = CHOSEN,
@@ -370,7 +371,7 @@ START_TEST(widths_are_chosen_within_the_budget)
         }
     for (double budget = 1300; budget <= 2600; budget += 50) {
         double spent = 0, cost = 0;
-        const double told = organ_allocation_choose(&a, sizes, budget, chosen, &uniform);
+        const double told = organ_allocation_choose(&a, sizes, budget, chosen, &uniform, &copied);
         for (size_t t = 0; t < CHOSEN; t++) {
             spent += sizes[t * (LEVELS + 1) + chosen[t]];
             cost += chosen[t] < LEVELS ? a.tensors[t].cost[chosen[t]] : 0;
@@ -382,10 +383,14 @@ START_TEST(widths_are_chosen_within_the_budget)
                       least_cost(&a, sizes, budget));
         ck_assert_uint_eq(uniform, (size_t)(budget >= 2600) + (budget >= 1950));
         ck_assert_double_le(a.cost, a.uniform_cost);
+        ck_assert(!copied);
     }
-    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 10400, chosen, &uniform), 10400);
-    ck_assert_uint_eq(uniform, LEVELS);
-    ck_assert_double_eq(a.cost, 0);
+    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 10400, chosen, &uniform, &copied), 10400 - 100 * 12);
+    ck_assert(copied);
+    ck_assert_uint_eq(uniform, LEVELS - 1);
+    ck_assert_double_eq(a.cost, a.tensors[0].cost[LEVELS - 1]);
+    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 10399, chosen, &uniform, &copied), 10400 - 100 * 12);
+    ck_assert(!copied);
     organ_allocation_release(&a);
 }
 END_TEST
@@ -396,6 +401,7 @@ START_TEST(a_large_tensor_is_not_crowded_out)
     static const double elements[CHOSEN] = {1000, 30, 30, 30}, bits[LEVELS + 1] = {2, 3, 4, 16};
     double sizes[CHOSEN * (LEVELS + 1)];
     size_t chosen[CHOSEN], uniform;
+    bool copied;
     organ_allocation a = {.levels = organ_width_levels,
                           .level_count = LEVELS,
                           .count = CHOSEN,
@@ -405,7 +411,7 @@ START_TEST(a_large_tensor_is_not_crowded_out)
             sizes[t * (LEVELS + 1) + l] = elements[t] * bits[l];
             a.tensors[t].cost[l] = (t == 0 ? 10.0 : 1.5) * pow(4, -(double)l);
         }
-    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 3 * 1090, chosen, &uniform), 3 * 1090);
+    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 3 * 1090, chosen, &uniform, &copied), 3 * 1090);
     ck_assert_uint_eq(uniform, 1);
     ck_assert_uint_eq(chosen[0], 1);
     ck_assert_double_le(a.cost, a.uniform_cost);

@@ -173,6 +173,81 @@ START_TEST(extreme_capacities)
 }
 END_TEST
 
+/* The last item of each class leaves it unchanged, at no cost. Returns the cost of the cheapest smaller item. */
+static double least_change(void)
+{
+    double least = INFINITY;
+    for (size_t n = 0; n < SMALL; n++)
+        for (size_t k = 0; k + 1 < FEW; k++)
+            if (sizes[n * FEW + k] < sizes[n * FEW + FEW - 1])
+                least = fmin(least, costs[n * FEW + k]);
+    return least;
+}
+
+static bool all_unchanged(const organ_programme *p)
+{
+    size_t unchanged = 0;
+    for (size_t n = 0; n < p->classes; n++)
+        unchanged += p->chosen[n] + 1 == p->items;
+    return unchanged == p->classes;
+}
+
+/* A larger capacity never costs more, at and above that of the copy too, and no choice is the copy. */
+START_TEST(larger_capacities_cost_no_more_and_give_no_copy)
+{
+    organ_programme p = {
+        .classes = SMALL, .items = FEW, .sizes = sizes, .costs = costs, .no_copy = true, .chosen = chosen};
+    state = 3;
+    for (size_t round = 0; round < 200; round++) {
+        uint64_t whole = 0;
+        double before = INFINITY;
+        for (size_t k = 0; k < (size_t)SMALL * FEW; k++) {
+            const bool last = k % FEW == FEW - 1;
+            sizes[k] = last ? 100 + draw(50) : 1 + draw(99);
+            costs[k] = last ? 0 : (double)(1 + draw(1000)) / 1e4;
+            whole += last ? sizes[k] : 0;
+        }
+        for (p.capacity = 100; p.capacity < whole + 30; p.capacity += 1 + draw(20)) {
+            ck_assert(organ_programme_solve(&p));
+            if (!p.feasible)
+                continue;
+            check_sums(&p);
+            ck_assert(p.exact && !all_unchanged(&p));
+            ck_assert_int_eq(p.copied, p.capacity >= whole);
+            /* sums of different costs that are equal differ by rounding */
+            ck_assert_double_le(p.cost, before * (1 + 1e-12));
+            before = p.cost;
+            if (p.copied)
+                ck_assert_double_eq(p.cost, least_change());
+        }
+    }
+    for (size_t n = 0; n < SMALL; n++)
+        sizes[n * FEW + FEW - 1] = 0;
+    p.capacity = 1000000;
+    ck_assert(organ_programme_solve(&p));
+    ck_assert(p.copied && all_unchanged(&p));
+}
+END_TEST
+
+/* Costs are added in an order that does not depend on the capacity. */
+START_TEST(equal_choices_cost_the_same)
+{
+    organ_programme p = {.classes = CLASSES, .items = ITEMS, .sizes = sizes, .costs = costs, .chosen = chosen};
+    double before = INFINITY;
+    draw_model();
+    for (p.capacity = CAPACITY - 40; p.capacity < CAPACITY + 40; p.capacity += 4) {
+        ck_assert(organ_programme_solve(&p));
+        ck_assert_double_le(p.cost, before);
+        before = p.cost;
+    }
+    for (p.capacity = (uint64_t)20 * CAPACITY; p.capacity < (uint64_t)40 * CAPACITY; p.capacity += CAPACITY) {
+        ck_assert(organ_programme_solve(&p));
+        before = p.capacity == (uint64_t)20 * CAPACITY ? p.cost : before;
+        ck_assert_double_eq(p.cost, before);
+    }
+}
+END_TEST
+
 Suite *programme_suite(void)
 {
     Suite *const suite = suite_create("programme");
@@ -182,6 +257,8 @@ Suite *programme_suite(void)
     tcase_add_test(plainly, a_programme_of_a_whole_model_is_exact);
     tcase_add_test(plainly, the_bound_is_near_if_sizes_are_arbitrary);
     tcase_add_test(plainly, extreme_capacities);
+    tcase_add_test(plainly, larger_capacities_cost_no_more_and_give_no_copy);
+    tcase_add_test(plainly, equal_choices_cost_the_same);
     suite_add_tcase(suite, plainly);
     return suite;
 }

@@ -56,9 +56,32 @@ ends 0 quantize wide.gguf -s mixed -o dry.gguf --target-size 2MB "${text[@]}" --
 says "the cost of each type is not measured yet"
 prints "Time: about"
 judge "a dry run kept costs" test ! -e dry.allocation.json
-ends 0 "${mixed[@]/--quiet/--threads=1}" -o large.gguf --target-size 1GB --allocation one.allocation.json
-says "the model fits into the request without a change"
-holds large.quantize.json '[.choice.tensors[].type] | unique == ["Q8_0"]'
+COLUMNS=300 ends 0 "${mixed[@]/--quiet/--threads=1}" -o large.gguf --target-size 1GB --allocation one.allocation.json
+says "the model fits into 1GB unquantised, and a copy is no quantisation"
+holds large.quantize.json '[.choice.tensors[].type] | group_by(.) | map([.[0], length]) == [["Q8_0", 1], ["unchanged", 25]]' \
+    '.choice | .fits_unquantised and .exact and .unquantised == 25 and .unfit == 0' '.choice.cost == ([.choice.tensors[].cost] | add)'
+prints "no other choice that changes a tensor is predicted to be better"
+prints "The size leaves room for 25 of the others as they are."
+
+# ---- a larger request never costs more ----
+seed=1
+# random BELOW: the next number of a generator, below BELOW.
+random() { seed=$(((seed * 1103515245 + 12345) % 2147483648)) && number=$((seed / 8 % $1)); }
+# ascends COUNT FROM TO MODEL ARGS...: of COUNT random sizes of the file from FROM to TO, no larger one has a higher predicted KL.
+ascends() {
+    local list=$3 k
+    for ((k = 1; k < $1; k++)); do random $(($3 - $2)) && list+=,$(($2 + number)); done
+    ends 0 quantize "$4" -s mixed --quiet -o no.gguf --dry-run --json --target-size "$list" "${@:5}"
+    judge "a larger size costs more, or a file is larger than requested" jq -e '[.outputs[].choice] | map([.requested_bytes, .cost]) as $all |
+        all(.bytes <= .requested_bytes and .exact and .cost >= 0) and $all == ($all | sort_by(.[0])) and
+        ([range(1; $all | length) | $all[.][1] <= $all[. - 1][1]] | all)' ../out
+}
+whole=$(size wide.gguf) own=(--allocation one.allocation.json)
+requests=10
+in_part || requests=64
+ascends $((2 * requests)) 1200000 $((whole + whole / 20)) wide.gguf "${own[@]}"
+ascends $requests $((whole - 2000)) $((whole + 2000)) wide.gguf "${own[@]}"
+ascends $requests 1800000 $((whole + whole / 20)) wide.gguf "${own[@]}" --types q4_k,q8_0
 
 # ---- interrupted, by another method, and the same bytes everywhere ----
 watched=again.allocation.json log_room=500 interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}"
@@ -99,6 +122,9 @@ if command -v mpirun >/dev/null && [[ -f $(dirname "$organ")/liborgan_mpi.so ]];
 else
     echo "mpirun or mpicc is not installed: several processes were not run"
 fi
+# Types of --type-of change the model, so that all others may stay as they are.
+ascends 5 5650000 5800000 wide.gguf --allocation some.allocation.json "${some[@]:0:2}" --type-of '*ffn_down*=q6_k'
+judge "the others are not all kept" jq -e '.outputs[-1].choice | .cost == 0 and .unquantised == 2 and (.fits_unquantised | not)' ../out
 ends 0 "${mixed[@]}" -o near.gguf "${some[@]}" "${text[@]}" --method nearest
 judge "nearest codes are predicted to be as good" test "$(jq -s '.[0].choice.cost > .[1].choice.cost' near.quantize.json some.quantize.json)" = true
 
@@ -140,7 +166,7 @@ refused 2 "with the smallest types the tensors have" "${mixed[@]}" -o no.gguf --
 refused 2 "needs --target-size" "${mixed[@]}" -o no.gguf "${text[@]}"
 refused 2 "not both" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --budget 3bpw
 refused 2 "'2 apples' is not a size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size "2 apples"
-refused 2 "no tensor has rows of whole blocks of such a type" quantize $plain -s mixed -o no.gguf "${text[@]}" --target-size 1GB --types q4_k --dry-run
+refused 2 "no type of --types 'q4_k' makes a tensor smaller: its rows must be whole blocks" quantize $plain -s mixed -o no.gguf "${text[@]}" --target-size 1GB --types q4_k --dry-run
 refused 2 "are the same size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB,2000kB
 refused 2 "scheme mixed needs --calibration FILE" "${mixed[@]}" -o no.gguf --target-size 2MB
 refused 2 "names a type that mixed does not have" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --types q4_k,q9_z
