@@ -275,8 +275,8 @@ bool organ_yaml_number(const organ_yaml *value, double *number)
 
 bool organ_yaml_flag(const organ_yaml *value, bool *flag)
 {
-    static const char *const yes[] = {"true", "yes", "on", "t", "y", "1"}, *const no[] = {"false", "no", "off",
-                                                                                          "f",     "n",  "0"};
+    static const char *const yes[] = {"true", "yes", "on", "t", "y", "1", "1.0"};
+    static const char *const no[] = {"false", "no", "off", "f", "n", "0", "0.0"};
     for (size_t k = 0; value && value->kind == ORGAN_YAML_SCALAR && k < sizeof yes / sizeof *yes; k++)
         if (strcasecmp(value->text, yes[k]) == 0 || strcasecmp(value->text, no[k]) == 0) {
             *flag = strcasecmp(value->text, yes[k]) == 0;

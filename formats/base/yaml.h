@@ -44,7 +44,7 @@ bool organ_yaml_is_null(const organ_yaml *value);
 
 /* Return whether the scalar is a number or a flag, and set *number or *flag. Quotes do not matter, as in
  * mergekit: "1e-5" is a number. Flags are the words that pydantic accepts: true, yes, on, t, y, 1 and their opposites,
- * in any case. NaN and infinite numbers are none. */
+ * in any case, and 1.0 and 0.0, which mergekit writes for flags. NaN and infinite numbers are none. */
 bool organ_yaml_number(const organ_yaml *value, double *number);
 bool organ_yaml_flag(const organ_yaml *value, bool *flag);
 

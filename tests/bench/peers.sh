@@ -78,6 +78,12 @@ peer compare_mergekit "numpy torch safetensors mergekit" 8 "^tiny-llama.(linear.
     --values --examples --methods "linear,ties" --organ "$organ" $model_of_llama
 peer compare_mergekit "numpy torch safetensors mergekit" 1 "^tiny-llama.linear.smooth.2718144.[0-9]+.[01](.$figure){8}\$" --methods linear --repeat 3 \
     --organ "$organ" $model_of_llama
+if [[ -d ${MERGEKIT:-}/tests ]]; then
+    peer compare_mergekit_suite "torch transformers safetensors pytest mergekit" 20 "^[^.]*.(linear|slerp|ties|passthrough).(same|explained)" --recipes 30 \
+        --only linear --organ "$organ" "$MERGEKIT"
+else
+    echo "skipped: compare_mergekit_suite.py; to run it: MERGEKIT=DIRECTORY, a checkout of mergekit's sources"
+fi
 for part in calibration heldout; do
     peer train_tunes "torch transformers" 1 "^step 1: loss $figure" --steps 2 --window 64 $model "$model/$part.txt" "$scratch/$part-tune"
 done

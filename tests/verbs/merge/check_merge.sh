@@ -33,6 +33,10 @@ ends 0 merge linear/organ/recipe.yaml -o again --quiet --force
 ends 0 merge a b --method linear --set normalize=false --weight 0.5 -o half.safetensors --quiet
 ends 0 merge a b --method linear -o mean.safetensors --quiet
 judge "half of the sum is not the mean" cmp half.safetensors mean.safetensors
+# mergekit writes flags as numbers.
+ends 0 merge a b --method linear --set normalize=0.0 --weight 0.5 -o numbered.safetensors --quiet
+judge "0.0 is not false" cmp half.safetensors numbered.safetensors
+ends 3 merge a b --method linear --set normalize=0.5 -o none --quiet
 
 ends 0 merge a b --method slerp --t 0.5 -o scored --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 64 --quiet --html page.html
 judge "the evaluation is not printed" grep -q "KL" ../out
