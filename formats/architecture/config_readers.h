@@ -235,4 +235,8 @@ extern const char *const organ_base_words[];
  * none. */
 const char *organ_text_head(const organ_weights *weights);
 
+/* Returns the name of an output head that a safetensors model of this class gets if it has none, by the name of its
+ * embedding. */
+const char *organ_text_new_head(const char *architecture, const char *embedding);
+
 #endif

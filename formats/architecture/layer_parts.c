@@ -238,6 +238,15 @@ const char *organ_text_prefix(const forward_family *family, const organ_weights 
     return family->prefix ? family->prefix : prefixes[0];
 }
 
+const char *organ_text_new_head(const char *architecture, const char *embedding)
+{
+    const forward_family *const family = organ_forward_family_named(architecture, false);
+    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, false, 0) : NULL;
+    if (own)
+        return own;
+    return strncmp(embedding, "language_model.model.", 21) == 0 ? "language_model.lm_head.weight" : "lm_head.weight";
+}
+
 const char *organ_text_head(const organ_weights *weights)
 {
     static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"};

@@ -307,7 +307,7 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
     return has_sparse_tensors(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
-static organ_status replace_config(const char *to, const organ_json_edit *config, organ_error *error)
+organ_status organ_config_replace(const char *to, const organ_json_edit *config, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
@@ -332,7 +332,7 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
     if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) &&
         organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
-        replace_config(to, &config, error);
+        organ_config_replace(to, &config, error);
     *stripped += found;
     organ_json_edit_release(&config);
     free(bytes);

@@ -78,6 +78,10 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
  * config.json. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error);
 
+/* Replaces config.json in the directory `to`, if it is there, by the text of `config`. Returns ORGAN_IO if it
+ * cannot. */
+organ_status organ_config_replace(const char *to, const organ_json_edit *config, organ_error *error);
+
 /* Prints a note if `stripped`, the number of removed settings, is not 0. */
 void organ_leftovers_note(const organ_progress *progress, size_t stripped);
 

@@ -346,8 +346,8 @@ static const organ_block quantize_blocks[] = {
         "{mlx.changed:count} {mlx.changed=1?norm, |norms, }{mlx.changed_bytes:bytes}, {mlx.changed=1?is|are} stored as "
         "1 + weight: mlx-lm multiplies by the stored values, transformers by 1 + weight."),
     SAY(ON_ALL, "mlx.left_out",
-        "{mlx.left_out:count} {mlx.left_out=1?tensor|tensors} of multi-token prediction {mlx.left_out=1?is|are} left "
-        "out: mlx-lm rejects files that have them."),
+        "{mlx.left_out:count} {mlx.left_out=1?tensor|tensors} of multi-token prediction, of rotary frequencies or with "
+        "the values of the embedding {mlx.left_out=1?is|are} left out: mlx-lm rejects files that have them."),
     SAY(ON_ALL, "converted",
         "Converted from {converted.model} to GGUF first ({converted.bytes:bytes}, {dry_run?to be removed|removed} at "
         "the end)."),

@@ -2,6 +2,7 @@
  * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
  * with its report. organ_rows_rest (formats/base/rows.h) frees the memory of large arrays between phases. */
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/surgery/write/writing.h"
 
 #include <organ/base.h>
@@ -169,6 +170,20 @@ static organ_status write_origin_text(const organ_writing *w, const char *to, or
     return error->status;
 }
 
+/* A quantised, replaced or added head may differ from an embedding to which config.json ties it. Only rank 0 writes. */
+static organ_status write_settle_head(const organ_writing *w, const char *to, const char *path, organ_error *error)
+{
+    organ_model *made = NULL;
+    const bool has_config =
+        w->config_path || w->write->replaced || (w->write->layout && w->write->source && !w->write->apart);
+    if (w->output.single || !has_config || !w->write->model->config.present || !organ_ranks_first(w->output.ranks))
+        return ORGAN_OK;
+    if (organ_model_open(path, &made, error) == ORGAN_OK)
+        organ_head_settle(to, made, w->write->engine, w->write->progress, error);
+    organ_model_close(made);
+    return error->status;
+}
+
 /* The input models must not have changed during the run. All ranks call this; only rank 0 writes. */
 static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
 {
@@ -177,8 +192,12 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
-    if (m->layout || m->outline)
-        return m->layout ? organ_writing_end_layout(w, to, error) : ORGAN_OK;
+    if (m->outline)
+        return ORGAN_OK;
+    if (write_settle_head(w, to, path, error))
+        return error->status;
+    if (m->layout)
+        return organ_writing_end_layout(w, to, error);
     if (write_origin_text(w, to, error) || (w->stretches && write_finish_stretches(w, path, error)) ||
         (m->written && m->written(m->inner, path, error)) || (m->check && m->check(m->context, to, path, error)))
         return error->status;

@@ -3,6 +3,7 @@
  * types and schemes, and the counterpart of each weight. */
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
+#include "orchestrator/output/head.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
@@ -111,29 +112,34 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- counterparts ---- */
 
-/* Models may lack an output head that is tied to the embedding, and weights that conversions leave out. *why becomes
- * the reason, a sentence. */
-static bool may_be_unpaired(const organ_autopsy_job *job, const organ_weight *weight, const char **why)
+/* Models may lack an output head that repeats the embedding, and weights that conversions leave out. *why becomes
+ * the reason, a sentence. `here`: the examined model has the weight, else the other. */
+static bool may_be_unpaired(const organ_autopsy_job *job, const organ_weight *weight, bool here, const char **why,
+                            organ_error *error)
 {
-    *why = "An output head that is tied to the embedding may be stored or not.";
-    if (weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
-        (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings))
-        return true;
+    bool repeats = false;
+    *why = "An output head that repeats the embedding may be stored or not.";
+    if (weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0) {
+        organ_head_repeats(here ? job->model : job->other, here ? job->weights : job->other_weights, job->engine,
+                           &repeats, error);
+        return repeats;
+    }
     *why = "Only one of the two formats stores it: conversions leave out vision, audio and draft layers, and values "
            "that follow from the configuration.";
     return job->across && organ_across_kind_of(job->across, weight->name) == ORGAN_ACROSS_LEFT_OUT;
 }
 
-/* `here`: the examined model has the weight, else the other. Adds only a remark if that is no fault. */
-static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
+/* Adds only a remark if that is no fault. */
+static organ_status report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here, organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
     const char *why;
-    const bool fine = may_be_unpaired(job, weight, &why);
+    const bool fine = may_be_unpaired(job, weight, here, &why, error);
     const organ_verdict verdict = {
         here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
         fine ? why : "The two are of different kinds or formats, or a conversion lost or renamed it.", true};
     organ_autopsy_report(job, !fine, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
+    return error->status;
 }
 
 /* v->other stays NULL if the shapes differ, as for a weight that cannot be read. */
@@ -163,24 +169,24 @@ organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
         organ_across_open((organ_across_side){job->model, job->weights},
                           (organ_across_side){job->other, job->other_weights}, job->engine, &job->across, error))
         return error->status;
-    for (size_t k = 0; k < job->count; k++) {
+    for (size_t k = 0; k < job->count && !error->status; k++) {
         organ_weight_stats *const v = &job->stats[k];
         const organ_weight *const other = job->across ? organ_across_named(job->across, v->weight->name)
                                                       : organ_weights_named(job->other_weights, v->weight->name);
         if (other)
             pair_up(job, v, other);
         else
-            report_unpaired(job, v->weight, true);
+            report_unpaired(job, v->weight, true, error);
     }
-    for (size_t k = 0; k < job->other_weights->count; k++) {
+    for (size_t k = 0; k < job->other_weights->count && !error->status; k++) {
         const organ_weight *const weight = &job->other_weights->weights[k];
         if (is_here(job, weight))
             continue;
         job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
         if (!job->options->match)
-            report_unpaired(job, weight, false);
+            report_unpaired(job, weight, false, error);
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* Finds, without the original, one wrong factor of all scales of a model: the model then predicts a text better if its

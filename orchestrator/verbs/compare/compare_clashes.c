@@ -4,6 +4,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
@@ -111,16 +112,6 @@ static void compare_settings(compare_job *job, const organ_forward_config *c, co
 
 /* ---- heads and types ---- */
 
-static const organ_weight *outside(const compare_model *m, organ_role role)
-{
-    for (size_t k = 0; k < m->weights->count; k++) {
-        const organ_weight *const weight = &m->weights->weights[k];
-        if (weight->anatomy.role == role && weight->anatomy.layer < 0 && weight->rank == 2)
-            return weight;
-    }
-    return NULL;
-}
-
 /* Values that are equal in all models are no clash. */
 static void compare_texts(compare_job *job, const char *what, char text[COMPARE_MODELS][VALUE_TEXT])
 {
@@ -134,24 +125,26 @@ static void compare_texts(compare_job *job, const char *what, char text[COMPARE_
         organ_compare_clash(job, what, values);
 }
 
-static void compare_heads(compare_job *job)
+static organ_status compare_heads(compare_job *job, organ_error *error)
 {
     char head[COMPARE_MODELS][VALUE_TEXT], type[COMPARE_MODELS][VALUE_TEXT], embed[COMPARE_MODELS][VALUE_TEXT];
     for (size_t k = 0; k < job->count; k++) {
         const compare_model *const m = &job->models[k];
-        const organ_weight *const output = outside(m, ORGAN_ROLE_OUTPUT), *const input = outside(m, ORGAN_ROLE_EMBED);
-        const bool tied = !output || (!m->model->gguf && m->model->config.tie_word_embeddings);
-        snprintf(head[k], VALUE_TEXT, "%s", tied ? "the embedding" : "stored");
+        organ_head found = {0};
+        if (organ_head_find(m->model, m->weights, job->engine, &found, error))
+            return error->status;
+        snprintf(head[k], VALUE_TEXT, "%s", found.own ? "stored" : "the embedding");
         snprintf(type[k], VALUE_TEXT, "none");
         snprintf(embed[k], VALUE_TEXT, "none");
-        if (!tied)
-            organ_weight_text(output, type[k], VALUE_TEXT);
-        if (input)
-            organ_weight_text(input, embed[k], VALUE_TEXT);
+        if (found.own)
+            organ_weight_text(found.stored, type[k], VALUE_TEXT);
+        if (found.embedding)
+            organ_weight_text(found.embedding, embed[k], VALUE_TEXT);
     }
     compare_texts(job, "output head", head);
     compare_texts(job, "type of the output head", type);
     compare_texts(job, "type of the embedding", embed);
+    return ORGAN_OK;
 }
 
 organ_status organ_compare_settings(compare_job *job, organ_error *error)
@@ -169,7 +162,7 @@ organ_status organ_compare_settings(compare_job *job, organ_error *error)
     }
     if (!error->status) {
         compare_settings(job, configs, known);
-        compare_heads(job);
+        compare_heads(job, error);
     }
     for (size_t k = 0; k < job->count; k++)
         if (known[k])

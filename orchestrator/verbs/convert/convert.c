@@ -8,6 +8,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
@@ -225,60 +226,15 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
     return ORGAN_OK;
 }
 
-/* Bytes of two tensors that a task compares. */
-#define CONVERT_COMPARED ((uint64_t)8 << 20)
-
-typedef struct convert_twins {
-    const organ_model *model;
-    const organ_tensor *a, *b;
-    bool differ; /* atomic */
-} convert_twins;
-
-static organ_status convert_compare(void *context, size_t k, size_t worker, organ_error *error)
-{
-    enum { STEP = 1 << 16 }; /* bytes that are read at once of each tensor */
-    convert_twins *const t = context;
-    const uint64_t from = k * CONVERT_COMPARED, left = t->a->bytes - from,
-                   end = from + (left < CONVERT_COMPARED ? left : CONVERT_COMPARED);
-    unsigned char *const bytes = malloc(2 * STEP);
-    (void)worker;
-    if (!bytes)
-        return organ_fail_memory(error, t->a->name);
-    for (uint64_t at = from, n; at < end && !__atomic_load_n(&t->differ, __ATOMIC_RELAXED) && !error->status; at += n) {
-        n = end - at < STEP ? end - at : STEP;
-        if (organ_model_read(t->model, t->a->file, bytes, n, t->a->offset + at, error) == ORGAN_OK &&
-            organ_model_read(t->model, t->b->file, bytes + STEP, n, t->b->offset + at, error) == ORGAN_OK &&
-            memcmp(bytes, bytes + STEP, n) != 0)
-            __atomic_store_n(&t->differ, true, __ATOMIC_RELAXED);
-    }
-    free(bytes);
-    return error->status;
-}
-
-static organ_status convert_same_bytes(const organ_convert_job *job, const organ_tensor *a, const organ_tensor *b,
-                                       bool *same, organ_error *error)
-{
-    convert_twins twins = {.model = job->model, .a = a, .b = b, .differ = a->dtype != b->dtype || a->bytes != b->bytes};
-    if (!twins.differ)
-        organ_share_try(job->engine, (size_t)organ_pieces_of(a->bytes, CONVERT_COMPARED), convert_compare, &twins,
-                        error);
-    *same = !twins.differ;
-    return error->status;
-}
-
-/* If the file has a head with other bytes than the embeddings, the forward pass and transformers use this head
- * although config.json ties it, so the output needs it. A head with the same bytes is left out of a GGUF file. */
+/* The forward pass and transformers use a stored head that differs from the embedding although config.json ties it, so
+ * the output needs it. A head that repeats the embedding is left out of a GGUF file. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
-    char name[256];
-    const char *const own = organ_forward_part_name(job->family->names, PART_OUTPUT, false, 0);
-    const organ_weight *const head = organ_weights_named(job->weights, own ? own : organ_text_head(job->weights));
-    snprintf(name, sizeof name, "%s%s", job->prefix,
-             organ_forward_part_name(job->family->names, PART_EMBEDDING, false, 0));
-    const organ_weight *const embedding = organ_weights_named(job->weights, name);
-    return job->to_gguf && job->config.tied_output && head && embedding
-               ? convert_same_bytes(job, head->codes, embedding->codes, &job->config.tied_output, error)
-               : ORGAN_OK;
+    organ_head head = {0};
+    if (job->to_gguf && job->config.tied_output &&
+        organ_head_find(job->model, job->weights, job->engine, &head, error) == ORGAN_OK)
+        job->config.tied_output = !head.own;
+    return error->status;
 }
 
 static organ_status convert_open(organ_convert_job *job, organ_error *error)

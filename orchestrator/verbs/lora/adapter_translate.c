@@ -26,6 +26,7 @@ typedef struct translation {
     bool to_gguf;                  /* the base is GGUF */
     /* The base's architecture, with its names of tensors in safetensors and in GGUF; NULL: unknown. */
     const forward_family *family, *gguf_family;
+    bool norms_plus_one;         /* forward_pairing.norms_plus_one */
     organ_forward_config config; /* of the base; only read if base and adapter have different formats */
     translated *to;
     organ_error *error;
@@ -325,6 +326,7 @@ static organ_status translate_find_families(translation *t, const organ_model *b
                                                 : organ_pairing_named(base->config.architecture, true);
     t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, false);
     t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, true) : NULL;
+    t->norms_plus_one = pairing && pairing->norms_plus_one;
     if (!t->gguf_family && (gguf || t->from->gguf))
         t->family = NULL;
     if (!t->family || gguf == t->from->gguf)
@@ -389,6 +391,42 @@ organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_m
         else
             organ_adapter_translated_free(&t.to->adapter);
     }
+    organ_forward_config_release(&t.config);
+    return error->status;
+}
+
+/* Whether GGUF stores the part with the values and the order of rows of safetensors. */
+static const char *obstacle_of(const translation *t, const pairing_part *part, const char *name)
+{
+    if (organ_anatomy_of(name).role == ORGAN_ROLE_NORM && t->norms_plus_one)
+        return "GGUF files of this architecture store 1 + the weights of norms: merge into the safetensors model and "
+               "convert the result";
+    if ((part->part == PART_Q || part->part == PART_K || part->part == PART_BIAS_Q || part->part == PART_BIAS_K) &&
+        t->gguf_family->gguf_pairs)
+        return "GGUF files of this architecture store its rows in another order: merge into the safetensors model and "
+               "convert the result";
+    return NULL;
+}
+
+organ_status organ_adapter_place(const organ_adapter *adapter, const organ_model *base, const organ_lora_names *names,
+                                 const char *name, const organ_weight **weight, const char **why, organ_error *error)
+{
+    translation t = {
+        .from = adapter, .weights = names->weights, .names = names, .to_gguf = base->gguf != NULL, .error = error};
+    const organ_adapter_pair pair = {.weight = name};
+    translated_part p = {.pair = &pair};
+    *why = NULL;
+    *weight = organ_lora_names_find(names, name);
+    if (*weight || !t.to_gguf || adapter->gguf || translate_find_families(&t, base) || !t.family)
+        return error->status;
+    if (translate_find_part(&t, &p) &&
+        (p.layer < 0 || p.part.part <= PART_NORM_POST_FFN || organ_part_is_plain(p.part.part) || p.part.bias))
+        *weight = weight_of(&t, p.layer, p.part.part, p.part.number);
+    else
+        *why = "organ knows no tensor of GGUF with the same rows: merge into the safetensors model and convert the "
+               "result";
+    if (*weight && (*why = obstacle_of(&t, &p.part, name)))
+        *weight = NULL;
     organ_forward_config_release(&t.config);
     return error->status;
 }

@@ -264,6 +264,13 @@ organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_m
                                      const organ_lora_names *names, organ_adapter **made, organ_error *error);
 void organ_adapter_translated_free(organ_adapter *made); /* NULL is allowed */
 
+/* Finds the weight of the base that has the place of a tensor which the adapter stores whole: organ_lora_names_find,
+ * and for a base in GGUF by the names of llama.cpp: "model.norm.weight" is output_norm.weight. *weight is NULL if
+ * there is none; *why is then a sentence, or NULL if the base simply has no such tensor. Returns errors of
+ * organ_forward_config_read. */
+organ_status organ_adapter_place(const organ_adapter *adapter, const organ_model *base, const organ_lora_names *names,
+                                 const char *name, const organ_weight **weight, const char **why, organ_error *error);
+
 /* Lists model types whose modules peft 0.21 with transformers 5 does not find by their names, or refuses. */
 
 /* Returns whether an entry of target_modules that ends with this word does not reach the module of this name: peft

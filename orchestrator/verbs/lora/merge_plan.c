@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/lora/adapter_write.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/architecture/families.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
@@ -227,12 +228,17 @@ static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bo
     char *const weight = organ_format("%.*s.weight", (int)length, name);
     if (!weight)
         return organ_fail_memory(error, job->options->adapter);
-    const organ_weight *const w = organ_lora_names_find(&job->names, weight);
+    const organ_weight *w;
+    const char *why;
+    organ_adapter_place(job->stored, job->base, &job->names, weight, &w, &why, error);
     const json_t *const list = token_list(job->adapter->config, name, length);
     free(weight);
+    why = why ? why : "the base has no such embedding";
+    if (error->status)
+        return error->status;
     if (!w || !list)
         return note_unplaced(job, t, NULL, error, "trainable_token_indices: %s",
-                             w ? "the config has no list for this module" : "the base has no such embedding");
+                             w ? "the config has no list for this module" : why);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (w->rank != 2 || t->rank != 2 || t->shape[1] != w->shape[1] || t->shape[0] != json_array_size(list) ||
         !organ_can_widen(t->dtype) || !organ_weight_has_numbers(w) || part->tokens ||
@@ -257,11 +263,11 @@ static bool has_role(const organ_merge_job *job, organ_role role)
 }
 
 /* The whole tensor is a matrix of words in the place of `w`, with another number of words; or, if `w` is NULL, a
- * head for a base that is tied. Such tensors change the config of the output, so the base must be safetensors. */
+ * head for a base that is tied. GGUF has the number of words in its tokenizer, which an adapter cannot change. */
 static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, const organ_tensor *t, const char *name)
 {
     const organ_role role = organ_anatomy_of(name).role;
-    if (job->base->gguf || t->rank != 2 || !organ_can_widen(t->dtype))
+    if (t->rank != 2 || !organ_can_widen(t->dtype) || (w && job->base->gguf))
         return false;
     if (!w)
         return role == ORGAN_ROLE_OUTPUT && !job->head && has_role(job, ORGAN_ROLE_EMBED) &&
@@ -288,12 +294,17 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
-    const organ_weight *const w = organ_lora_names_find(&job->names, name);
+    const organ_weight *w;
+    const char *why;
+    organ_adapter_place(job->stored, job->base, &job->names, name, &w, &why, error);
+    why = why ? why : missing_reason(job, name);
     const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
                                     ? "a bias of B (lora_bias) cannot be merged"
-                                    : missing_reason(job, name);
+                                    : why;
     const bool words = (!w || !ORGAN_SAME_SHAPE(w, t)) && is_vocabulary(job, w, t, name);
     free(name);
+    if (error->status)
+        return error->status;
     if (words) {
         place_vocabulary(job, w, t);
         return ORGAN_OK;
@@ -373,15 +384,22 @@ static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
     return saved ? saved->shape : job->weights->weights[k].shape;
 }
 
+static const char *head_name(const organ_merge_job *job)
+{
+    const char *embedding = "";
+    for (size_t k = 0; k < job->weights->count; k++)
+        if (job->weights->weights[k].anatomy.role == ORGAN_ROLE_EMBED && job->weights->weights[k].anatomy.layer < 0)
+            embedding = job->weights->weights[k].name;
+    return job->base->gguf ? "output.weight" : organ_text_new_head(job->base->config.architecture, embedding);
+}
+
 static void add_head(organ_merge_job *job)
 {
     const organ_tensor *const t = job->head;
-    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
-    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, false, 0) : NULL;
     job->head_piece = job->piece_count;
     merge_plan_add_piece(
         job,
-        (organ_shard_piece){.name = own ? own : "lm_head.weight",
+        (organ_shard_piece){.name = head_name(job),
                             .dtype = job->options->dtype || !is_plain_float(t->dtype) ? job->dtype : t->dtype,
                             .rank = t->rank,
                             .shape = t->shape},

@@ -6,6 +6,7 @@
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 
 #include <stdio.h>
@@ -38,6 +39,23 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
+/* An adapter that changes a head with the values of the embedding makes it another one. */
+static organ_status find_head(const model_merge *job, merge_donor *donor, organ_error *error)
+{
+    organ_head head = {0};
+    if (organ_head_find(organ_merge_stored(donor), donor->stored ? donor->stored_weights : donor->weights, job->engine,
+                        &head, error))
+        return error->status;
+    if (head.own || (head.stored && organ_adapted_change(&donor->adapted, head.stored)))
+        donor->head = head.stored->name;
+    else if (head.stored)
+        organ_progress_note_once(job->progress,
+                                 "%s: '%s' is not used: it repeats the embedding, which config.json makes the output "
+                                 "head",
+                                 donor->path, head.stored->name);
+    return ORGAN_OK;
+}
+
 static organ_status open_donor(model_merge *job, size_t number, organ_error *error)
 {
     merge_donor *const donor = &job->donors[number];
@@ -55,12 +73,7 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);
     count_layers(donor);
-    const organ_weight *const head = organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT);
-    donor->head = head && !donor->model->config.tie_word_embeddings;
-    if (head && !donor->head)
-        organ_progress_note_once(job->progress, "%s: '%s' is not used: config.json makes the embedding the output head",
-                                 donor->path, head->name);
-    return ORGAN_OK;
+    return find_head(job, donor, error);
 }
 
 /* The names and the order of rows of GGUF, and the layout of experts, become those of the host. */
@@ -89,9 +102,10 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
                                             const organ_anatomy *anatomy)
 {
     const organ_weight *const own = organ_merge_weight_named(donor, name);
-    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0 || donor->head ||
-        (own && !donor->model->config.tie_word_embeddings))
+    if (anatomy->role != ORGAN_ROLE_OUTPUT || anatomy->layer >= 0)
         return own;
+    if (donor->head) /* a GGUF file has one under another name if the host has none */
+        return own ? own : organ_weights_named(donor->stored ? donor->stored_weights : donor->weights, donor->head);
     const organ_weight *const embedding =
         organ_merge_weight_of_role(organ_merge_is_gguf(donor) ? &job->donors[job->host] : donor, ORGAN_ROLE_EMBED);
     return embedding ? organ_merge_weight_named(donor, embedding->name) : NULL;

@@ -133,7 +133,7 @@ typedef struct merge_donor {
     char *outline_folder;
     uint64_t layers;       /* of the text model, without draft layers */
     organ_adapted adapted; /* MODEL+ADAPTER; all zero: the donor is a model */
-    bool head;             /* it stores an output head that is not its embedding */
+    const char *head;      /* name of the stored matrix that is its output head; NULL: its embedding is the head */
 } merge_donor;
 
 /* ---- tensors ---- */
@@ -211,7 +211,8 @@ typedef struct model_merge {
     bool experts_unfit;     /* a warning names a layer whose experts are not matched */
     uint64_t layers;        /* of the output */
     bool packed;            /* the host has packed weights, so the output's configuration is that of a plain model */
-    bool adds_head;         /* the output has a head of its own although the host has none */
+    bool has_head;          /* the output stores a head of its own */
+    bool unties;            /* config.json of the host must no longer tie the head to the embedding */
     char *filled;           /* text of the recipe with all defaults */
     organ_plan plan;        /* of a dry run */
     size_t *todo;           /* tensors of the running pass */

@@ -101,7 +101,7 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
         return error->status;
     if (organ_merge_edit_vocabulary(job, config, error))
         return error->status;
-    return job->adds_head ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
+    return job->unties ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
 /* ---- callbacks of the driver ---- */

@@ -20,12 +20,7 @@ static const organ_plan_solve fit_work = {6, 20, 1e5};
 
 static bool is_dense_role(organ_role role) { return role != ORGAN_ROLE_ROUTER && role != ORGAN_ROLE_BIAS; }
 
-/* An output head that the forward pass uses: models whose config.json ties it to the embedding may store one. */
-static bool is_head(const model_merge *job, const merge_tensor *t)
-{
-    return t->like->anatomy.role == ORGAN_ROLE_OUTPUT && t->layer < 0 &&
-           (job->adds_head || !job->donors[job->host].model->config.tie_word_embeddings);
-}
+static bool is_head(const merge_tensor *t) { return t->like->anatomy.role == ORGAN_ROLE_OUTPUT && t->layer < 0; }
 
 /* Matrices of the layers whose inputs the forward pass gives, and the output head; routers keep the mean, because a
  * change of their choices is no small error. */
@@ -46,7 +41,7 @@ organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
         if (t->why || t->item.task.method != &organ_merge_moments || t->from != job->host || t->like->rank < 2)
             continue;
         t->by_tokens = t->like->anatomy.role == ORGAN_ROLE_EMBED && t->layer < 0;
-        const bool head = is_head(job, t);
+        const bool head = is_head(t);
         if (!head && (!is_dense_role(t->like->anatomy.role) || !organ_forward_is_tapped(forward, t->like->codes)))
             continue;
         if (!(t->fitted = organ_arena_take(&job->arena, sizeof *t->fitted))) {

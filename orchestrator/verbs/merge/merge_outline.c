@@ -3,6 +3,7 @@
  * first source), with the same tensors of the other sources. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/base/rows.h"
 #include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
@@ -283,15 +284,17 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
 
 /* ---- the tensors of a step ---- */
 
-/* Returns whether neither the model of the step nor an earlier source has a tensor of this name. Output heads of models
- * whose config.json ties the head to the embedding are not used. */
+static bool is_head(const organ_weight *weight)
+{
+    return weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0 && weight->rank == 2;
+}
+
+/* Returns whether neither the model of the step nor an earlier source has a tensor of this name. */
 static bool is_new(const model_merge *job, const merge_step *step, size_t source, const organ_weight *weight,
                    organ_error *error)
 {
     char name[MERGE_NAME];
     const merge_donor *const donor = &job->donors[step->slice->sources[source].donor];
-    if (weight->anatomy.role == ORGAN_ROLE_OUTPUT && weight->anatomy.layer < 0 && !donor->head)
-        return false;
     if (donor->across && organ_across_kind_of(donor->across, weight->name) != ORGAN_ACROSS_OWN &&
         !job->donors[step->slice->sources[step->model].donor].across)
         return false;                     /* its rows have the form of the host */
@@ -309,8 +312,7 @@ static organ_status check_unpaired(model_merge *job, const merge_donor *donor, c
                                    organ_error *error)
 {
     const organ_across_kind kind = organ_across_kind_of(donor->across, weight->name);
-    if (kind == ORGAN_ACROSS_PAIRED || kind == ORGAN_ACROSS_LEFT_OUT ||
-        (weight->anatomy.role == ORGAN_ROLE_OUTPUT && job->adds_head))
+    if (kind == ORGAN_ACROSS_PAIRED || kind == ORGAN_ACROSS_LEFT_OUT || (is_head(weight) && job->has_head))
         return ORGAN_OK;
     if (strcmp(job->options->missing, "error") == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -327,7 +329,8 @@ static organ_status merge_step_tensors(model_merge *job, const merge_step *step,
         const bool gguf = organ_merge_is_gguf(donor);
         for (size_t w = 0; w < donor->weights->count && !error->status; w++) {
             const organ_weight *const weight = &donor->weights->weights[w];
-            if (!is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
+            const bool unused = is_head(weight) && !(job->has_head && donor->head);
+            if (unused || !is_in_part(step, donor, source, &weight->anatomy) || !organ_weight_has_numbers(weight) ||
                 (k && !gguf && !is_new(job, step, source, weight, error)))
                 continue;
             if (gguf && !donor->stored)
@@ -447,39 +450,58 @@ static organ_status add_apart(model_merge *job, organ_error *error)
 
 /* ---- the output head ---- */
 
-static bool has_head(const model_merge *job)
+static bool makes_head(const model_merge *job)
 {
-    for (size_t k = 0; k < job->tensor_count; k++) {
-        const organ_anatomy *const anatomy = &job->tensors[k].like->anatomy;
-        if (anatomy->role == ORGAN_ROLE_OUTPUT && anatomy->layer < 0)
+    for (size_t k = 0; k < job->tensor_count; k++)
+        if (is_head(job->tensors[k].like))
             return true;
-    }
     return false;
 }
 
-/* The host's config.json says whether the output has a head of its own. */
-static organ_status settle_head(model_merge *job, organ_error *error)
+/* The host decides whether the output has a head of its own; --untie gives it one that another model has. */
+static organ_status choose_head(model_merge *job, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
     const merge_slice *const last = &r->slices[r->slice_count - 1];
-    const merge_donor *const host = &job->donors[job->host];
-    const organ_weight *const own = organ_merge_weight_of_role(host, ORGAN_ROLE_OUTPUT);
-    const bool tied = !own || host->model->config.tie_word_embeddings;
-    for (size_t k = 0; k < last->source_count && tied; k++) {
-        const merge_donor *const donor = &job->donors[last->sources[k].donor];
-        if (!donor->head)
-            continue;
-        job->adds_head = job->options->untie;
-        if (job->options->untie)
-            break;
+    const merge_donor *const host = &job->donors[job->host], *other = NULL;
+    for (size_t k = 0; k < last->source_count && !other; k++)
+        other = job->donors[last->sources[k].donor].head ? &job->donors[last->sources[k].donor] : NULL;
+    if (other && !host->head && !job->options->untie)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s has an output head of its own ('%s'), but that of %s is its embedding: the merged head "
                           "would be ignored; --untie writes it and config.json with it",
-                          donor->path, organ_merge_weight_of_role(donor, ORGAN_ROLE_OUTPUT)->name, host->path);
+                          other->path, other->head, host->path);
+    job->has_head = host->head || other;
+    job->unties = job->has_head && (!host->head || host->model->config.tie_word_embeddings);
+    return ORGAN_OK;
+}
+
+/* The head of a host that has none: a weight of the form of its embedding. */
+static const organ_weight *new_head(model_merge *job, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    const organ_weight *const embedding = organ_merge_weight_of_role(host, ORGAN_ROLE_EMBED);
+    organ_weight *const head = take(job, sizeof *head, error);
+    if (!head)
+        return NULL;
+    if (!embedding) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s has no embedding whose form its output head could have", host->path);
+        return NULL;
     }
-    if (tied || has_head(job))
-        return ORGAN_OK;
+    *head = *embedding;
+    head->name = organ_text_new_head(host->model->config.architecture, embedding->name);
+    head->anatomy = organ_anatomy_of(head->name);
+    return head;
+}
+
+/* Makes the head of the output if no source of the last slice has its name. */
+static organ_status add_head(model_merge *job, organ_error *error)
+{
+    const merge_slice *const last = &job->recipe.slices[job->recipe.slice_count - 1];
     const merge_step after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
+    const organ_weight *own = organ_merge_weight_of_role(&job->donors[job->host], ORGAN_ROLE_OUTPUT);
+    if (!job->has_head || makes_head(job) || (!own && !(own = new_head(job, error))))
+        return error->status;
     return merge_one(job, &after, own, after.model, error);
 }
 
@@ -549,7 +571,8 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     if (!(job->lacking = json_array()))
         return organ_fail_memory(error, job->recipe.label);
     job->packed = job->donors[job->host].weights->packed > 0;
-    if (merge_slices(job, error) || settle_head(job, error) || add_apart(job, error) || check_routers(job, error))
+    if (choose_head(job, error) || merge_slices(job, error) || add_head(job, error) || add_apart(job, error) ||
+        check_routers(job, error))
         return error->status;
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))

@@ -140,7 +140,8 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
         list_weight(job, &job->weights->weights[k], error);
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
-        keep_tensor(job, job->weights->unmatched[k].tensor, NULL, error);
+        if (!job->mlx || !organ_quantize_mlx_drops(job, job->weights->unmatched[k].tensor))
+            keep_tensor(job, job->weights->unmatched[k].tensor, NULL, error);
     if (!error->status && !job->part_count)
         return refuse_without_targets(job, error);
     return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);

@@ -6,6 +6,7 @@
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
+#include "orchestrator/output/head.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,9 @@
 
 struct organ_quantize_mlx {
     const struct mlx_type *type;
-    organ_weights *found, split; /* as job->weights was found, and with the stacks split; NULL: nothing was split */
-    organ_mlx_made *made;        /* unquantised tensors with other rows or values than in the model */
+    const organ_tensor *repeated; /* a head with the values of the embedding, which is the head; NULL: none */
+    organ_weights *found, split;  /* as job->weights was found, and with the stacks split; NULL: nothing was split */
+    organ_mlx_made *made;         /* unquantised tensors with other rows or values than in the model */
     size_t made_count, made_capacity;
     organ_shard_stack **stacks; /* in the job's arena */
     size_t count, capacity;
@@ -47,6 +49,9 @@ static const struct mlx_type {
     {.types = "gpt_oss", .nearest = true, .split = true},
 };
 
+/* mlx-lm has no output head of these types: their embedding is the head. */
+static const char headless[] = "cohere cohere2 gemma gemma2 lfm2 lfm2_moe";
+
 static const struct mlx_type *type_of(const char *model_type)
 {
     for (size_t k = 0; k < sizeof types / sizeof *types; k++)
@@ -63,6 +68,22 @@ static organ_status split_stacks(organ_quantize_job *job, organ_error *error)
         job->weights = &m->split;
     }
     return error->status;
+}
+
+/* mlx-lm refuses a file with a head that config.json ties to the embedding. */
+static organ_status settle_head(organ_quantize_job *job, organ_error *error)
+{
+    const char *const name = job->model->config.model_type;
+    organ_head head = {0};
+    if (organ_head_find(job->model, job->weights, job->engine, &head, error))
+        return error->status;
+    if (head.own && organ_lists_word(headless, name, strlen(name)))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: '%s' differs from the embedding, but mlx-lm has no output head for models of type '%s': "
+                          "quantise it for another format",
+                          job->model->path, head.stored->name, name);
+    job->mlx->repeated = head.stored && !head.own ? head.stored->codes : NULL;
+    return ORGAN_OK;
 }
 
 organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error)
@@ -83,13 +104,14 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, orga
                           "stores gate and up in one stack: use --method nearest",
                           path, name);
     if (type->split)
-        return split_stacks(job, error);
-    if (!type->stacked)
-        return ORGAN_OK;
-    organ_weights_free(job->weights);
-    job->weights = NULL;
-    return organ_model_unstack(job->model, error) ? error->status
-                                                  : organ_weights_find(job->model, &job->weights, error);
+        return split_stacks(job, error) ? error->status : settle_head(job, error);
+    if (type->stacked) {
+        organ_weights_free(job->weights);
+        job->weights = NULL;
+        if (organ_model_unstack(job->model, error) || organ_weights_find(job->model, &job->weights, error))
+            return error->status;
+    }
+    return settle_head(job, error);
 }
 
 void organ_quantize_mlx_close(organ_quantize_job *job)
@@ -183,7 +205,9 @@ static bool is_raised_norm(const organ_tensor *tensor)
 
 bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return job->mlx->type->finished && (strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp."));
+    const bool draft = strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp.");
+    return (job->mlx->type->finished && draft) || tensor == job->mlx->repeated ||
+           organ_ends_with(tensor->name, "rotary_emb.inv_freq") || organ_ends_with(tensor->name, "rope.inv_freq");
 }
 
 bool organ_quantize_mlx_raises(const organ_quantize_job *job) { return job->mlx->type->finished; }

@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/output.h"
@@ -360,10 +361,13 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     organ_json_edit edit = {0};
     size_t stripped = 0;
     json_t *root = NULL;
+    bool untied;
     if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK &&
-        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
+        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK &&
+        (!a->donor->config.tie_word_embeddings ||
+         organ_head_untie(a->copy, a->engine, &edit, &untied, error) == ORGAN_OK))
         root = parse_tidied(edit.bytes, edit.length, "config.json", error);
     organ_json_edit_release(&edit);
     free(bytes);
