@@ -124,6 +124,7 @@ serve http jobs models page
 surgery/calibration
 surgery/allocate calibration
 surgery/encoding
+surgery/layers
 surgery/merge calibration
 surgery/scoring
 surgery/write scoring
@@ -147,7 +148,7 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 formats/adapter adapter_config.h
-formats/architecture pairing.h families.h config_readers.h
+formats/architecture pairing.h families.h config_readers.h layer_values.h
 formats/gguf file.h
 formats/imatrix imatrix.h
 formats/model recognise.h organ_directory.h recognise_lists.h
@@ -175,6 +176,7 @@ solve algebra.h assign.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
+surgery/layers layer_settings.h
 surgery/merge merge_method.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
 surgery/scoring scoring.h
 surgery/write write.h

@@ -381,7 +381,7 @@ static const forward_family families[] = {
      .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,
      .streams = true, .names = gemma_names},
     {.architecture = "SmolLM3ForCausalLM", .gguf = "smollm3", .gguf_pairs = true, .theta = 2e6, ATTENTION_BIAS,
-     MLP_BIAS, .tied = true, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
+     MLP_BIAS, .tied = true, .windows = WINDOWS_UNROTATED, .unrotated = UNROTATED_LIST},
     {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL},
     {.architecture = "Olmo3ForCausalLM", .gguf = "olmo2", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,

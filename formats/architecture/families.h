@@ -247,13 +247,14 @@ typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } fo
  * config.json, if present, overrides the rule. */
 typedef enum forward_windows {
     WINDOWS_NONE,
-    WINDOWS_ALL,      /* all, if sliding_window is above 0 */
-    WINDOWS_FLAG_ALL, /* all, if use_sliding_window is true */
-    WINDOWS_FLAG,     /* from max_window_layers on, if use_sliding_window is true */
-    WINDOWS_FLAG_ODD, /* layers 0, 2, ... below max_window_layers, if use_sliding_window is true */
-    WINDOWS_FROM,     /* from max_window_layers on */
-    WINDOWS_TYPES,    /* all but every sliding_window_pattern-th, if sliding_window is above 0 */
-    WINDOWS_PATTERN   /* like WINDOWS_TYPES, but config.json must have sliding_window */
+    WINDOWS_ALL,       /* all, if sliding_window is above 0 */
+    WINDOWS_FLAG_ALL,  /* all, if use_sliding_window is true */
+    WINDOWS_FLAG,      /* from max_window_layers on, if use_sliding_window is true */
+    WINDOWS_FLAG_ODD,  /* layers 0, 2, ... below max_window_layers, if use_sliding_window is true */
+    WINDOWS_UNROTATED, /* layers that do not rotate q and k, if use_sliding_window is true */
+    WINDOWS_FROM,      /* from max_window_layers on */
+    WINDOWS_TYPES,     /* all but every sliding_window_pattern-th, if sliding_window is above 0 */
+    WINDOWS_PATTERN    /* like WINDOWS_TYPES, but config.json must have sliding_window */
 } forward_windows;
 
 /* The layers that do not rotate q and k by positions. */
@@ -571,6 +572,10 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
 
 /* Reads the configuration from config.json; organ_forward_config_read describes the result. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error);
+/* The same from the text of a config.json, which `label` names in messages; `architecture` is the first item of its
+ * `architectures`. */
+organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
+                                       organ_forward_config *config, organ_error *error);
 /* The same from the key-values of a GGUF file. */
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error);
 

@@ -8,6 +8,7 @@
 #include "formats/base/json.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
@@ -246,6 +247,24 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 
+organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
+                                       organ_forward_config *config, organ_error *error)
+{
+    char *const copy = malloc(length + 1);
+    json_t *root = NULL;
+    if (!copy)
+        return organ_fail_memory(error, label);
+    memcpy(copy, bytes, length);
+    copy[length] = '\0';
+    organ_hf_config_tidy(copy, length);
+    const organ_json_source text = {label, copy, length};
+    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
+        read_hf_root(label, root, architecture, config, error);
+    json_decref(root);
+    free(copy);
+    return error->status;
+}
+
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     char *bytes = NULL;
@@ -256,12 +275,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json is missing; the forward pass needs it", model->path);
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
-    json_t *root = NULL;
-    organ_hf_config_tidy(bytes, length);
-    const organ_json_source text = {label, bytes, length};
-    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
-        read_hf_root(label, root, model->config.architecture, config, error);
-    json_decref(root);
+    organ_forward_config_text(label, bytes, length, model->config.architecture, config, error);
     free(bytes);
     return error->status;
 }

@@ -428,7 +428,8 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
     const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
-    const bool has_switch = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD;
+    const bool has_switch = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD ||
+                            windows == WINDOWS_UNROTATED;
     if (windows == WINDOWS_NONE)
         return;
     if (windows == WINDOWS_PATTERN)
@@ -437,7 +438,7 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         c->window = organ_config_size(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, c);
-    else if (c->window || windows == WINDOWS_PATTERN)
+    else if (windows != WINDOWS_UNROTATED && (c->window || windows == WINDOWS_PATTERN))
         set_windows_by_number(s, c);
 }
 
@@ -495,6 +496,9 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
     organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         read_no_rope_list(s, c);
+    const bool unlisted = s->family->windows == WINDOWS_UNROTATED && !organ_config_member(s->root, "layer_types");
+    for (unsigned l = 0; unlisted && l < c->layers; l++)
+        c->kinds[l].window = c->kinds[l].rotated ? 0 : c->window;
     if (s->family->unrotated == UNROTATED_FULL || s->family->unrotated == UNROTATED_EVERY_FULL)
         organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
     for (unsigned l = 0; s->family->dense_pattern && l < c->layers; l++)

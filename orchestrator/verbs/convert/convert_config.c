@@ -163,7 +163,8 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
-        job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
+        job->family->windows == WINDOWS_UNROTATED || job->family->windows == WINDOWS_FLAG_ALL ||
+        job->family->windows == WINDOWS_FROM)
         return 0;
     const bool needed = job->family->heads == HEADS_LAGUNA; /* transformers needs both members in any case */
     if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))

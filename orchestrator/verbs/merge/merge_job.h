@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_form.c opens GGUF files and URLs as hosts, merge_experts.c matches experts, merge_outline.c plans
- * tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_form.c opens GGUF files and URLs as hosts, merge_layers.c edits settings by layer, merge_experts.c matches
+ * experts, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
  * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
@@ -11,6 +11,7 @@
 #define ORGAN_VERBS_MERGE_MERGE_JOB_H
 
 #include "formats/base/arena.h"
+#include "formats/base/json.h"
 #include "formats/base/yaml.h"
 #include "formats/weights/weight_search.h"
 #include "orchestrator/output/plan.h"
@@ -256,6 +257,13 @@ organ_status organ_merge_order_of(const merge_orders *orders, size_t source, con
 
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
+
+/* Checks that merged layers have the same settings and, with slices, that config.json can describe the layers of the
+ * output; after organ_merge_outline. Returns ORGAN_BAD_INPUT, naming layers or setting, if not. */
+organ_status organ_merge_check_layers(const model_merge *job, organ_error *error);
+/* Writes number and settings of the output's layers to config.json. Returns the errors of organ_layers_edit and
+ * organ_layers_check. */
+organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *config, organ_error *error);
 
 /* Returns the tensor that has this name in the host, or NULL. */
 const organ_weight *organ_merge_weight_named(const merge_donor *donor, const char *name);

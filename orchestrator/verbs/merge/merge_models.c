@@ -18,62 +18,6 @@
 
 /* ---- config.json ---- */
 
-/* The value of a list with one element for each layer of the host, for the layers of the output: each is that of the
- * layer of the first source. */
-static json_t *layers_of_list(const model_merge *job, const json_t *list)
-{
-    json_t *const made = json_array();
-    for (size_t s = 0; s < job->recipe.slice_count; s++) {
-        const merge_slice *const slice = &job->recipe.slices[s];
-        for (uint64_t l = 0; l < slice->layers; l++)
-            json_array_append(made, json_array_get(list, (size_t)(slice->sources[0].first + l)));
-    }
-    if (json_array_size(made) == job->layers)
-        return made;
-    json_decref(made);
-    return NULL;
-}
-
-/* Lists that are as long as the host has layers are about its layers. */
-static organ_status edit_layers_of(const model_merge *job, organ_json_edit *config, const char *inside,
-                                   const json_t *object, organ_error *error)
-{
-    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "max_window_layers"};
-    const uint64_t before = job->donors[job->host].layers;
-    const char *key;
-    json_t *value;
-    for (size_t k = 0; k < sizeof counts / sizeof *counts && !error->status; k++)
-        if (json_is_integer(json_object_get(object, counts[k])) &&
-            (uint64_t)json_integer_value(json_object_get(object, counts[k])) == before) {
-            json_t *const layers = json_integer((json_int_t)job->layers);
-            if (layers)
-                organ_json_edit_set(config, inside, counts[k], layers, error);
-            else
-                organ_fail_memory(error, counts[k]);
-            json_decref(layers);
-        }
-    json_object_foreach((json_t *)object, key, value)
-    {
-        json_t *const list =
-            json_is_array(value) && json_array_size(value) == before ? layers_of_list(job, value) : NULL;
-        if (list && !error->status)
-            organ_json_edit_set(config, inside, key, list, error);
-        json_decref(list);
-    }
-    return error->status;
-}
-
-static organ_status edit_layers(const model_merge *job, organ_json_edit *config, organ_error *error)
-{
-    const organ_json_source source = {config->label, config->bytes, config->length};
-    json_t *object = NULL;
-    if (organ_json_parse_object(&source, &object, error) == ORGAN_OK &&
-        edit_layers_of(job, config, NULL, object, error) == ORGAN_OK && json_object_get(object, "text_config"))
-        edit_layers_of(job, config, "text_config", json_object_get(object, "text_config"), error);
-    json_decref(object);
-    return error->status;
-}
-
 /* Sets a member at the top and in text_config, where they have it. */
 static organ_status replace_member(organ_json_edit *config, const char *key, json_t *value, organ_error *error)
 {
@@ -97,7 +41,7 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
         (replace_member(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
          replace_member(config, "dtype", json_string(organ_torch_dtype(dtype)), error)))
         return error->status;
-    if (job->recipe.sliced && edit_layers(job, config, error))
+    if (job->recipe.sliced && organ_merge_edit_layers(job, config, error))
         return error->status;
     if (organ_merge_edit_vocabulary(job, config, error))
         return error->status;
@@ -278,7 +222,8 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
         organ_merge_read_tokens(&job->recipe, error) || check_moments(job, error) ||
         organ_merge_open_donors(job, error) || organ_merge_open_vocabulary(job, error) ||
         organ_merge_choose_chat(job, error) || check_outputs(job, error) || organ_merge_outline(job, error) ||
-        organ_merge_open_moments(job, error) || organ_merge_fill_recipe(job, error))
+        organ_merge_check_layers(job, error) || organ_merge_open_moments(job, error) ||
+        organ_merge_fill_recipe(job, error))
         return error->status;
     json_array_foreach(job->recipe.warnings, k, warning) if (!job->progress || !job->progress->follows)
     {

@@ -323,12 +323,6 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
 /* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" in c->error. */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why);
 
-/* Returns the member if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
-const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value);
-
-/* Returns whether a layer of the donor is kept; false for numbers beyond its last layer. */
-bool organ_cut_stays(const organ_cut_config *c, size_t layer);
-
 /* Returns how many of the first `count` layers are kept, which is the new number of layer `count`. Numbers beyond the
  * last layer count as kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count);
@@ -354,12 +348,10 @@ bool organ_cut_shared_follow(const organ_cut_run *run);
 /* Edits all settings that depend on the number, or on the indices, of layers. Called if blocks are dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
 
-/* ---- patterns.c ---- */
-
-/* Edits settings that give layers their kind by position. A setting that still describes the kept layers stays. Any
- * other setting gets new values or is replaced by a list. Sets ORGAN_BAD_INPUT, naming the key, if neither new values
- * nor a list can describe the kept layers. */
-void organ_cut_edit_patterns(const organ_cut_config *c);
+/* Checks that the edited config.json gives each kept layer its structure. `layers`: the donor's, without draft layers.
+ * Returns the errors of organ_layers_check. */
+organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_edit *config, size_t layers,
+                                    organ_error *error);
 
 /* ---- renumber_names.c ---- */
 

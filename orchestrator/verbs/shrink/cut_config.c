@@ -295,6 +295,7 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     char *const bytes = malloc(config->length + 1);
     json_t *root = NULL;
     found_settings f = {0};
+    size_t layers = 0; /* of the text model */
     if (!bytes)
         return organ_fail_memory(error, config->label);
     memcpy(bytes, config->bytes, config->length + 1);
@@ -306,9 +307,10 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
         organ_cut_config c = {run, config, inside, inside ? json_object_get(root, inside) : root, 0, error};
         if (json_is_object(c.object))
             edit_object(&c, &f);
+        layers = c.layers ? c.layers : layers;
     }
-    if (!error->status)
-        check_found(run, config, &f, error);
+    if (!error->status && check_found(run, config, &f, error) == ORGAN_OK && run->cuts_blocks)
+        organ_cut_check_layers(run, config, layers, error);
     json_decref(root);
     free(bytes);
     return error->status;

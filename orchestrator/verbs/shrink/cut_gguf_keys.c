@@ -39,22 +39,10 @@ void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
 {
-    char *const text = organ_json_dump(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
+    const json_t *const value = json_object_get(c->object, key);
+    char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s is %.120s: %s", c->edit->label, key, text ? text : "absent", why);
     free(text);
-}
-
-const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
-{
-    const json_t *const member = json_object_get(c->object, key);
-    const bool there = json_is_integer(member) && json_integer_value(member) >= 0;
-    *value = there ? (uint64_t)json_integer_value(member) : 0;
-    return there ? member : NULL;
-}
-
-bool organ_cut_stays(const organ_cut_config *c, size_t layer)
-{
-    return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)

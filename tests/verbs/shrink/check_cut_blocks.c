@@ -29,6 +29,8 @@ START_TEST(names_close_up)
 }
 END_TEST
 
+#define DSA "\"model_type\": \"glm_moe_dsa\", "
+
 /* A config of six layers, and its member after some of them are dropped. */
 static const struct told {
     const char *config, *cut, *key,
@@ -72,12 +74,12 @@ static const struct told {
     {"\"attn_layer_period\": 3, \"attn_layer_offset\": 1", "d0 d1 d2", "attn_layer_offset", "1"},
     {"\"moe_layer_start_index\": 1, \"moe_layer_end_index\": 4", "d2 d4", "moe_layer_end_index", "2"},
     {"\"moe_layer_start_index\": 2, \"moe_layer_end_index\": 4", "d1", "moe_layer_start_index", "1"},
-    {"\"decoder_sparse_step\": 2", "d0", "mlp_only_layers", "[0,1,2,3,4]"}, /* no remaining layer has experts */
+    {"\"decoder_sparse_step\": 2", "d0", "mlp_only_layers", "[1,3]"},
     {"\"decoder_sparse_step\": 2", "d0 d1", "decoder_sparse_step", "2"},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d0 d4",
      "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2",
-     "uses the keys and values of a dropped one", NULL},
+     "a layer would use the keys and values of another layer than before", NULL},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2 d4",
      "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2", "d0", "num_kv_shared_layers is 2: without layer_types", NULL},
@@ -98,14 +100,14 @@ static const struct told {
     {"\"model_type\": \"gemma4_text\", \"layer_types\": [\"s\", \"full_attention\", \"s\", \"s\", \"s\", "
      "\"full_attention\"]",
      "d2 d3 d4 d5", "layer_types", "[\"s\",\"full_attention\"]"},
-    {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d0 d4", "indexer_types",
-     "[\"full\",\"shared\",\"full\",\"shared\"]"},
-    {"\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d1",
-     "a kept layer uses the keys", NULL},
-    {"\"index_topk_pattern\": \"FSSFFS\"", "d1 d4 d5", "indexer_types", "[\"full\",\"shared\",\"full\"]"},
-    {"\"index_topk_pattern\": \"FSSFFS\"", "d0", "index_topk_pattern is \"FSSFFS\"", NULL},
-    {"\"index_topk_freq\": 3", "d0 d2", "indexer_types", "[\"full\",\"shared\",\"full\",\"shared\"]"},
-    {"\"index_topk_freq\": 3", "d4", "index_topk_freq is 3", NULL},
+    {DSA "\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d0 d4",
+     "indexer_types", "[\"full\",\"shared\",\"full\",\"shared\"]"},
+    {DSA "\"indexer_types\": [\"full\", \"full\", \"shared\", \"full\", \"shared\", \"shared\"]", "d1",
+     "a layer would use the keys that another layer than before selects", NULL},
+    {DSA "\"index_topk_pattern\": \"FSSFFS\"", "d1 d4 d5", "index_topk_pattern", "\"FSF\""},
+    {DSA "\"index_topk_pattern\": \"FSSFFS\"", "d0", "indexer_types is absent: a layer would use the keys", NULL},
+    {DSA "\"index_topk_freq\": 3", "d0 d2", "indexer_types", "[\"full\",\"shared\",\"full\",\"shared\"]"},
+    {DSA "\"index_topk_freq\": 3", "d4", "a layer would use the keys", NULL},
     {"\"model_type\": \"cohere2_moe\", \"first_k_dense_replace\": 2, \"sliding_window_pattern\": 2", "d0 d3",
      "layer_types", "[\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]"},
     {"\"model_type\": \"cohere2_moe\", \"first_k_dense_replace\": 2, \"prefix_dense_sliding_window_pattern\": 2", "d2",

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * What config.json says of a single layer, by a list with an entry for each layer or by the rule from which
+ * transformers derives such a list if config.json has none: periods, numbers of leading layers, lists of layer numbers.
+ */
+#ifndef ORGAN_ARCHITECTURE_LAYER_VALUES_H
+#define ORGAN_ARCHITECTURE_LAYER_VALUES_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A layer of a model: the object of config.json that describes its text model, the number of layers of that model
+ * without draft layers, and the layer's number, which for a draft layer is `layers` or above. */
+typedef struct organ_layer_origin {
+    const json_t *object;
+    size_t layers, layer;
+} organ_layer_origin;
+
+/* A rule from which transformers derives a list with an entry for each layer. */
+typedef struct layer_rule layer_rule;
+
+/* Returns rule number `k` that models of the object's model_type have, or NULL after the last one. `list` becomes the
+ * name of the list. A rule for another list comes before the rules that depend on it. */
+const layer_rule *organ_layer_rule(const json_t *object, size_t k, const char **list);
+
+/* Returns whether the object's model_type has a rule for the list, so that its class reads the list. */
+bool organ_layer_has_rule(const json_t *object, const char *list);
+
+/* Returns the entry of `list` for the layer: that of the list itself if the object has one that is not empty, else that
+ * of the rule. Returns NULL if neither exists; and if memory runs out. The caller releases it. */
+json_t *organ_layer_value(const organ_layer_origin *origin, const char *list);
+
+/* Returns the object's list, without an entry for draft layers if it has them; NULL if the list is absent or empty. */
+const json_t *organ_layer_list(const json_t *object, const char *list);
+
+/* Returns a member that is a whole number of at least 0, or `otherwise` if there is none. */
+uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t otherwise);
+
+/* Returns whether a list of layer numbers, which count from `first`, has the layer. NULL is an empty list. */
+bool organ_layer_among(const json_t *list, size_t first, size_t layer);
+
+/* Returns whether model_type is one of the words, which are separated by blanks. */
+bool organ_layer_is_model(const json_t *object, const char *words);
+
+#endif

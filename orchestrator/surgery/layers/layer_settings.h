@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ * Settings by layer. When a verb repeats, moves, drops or mixes layers, config.json must say of each layer of the
+ * output what it said of the layer that it comes from: by a list with an entry for each layer, a list of layer numbers,
+ * a number of leading layers, a period, or a rule that transformers applies if config.json says nothing.
+ * docs/definitions/layer_settings.md lists which settings are written and which are refused. */
+#ifndef ORGAN_SURGERY_LAYERS_LAYER_SETTINGS_H
+#define ORGAN_SURGERY_LAYERS_LAYER_SETTINGS_H
+
+#include "formats/architecture/layer_values.h"
+#include "formats/base/json.h"
+
+#include <organ/architecture.h>
+
+/* The layers of an output, and the object of config.json that describes them. */
+typedef struct organ_layer_plan {
+    organ_json_edit *edit; /* config.json of the output */
+    const char *inside;    /* name of the object's member in config.json; NULL: the document itself */
+    const json_t *object;  /* the object, as it was before the edit */
+    size_t layers;         /* layers that it describes, without draft layers */
+    /* for each layer of the output its layer in a donor: first `after` layers of the text model, then draft layers */
+    const organ_layer_origin *origins;
+    size_t after, count; /* number of layers without and with draft layers */
+    /* called after each change of a member; takes over both values; NULL: nothing is called. `before` NULL: the member
+     * is new */
+    void (*changed)(void *context, const char *inside, const char *key, json_t *before, json_t *after,
+                    organ_error *error);
+    void *context;
+    json_t *now; /* private: the object with the changes */
+    organ_error *error;
+} organ_layer_plan;
+
+/* Rewrites all members of the object that say something of single layers. Does nothing if each layer of the output is
+ * the host's layer of the same number. Members that count all layers, such as num_hidden_layers, are the caller's.
+ * Returns ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" if the object cannot say it, also for a member that organ
+ * does not know and that looks like a setting by layer. */
+organ_status organ_layers_edit(organ_layer_plan *plan);
+
+/* Reads config.json of the output and compares each layer's structure with that of its origin. `kinds[n]` is the
+ * structure of the layer that layer n of the output comes from, or NULL if it is unknown. With `sizes` the numbers of
+ * heads and channels must be equal too. Returns ORGAN_BAD_INPUT, naming the first layer that differs and in what, and
+ * errors of reading. */
+organ_status organ_layers_check(const organ_json_edit *edit, const char *architecture,
+                                const organ_layer_kind *const *kinds, size_t count, bool sizes, organ_error *error);
+
+/* Returns in what two structures differ, a constant string, or NULL if they are equal. Widths of windows and chunks,
+ * which are settings of the whole model, are not compared. */
+const char *organ_layers_differ(const organ_layer_kind *one, const organ_layer_kind *other, bool sizes);
+
+/* ---- functions of the room ---- */
+
+/* Sets a member of the edited object; takes over `value`, which may be NULL if memory ran out. */
+void organ_layers_set(organ_layer_plan *plan, const char *key, json_t *value);
+/* Sets the error "config.json: KEY is VALUE: WHY". */
+void organ_layers_refuse(organ_layer_plan *plan, const char *key, const char *why);
+
+/* Rewrites lists (layer_lists.c), periods and numbers of leading layers (layer_periods.c). */
+void organ_layers_edit_lists(organ_layer_plan *plan);
+void organ_layers_edit_rules(organ_layer_plan *plan);
+void organ_layers_edit_bounds(organ_layer_plan *plan);
+void organ_layers_edit_periods(organ_layer_plan *plan);
+/* Refuses members that organ does not know and that look like settings by layer. */
+void organ_layers_refuse_unknown(organ_layer_plan *plan);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ * Settings by layer of the output: config.json says of each layer what the config.json of its donor says of the layer
+ * that it is. */
+#include "orchestrator/verbs/merge/merge_job.h"
+
+#include "formats/architecture/families.h"
+#include "formats/base/rows.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what the donors say ---- */
+
+/* The objects of config.json that may describe the text model: NULL is the document itself. */
+static const char *const objects[] = {NULL, "text_config", "language_config", "llm_config"};
+#define OBJECTS (sizeof objects / sizeof *objects)
+
+typedef struct layers_donor {
+    json_t *root;                 /* config.json; NULL: the donor has none */
+    const json_t *object;         /* the object of the text model; NULL: none is known */
+    organ_forward_config *config; /* NULL: organ does not know the architecture */
+    organ_forward_config storage;
+    size_t each; /* layers of the configuration for a layer of the file */
+} layers_donor;
+
+/* Returns whether an object describes that many layers; sets *count to its member that does so, NULL if the length of
+ * a list does. */
+static bool describes(const json_t *object, uint64_t layers, const char **count)
+{
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
+    static const char *const lists[] = {"layers_block_type", "layer_types", NULL};
+    const char *const letters = json_string_value(json_object_get(object, "hybrid_override_pattern"));
+    *count = NULL;
+    for (size_t k = 0; counts[k]; k++)
+        if (json_is_integer(json_object_get(object, counts[k]))) {
+            *count = counts[k];
+            return (uint64_t)json_integer_value(json_object_get(object, counts[k])) == layers;
+        }
+    for (size_t k = 0; lists[k]; k++)
+        if (json_is_array(json_object_get(object, lists[k])))
+            return json_array_size(json_object_get(object, lists[k])) == layers;
+    return letters && strlen(letters) == layers;
+}
+
+static const json_t *object_of(const json_t *root, const char *inside)
+{
+    return inside ? json_object_get(root, inside) : root;
+}
+
+static organ_status read_donor(const merge_donor *donor, bool host, layers_donor *read, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    const char *count;
+    organ_error unknown = {0};
+    const bool gguf = !host && organ_merge_is_gguf(donor);
+    const organ_model *const model = gguf ? organ_merge_stored(donor) : donor->model;
+    if (organ_forward_config_read(model, &read->storage, &unknown) == ORGAN_OK)
+        read->config = &read->storage;
+    read->each = read->config && donor->layers ? read->config->layers / donor->layers : 1;
+    if (gguf || organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+        return error->status;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_source text = {model->path, bytes, length};
+    organ_json_parse_object(&text, &read->root, error);
+    for (size_t k = OBJECTS; k-- > 0 && !read->object;)
+        if (describes(object_of(read->root, objects[k]), donor->layers, &count))
+            read->object = object_of(read->root, objects[k]);
+    free(bytes);
+    return error->status;
+}
+
+static void close_all(const model_merge *job, layers_donor *donors)
+{
+    for (size_t k = 0; donors && k < job->recipe.donor_count; k++) {
+        json_decref(donors[k].root);
+        organ_forward_config_release(&donors[k].storage);
+    }
+    organ_rows_free(donors);
+}
+
+static organ_status read_all(const model_merge *job, layers_donor **donors, organ_error *error)
+{
+    if (!(*donors = organ_rows_take(job->recipe.donor_count, sizeof **donors)))
+        return organ_fail_memory(error, job->recipe.label);
+    for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++)
+        read_donor(&job->donors[k], k == job->host, &(*donors)[k], error);
+    return error->status;
+}
+
+static const organ_layer_kind *kind_of(const layers_donor *donor, uint64_t layer)
+{
+    return donor->config && layer * donor->each < donor->config->layers ? &donor->config->kinds[layer * donor->each]
+                                                                        : NULL;
+}
+
+/* ---- layers that are merged ---- */
+
+/* Windows of all layers are a setting of the whole model. */
+static bool has_mixed_windows(const layers_donor *donor)
+{
+    for (unsigned l = 1; donor->config && l < donor->config->layers; l++)
+        if (!donor->config->kinds[l].window != !donor->config->kinds[0].window)
+            return true;
+    return false;
+}
+
+static organ_status compare_sources(const model_merge *job, const layers_donor *donors, const merge_slice *slice,
+                                    uint64_t layer, organ_error *error)
+{
+    const merge_source *const first = &slice->sources[0];
+    const layers_donor *const a = &donors[first->donor];
+    for (size_t k = 1; k < slice->source_count && !error->status; k++) {
+        const merge_source *const source = &slice->sources[k];
+        const layers_donor *const b = &donors[source->donor];
+        const organ_layer_kind *const one = kind_of(a, first->first + layer), *const other =
+                                                                                  kind_of(b, source->first + layer);
+        if (!one || !other)
+            continue;
+        organ_layer_kind like = *other;
+        if (!has_mixed_windows(a) && !has_mixed_windows(b))
+            like.window = one->window;
+        const char *const what = organ_layers_differ(one, &like, false);
+        if (what)
+            organ_merge_fault(
+                &job->recipe, source->line, error,
+                "layer %llu of %.200s and layer %llu of %.200s cannot be merged: their settings differ (%s)",
+                (unsigned long long)(first->first + layer), job->donors[first->donor].name,
+                (unsigned long long)(source->first + layer), job->donors[source->donor].name, what);
+    }
+    return error->status;
+}
+
+/* ---- the layers of the output ---- */
+
+/* The host if it is a source, else the first source. */
+static const merge_source *source_of(const model_merge *job, const merge_slice *slice)
+{
+    for (size_t k = 0; k < slice->source_count; k++)
+        if (slice->sources[k].donor == job->host)
+            return &slice->sources[k];
+    return &slice->sources[0];
+}
+
+/* A layer of the host of the same kind stands for a layer of a donor whose config.json has other members, or that has
+ * none. */
+static organ_status find_like(const model_merge *job, const layers_donor *donors, const merge_source *source,
+                              uint64_t layer, organ_layer_origin *origin, organ_error *error)
+{
+    const layers_donor *const host = &donors[job->host];
+    const uint64_t count = job->donors[job->host].layers;
+    const organ_layer_kind *const kind = kind_of(&donors[source->donor], layer);
+    *origin = (organ_layer_origin){host->object, (size_t)count, (size_t)(layer < count ? layer : count - 1)};
+    for (uint64_t l = 0; kind && l <= count; l++) {
+        const uint64_t at = l == 0 ? layer : l - 1; /* first the layer of the same number */
+        const organ_layer_kind *const like = at < count ? kind_of(host, at) : NULL;
+        origin->layer = (size_t)at;
+        if (like && !organ_layers_differ(kind, like, false))
+            return ORGAN_OK;
+    }
+    return kind
+               ? organ_merge_fault(&job->recipe, source->line, error,
+                                   "layer %llu of %.200s has another kind than all layers of %.200s, whose config.json "
+                                   "describes the output",
+                                   (unsigned long long)layer, job->donors[source->donor].name,
+                                   job->donors[job->host].name)
+               : ORGAN_OK;
+}
+
+static organ_status origin_of(const model_merge *job, const layers_donor *donors, const merge_slice *slice,
+                              uint64_t layer, organ_layer_origin *origin, const organ_layer_kind **kind,
+                              organ_error *error)
+{
+    const merge_source *const source = source_of(job, slice);
+    const layers_donor *const donor = &donors[source->donor], *const host = &donors[job->host];
+    const char *const type = json_string_value(json_object_get(host->object, "model_type"));
+    const uint64_t at = source->first + layer;
+    *kind = kind_of(donor, at);
+    if (!donor->object || (type && !organ_layer_is_model(donor->object, type)))
+        return find_like(job, donors, source, at, origin, error);
+    *origin = (organ_layer_origin){donor->object, (size_t)job->donors[source->donor].layers, (size_t)at};
+    return ORGAN_OK;
+}
+
+/* Draft layers are the host's. */
+static organ_status fill_origins(const model_merge *job, const layers_donor *donors, organ_layer_origin *origins,
+                                 const organ_layer_kind **kinds, size_t count, organ_error *error)
+{
+    const uint64_t own = job->donors[job->host].layers;
+    for (size_t s = 0; s < job->recipe.slice_count && !error->status; s++) {
+        const merge_slice *const slice = &job->recipe.slices[s];
+        for (uint64_t l = 0; l < slice->layers && !error->status; l++)
+            origin_of(job, donors, slice, l, &origins[slice->first + l], &kinds[slice->first + l], error);
+    }
+    for (size_t n = (size_t)job->layers; n < count; n++)
+        origins[n] =
+            (organ_layer_origin){donors[job->host].object, (size_t)own, (size_t)(n - (size_t)job->layers + own)};
+    return error->status;
+}
+
+/* ---- tensors with a part for each layer ---- */
+
+static organ_status check_whole_tensors(const model_merge *job, const organ_layer_origin *origins, organ_error *error)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    bool moved = job->layers != host->layers;
+    for (size_t n = 0; n < job->layers; n++)
+        moved |= origins[n].layer != n;
+    for (size_t k = 0; k < host->weights->count && moved; k++) {
+        const organ_weight *const w = &host->weights->weights[k];
+        if (w->anatomy.layer < 0 && (strstr(w->name, "_per_layer") || strstr(w->name, "per_layer_model")))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s' of %s has a part for each layer, which merge does not move: layers of this "
+                              "model can neither be repeated nor moved nor left out (organ layers drops them)",
+                              w->name, host->path);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- config.json ---- */
+
+static size_t draft_layers(const model_merge *job)
+{
+    const merge_donor *const host = &job->donors[job->host];
+    size_t last = 0;
+    for (size_t k = 0; k < host->weights->count; k++)
+        if (host->weights->weights[k].anatomy.layer >= (int32_t)last)
+            last = (size_t)host->weights->weights[k].anatomy.layer + 1;
+    return last > host->layers ? last - (size_t)host->layers : 0;
+}
+
+static organ_status edit_object(const model_merge *job, organ_json_edit *config, const char *inside,
+                                const json_t *object, const char *count, const organ_layer_origin *origins,
+                                organ_error *error)
+{
+    json_t *const layers = count ? json_integer((json_int_t)job->layers) : NULL;
+    organ_layer_plan plan = {.edit = config,
+                             .inside = inside,
+                             .object = object,
+                             .layers = (size_t)job->donors[job->host].layers,
+                             .origins = origins,
+                             .after = (size_t)job->layers,
+                             .count = (size_t)job->layers + draft_layers(job),
+                             .error = error};
+    if (count && !layers)
+        organ_fail_memory(error, count);
+    if (layers && job->layers != plan.layers)
+        organ_json_edit_set(config, inside, count, layers, error);
+    json_decref(layers);
+    return error->status ? error->status : organ_layers_edit(&plan);
+}
+
+static organ_status edit_with(const model_merge *job, const layers_donor *donors, organ_json_edit *config,
+                              organ_layer_origin *origins, const organ_layer_kind **kinds, size_t count,
+                              organ_error *error)
+{
+    const layers_donor *const host = &donors[job->host];
+    const uint64_t before = job->donors[job->host].layers;
+    const char *member;
+    size_t found = 0;
+    if (fill_origins(job, donors, origins, kinds, count, error) || check_whole_tensors(job, origins, error))
+        return error->status;
+    for (size_t k = 0; k < OBJECTS && !error->status; k++) {
+        const json_t *const object = object_of(host->root, objects[k]);
+        if (!json_is_object(object) || !describes(object, before, &member))
+            continue;
+        edit_object(job, config, objects[k], object, member, origins, error);
+        found++;
+    }
+    if (!error->status && !found && job->layers != before)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: has no known member for the number of layers, which is %llu by the tensors",
+                          config->label, (unsigned long long)before);
+    return error->status || !host->config
+               ? error->status
+               : organ_layers_check(config, job->donors[job->host].model->config.architecture, kinds,
+                                    (size_t)job->layers, job->recipe.donor_count == 1, error);
+}
+
+organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *config, organ_error *error)
+{
+    const size_t count = (size_t)job->layers + draft_layers(job);
+    layers_donor *donors = NULL;
+    organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
+    const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
+    if (!origins || !kinds)
+        organ_fail_memory(error, job->recipe.label);
+    else if (read_all(job, &donors, error) == ORGAN_OK)
+        edit_with(job, donors, config, origins, kinds, count, error);
+    close_all(job, donors);
+    organ_rows_free(origins);
+    organ_rows_free(kinds);
+    return error->status;
+}
+
+/* ---- before anything is written ---- */
+
+static organ_status try_edit(const model_merge *job, organ_error *error)
+{
+    const organ_model *const host = job->donors[job->host].model;
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    if (organ_model_load(host, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
+        organ_merge_edit_layers(job, &edit, error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    return error->status;
+}
+
+organ_status organ_merge_check_layers(const model_merge *job, organ_error *error)
+{
+    layers_donor *donors = NULL;
+    if (read_all(job, &donors, error) == ORGAN_OK)
+        for (size_t s = 0; s < job->recipe.slice_count && !error->status; s++)
+            for (uint64_t l = 0; l < job->recipe.slices[s].layers && !error->status; l++)
+                compare_sources(job, donors, &job->recipe.slices[s], l, error);
+    close_all(job, donors);
+    return error->status || !job->recipe.sliced ? error->status : try_edit(job, error);
+}

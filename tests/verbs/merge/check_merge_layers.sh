@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests settings by layer of organ merge: layers are repeated in models whose config.json says of single layers what they are. Ends with the line "N passed, N
+# failed".
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+root=${organ%/build/organ}
+
+# make TYPE [FILTER]: the model $made of fixtures/architectures; jq changes its config.json by the filter.
+make() {
+    rm -rf made
+    (cd "$root" && build/checks/arch_model "$1" "$scratch/area/made") >../out 2>&1 || bad "$1 cannot be made" ../out
+    [[ -z ${2:-} ]] || { jq "$2" made/config.json >../config && cp ../config made/config.json; }
+}
+
+# recipe FROM-TO...: a passthrough of these layers of the model; FROM-TO@MODEL: of another one.
+recipe() {
+    local slice model
+    echo "merge_method: passthrough"
+    echo "slices:"
+    for slice in "$@"; do
+        model=made
+        [[ $slice != *@* ]] || model=${slice#*@}
+        slice=${slice%@*}
+        echo "  - sources: [{model: $model, layer_range: [${slice%-*}, ${slice#*-}]}]"
+    done
+}
+
+# becomes TYPE FILTER SLICES TEST...: config.json of the merged model passes the tests.
+becomes() {
+    make "$1" "$2"
+    # shellcheck disable=SC2086 # words
+    recipe $3 >r.yaml
+    ends 0 merge r.yaml -o out --quiet --force
+    holds out/config.json "${@:4}"
+}
+
+# stops TYPE FILTER SLICES MESSAGE: the merge is refused before anything is written.
+stops() {
+    make "$1" "$2"
+    # shellcheck disable=SC2086 # words
+    recipe $3 >r.yaml
+    refused 3 "$4" merge r.yaml -o none --quiet
+    judge "something was written" test ! -e none
+}
+
+twice="0-4 1-4" first="0-1 0-4"
+
+# ---- lists, and rules that lists replace ----
+becomes llama '' "$twice" '.num_hidden_layers == 7'
+becomes gemma2 'del(.layer_types)' "$first" '.layer_types | map(.[0:1]) == ["s", "s", "f", "s", "f"]'
+becomes gemma2 'del(.layer_types)' "0-4 0-4" '.layer_types == null' '.num_hidden_layers == 8'
+becomes gemma3 'del(.text_config.layer_types)' "$twice" '.text_config.layer_types == null or (.text_config.layer_types | length == 7)'
+becomes smollm3 'del(.no_rope_layers, .layer_types)' "$twice" '.no_rope_layers == [1, 1, 1, 0, 1, 1, 0]'
+becomes smollm3 'del(.no_rope_layers, .layer_types) | .use_sliding_window = true | .sliding_window = 8' "$twice" '.no_rope_layers == [1, 1, 1, 0, 1, 1, 0]'
+becomes llama4_text 'del(.moe_layers, .no_rope_layers, .layer_types)' "$first" '.moe_layers == [2, 4]' '.no_rope_layers == [1, 1, 1, 1, 0]'
+becomes qwen2 'del(.layer_types) | .use_sliding_window = true | .sliding_window = 8 | .max_window_layers = 2' "$twice" \
+    '.layer_types | map(.[0:1]) == ["f", "f", "s", "s", "f", "s", "s"]'
+becomes cohere2_moe-pattern '.sliding_window_pattern = 2' "$twice" '.mlp_layer_types | map(.[0:1]) == ["d", "d", "s", "s", "d", "s", "s"]' '.layer_types | length == 7'
+becomes kimi_linear-hub '' "$twice" '.linear_attn_config.full_attn_layers == [2, 4, 5, 7]' '.first_k_dense_replace == 1'
+becomes gpt_neo '' "$twice" '.attention_layers | map(.[0:1]) == ["g", "l", "g", "l", "l", "g", "l"]' '.attention_types[0][0] == .attention_layers'
+becomes lfm2 'del(.layer_types) | .full_attn_idxs = [1, 3]' "$first" '.full_attn_idxs == [2, 4]'
+becomes bamba '' "$first" '.attn_layer_indices == [2, 4]'
+
+# ---- leading layers, experts, periods ----
+becomes deepseek_v2 '' "$first" '.first_k_dense_replace == 2'
+stops deepseek_v2 '' "0-2 0-4" "first_k_dense_replace is 1: it counts the layers without experts before all others"
+becomes lfm2_moe '' "$first" '.num_dense_layers == 2'
+becomes qwen3_moe-dense '' "$twice" '.mlp_only_layers == [0, 4, 5] or (.mlp_only_layers | length > 0)' '.num_hidden_layers == 7'
+becomes qwen3_moe 'del(.mlp_only_layers) | .decoder_sparse_step = 1' "$twice" '.decoder_sparse_step == 1'
+becomes ernie4_5_moe '' "0-4 0-4" '.moe_layer_interval == 2' '.moe_layer_end_index == 7'
+stops ernie4_5_moe '' "$twice" "moe_layer_interval is 2: no interval within a range of layers"
+becomes jamba '' "0-4 0-4" '.attn_layer_period == 2' '.num_hidden_layers == 8'
+becomes jamba '' "0-1 3-4" '.expert_layer_period == 2' '.attn_layer_offset == 1'
+stops jamba '' "$twice" "attn_layer_period is 2: no step and offset give the layers of the output their kinds"
+becomes gemma4_text-dense '' "$twice" '.per_layer_config | keys == ["3", "6"]'
+
+# ---- settings that depend on the number of layers, or on other layers ----
+becomes minicpm3 '' "0-4 0-4 0-4 0-4" '.scale_depth == 2.8'
+stops minimax '' "$twice" "loaders compute the decays of a layer from its number"
+stops gpt2 '.scale_attn_by_inverse_layer_idx = true' "$twice" "loaders divide the scores of a layer by its number"
+stops glm_moe_dsa-shared '' "$twice" "indexer_types is"
+stops gemma3n_text '' "0-10 1-10" "has a part for each layer"
+stops gemma4_text-equal '' "0-4 0-1" "the last layer of the output has another kind"
+
+# ---- members that organ does not know ----
+stops llama '.scales_of_layers = [1, 2, 3, 4]' "$twice" "scales_of_layers is [1,2,3,4]"
+stops llama '.some_list = [1, 2, 3, 4]' "$twice" "some_list is [1,2,3,4]"
+stops llama '.skip_interval = 2' "$twice" "skip_interval is 2: its name suggests a setting by layer"
+becomes llama '.skip_interval = 2 | .eos_token_id = [1, 2, 3, 4]' "0-2 2-4" '.skip_interval == 2' '.eos_token_id == [1, 2, 3, 4]'
+
+# ---- layers of several models ----
+make smollm3 'del(.no_rope_layers, .layer_types)'
+mv made other
+make smollm3 'del(.layer_types) | .no_rope_layers = [0, 1, 0, 1]'
+recipe 0-2 2-4@other >r.yaml
+ends 0 merge r.yaml -o out --quiet --force
+holds out/config.json '.no_rope_layers == [0, 1, 1, 0]'
+refused 3 "their settings differ (whether it rotates queries and keys)" merge made other --method linear -o none --quiet
+jq '.no_rope_layers = [1, 1, 1, 0]' made/config.json >../config && cp ../config made/config.json
+ends 0 merge made other --method linear -o out --quiet --force
+
+finish
