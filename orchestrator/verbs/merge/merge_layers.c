@@ -97,11 +97,11 @@ static const organ_layer_kind *kind_of(const layers_donor *donor, uint64_t layer
 
 /* ---- layers that are merged ---- */
 
-/* Windows of all layers are a setting of the whole model. */
-static bool has_mixed_windows(const layers_donor *donor)
+/* Whether a model has windows at all is a setting of the whole model, which a GGUF file may lack. */
+static bool has_windows(const layers_donor *donor)
 {
-    for (unsigned l = 1; donor->config && l < donor->config->layers; l++)
-        if (!donor->config->kinds[l].window != !donor->config->kinds[0].window)
+    for (unsigned l = 0; donor->config && l < donor->config->layers; l++)
+        if (donor->config->kinds[l].window)
             return true;
     return false;
 }
@@ -119,7 +119,7 @@ static organ_status compare_sources(const model_merge *job, const layers_donor *
         if (!one || !other)
             continue;
         organ_layer_kind like = *other;
-        if (!has_mixed_windows(a) && !has_mixed_windows(b))
+        if (!has_windows(a) || !has_windows(b))
             like.window = one->window;
         const char *const what = organ_layers_differ(one, &like, false);
         if (what)
