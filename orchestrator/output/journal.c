@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads and writes the journals of a run and of its ranks, and decides whether an unfinished output is kept. */
 #include "orchestrator/output/journal.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/model_copy.h"
+#include "orchestrator/output/run_inputs.h"
 
 #include "formats/base/files.h"
 #include "formats/base/json.h"
@@ -134,30 +134,6 @@ void organ_journal_close(organ_journal *journal)
 }
 
 #define READ_STEP ((size_t)1 << 20) /* bytes that organ_run_digest reads at once: workers call it at the same time */
-
-static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
-{
-    return ORGAN_OBJECT(SET_TEXT("file", name), SET_COUNT("bytes", bytes),
-                        SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
-}
-
-json_t *organ_run_files(const organ_model *model, const char *config)
-{
-    json_t *const rows = json_array();
-    struct stat info;
-    bool complete = rows != NULL;
-    for (size_t f = 0; f < model->file_count && complete; f++) {
-        const organ_model_file *const file = &model->files[f];
-        complete = json_array_append_new(rows, file_row(file->name, file->size, file->modified)) == 0;
-    }
-    if (complete && config && stat(config, &info) == 0)
-        complete =
-            json_array_append_new(rows, file_row(organ_path_name(config), (uint64_t)info.st_size, info.st_mtim)) == 0;
-    if (complete)
-        return rows;
-    json_decref(rows);
-    return NULL;
-}
 
 /* The file of `rank` is removed at the end. If the process is killed in between, some lines occur twice, which is
  * harmless. */
@@ -294,15 +270,12 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
+static organ_status check_same_run(organ_run_journal *journal, const json_t *now, const char *output,
+                                   organ_error *error)
 {
-    organ_cache_difference d;
-    if (!organ_cache_differs(json_array_get(journal->lines, 0), now, &d))
-        return error->status;
-    journal->refused = true;
-    return organ_fail(error, ORGAN_USAGE,
-                      "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
-                      output, d.key, d.was, d.is);
+    organ_run_heads_compare(json_array_get(journal->lines, 0), now, output, error);
+    journal->refused = error->status == ORGAN_USAGE;
+    return error->status;
 }
 
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)

@@ -52,10 +52,6 @@ typedef struct organ_run_journal {
     const char *unit;       /* what organ_run_finish counts, in the plural; NULL: "tensors" */
 } organ_run_journal;
 
-/* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file `config` (NULL or missing: left
- * out). A continued run compares it to find inputs that changed. NULL if memory runs out. */
-json_t *organ_run_files(const organ_model *model, const char *config);
-
 /* Opens or creates ORGAN_JOURNAL_NAME in the unfinished output, and appends to it the journals that other ranks of an
  * interrupted run wrote there. Returns ORGAN_IO if that fails. The caller closes the journal also after an error. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
@@ -67,7 +63,7 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
                                      organ_error *error);
 
 /* Begins the journal. In a new run, `head`, which describes the run, becomes its first line. In a continued run, `head`
- * is compared with the first line: returns ORGAN_USAGE if a member differs, naming `output` in the message. Takes
+ * is compared with the first line: returns ORGAN_USAGE if an input or a member differs (organ_run_heads_compare). Takes
  * `head` over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error);
 

@@ -225,16 +225,6 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
-{
-    *list = (organ_file_list){0};
-    if (!(*root = organ_format("%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "")))
-        return organ_fail_memory(error, model->path);
-    if (!model->manifest)
-        return organ_model_other_files(model, list, error);
-    return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
-}
-
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error)
 {

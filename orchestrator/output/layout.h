@@ -107,10 +107,6 @@ json_t *organ_layout_digest(const organ_layout *layout, size_t k);
  * keeps its reference. Returns ORGAN_IO if the file cannot be written or memory runs out. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
-/* Lists the files of a model that have no tensors, as names relative to *root: the model's directory or, for an organ
- * directory, its folder of copied files. The caller frees *root and the list. */
-organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
-
 /* Copies the listed files from `root` into directory/folder (`folder` "": into the directory itself). */
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error);

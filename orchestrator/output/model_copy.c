@@ -4,6 +4,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "formats/model/organ_directory.h"
 #include "formats/model/recognise.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/quantity.h"
@@ -245,6 +246,16 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     organ_list_files(donor->directory, skip, count + (!donor->index && !donor->gguf), list, error);
     free(skip);
     return error->status;
+}
+
+organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
+{
+    *list = (organ_file_list){0};
+    if (!(*root = organ_format("%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "")))
+        return organ_fail_memory(error, model->path);
+    if (!model->manifest)
+        return organ_model_other_files(model, list, error);
+    return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
 typedef struct model_copy_pair {

@@ -89,4 +89,8 @@ void organ_model_copy_end(organ_model_copy *copy);
  * other files. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);
 
+/* Lists the files of a model that have no tensors, as names relative to *root: the model's directory or, for an organ
+ * directory, its folder of copied files. The caller frees *root and the list. */
+organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
+
 #endif

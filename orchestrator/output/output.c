@@ -86,6 +86,27 @@ organ_status organ_output_check_not_file(const char *path, const char *input, or
     return ORGAN_OK;
 }
 
+organ_status organ_output_check_inputs(const char *path, const organ_run_inputs *inputs, organ_error *error)
+{
+    char file[PATH_MAX], place[PATH_MAX];
+    const json_t *row;
+    size_t k;
+    if (!output_place_of(path, place))
+        return ORGAN_OK;
+    json_array_foreach(inputs->rows, k, row)
+    {
+        const char *const input = json_string_value(json_object_get(row, "path"));
+        if (!input || !realpath(input, file))
+            continue;
+        if (strcmp(place, file) == 0)
+            return fail_is_input(path, input, error);
+        if (output_is_within(file, place))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: the input %s is in this directory, which the output would replace", path, input);
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];

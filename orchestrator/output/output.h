@@ -10,6 +10,7 @@
 #include "orchestrator/output/stretches.h"
 #include "orchestrator/output/journal.h"
 #include "orchestrator/output/publish.h"
+#include "orchestrator/output/run_inputs.h"
 
 #include <jansson.h>
 #include <organ/models.h>
@@ -62,6 +63,10 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
 
 /* Returns ORGAN_USAGE if the output would be the file `input`. */
 organ_status organ_output_check_not_file(const char *path, const char *input, organ_error *error);
+
+/* Returns ORGAN_USAGE if the output would replace one of the inputs: its path is that of the file, or is a directory
+ * that contains the file. */
+organ_status organ_output_check_inputs(const char *path, const organ_run_inputs *inputs, organ_error *error);
 
 /* Repeats organ_output_check after a long first phase; the name was free when the run began. Returns ORGAN_IO where
  * organ_output_check returns ORGAN_USAGE, because the command was correct and another process took the name

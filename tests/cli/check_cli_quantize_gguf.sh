@@ -142,7 +142,7 @@ says "--resume continues, or remove ./.resumed.gguf.organ-partial"
 judge "a half model is under the final name" test ! -e resumed.gguf
 refused 2 "--resume continues it, --force starts over" quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new
 ends 2 quantize $plain -o resumed.gguf --scheme q5_k --resume
-says "the unfinished run cannot be continued: its imatrix was"
+says "the unfinished run cannot be continued: its imatrix '"
 ends 0 quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --resume
 says "tensors are done and intact"
 judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf

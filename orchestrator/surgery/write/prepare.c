@@ -183,9 +183,25 @@ static organ_status prepare_files(organ_writing *w, organ_error *error)
     return prepare_extra(w, error);
 }
 
+/* The inputs are listed before anything is written; the output is not more open than they are. */
+static organ_status prepare_inputs(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if (m->outline)
+        return ORGAN_OK;
+    organ_run_inputs_add_model(&w->inputs, m->model_is, m->model, error);
+    if (m->source)
+        organ_run_inputs_add_model(&w->inputs, "source", m->source, error);
+    if (m->inputs && !error->status)
+        m->inputs(m->context, &w->inputs, error);
+    w->output.closed |= w->inputs.closed;
+    return error->status || !m->requested->output ? error->status
+                                                  : organ_output_check_inputs(m->requested->output, &w->inputs, error);
+}
+
 organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
 {
-    if (prepare_files(w, error) != ORGAN_OK)
+    if (prepare_files(w, error) != ORGAN_OK || prepare_inputs(w, error) != ORGAN_OK)
         return error->status;
     organ_leftovers_note(w->write->progress, w->stripped);
     return prepare_evaluation(w, error);

@@ -244,17 +244,6 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
 
 /* ---- the journal ---- */
 
-/* The file that describes a model is config.json, or, for a layout of an organ directory, its manifest. NULL if
- * memory runs out. */
-static json_t *document_files_json(const organ_writing *w, const organ_model *model)
-{
-    const bool manifest = w->write->layout && model->manifest;
-    char *const about = organ_format("%s/%s", model->directory, manifest ? ORGAN_MANIFEST : "config.json");
-    json_t *const files = about ? organ_run_files(model, about) : NULL;
-    free(about);
-    return files;
-}
-
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -268,8 +257,7 @@ json_t *organ_writing_head(const organ_writing *w)
         head = organ_json_joined(head, m->identity(m->context));
     return organ_json_joined(
         head,
-        ORGAN_OBJECT(SET(m->model_is, document_files_json(w, m->model)),
-                     SET_IF(m->source, "source", document_files_json(w, m->source)),
+        ORGAN_OBJECT(SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(&w->inputs)),
                      SET_IF(w->plan, "plan",
                             organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
 }

@@ -261,6 +261,9 @@ typedef struct organ_write {
     bool (*recall)(void *context, size_t item, const json_t *results);
     /* Returns the verb's parameters for document and journal, a new object. NULL if memory runs out. */
     json_t *(*parameters)(void *context);
+    /* Adds the files that the run reads besides `model` and `source`: other models, adapters, texts, recipes,
+     * importance matrices, measurements. Called before anything is written; NULL: there are none. */
+    organ_status (*inputs)(void *context, organ_run_inputs *inputs, organ_error *error);
     /* Returns a new object with further members of the journal's first line on which the output depends. A run is
      * continued only if these members are equal. NULL if memory runs out. */
     json_t *(*identity)(void *context);
@@ -296,7 +299,7 @@ typedef struct organ_write {
  * continues it to the same bytes. After any other error nothing of the output is left. A dry run writes nothing.
  *
  * Returns ORGAN_USAGE if
- *   - the output exists, or is the input or inside the input;
+ *   - the output exists, or is an input, contains one or is inside the model;
  *   - an unfinished run is found and neither `resume` nor `force` is set;
  *   - that run had other parameters, inputs, definition, plan or another version of organ.
  * Returns ORGAN_BAD_INPUT if a model changed during the run or config.json is not a JSON object, ORGAN_IO if reading,

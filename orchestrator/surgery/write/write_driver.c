@@ -257,6 +257,7 @@ static void write_release(organ_writing *w)
         organ_resharding_free(w->plan);
     if (w->write->rows)
         organ_rows_free(w->write->rows->results);
+    organ_run_inputs_release(&w->inputs);
     organ_run_journal_close(&w->journal);
     organ_stretches_release(&w->own_stretches);
     free(w->tensors);

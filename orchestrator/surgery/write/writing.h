@@ -37,6 +37,7 @@ typedef struct organ_unit_log {
 struct organ_writing {
     const organ_write *write; /* the verb's description of the output, owned by the caller */
     organ_output output;
+    organ_run_inputs inputs; /* all files that the run reads */
     organ_run_journal journal;
     const organ_stop *stop;
     organ_resharding *plan; /* new files of an output of pieces or of a layout; NULL: `copy` makes the files */

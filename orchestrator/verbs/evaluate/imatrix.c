@@ -26,6 +26,7 @@ typedef struct importance_job {
     organ_imatrix_format format;
     organ_experiment_options experiment; /* options of the scoring */
     organ_scoring scoring;
+    organ_run_inputs inputs;
     organ_run_journal journal;
     organ_output output;
     bool begun;     /* organ_output_end must be called */
@@ -143,30 +144,29 @@ static json_t *importance_document(importance_job *job)
 static json_t *importance_head(const importance_job *job)
 {
     const organ_scoring *const s = &job->scoring;
-    const organ_model *const model = s->models[0].model;
-    char *const config = organ_format("%s/config.json", model->directory);
-    json_t *const files = config ? organ_run_files(model, config) : NULL;
-    free(config);
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "imatrix/1"), SET_TEXT("organ", ORGAN_VERSION),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("context", s->protocol.context), SET_COUNT("chunks", s->plan.windows),
                                        SET_FLAG("head", job->options->head),
                                        SET_TEXT("compute", organ_compute_name(s->engine.compute)))),
         SET_TEXT("text", s->digest), SET_TEXT("tokenizer", organ_tokenizer_describe(s->tokenizer)->digest),
-        SET("model", files));
+        SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(&job->inputs)));
 }
 
 static organ_status begin_output(importance_job *job, organ_error *error)
 {
     const organ_importance_options *const o = job->options;
     const uint64_t numbers = organ_forward_input_numbers(job->scoring.models[0].forward);
+    if (organ_run_inputs_add_model(&job->inputs, "model", job->scoring.models[0].model, error) == ORGAN_OK &&
+        organ_run_inputs_add(&job->inputs, "text", o->text, error) == ORGAN_OK)
+        organ_output_check_inputs(o->output, &job->inputs, error);
     job->output = (organ_output){.path = o->output,
                                  .single = true,
                                  .force = o->force,
                                  .journal = &job->journal,
                                  .resume = o->resume,
                                  .all = job->scoring.plan.windows,
-                                 .closed = organ_output_closed(job->scoring.models[0].model),
+                                 .closed = job->inputs.closed,
                                  .ranks = job->engine->ranks};
     organ_output_begin_together(&job->output, numbers * (sizeof(float) + sizeof(organ_exact_sum)), &job->begun, error);
     job->journal.unit = "chunks";
@@ -222,6 +222,7 @@ static organ_status importance_verb(const void *given, const organ_engine *engin
         collect_and_write(&job, report, error);
     if (job.begun)
         organ_output_end(&job.output, error);
+    organ_run_inputs_release(&job.inputs);
     organ_run_journal_close(&job.journal);
     json_decref(job.filled);
     organ_scoring_close(&job.scoring);

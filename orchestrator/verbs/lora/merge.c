@@ -256,18 +256,10 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* An interrupted merge continues only with the same adapter: its files must have the same sizes and times. */
-static json_t *adapter_identity(void *context)
+static organ_status adapter_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
 {
     const organ_merge_job *const job = context;
-    if (job->stored->gguf)
-        return ORGAN_OBJECT(SET("adapter", organ_run_files(job->stored->model, NULL)));
-    char *const config = organ_format("%s/adapter_config.json", job->adapter->model->directory);
-    if (!config)
-        return NULL;
-    json_t *const made = ORGAN_OBJECT(SET("adapter", organ_run_files(job->adapter->model, config)));
-    free(config);
-    return made;
+    return organ_run_inputs_add_model(inputs, "adapter", job->stored->model, error);
 }
 
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
@@ -293,7 +285,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               .fill = merge_all,
                               .recall = organ_merge_recall,
                               .parameters = merge_parameters_json,
-                              .identity = adapter_identity,
+                              .inputs = adapter_inputs,
                               .document = merge_document};
     return organ_write_run(&made, report, error);
 }

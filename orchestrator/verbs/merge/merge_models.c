@@ -60,17 +60,31 @@ static json_t *merge_parameters(void *context)
                         SET_IF(job->moments, "calibration", organ_merge_texts_json(job)));
 }
 
-/* A run is continued only with the same models. */
-static json_t *merge_identity(void *context)
+static organ_status add_donor(const merge_donor *donor, organ_run_inputs *inputs, organ_error *error)
+{
+    char *const what = organ_format("model '%s', its", donor->name);
+    if (!what)
+        return organ_fail_memory(error, donor->path);
+    if (organ_run_inputs_add_model(inputs, what, organ_merge_stored(donor), error) == ORGAN_OK &&
+        donor->adapted.adapter)
+        organ_run_inputs_add_model(inputs, what, donor->adapted.adapter->model, error);
+    free(what);
+    return error->status;
+}
+
+/* The recipe of a command is in the parameters. */
+static organ_status merge_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
 {
     const model_merge *const job = context;
-    json_t *const donors = json_array();
-    for (size_t k = 0; k < job->recipe.donor_count; k++)
-        if (json_array_append_new(donors, organ_run_files(organ_merge_stored(&job->donors[k]), NULL)) ||
-            (job->donors[k].adapted.adapter &&
-             json_array_append_new(donors, organ_run_files(job->donors[k].adapted.adapter->model, NULL))))
-            organ_memory_count_refusal();
-    return ORGAN_OBJECT(SET("donors", donors));
+    const merge_recipe *const r = &job->recipe;
+    organ_run_inputs_add(inputs, "recipe", job->options->recipe, error);
+    for (size_t k = 0; k < r->donor_count && !error->status; k++)
+        add_donor(&job->donors[k], inputs, error);
+    organ_run_inputs_add(inputs, "text", r->text, error);
+    for (size_t s = 0; s < r->slice_count; s++)
+        for (size_t k = 0; k < r->slices[s].source_count; k++)
+            organ_run_inputs_add(inputs, "text", r->slices[s].sources[k].text, error);
+    return error->status;
 }
 
 /* Rank 0 writes the tokenizer. */
@@ -133,7 +147,7 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               .fill = organ_merge_fill,
                               .recall = organ_merge_recall_tensor,
                               .parameters = merge_parameters,
-                              .identity = merge_identity,
+                              .inputs = merge_inputs,
                               .begun = begin_output,
                               .check = write_recipe,
                               .document = organ_merge_document};
@@ -191,7 +205,7 @@ static organ_status check_outputs(const model_merge *job, organ_error *error)
 
 static organ_status fill_made(const model_merge *job, merge_made *made, organ_error *error)
 {
-    json_t *const all = organ_json_joined(merge_parameters((void *)job), merge_identity((void *)job));
+    json_t *const all = merge_parameters((void *)job);
     char *const text = all ? organ_json_dump(all, JSON_COMPACT) : NULL;
     json_decref(all);
     made->recipe = strdup(job->filled);

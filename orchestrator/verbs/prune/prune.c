@@ -280,6 +280,14 @@ static organ_status prune_fill(void *context, organ_writing *writing, organ_erro
                                                               : organ_imatrix_unchanged(job->imatrix, error);
 }
 
+static organ_status prune_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_prune_calibrated_options *const o = ((const organ_prune_job *)context)->calibrated;
+    organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+    organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
+    return organ_run_inputs_add(inputs, "allocation", o->allocate.file, error);
+}
+
 static organ_status write_output(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_write made = {.model = job->donor,
@@ -299,6 +307,7 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
                               .recall = organ_prune_recall,
                               .schema = "organ.prune/1",
                               .parameters = organ_prune_parameters,
+                              .inputs = prune_inputs,
                               .identity = organ_prune_identity,
                               .check = organ_prune_check,
                               .document = organ_prune_document,

@@ -328,6 +328,14 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
 }
 
+static organ_status quantize_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_quantize_options *const o = ((const organ_quantize_job *)context)->options;
+    organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+    organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
+    return organ_run_inputs_add(inputs, "allocation", o->allocate.file, error);
+}
+
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -357,6 +365,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .recall = organ_quantize_recall,
                               .schema = "organ.quantize/1",
                               .parameters = organ_quantize_parameters,
+                              .inputs = quantize_inputs,
                               .identity = organ_quantize_identity,
                               .check = check_imatrix,
                               .document = organ_quantize_document};

@@ -50,6 +50,12 @@ json_t *organ_width_parameters(void *context)
         SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
 }
 
+organ_status organ_width_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_width_options *const o = ((const organ_width_job *)context)->options;
+    return organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+}
+
 json_t *organ_width_identity(void *context)
 {
     const organ_width_job *const job = context;
@@ -301,14 +307,12 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
 
 /* ---- begin and end ---- */
 
-static json_t *choices_head_of(organ_width_job *job)
+static json_t *choices_head_of(organ_width_job *job, const organ_run_inputs *inputs)
 {
-    char *const config = organ_format("%s/config.json", job->model->directory);
-    json_t *const files = config ? organ_run_files(job->model, config) : NULL;
-    free(config);
     return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"),
                                           SET_TEXT("definition", "width-choice/1"), SET_TEXT("organ", ORGAN_VERSION),
-                                          SET("parameters", organ_width_parameters(job)), SET("model", files)),
+                                          SET("parameters", organ_width_parameters(job)),
+                                          SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(inputs))),
                              organ_width_identity(job));
 }
 
@@ -333,10 +337,11 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
 }
 
 /* Only rank 0 calls this function. */
-static organ_status begin_values(organ_width_job *job, organ_error *error)
+static organ_status begin_values(organ_width_job *job, const organ_run_inputs *inputs, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
-    if (organ_run_journal_begin(&c->journal, choices_head_of(job), job->options->write.output, error) == ORGAN_OK)
+    if (organ_run_journal_begin(&c->journal, choices_head_of(job, inputs), job->options->write.output, error) ==
+        ORGAN_OK)
         make_values(c, error);
     return error->status;
 }
@@ -350,17 +355,16 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
-organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
+static organ_status begin_choices(organ_width_job *job, const organ_run_inputs *inputs, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
     organ_ranks *const ranks = job->engine->ranks;
     const organ_width_options *const o = job->options;
-    if (name_choices_file(job, error) != ORGAN_OK)
-        return error->status;
     c->output = (organ_output){.path = c->directory,
                                .force = o->write.force,
                                .resume = o->write.resume || organ_publish_waits(o->write.output),
                                .journal = &c->journal,
+                               .closed = inputs->closed,
                                .all = job->part_count,
                                .ranks = ranks};
     if (organ_output_begin_together(&c->output, c->bytes, &c->begun, error))
@@ -368,9 +372,20 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
         organ_fail_memory(error, c->directory);
     else if (organ_ranks_first(ranks))
-        begin_values(job, error);
+        begin_values(job, inputs, error);
     return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
                                                                                   : recall_choices(job, error);
+}
+
+organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
+{
+    organ_run_inputs inputs = {0};
+    if (name_choices_file(job, error) == ORGAN_OK &&
+        organ_run_inputs_add_model(&inputs, "model", job->model, error) == ORGAN_OK &&
+        organ_width_inputs(job, &inputs, error) == ORGAN_OK)
+        begin_choices(job, &inputs, error);
+    organ_run_inputs_release(&inputs);
+    return error->status;
 }
 
 /* organ_output_end adds to the error message how to continue; if the message already says this, it stays unchanged. */

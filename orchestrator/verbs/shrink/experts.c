@@ -239,6 +239,13 @@ static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+static organ_status experts_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_experts_options *const o = ((const organ_experts_job *)context)->options;
+    organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+    return organ_run_inputs_add(inputs, "scores", o->scores, error);
+}
+
 static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -255,6 +262,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .markdown_name = "EXPERTS_REPORT.md",
                                    .stage = "cutting",
                                    .parameters = organ_experts_parameters,
+                                   .inputs = experts_inputs,
                                    .document = organ_experts_document,
                                    .plan = &job->plan,
                                    .fill = job->heal ? experts_fill : NULL,

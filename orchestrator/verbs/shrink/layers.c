@@ -365,6 +365,13 @@ static json_t *layers_identity(void *context)
                                json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
+static organ_status layers_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
+{
+    const organ_layers_options *const o = ((const organ_layers_job *)context)->options;
+    organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+    return organ_run_inputs_add(inputs, "scores", o->scores, error);
+}
+
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -391,6 +398,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .stage = "dropping blocks",
                                     .parameters = layers_parameters,
                                     .identity = layers_identity,
+                                    .inputs = layers_inputs,
                                     .document = layers_document},
                           .layers = layers,
                           .layer_count = blocks,

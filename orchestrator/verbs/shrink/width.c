@@ -290,6 +290,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .stage = "writing",
                                     .parameters = organ_width_parameters,
                                     .identity = organ_width_identity,
+                                    .inputs = organ_width_inputs,
                                     .document = organ_width_document},
                           .layers = job->layers,
                           .layer_count = job->layer_count,

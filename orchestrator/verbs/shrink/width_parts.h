@@ -171,6 +171,8 @@ static inline uint64_t organ_width_rows(const organ_width_part *part) { return p
 
 /* Callbacks of organ_write: parameters and journal identity of the run, and its report. */
 json_t *organ_width_parameters(void *job);
+/* Implements organ_write.inputs. */
+organ_status organ_width_inputs(void *job, organ_run_inputs *inputs, organ_error *error);
 json_t *organ_width_identity(void *job);
 json_t *organ_width_document(void *job, const organ_writing *made);
 

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/output/run_inputs.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/model_copy.h"
+
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+#include "formats/model/organ_directory.h"
+#include "formats/model/recognise.h"
+#include "formats/model/recognise_lists.h"
+#include "formats/remote/remote.h"
+#include "formats/safetensors/safetensors.h"
+#include "formats/tokenizer/tokenizer_files.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
+
+/* ---- rows ---- */
+
+static json_int_t nanoseconds(struct timespec time) { return (json_int_t)time.tv_sec * 1000000000 + time.tv_nsec; }
+
+static organ_status add_row(organ_run_inputs *inputs, json_t *row, const char *path, organ_error *error)
+{
+    if (!inputs->rows)
+        inputs->rows = json_array();
+    if (!row || json_array_append_new(inputs->rows, row))
+        organ_fail_memory(error, path);
+    return error->status;
+}
+
+/* `digested`: the file gets a digest if it is small. */
+static organ_status add_file(organ_run_inputs *inputs, const char *what, const char *name, const char *path,
+                             bool digested, organ_error *error)
+{
+    char digest[17] = "";
+    struct stat info;
+    int fd = -1;
+    if (organ_input_open(path, &fd, &info, error))
+        return error->status;
+    inputs->closed |= organ_closed_modes(path);
+    if (digested && info.st_size <= MOST_DIGESTED)
+        organ_file_digest(fd, path, digest, error);
+    close(fd);
+    if (error->status)
+        return error->status;
+    return add_row(inputs,
+                   ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("file", name), SET_BYTES("path", path),
+                                SET_COUNT("bytes", info.st_size), SET_COUNT("inode", info.st_ino),
+                                SET_COUNT("modified_ns", nanoseconds(info.st_mtim)),
+                                SET_COUNT("changed_ns", nanoseconds(info.st_ctim)),
+                                SET_COUNT("mode", info.st_mode & 07777), SET_IF(*digest, "xxh3", json_string(digest))),
+                   path, error);
+}
+
+static organ_status add_below(organ_run_inputs *inputs, const char *what, const char *root, const char *name,
+                              organ_error *error)
+{
+    char *const path = organ_format("%s/%s", root, name);
+    if (!path)
+        return organ_fail_memory(error, root);
+    add_file(inputs, what, name, path, !organ_is_weights_at(AT_FDCWD, path, error), error);
+    free(path);
+    return error->status;
+}
+
+static organ_status add_listed(organ_run_inputs *inputs, const char *what, const char *root,
+                               const organ_file_list *list, organ_error *error)
+{
+    for (size_t k = 0; k < list->count && !error->status; k++)
+        add_below(inputs, what, root, list->names[k], error);
+    return error->status;
+}
+
+/* ---- models ---- */
+
+/* A file at a URL has no inode and no times. */
+static organ_status add_weights(organ_run_inputs *inputs, const char *what, const organ_model *model,
+                                organ_error *error)
+{
+    for (size_t f = 0; f < model->file_count && !error->status; f++) {
+        const organ_model_file *const file = &model->files[f];
+        if (file->remote)
+            add_row(inputs,
+                    ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("file", file->name), SET_COUNT("bytes", file->size)),
+                    file->name, error);
+        else
+            add_file(inputs, what, file->name, file->path, false, error);
+    }
+    return error->status;
+}
+
+/* The files next to single files of a model that readers of the model look for. */
+static organ_status add_next_to(organ_run_inputs *inputs, const char *what, const organ_model *model,
+                                organ_error *error)
+{
+    static const char *const names[] = {ORGAN_INDEX_NAME,
+                                        "config.json",
+                                        "generation_config.json",
+                                        "adapter_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "chat_template.jinja",
+                                        "chat_template.json",
+                                        ORGAN_TOKENIZER_OTHERS,
+                                        NULL};
+    for (size_t k = 0; names[k] && !error->status; k++) {
+        char *const path = organ_format("%s/%s", model->directory, names[k]);
+        const bool index = strcmp(names[k], ORGAN_INDEX_NAME) == 0;
+        if (!path)
+            return organ_fail_memory(error, model->path);
+        if ((!index || model->index) && access(path, F_OK) == 0)
+            add_file(inputs, what, names[k], path, true, error);
+        free(path);
+    }
+    return error->status;
+}
+
+organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *what, const organ_model *model,
+                                        organ_error *error)
+{
+    organ_file_list list = {0};
+    char *root = NULL;
+    if (error->status || add_weights(inputs, what, model, error))
+        return error->status;
+    if (model->file_count && model->files[0].remote)
+        return ORGAN_OK;
+    if (model->whole_directory)
+        inputs->closed |= organ_closed_modes(model->directory);
+    if (!model->manifest && !model->whole_directory)
+        return model->gguf ? ORGAN_OK : add_next_to(inputs, what, model, error);
+    if (organ_extra_files_list(model, &root, &list, error) == ORGAN_OK)
+        add_listed(inputs, what, root, &list, error);
+    if (!error->status && model->manifest)
+        add_below(inputs, what, model->directory, ORGAN_MANIFEST, error);
+    organ_list_release(&list);
+    free(root);
+    return error->status;
+}
+
+organ_status organ_run_inputs_add(organ_run_inputs *inputs, const char *what, const char *path, organ_error *error)
+{
+    organ_file_list list = {0};
+    struct stat info;
+    if (error->status || !path || strcmp(path, "-") == 0 || organ_http_is_url(path) || stat(path, &info))
+        return error->status;
+    if (S_ISREG(info.st_mode))
+        return add_file(inputs, what, organ_path_name(path), path, !organ_is_weights_at(AT_FDCWD, path, error), error);
+    inputs->closed |= organ_closed_modes(path);
+    if (S_ISDIR(info.st_mode) && organ_list_files(path, NULL, 0, &list, error) == ORGAN_OK)
+        add_listed(inputs, what, path, &list, error);
+    organ_list_release(&list);
+    return error->status;
+}
+
+json_t *organ_run_inputs_json(const organ_run_inputs *inputs)
+{
+    return inputs->rows ? json_incref(inputs->rows) : json_array();
+}
+
+void organ_run_inputs_release(organ_run_inputs *inputs)
+{
+    json_decref(inputs->rows);
+    *inputs = (organ_run_inputs){0};
+}
+
+/* ---- comparison ---- */
+
+static const char *text_of(const json_t *row, const char *key)
+{
+    const char *const text = json_string_value(json_object_get(row, key));
+    return text ? text : "";
+}
+
+static bool same_member(const json_t *was, const json_t *now, const char *key)
+{
+    const json_t *const a = json_object_get(was, key), *const b = json_object_get(now, key);
+    return a == b || json_equal(a, b);
+}
+
+static bool same_name(const json_t *was, const json_t *now)
+{
+    return same_member(was, now, "what") && same_member(was, now, "file");
+}
+
+/* Returns how the file has changed; NULL: it has not. */
+static const char *change_of(const json_t *was, const json_t *now)
+{
+    if (!same_member(was, now, "bytes"))
+        return "has another size";
+    if (json_object_get(was, "xxh3") && json_object_get(now, "xxh3"))
+        return same_member(was, now, "xxh3") ? NULL : "has another content";
+    if (!same_member(was, now, "inode"))
+        return "is another file, a copy or a replacement";
+    if (!same_member(was, now, "modified_ns"))
+        return "was written to";
+    return same_member(was, now, "changed_ns") ? NULL : "was written to, renamed or got other permissions";
+}
+
+/* Returns the row of the same file; row `k`, if it has that name. NULL: there is none. */
+static const json_t *row_like(const json_t *rows, const json_t *row, size_t k)
+{
+    const json_t *const same = json_array_get(rows, k);
+    if (same && same_name(same, row))
+        return same;
+    for (k = 0; k < json_array_size(rows); k++)
+        if (same_name(json_array_get(rows, k), row))
+            return json_array_get(rows, k);
+    return NULL;
+}
+
+static bool say_change(const json_t *row, const char *change, char text[ORGAN_RUN_INPUTS_TEXT])
+{
+    const char *const path = text_of(row, "path");
+    snprintf(text, ORGAN_RUN_INPUTS_TEXT, "%.160s '%.160s'%s%.300s%s %s", text_of(row, "what"), text_of(row, "file"),
+             *path ? " (" : "", path, *path ? ")" : "", change);
+    return true;
+}
+
+bool organ_run_inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_RUN_INPUTS_TEXT])
+{
+    const json_t *row;
+    size_t k;
+    json_array_foreach(now, k, row)
+    {
+        const json_t *const old = row_like(was, row, k);
+        const char *const change = old ? change_of(old, row) : "was no input of that run";
+        if (change)
+            return say_change(row, change, text);
+    }
+    json_array_foreach(was, k, row) if (!row_like(now, row, k)) return say_change(row, "is no longer an input", text);
+    return false;
+}
+
+organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const char *output, organ_error *error)
+{
+    char text[ORGAN_RUN_INPUTS_TEXT];
+    organ_cache_difference d;
+    if (organ_run_inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
+        return organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; --force starts over",
+                          output, text);
+    json_t *const other = json_copy((json_t *)now);
+    if (!other)
+        return organ_fail_memory(error, output);
+    json_object_del(other, ORGAN_RUN_INPUTS);
+    if (organ_cache_differs(was, other, &d))
+        organ_fail(error, ORGAN_USAGE,
+                   "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
+                   output, d.key, d.was, d.is);
+    json_decref(other);
+    return error->status;
+}
+
+/* ---- records ---- */
+
+static json_t *record_of(const organ_run_inputs *inputs, json_t *head)
+{
+    return organ_json_joined(
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.run/1"), SET_TEXT("organ", ORGAN_VERSION)),
+        organ_json_joined(head, ORGAN_OBJECT(SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(inputs)))));
+}
+
+organ_status organ_run_record_write(const char *path, const organ_run_inputs *inputs, json_t *head, organ_error *error)
+{
+    json_t *const record = record_of(inputs, head);
+    if (!record)
+        return organ_fail_memory(error, path);
+    if (!error->status)
+        organ_document_replace(path, record, error);
+    json_decref(record);
+    return error->status;
+}
+
+organ_status organ_run_record_check(const char *path, const organ_run_inputs *inputs, json_t *head, const char *output,
+                                    organ_error *error)
+{
+    const organ_cache cache = {.path = path, .schema = "organ.run/1"};
+    json_t *const now = record_of(inputs, head);
+    json_t *was = NULL;
+    organ_error fault = {0};
+    if (!now)
+        return organ_fail_memory(error, path);
+    if (organ_cache_load(&cache, NULL, &was, &fault) != ORGAN_OK || !was)
+        organ_fail(error, ORGAN_USAGE, "%s: no record says of what %s was made; --force starts over", output, path);
+    else
+        organ_run_heads_compare(was, now, output, error);
+    json_decref(was);
+    json_decref(now);
+    return error->status;
+}

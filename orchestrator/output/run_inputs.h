@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ * The list of all files that a run reads: weights, configurations, tokenizers, templates, adapters, recipes and the
+ * files that they name, texts, importance matrices and measurements. Journals and records of hidden steps contain the
+ * list, so that a continued run refuses inputs that have changed; it also gives the permission bits that no output may
+ * have, and the paths that no output may replace. */
+#ifndef ORGAN_OUTPUT_RUN_INPUTS_H
+#define ORGAN_OUTPUT_RUN_INPUTS_H
+
+#include <jansson.h>
+#include <organ/base.h>
+#include <organ/models.h>
+#include <stdbool.h>
+
+#define ORGAN_RUN_INPUTS "inputs" /* the list as a member of a journal's first line or of a record */
+
+/* A list of files. All zero: empty. */
+typedef struct organ_run_inputs {
+    json_t *rows;    /* see organ_run_inputs_json; NULL: none yet */
+    unsigned closed; /* permission bits that an output must not have, because the inputs lack them */
+} organ_run_inputs;
+
+/* Adds the files of a model: its files with weights, and the other files of its directory or, if the user named single
+ * files, those next to them that describe a model (config.json, tokenizer.json, ...). `what` is the word for the model
+ * in messages: "base". Returns ORGAN_IO if a file cannot be read or memory cannot be allocated. */
+organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *what, const organ_model *model,
+                                        organ_error *error);
+
+/* Adds a file, or all files below a directory. A NULL path, "-", a URL and a path without a file add nothing: whatever
+ * opens the path reports that. */
+organ_status organ_run_inputs_add(organ_run_inputs *inputs, const char *what, const char *path, organ_error *error);
+
+/* Returns a new reference to the rows: {"what", "file", "path", "bytes", "inode", "modified_ns", "changed_ns", "mode",
+ * "xxh3"}. "file" is the name below the directory of its model. A file with weights, or of more than 64 MiB, has no
+ * "xxh3". NULL if memory cannot be allocated. */
+json_t *organ_run_inputs_json(const organ_run_inputs *inputs);
+
+#define ORGAN_RUN_INPUTS_TEXT 700
+
+/* Finds the first file that differs between the lists of two runs, and returns whether there is one: `text` then says
+ * which and how ("base config.json (DIR/config.json) has another content"). Files with digests are equal if the
+ * digests are; all others if size, inode, and times of modification and of status change are. Paths may differ. */
+bool organ_run_inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_RUN_INPUTS_TEXT]);
+
+/* Compares the descriptions of two runs: the list of inputs, then all other members of `now`. Returns ORGAN_USAGE if
+ * they differ; the message names `output` and the file or member that differs. */
+organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const char *output, organ_error *error);
+
+void organ_run_inputs_release(organ_run_inputs *inputs); /* a zeroed one is allowed */
+
+/* ---- records ---- */
+
+/* Writes {"schema", "organ", members of `head`, the inputs} as the file `path`, which tells later runs of what a hidden
+ * file or directory was made. Takes over `head`, the options; NULL means that the caller had no memory. */
+organ_status organ_run_record_write(const char *path, const organ_run_inputs *inputs, json_t *head, organ_error *error);
+
+/* Compares the record at `path` with the inputs and options of this run. Returns ORGAN_USAGE, naming `output` and the
+ * file or option that differs, if they are not equal or there is no record. Takes over `head`. */
+organ_status organ_run_record_check(const char *path, const organ_run_inputs *inputs, json_t *head, const char *output,
+                                    organ_error *error);
+
+#endif
