@@ -78,7 +78,7 @@ rm -r made kept ./*.gguf
 
 # ---- errors ----
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
-cp -r tiny-lora strange && LC_ALL=C sed -i 's/model\.model\.norm\.weight/model.model.morm.weight/' strange/adapter_model.safetensors
+cp -rL tiny-lora strange && chmod -R u+w strange && LC_ALL=C sed -i 's/model\.model\.norm\.weight/model.model.morm.weight/' strange/adapter_model.safetensors
 ends 3 lora merge --base $base --adapter strange -o no.gguf --quiet
 says "1 tensor of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.morm.weight'"
 rm -rf strange
