@@ -242,22 +242,38 @@ bool organ_run_inputs_differ(const json_t *was, const json_t *now, char text[ORG
     return false;
 }
 
+static organ_status check_members(const json_t *was, const json_t *members, const char *output, organ_error *error)
+{
+    organ_cache_difference d;
+    if (!members)
+        return organ_fail_memory(error, output);
+    return organ_cache_differs(was, members, &d)
+               ? organ_fail(
+                     error, ORGAN_USAGE,
+                     "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
+                     output, d.key, d.was, d.is)
+               : ORGAN_OK;
+}
+
+/* Another version of the program, or another verb, may list its inputs in another way. */
 organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const char *output, organ_error *error)
 {
+    static const char *const made_by[] = {"schema", "definition", "organ"};
     char text[ORGAN_RUN_INPUTS_TEXT];
-    organ_cache_difference d;
-    if (organ_run_inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
-        return organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; --force starts over",
-                          output, text);
-    json_t *const other = json_copy((json_t *)now);
-    if (!other)
-        return organ_fail_memory(error, output);
-    json_object_del(other, ORGAN_RUN_INPUTS);
-    if (organ_cache_differs(was, other, &d))
-        organ_fail(error, ORGAN_USAGE,
-                   "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
-                   output, d.key, d.was, d.is);
-    json_decref(other);
+    json_t *const first = json_object(), *const rest = json_copy((json_t *)now);
+    for (size_t k = 0; k < sizeof made_by / sizeof *made_by; k++)
+        if (json_object_get(now, made_by[k]) && json_object_set(first, made_by[k], json_object_get(now, made_by[k])))
+            organ_fail_memory(error, output);
+    if (rest)
+        json_object_del(rest, ORGAN_RUN_INPUTS);
+    if (!error->status && check_members(was, first, output, error) == ORGAN_OK &&
+        organ_run_inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
+        organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; --force starts over",
+                   output, text);
+    if (!error->status)
+        check_members(was, rest, output, error);
+    json_decref(first);
+    json_decref(rest);
     return error->status;
 }
 

@@ -196,7 +196,8 @@ organ_status organ_adapter_read_factors(const organ_adapter_writer *writer, size
  * be written or memory ran out. */
 organ_status organ_adapter_end(organ_adapter_writer *writer, json_t *results, organ_error *error);
 
-/* Returns a copy of the adapter's model that stands for its whole directory. */
+/* Returns a copy of the adapter's model that stands for its whole directory or, if the user named a GGUF file, for that
+ * file. */
 organ_model organ_adapter_whole(const organ_adapter *adapter);
 
 /* Returns ORGAN_USAGE if the output would be this adapter, be inside it or contain it. */

@@ -143,9 +143,9 @@ START_TEST(resume_refuses_another_merge)
     is_refused(&changed, "out", "its parameters was ");
     other.dtype = NULL;
     other.base = _i ? "donor" : "packed";
-    is_refused(&changed, "out", "its base was ");
+    is_refused(&changed, "out", "its base '");
     touch_adapter();
-    is_refused(&verb, "out", "its adapter was ");
+    is_refused(&verb, "out", "its adapter '");
 }
 END_TEST
 
@@ -158,7 +158,7 @@ START_TEST(resume_refuses_another_rank)
     other.rank = 1;
     is_refused(&changed, "out", "its parameters was ");
     touch_adapter();
-    is_refused(&verb, "out", "its adapter was ");
+    is_refused(&verb, "out", "its adapter '");
 }
 END_TEST
 

@@ -191,7 +191,7 @@ START_TEST(resume_refuses_another_run)
     char text[600];
     memset(text, 'x', sizeof text);
     spill(scratch_path("text"), text, sizeof text);
-    is_refused(&verb, "out", "its calibration was ");
+    is_refused(&verb, "out", "its text '");
     method_make_donor("qwen3");
     change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
     is_refused(&verb, "out", "its ");
@@ -224,7 +224,7 @@ START_TEST(resume_refuses_a_division_by_another_text)
     leaves_unfinished(&verb, "out");
     memset(text, 'x', sizeof text);
     spill(scratch_path("text"), text, sizeof text);
-    is_refused(&verb, "out", "its allocation was ");
+    is_refused(&verb, "out", "its text '");
 }
 END_TEST
 

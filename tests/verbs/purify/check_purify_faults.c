@@ -41,7 +41,7 @@ START_TEST(resume_refuses_another_run)
     other.options.method = "fft";
     is_refused(&changed, "out", "its definition was ");
     touch_donor();
-    is_refused(&verb, "out", "its model was ");
+    is_refused(&verb, "out", "its model '");
     change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
     is_refused(&verb, "out", "its organ was ");
     way.options.write.force = true;

@@ -69,10 +69,10 @@ START_TEST(damaged_partial_output_is_made_again)
 }
 END_TEST
 
-static void touch(const char *path)
+static void extend(const char *path)
 {
-    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-    ck_assert_int_eq(utimensat(AT_FDCWD, path, then, 0), 0);
+    FILE *const file = fopen(path, "a");
+    ck_assert(file && fputc('\n', file) == '\n' && fclose(file) == 0);
 }
 
 START_TEST(resume_refuses_another_run)
@@ -96,8 +96,8 @@ START_TEST(resume_refuses_another_run)
     const char *const model = way.model ? way.model : scratch_path("donor");
     char path[5000];
     snprintf(path, sizeof path, "%s/config.json", model);
-    touch(path);
-    is_refused(&verb, "out", "its model was ");
+    extend(path);
+    is_refused(&verb, "out", "its model '");
     change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
     is_refused(&verb, "out", "its organ was ");
     organ_error error;
