@@ -110,6 +110,7 @@ static void begin_message(organ_error *error, organ_status status, const char *f
 {
     char text[sizeof error->message];
     organ_vsnprintf(text, sizeof text, format, args);
+    organ_text_hide_passwords(text);
     if (error->errnum != WHOLE_OUTPUT || (status != ORGAN_IO && status != ORGAN_INTERRUPTED))
         error->message[0] = '\0';
     error->status = status;

@@ -70,6 +70,11 @@ bool organ_utf8_valid(const char *s);
 /* Returns true if all `bytes` bytes of the text are valid UTF-8. The text may contain NUL and needs none at its end. */
 bool organ_utf8_valid_within(const char *text, size_t bytes);
 
+/* Removes user and password from every http or https URL in the text; from a text that is such a URL, query and
+ * fragment, too, which may contain a token. Every message and every text of a document passes through one of both. */
+void organ_text_hide_passwords(char *text);
+void organ_text_hide_secrets(char *text);
+
 /* Comparison functions for qsort and bsearch. */
 
 /* Orders texts by their bytes; the elements are of type char * or const char *. */

@@ -145,13 +145,13 @@ static bool flag_of(const json_t *token, const char *name, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* A token is {"content": text, flags} or a text. A text is a special token, and changes nothing if there is an added
- * token of this name. */
+/* A token is {"content": text, flags} or a text. A text is a special token without other flags, also if there is an
+ * added token of this name that is not special. */
 static organ_status enter_value(token_reading *r, const json_t *token, bool special)
 {
     const json_t *const content = json_is_object(token) ? json_object_get(token, "content") : token;
     const char *const text = json_string_value(content);
-    if (!text || (json_is_string(token) && added_named(r, text, json_string_length(content))))
+    if (!text)
         return ORGAN_OK;
     special = flag_of(token, "special", special);
     return enter_token(r, (organ_added){.text = text,

@@ -63,16 +63,14 @@ static bool is_between(const char *text, size_t bytes, const char *prefix, const
 }
 
 /* llama.cpp's converter treats an added token of this name as a control token although tokenizer.json does not mark
- * it as special. */
+ * it as special. It does so for <|...|>, too, but llama.cpp then no longer finds such a token in a text. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (strlen(names[k]) == bytes && memcmp(text, names[k], bytes) == 0)
             return true;
-    /* the second pair has U+FF5C, the fullwidth vertical line of DeepSeek's tokens */
-    return is_between(text, bytes, "<|", "|>") || is_between(text, bytes, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
-           is_between(text, bytes, "<unused", ">");
+    return is_between(text, bytes, "<unused", ">");
 }
 
 /* The type is the one that llama.cpp's converter gives; an id without a token is UNUSED. */

@@ -287,6 +287,8 @@ extern const organ_option organ_help_options[1];              /* --help */
 /* A row of GROUPS: a table of options under a title in help. */
 #define GROUP(title, options) {title, options, COUNT(options)}
 #define MACHINE_GROUP     GROUP("Machine", organ_machine_options)
+/* of verbs that processes of a launcher cannot share: without --ranks, the last one */
+#define ALONE_GROUP       {"Machine", organ_machine_options, COUNT(organ_machine_options) - 1}
 #define RANKS_GROUP       GROUP("Machine", organ_ranks_options)
 #define REACH_GROUP       GROUP("Models at URLs", organ_reach_options)
 #define EVALUATION_GROUP  GROUP("Evaluation", organ_evaluation_options)

@@ -99,7 +99,13 @@ static void print_resume_command(const organ_verb *verb, int argc, char *const *
         if (strcmp(argv[k], "--resume") == 0)
             continue;
         fputc(' ', stderr);
-        organ_shell_word(stderr, argv[k]);
+        organ_text_hide_secrets(argv[k]);
+        if (k > 0 && strcmp(argv[k - 1], "--header") == 0)
+            fputs("...", stderr); /* a token */
+        else if (strncmp(argv[k], "--header=", 9) == 0)
+            fputs("--header=...", stderr);
+        else
+            organ_shell_word(stderr, argv[k]);
     }
     fputc('\n', stderr);
 }

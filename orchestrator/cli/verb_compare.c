@@ -39,7 +39,7 @@ const organ_verb organ_compare_verb = {
     OPERANDS(ADAPTED("MODEL...", models,
                      "two or more models: directories, .safetensors, .gguf, URLs; MODEL+ADAPTER for one that a LoRA "
                      "adapter changes")),
-    GROUPS(GROUP("Options", compare_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", compare_options), ALONE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ compare base tune1 tune2", "Distances, and how alike the changes of both tunes are."},
              {"organ compare model.gguf candidate1 candidate2", "Which of two models was quantised."}),
     .exits = {.content = "the models have no tensor in common"},

@@ -215,7 +215,7 @@ const organ_verb organ_generate_verb = {
     OPERANDS(OPERAND("MODEL", MODEL, generate.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer")),
-    GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", generate_options), ALONE_GROUP, REACH_GROUP, REPORTING_GROUP),
     FORMERLY(TOKENS_OPTION(.letter = 'n')),
     EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' --tokens 100",
               "Prints a story, token by token."},

@@ -174,7 +174,7 @@ const organ_verb organ_models_verb = {
              "--method gptq. 'cut' means that blocks are numbered, so that the verb layers can drop some. For a "
              "model that does not open or does not score, --json and --html give the reason.\n"
              "At most 10000 models are listed.",
-    GROUPS(GROUP("Options", models_options), MACHINE_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", models_options), ALONE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},
              {"organ models --match 'hf:Qwen/*' --json | jq -r .models[].name",
               "Prints the names of Qwen's models in the Hugging Face cache."}),

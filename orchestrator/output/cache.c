@@ -64,7 +64,7 @@ organ_status organ_cache_start(const char *path, organ_ranks *ranks, organ_error
 
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
-    char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *const text = value ? organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     snprintf(shown, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
     free(text);
 }
@@ -123,12 +123,15 @@ organ_status organ_cache_load(const organ_cache *cache, const char *within, json
 }
 
 /* Returns ORGAN_USAGE, with a message about the first member that differs, if the document has another identity than
- * the cache. */
+ * the cache; ORGAN_BAD_INPUT if it lacks that member. */
 organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error)
 {
     organ_cache_difference d;
     if (!organ_cache_differs(document, cache->identity, &d))
         return ORGAN_OK;
+    if (!json_object_get(document, d.key))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"%s\" is missing; %s", cache->path, d.key,
+                          cache->remedy);
     return organ_fail(error, ORGAN_USAGE, "%s: contains the %s: its %s is %s, but here it is %s; %s", cache->path,
                       cache->content, d.key, d.was, d.is, cache->remedy);
 }

@@ -3,6 +3,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <organ/stream.h>
@@ -39,6 +40,7 @@ static void progress_tell(const organ_progress *progress, void (*tell)(void *con
     if (!tell)
         return;
     organ_vsnprintf(text, sizeof text, format, args);
+    organ_text_hide_passwords(text);
     tell(progress->context, text);
 }
 

@@ -32,6 +32,11 @@ prints '  65.00 %'
 ends 0 "${prune[@]}" -o plain --method physarum-v2 --budget 50% --allocate-way 0.01 --allocation v2.curves --quiet
 differ v2 plain
 ends 0 audit tiny-qwen2 v2 "${targets[@]}" --refitted --quiet
+for member in definition method text allocate_tokens levels tensors 'tensors[0].name' 'tensors[0].cost'; do
+    jq "del(.$member)" v2.curves | sed 's/"effort": 1,/"effort": 1.0,/' >lacking.curves
+    refused 3 "${member#*.}" "${prune[@]}" -o no --method physarum-v2 --budget 50% --allocation lacking.curves --dry-run
+done
+rm lacking.curves
 for method in $methods; do
     ends 0 "${prune[@]}" -o $method --method $method --budget 40% --json --quiet
     judge "$method: no tensor got another share" test "$(grep -c '"sparsity": ' ../out)" -gt 9

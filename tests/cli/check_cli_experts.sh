@@ -35,6 +35,13 @@ judge "not four experts are kept" test "$(jq -c '[.layers[].kept_experts | lengt
 ends 0 perplexity half --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 prints perplexity
 
+# A file of scores without one of its members is bad input, and the message names the member.
+for member in definition text samples experts loss tokens layers; do
+    jq "del(.$member)" scores.json >lacking.json
+    refused 3 "lacking.json: $([[ $member == tokens ]] && echo tokens || echo "the member \"$member\"") is" experts tiny-moe --score loss -o no --keep 8 "${along[@]}" --scores lacking.json
+done
+rm lacking.json
+
 # ---- audited ----
 ends 0 audit tiny-moe half --quiet
 matches experts/experts_audit ../out

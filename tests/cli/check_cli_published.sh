@@ -136,6 +136,20 @@ done
 ends 0 convert flags.gguf -o flags-back --to safetensors --quiet --force
 judge "the template does not end with EOS" test "$(jq -c '[.post_processor.single[] | .SpecialToken.id // .Sequence.id]' flags-back/tokenizer.json)" = '["A","<|endoftext|>"]'
 
+# ---- types of added tokens: special ones are control tokens (3), also those that tokenizer_config.json names; all others are user-defined (4) ----
+jq '(.model.vocab | to_entries | map(select(.value | . >= 2043 and . <= 2046)) | sort_by(.value)) as $last | ["<|a|>", "<｜b｜>", "<|c|>", "<|d|>"] as $new
+    | .model.vocab |= (with_entries(select(.value < 2043 or .value > 2046)) + ([range(4) | {key: $new[.], value: (2043 + .)}] | from_entries))
+    | .model.merges |= .[:-4] | .added_tokens += [range(4) | {id: (2043 + .), content: $new[.], single_word: false, lstrip: false, rstrip: false,
+    normalized: false, special: (. == 2)}]' tiny-qwen2/tokenizer.json >flags/tokenizer.json
+jq 'del(.added_tokens_decoder) | .additional_special_tokens = ["<|d|>"]' tiny-qwen2/tokenizer_config.json >flags/tokenizer_config.json
+ends 0 convert flags -o flags.gguf --to gguf --quiet --force
+judge "added tokens have other types" test "$("$root/build/checks/gguf_keys" flags.gguf | grep -a '^tokenizer.ggml.token_type' | cut -f 2 | jq -c '.[2043:]')" = '[4,4,3,3,3]'
+printf 'a<|a|>b<|d|>' >flags.txt
+for one in flags flags.gguf; do
+    ends 0 tokenize $one --text flags.txt --ids
+    judge "$one: other tokens" test "$(grep -cE '^(2043|2046)$' ../out)" = 1
+done
+
 # ---- chat templates ----
 # templates FILE: the chat templates in the keys of a GGUF file.
 templates() { "$root/build/checks/gguf_keys" "$1" | grep '^tokenizer.chat_template' | cut -d . -f 2-; }

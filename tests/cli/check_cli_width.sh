@@ -160,6 +160,14 @@ judge "what was chosen is gone before the output is whole" test -s $chosen/value
 ends 0 "${long[@]}" --resume --quiet
 same held killed
 judge "something is left of the runs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
+# If another program makes the output while a run chooses, the run ends and leaves nothing.
+here="organ width, overtaken"
+hold width tiny-qwen2 -o overtaken "${short[@]}" --ffn 75%
+await test -s .overtaken.organ-choice.organ-partial/organ/journal.jsonl
+mkdir overtaken && echo x >overtaken/x
+let_go
+judge "an overtaken run does not end with 4" test $code = 4
+judge "an overtaken run leaves its choices" test -z "$(find . -maxdepth 1 -name '.*organ*')"
 # The choice for each expert is read from the files of the first run.
 chosen=.fewest.organ-choice.organ-partial
 watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest

@@ -240,11 +240,25 @@ START_TEST(help_fits_the_screen)
 }
 END_TEST
 
+/* --ranks only has a meaning for verbs that processes of a launcher can share. */
+START_TEST(only_verbs_that_share_have_ranks)
+{
+    for (size_t v = 0; v < organ_all_verbs.count; v++) {
+        const organ_verb *const verb = organ_all_verbs.verbs[v];
+        bool ranks = false;
+        for (size_t g = 0; g < verb->group_count; g++)
+            for (size_t k = 0; k < verb->groups[g].count; k++)
+                ranks = ranks || strcmp(verb->groups[g].options[k].name, "ranks") == 0;
+        ck_assert_msg(ranks == verb->shares, "%s", verb->name);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {
         {"help",
          {help_says_what_the_table_says, pages_have_the_exit_codes, topics_describe_the_options_of_all_verbs,
-          brief_help_is_brief, help_fits_the_screen}}};
+          brief_help_is_brief, help_fits_the_screen, only_verbs_that_share_have_ranks}}};
     return run_suites((Suite *const[]){suite_of("help", cases, 1, NULL, NULL), NULL});
 }

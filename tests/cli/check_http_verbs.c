@@ -7,6 +7,7 @@
 #include "tests/kit/suite_table.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,35 +67,57 @@ static const organ_verb *verb_named(const char *name)
     ck_abort_msg("there is no verb %s", name);
 }
 
-/* Runs the verb as the program does and discards its output. It does not fork, because the server has threads, whose
- * locks a child would inherit. */
+static bool has_option(const organ_verb *verb, const char *name)
+{
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            if (strcmp(verb->groups[g].options[k].name, name) == 0)
+                return true;
+    return false;
+}
+
+static bool secret; /* URLs have a password and a query */
+
+static const char *url_of(const char *file)
+{
+    static char text[300];
+    const char *const url = http_url(server, file);
+    snprintf(text, sizeof text, secret ? "http://me:hush@%s?token=hush" : "http://%s", url + strlen("http://"));
+    return text;
+}
+
+/* Runs the verb as the program does; its output goes to the file "output". It does not fork, because the server has
+ * threads, whose locks a child would inherit. */
 static int run(const char *name, const char *words, const char *header)
 {
     char text[1000] = "", *argv[MAX_WORDS], *rest = NULL;
     int argc = 0;
+    const organ_verb *const verb = verb_named(name);
     for (const char *c = words; *c; c++) {
         const char *put = c;
         if (*c == '@')
-            put = http_url(server, "model-00001-of-00001.safetensors");
+            put = url_of("model-00001-of-00001.safetensors");
         else if (*c == '#')
-            put = http_url(server, "model.safetensors.index.json");
+            put = url_of("model.safetensors.index.json");
         else if (*c == '^')
             put = scratch_path("made");
         snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", put == c ? 1 : 200, put);
     }
-    for (char *word = strtok_r(text, " ", &rest); word && argc < MAX_WORDS - 2; word = strtok_r(NULL, " ", &rest))
+    for (char *word = strtok_r(text, " ", &rest); word && argc < MAX_WORDS - 3; word = strtok_r(NULL, " ", &rest))
         argv[argc++] = word;
     argv[argc++] = (char *)header;
     argv[argc++] = (char *)"--patience=1";
+    if (secret && has_option(verb, "json"))
+        argv[argc++] = (char *)"--json";
     organ_error error = {0};
     organ_help help = ORGAN_HELP_NONE;
-    const organ_verb *const verb = verb_named(name);
     organ_call *const call = organ_call_create(verb, NULL, &error);
     ck_assert_ptr_nonnull(call);
     ck_assert_msg(organ_options_parse(verb, argc, argv, call, &help, &error) == ORGAN_OK, "%s: %s", name,
                   error.message);
     organ_call_complete(call);
-    const int nowhere = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    const int nowhere = open(scratch_path("output"), O_WRONLY | O_CREAT | O_TRUNC, 0666), out = dup(STDOUT_FILENO),
+              err = dup(STDERR_FILENO);
     dup2(nowhere, STDOUT_FILENO);
     dup2(nowhere, STDERR_FILENO);
     const int code = (int)verb->run(call, &error);
@@ -153,9 +176,38 @@ START_TEST(copies_of_whole_models_are_refused)
 }
 END_TEST
 
+static int refuse_secret(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    (void)place;
+    char *const bytes = type == FTW_F ? malloc((size_t)info->st_size + 1) : NULL;
+    FILE *const file = bytes ? fopen(path, "rb") : NULL;
+    if (file) {
+        const size_t got = fread(bytes, 1, (size_t)info->st_size, file);
+        const char *const found = memmem(bytes, got, "hush", 4);
+        ck_assert_msg(!found, "%s: %.200s", path, found && found - bytes > 100 ? found - 100 : bytes);
+        fclose(file);
+    }
+    free(bytes);
+    return 0;
+}
+
+/* Neither documents nor messages nor files show the password or the query of a URL. */
+START_TEST(no_verb_shows_secrets)
+{
+    secret = true;
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
+        const int code = run(calls[k].verb, calls[k].words, "--header=X-Token: hush");
+        ck_assert_msg(code < 90, "%s %s: %d", calls[k].verb, calls[k].words, code);
+        nftw(scratch_path("."), refuse_secret, 16, FTW_PHYS);
+    }
+    secret = false;
+}
+END_TEST
+
 Suite *http_verbs_suite(void)
 {
-    const suite_case cases[] = {
-        {"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience, copies_of_whole_models_are_refused}}};
+    const suite_case cases[] = {{"verbs",
+                                 {every_verb_sends_the_headers, every_verb_has_the_patience, no_verb_shows_secrets,
+                                  copies_of_whole_models_are_refused}}};
     return suite_of("http verbs", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -175,6 +175,8 @@ json_t *organ_document_string(const char *s)
     char *const visible = s ? organ_text_made_visible(s) : NULL;
     if (!s)
         organ_memory_count_refusal();
+    if (visible)
+        organ_text_hide_secrets(visible);
     json_t *const string = visible ? json_string(visible) : NULL;
     free(visible);
     return string;

@@ -407,7 +407,8 @@ static char *make_command(const words_reader *r)
             organ_shell_word(text.out, json_string_value(json_array_get(words, k)));
         }
     }
-    organ_text_finish(&text, &command, &error);
+    if (organ_text_finish(&text, &command, &error) == ORGAN_OK)
+        organ_text_hide_passwords(command);
     return command;
 }
 

@@ -91,11 +91,14 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     const organ_cache_numbers costs = costs_of(a, t->cost);
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
-    if (!name || strcmp(name, t->name) != 0)
+    if (!name || !json_is_integer(elements))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].%s is missing", path, k,
+                          name ? "elements" : "name");
+    if (strcmp(name, t->name) != 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: tensors[%zu].name is '%.200s', not '%.200s': the file belongs to other targets", path, k,
-                          name ? name : "", t->name);
-    if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
+                          name, t->name);
+    if ((uint64_t)json_integer_value(elements) != t->elements)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
                           (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
     if (json_is_null(json_object_get(row, "cost")) ||
@@ -113,8 +116,10 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     const json_t *const tensors = json_object_get(document, "tensors");
     if (!read_costs(a, json_object_get(document, "levels"), levels) ||
         memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: does not have the %zu levels from %g to %g", path,
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"levels\" is not the %zu levels from %g to %g", path,
                           a->level_count, a->levels[0], a->levels[a->level_count - 1]);
+    if (!json_is_array(tensors))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"tensors\" is missing", path);
     if (json_array_size(tensors) != a->count)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has %zu tensors, not the %zu of this run: the file belongs to other targets", path,

@@ -152,6 +152,7 @@ organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module
                                   calloc(shape.count * rank, shape.cols * sizeof(float)),
                                   calloc(shape.count * rank, shape.rows * sizeof(float)),
                                   (size_t)shape.count};
+    free(m->spectrum); /* of a journal whose unit is made again */
     m->spectrum = calloc(rank + 1, sizeof *m->spectrum);
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
@@ -238,6 +239,7 @@ organ_status organ_lora_take_factors(organ_lora_job *job, organ_lora_module *m, 
 {
     if (!stack) {
         m->rank = f->rank;
+        free(m->spectrum);
         m->spectrum = organ_floats(f->rank, 1);
     }
     if (!m->spectrum)

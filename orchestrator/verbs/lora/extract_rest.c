@@ -320,6 +320,8 @@ bool organ_lora_module_recall(organ_lora_module *m, const json_t *results)
     const organ_matrices shape = organ_weight_matrices(m->base);
     const json_int_t rank = json_integer_value(json_object_get(results, "rank"));
     const char *const note = json_string_value(json_object_get(results, "note"));
+    free(m->spectrum); /* of an earlier line of the journal */
+    free(m->note);
     m->rank = rank >= 0 && (uint64_t)rank <= shape.rows && (uint64_t)rank <= shape.cols ? (size_t)rank : 0;
     m->spectrum = organ_floats(m->rank + 1, 1);
     m->note = note ? strdup(note) : NULL;

@@ -405,10 +405,17 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_warn(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
+/* Another run has made the output, and this one may not replace it: no later run can use the choices. */
+static bool is_overtaken(const organ_width_job *job)
+{
+    const organ_write_options *const write = &job->options->write;
+    return !write->force && access(write->output, F_OK) == 0 && !organ_publish_waits(write->output);
+}
+
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
-    if (c->begun && done) {
+    if (c->begun && (done || is_overtaken(job))) {
         if (organ_ranks_first(job->engine->ranks))
             remove_choices(job, &c->output.publish);
         organ_publish_end(&c->output.publish);

@@ -158,6 +158,10 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     cache.identity = expected;
     check_identity(cache, document, advice, error);
     json_decref(expected);
+    if (!error->status && !json_is_boolean(json_object_get(document, "loss")))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"loss\" is missing", cache.path);
+    if (!error->status && !json_is_array(json_object_get(document, "layers")))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"layers\" is missing", cache.path);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
         organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss needs; %s", cache.path,
                    advice);

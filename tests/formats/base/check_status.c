@@ -267,6 +267,32 @@ START_TEST(file_ends_early)
 }
 END_TEST
 
+START_TEST(secrets_are_hidden)
+{
+    static const char *const rows[][3] = {
+        /* text, without passwords, without secrets */
+        {"http://me:pw@host/x?t=1#f", "http://host/x?t=1#f", "http://host/x"},
+        {"HTTPS://me@host", "HTTPS://host", "HTTPS://host"},
+        {"http://a:p@w@host/y@z", "http://host/y@z", "http://host/y@z"},
+        {"from http://a:b@c/d, https://e:f@g/h?i", "from http://c/d, https://g/h?i", "from http://c/d, https://g/h?i"},
+        {"http://host/a?b@c", "http://host/a?b@c", "http://host/a"},
+        {"http:// a@b httphttp://x:y@z", "http:// a@b httphttp://z", "http:// a@b httphttp://z"},
+        {"me@host", "me@host", "me@host"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        char text[100];
+        strcpy(text, rows[k][0]);
+        organ_text_hide_passwords(text);
+        ck_assert_str_eq(text, rows[k][1]);
+        strcpy(text, rows[k][0]);
+        organ_text_hide_secrets(text);
+        ck_assert_str_eq(text, rows[k][2]);
+    }
+    organ_error error = {0};
+    organ_fail(&error, ORGAN_USAGE, "%s: no", "http://me:pw@host/x");
+    ck_assert_str_eq(error.message, "http://host/x: no");
+}
+END_TEST
+
 Suite *status_suite(void)
 {
     Suite *suite = suite_create("status and containers");
@@ -274,6 +300,7 @@ Suite *status_suite(void)
     tcase_add_test(all, first_fault_is_kept);
     tcase_add_loop_test(all, message_is_printable, 0, COUNT(shown));
     tcase_add_test(all, long_messages_are_cut);
+    tcase_add_test(all, secrets_are_hidden);
     tcase_add_test(all, faults_after_a_whole_output_name_it);
     tcase_add_test(all, dtypes);
     tcase_add_test(all, names_are_found);
