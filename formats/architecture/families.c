@@ -558,6 +558,12 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->rope_neighbours = f->neighbours;
 }
 
+organ_turned_rows organ_rope_rows(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    const unsigned rotated = kind->window ? c->rope_local.dimensions : c->rope.dimensions;
+    return (organ_turned_rows){kind->head_dim, rotated && rotated < kind->head_dim ? rotated : kind->head_dim};
+}
+
 int organ_architecture_short_length(const char *name)
 {
     static const char ending[] = "ForCausalLM";

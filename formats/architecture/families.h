@@ -6,6 +6,8 @@
 #ifndef ORGAN_ARCHITECTURE_FAMILIES_H
 #define ORGAN_ARCHITECTURE_FAMILIES_H
 
+#include "formats/base/turned.h"
+
 #include <organ/architecture.h>
 
 /* The tensors (parts) of a layer and of the model, and their names in safetensors and GGUF files. */
@@ -562,6 +564,9 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 /* Copies to the configuration those members of the row that no file states. Both readers call it after they have read
  * the sizes, and before they read other members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
+
+/* Returns the order of a layer's rows of q and k in files with rope_interleaved and in GGUF files with gguf_pairs. */
+organ_turned_rows organ_rope_rows(const organ_forward_config *config, const organ_layer_kind *kind);
 
 /* Returns the length of an architecture's name without "ForCausalLM" at its end, for lists in messages. */
 int organ_architecture_short_length(const char *name);

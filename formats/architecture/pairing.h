@@ -204,10 +204,9 @@ typedef struct place_layout {
     place_strip strips[ORGAN_PLACE_STRIPS];
     unsigned strip_count; /* 0: all rows keep their order */
     place_function function;
-    uint64_t head;  /* the rows of each head, of this size, have the order 0, n/2, 1, n/2 + 1, ...; 0: their order in
-                       safetensors */
-    bool by_value;  /* scales of quantised weights do not fit the rows or columns of the other format */
-    uint64_t zeros; /* PLACE_PADDED: rows of zeros after those of safetensors */
+    organ_turned_rows turned; /* the order of the rows of each head in GGUF; head 0: their order in safetensors */
+    bool by_value;            /* scales of quantised weights do not fit the rows or columns of the other format */
+    uint64_t zeros;           /* PLACE_PADDED: rows of zeros after those of safetensors */
     /* PLACE_TILED: rows [0, plain) keep their order; then come value heads of `each` rows, or columns */
     uint64_t plain, each;
 } place_layout;

@@ -157,7 +157,7 @@ static const char *layout_whole(layout_job *j)
         j->layout->function = PLACE_PLUS_ONE;
     if (j->model->gguf_family->gguf_pairs &&
         (part == PART_Q || part == PART_K || part == PART_BIAS_Q || part == PART_BIAS_K))
-        j->layout->head = j->kind->head_dim;
+        j->layout->turned = organ_rope_rows(j->config, j->kind);
     if (!s->gguf && j->model->family->falcon && part == PART_NORM_ATTENTION && j->config->one_norm)
         j->layout->gguf[0].part.part = PART_NORM_FFN; /* the only norm of a layer has the name of the feed-forward's */
     return NULL;

@@ -285,7 +285,7 @@ bool organ_row_place_to_gguf(const organ_row_place *place, const organ_matrices 
     *left = made - row;
     *column = place->col + row * place->col_step;
     if (place->pairs)
-        *source += row % 2 * (place->rows / 2) + row / 2;
+        *source += organ_turned_row((organ_turned_rows){place->rows, place->turned}, row);
     else if (!place->transposed)
         *source += row;
     return true;
@@ -298,12 +298,12 @@ bool organ_row_place_to_hf(const organ_row_place *place, const organ_matrices *m
     if (matrix < place->matrix || matrix - place->matrix >= place->matrices || block < place->from ||
         block - place->from >= place_blocks(place, m) || within < place->first || within - place->first >= place->rows)
         return false;
-    const uint64_t k = within - place->first, half = place->rows / 2;
+    const uint64_t k = within - place->first;
     *made = place->at + (matrix - place->matrix) * place->per_matrix + (block - place->from) * place->per_block;
     *left = place->rows - k;
     *column = k;
     if (place->pairs)
-        *made += k < half ? 2 * k : 2 * (k - half) + 1;
+        *made += organ_turned_stored((organ_turned_rows){place->rows, place->turned}, k);
     else if (!place->transposed)
         *made += k;
     return true;

@@ -6,6 +6,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "formats/base/turned.h"
 #include "formats/weights/quant_config.h"
 
 #include <organ/models.h>
@@ -189,8 +190,9 @@ typedef struct organ_row_place {
     uint64_t at;                  /* the row that the first one becomes */
     uint64_t per_matrix;          /* rows made from the first row of one matrix to that of the next */
     uint64_t per_block;           /* rows made from the first row of one block to that of the next */
-    bool pairs;                   /* the n rows of a block get the order 0, n/2, 1, n/2 + 1, ... */
-    bool halves;                  /* they get the inverse order: 0, 2, 4, ..., 1, 3, 5, ...; not in made weights */
+    bool pairs;                   /* the rows of a block get the order of GGUF, organ_turned_rows {rows, turned} */
+    bool halves;                  /* the rows get the order of safetensors from that of GGUF; not in made weights */
+    uint64_t turned;              /* with pairs or halves: the number of rotated rows of a block, the first ones */
     bool transposed;              /* each of the columns in `col`, `col_step`, `cols` becomes a row of `rows` values */
     bool column_slice;            /* a block is one row, whose columns in `col`, `col_step`, `cols` become one row */
     uint64_t col, col_step, cols; /* columns col, col + col_step, ..., `cols` in number */

@@ -159,8 +159,10 @@ typedef struct organ_adapter_origin {
     uint64_t first, step; /* row k of B is row first + k * step of the stored B */
     uint64_t head; /* number of rows of B in an attention head, which are reordered as `halves` states before first and
                       step apply; 0: not reordered */
-    bool halves; /* rows of a head are taken in this order: true: 0, 2, ..., 1, 3, ...; false: 0, head / 2, 1, head / 2
-                  * + 1, ... */
+    /* the first n = `rotated` rows of a head are taken in this order, the others in theirs: true: 0, 2, ..., 1, 3, ...;
+     * false: 0, n / 2, 1, n / 2 + 1, ... */
+    bool halves;
+    uint64_t rotated;
 } organ_adapter_origin;
 
 /* A pair of factors: the weight of `module` becomes W + scale B A. For a stack of experts, A and B contain one

@@ -31,11 +31,10 @@ typedef struct forward_slot {
     organ_real type;
     /* kept in its stored type, because that needs less memory; products decode it a panel (some rows) at a time */
     bool packed;
-    bool decoded;     /* never packed, because not only linear layers use the values */
-    bool of_experts;  /* matrices of routed experts, which a streamed layer reads when tokens reach them */
-    size_t at, bytes; /* offset in organ_layer.values, and bytes there */
-    /* heads of this many rows are in llama.cpp's order (organ_forward_stored_row); 0: in the order of Hugging Face */
-    unsigned turned_head_dim;
+    bool decoded;             /* never packed, because not only linear layers use the values */
+    bool of_experts;          /* matrices of routed experts, which a streamed layer reads when tokens reach them */
+    size_t at, bytes;         /* offset in organ_layer.values, and bytes there */
+    organ_turned_rows turned; /* the order of the rows in the file */
     forward_stored_form *stored_form; /* the object that `weight` points into, if the slot owns it; else NULL */
     bool reshaped;                    /* the tensor has two dimensions, so calibration takes the stack for one matrix */
     bool transposed; /* matrices are stored as in_features x out_features; loading transposes them, rows are
@@ -92,11 +91,11 @@ typedef struct forward_rotation {
     size_t part_count;
 } forward_rotation;
 
-/* A weight whose rows are decoded when needed, to `type`. turned_head_dim: as in forward_slot. */
+/* A weight whose rows are decoded when needed, to `type`. `turned`: as in forward_slot. */
 typedef struct forward_source {
     organ_weight_reader *reader;
     organ_real type;
-    unsigned turned_head_dim;
+    organ_turned_rows turned;
 } forward_source;
 
 /* Per-layer embeddings of Gemma 3n and Gemma 4; all members are zero if the architecture has none. */
@@ -284,9 +283,6 @@ void organ_forward_products_release(forward_products *products);
 
 /* Returns the operand b of a product with the rows of the source from row `row` on; `source` must outlive it. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row);
-/* Returns the row in the file of row `row` of the forward pass: the same row if turned_head_dim is 0. Otherwise the
- * file has the rows of each head of h = turned_head_dim rows in llama.cpp's order 0, h/2, 1, h/2 + 1, ... */
-uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* Returns ORGAN_USAGE if the model has learned positions, but fewer than `tokens`. */
 organ_status organ_forward_check_window(const organ_forward *forward, size_t tokens, organ_error *error);

@@ -194,7 +194,7 @@ static void mark_reordered_rows(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
     if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
-        b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
+        b->plan->slots[view.slot].turned = organ_rope_rows(&b->forward->config, b->kind);
 }
 
 /* Rows are counted for q, k and v in turn; the bias, if any, is PART_BIAS_Q. */

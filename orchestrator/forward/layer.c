@@ -24,7 +24,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
         return (size_t)(slot->rows / slot->matrices);
-    const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
+    const size_t step = slot->turned.head ? (size_t)slot->turned.head : 1;
     const size_t rows = PIECE_BYTES / organ_max(organ_forward_row_bytes(slot), 1) / step * step;
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
@@ -41,7 +41,7 @@ static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)
         return organ_to_line(transposed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
-    return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
+    return slot->turned.head ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
 }
 
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
@@ -60,7 +60,7 @@ static void reorder_items(const forward_slot *slot, const unsigned char *from, u
                           size_t count, size_t bytes)
 {
     for (size_t k = 0; k < count; k++) {
-        const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
+        const size_t stored = (size_t)organ_turned_stored(slot->turned, first + k) - first;
         memcpy(to + (first + k) * bytes, from + stored * bytes, bytes);
     }
 }
@@ -103,7 +103,7 @@ static organ_status read_transposed(const organ_layer *layer, const forward_slot
     return error->status;
 }
 
-/* Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back into the order of Hugging Face. */
+/* Rows of rotated heads that llama.cpp has reordered (slot->turned) are put back into the order of Hugging Face. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
                                      unsigned char *values, unsigned char *scratch, organ_error *error)
@@ -112,7 +112,7 @@ organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slo
     const organ_dtype as = organ_forward_dtype(slot->type);
     if (slot->transposed)
         return read_transposed(layer, slot, reader, first, values, scratch, error);
-    if (!slot->turned_head_dim)
+    if (!slot->turned.head)
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
     if (organ_weight_read(reader, first, rows, as, scratch, scratch + transpose_bytes(slot), error))
         return error->status;
@@ -220,7 +220,7 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
 {
     for (size_t k = 0; k < layer->plan->count && !error->status; k++) {
         const forward_slot *const slot = &layer->plan->slots[k];
-        layer->sources[k] = (forward_source){.type = slot->type, .turned_head_dim = slot->turned_head_dim};
+        layer->sources[k] = (forward_source){.type = slot->type, .turned = slot->turned};
         organ_weight_reader_open(f->model, slot->weight, f->engine->kernels, NULL, &layer->sources[k].reader, error);
     }
     return error->status;

@@ -60,7 +60,7 @@ static const organ_dtype_info *blocks_of(const forward_slot *slot)
 static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_dtype_info *const type = blocks_of(slot);
-    const uint64_t stored = organ_forward_stored_row(slot->turned_head_dim, row);
+    const uint64_t stored = organ_turned_stored(slot->turned, row);
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 

@@ -107,14 +107,6 @@ organ_dtype organ_forward_dtype(organ_real type)
     return type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
 }
 
-/* llama.cpp interleaves both halves of a head: row i of the first half is at 2 i, and row i of the second half is at
- * 2 i + 1. */
-uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
-{
-    const uint64_t dim = turned_head_dim, in_head = dim ? row % dim : 0;
-    return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
-}
-
 /* If llama.cpp has reordered the rows, reads them one by one in the order of Hugging Face. */
 static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
                                       organ_error *error)
@@ -122,10 +114,10 @@ static organ_status decode_panel_rows(const void *source, size_t first, size_t c
     const forward_source *const s = source;
     const organ_dtype as = organ_forward_dtype(s->type);
     const size_t row = (size_t)organ_weight_reader_cols(s->reader) * organ_real_bytes(s->type);
-    if (!s->turned_head_dim)
+    if (!s->turned.head)
         return organ_weight_read(s->reader, first, count, as, values, scratch, error);
     for (size_t k = 0; k < count && !error->status; k++)
-        organ_weight_read(s->reader, organ_forward_stored_row(s->turned_head_dim, first + k), 1, as,
+        organ_weight_read(s->reader, organ_turned_stored(s->turned, first + k), 1, as,
                           (unsigned char *)values + k * row, scratch, error);
     return error->status;
 }

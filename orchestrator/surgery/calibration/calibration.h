@@ -5,6 +5,7 @@
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 
+#include "formats/base/turned.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 
@@ -498,9 +499,9 @@ typedef const json_t *organ_calibration_fallback_row(const void *context, size_t
  * rows 0 .. count - 1. NULL if there are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
 
-/* Returns the rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in
- * GGUF files of the llama kind); 0 if the order is the same. */
-uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
+/* Returns the order in which the file stores the rows of this tensor if it is another one than that of the forward pass
+ * (Q and K in GGUF files of the llama kind); head 0 if the order is the same. */
+organ_turned_rows organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
 /* Reorders `count` rows, a whole number of heads, from the order of the forward pass to that of the file, or back. Does
  * nothing if the orders are equal. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
+#include "formats/architecture/families.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/solve/algebra.h"
@@ -16,19 +17,22 @@
 #define STRIP_BYTES ((uint64_t)4 << 20) /* bytes of a strip in the file */
 #define PIECE_BYTES ((uint64_t)1 << 16) /* bytes of a piece of a strip in the file */
 
-uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+organ_turned_rows organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
     const bool rotated = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
-    return config->rope_interleaved && rotated ? config->head_dim : 0;
+    const int32_t layer = tensor->anatomy.layer;
+    return config->rope_interleaved && rotated && layer >= 0 && (unsigned)layer < config->layers
+               ? organ_rope_rows(config, &config->kinds[layer])
+               : (organ_turned_rows){0};
 }
 
-/* The file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t head = organ_calibration_reordered_rows(calib, tensor);
+    const organ_turned_rows turned = organ_calibration_reordered_rows(calib, tensor);
+    const uint64_t head = turned.head;
     const size_t row_bytes = (size_t)m.cols * sizeof *weights;
     if (!head)
         return ORGAN_OK;
@@ -38,7 +42,7 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
     for (uint64_t first = 0; first + head <= count; first += head) {
         memcpy(rows, weights + first * m.cols, (size_t)head * row_bytes);
         for (uint64_t r = 0; r < head; r++) {
-            const uint64_t own = r % 2 * (head / 2) + r / 2;
+            const uint64_t own = organ_turned_row(turned, r);
             memcpy(weights + (first + (to_file ? r : own)) * m.cols, rows + (to_file ? own : r) * m.cols, row_bytes);
         }
     }
@@ -56,7 +60,7 @@ organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, co
 static uint64_t rows_within(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t bytes)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t head_rows = organ_calibration_reordered_rows(calib, tensor), step = head_rows ? head_rows : 1;
+    const uint64_t head = organ_calibration_reordered_rows(calib, tensor).head, step = head ? head : 1;
     const uint64_t row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
     const uint64_t steps = row ? bytes / (row * step) : 1, rows = step * (steps ? steps : 1);
     return rows < m.rows ? rows : m.rows;

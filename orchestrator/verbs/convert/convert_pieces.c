@@ -233,11 +233,10 @@ uint64_t organ_convert_blocks(const organ_row_place *place, uint64_t *block, uin
 
 uint64_t organ_convert_row_from(const organ_row_place *place, uint64_t k)
 {
+    const organ_turned_rows turned = {place->rows, place->turned};
     if (place->pairs)
-        return k % 2 * (place->rows / 2) + k / 2;
-    if (place->halves)
-        return k % (place->rows / 2) * 2 + k / (place->rows / 2);
-    return k;
+        return organ_turned_row(turned, k);
+    return place->halves ? organ_turned_stored(turned, k) : k;
 }
 
 /* Returns how many rows of its piece the place fills from a source whose matrices have the shape `m`. */

@@ -60,15 +60,16 @@ static organ_row_function tensor_function(const tensor_move *t)
     return functions[t->layout.function][t->job->to_gguf];
 }
 
-/* Rows keep their order, but for the rows of a head (layout.head). Weights of Falcon-H1 are multiplied by the
+/* Rows keep their order, but for the rotated rows of a head (layout.turned). Weights of Falcon-H1 are multiplied by the
  * multipliers of config.json. */
 static organ_status tensor_straight(const tensor_move *t, const organ_weight *w, size_t piece)
 {
     organ_convert_job *const job = t->job;
     organ_row_place all = organ_convert_all(w, piece, 0);
     all.function = tensor_function(t);
-    if (t->layout.head) {
-        all.block = all.rows = all.per_block = t->layout.head;
+    if (t->layout.turned.head) {
+        all.block = all.rows = all.per_block = t->layout.turned.head;
+        all.turned = t->layout.turned.rotated;
         all.pairs = job->to_gguf;
         all.halves = !job->to_gguf;
     }

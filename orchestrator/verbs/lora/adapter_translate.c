@@ -153,11 +153,11 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;
-    int64_t expert;       /* expert of the stored stack; -1: all experts */
-    uint64_t first, step; /* the rows of the stored B that change it are first, first + step, ... */
-    uint64_t rows;        /* number of these rows */
-    uint64_t head;        /* as in organ_adapter_origin: reorders the rows of heads of this size; 0: no reordering */
-    bool halves;          /* as in organ_adapter_origin */
+    int64_t expert;           /* expert of the stored stack; -1: all experts */
+    uint64_t first, step;     /* the rows of the stored B that change it are first, first + step, ... */
+    uint64_t rows;            /* number of these rows */
+    organ_turned_rows turned; /* head, rotated and halves as in organ_adapter_origin; head 0: no reordering */
+    bool halves;
 } translated_rows;
 
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
@@ -179,7 +179,8 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     if (made->a)
         return fail_twice_changed(t, from, made);
     list[0] = from;
-    *origin = (organ_adapter_origin){list, 1, s->expert, s->first, s->step, s->head, s->halves};
+    *origin =
+        (organ_adapter_origin){list, 1, s->expert, s->first, s->step, s->turned.head, s->halves, s->turned.rotated};
     made->a = from->a;
     made->b = from->b;
     made->rank = from->rank;
@@ -275,7 +276,7 @@ static bool add_part(translation *t, const translated_part *p)
         /* gguf_pairs: llama.cpp stores the rows of Q and K of this architecture in another order */
         if ((part == PART_Q || part == PART_K) && t->gguf_family && t->gguf_family->gguf_pairs &&
             t->to_gguf != t->from->gguf && p->layer >= 0 && p->layer < (int64_t)t->config.layers) {
-            s.head = t->config.kinds[p->layer].head_dim;
+            s.turned = organ_rope_rows(&t->config, &t->config.kinds[p->layer]);
             s.halves = t->from->gguf;
         }
         add_translated_pair(t, &s);

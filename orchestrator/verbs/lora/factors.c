@@ -5,6 +5,7 @@
 #include "formats/architecture/config_readers.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "formats/base/turned.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/rows.h"
@@ -90,17 +91,15 @@ static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t exper
     return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
 }
 
-/* llama.cpp interleaves the rows of the two halves of each head of Q and K. If from->head is set, the function
- * undoes this order (from->halves true: the stored B is interleaved) or applies it (false). */
+/* llama.cpp reorders the rotated rows of each head of Q and K. If from->head is set, the function undoes this order
+ * (from->halves true: the stored B has it) or applies it (false). */
 static size_t stored_row(const organ_adapter_origin *from, size_t row)
 {
     if (!from)
         return row;
-    if (from->head) {
-        const size_t head = (size_t)from->head, k = row % head, half = head / 2;
-        row = row - k + (from->halves ? k % half * 2 + k / half : k % 2 * half + k / 2);
-    }
-    return (size_t)(from->first + row * from->step);
+    const organ_turned_rows turned = {from->head, from->rotated};
+    const uint64_t own = from->halves ? organ_turned_stored(turned, row) : organ_turned_row(turned, row);
+    return (size_t)(from->first + own * from->step);
 }
 
 /* `to` is [rank][in] or larger. If the translated pair has a larger rank than the stored one, the further rows of
