@@ -34,6 +34,7 @@ typedef struct organ_merge_options {
     const char *missing;       /* tensors that only some models have: "error", "base" or "any"; NULL: "error" */
     const char *match_experts; /* "auto": experts of models in another order are matched; "off"; NULL: "auto" */
     bool untie;                /* write an output head of its own if the base has none but another model does */
+    bool other_architecture;   /* merge models of different architectures, too */
     organ_calibration_text calibration; /* of moments: windows of each text; its member `text` is not used */
     organ_write_options write;
     /* a scheme of organ_quantize without a text or a budget, to which the merged model is quantised; NULL: none */
@@ -56,7 +57,8 @@ ORGAN_DEFAULTS(merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.missing = "e
  *   - ORGAN_USAGE if options are invalid or contradict each other, or the output exists or is an input; also if an
  *     unfinished run is found and neither `resume` nor `force` is given, or `resume` finds a run with other parameters;
  *   - ORGAN_BAD_INPUT if the recipe or a model is malformed; the recipe has an unknown key, a value out of its range or
- *     layers that a model lacks; shapes, tensors or vocabularies differ; or a tensor has NaN or an infinite value;
+ *     layers that a model lacks; shapes, tensors or vocabularies differ, or architectures without `other_architecture`;
+ *     or a tensor has NaN or an infinite value;
  *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);

@@ -52,6 +52,7 @@ static const organ_option merge_options[] = {
            .fallback = "auto"),
     FLAG("untie", merge.untie, "write an output head of its own if the base shares its embedding and another model "
                                "does not"),
+    FLAG("other-architecture", merge.other_architecture, "merge models of different architectures, too"),
     TEXT("then", "SCHEME", merge.then,
          "also quantise the merged model, to a scheme of quantize that needs no text; for those of GGUF, OUT is X.gguf",
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .accepts = organ_scheme_is_named,
@@ -90,7 +91,8 @@ const organ_verb organ_merge_verb = {
              "Models are read strip by strip in bounded memory, quantised ones as the numbers that they mean. Sums are "
              "FP32 or better, and each value is rounded once. The configuration and the tokenizer are those of "
              "base_model, else of the first model; all models must have the same vocabulary. Vision and audio towers "
-             "and draft layers are those of that model, too.\n"
+             "and draft layers are those of that model, too. A warning names settings in which the models differ, such "
+             "as rope_theta.\n"
              "A GGUF output, or one of quantised weights (--then), is what organ convert or organ quantize makes of "
              "the merged model, which is first written into a hidden directory next to the output.\n"
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "

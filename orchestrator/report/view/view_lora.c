@@ -330,6 +330,7 @@ static const organ_block merge_blocks[] = {
              "{scale=1?|\nwith the change scaled by {scale}}"),
     GAP(NULL),
     GAP(NULL),
+    EACH(ON_FILES, "clashes", BLOCKS(WARN(ON_FILES, NULL, "The models differ in {what}: {values}."))),
     EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO MATCH  ", "{tensor}: {reason}"))),
     SAY(ON_MARKDOWN, NULL,
         "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. "

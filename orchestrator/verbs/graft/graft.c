@@ -254,7 +254,7 @@ static json_t *graft_document_of(organ_graft_job *job, const organ_output *outpu
                   SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)),
                   SET_FLAG("header_anew", job->written_again), SET("metadata", json_incref(job->metadata)),
-                  SET("notes", json_incref(job->notes)),
+                  SET("clashes", json_incref(job->clashes)), SET("notes", json_incref(job->notes)),
                   SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
     ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
@@ -275,14 +275,15 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     job->mismatches = json_array();
     job->notes = json_array();
     job->metadata = json_array();
-    if (!job->mismatches || !job->notes || !job->metadata)
+    job->clashes = json_array();
+    if (!job->mismatches || !job->notes || !job->metadata || !job->clashes)
         return organ_fail_memory(error, o->target);
     if (organ_selection_parse(o->types, o->layers, &job->selection, error) ||
         organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error) ||
         organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
-        organ_graft_match(job, error))
+        organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
     return choose_header(job, error);
 }
@@ -332,6 +333,7 @@ static void close_graft(organ_graft_job *job)
     json_decref(job->mismatches);
     json_decref(job->notes);
     json_decref(job->metadata);
+    json_decref(job->clashes);
     organ_rows_free(job->pairs);
     organ_selection_release(&job->selection);
     free(job->taken);

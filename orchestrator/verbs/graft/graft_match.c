@@ -3,6 +3,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
+#include "orchestrator/output/model_settings.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>
@@ -187,9 +188,23 @@ static void compare_facts(organ_graft_job *job)
         strncmp(*source ? source : target, "gemma", 5) == 0)
         organ_graft_add_sentence(job->mismatches,
                                  "norms: GGUF files of Gemma store them plus 1, the other model does not");
-    if (*source && *target && strcmp(source, target) != 0)
+    if (!organ_settings_agree(job->source, job->target))
         organ_graft_add_sentence(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
-                                 source, target);
+                                 organ_settings_architecture(job->source, source),
+                                 organ_settings_architecture(job->target, target));
+}
+
+/* The architecture has a note of its own. */
+organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error)
+{
+    const organ_settings_side sides[] = {{job->source, "source"}, {job->target, "target"}};
+    if (organ_settings_compare(sides, 2, 1, false, job->clashes, NULL, error))
+        return error->status;
+    const char *const first = json_string_value(json_object_get(json_array_get(job->clashes, 0), "what"));
+    if (first && strcmp(first, "architecture") == 0)
+        json_array_remove(job->clashes, 0);
+    organ_settings_say(job->clashes, job->notes);
+    return ORGAN_OK;
 }
 
 /* ---- tensors ---- */

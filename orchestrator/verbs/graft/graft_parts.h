@@ -39,6 +39,7 @@ typedef struct organ_graft_job {
     bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
     /* arrays of sentences for the report; those in `metadata` describe changes of key-values */
     json_t *mismatches, *notes, *metadata;
+    json_t *clashes; /* rows of organ_settings_compare */
 } organ_graft_job;
 
 /* Appends a sentence, at most 999 bytes, to job->mismatches, job->notes or job->metadata. */
@@ -57,6 +58,9 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
  * name. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE]);
+
+/* Compares the settings of both models: fills job->clashes and adds notes. Returns ORGAN_IO if memory runs out. */
+organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error);
 
 /* Checks that packed weights are grafted only between models that pack them in the same way. Returns ORGAN_BAD_INPUT if
  * source and target pack a selected weight differently, or if only one of them packs it; also the errors of

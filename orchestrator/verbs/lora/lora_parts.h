@@ -318,6 +318,7 @@ typedef struct organ_merge_job {
     uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
     organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
     organ_plan plan;          /* of a dry run */
+    json_t *clashes;          /* rows of organ_settings_compare: the adapter's own base and this one */
     json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
 } organ_merge_job;
 

@@ -9,6 +9,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
+#include "orchestrator/output/model_settings.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
@@ -17,6 +18,7 @@
 #include <math.h>
 #include <organ/base.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Makes the report of organ lora merge. */
 
@@ -145,7 +147,7 @@ static json_t *merge_document(void *context, const organ_writing *made)
         SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
         SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
         SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET_FLAG("feedback", job->options->feedback),
-        SET("unplaced", json_incref(job->unplaced)),
+        SET("clashes", json_incref(job->clashes)), SET("unplaced", json_incref(job->unplaced)),
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
         SET("tokens", organ_json_rows(job->part_count, tokens_json, job)),
@@ -200,6 +202,31 @@ static void warn_of_base(const organ_merge_job *job)
         organ_progress_warn(job->progress, "%s", job->base->warnings[k]);
 }
 
+/* The base that the adapter names may be a directory of this machine. If it is not, or cannot be opened, nothing is
+ * known of the settings for which the adapter was trained. */
+static organ_status compare_bases(organ_merge_job *job, organ_error *error)
+{
+    const char *const named = job->stored->base;
+    char *const config = organ_format("%s/config.json", named);
+    organ_model *own = NULL;
+    json_t *const sentences = json_array();
+    size_t k;
+    const json_t *sentence;
+    job->clashes = json_array();
+    if (!config || !sentences || !job->clashes)
+        organ_fail_memory(error, job->base->path);
+    else if (*named && access(config, F_OK) == 0 && organ_model_open(named, &own, &(organ_error){0}) == ORGAN_OK) {
+        const organ_settings_side sides[] = {{own, "the adapter's base"}, {job->base, "this base"}};
+        organ_settings_compare(sides, 2, 1, true, job->clashes, NULL, error);
+        organ_settings_say(job->clashes, sentences);
+    }
+    json_array_foreach(sentences, k, sentence) organ_progress_warn(job->progress, "%s", json_string_value(sentence));
+    organ_model_close(own);
+    json_decref(sentences);
+    free(config);
+    return error->status;
+}
+
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -208,7 +235,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         return error->status;
     organ_adapter_warn(job->progress, job->stored, true);
     warn_of_base(job);
-    if (check_adapter(job->stored, o->scale, error) ||
+    if (check_adapter(job->stored, o->scale, error) || compare_bases(job, error) ||
         organ_output_check_not_adapter(o->write.output, job->stored, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
@@ -321,6 +348,7 @@ static void close_merge(organ_merge_job *job)
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
     json_decref(job->unplaced);
+    json_decref(job->clashes);
     organ_gguf_writer_destroy(job->gguf);
     organ_lora_names_release(&job->names);
     organ_weights_free(job->weights);

@@ -31,7 +31,8 @@ typedef struct merge_audit {
 
 /* ---- the recipe and the options of the run that made the model ---- */
 
-/* The report of the merge states what a recipe does not: --seed, --missing, --untie and --match-experts. */
+/* The report of the merge states what a recipe does not: --seed, --missing, --untie, --other-architecture and
+ * --match-experts. */
 static organ_status read_report(merge_audit *a, organ_error *error)
 {
     if (a->model->gguf)
@@ -46,6 +47,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
     static const char *const policies[] = {"error", "base", "any"};
     a->as.seed = (unsigned)json_integer_value(json_object_get(given, "seed"));
     a->as.untie = json_is_true(json_object_get(given, "untie"));
+    a->as.other_architecture = json_is_true(json_object_get(given, "other_architecture"));
     if (order && strcmp(order, "off") == 0)
         a->as.match_experts = "off";
     for (size_t k = 0; missing && k < sizeof policies / sizeof *policies; k++)

@@ -201,6 +201,8 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         return organ_fail_memory(error, r->label);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_donor(job, k, error);
+    if (error->status || organ_merge_compare_donors(job, error))
+        return error->status;
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_across(job, k, error);
     if (error->status)

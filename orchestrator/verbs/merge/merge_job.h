@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
  * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_form.c opens GGUF files and URLs as hosts, merge_layers.c edits settings by layer, merge_experts.c matches
- * experts, merge_outline.c plans tensors, merge_tensors.c writes them, merge_report.c makes the report.
+ * merge_clashes.c compares their settings, merge_form.c opens GGUF files and URLs as hosts, merge_layers.c edits
+ * settings by layer, merge_experts.c matches experts, merge_outline.c plans tensors, merge_tensors.c writes them,
+ * merge_report.c makes the report.
  * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
@@ -203,6 +204,7 @@ typedef struct model_merge {
     organ_shard_piece *pieces;
     organ_unit *units;
     size_t piece_count;
+    json_t *clashes; /* rows of organ_settings_compare */
     json_t *lacking; /* names of tensors that only some models have, with what became of them */
     merge_match *matches;
     size_t match_count, match_room;
@@ -240,6 +242,10 @@ void organ_merge_close_form(merge_donor *donor);
  * output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
 void organ_merge_close_donors(model_merge *job);
+
+/* Compares the donors with the host: fills job->clashes, and adds warnings of settings and towers that differ. Returns
+ * ORGAN_BAD_INPUT for another architecture, unless the options allow it. */
+organ_status organ_merge_compare_donors(model_merge *job, organ_error *error);
 
 /* Matches the experts of a layer of the slice with those of its source `reference`, and adds rows to job->matches.
  * A dry run adds the work to the plan instead. Layers without experts, or whose experts cannot be reordered, keep their

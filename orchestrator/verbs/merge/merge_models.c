@@ -55,7 +55,9 @@ static json_t *merge_parameters(void *context)
     const model_merge *const job = context;
     return ORGAN_OBJECT(SET_TEXT("method", job->recipe.method->name), SET_BYTES("recipe", job->filled),
                         SET_COUNT("seed", job->options->seed), SET_TEXT("missing", job->options->missing),
-                        SET_FLAG("untie", job->options->untie), SET_TEXT("match_experts", job->options->match_experts),
+                        SET_FLAG("untie", job->options->untie),
+                        SET_FLAG("other_architecture", job->options->other_architecture),
+                        SET_TEXT("match_experts", job->options->match_experts),
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size),
                         SET_IF(job->moments, "calibration", organ_merge_texts_json(job)));
 }

@@ -590,6 +590,7 @@ void organ_merge_release(model_merge *job)
     organ_arena_release(&job->arena);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
+    json_decref(job->clashes);
     json_decref(job->lacking);
     free(job->tensors);
     free(job->matches);

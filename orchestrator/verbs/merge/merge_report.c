@@ -198,7 +198,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
         SET_IF(job->moments && !job->options->write.dry_run, "fit", fit_json(job)),
         SET_IF(!job->options->write.dry_run, "experts", organ_json_rows(job->match_count, match_json, job)),
         SET("apart", organ_json_rows(job->tensor_count, apart_json, job)), SET("lacking", json_incref(job->lacking)),
-        SET("warnings", all_warnings(job)),
+        SET("clashes", json_incref(job->clashes)), SET("warnings", all_warnings(job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", organ_resharding_files(files)),
                                    SET_COUNT("bytes", organ_resharding_bytes(files)), SET_COUNT("layers", job->layers),
                                    SET_COUNT("tensors", job->piece_count), SET_COUNT("merged", merged))),
@@ -313,8 +313,9 @@ organ_status organ_merge_fill_recipe(model_merge *job, organ_error *error)
     organ_text text;
     if (organ_text_open(&text, error))
         return error->status;
-    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s", ORGAN_VERSION,
+    fprintf(text.out, "# organ %s: organ merge recipe.yaml --seed %u --missing %s%s%s%s", ORGAN_VERSION,
             job->options->seed, job->options->missing, job->options->untie ? " --untie" : "",
+            job->options->other_architecture ? " --other-architecture" : "",
             strcmp(job->options->match_experts, "off") == 0 ? " --match-experts off" : "");
     if (job->moments)
         fprintf(text.out, " --samples %u --context %u", job->options->calibration.samples,

@@ -297,7 +297,7 @@ unwritten 3 "cannot be float64" "$models""merge_method: linear\ndtype: float64\n
 unwritten 3 "layer_range ends at 5, but a has 4 layers" 'slices: [{sources: [{model: a, layer_range: [0, 5]}]}]\nmerge_method: passthrough\n'
 unwritten 3 "layer_range is not" 'slices: [{sources: [{model: a, layer_range: [2, 2]}]}]\nmerge_method: passthrough\n'
 unwritten 4 "nowhere" 'models: [{model: nowhere}]\nmerge_method: passthrough\n'
-refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none
+refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none --other-architecture
 cp -r b bare && rm bare/tokenizer.json
 refused 3 "has no tokenizer, but a has one" merge a bare --method linear -o none
 "$organ" layers b -o short --drop 2, --quiet >../out || exit 1

@@ -175,7 +175,7 @@ refused 2 "--router-weight: slerp has no weights" merge moe noisy --method slerp
 refused 2 "--router-weight has 3 values" merge moe noisy --method linear --router-weight 1,0,1 -o none
 refused 3 "no model has a router" merge tiny-qwen2 tiny-qwen2/. --method linear --router-weight 1,0 -o none
 cp -rL moe unknown && chmod -R u+w unknown && sed -i 's/Qwen3MoeForCausalLM/NoSuchForCausalLM/; s/qwen3_moe/no_such/' unknown/config.json
-ends 0 merge unknown noisy --method linear -o of-unknown --quiet
+ends 0 merge unknown noisy --method linear -o of-unknown --other-architecture --quiet
 holds of-unknown/organ/merge.json '.experts == []' '.warnings | any(startswith("experts are not matched: "))'
 
 # ---- a weight of routers, by their names in each layout ----

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/output/model_settings.h"
+
+#include "formats/architecture/pairing.h"
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the architecture ---- */
+
+const char *organ_settings_architecture(const organ_model *model, char out[96])
+{
+    organ_forward_config config;
+    organ_error refused = {0};
+    if (model->gguf)
+        snprintf(out, 96, "%s", model->config.model_type);
+    else if (organ_forward_config_read(model, &config, &refused) == ORGAN_OK) {
+        snprintf(out, 96, "%s", config.architecture);
+        organ_forward_config_release(&config);
+    } else
+        snprintf(out, 96, "%s", *model->config.architecture ? model->config.architecture : model->config.model_type);
+    return out;
+}
+
+/* A class of transformers may have several names in GGUF files, and the other way around. */
+static bool is_pair(const char *architecture, const organ_gguf *gguf, const char *name)
+{
+    const forward_pairing *const dense = organ_pairing_named(architecture, false),
+                                 *const mixed = organ_pairing_named(architecture, true),
+                                 *const back = organ_pairing_names_of_gguf(gguf, name);
+    return (!dense && !mixed) || (dense && strcmp(dense->gguf, name) == 0) ||
+           (mixed && strcmp(mixed->gguf, name) == 0) || (back && strcmp(back->architecture, architecture) == 0);
+}
+
+bool organ_settings_agree(const organ_model *a, const organ_model *b)
+{
+    char of_a[96], of_b[96];
+    organ_settings_architecture(a, of_a);
+    organ_settings_architecture(b, of_b);
+    if (!*of_a || !*of_b || strcmp(of_a, of_b) == 0)
+        return true;
+    if (!a->gguf == !b->gguf)
+        return false;
+    return a->gguf ? is_pair(of_b, a->gguf, of_a) : is_pair(of_a, b->gguf, of_b);
+}
+
+/* ---- the table of settings ---- */
+
+typedef enum setting_type { UNSIGNED, U64, DOUBLE, FLOAT, BOOL } setting_type;
+
+/* In which models a setting is compared. */
+typedef enum setting_scope {
+    EVERY,   /* all: both formats state it alike */
+    ONE,     /* those of one format */
+    WINDOWED /* those of one format that have layers with a sliding window */
+} setting_scope;
+
+typedef struct model_setting {
+    const char *name; /* the member of config.json, or what it means */
+    setting_scope scope;
+    setting_type type;
+    size_t offset;
+    const char *words; /* names of the values 0, 1, ..., separated by blanks; NULL: the value is a number */
+} model_setting;
+
+#define TYPE_OF(member)                                                                                                \
+    _Generic((member), double : DOUBLE, float : FLOAT, bool : BOOL, uint64_t : U64, default : UNSIGNED)
+#define SETTING(scope, name, member)                                                                                   \
+    {                                                                                                                  \
+        (name), (scope), TYPE_OF(((organ_forward_config *)0)->member), offsetof(organ_forward_config, member), NULL    \
+    }
+#define CHOICE(scope, name, member, words)                                                                             \
+    {                                                                                                                  \
+        (name), (scope), UNSIGNED, offsetof(organ_forward_config, member), (words)                                     \
+    }
+#define OF_LAYER(scope, name, member)                                                                                  \
+    {                                                                                                                  \
+        (name), (scope), TYPE_OF(((organ_layer_kind *)0)->member), offsetof(organ_layer_kind, member), NULL            \
+    }
+
+#define ROPES "default linear llama3 yarn dynamic longrope proportional"
+
+static const model_setting settings[] = {
+    SETTING(EVERY, "hidden_size", hidden),
+    SETTING(EVERY, "vocab_size", vocabulary),
+    SETTING(EVERY, "num_attention_heads", heads),
+    SETTING(ONE, "num_key_value_heads", kv_heads),
+    SETTING(ONE, "head_dim", head_dim),
+    SETTING(ONE, "intermediate_size", intermediate),
+    SETTING(ONE, "max_position_embeddings", context),
+    CHOICE(EVERY, "hidden_act", activation, "silu gelu_tanh gelu relu relu_squared xielu"),
+    SETTING(EVERY, "rms_norm_eps", rms_eps),
+    CHOICE(EVERY, "kind of norm", norm, "RMSNorm LayerNorm"),
+    CHOICE(EVERY, "places of norms", norms, "before around after on_sum"),
+    SETTING(ONE, "norms multiply by 1 + weight", norm_adds_one),
+    CHOICE(EVERY, "norm of q and k", qk_norm, "none head all heads"),
+    SETTING(EVERY, "rope_theta", rope.theta),
+    SETTING(ONE, "rotated dimensions", rope.dimensions),
+    CHOICE(ONE, "rope_type", rope.kind, ROPES),
+    SETTING(ONE, "rope factor", rope.factor),
+    SETTING(ONE, "rope original_max_position_embeddings", rope.original_context),
+    SETTING(ONE, "rope low_freq_factor", rope.low_freq_factor),
+    SETTING(ONE, "rope high_freq_factor", rope.high_freq_factor),
+    SETTING(ONE, "rope beta_fast", rope.beta_fast),
+    SETTING(ONE, "rope beta_slow", rope.beta_slow),
+    SETTING(ONE, "rope attention_factor", rope.attention_factor),
+    SETTING(WINDOWED, "rope_theta of windows", rope_local.theta),
+    CHOICE(WINDOWED, "rope_type of windows", rope_local.kind, ROPES),
+    SETTING(WINDOWED, "rope factor of windows", rope_local.factor),
+    SETTING(ONE, "sliding_window", window),
+    SETTING(ONE, "scale of attention scores", attention_scale),
+    SETTING(ONE, "scale of embeddings", embedding_scale),
+    SETTING(EVERY, "scale of the residual", residual_scale),
+    SETTING(ONE, "scale of logits", logit_scale),
+    SETTING(ONE, "scale of values", value_scale),
+    SETTING(EVERY, "scale of queries by position", query_scale.beta),
+    SETTING(EVERY, "attn_logit_softcapping", attention_softcap),
+    SETTING(EVERY, "final_logit_softcapping", final_softcap),
+    SETTING(ONE, "limit of gate and up", gate_limit),
+    SETTING(ONE, "scale of gates", gate_scale),
+    SETTING(EVERY, "clip_qkv", clip_qkv),
+    SETTING(EVERY, "alibi_bias_max", alibi_max),
+    SETTING(EVERY, "parallel attention and feed-forward", parallel),
+    SETTING(EVERY, "kv_lora_rank", latent.rank),
+    SETTING(EVERY, "q_lora_rank", latent.q_rank),
+    SETTING(EVERY, "index_topk", latent.keys),
+    SETTING(EVERY, "heads of recurrent layers", recurrent.heads),
+    SETTING(EVERY, "groups of recurrent layers", recurrent.groups),
+    SETTING(ONE, "limits of time steps", recurrent.step_max),
+    SETTING(EVERY, "num_experts", experts),
+    SETTING(EVERY, "num_experts_per_tok", experts_used),
+    SETTING(ONE, "moe_intermediate_size", expert_intermediate),
+    SETTING(ONE, "norm_topk_prob", normalise_experts),
+    SETTING(EVERY, "sigmoid of router logits", router.logistic),
+    SETTING(ONE, "routed_scaling_factor", router_scale),
+    SETTING(EVERY, "n_group", router_groups),
+    SETTING(EVERY, "topk_group", router_groups_used),
+    SETTING(EVERY, "width of the shared expert", shared_intermediate)};
+
+/* Of layers with the same number. */
+static const model_setting by_layer_settings[] = {OF_LAYER(EVERY, "mixer", mixer),
+                                                  OF_LAYER(ONE, "heads", heads),
+                                                  OF_LAYER(ONE, "key and value heads", kv_heads),
+                                                  OF_LAYER(ONE, "head_dim", head_dim),
+                                                  OF_LAYER(ONE, "sliding window", window),
+                                                  OF_LAYER(ONE, "chunk of attention", chunk),
+                                                  OF_LAYER(EVERY, "rotation of q and k", rotated),
+                                                  OF_LAYER(EVERY, "experts", mixture),
+                                                  OF_LAYER(ONE, "intermediate_size", intermediate)};
+
+static double number_of(const model_setting *s, const void *object)
+{
+    const char *const at = (const char *)object + s->offset;
+    switch (s->type) {
+    case UNSIGNED:
+        return *(const unsigned *)at;
+    case U64:
+        return (double)*(const uint64_t *)at;
+    case DOUBLE:
+        return *(const double *)at;
+    case FLOAT:
+        return *(const float *)at;
+    default:
+        return *(const bool *)at;
+    }
+}
+
+static void print_value(const model_setting *s, double value, char text[ORGAN_SETTINGS_VALUE])
+{
+    const char *word = s->words;
+    for (unsigned k = 0; word && k < (unsigned)value; k++)
+        word = strchr(word, ' ') ? strchr(word, ' ') + 1 : NULL;
+    if (word)
+        snprintf(text, ORGAN_SETTINGS_VALUE, "%.*s", (int)strcspn(word, " "), word);
+    else if (s->type == BOOL)
+        snprintf(text, ORGAN_SETTINGS_VALUE, "%s", value != 0 ? "yes" : "no");
+    else
+        organ_snprintf(text, ORGAN_SETTINGS_VALUE, "%.10g", value);
+}
+
+/* Rounding to FP32 is no difference. */
+static bool is_same(double a, double b) { return a == b || fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
+
+/* ---- rows ---- */
+
+typedef struct settings_comparison {
+    const organ_settings_side *sides;
+    size_t count, form;
+    organ_forward_config *configs;
+    bool *known; /* configs[k] has been read */
+    char (*texts)[ORGAN_SETTINGS_VALUE];
+    const char **values;
+    json_t *rows;
+} settings_comparison;
+
+organ_status organ_settings_row(const organ_settings_side *sides, size_t count, const char *what,
+                                const char *const *values, json_t *rows, organ_error *error)
+{
+    char *text = NULL;
+    for (size_t k = 0; k < count; k++) {
+        if (!values[k])
+            continue;
+        char *const longer = organ_format("%s%s%s: %.*s", text ? text : "", text ? ", " : "", sides[k].label,
+                                          ORGAN_SETTINGS_VALUE, values[k]);
+        free(text);
+        if (!(text = longer))
+            return organ_fail_memory(error, what);
+    }
+    const int failed = json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("values", text)));
+    free(text);
+    return failed ? organ_fail_memory(error, what) : ORGAN_OK;
+}
+
+void organ_settings_say(const json_t *rows, json_t *sentences)
+{
+    size_t k;
+    const json_t *row;
+    json_array_foreach(rows, k, row)
+        organ_say(sentences, "the models differ in %s: %s", json_string_value(json_object_get(row, "what")),
+                  json_string_value(json_object_get(row, "values")));
+}
+
+/* `layer`: of the setting; -1: it is of the model. */
+static bool is_compared(const settings_comparison *c, const model_setting *s, size_t k, int layer)
+{
+    const bool one_format = !c->sides[k].model->gguf == !c->sides[c->form].model->gguf;
+    if (!c->known[k] || (s->scope == WINDOWED && !c->configs[k].window))
+        return false;
+    return (s->scope == EVERY || one_format) && (layer < 0 || (unsigned)layer < c->configs[k].layers);
+}
+
+/* Fills `values`. Returns whether two of them differ. */
+static bool differs(const settings_comparison *c, const model_setting *s, int layer)
+{
+    bool differ = false, any = false;
+    double first = 0;
+    for (size_t k = 0; k < c->count; k++) {
+        c->values[k] = NULL;
+        if (!is_compared(c, s, k, layer))
+            continue;
+        const organ_forward_config *const config = &c->configs[k];
+        const double value =
+            number_of(s, layer < 0 ? (const void *)config : (const void *)&config->kinds[(unsigned)layer]);
+        differ |= any && !is_same(first, value);
+        first = any ? first : value;
+        any = true;
+        print_value(s, value, c->texts[k]);
+        c->values[k] = c->texts[k];
+    }
+    return differ;
+}
+
+static organ_status compare_settings(const settings_comparison *c, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
+        if (differs(c, &settings[k], -1) &&
+            organ_settings_row(c->sides, c->count, settings[k].name, c->values, c->rows, error))
+            return error->status;
+    return ORGAN_OK;
+}
+
+/* The rows of the model state values that all layers have. */
+static bool is_uniform(const settings_comparison *c, const model_setting *s)
+{
+    for (size_t k = 0; k < c->count; k++)
+        for (unsigned layer = 1; c->known[k] && layer < c->configs[k].layers; layer++)
+            if (number_of(s, &c->configs[k].kinds[layer]) != number_of(s, &c->configs[k].kinds[0]))
+                return false;
+    return true;
+}
+
+/* A row states the first layer in which a setting differs. */
+static organ_status compare_layer_setting(const settings_comparison *c, const model_setting *s, unsigned layers,
+                                          organ_error *error)
+{
+    char what[80];
+    for (unsigned layer = 0; layer < layers && !is_uniform(c, s); layer++)
+        if (differs(c, s, (int)layer)) {
+            snprintf(what, sizeof what, "%s of layer %u", s->name, layer);
+            return organ_settings_row(c->sides, c->count, what, c->values, c->rows, error);
+        }
+    return ORGAN_OK;
+}
+
+static organ_status compare_layers(const settings_comparison *c, organ_error *error)
+{
+    static const model_setting count = SETTING(EVERY, "num_hidden_layers", layers);
+    unsigned layers = 0;
+    if (differs(c, &count, -1) && organ_settings_row(c->sides, c->count, count.name, c->values, c->rows, error))
+        return error->status;
+    for (size_t k = 0; k < c->count; k++)
+        layers = c->known[k] && c->configs[k].layers > layers ? c->configs[k].layers : layers;
+    for (size_t k = 0; k < sizeof by_layer_settings / sizeof *by_layer_settings && !error->status; k++)
+        compare_layer_setting(c, &by_layer_settings[k], layers, error);
+    return error->status;
+}
+
+static organ_status compare_architectures(const settings_comparison *c, organ_error *error)
+{
+    char name[96];
+    bool differ = false;
+    for (size_t k = 0; k < c->count; k++) {
+        differ |= !organ_settings_agree(c->sides[0].model, c->sides[k].model);
+        snprintf(c->texts[k], ORGAN_SETTINGS_VALUE, "%.*s", ORGAN_SETTINGS_VALUE - 1,
+                 organ_settings_architecture(c->sides[k].model, name));
+        c->values[k] = *c->texts[k] ? c->texts[k] : NULL;
+    }
+    return differ ? organ_settings_row(c->sides, c->count, "architecture", c->values, c->rows, error) : ORGAN_OK;
+}
+
+static organ_status read_configs(const settings_comparison *c, json_t *notes, organ_error *error)
+{
+    for (size_t k = 0; k < c->count && !error->status; k++) {
+        organ_error refused = {0};
+        c->known[k] = organ_forward_config_read(c->sides[k].model, &c->configs[k], &refused) == ORGAN_OK;
+        if (refused.status == ORGAN_BAD_INPUT && notes)
+            organ_say(notes, "The settings of %s are not compared: %s", c->sides[k].label, refused.message);
+        else if (refused.status != ORGAN_BAD_INPUT && refused.status)
+            *error = refused;
+    }
+    return error->status;
+}
+
+organ_status organ_settings_compare(const organ_settings_side *sides, size_t count, size_t form, bool by_layer,
+                                    json_t *rows, json_t *notes, organ_error *error)
+{
+    settings_comparison c = {.sides = sides,
+                             .count = count,
+                             .form = form,
+                             .configs = calloc(count, sizeof *c.configs),
+                             .known = calloc(count, sizeof *c.known),
+                             .texts = calloc(count, sizeof *c.texts),
+                             .values = calloc(count, sizeof *c.values),
+                             .rows = rows};
+    if (!c.configs || !c.known || !c.texts || !c.values)
+        organ_fail_memory(error, sides[0].model->path);
+    else if (compare_architectures(&c, error) == ORGAN_OK && read_configs(&c, notes, error) == ORGAN_OK &&
+             compare_settings(&c, error) == ORGAN_OK && by_layer)
+        compare_layers(&c, error);
+    for (size_t k = 0; c.known && k < count; k++)
+        if (c.known[k])
+            organ_forward_config_release(&c.configs[k]);
+    free(c.configs);
+    free(c.known);
+    free(c.texts);
+    free(c.values);
+    return error->status;
+}
