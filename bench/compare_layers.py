@@ -6,7 +6,8 @@
 
 For each folder of fixtures/architectures the script makes a model with random weights, and a second one whose
 config.json lacks the lists that transformers derives from other settings. organ repeats layers of each model (`organ
-merge`, passthrough: 0..L + 1..L and 0..1 + 0..L) and drops layers (`organ layers`). Either organ refuses, or
+merge`, passthrough: 0..L + 1..L and 0..1 + 0..L) and drops layers (`organ layers`). A third copy has a sliding window in some layers, a fourth is converted to GGUF first, where
+the output is compared with the conversion back. Either organ refuses, or
 transformers must load the output without missing or unused tensors, and parameters, buffers and attributes of each
 layer (window, rotation, experts, ...) must equal those of its source. The script prints a row for each output and
 exits 1 if one is wrong. It needs torch and transformers 5.24."""
@@ -192,8 +193,32 @@ def recipes(layers):
         yield f"drop {dropped}", [l for l in range(layers) if l != dropped], dropped
 
 
+def make_converted(organ, work):
+    """The model is converted to GGUF, m.gguf, and back; returns why not."""
+    for source, to, form in (("m", "m.gguf", "gguf"), ("m.gguf", "back", "safetensors")):
+        rc, text = run(organ, "convert", os.path.join(work, source), "-o", os.path.join(work, to), "--to", form)
+        if rc:
+            return text
+    shutil.rmtree(os.path.join(work, "m"))
+    os.rename(os.path.join(work, "back"), os.path.join(work, "m"))
+
+
+def cut_converted(organ, work, dropped, out):
+    """Drops a layer of m.gguf and converts the output to safetensors."""
+    cut = os.path.join(work, "cut.gguf")
+    rc, text = run(organ, "layers", os.path.join(work, "m.gguf"), "--drop", f"{dropped}-{dropped}", "-o", cut, "--force")
+    return (rc, text) if rc else run(organ, "convert", cut, "-o", out, "--to", "safetensors")
+
+
 def try_one(organ, work, name, config, kind):
     layers = layers_of(config)
+    source = "m"
+    if kind == "GGUF":
+        why = make_converted(organ, work)
+        if why:
+            return [(name, kind, "-", "left out", "not converted: " + why.replace(work, ""))]
+        source = "m.gguf"
+        config = json.load(open(os.path.join(work, "m", "config.json")))
     donor, bad = load(os.path.join(work, "m"), config)
     if bad:
         return [(name, kind, "-", "left out", f"transformers lacks {bad[0]} of the model itself")]
@@ -206,8 +231,10 @@ def try_one(organ, work, name, config, kind):
             recipe = os.path.join(work, "recipe.yaml")
             with open(recipe, "w") as file:
                 file.write("merge_method: passthrough\nslices:\n" + "".join(
-                    f"- sources:\n  - model: {work}/m\n    layer_range: [{a}, {b}]\n" for a, b in what))
+                    f"- sources:\n  - model: {work}/{source}\n    layer_range: [{a}, {b}]\n" for a, b in what))
             rc, text = run(organ, "merge", recipe, "-o", out)
+        elif source != "m":
+            rc, text = cut_converted(organ, work, what, out)
         else:
             rc, text = run(organ, "layers", os.path.join(work, "m"), "--drop", f"{what}-{what}", "-o", out)
         if rc:
@@ -226,6 +253,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--organ", default=os.path.join(ROOT, "build", "organ"))
     options.add_argument("--only", default="")
+    options.add_argument("--kind", help="as it is, derived, windows or GGUF")
     options.add_argument("--table")
     o = options.parse_args()
     torch.set_num_threads(1)
@@ -237,7 +265,9 @@ def main():
         if o.only and name not in o.only.split(","):
             continue
         for kind, make in (("as it is", make_fixture), ("derived", make_derived),
-                           ("windows", lambda name, to: make_derived(name, to, True))):
+                           ("windows", lambda name, to: make_derived(name, to, True)), ("GGUF", make_fixture)):
+            if o.kind and kind != o.kind:
+                continue
             with tempfile.TemporaryDirectory() as work:
                 try:
                     config = make(name, os.path.join(work, "m"))

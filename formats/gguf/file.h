@@ -106,6 +106,9 @@ typedef struct organ_gguf_layout {
     uint64_t file_size; /* includes padding after the last tensor; the gaps between tensors must contain zeros */
 } organ_gguf_layout;
 
+/* The key with the text of config.json in a GGUF file whose architecture organ convert knows only by name. */
+#define ORGAN_GGUF_CONFIG "organ.config"
+
 /* Creates an empty writer. All functions of the writer return ORGAN_IO if memory is exhausted. */
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */

@@ -324,10 +324,10 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
 {
     char label[300];
     organ_json_source text = {.label = label};
-    snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_CONVERT_CONFIG);
+    snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_GGUF_CONFIG);
     if (!named_is_identifier(architecture) || organ_convert_reserved(architecture))
         return organ_pairing_refuse(job->model->path, architecture, true, error);
-    text.bytes = organ_gguf_string(job->model->gguf, ORGAN_CONVERT_CONFIG, &text.length);
+    text.bytes = organ_gguf_string(job->model->gguf, ORGAN_GGUF_CONFIG, &text.length);
     if (text.bytes && organ_json_parse_object(&text, &job->file, error))
         return error->status;
     if (text.bytes && !(job->own_config = strndup(text.bytes, text.length)))
@@ -342,7 +342,7 @@ organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *erro
     organ_json_edit edit;
     if (organ_json_edit_begin(&edit, "config.json", job->own_config, strlen(job->own_config), error) == ORGAN_OK &&
         organ_json_edit_remove(&edit, "quantization_config", NULL, error) == ORGAN_OK)
-        organ_gguf_writer_set_string(job->gguf, ORGAN_CONVERT_CONFIG, edit.bytes, edit.length, error);
+        organ_gguf_writer_set_string(job->gguf, ORGAN_GGUF_CONFIG, edit.bytes, edit.length, error);
     organ_json_edit_release(&edit);
     return error->status;
 }

@@ -4,6 +4,7 @@
  * if an allocation was refused. */
 #include "orchestrator/verbs/convert/convert_parts.h"
 
+#include "formats/architecture/layer_values.h"
 #include "formats/base/json.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
@@ -198,6 +199,24 @@ static bool config_lists_feeds(const forward_mixture *m)
     return m->dense == DENSE_FREQ;
 }
 
+/* Returns whether transformers would derive another list of feed-forwards from the members. */
+static bool config_derives_others(const organ_convert_job *job, const json_t *config)
+{
+    const organ_forward_config *const c = &job->config;
+    json_t *const object = json_copy((json_t *)config);
+    bool others = false;
+    if (object && job->pairing->model_type)
+        json_object_set_new(object, "model_type", json_string(job->pairing->model_type));
+    for (unsigned l = 0; object && l < c->layers && !others; l++) {
+        json_t *const type = organ_layer_value(&(organ_layer_origin){object, c->layers, l}, "mlp_layer_types");
+        const char *const word = json_string_value(type);
+        others = word && (strcmp(word, "sparse") == 0) != c->kinds[l].mixture;
+        json_decref(type);
+    }
+    json_decref(object);
+    return others;
+}
+
 static int config_put_heads(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -221,11 +240,11 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     const bool lacks = config_has_usual_sizes(job->family) && !json_object_get(config, "intermediate_size");
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
-           !ORGAN_ADD(
-               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_pairing_dense(c))),
-               SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
-               SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax")),
-               SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
+           !ORGAN_ADD(config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_pairing_dense(c))),
+                      SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
+                      SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax"))) |
+           !ORGAN_ADD(config, SET_IF(config_lists_feeds(m) || config_derives_others(job, config), "mlp_layer_types",
+                                     config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
@@ -412,7 +431,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     organ_json_edit edit;
     const json_t *const codes = json_object_get(made, "quantization_config");
     const bool begun =
-        organ_json_edit_begin(&edit, ORGAN_CONVERT_CONFIG, job->own_config, strlen(job->own_config), error) == ORGAN_OK;
+        organ_json_edit_begin(&edit, ORGAN_GGUF_CONFIG, job->own_config, strlen(job->own_config), error) == ORGAN_OK;
     const char *const type = begun && organ_json_edit_has(&edit, NULL, "dtype") ? "dtype" : "torch_dtype";
     const json_t *const own = json_object_get(made, "torch_dtype");
     if (begun && !json_equal(json_object_get(job->file, type), own))
@@ -426,7 +445,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* The GGUF file lacks ORGAN_CONVERT_CONFIG, the text of its config.json. */
+/* The GGUF file lacks ORGAN_GGUF_CONFIG, the text of its config.json. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();

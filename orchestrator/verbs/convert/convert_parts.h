@@ -77,11 +77,11 @@ typedef struct organ_convert_job {
      * &named, and both families are a row that has no names of its own. */
     bool by_name;
     forward_pairing named; /* valid with by_name */
-    /* with by_name: text of config.json, or of the key-value ORGAN_CONVERT_CONFIG; NULL: the GGUF file has none */
+    /* with by_name: text of config.json, or of the key-value ORGAN_GGUF_CONFIG; NULL: the GGUF file has none */
     char *own_config;
     const char *prefix; /* how the names of the text model's tensors begin in safetensors, such as "model." */
     /* config.json, and the object in it that configures the text model. To safetensors: `file` is the JSON of
-     * ORGAN_CONVERT_CONFIG, if the GGUF file has it, and `text` is NULL. */
+     * ORGAN_GGUF_CONFIG, if the GGUF file has it, and `text` is NULL. */
     json_t *file, *text;
     organ_arena arena;
     organ_name_table names; /* index of each piece by name */
@@ -192,18 +192,17 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 /* ---- convert_by_name.c ---- */
 
 /* The key-value with the text of config.json, in GGUF files of architectures that are converted by name. */
-#define ORGAN_CONVERT_CONFIG "organ.config"
 
 /* Prepares the conversion to GGUF of an architecture that has no row in pairing.h: sets by_name and named. Returns
  * ORGAN_BAD_INPUT if config.json has no model_type, if llama.cpp has an architecture of such a name and would misread
  * the file, or if the architecture's tensors would need more than other names. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error);
 /* Prepares the conversion to safetensors of a GGUF file whose architecture has no row. job->own_config becomes the text
- * in ORGAN_CONVERT_CONFIG, or stays NULL if the file has none. */
+ * in ORGAN_GGUF_CONFIG, or stays NULL if the file has none. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error);
 /* Adds the pieces and places of a weight, by name. Returns ORGAN_BAD_INPUT if its name is unknown. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error);
-/* Sets the key-value ORGAN_CONVERT_CONFIG to job->own_config without the member quantization_config. */
+/* Sets the key-value ORGAN_GGUF_CONFIG to job->own_config without the member quantization_config. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_tensors.c ---- */

@@ -3,10 +3,12 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/base/json.h"
+#include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <inttypes.h>
+#include <organ/architecture.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +219,56 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
+static bool is_listed(const keys *k)
+{
+    const organ_gguf_kv *const windows = find_key(k, "attention.sliding_window_pattern");
+    return windows && windows->type == ORGAN_GGUF_ARRAY;
+}
+
+/* Returns whether the windows of layers decide which layers rotate. */
+static bool windows_rotate(const organ_forward_config *c)
+{
+    for (unsigned a = 0; a < c->layers; a++)
+        for (unsigned b = 0; b < a; b++)
+            if (!c->kinds[a].window == !c->kinds[b].window && c->kinds[a].rotated != c->kinds[b].rotated)
+                return false;
+    return true;
+}
+
+/* Without a key with an element for each layer, a layer gets the attention that the donor's layer of its number has.
+ * Returns false if the donor cannot be read. */
+static bool check_positions(const keys *k)
+{
+    organ_forward_config c = {0};
+    organ_error unknown = {0};
+    const organ_cut_run *const run = k->run;
+    if (organ_forward_config_read(run->model, &c, &unknown) || c.layers > run->layer_count) {
+        organ_forward_config_release(&c);
+        return false;
+    }
+    const bool listed = is_listed(k), rotate = listed && windows_rotate(&c);
+    for (unsigned l = 0; l < c.layers && !k->error->status; l++) {
+        const int32_t n = run->facts[l].becomes;
+        if (n < 0)
+            continue;
+        const organ_layer_kind *const was = &c.kinds[l], *const is = &c.kinds[n];
+        if (was->mixer == ORGAN_MIXER_LIGHTNING)
+            organ_fail(k->error, ORGAN_BAD_INPUT,
+                       "%s: the decays of layer %u depend on its number and on the number of layers: no block can be "
+                       "dropped",
+                       run->model->path, l);
+        else if ((!listed && !was->window != !is->window) || !was->chunk != !is->chunk ||
+                 (!rotate && was->rotated != is->rotated))
+            organ_fail(
+                k->error, ORGAN_BAD_INPUT,
+                "%s: llama.cpp gives layers of %s their attention by their position: layer %u would become layer "
+                "%d, which has another kind; drop other layers, or convert to safetensors first",
+                run->model->path, k->architecture, l, (int)n);
+    }
+    organ_forward_config_release(&c);
+    return true;
+}
+
 /* In the architectures in `fixed`, llama.cpp gives every period-th layer another kind without a key for it, so kept
  * layers would change their kind. Other models llama.cpp recognises by their number of layers. */
 static void check_architecture(const keys *k)
@@ -226,9 +278,8 @@ static void check_architecture(const keys *k)
         uint64_t period;
     } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
                  {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
-    const bool listed = find_key(k, "attention.sliding_window_pattern") &&
-                        find_key(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
-    for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
+    const bool decided = check_positions(k) || is_listed(k);
+    for (size_t i = 0; i < COUNT_OF(fixed) && !decided; i++)
         if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
             !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
             organ_fail(k->error, ORGAN_BAD_INPUT,
@@ -294,8 +345,9 @@ static void cut_arrays(const keys *k)
     const size_t length = strlen(k->architecture);
     for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
         const organ_gguf_kv *const kv = &k->gguf->kvs[i];
-        const bool is_own_array =
-            strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
+        const bool is_own_array = kv->type == ORGAN_GGUF_ARRAY &&
+                                  ((strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.') ||
+                                   strncmp(kv->key, "xielu.", 6) == 0);
         if (is_own_array && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
             !strstr(kv->key, "sections"))
             cut_array(k, kv);
@@ -318,6 +370,18 @@ static void edit_blocks(const keys *k)
     cut_arrays(k);
 }
 
+/* The config.json of an architecture that organ convert knows only by name. */
+static void edit_own_config(const keys *k)
+{
+    size_t length = 0;
+    const char *const text = organ_gguf_string(k->gguf, ORGAN_GGUF_CONFIG, &length);
+    organ_json_edit edit = {0};
+    if (text && organ_json_edit_begin(&edit, k->run->model->path, text, length, k->error) == ORGAN_OK &&
+        organ_cut_edit_config(k->run, &edit, k->error) == ORGAN_OK)
+        organ_gguf_writer_set_string(k->run->gguf, ORGAN_GGUF_CONFIG, edit.bytes, edit.length, k->error);
+    organ_json_edit_release(&edit);
+}
+
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};
@@ -333,5 +397,7 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
         edit_heads(&k);
     if (run->cuts_blocks && !error->status)
         edit_blocks(&k);
+    if (!error->status)
+        edit_own_config(&k);
     return error->status;
 }

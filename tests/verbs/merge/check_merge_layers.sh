@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests settings by layer of organ merge: layers are repeated in models whose config.json says of single layers what they are. Ends with the line "N passed, N
-# failed".
+# Tests settings by layer: organ merge repeats layers in models whose config.json says of single layers what they are; organ layers drops layers of GGUF
+# files. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 root=${organ%/build/organ}
 
@@ -98,5 +98,40 @@ holds out/config.json '.no_rope_layers == [0, 1, 1, 0]'
 refused 3 "their settings differ (whether it rotates queries and keys)" merge made other --method linear -o none --quiet
 jq '.no_rope_layers = [1, 1, 1, 0]' made/config.json >../config && cp ../config made/config.json
 ends 0 merge made other --method linear -o out --quiet --force
+
+# ---- GGUF: organ layers, and merges of GGUF files ----
+# converted TYPE [FILTER]: made.gguf.
+converted() {
+    make "$@"
+    ends 0 convert made -o made.gguf --to gguf --quiet --force
+}
+
+# back FILE TEST...: config.json of its conversion to safetensors passes the tests.
+back() {
+    ends 0 convert "$1" -o out --to safetensors --quiet --force
+    holds out/config.json "${@:2}"
+}
+
+converted afmoe
+refused 3 "llama.cpp gives layers of afmoe their attention by their position: layer 3 would become layer 2" layers made.gguf --drop 0-0 -o none.gguf
+ends 0 layers made.gguf --drop 3-3 -o cut.gguf --quiet --force
+converted apertus
+ends 0 layers made.gguf --drop 1-1 -o cut.gguf --quiet --force
+back cut.gguf '.num_hidden_layers == 3'
+converted cwm
+ends 0 layers made.gguf --drop 0-0 -o cut.gguf --quiet --force
+back cut.gguf '.num_hidden_layers == 1' '.layer_types == ["sliding_attention"]'
+converted minimax-gguf
+refused 3 "depend on its number and on the number of layers" layers made.gguf --drop 3-3 -o none.gguf
+converted hy_v3
+ends 0 layers made.gguf --drop 0-0 -o cut.gguf --quiet --force
+back cut.gguf '.mlp_layer_types == ["sparse", "sparse", "sparse"]'
+sed 's/made/made.gguf/' <(recipe 0-1 0-4) >r.yaml
+ends 0 merge r.yaml -o out --quiet --force
+holds out/config.json '.mlp_layer_types == ["dense", "dense", "sparse", "sparse", "sparse"]'
+converted smollm3 'del(.no_rope_layers, .layer_types)'
+ends 0 merge made made.gguf --method linear -o out --quiet --force
+jq '.no_rope_layers = [1, 0, 1, 0]' made/config.json >../config && cp ../config made/config.json
+refused 3 "layer 1 of made and layer 1 of made.gguf cannot be merged: their settings differ" merge made made.gguf --method linear -o none
 
 finish
