@@ -308,7 +308,7 @@ typedef struct organ_cut_config {
     organ_error *error;
 } organ_cut_config;
 
-/* ---- cut_gguf_keys.c ---- */
+/* ---- cut_settings.c ---- */
 
 /* Sets member `key` of c->object in the edited config.json to `value`, and appends the change to run->settings, unless
  * the member has this value already. Takes over the reference `value`. `value` NULL: sets the error of a failed
