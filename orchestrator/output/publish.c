@@ -369,14 +369,16 @@ static bool is_older(const char *path, struct timespec time)
            (about.st_mtim.tv_sec == time.tv_sec && about.st_mtim.tv_nsec <= time.tv_nsec);
 }
 
-/* The folder of `made` changed last when `made` got its name. */
+/* The folder of a directory `made` changed last when `made` got its name. That of a file has other files, which may be
+ * removed already. */
 void organ_publish_tidy(const char *final, const char *folder, const char *made)
 {
-    struct stat about;
+    struct stat about, of;
+    const bool file = stat(made, &of) == 0 && S_ISREG(of.st_mode);
     char *const partial = organ_publish_partial(made);
     char *const parent = strndup(made, (size_t)(organ_path_name(made) - made));
     if (partial && parent && stat(final, &about) == 0 && access(partial, F_OK) &&
-        (access(made, F_OK) || is_older(parent, about.st_mtim)))
+        (access(made, F_OK) || is_older(file ? made : parent, about.st_mtim)))
         organ_remove_tree(folder);
     free(partial);
     free(parent);

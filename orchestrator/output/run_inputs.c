@@ -279,37 +279,68 @@ organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const
 
 /* ---- records ---- */
 
-static json_t *record_of(const organ_run_inputs *inputs, json_t *head)
+#define RECORD_SCHEMA "organ.run/1"
+
+static json_t *record_of(const organ_run_inputs *inputs, json_t *options)
 {
-    return organ_json_joined(
-        ORGAN_OBJECT(SET_TEXT("schema", "organ.run/1"), SET_TEXT("organ", ORGAN_VERSION)),
-        organ_json_joined(head, ORGAN_OBJECT(SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(inputs)))));
+    return ORGAN_OBJECT(SET_TEXT("schema", RECORD_SCHEMA), SET_TEXT("organ", ORGAN_VERSION), SET("options", options),
+                        SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(inputs)));
 }
 
-organ_status organ_run_record_write(const char *path, const organ_run_inputs *inputs, json_t *head, organ_error *error)
+organ_status organ_run_record_begin(const char *record, const organ_run_inputs *inputs, json_t *options,
+                                    organ_error *error)
 {
-    json_t *const record = record_of(inputs, head);
-    if (!record)
-        return organ_fail_memory(error, path);
+    json_t *const all = record_of(inputs, options);
+    ORGAN_ADD(all, SET("made", json_object()));
+    if (!all)
+        return organ_fail_memory(error, record);
     if (!error->status)
-        organ_document_replace(path, record, error);
-    json_decref(record);
+        organ_document_replace(record, all, error);
+    json_decref(all);
     return error->status;
 }
 
-organ_status organ_run_record_check(const char *path, const organ_run_inputs *inputs, json_t *head, const char *output,
+organ_status organ_run_record_end(const char *record, const char *key, const char *made, organ_error *error)
+{
+    const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
+    organ_run_inputs state = {0};
+    json_t *all = NULL;
+    if (organ_cache_load(&file, NULL, &all, error) == ORGAN_OK && all &&
+        organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK) {
+        json_object_del(all, "seal"); /* the new document gets its own */
+        if (json_object_set_new(json_object_get(all, "made"), key, organ_run_inputs_json(&state)))
+            organ_fail_memory(error, record);
+        else
+            organ_document_replace(record, all, error);
+    }
+    organ_run_inputs_release(&state);
+    json_decref(all);
+    return error->status;
+}
+
+static organ_status check_state(const json_t *was, const char *made, bool *whole, organ_error *error)
+{
+    char unused[ORGAN_RUN_INPUTS_TEXT];
+    organ_run_inputs state = {0};
+    if (was && organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK)
+        *whole = json_array_size(was) && !organ_run_inputs_differ(was, state.rows, unused);
+    organ_run_inputs_release(&state);
+    return error->status;
+}
+
+organ_status organ_run_record_check(const char *record, const organ_run_inputs *inputs, json_t *options,
+                                    const char *output, const char *key, const char *made, bool *whole,
                                     organ_error *error)
 {
-    const organ_cache cache = {.path = path, .schema = "organ.run/1"};
-    json_t *const now = record_of(inputs, head);
+    const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
+    json_t *const now = record_of(inputs, options);
     json_t *was = NULL;
-    organ_error fault = {0};
+    *whole = false;
     if (!now)
-        return organ_fail_memory(error, path);
-    if (organ_cache_load(&cache, NULL, &was, &fault) != ORGAN_OK || !was)
-        organ_fail(error, ORGAN_USAGE, "%s: no record says of what %s was made; --force starts over", output, path);
-    else
-        organ_run_heads_compare(was, now, output, error);
+        return organ_fail_memory(error, record);
+    if (organ_cache_load(&file, NULL, &was, error) == ORGAN_OK && was &&
+        organ_run_heads_compare(was, now, output, error) == ORGAN_OK)
+        check_state(json_object_get(json_object_get(was, "made"), key), made, whole, error);
     json_decref(was);
     json_decref(now);
     return error->status;

@@ -49,13 +49,23 @@ void organ_run_inputs_release(organ_run_inputs *inputs); /* a zeroed one is allo
 
 /* ---- records ---- */
 
-/* Writes {"schema", "organ", members of `head`, the inputs} as the file `path`, which tells later runs of what a hidden
- * file or directory was made. Takes over `head`, the options; NULL means that the caller had no memory. */
-organ_status organ_run_record_write(const char *path, const organ_run_inputs *inputs, json_t *head, organ_error *error);
+/* A record tells later runs of what a hidden step, or one of several outputs, was made: a file with the inputs and
+ * options of the run, and the state of each file or directory that is complete, under a key. The callers remove it. */
 
-/* Compares the record at `path` with the inputs and options of this run. Returns ORGAN_USAGE, naming `output` and the
- * file or option that differs, if they are not equal or there is no record. Takes over `head`. */
-organ_status organ_run_record_check(const char *path, const organ_run_inputs *inputs, json_t *head, const char *output,
+/* Writes the record without complete files. Takes over `options`, an object; NULL means that the caller had no memory.
+ * Returns ORGAN_IO if the file cannot be written. */
+organ_status organ_run_record_begin(const char *record, const organ_run_inputs *inputs, json_t *options,
+                                    organ_error *error);
+
+/* Adds the state of the file or directory `made`, which is complete. Returns ORGAN_IO if a file cannot be read or
+ * written, ORGAN_BAD_INPUT if the record is malformed. */
+organ_status organ_run_record_end(const char *record, const char *key, const char *made, organ_error *error);
+
+/* Sets *whole to whether the record has `made` under the key in its present state. Without a record it is false.
+ * Returns ORGAN_USAGE, naming `output` and the file or option, if the record is of a run with other inputs or options.
+ * Takes over `options`. */
+organ_status organ_run_record_check(const char *record, const organ_run_inputs *inputs, json_t *options,
+                                    const char *output, const char *key, const char *made, bool *whole,
                                     organ_error *error);
 
 #endif

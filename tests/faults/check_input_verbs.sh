@@ -123,7 +123,7 @@ verb_inputs() {
 }
 
 rows=()
-verbs="merge-adapter quantize-text"
+verbs="merge-adapter merge-then quantize-source quantize-text"
 [[ -n ${FAULT_RUNS:-} ]] && verbs="merge merge-adapter merge-recipe merge-moments merge-gguf merge-then quantize-source quantize quantize-text quantize-imatrix
     quantize-gguf prune prune-text purify width layers experts convert convert-back dequantize extract assemble graft lora-merge lora-extract lora-sanitize
     lora-resize imatrix"

@@ -179,12 +179,13 @@ typedef struct merge_orders {
 
 /* How a merge is made that other steps follow (merge_then.c), and what they need of it. */
 typedef struct merge_made {
-    bool outline;     /* write an outline (organ_write.outline) */
-    const char *last; /* path of the output of the last step; NULL: none */
-    char print[17];   /* digest of the recipe, the options and the files of all models */
-    uint64_t bytes;   /* of the merged tensors */
-    char *recipe;     /* with all defaults */
-    char *base;       /* path of the host */
+    bool outline;            /* write an outline (organ_write.outline) */
+    const char *last;        /* path of the output of the last step; NULL: none */
+    char print[17];          /* digest of the recipe and the options */
+    organ_run_inputs inputs; /* all files that the merge reads */
+    uint64_t bytes;          /* of the merged tensors */
+    char *recipe;            /* with all defaults */
+    char *base;              /* path of the host */
 } merge_made;
 
 typedef struct model_merge {

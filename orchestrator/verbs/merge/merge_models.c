@@ -219,7 +219,7 @@ static organ_status fill_made(const model_merge *job, merge_made *made, organ_er
         return organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < job->piece_count; k++)
         made->bytes += job->pieces[k].bytes;
-    return ORGAN_OK;
+    return merge_inputs((void *)job, &made->inputs, error);
 }
 
 static organ_status check_moments(const model_merge *job, organ_error *error)

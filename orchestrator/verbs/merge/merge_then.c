@@ -32,6 +32,7 @@ typedef struct merge_steps {
     char *path, *partial;           /* of the merged model in it, complete and not */
     bool entered;                   /* the directory is there, and of this run */
     bool whole;                     /* the output has its name */
+    bool refused;                   /* the merged model there is of another run and stays */
 } merge_steps;
 
 /* ---- options and paths ---- */
@@ -254,8 +255,8 @@ static organ_status settle_folder(const merge_steps *s, organ_error *error)
                    left ? " in " : "", left ? s->folder : "");
     else if (left && w->resume && access(mine, F_OK))
         organ_fail(error, ORGAN_USAGE,
-                   "%s: the unfinished run in %s had another recipe, other options or models: --force starts over",
-                   w->output, s->folder);
+                   "%s: the unfinished run in %s had another recipe or other options: --force starts over", w->output,
+                   s->folder);
     else if (left && !w->resume && organ_ranks_first(s->engine->ranks) && organ_remove_tree(s->folder))
         organ_fail_errno(error, errno, "%s: cannot be removed", s->folder);
     free(mine);
@@ -284,6 +285,8 @@ static organ_status enter_folder(merge_steps *s, const json_t *last, organ_error
     return organ_ranks_agree(s->engine->ranks, "the directory of the merged model", error);
 }
 
+#define MERGED "merged" /* the merged model in its record */
+
 /* The report of a merge that an earlier run has finished. */
 static organ_status read_merged(const merge_steps *s, json_t **report, organ_error *error)
 {
@@ -307,19 +310,47 @@ static organ_status merge_into(const merge_steps *s, const organ_merge_options *
     return error->status;
 }
 
-static organ_status make_merged(const merge_steps *s, json_t **report, organ_error *error)
+/* A merged model that is not in the record of its inputs is removed. */
+static organ_status settle_merged(merge_steps *s, const char *record, bool *whole, organ_error *error)
+{
+    organ_run_record_check(record, &s->made.inputs, json_object(), s->options->write.output, MERGED, s->path, whole,
+                           error);
+    s->refused = error->status == ORGAN_USAGE;
+    if (!error->status && !*whole && organ_ranks_first(s->engine->ranks)) {
+        if (access(s->path, F_OK) == 0 && organ_remove_tree(s->path))
+            organ_fail_errno(error, errno, "%s: cannot be removed", s->path);
+        organ_run_record_begin(record, &s->made.inputs, json_object(), error);
+    }
+    return organ_ranks_agree(s->engine->ranks, "the record of the merge", error);
+}
+
+static organ_status merge_recorded(merge_steps *s, const char *record, json_t **report, organ_error *error)
 {
     organ_merge_options inner = *s->options;
     char size[16];
-    if (access(s->path, F_OK) == 0)
-        return read_merged(s, report, error);
+    bool whole = false;
+    if (settle_merged(s, record, &whole, error) || whole)
+        return error->status ? error->status : read_merged(s, report, error);
     inner.write.output = s->path;
     inner.write.evaluate = NULL;
     inner.write.resume = organ_publish_is_begun(s->path);
     inner.write.force = false;
     organ_progress_note_once(s->progress, "the merged model is first written to %s (%s), which is removed at the end",
                              s->folder, organ_quantity_text(s->made.bytes, size));
-    return merge_into(s, &inner, report, error);
+    if (merge_into(s, &inner, report, error) == ORGAN_OK && organ_ranks_first(s->engine->ranks))
+        organ_run_record_end(record, MERGED, s->path, error);
+    return error->status;
+}
+
+static organ_status make_merged(merge_steps *s, json_t **report, organ_error *error)
+{
+    char *const record = organ_format("%s/inputs.json", s->folder);
+    if (!record)
+        organ_fail_memory(error, s->folder);
+    else
+        merge_recorded(s, record, report, error);
+    free(record);
+    return error->status;
 }
 
 static organ_status make_output(merge_steps *s, const json_t *tried, json_t **report, json_t **last, organ_error *error)
@@ -372,6 +403,8 @@ static void leave_folder(const merge_steps *s, organ_error *error)
     const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     organ_error met = *error;
     organ_ranks_agree(s->engine->ranks, "the end of the steps", &met);
+    if (s->refused)
+        return;
     if (!stopped || s->whole || (access(s->path, F_OK) && access(s->partial, F_OK)))
         organ_remove_tree(s->folder);
     else if (!strstr(error->message, "--resume")) {
@@ -392,6 +425,7 @@ static void close_steps(merge_steps *s, organ_error *error)
     free(s->path);
     free(s->partial);
     free(s->made.recipe);
+    organ_run_inputs_release(&s->made.inputs);
     free(s->made.base);
 }
 

@@ -13,6 +13,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/publish.h"
+#include "orchestrator/output/run_inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/verbs/convert/convert_across.h"
@@ -68,7 +69,8 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
     if (organ_model_open(o->model, &model, error) == ORGAN_OK && !model->gguf &&
-        organ_model_is_here(model, "quantised", error) == ORGAN_OK) {
+        organ_model_is_here(model, "quantised", error) == ORGAN_OK &&
+        organ_run_inputs_add_model(&s->inputs, "model", model, error) == ORGAN_OK) {
         if (!o->write.dry_run && !organ_output_is_file(o->write.output))
             organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
                        o->write.output, o->scheme);
@@ -81,6 +83,8 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
 }
 
 /* ---- the file ---- */
+
+#define CONVERTED "converted" /* the file in the record */
 
 static organ_convert_options conversion(const organ_quantize_source *s)
 {
@@ -134,15 +138,11 @@ void organ_quantize_source_drop_outline(organ_quantize_source *s)
     s->outline = s->outline_folder = NULL;
 }
 
-organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
-                                        const organ_progress *progress, organ_error *error)
+static organ_status convert(organ_quantize_source *s, bool resume, const char *record, const organ_engine *engine,
+                            const organ_progress *progress, organ_error *error)
 {
     json_t *report = NULL;
     char size[16];
-    if (enter_folder(s, error))
-        return error->status;
-    if (resume && access(s->path, F_OK) == 0)
-        return ORGAN_OK;
     organ_convert_options c = conversion(s);
     c.write.resume = resume && organ_publish_is_begun(s->path);
     c.write.force = !c.write.resume;
@@ -151,8 +151,31 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     organ_error own = {0}; /* the file is not the output that a later error would call complete */
     if (organ_convert(&c, engine, progress, &report, &own))
         *error = own;
+    else if (organ_ranks_first(engine->ranks))
+        organ_run_record_end(record, CONVERTED, s->path, error);
     json_decref(report);
     return organ_ranks_agree(engine->ranks, "the end of the conversion", error);
+}
+
+/* A file that an earlier run has converted is used if the record next to it has the same inputs. */
+organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
+                                        const organ_progress *progress, organ_error *error)
+{
+    bool whole = false;
+    if (enter_folder(s, error))
+        return error->status;
+    char *const record = organ_format("%s/inputs.json", s->folder);
+    if (!record)
+        organ_fail_memory(error, s->folder);
+    else if (resume)
+        organ_run_record_check(record, &s->inputs, json_object(), s->output, CONVERTED, s->path, &whole, error);
+    s->refused = error->status == ORGAN_USAGE;
+    if (!error->status && !whole && organ_ranks_first(engine->ranks))
+        organ_run_record_begin(record, &s->inputs, json_object(), error);
+    if (organ_ranks_agree(engine->ranks, "the record of the conversion", error) == ORGAN_OK && !whole)
+        convert(s, resume, record, engine, progress, error);
+    free(record);
+    return error->status;
 }
 
 void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, const organ_error *error)
@@ -164,9 +187,10 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
         const bool begun = access(s->partials[0], F_OK) == 0 || access(s->partials[1], F_OK) == 0,
                    measured = s->measures && access(s->path, F_OK) == 0;
-        if (!stopped || (!begun && !measured))
+        if (!s->refused && (!stopped || (!begun && !measured)))
             organ_remove_tree(s->folder);
     }
+    organ_run_inputs_release(&s->inputs);
     free(s->folder);
     free(s->name);
     free(s->path);

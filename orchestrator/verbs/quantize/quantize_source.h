@@ -10,12 +10,14 @@ struct organ_quantize_source {
     const char *model;                /* path of the safetensors model */
     const char *output;               /* path of the output */
     const organ_write_origin *origin; /* of the model, as in organ_write; set by the caller */
+    organ_run_inputs inputs;          /* the files of the model, for the record of the conversion */
     bool measures;     /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
     char *folder;      /* hidden directory of the converted file; NULL: no conversion is needed */
     char *name;        /* name of the converted file */
     char *path;        /* its path; NULL: organ_quantize_source_make was not called */
     char *partials[2]; /* partial directories of this file and of the output; set with `path` */
     char *outline, *outline_folder; /* the file without data, and its temporary directory; NULL: there is none */
+    bool refused;                   /* the converted file there is of another run and stays */
     uint64_t bytes;                 /* bytes of the converted file; set with the outline */
 };
 
@@ -30,8 +32,9 @@ organ_status organ_quantize_source_outline(organ_quantize_source *source, const 
                                            const organ_progress *progress, organ_error *error);
 /* Removes the outline, if there is one. */
 void organ_quantize_source_drop_outline(organ_quantize_source *source);
-/* Converts the model to source->path. With `resume`, keeps a finished file and continues an unfinished one. Returns the
- * errors of organ_convert. */
+/* Converts the model to source->path. With `resume`, keeps a finished file and continues an unfinished one, if their
+ * record (organ_run_record_begin) has the same inputs; else returns ORGAN_USAGE. Returns the errors of organ_convert.
+ */
 organ_status organ_quantize_source_make(organ_quantize_source *source, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error);
 /* Removes the files and releases the source. After an error with which the run can be resumed, the converted file

@@ -146,7 +146,7 @@ for delay in $delays; do
 done
 mkdir -p .left.gguf.organ-merged/0123456789abcdef
 refused 2 "an unfinished run was found in .left.gguf.organ-merged: --resume continues it" "${two[@]}" -o left.gguf
-refused 2 "had another recipe, other options or models: --force starts over" "${two[@]}" -o left.gguf --resume
+refused 2 "had another recipe or other options: --force starts over" "${two[@]}" -o left.gguf --resume
 ends 0 "${two[@]}" -o left.gguf --force
 clean .
 mkdir -p .left.gguf.organ-merged/0123456789abcdef
