@@ -135,15 +135,6 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* If the graft copies only attention or only feed-forward, key-values with a value for each layer stay those of the
- * target, because they also describe the part that is not copied. */
-static bool grafts_whole_layers(const organ_graft_job *job)
-{
-    const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
-    const unsigned groups = job->selection.words ? job->selection.groups : ~0u;
-    return (groups & whole) == whole || job->layers_after != job->target_layers;
-}
-
 /* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
  * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
  * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
@@ -152,7 +143,7 @@ static organ_status graft_metadata(organ_graft_job *job, organ_gguf_writer **wri
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
         return error->status;
-    if (!grafts_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
+    if (!organ_graft_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
         set_block_count(job, *writer, error);
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);

@@ -345,6 +345,15 @@ static void check_added(organ_graft_job *job)
     }
 }
 
+/* If the graft copies only attention or only feed-forward, key-values with a value for each layer stay those of the
+ * target, because they also describe the part that is not copied. */
+bool organ_graft_whole_layers(const organ_graft_job *job)
+{
+    const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
+    const unsigned groups = job->selection.words ? job->selection.groups : ~0u;
+    return (groups & whole) == whole || job->layers_after != job->target_layers;
+}
+
 /* All mismatches are collected, so that one report contains them. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
@@ -380,6 +389,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             return graft_no_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);
+    organ_graft_compare_layers(job, organ_graft_whole_layers(job));
     if (job->converted)
         organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;

@@ -62,6 +62,13 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
 /* Compares the settings of both models: fills job->clashes and adds notes. Returns ORGAN_IO if memory runs out. */
 organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error);
 
+/* Returns whether whole layers are grafted, so that key-values with a value for each layer become those of the source.
+ */
+bool organ_graft_whole_layers(const organ_graft_job *job);
+/* Appends a mismatch for each grafted layer of another kind than the target's settings state for it, and for settings
+ * that count the last layers if layers are added. Models whose architecture organ does not know are not compared. */
+void organ_graft_compare_layers(organ_graft_job *job, bool whole);
+
 /* Checks that packed weights are grafted only between models that pack them in the same way. Returns ORGAN_BAD_INPUT if
  * source and target pack a selected weight differently, or if only one of them packs it; also the errors of
  * organ_weights_find. Models without packed weights pass. */

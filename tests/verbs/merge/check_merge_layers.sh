@@ -134,4 +134,21 @@ ends 0 merge made made.gguf --method linear -o out --quiet --force
 jq '.no_rope_layers = [1, 0, 1, 0]' made/config.json >../config && cp ../config made/config.json
 refused 3 "layer 1 of made and layer 1 of made.gguf cannot be merged: their settings differ" merge made made.gguf --method linear -o none
 
+# ---- graft: a layer of another kind ----
+make smollm3
+cp -r made grafted
+ends 3 graft --source grafted --target made -o none --select 3 --map 3:0
+says "layer 3 of the source differs in whether it rotates queries and keys"
+ends 0 graft --source grafted --target made -o out --select 2 --map 2:0 --force --quiet
+ends 0 graft --source grafted --target made -o out --select feed-forward,3 --map 3:0 --force --quiet
+converted smollm3
+ends 3 graft --source made.gguf --target made.gguf -o none.gguf --select 3 --map 3:4
+says "the layers of the target differ without a period"
+converted deepseek_v2-gguf
+ends 0 graft --source made.gguf --target made.gguf -o more.gguf --select 3 --map 3:4 --force --quiet
+back more.gguf '.num_hidden_layers == 5' '.first_k_dense_replace == 1'
+converted cwm
+ends 3 graft --source made.gguf --target made.gguf -o none.gguf --select 1 --map 1:2
+says "the target has a config.json in its key organ.config"
+
 finish

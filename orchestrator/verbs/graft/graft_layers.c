@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ * Compares the structure of grafted layers with what the target's settings say of the layers that they become. */
+#include "orchestrator/verbs/graft/graft_parts.h"
+
+#include "formats/gguf/file.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
+
+#include <stdio.h>
+
+typedef struct graft_kinds {
+    organ_forward_config source, target;
+    bool attention, feed;  /* what is grafted */
+    bool windows, rotated; /* both models have layers with and without one: their settings tell layers apart */
+    bool listed;           /* a key-value of the target has the window of each layer, and is adapted */
+} graft_kinds;
+
+static bool has_mixed(const organ_forward_config *c, bool windows)
+{
+    for (unsigned l = 1; l < c->layers; l++)
+        if (windows ? !c->kinds[l].window != !c->kinds[0].window : c->kinds[l].rotated != c->kinds[0].rotated)
+            return true;
+    return false;
+}
+
+/* Returns in what the grafted parts of two layers differ, or NULL. */
+static const char *parts_differ(const graft_kinds *g, const organ_layer_kind *from, const organ_layer_kind *to)
+{
+    organ_layer_kind like = g->attention ? *to : *from;
+    like.feed = g->feed ? to->feed : from->feed;
+    like.mixture = g->feed ? to->mixture : from->mixture;
+    like.gate_is_cut = g->feed ? to->gate_is_cut : from->gate_is_cut;
+    like.gate_cut = g->feed ? to->gate_cut : from->gate_cut;
+    if (g->listed || !g->windows)
+        like.window = from->window;
+    if (!g->rotated)
+        like.rotated = from->rotated;
+    return organ_layers_differ(from, &like, false);
+}
+
+/* The settings of the target have a period if each layer is like the one a period before it. The layer is like those of
+ * its place in the period. NULL: there is no period. */
+static const organ_layer_kind *kind_of_added(const graft_kinds *g, unsigned layer)
+{
+    const organ_forward_config *const c = &g->target;
+    for (unsigned period = 1; 2 * period <= c->layers; period++) {
+        bool holds = true;
+        for (unsigned l = period; l < c->layers && holds; l++)
+            holds = !parts_differ(g, &c->kinds[l], &c->kinds[l - period]);
+        if (holds)
+            return &c->kinds[layer % period];
+    }
+    return NULL;
+}
+
+/* The first layers may have no experts. */
+static const organ_layer_kind *kind_after_dense(const graft_kinds *g)
+{
+    const organ_forward_config *const c = &g->target;
+    const organ_layer_kind *const last = &c->kinds[c->layers - 1];
+    for (unsigned l = 1; l < c->layers; l++) {
+        organ_layer_kind before = c->kinds[l - 1];
+        before.mixture = c->kinds[l].mixture;
+        if (parts_differ(g, &c->kinds[l], &before) || (c->kinds[l - 1].mixture && !c->kinds[l].mixture))
+            return NULL;
+    }
+    return last;
+}
+
+static int64_t key_of(const organ_graft_job *job, const char *name)
+{
+    char key[160];
+    size_t length = 0;
+    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
+    snprintf(key, sizeof key, "%.*s.%s", (int)(length < 100 ? length : 100), architecture ? architecture : "", name);
+    return organ_gguf_integer(job->target->gguf, key, 0);
+}
+
+/* The layers that an added layer would follow must not depend on being the last ones. */
+static void check_last_layers(organ_graft_job *job)
+{
+    static const char *const keys[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (key_of(job, keys[k]) > 0)
+            organ_graft_add_sentence(
+                job->mismatches, "metadata: %s is %lld in the target: it counts its last layers, so none can be added",
+                keys[k], (long long)key_of(job, keys[k]));
+    if (organ_gguf_find(job->target->gguf, ORGAN_GGUF_CONFIG))
+        organ_graft_add_sentence(job->mismatches, "metadata: the target has a config.json in its key " ORGAN_GGUF_CONFIG
+                                                  ", which graft does not change: no layer can be added");
+}
+
+static void compare_pair(organ_graft_job *job, const graft_kinds *g, const organ_layer_pair *pair)
+{
+    const bool added = pair->to >= job->target_layers;
+    const organ_layer_kind *to = added || (unsigned)pair->to >= g->target.layers ? NULL : &g->target.kinds[pair->to];
+    if (pair->from < 0 || (unsigned)pair->from >= g->source.layers || (!added && !to))
+        return;
+    if (added && !(to = kind_after_dense(g)) && !(to = kind_of_added(g, (unsigned)pair->to))) {
+        organ_graft_add_sentence(
+            job->mismatches,
+            "added layer %d: the layers of the target differ without a period, so that it is unknown "
+            "what programs would take layer %d for",
+            (int)pair->to, (int)pair->to);
+        return;
+    }
+    const char *const what = parts_differ(g, &g->source.kinds[pair->from], to);
+    if (what)
+        organ_graft_add_sentence(
+            job->mismatches,
+            "kind of layer: layer %d of the source differs in %s from what the settings of the target "
+            "say of layer %d; --map grafts it onto a layer of its kind",
+            (int)pair->from, what, (int)pair->to);
+}
+
+void organ_graft_compare_layers(organ_graft_job *job, bool whole)
+{
+    graft_kinds g = {.attention = job->groups >> ORGAN_GROUP_SKELETON & 1,
+                     .feed = job->groups >> ORGAN_GROUP_ORGAN & 1};
+    organ_error unknown = {0};
+    char key[160];
+    size_t length = 0;
+    if (job->layers_after > job->target_layers)
+        check_last_layers(job);
+    if (job->target->gguf && whole && organ_graft_header_is_free(job)) {
+        const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
+        snprintf(key, sizeof key, "%.*s.attention.sliding_window_pattern", (int)(length < 100 ? length : 100),
+                 architecture ? architecture : "");
+        const organ_gguf_kv *const windows = organ_gguf_find(job->target->gguf, key);
+        g.listed = windows && windows->type == ORGAN_GGUF_ARRAY;
+    }
+    if (job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&
+        organ_forward_config_read(job->target, &g.target, &unknown) == ORGAN_OK && g.target.layers) {
+        g.windows = has_mixed(&g.source, true) && has_mixed(&g.target, true);
+        g.rotated = has_mixed(&g.source, false) && has_mixed(&g.target, false);
+        for (size_t k = 0; k < job->pair_count; k++)
+            compare_pair(job, &g, &job->pairs[k]);
+    }
+    organ_forward_config_release(&g.source);
+    organ_forward_config_release(&g.target);
+}
