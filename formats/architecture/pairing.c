@@ -58,7 +58,7 @@ static const forward_pairing rows[] = {
     {"Gemma3ForCausalLM", "gemma3", "final_logit_softcapping attention.sliding_window", "gemma3_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma4ForCausalLM", "gemma4",
-     MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern "
+     MOE " final_logit_softcapping:set attention.sliding_window attention.sliding_window_pattern "
      "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length:full "
      "attention.value_length:full attention.key_length_swa attention.value_length_swa rope.dimension_count "
      "rope.dimension_count_swa attention.head_count_kv:differing feed_forward_length:differing", "gemma4_text", NULL,

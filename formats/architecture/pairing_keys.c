@@ -238,6 +238,8 @@ static const pairing_key some_keys[] = {
     {"logit_scale", F32, OF("logits_scaling logit_scale")},
     {"attn_logit_softcapping", F32, OF("attn_logit_softcapping")},
     {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
+    /* 0: none; llama.cpp takes 30 for a missing key */
+    {"final_logit_softcapping:set", F32, SETTING(final_softcap), .members = "final_logit_softcapping"},
     {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
     {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size "
                                                     "moe_shared_expert_intermediate_size")},

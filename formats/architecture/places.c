@@ -106,12 +106,14 @@ bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t
 
 bool organ_place_is_left_out(const place_model *m, const organ_weight *weight)
 {
-    static const char *const computed[] = {
-        ".rotary_emb.inv_freq",   ".attention.bias",      ".attention.masked_bias",   ".self_attn.slope_rate",
-        ".self_attn.query_decay", ".self_attn.key_decay", ".self_attn.diagonal_decay"};
+    static const char *const computed[] = {".rotary_emb.inv_freq", ".attention.bias",          ".attention.masked_bias",
+                                           ".attn.masked_bias",    ".self_attn.slope_rate",    ".self_attn.query_decay",
+                                           ".self_attn.key_decay", ".self_attn.diagonal_decay"};
     for (size_t k = 0; k < COUNT(computed); k++)
         if (organ_ends_with(weight->name, computed[k]))
             return true;
+    if (weight->rank == 4 && organ_ends_with(weight->name, ".attn.bias")) /* the causal mask of published GPT-2 files */
+        return true;
     return m->config->tied_output && strcmp(weight->name, m->head) == 0;
 }
 

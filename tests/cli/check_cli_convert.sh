@@ -70,6 +70,40 @@ for type in "${both_ways[@]}"; do
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
 
+# llama.cpp does not apply these settings, which its files have (bench/compare_logits.py measures what it computes instead)
+while IFS='|' read -r type words; do
+    [[ -e $type ]] || make "$type" "$(awk -F '\t' -v name="$type" '$1 == name && $7 != "-" { print $7; exit }' "$root/fixtures/convert.tsv")"
+    ends 0 convert "$type" -o noted.gguf --to gguf --force
+    grep -qF "with this configuration llama.cpp computes something else: it $words" ../err || bad "$type: what llama.cpp computes is not noted" ../err
+done <<'END'
+exaone4|applies the sliding window, and leaves full layers without rotation, only in models of 64 layers
+phi3|does not apply the sliding window
+olmo3|rotates layers with a window by the rope_theta of the other layers
+mimo_v2_flash|does not apply routed_scaling_factor
+gpt_oss|rounds the bounds of YaRN's ramp to whole dimensions
+deepseek_v3|gives the norms of latent vectors the epsilon rms_norm_eps instead of 1e-6
+END
+for type in llama gemma4_text-moe glm4; do
+    [[ -e $type ]] || make $type
+    ends 0 convert $type -o noted.gguf --to gguf --force
+    ! grep -q 'llama.cpp computes something else' ../err || bad "$type: a note, although llama.cpp computes the same" ../err
+done
+# llama.cpp caps logits at 30 if a file of Gemma 4 has no key; transformers divides by a cap of 0
+ends 0 convert gemma4_text-moe -o noted.gguf --to gguf --quiet --force
+ends 0 convert noted.gguf -o uncapped --to safetensors --quiet
+test "$(jq 'has("final_logit_softcapping") and .final_logit_softcapping == null' uncapped/config.json)" = true || bad "the cap of Gemma 4's logits is not null"
+judge "the GGUF file of Gemma 4 has no key for the cap" grep -aq 'gemma4.final_logit_softcapping' noted.gguf
+
+# published GPT-2: names without a prefix, and the causal masks of its layers
+mkdir -p own/fixtures/architectures/masked
+sed 's/\ttransformer\./\t/' "$root/fixtures/architectures/gpt2/model.tsv" >own/fixtures/architectures/masked/model.tsv
+printf 'tensor\th.0.attn.bias\t1x1x64x64\ntensor\th.0.attn.masked_bias\t1\n' >>own/fixtures/architectures/masked/model.tsv
+cp "$root/fixtures/architectures/gpt2/config.json" own/fixtures/architectures/masked
+(cd own && "$root/build/checks/arch_model" masked ../masked) >../out 2>&1 || bad "masked cannot be made" ../out
+ends 0 convert masked -o masked.gguf --to gguf --quiet
+ends 0 perplexity masked --compare masked.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
+judge "the GGUF file of published GPT-2 scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+
 # in files of Nemotron-H with experts all feed-forwards have experts, without biases
 make nemotron_h-moe
 refused 3 "the feed-forward of layer 3 is dense, but those of nemotron_h_moe files all have experts" \

@@ -137,9 +137,22 @@ row() {
     rm -rf "$model"
 }
 
+# logits: for each type, what fixtures/logits.tsv says of llama.cpp's logits for the type and its variants.
+logits() {
+    awk -F '\t' '
+        /^#/ { next }
+        { type = $1; sub(/-.*/, "", type) }
+        $3 != "-" { word = $3 <= 0.001 ? "equal" : $5 ~ / lost: / ? "equal but for a lost setting" : "differs" }
+        $3 == "-" { word = $5 ~ /llama\.cpp(: | ended)/ ? "refused" : "" }
+        word != "" && !((type, word) in seen) { seen[type, word]; words[type] = words[type] (words[type] == "" ? "" : ", ") word }
+        END { for (type in words) print type "\t" words[type] }' fixtures/logits.tsv
+}
+
 # table: the rows of the page, one for each model type. Variants (TYPE-NAME) share the row of their type.
 table() {
+    logits >"$scratch/logits"
     awk -F '\t' '
+        FILENAME ~ /logits$/ { logits[$1] = $2; next }
         { type = $2; sub(/-.*/, "", type); name[type] = $1 }
         $3 != "" && (!(type in least) || $3 + 0 < least[type] + 0) { least[type] = $3 }
         $3 != "" && (!(type in most) || $3 + 0 > most[type] + 0) { most[type] = $3 }
@@ -149,9 +162,10 @@ table() {
         END {
             for (type in name) {
                 share = least[type] == most[type] ? least[type] : least[type] " to " most[type]
-                printf "|%s|`%s`|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-", cache[type]
+                printf "|%s|`%s`|%s|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-",
+                    type in logits ? logits[type] : "-", cache[type]
             }
-        }' "$scratch/rows" | LC_ALL=C sort -u - "$scratch/kept_rows"
+        }' "$scratch/logits" "$scratch/rows" | LC_ALL=C sort -u - "$scratch/kept_rows"
 }
 
 # wrapped: lines of at most 120 columns; continuations are indented.
@@ -202,6 +216,11 @@ Each row was made with small test models with random weights (`fixtures/architec
   "to GGUF": only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures);
   "absent": an error, because llama.cpp lacks the architecture; "-": an error for another reason, such as a tensor
   without a usual name.
+- **llama.cpp**: the logits of llama.cpp 0.3.36 (of llama-cpp-python) for the GGUF file that `organ convert --dtype f32`
+  makes, compared with transformers' for the model; "equal": a relative error of at most 0.001 in FP32; "differs":
+  llama.cpp does not apply a setting of the test model, which `organ convert` names; "refused": llama.cpp does not load or
+  run a test model; most of these have biases, heads or sizes that published models do not have. Test models of a type may have different results
+  (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
 - **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
   scored, calibrated and cut.
 
@@ -212,8 +231,8 @@ transformers 5.23 or 5.24 in FP32: the mean agrees within 1e-5 nats, each token 
 organ cannot run Zamba 2, whose attention blocks belong to several layers at once, with a low-rank adapter for each:
 calibration, `layers` and GGUF have each matrix in one layer.
 
-|architecture|model type|targets, %|GGUF|convert|cache|
-|---|---|--:|---|---|---|
+|architecture|model type|targets, %|GGUF|convert|llama.cpp|cache|
+|---|---|--:|---|---|---|---|
 END
     table
 } >"$scratch/page"

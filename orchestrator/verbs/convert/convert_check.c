@@ -290,8 +290,11 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
             check_fields(job, experts, error);
         if (organ_pairing_has_attention(&job->config))
             check_fields(job, attention, error);
-        if (!error->status && check_layers(job, &made, error) == ORGAN_OK)
+        if (!error->status && check_layers(job, &made, error) == ORGAN_OK) {
             check_recurrent(job, &made);
+            if (job->to_gguf)
+                organ_convert_note_llama(job);
+        }
     }
     organ_forward_config_release(&made);
     organ_model_close(model);

@@ -129,6 +129,11 @@ static int config_put_row(const organ_convert_job *job, const pairing_key *row, 
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
+    if (strcmp(name, "final_logit_softcapping") == 0 &&
+        json_number_value(value) == 0) { /* transformers divides by it */
+        json_decref(value);
+        value = json_null();
+    }
     if (row->rule == PAIRING_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
         json_t *const all = organ_convert_real(10 * json_number_value(value));
         json_decref(value);

@@ -175,6 +175,11 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
  * FP32 as llama.cpp's converter does (_compute_llama3_parameters of transformers). */
 void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 
+/* ---- convert_llama.c ---- */
+
+/* Warns of settings of a model that becomes GGUF with which llama.cpp computes something else than transformers. */
+void organ_convert_note_llama(const organ_convert_job *job);
+
 /* ---- convert_tensors.c ---- */
 
 /* Plans the output tensors of one weight: adds its pieces and places. A tensor that the output does not have (vision,
