@@ -276,6 +276,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
         organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
+    organ_graft_compare_layers(job, organ_graft_whole_layers(job));
     return choose_header(job, error);
 }
 

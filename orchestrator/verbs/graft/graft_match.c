@@ -389,7 +389,6 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             return graft_no_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);
-    organ_graft_compare_layers(job, organ_graft_whole_layers(job));
     if (job->converted)
         organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;
