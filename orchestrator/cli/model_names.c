@@ -3,6 +3,7 @@
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "formats/base/yaml.h"
 #include "formats/names/hub_requests.h"
 #include "formats/names/names.h"
 #include "formats/remote/remote.h"
@@ -224,6 +225,51 @@ organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, 
     return error->status;
 }
 
+/* A path may have a '+', so MODEL+ADAPTER is divided at each. */
+static unsigned closed_by_word(const char *word)
+{
+    unsigned closed = organ_closed_modes(word);
+    for (const char *plus = access(word, F_OK) ? strchr(word, '+') : NULL; plus; plus = strchr(plus + 1, '+')) {
+        char *const model = strndup(word, (size_t)(plus - word));
+        closed |= organ_closed_modes(plus + 1) | (model ? organ_closed_modes(model) : 0);
+        free(model);
+    }
+    return closed;
+}
+
+/* Models and texts of a recipe of merge. */
+static unsigned closed_by_values(const organ_yaml *value)
+{
+    static const char *const names[] = {"model", "base_model", "calibration", "tokenizer_source", "source", NULL};
+    unsigned closed = 0;
+    for (size_t k = 0; value->kind != ORGAN_YAML_SCALAR && k < value->count; k++) {
+        const organ_yaml *const inner = value->values[k];
+        if (inner->kind != ORGAN_YAML_SCALAR)
+            closed |= closed_by_values(inner);
+        else if (value->kind == ORGAN_YAML_MAP && organ_is_one_of(value->keys[k]->text, names))
+            closed |= closed_by_word(inner->text);
+    }
+    return closed;
+}
+
+/* The verb reports the errors of a recipe. */
+static unsigned closed_by_recipe(const char *path)
+{
+    organ_error ignored = {0};
+    organ_arena arena = {0};
+    const organ_yaml *tree = NULL;
+    char *bytes = NULL;
+    size_t length = 0;
+    unsigned closed = 0;
+    if ((organ_ends_with(path, ".yaml") || organ_ends_with(path, ".yml")) &&
+        organ_input_load(path, path, ORGAN_YAML_BYTES, &bytes, &length, &ignored) == ORGAN_OK &&
+        organ_yaml_parse(path, bytes, length, &arena, &tree, &ignored) == ORGAN_OK)
+        closed = closed_by_values(tree);
+    organ_arena_release(&arena);
+    free(bytes);
+    return closed;
+}
+
 static unsigned closed_by_argument(const organ_option *argument, const organ_call *call)
 {
     const void *const at = (const char *)call + argument->offset;
@@ -233,9 +279,9 @@ static unsigned closed_by_argument(const organ_option *argument, const organ_cal
     if ((argument->names != ORGAN_NAMES_MODEL && argument->names != ORGAN_NAMES_INPUT) || argument->temporary)
         return 0;
     if (word)
-        closed = organ_closed_modes(word);
+        closed = closed_by_word(word) | closed_by_recipe(word);
     for (size_t k = 0; words && k < words->count; k++)
-        closed |= organ_closed_modes(words->word[k]);
+        closed |= closed_by_word(words->word[k]) | closed_by_recipe(words->word[k]);
     return closed;
 }
 

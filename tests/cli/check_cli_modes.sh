@@ -59,6 +59,22 @@ rm -r p5 && cp -r open looped
 for k in {1..24}; do ln -s . looped/l$k; done # 24^8 paths
 ends 0 inspect looped --html looped.html
 judge "a link to a folder closes the page" test -n "$(find looped.html -perm 644)"
+# Inputs that an operand names: an adapter after a '+', models and texts of a recipe.
+ends 0 lora extract --base open --tuned tuned --rank 2 --select '*.self_attn.v_proj' -o factors
+chmod -R u=rwX,go= factors && cp -r open other && head -c 400 tiny-qwen2/heldout.txt >text && chmod 600 text
+ends 0 merge open+factors other --method linear -o m1 --html m1.html
+closed "a merge with an adapter" 077 m1 m1.html
+ends 0 merge open+factors other --method linear -o m2.gguf
+closed "a GGUF file of such a merge" 077 m2.*
+ends 0 compare open other+factors --html compared.html
+closed "a comparison with an adapter" 077 compared.html
+printf 'models: [{model: private}, {model: open}]\nmerge_method: linear\nparameters: {weight: 1}\n' >closed.yaml
+ends 0 merge closed.yaml -o m4 --html m4.html
+closed "a merge of a recipe" 077 m4 m4.html
+ends 0 audit --recipe closed.yaml m4 --html audited.html
+closed "the audit of a recipe" 077 audited.html
+ends 0 imatrix open --calibration text --context 32 --chunks 2 -o i.gguf
+closed "an importance matrix of a text" 077 i.gguf
 # Journals and notes: the hidden directory of a run that is killed.
 rm -rf p1 z
 mkdir -m 700 .k.organ-partial && (umask 077 && : >.k.organ-partial/.organ-growing)
