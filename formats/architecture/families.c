@@ -19,44 +19,46 @@ static const forward_name phi3_names[] = {
 static const forward_name phi3_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
 /* transformers 4 numbers the experts of Mixtral, transformers 5 stacks them. */
 static const forward_name mixtral_names[] = {
-    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
     {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name phimoe_names[] = {
-    {PART_ROUTER, "mlp.router.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_ROUTER | NAME_MODULE, "mlp.router.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
     {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
-/* If a part has two names, transformers 5 writes the first, and published files have the second. */
 static const forward_name minimax_names[] = {
-    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
-    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"},
+    {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.e_score_correction_bias"},
+    {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"},
     {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name granitemoe_names[] = {
-    {PART_ROUTER, "block_sparse_moe.router.weight"}, {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
-    {PART_EXPERTS_GATE_UP, "block_sparse_moe.experts.gate_up_proj"},
+    {PART_ROUTER | NAME_MODULE, "block_sparse_moe.router.weight"}, {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
+    {PART_EXPERTS_GATE_UP | NAME_MODULE, "block_sparse_moe.experts.gate_up_proj"},
     {PART_EXPERTS_GATE_UP, "block_sparse_moe.input_linear.weight"},
-    {PART_EXPERTS_DOWN, "block_sparse_moe.experts.down_proj"},
+    {PART_EXPERTS_DOWN | NAME_MODULE, "block_sparse_moe.experts.down_proj"},
     {PART_EXPERTS_DOWN, "block_sparse_moe.output_linear.weight"},
     {PART_SHARED_GATE_UP, "shared_mlp.input_linear.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},
     {0}};
 static const forward_name ernie_moe_names[] = {
-    {PART_ROUTER_BIAS, "mlp.gate.moe_statics.e_score_correction_bias"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.moe_statics.e_score_correction_bias"},
     {PART_ROUTER_BIAS, "mlp.moe_statics.e_score_correction_bias"}, SHARED_EXPERTS, {0}};
 static const forward_name exaone_moe_names[] = {
-    {PART_ROUTER_BIAS, "mlp.gate.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.e_score_correction_bias"},
+    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"},
     SHARED_EXPERTS, {0}};
 static const forward_name hy_names[] = {
-    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "mlp.router.gate.weight"},
-    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS,
+    {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "mlp.router.gate.weight"},
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.e_score_correction_bias"},
+    {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS_OF(NAME_MODULE),
     {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"}, {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"},
     {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
 static const forward_name hy_gguf_names[] = {
-    {PART_ROUTER_BIAS, "exp_probs_b"}, {PART_ROUTER_BIAS, "exp_probs_b.bias"}, {0}};
+    {PART_ROUTER_BIAS, "exp_probs_b"}, {PART_ROUTER_BIAS | NAME_OLDER, "exp_probs_b.bias"}, {0}};
 static const forward_name post_attn_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
 static const forward_name hunyuan_names[] = {
     {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
@@ -73,7 +75,7 @@ static const forward_name laguna_names[] = {
 static const forward_name mimo_names[] = {
     {PART_SINKS, "self_attn.attention_sink_bias"},
     {PART_NORM_FFN, "post_attention_layernorm.weight"},
-    {PART_NORM_FFN, "pre_mlp_layernorm.weight"}, /* of blocks for multi-token prediction */
+    {PART_NORM_FFN | NAME_DRAFT, "pre_mlp_layernorm.weight"},
     {0}};
 static const forward_name llama4_names[] = {
     {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
@@ -107,14 +109,14 @@ static const forward_name neox_names[] = {
     {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name falcon_names[] = {
     {PART_EMBEDDING, "word_embeddings.weight"}, {PART_FINAL_NORM, "ln_f.weight"},
-    {PART_NORM_ATTENTION, "input_layernorm.weight"}, {PART_NORM_ATTENTION, "ln_attn.weight"},
-    {PART_NORM_FFN, "post_attention_layernorm.weight"}, {PART_NORM_FFN, "ln_mlp.weight"},
+    {PART_NORM_ATTENTION | NAME_ONE_NORM, "input_layernorm.weight"}, {PART_NORM_ATTENTION, "ln_attn.weight"},
+    {PART_NORM_FFN | NAME_ONE_NORM, "post_attention_layernorm.weight"}, {PART_NORM_FFN, "ln_mlp.weight"},
     {PART_QKV, "self_attention.query_key_value.weight"},
     {PART_O, "self_attention.dense.weight"}, {PART_BIAS_O, "self_attention.dense.bias"},
     {PART_UP, "mlp.dense_h_to_4h.weight"}, {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"},
     {PART_DOWN, "mlp.dense_4h_to_h.weight"}, {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name falcon_gguf_names[] = {
-    {PART_NORM_ATTENTION, "attn_norm_2.weight"}, {PART_NORM_ATTENTION, "attn_norm.weight"},
+    {PART_NORM_ATTENTION, "attn_norm_2.weight"}, {PART_NORM_ATTENTION | NAME_ONE_NORM, "attn_norm.weight"},
     {PART_NORM_FFN, "attn_norm.weight"}, {0}};
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FFN, "feedforward_layernorm.weight"}, {0}};

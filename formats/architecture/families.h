@@ -151,16 +151,33 @@ typedef enum forward_part {
     PART_NAMES
 } forward_part;
 
+/* Where a name of a part occurs, if the part has several. organ reads all of them and writes one. */
+typedef enum forward_name_use {
+    NAME_WRITTEN = 0,        /* published files, which transformers reads: a part has one such name in a list */
+    NAME_MODULE = 1 << 16,   /* modules of transformers, which renames the tensors of published files as it reads */
+    NAME_MLX = 2 << 16,      /* files of mlx-lm */
+    NAME_DRAFT = 3 << 16,    /* blocks for multi-token prediction */
+    NAME_OLDER = 4 << 16,    /* files of older converters */
+    NAME_ONE_NORM = 5 << 16, /* Falcon with one norm in a layer: written for these models */
+    NAME_SAVED = 6 << 16     /* files that a release of transformers saved under the names of other parts */
+} forward_name_use;
+
 /* A name of a part, without the prefix and number of the layer. */
 typedef struct forward_name {
-    forward_part part;
+    unsigned of; /* forward_part | forward_name_use */
     const char *name;
 } forward_name;
+
+static inline forward_part organ_name_part(const forward_name *n) { return (forward_part)(n->of & 0xffff); }
+static inline forward_name_use organ_name_use(const forward_name *n) { return (forward_name_use)(n->of & ~0xffffu); }
 
 /* Returns name number `index` of the names that a part may have in safetensors or, with `gguf`, in GGUF files; NULL
  * after the last. These are the names in `own`, an architecture's list, which ends with a NULL name and may be NULL; if
  * it has none for the part, the only name is that of most architectures. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
+
+/* Returns the name of the part with this use, else the one that organ writes; NULL if the part has no name. */
+const char *organ_forward_written_name(const forward_name *own, forward_part part, bool gguf, forward_name_use use);
 
 /* Writes the name of MLX for the stack PART_EXPERTS_GATE, _UP or _DOWN of all experts, after the prefix of the layer.
  * `word`: the module that mlx-lm has in place of "experts.N". Returns `name`. */
@@ -587,8 +604,10 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
 /* Values of members of forward_family and forward_mixture that several tables of architectures use. */
 
 /* clang-format off */
-#define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
-    {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
+#define SHARED_EXPERTS_OF(use) {PART_SHARED_GATE | use, "mlp.shared_experts.gate_proj.weight"}, \
+    {PART_SHARED_UP | use, "mlp.shared_experts.up_proj.weight"}, \
+    {PART_SHARED_DOWN | use, "mlp.shared_experts.down_proj.weight"}
+#define SHARED_EXPERTS SHARED_EXPERTS_OF(NAME_WRITTEN)
 #define LOGISTIC {.logistic = true, .corrected = true}
 #define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
 #define MLP_BIAS       .mlp_bias = {"mlp_bias", false}

@@ -14,8 +14,8 @@ static const forward_name lfm2_names[] = {
     {PART_BIAS_CONV, "conv.conv.bias"}, {PART_MIX_OUT, "conv.out_proj.weight"},
     {PART_BIAS_MIX_OUT, "conv.out_proj.bias"}, {PART_GATE, "feed_forward.w1.weight"},
     {PART_UP, "feed_forward.w3.weight"}, {PART_DOWN, "feed_forward.w2.weight"},
-    {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"}, /* MLX */
-    {PART_DOWN, "feed_forward.down_proj.weight"},
+    {PART_GATE | NAME_MLX, "feed_forward.gate_proj.weight"}, {PART_UP | NAME_MLX, "feed_forward.up_proj.weight"},
+    {PART_DOWN | NAME_MLX, "feed_forward.down_proj.weight"},
     {PART_ROUTER, "feed_forward.gate.weight"}, {PART_ROUTER_BIAS, "feed_forward.expert_bias"},
     {PART_EXPERT_GATE, EXPERTS "w1.weight"}, {PART_EXPERT_UP, EXPERTS "w3.weight"},
     {PART_EXPERT_DOWN, EXPERTS "w2.weight"}, {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
@@ -25,7 +25,8 @@ static const forward_name lfm2_names[] = {
 static const forward_name delta_gguf_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};
 /* The second name is of older files, in which q, k, v and z are one tensor. */
 static const forward_name qwen3_next_gguf_names[] = {
-    {PART_NORM_FFN, "post_attention_norm.weight"}, {PART_MIX_IN, "attn_qkv.weight"}, {PART_MIX_IN, "ssm_in.weight"},
+    {PART_NORM_FFN, "post_attention_norm.weight"}, {PART_MIX_IN, "attn_qkv.weight"},
+    {PART_MIX_IN | NAME_OLDER, "ssm_in.weight"},
     {0}};
 static const forward_name lfm2_gguf_names[] = {
     {PART_FINAL_NORM, "token_embd_norm.weight"}, {PART_MIX_IN, "shortconv.in_proj.weight"},
@@ -34,7 +35,7 @@ static const forward_name lfm2_gguf_names[] = {
     {PART_BIAS_MIX_OUT, "shortconv.out_proj.bias"}, {0}};
 static const forward_name mamba_gguf_names[] = {{PART_MIX_IN, "ssm_in.weight"}, {0}};
 static const forward_name falcon_h1_gguf_names[] = {
-    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "ffn_norm"}, {PART_NORM_FFN, "ffn_norm.weight"}, {0}};
+    {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "ffn_norm"}, {PART_NORM_FFN | NAME_OLDER, "ffn_norm.weight"}, {0}};
 static const forward_name nemotron_gguf_names[] = {
     {PART_MIX_IN, "ssm_in.weight"}, {PART_NORM_FFN, "attn_norm.weight"}, {PART_LATENT_IN, "ffn_latent_down.weight"},
     {PART_LATENT_OUT, "ffn_latent_up.weight"}, {0}};
@@ -89,9 +90,9 @@ static const forward_name jamba_names[] = {
     {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"}, MAMBA1_NAMES("mamba."), {0}};
 
 static const forward_name olmo_hybrid_names[] = {
-    {PART_NORM_ATTENTION, "attention_layer_norm.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
-    {PART_NORM_FFN, "feedforward_layer_norm.weight"}, {PART_NORM_FFN, "post_attention_layernorm.weight"},
-    {PART_NORM_POST_ATTENTION, "post_attention_layernorm.weight"},
+    {PART_NORM_ATTENTION | NAME_SAVED, "attention_layer_norm.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
+    {PART_NORM_FFN | NAME_SAVED, "feedforward_layer_norm.weight"}, {PART_NORM_FFN, "post_attention_layernorm.weight"},
+    {PART_NORM_POST_ATTENTION | NAME_SAVED, "post_attention_layernorm.weight"},
     {PART_NORM_POST_ATTENTION, "feedforward_layer_norm.weight"}, /* as transformers 5.23 saves it */
     {PART_MIX_Z, "linear_attn.g_proj.weight"}, {PART_MIX_B, "linear_attn.b_proj.weight"},
     {PART_MIX_A, "linear_attn.a_proj.weight"}, {PART_MIX_OUT, "linear_attn.o_proj.weight"},
@@ -111,8 +112,9 @@ static const forward_name kimi_names[] = {
     {PART_SHARED_UP, KIMI_EXPERTS("shared_experts.up_proj")},
     {PART_SHARED_DOWN, KIMI_EXPERTS("shared_experts.down_proj")},
     /* transformers 5.23 saves dense layers with the names of mixtures. */
-    {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_GATE, "mlp.gate_proj.weight"}, {PART_UP, KIMI_EXPERTS("up_proj")},
-    {PART_UP, "mlp.up_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {0}};
+    {PART_GATE | NAME_SAVED, KIMI_EXPERTS("gate_proj")}, {PART_GATE, "mlp.gate_proj.weight"},
+    {PART_UP | NAME_SAVED, KIMI_EXPERTS("up_proj")}, {PART_UP, "mlp.up_proj.weight"},
+    {PART_DOWN | NAME_SAVED, KIMI_EXPERTS("down_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {0}};
 #undef KIMI_EXPERTS
 /* Recurrent layers have these names; layers with attention have some of them for their own parts. */
 static const forward_name kimi_gguf_names[] = {

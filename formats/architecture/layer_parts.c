@@ -133,7 +133,7 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
 {
     bool named = false;
     for (; own && own->name; own++) {
-        if (own->part != part)
+        if (organ_name_part(own) != part)
             continue;
         if (index-- == 0)
             return own->name;
@@ -142,12 +142,28 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
+const char *organ_forward_written_name(const forward_name *own, forward_part part, bool gguf, forward_name_use use)
+{
+    const char *written = NULL;
+    bool named = false;
+    for (; own && own->name; own++) {
+        if (organ_name_part(own) != part)
+            continue;
+        named = true;
+        if (organ_name_use(own) == use)
+            return own->name;
+        if (organ_name_use(own) == NAME_WRITTEN && !written)
+            written = own->name;
+    }
+    return named ? written : usual_names[part][gguf];
+}
+
 const char *organ_forward_mlx_name(const forward_name *own, forward_part part, const char *word, char name[128])
 {
     static const char *const ends[] = {"gate", "up", "down"};
     const char *pattern = usual_names[PART_EXPERT_GATE][false];
     for (bool found = false; own && own->name && !found; own++) {
-        found = own->part == PART_EXPERT_GATE || own->part == PART_EXPERTS_GATE_UP;
+        found = organ_name_part(own) == PART_EXPERT_GATE || organ_name_part(own) == PART_EXPERTS_GATE_UP;
         pattern = found ? own->name : pattern;
     }
     const char *const at = strstr(pattern, "experts.");

@@ -384,9 +384,11 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
 {
     const forward_part first = top ? PART_EMBEDDING : 0, end = top ? PART_NAMES : PART_EMBEDDING;
     const forward_name *const own = gguf ? f->gguf_names : f->names;
-    for (const forward_name *n = own; n && n->name; n++)
-        if (n->part >= first && n->part < end && part_matches(tail, n->name, bias, n->part, found))
+    for (const forward_name *n = own; n && n->name; n++) {
+        const forward_part part = organ_name_part(n);
+        if (part >= first && part < end && part_matches(tail, n->name, bias, part, found))
             return true;
+    }
     for (forward_part part = first; part < end; part++)
         if (family_has_part(f, part) &&
             part_matches(tail, organ_forward_part_name(own, part, gguf, 0), bias, part, found))
@@ -397,7 +399,7 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
 bool organ_pairing_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
-        if (names->part == part)
+        if (organ_name_part(names) == part)
             return true;
     return false;
 }
@@ -425,13 +427,11 @@ void organ_pairing_attend(pairing_part *part)
 bool organ_pairing_part_name(const forward_family *family, bool gguf, const pairing_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;
-    const char *pattern = organ_forward_part_name(own, part->part, gguf, 0), *later;
+    const forward_name_use use = part->first && !gguf ? NAME_ONE_NORM : NAME_WRITTEN;
+    const char *pattern = organ_forward_written_name(own, part->part, gguf, use);
     char other[256];
     if (!pattern)
         return false;
-    /* Of several names in safetensors, the last one is that of published files. */
-    for (unsigned k = 1; !gguf && !part->first && (later = organ_forward_part_name(own, part->part, gguf, k)); k++)
-        pattern = later;
     pattern = part->bias ? organ_forward_bias_name(pattern, other) : pattern;
     const char *const mark = strchr(pattern, '#');
     if (mark)

@@ -108,9 +108,7 @@ typedef struct pairing_part {
     forward_part part;
     bool bias;      /* the tensor is the bias of that part */
     int64_t number; /* number of the expert or head in the tensor's name; -1: none */
-    /* for organ_pairing_part_name, safetensors: use the first of the names that the family has for the part; false:
-     * the last one, which published files have */
-    bool first;
+    bool first;     /* for organ_pairing_part_name, safetensors: the name with NAME_ONE_NORM, if the part has one */
 } pairing_part;
 
 /* Returns true if the list has a name for the part; NULL is an empty list. */

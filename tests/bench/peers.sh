@@ -52,6 +52,7 @@ peer compare_loading "torch transformers compressed_tensors accelerate" 2 "^\| (
 peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a-z0-9/ -]+ \| int4-group32 \| .*(loads|refused)" \
     --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
 peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
+peer load_back "torch transformers" 4 "^loads " lfm2 lfm2_moe mimo_v2_flash mixtral
 peer compare_adapters "torch transformers peft safetensors" 2 "^\| (llama|mixtral) \| [0-9]+ \| 0 " llama mixtral
 peer compare_repair "torch transformers peft compressed_tensors" 6 "^(\| int[234]-group32.* \| [0-9]+ \||peft: logits differ)" $model $model/calibration.txt \
     $model/heldout.txt --rank 4 --samples 4 --context 64 --tokens 256 --organ "$organ"

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Converts each model of fixtures/architectures to GGUF and back: the tensors must have the names of the published model, which transformers loads. organ
+# itself reads other names too, so its figures cannot show a wrong one. bench/load_back.py loads the same models in transformers. Ends with the line
+# "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+root=${organ%/build/organ}
+fixtures=$root/fixtures/architectures
+
+# Fixtures in a layout of their own (modules of transformers 5, codes of MXFP4) come back in that of published models, which another fixture has.
+declare -A published=([ernie4_5_moe-stacked]=ernie4_5_moe [exaone_moe-stacked]=exaone_moe [granitemoe-stacked]=granitemoe
+    [hunyuan_v1_moe-stacked]=hunyuan_v1_moe [hy_v3-stacked]=hy_v3 [minimax_m2-stacked]=minimax_m2 [mixtral-stacked]=mixtral [olmoe-stacked]=olmoe
+    [gpt_oss-mxfp4]=gpt_oss [qwen3_vl_moe-gguf]=qwen3_moe)
+
+# Names of a fixture. GGUF has the text model of a multimodal one alone, and comes back as such; blocks for multi-token prediction are left out.
+names_of() {
+    awk -F'\t' '$1 == "tensor" { print $2 }' "$fixtures/$1/model.tsv" |
+        grep -vE '^(model\.)?(visual|vision_tower|multi_modal_projector|mm_projector|mtp)\.' |
+        sed -E 's/^(language_model\.model|model\.language_model)\./model./; s/^language_model\.lm_head/lm_head/' | sort
+}
+# With the number of each layer and expert as N, and without biases of projections, which not both fixtures have.
+kinds() { grep -vE '(_proj|lm_head)\.bias$' | sed -E 's/\.[0-9]+\./.N./g; s/\.[0-9]+\./.N./g' | sort -u; }
+
+converted=0
+for folder in "$fixtures"/*/; do
+    type=$(basename "$folder")
+    (cd "$root" && build/checks/arch_model "$type" "$scratch/area/model") >../out 2>&1 || bad "$type cannot be made" ../out
+    if "$organ" convert model -o x.gguf --to gguf --dtype f32 --quiet >../out 2>../err; then
+        converted=$((converted + 1))
+        here="$type to GGUF and back"
+        "$organ" convert x.gguf -o back --to safetensors --quiet >../out 2>../err || bad "does not come back" ../err
+        "$organ" inspect back --tensors --json | jq -r '.tensors[].name' | sort >../names
+        if [[ ${published[$type]:-} ]]; then
+            judge "has other names" diff <(names_of "${published[$type]}" | kinds) <(kinds <../names)
+        else
+            judge "has other names" diff <(names_of "$type") ../names
+        fi
+    fi
+    rm -rf model back x.*
+done
+judge "only $converted models were converted" test $converted -ge 139
+finish
