@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The supported architectures, as transformers and llama.cpp define them. */
-#include "formats/architecture/families.h"
+#include "formats/architecture/family_rows.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +37,8 @@ static const forward_name minimax_names[] = {
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name granitemoe_names[] = {
-    {PART_ROUTER | NAME_MODULE, "block_sparse_moe.router.weight"}, {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
+    {PART_ROUTER | NAME_MODULE, "block_sparse_moe.router.weight"},
+    {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
     {PART_EXPERTS_GATE_UP | NAME_MODULE, "block_sparse_moe.experts.gate_up_proj"},
     {PART_EXPERTS_GATE_UP, "block_sparse_moe.input_linear.weight"},
     {PART_EXPERTS_DOWN | NAME_MODULE, "block_sparse_moe.experts.down_proj"},

@@ -601,19 +601,4 @@ organ_status organ_forward_config_text(const char *label, const char *bytes, siz
 /* The same from the key-values of a GGUF file. */
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error);
 
-/* Values of members of forward_family and forward_mixture that several tables of architectures use. */
-
-/* clang-format off */
-#define SHARED_EXPERTS_OF(use) {PART_SHARED_GATE | use, "mlp.shared_experts.gate_proj.weight"}, \
-    {PART_SHARED_UP | use, "mlp.shared_experts.up_proj.weight"}, \
-    {PART_SHARED_DOWN | use, "mlp.shared_experts.down_proj.weight"}
-#define SHARED_EXPERTS SHARED_EXPERTS_OF(NAME_WRITTEN)
-#define LOGISTIC {.logistic = true, .corrected = true}
-#define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
-#define MLP_BIAS       .mlp_bias = {"mlp_bias", false}
-/* clang-format on */
-
-/* The mixture of DeepSeek-V3, which GLM-4.5 and dots.llm1 have as well. */
-extern const forward_mixture organ_forward_deepseek3_mixture;
-
 #endif

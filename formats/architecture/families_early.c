@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Architectures with learned positions or ALiBi, and others of their time, as transformers and llama.cpp define
  * them. */
-#include "formats/architecture/families.h"
+#include "formats/architecture/family_rows.h"
 
 /* clang-format off */
 

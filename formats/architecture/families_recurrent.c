@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Architectures with recurrent layers. */
-#include "formats/architecture/families.h"
+#include "formats/architecture/family_rows.h"
 
 /* clang-format off */
 

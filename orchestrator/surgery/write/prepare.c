@@ -11,6 +11,7 @@
 #include <organ/report.h>
 #include "orchestrator/output/output.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,9 +262,24 @@ static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
     return error->status;
 }
 
+/* The name of a file may begin with a folder. */
+static organ_status prepare_folder(const char *to, const char *name, organ_error *error)
+{
+    const char *const slash = strchr(name, '/');
+    char *const path = slash ? organ_format("%s/%.*s", to, (int)(slash - name), name) : NULL;
+    if (slash && !path)
+        return organ_fail_memory(error, to);
+    if (path && organ_make_folder(path, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be created", path);
+    free(path);
+    return error->status;
+}
+
 static organ_status prepare_write_file(const organ_writing *w, const char *to, const organ_written_file *file,
                                        organ_error *error)
 {
+    if (prepare_folder(to, file->name, error))
+        return error->status;
     if (!file->length)
         return prepare_write_text(w, to, file->name, file->bytes, error);
     char *const path = organ_format("%s/%s", to, file->name);

@@ -523,7 +523,7 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
         return organ_fail(error, ORGAN_USAGE, "--dtype: tensors of safetensors can become bf16, f16 or f32");
-    if (!(job->files = calloc(8, sizeof *job->files)))
+    if (!(job->files = calloc(10, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
     if (organ_convert_check_layers(job, error) != ORGAN_OK)
         return error->status;
@@ -532,6 +532,8 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     char *const card = error->status ? NULL : organ_convert_card(job, error);
     if (card)
         job->files[job->file_count++] = (organ_written_file){"README.md", card, 0};
+    if (!error->status)
+        organ_convert_pooling(job, error);
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
         return error->status;

@@ -363,5 +363,5 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
-    return keys_tokenizer(job, error);
+    return keys_tokenizer(job, error) ? error->status : organ_convert_beside(job, error);
 }

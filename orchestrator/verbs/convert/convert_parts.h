@@ -103,6 +103,14 @@ typedef struct organ_convert_job {
     const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
+/* ---- convert_beside.c ---- */
+
+/* To GGUF: writes the pooling of sentence-transformers as ARCHITECTURE.pooling_type, and names the files and modules
+ * that GGUF cannot hold in notes and warnings. Returns ORGAN_BAD_INPUT for a malformed modules.json. */
+organ_status organ_convert_beside(const organ_convert_job *job, organ_error *error);
+/* To safetensors: adds modules.json and 1_Pooling/config.json to job->files if the GGUF file states a pooling. */
+organ_status organ_convert_pooling(organ_convert_job *job, organ_error *error);
+
 /* ---- convert.c ---- */
 
 /* Sets the rows of the architecture, by_name, config and prefix of a job with model, weights and to_gguf. */

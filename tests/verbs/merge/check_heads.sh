@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Checks that all verbs and formats have one rule for the output head: a stored head of other values than the embedding is the head even if config.json
 # ties it, and outputs then say that it is not tied. Ends with the line "N passed, N failed".
-. "$(dirname "$0")/../kit/cli_kit.sh"
+. "$(dirname "$0")/../../kit/cli_kit.sh"
 fixtures=${model%/*}
 text=$model/heldout.txt
 
