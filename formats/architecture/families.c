@@ -38,26 +38,23 @@ static const forward_name minimax_names[] = {
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 static const forward_name granitemoe_names[] = {
     {PART_ROUTER | NAME_MODULE, "block_sparse_moe.router.weight"},
-    {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
+    {PART_ROUTER, "block_sparse_moe.router.layer.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},
     {PART_EXPERTS_GATE_UP | NAME_MODULE, "block_sparse_moe.experts.gate_up_proj"},
     {PART_EXPERTS_GATE_UP, "block_sparse_moe.input_linear.weight"},
     {PART_EXPERTS_DOWN | NAME_MODULE, "block_sparse_moe.experts.down_proj"},
     {PART_EXPERTS_DOWN, "block_sparse_moe.output_linear.weight"},
-    {PART_SHARED_GATE_UP, "shared_mlp.input_linear.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},
-    {0}};
+    {PART_SHARED_GATE_UP, "shared_mlp.input_linear.weight"}, {0}};
 static const forward_name ernie_moe_names[] = {
     {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.moe_statics.e_score_correction_bias"},
     {PART_ROUTER_BIAS, "mlp.moe_statics.e_score_correction_bias"}, SHARED_EXPERTS, {0}};
 static const forward_name exaone_moe_names[] = {
     {PART_ROUTER_BIAS | NAME_MODULE, "mlp.gate.e_score_correction_bias"},
-    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"},
-    SHARED_EXPERTS, {0}};
+    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, SHARED_EXPERTS, {0}};
 static const forward_name hy_names[] = {
     {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "mlp.router.gate.weight"},
-    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.e_score_correction_bias"},
-    {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS_OF(NAME_MODULE),
-    {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"}, {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"},
-    {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
+    {PART_ROUTER_BIAS | NAME_MODULE, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.expert_bias"},
+    SHARED_EXPERTS_OF(NAME_MODULE), {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"},
+    {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
 static const forward_name hy_gguf_names[] = {
     {PART_ROUTER_BIAS, "exp_probs_b"}, {PART_ROUTER_BIAS | NAME_OLDER, "exp_probs_b.bias"}, {0}};
 static const forward_name post_attn_names[] = {{PART_NORM_FFN, "post_attention_norm.weight"}, {0}};

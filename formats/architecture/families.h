@@ -168,16 +168,10 @@ typedef struct forward_name {
     const char *name;
 } forward_name;
 
-static inline forward_part organ_name_part(const forward_name *n) { return (forward_part)(n->of & 0xffff); }
-static inline forward_name_use organ_name_use(const forward_name *n) { return (forward_name_use)(n->of & ~0xffffu); }
-
 /* Returns name number `index` of the names that a part may have in safetensors or, with `gguf`, in GGUF files; NULL
  * after the last. These are the names in `own`, an architecture's list, which ends with a NULL name and may be NULL; if
  * it has none for the part, the only name is that of most architectures. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
-
-/* Returns the name of the part with this use, else the one that organ writes; NULL if the part has no name. */
-const char *organ_forward_written_name(const forward_name *own, forward_part part, bool gguf, forward_name_use use);
 
 /* Writes the name of MLX for the stack PART_EXPERTS_GATE, _UP or _DOWN of all experts, after the prefix of the layer.
  * `word`: the module that mlx-lm has in place of "experts.N". Returns `name`. */

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Values of members of forward_family and forward_mixture that several tables of architectures use. */
+ * Names of parts by their use, and values of members of forward_family and forward_mixture that several tables of
+ * architectures use. */
 #ifndef ORGAN_ARCHITECTURE_FAMILY_ROWS_H
 #define ORGAN_ARCHITECTURE_FAMILY_ROWS_H
 
 #include "formats/architecture/families.h"
+
+static inline forward_part organ_name_part(const forward_name *n) { return (forward_part)(n->of & 0xffff); }
+static inline forward_name_use organ_name_use(const forward_name *n) { return (forward_name_use)(n->of & ~0xffffu); }
+
+/* Returns the name of the part with this use, else the one that organ writes; NULL if the part has no name. */
+const char *organ_forward_written_name(const forward_name *own, forward_part part, bool gguf, forward_name_use use);
 
 /* clang-format off */
 #define SHARED_EXPERTS_OF(use) {PART_SHARED_GATE | use, "mlp.shared_experts.gate_proj.weight"}, \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The usual names of the parts of a model, and the parts that only layers of Gemma and BitNet have. */
 #include "formats/architecture/config_readers.h"
-#include "formats/architecture/families.h"
+#include "formats/architecture/family_rows.h"
 
 #include <organ/base.h>
 #include <stdio.h>

@@ -3,6 +3,8 @@
  * llama.cpp's converter (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
 #include "formats/architecture/pairing.h"
 
+#include "formats/architecture/family_rows.h"
+
 #include "formats/architecture/families.h"
 
 #include <stdio.h>
