@@ -22,7 +22,7 @@ inputs_of() {
     local small=(m/config.json m/tokenizer.json m/generation_config.json) shard=m/model-00002-of-00003.safetensors
     local text=(--calibration in/text --samples 1 --context 32)
     case $1 in
-        merge) words=(merge in/m in/n --method linear -o o) files=("${small[@]}" $shard n/config.json n/tokenizer.json n/model-00001-of-00003.safetensors) ;;
+        merge) words=(merge in/m in/n --method linear -o o) files=("${small[@]}" $shard n/config.json n/tokenizer.json n/model.safetensors) ;;
         merge-adapter) words=(merge in/m in/m+in/a --method linear -o o) files=(a/adapter_config.json a/adapter_model.safetensors m/config.json $shard) ;;
         merge-recipe) words=(merge in/r.yaml -o o) files=(r.yaml m/config.json n/config.json n/tokenizer.json) ;;
         merge-moments) words=(merge in/moments.yaml -o o) files=(moments.yaml text n/config.json) ;;
@@ -44,7 +44,7 @@ inputs_of() {
         dequantize) words=(dequantize in/q8.gguf -o o.gguf) files=(q8.gguf) ;;
         extract) words=(extract in/m -o o) files=("${small[@]}" $shard) ;;
         assemble) words=(assemble in/parts -o o) files=(parts/manifest.json parts/files/config.json) ;;
-        graft) words=(graft --source in/n --target in/m --select "feed-forward,1" -o o) files=(m/config.json n/config.json $shard n/model-00002-of-00003.safetensors) ;;
+        graft) words=(graft --source in/n --target in/m --select "feed-forward,1" -o o) files=(m/config.json n/config.json $shard n/model.safetensors) ;;
         lora-merge) words=(lora merge --base in/m --adapter in/a -o o) files=(a/adapter_config.json a/adapter_model.safetensors m/config.json $shard) ;;
         lora-extract) words=(lora extract --base in/m --tuned in/n --rank 2 --select '*.self_attn.v_proj' -o o) files=(m/config.json n/config.json $shard) ;;
         lora-sanitize) words=(lora sanitize in/a -o o) files=(a/adapter_config.json a/adapter_model.safetensors) ;;
@@ -102,7 +102,7 @@ resumed() {
 # goes_on NAME AT: the run is continued if a small file has another time only.
 goes_on() {
     begin w && killed "$2" && return
-    find in -type f ! -name '*.safetensors' ! -name '*.gguf' -exec touch {} +
+    find in -type f ! -path '*/parts/*' ! -name '*.safetensors' ! -name '*.gguf' -exec touch {} +
     "$organ" "${words[@]}" --resume >../../out 2>&1 </dev/null || "$organ" "${words[@]}" >../../out 2>&1 </dev/null
     judge "$1, killed before call $2: --resume does not go on with equal inputs" test "$(digest)" = "$(cd ../reference && digest)"
 }
