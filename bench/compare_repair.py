@@ -4,11 +4,11 @@
 
 For each width the first table has the bytes and the KL divergence from MODEL of codes by GPTQ without and with the adapter, and of wider
 codes. `organ lora merge` joins the pair, and organ computes the divergences on the text HELD. Then
-  - peft loads the base (compressed-tensors) with its adapter: the largest difference of its logits from those of organ's merged model in F32,
-    relative to the largest change that the adapter makes;
+  - peft loads the base (compressed-tensors) with its adapter, by its ordinary call in a fresh process, in BF16: the largest difference of its
+    logits from those of organ's merged model in BF16, relative to the largest change that the adapter makes;
   - llama-perplexity loads a Q4_0 base with --lora: its KL divergence beside organ's of the merged model, and both without the adapter.
     llama.cpp rounds activations to 8 bits, so its figures are a little higher.
-The script ends with 1 if peft's logits differ by more than 0.1 %, or llama.cpp's divergence of the pair by more than a tenth.
+The script ends with 1 if peft's logits differ by more than 25 % (roundings to BF16; without the adapter it is 100 %), or llama.cpp's divergence of the pair by more than a tenth.
 Needs torch, transformers, peft, compressed-tensors; without --llama (or LLAMA), the directory of llama.cpp's programs, the last rows are left
 out. Run from the root of the repository:
 
@@ -96,17 +96,25 @@ def logits(model):
         return model(input_ids=torch.tensor([[(7 * k + 3) % 1000 for k in range(64)]])).logits[0].double()
 
 
+# The call of docs/verbs/quantize.md and no other, in a process of its own: what another call leaves behind could help it.
+PAIR = """import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+model = PeftModel.from_pretrained(model, sys.argv[1] + "-adapter")
+with torch.no_grad():
+    torch.save(model.eval()(input_ids=torch.tensor([[(7 * k + 3) % 1000 for k in range(64)]])).logits[0].double(), sys.argv[2])"""
+
+
 def by_peft(here):
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
-    base = AutoModelForCausalLM.from_pretrained(here / "int3-group32-pair", dtype=torch.float32)
-    alone = logits(base)
-    both = logits(PeftModel.from_pretrained(base, here / "int3-group32-pair-adapter").eval())
-    aim = logits(AutoModelForCausalLM.from_pretrained(here / "int3-group32-merged", dtype=torch.float32))
+    run(sys.executable, "-c", PAIR, here / "int3-group32-pair", here / "both.pt")
+    both = torch.load(here / "both.pt")
+    alone, aim = (logits(AutoModelForCausalLM.from_pretrained(here / name, dtype=torch.bfloat16)) for name in ("int3-group32-pair", "int3-group32-merged"))
     far = float((both - aim).abs().max() / (both - alone).abs().max())
     print(f"peft: logits differ by {far:.1e} of the adapter's change")
-    return far < 1e-3
+    return far < 0.25
 
 
 def by_llama(here):

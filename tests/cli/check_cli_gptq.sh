@@ -43,6 +43,7 @@ repair=(quantize tiny-qwen2 --scheme int2-group32 "${short[@]/--quiet/--threads=
 ends 0 "${repair[@]}" -o coded
 holds coded/organ/quantize.json '.repair | .rank == 8 and .adapter == "coded-adapter" and .outputs_after < 0.9 * .outputs_before' '.parameters.repair_rank == 8'
 holds coded/config.json '.organ_repair_adapter == "coded-adapter"'
+holds coded/config.json '.quantization_config.dequantize == true' # peft's ordinary call needs plain weights
 holds coded-adapter/adapter_config.json '.base_model_name_or_path == "coded" and .r == 8'
 prints "needs the adapter coded-adapter"
 ends 0 lora merge --base coded --adapter coded-adapter/ -o repaired
@@ -56,6 +57,7 @@ says "the model needs the adapter coded-adapter"
 ends 0 perplexity tiny-qwen2 --compare repaired --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
 jq '.models[1].comparison.kl_divergence' ../out >../repaired_kl
 ends 0 quantize tiny-qwen2 -o uncoded --scheme int2-group32 "${short[@]}" "${narrow[@]}"
+holds uncoded/config.json '.quantization_config | has("dequantize") | not'
 ends 0 perplexity tiny-qwen2 --compare uncoded --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
 judge "the adapter does not help" below "$(cat ../repaired_kl)" "$(jq '.models[1].comparison.kl_divergence * 0.95' ../out)"
 ends 0 "${repair[@]/--threads=1/--threads=3}" -o recoded --memory 300M

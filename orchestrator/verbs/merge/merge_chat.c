@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Formats that models were published with, by the names that mergekit has for them. */
+/* Formats that models were published with, by the names that mergekit has for them. They render as the makers' own
+ * templates (bench/compare_chat.py): mistral as Mistral 7B Instruct v0.1 and v0.2, exaone as EXAONE 3.0.
+ * mergekit's llama3 and exaone also write line ends and blanks of their files, and its alpaca lacks the blank line
+ * before the last "### Response:". */
 static const struct {
     const char *name, *text;
 } templates[] = {
@@ -19,15 +22,20 @@ static const struct {
                "'<|end_header_id|>\\n\\n' + "
                "message['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
                "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"},
-    {"mistral", "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
-                "{{ ' ' + message['content'] + eos_token }}{% else %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-                "{% endif %}{% endfor %}"},
+    {"mistral", "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}{% if message['role'] "
+                "== 'system' %}"
+                "{% set ns.system = message['content'] + '\\n\\n' %}{% elif message['role'] == 'user' %}"
+                "{{ ' [INST] ' + ns.system + message['content'] + ' [/INST]' }}{% set ns.system = '' %}{% else %}"
+                "{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"},
     {"alpaca",
-     "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
-     "{% elif message['role'] == 'user' %}{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}{% else %}"
-     "{{ '### Response:\\n' + message['content'] + '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}"
-     "{{ '### Response:\\n' }}{% endif %}"},
-    {"exaone", "{% for message in messages %}{{ '[|' + message['role'] + '|]' + message['content'] }}"
+     "{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] | trim + '\\n\\n' }}"
+     "{% elif message['role'] == 'user' %}{{ '### Instruction:\\n' + message['content'] | trim + '\\n\\n' }}"
+     "{% elif message['role'] == 'user_context' %}{{ '### Input:\\n' + message['content'] | trim + '\\n\\n' }}{% else "
+     "%}"
+     "{{ '### Response:\\n' + message['content'] | trim + '\\n\\n' }}{% endif %}{% endfor %}"
+     "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '### Response:\\n' }}{% endif %}"},
+    {"exaone", "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+               "{{ '[|system|][|endofturn|]\\n' }}{% endif %}{{ '[|' + message['role'] + '|]' + message['content'] }}"
                "{% if message['role'] == 'user' %}{{ '\\n' }}{% else %}{{ '[|endofturn|]\\n' }}{% endif %}{% endfor %}"
                "{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}"},
 };

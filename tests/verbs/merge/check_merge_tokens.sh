@@ -157,6 +157,13 @@ ends 0 merge r.yaml -o chat --quiet
 judge "chatml is not there" grep -q '<|im_start|>' chat/chat_template.jinja
 judge "tokenizer_config.json has another template" test "$(jq -r .chat_template chat/tokenizer_config.json)" = "$(cat chat/chat_template.jinja)"
 judge "the tokenizer is changed" cmp base/tokenizer.json chat/tokenizer.json
+table=${model%/*}/chat_templates.json # bench/compare_chat.py compares what they render
+for name in chatml llama3 mistral alpaca exaone; do
+    merged "named-$name" "tokenizer_source: base\nchat_template: $name\n"
+    judge "$name is another template" test "$(cat "named-$name/chat_template.jinja")" = "$(jq -r ".$name.template" "$table")"
+done
+judge "the system text of mistral is not before the first user's" test "$(jq -r .mistral.renders.suav "$table")" = \
+    $'<s> [INST] Be brief.\n\nOne? [/INST] Yes.</s> [INST] Two? [/INST]'
 for k in one two; do printf ' {{ messages }} of both\n' >$k/chat_template.jinja; done
 printf '{{ messages }} of base' >base/chat_template.jinja
 merged auto 'tokenizer_source: union\nchat_template: auto\n'
