@@ -50,6 +50,16 @@ bool organ_compare_related(const compare_job *job, size_t i, size_t j)
 
 /* ---- the base ---- */
 
+/* The errors of quantised copies are no changes from a base: only models that are not quantised tell it, unless all
+ * are quantised. */
+static bool votes(const compare_job *job, size_t m)
+{
+    bool any = false;
+    for (size_t k = 0; k < job->count; k++)
+        any |= !job->models[k].coarse;
+    return !any || !job->models[m].coarse;
+}
+
 /* Quantised copies are not ancestors of models that are not quantised. */
 static bool may_precede(const compare_job *job, size_t b, size_t m)
 {
@@ -63,7 +73,8 @@ static double mean_cosine(const compare_job *job, size_t b)
     size_t count = 0;
     for (size_t j = 1; j < job->count; j++)
         for (size_t i = 0; i < j; i++) {
-            if (i == b || j == b || !may_precede(job, b, i) || !may_precede(job, b, j))
+            if (i == b || j == b || !votes(job, i) || !votes(job, j) || !may_precede(job, b, i) ||
+                !may_precede(job, b, j))
                 continue;
             const double cosine = organ_compare_difference(&job->matrices, b, i, j);
             sum += cosine == cosine ? cosine : 0;

@@ -180,9 +180,11 @@ static organ_status check_vocabularies(model_merge *job, organ_error *error)
         any |= donor->model->gguf && organ_gguf_find(donor->model->gguf, "tokenizer.ggml.model") &&
                !organ_gguf_text_equals(donor->model->gguf, "tokenizer.ggml.model", "none");
         if (any != host_has)
-            organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked",
-                       any ? host->path : donor->path, any ? donor->path : host->path);
+            organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked; if they "
+                "are, copy its tokenizer.json there",
+                any ? host->path : donor->path, any ? donor->path : host->path);
         else if (any)
             compare_tokenizers(job, host, donor, error);
     }
@@ -203,6 +205,7 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
         open_donor(job, k, error);
     if (error->status || organ_merge_compare_donors(job, error))
         return error->status;
+    organ_merge_know_names(job);
     for (size_t k = 0; k < r->donor_count && !error->status; k++)
         open_across(job, k, error);
     if (error->status)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ merge share. merge_models.c is the verb, merge_command.c makes a recipe of
- * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_donors.c opens models,
- * merge_clashes.c compares their settings, merge_form.c opens GGUF files and URLs as hosts, merge_layers.c edits
- * settings by layer, merge_experts.c matches experts, merge_outline.c plans tensors, merge_tensors.c writes them,
- * merge_report.c makes the report.
+ * options, merge_recipe.c reads recipes, merge_settings.c evaluates parameters, merge_filters.c fits filters to names
+ * of tensors, merge_donors.c opens models, merge_clashes.c compares their settings, merge_form.c opens GGUF files and
+ * URLs as hosts, merge_layers.c edits settings by layer, merge_experts.c matches experts, merge_outline.c plans
+ * tensors, merge_tensors.c writes them, merge_report.c makes the report.
  * merge_token_recipe.c, merge_tokens.c, merge_token_files.c and merge_chat.c do what concerns tokenizers.
  *
  * A donor is a model of the recipe. The host is the donor whose names, configuration and other files the output has:
@@ -29,6 +29,8 @@
 #define MERGE_NAME              512           /* bytes of the longest name of a tensor, with its NUL */
 #define ORGAN_MERGE_RECIPE_NAME "recipe.yaml" /* the recipe with all defaults, next to the reports */
 
+typedef struct model_merge model_merge;
+
 /* ---- recipes ---- */
 
 /* A model in a slice: layers [first, first + slice.layers) of it. */
@@ -48,6 +50,12 @@ typedef struct merge_slice {
     const organ_yaml *parameters; /* NULL: none */
 } merge_slice;
 
+/* Settings and conditions of a recipe whose value a tensor has taken. */
+typedef struct merge_use {
+    const organ_yaml **nodes;
+    size_t count;
+} merge_use;
+
 typedef struct merge_recipe {
     const char *label; /* path of the recipe, or "the command" */
     organ_arena arena; /* owns everything below */
@@ -63,6 +71,9 @@ typedef struct merge_recipe {
     const organ_yaml *module_parameters, *parameters;
     organ_dtype dtype; /* of the output; ORGAN_DTYPE_COUNT: not given */
     json_t *warnings;  /* sentences */
+    /* of the host, whose other names of a tensor filters may have; NULL: not known */
+    const struct forward_family *family;
+    merge_use *use;
     merge_token_recipe tokens;
 } merge_recipe;
 
@@ -115,6 +126,20 @@ organ_status organ_merge_check_settings(merge_recipe *recipe, organ_error *error
  * ORGAN_BAD_INPUT if a required one is missing. */
 organ_status organ_merge_evaluate(const merge_recipe *recipe, const merge_place *place, double *values,
                                   organ_error *error);
+
+/* Sets job->recipe.family. The donors are open. */
+void organ_merge_know_names(model_merge *job);
+
+/* Returns whether a filter fits a tensor of the host's form: it is "*" or a part of one of the tensor's names; "router"
+ * fits the routers of every layout. */
+bool organ_merge_filter_fits(const merge_recipe *recipe, const char *filter, const char *name);
+
+/* Begins to note which settings are used; organ_merge_use notes one, a condition or a whole setting. */
+organ_status organ_merge_begin_use(merge_recipe *recipe, organ_error *error);
+void organ_merge_use(const merge_recipe *recipe, const organ_yaml *node);
+
+/* Adds a warning for each filter and each parameter that no tensor used. */
+void organ_merge_warn_of_unused(merge_recipe *recipe);
 
 /* ---- models ---- */
 
@@ -188,7 +213,7 @@ typedef struct merge_made {
     char *base;              /* path of the host */
 } merge_made;
 
-typedef struct model_merge {
+struct model_merge {
     const organ_merge_options *options;
     merge_made *made; /* NULL: no steps follow */
     const organ_engine *engine;
@@ -224,7 +249,7 @@ typedef struct model_merge {
     char *partial;                 /* path by which the unfinished output opens, for moments */
     organ_writing *writing;
     organ_behind *behind; /* while tensors are merged */
-} model_merge;
+};
 
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);

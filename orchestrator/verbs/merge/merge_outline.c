@@ -574,6 +574,7 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     if (choose_head(job, error) || merge_slices(job, error) || add_head(job, error) || add_apart(job, error) ||
         check_routers(job, error))
         return error->status;
+    organ_merge_warn_of_unused(&job->recipe);
     for (size_t k = 0; k < job->tensor_count && job->vocabulary && !error->status; k++)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
             organ_merge_set_rows(job, &job->tensors[k], error);

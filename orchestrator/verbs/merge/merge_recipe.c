@@ -5,6 +5,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,12 +211,17 @@ static organ_status read_body(merge_recipe *r, const organ_yaml *map, organ_erro
 static organ_status read_modules(merge_recipe *r, const organ_yaml *modules, organ_error *error)
 {
     static const char *const known[] = {"models", "slices", "parameters", NULL};
+    static const char *const of_text[] = {"default",    "model",        "decoder",        "text",
+                                          "text_model", "text_decoder", "language_model", NULL};
     if (modules->kind != ORGAN_YAML_MAP || modules->count == 0)
         return organ_merge_fault(r, modules->line, error, "modules is not a map of names and values");
     if (modules->count > 1)
         return organ_merge_fault(r, modules->keys[1]->line, error,
                                  "only one module is merged, the text model; other parts are the base's");
     const organ_yaml *const module = modules->values[0];
+    if (!organ_is_one_of(modules->keys[0]->text, of_text))
+        organ_say(r->warnings, "module '%.100s' (line %zu) is taken for the text model: no other part is merged",
+                  modules->keys[0]->text, modules->keys[0]->line);
     if (organ_merge_check_keys(r, module, "a module", known, error) ||
         parameters_member(r, module, &r->module_parameters, error))
         return error->status;
@@ -257,7 +263,9 @@ static organ_status read_types(merge_recipe *r, organ_error *error)
         return error->status;
     if (r->dtype == ORGAN_F64)
         return organ_merge_fault(r, organ_yaml_member(r->tree, out ? "out_dtype" : "dtype")->line, error,
-                                 "the output cannot be float64: give out_dtype");
+                                 "the output cannot be float64: %s",
+                                 out ? "out_dtype is float32, float16 or bfloat16 (dtype may be float64)"
+                                     : "give out_dtype, which is float32, float16 or bfloat16");
     return ORGAN_OK;
 }
 
@@ -310,8 +318,8 @@ organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_r
     else if (organ_merge_command_recipe(options, &text, error) == ORGAN_OK)
         length = strlen(text);
     if (!error->status && organ_yaml_parse(r->label, text, length, &r->arena, &r->tree, error) == ORGAN_OK &&
-        read_tree(r, error) == ORGAN_OK)
-        organ_merge_check_settings(r, error);
+        read_tree(r, error) == ORGAN_OK && organ_merge_check_settings(r, error) == ORGAN_OK)
+        organ_merge_begin_use(r, error);
     free(text);
     return error->status;
 }

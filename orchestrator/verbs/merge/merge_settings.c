@@ -6,7 +6,6 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
-#include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
 
 #include <math.h>
@@ -206,28 +205,42 @@ static bool along(const organ_merge_parameter *p, const organ_yaml *list, double
     return true;
 }
 
-/* The filter "router" fits the routers of every layout, whatever their names. */
-static bool fits(const organ_yaml *condition, const char *name)
+static bool take_condition(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *condition, double t,
+                           double *number)
+{
+    const bool taken = along(p, organ_yaml_member(condition, "value"), t, number);
+    if (taken)
+        organ_merge_use(r, condition);
+    return taken;
+}
+
+static bool fits(const merge_recipe *r, const organ_yaml *condition, const char *name)
 {
     const organ_yaml *const filter = organ_yaml_member(condition, "filter");
-    return organ_yaml_is_null(filter) || strcmp(filter->text, "*") == 0 || strstr(name, filter->text) ||
-           (strcmp(filter->text, "router") == 0 && organ_anatomy_is_router(name));
+    return organ_yaml_is_null(filter) || organ_merge_filter_fits(r, filter->text, name);
 }
 
 /* Looks up a parameter at one level. Returns false if the level gives no value. */
-static bool look_up(const organ_merge_parameter *p, const organ_yaml *level, const char *name, double t, double *number)
+static bool look_up(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *level, const char *name,
+                    double t, double *number)
 {
     const organ_yaml *const setting = organ_yaml_member(level, p->name);
+    bool taken = false;
     if (organ_yaml_is_null(setting))
         return false;
     if (setting->kind == ORGAN_YAML_MAP)
-        return fits(setting, name) && along(p, organ_yaml_member(setting, "value"), t, number);
-    if (!is_conditions(setting))
-        return along(p, setting, t, number);
-    for (size_t k = 0; k < setting->count; k++)
-        if (fits(setting->values[k], name))
-            return along(p, organ_yaml_member(setting->values[k], "value"), t, number);
-    return false;
+        taken = fits(r, setting, name) && take_condition(r, p, setting, t, number);
+    else if (!is_conditions(setting))
+        taken = along(p, setting, t, number);
+    else
+        for (size_t k = 0; k < setting->count; k++)
+            if (fits(r, setting->values[k], name)) {
+                taken = take_condition(r, p, setting->values[k], t, number);
+                break;
+            }
+    if (taken)
+        organ_merge_use(r, setting);
+    return taken;
 }
 
 /* `source` MERGE_NONE: a parameter of the whole merge. */
@@ -235,9 +248,10 @@ static organ_status evaluate_one(const merge_recipe *r, const organ_merge_parame
                                  size_t source, const char *name, double *number, organ_error *error)
 {
     const merge_slice *const slice = place->slice;
-    if ((source != MERGE_NONE && look_up(p, slice->sources[source].parameters, name, place->t, number)) ||
-        look_up(p, slice->parameters, name, place->t, number) ||
-        look_up(p, r->module_parameters, name, place->t, number) || look_up(p, r->parameters, name, place->t, number))
+    if ((source != MERGE_NONE && look_up(r, p, slice->sources[source].parameters, name, place->t, number)) ||
+        look_up(r, p, slice->parameters, name, place->t, number) ||
+        look_up(r, p, r->module_parameters, name, place->t, number) ||
+        look_up(r, p, r->parameters, name, place->t, number))
         return ORGAN_OK;
     *number = p->fallback;
     if (!p->required)

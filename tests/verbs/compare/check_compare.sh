@@ -57,6 +57,11 @@ for copy in int4 q4.gguf; do
         '.only == []' '.shapes == []'
 done
 
+ends 0 compare int4 q4.gguf tiny-qwen2 tune pruned --json --quiet # copies have no vote
+holds ../out '.lineage.base == "C" and .lineage.near == []'
+ends 0 compare int4 tiny-qwen2 tune --json --quiet
+holds ../out '.lineage.base == null'
+
 # ---- clashes: vocabularies, shapes, layers, tensors ----
 cp -rL tiny-qwen2 words && chmod -R u+w words
 jq '.model.vocab["Ġha"] = 302 | .model.vocab["Ġl"] = 301' tiny-qwen2/tokenizer.json >words/tokenizer.json

@@ -294,12 +294,13 @@ unwritten 3 "add up to 0" "${models/weight: 1/weight: -1}""merge_method: linear\
 unwritten 3 "passthrough merges 1 model, but there are 2" "$models""merge_method: passthrough\n"
 unwritten 3 "out_dtype is 'int4'" "$models""merge_method: linear\nout_dtype: int4\n"
 unwritten 3 "cannot be float64" "$models""merge_method: linear\ndtype: float64\n"
+unwritten 3 "cannot be float64: out_dtype is float32, float16 or bfloat16" "$models""merge_method: linear\ndtype: float64\nout_dtype: float64\n"
 unwritten 3 "layer_range ends at 5, but a has 4 layers" 'slices: [{sources: [{model: a, layer_range: [0, 5]}]}]\nmerge_method: passthrough\n'
 unwritten 3 "layer_range is not" 'slices: [{sources: [{model: a, layer_range: [2, 2]}]}]\nmerge_method: passthrough\n'
 unwritten 4 "nowhere" 'models: [{model: nowhere}]\nmerge_method: passthrough\n'
 refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none --other-architecture
 cp -r b bare && rm bare/tokenizer.json
-refused 3 "has no tokenizer, but a has one" merge a bare --method linear -o none
+refused 3 "has no tokenizer, but a has one: whether their tokens are the same cannot be checked; if they are, copy its tokenizer.json there" merge a bare --method linear -o none
 "$organ" layers b -o short --drop 2, --quiet >../out || exit 1
 refused 3 "short has 3 layers, but a 4: name layers by slices" merge a short --method linear -o none
 printf '%b' "$models""merge_method: linear\nparameters: {int8_mask: true, t: 0.5}\n" >r.yaml

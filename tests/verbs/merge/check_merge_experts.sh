@@ -197,4 +197,43 @@ ends 0 merge r.yaml -o doubled --quiet
 value_of mixtral model.layers.0.block_sparse_moe.gate.weight >../router
 judge "filter: router does not fit the router of Mixtral" test "$(cmp -l ../router <(value_of doubled model.layers.0.block_sparse_moe.gate.weight) | wc -l)" -gt 100
 judge "filter: router fits an expert" cmp <(value_of mixtral model.layers.0.block_sparse_moe.experts.0.w1.weight) <(value_of doubled model.layers.0.block_sparse_moe.experts.0.w1.weight)
+
+# ---- filters fit the names of each layout, and those without a use are named ----
+# filtered FILTER TENSOR...: with the value 2 under the filter these tensors of Mixtral change, and the attention does not.
+filtered() {
+    local tensor
+    printf 'merge_method: passthrough\nmodels: [{model: mixtral, parameters: {scale: [{filter: %s, value: 2}, {value: 1}]}}]\n' "$1" >r.yaml
+    ends 0 merge r.yaml -o doubled --force --quiet
+    holds doubled/organ/merge.json '.warnings == []'
+    for tensor in "${@:2}"; do
+        judge "filter $1 does not fit $tensor" test "$(cmp -l <(value_of mixtral "$tensor") <(value_of doubled "$tensor") | wc -l)" -gt 100
+    done
+    tensor=model.layers.0.self_attn.q_proj.weight
+    judge "filter $1 fits $tensor" cmp <(value_of mixtral $tensor) <(value_of doubled $tensor)
+}
+experts=model.layers.0.block_sparse_moe.experts
+for filter in mlp block_sparse_moe; do
+    filtered $filter $experts.0.w1.weight $experts.1.w2.weight $experts.1.w3.weight model.layers.1.block_sparse_moe.gate.weight
+done
+filtered mlp.experts $experts.0.w1.weight
+filtered gate_proj $experts.0.w1.weight
+filtered mlp.experts.gate_up_proj $experts.0.w1.weight $experts.1.w3.weight
+judge "gate_up_proj fits down" cmp <(value_of mixtral $experts.1.w2.weight) <(value_of doubled $experts.1.w2.weight)
+cat >r.yaml <<'END'
+merge_method: passthrough
+modules:
+  vision_tower:
+    models:
+      - model: mixtral
+        parameters:
+          scale: [{filter: feedforward, value: 3}, {filter: mlp, value: 2}, {value: 1}]
+parameters:
+  scale: 5
+END
+ends 0 merge r.yaml -o unused --json
+for warning in "module 'vision_tower' (line 3) is taken for the text model" "filter 'feedforward' of scale (line 7) is not used" "scale (line 9) is not used"; do
+    says "$warning"
+    judge "the document does not say $warning" jq -e --arg warning "$warning" '[.warnings[] | select(startswith($warning))] | length == 1' ../out
+done
+judge "there is another warning" jq -e '.warnings | length == 3' ../out
 finish
