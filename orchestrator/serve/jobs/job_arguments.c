@@ -101,10 +101,59 @@ static void words_check_output(words_reader *r, const char *field, const char *p
         json_array_append_new(r->words->made, json_string(path));
 }
 
-static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
+/* *absolute becomes the path of an input in a store, else NULL; the caller frees it. Returns 0 or an HTTP status. */
+static unsigned find_input(words_reader *r, const char *path, char **absolute, organ_error *error)
+{
+    bool stored = false;
+    const unsigned refused = organ_jail_input(r->jail, path, absolute, &stored, error);
+    if (!stored) {
+        free(*absolute);
+        *absolute = NULL;
+    }
+    if (!refused)
+        json_array_append_new(r->words->reads, json_string(path));
+    return refused;
+}
+
+/* Returns the '+' of MODEL+ADAPTER: the last one after a path that exists. NULL: `path` exists itself, or there is no
+ * such '+'. */
+static const char *plus_of(const words_reader *r, const char *path)
+{
+    organ_error ignored = {0};
+    struct stat about;
+    const char *plus = NULL;
+    if (organ_jail_stat(r->jail, path, &about, &ignored) == 0)
+        return NULL;
+    for (const char *at = path; (at = strchr(at + 1, '+'));) {
+        char *const model = strndup(path, (size_t)(at - path));
+        ignored = (organ_error){0};
+        if (model && organ_jail_stat(r->jail, model, &about, &ignored) == 0)
+            plus = at;
+        free(model);
+    }
+    return plus;
+}
+
+/* If one of the two is in a store, r->absolute becomes MODEL+ADAPTER with its path. */
+static unsigned find_adapted(words_reader *r, const char *path, const char *plus, organ_error *error)
+{
+    char *const model = strndup(path, (size_t)(plus - path)), *of_model = NULL, *of_adapter = NULL;
+    unsigned refused = model ? find_input(r, model, &of_model, error) : 500;
+    if (!refused)
+        refused = find_input(r, plus + 1, &of_adapter, error);
+    if (!refused && (of_model || of_adapter) &&
+        !(r->absolute = organ_format("%s+%s", of_model ? of_model : model, of_adapter ? of_adapter : plus + 1)))
+        refused = 500;
+    free(of_model);
+    free(of_adapter);
+    free(model);
+    return refused;
+}
+
+static void check_path(words_reader *r, const char *field, const char *path, const organ_option *option)
 {
     organ_error error = {0};
-    bool stored = false;
+    const bool output = option->names == ORGAN_NAMES_OUTPUT;
     free(r->absolute);
     r->absolute = NULL;
     if (strstr(path, "://")) {
@@ -112,31 +161,32 @@ static void check_path(words_reader *r, const char *field, const char *path, org
                   "is a URL, but must be a path below the root: the server does not contact other servers");
         return;
     }
-    const bool output = names == ORGAN_NAMES_OUTPUT;
-    const unsigned refused = output ? organ_jail_output(r->jail, path, &error)
-                                    : organ_jail_input(r->jail, path, &r->absolute, &stored, &error);
-    if (!stored) {
-        free(r->absolute);
-        r->absolute = NULL;
-    }
+    const char *const plus = option->adapted ? plus_of(r, path) : NULL;
+    unsigned refused;
+    if (output)
+        refused = organ_jail_output(r->jail, path, &error);
+    else
+        refused = plus ? find_adapted(r, path, plus, &error) : find_input(r, path, &r->absolute, &error);
     if (refused) {
         /* A malformed path, 400, is a fault of the JSON like a value of a wrong type: 422. */
         add_fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
     }
-    if (output)
+    if (output) {
         words_check_output(r, field, path);
-    json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
+        json_array_append_new(r->words->writes, json_string(path));
+    }
 }
 
 /* Returns NULL after a fault. A path that begins with "-" gets the prefix "./", because "-" would mean standard
  * input or an option. */
-static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
+static json_t *text_word(words_reader *r, const char *field, const json_t *value, const organ_option *option)
 {
     const char *const text = plain_text(r, field, value);
-    if (text && names != ORGAN_NAMES_NOTHING)
-        check_path(r, field, text, names);
-    return text ? organ_json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
+    if (text && option->names != ORGAN_NAMES_NOTHING)
+        check_path(r, field, text, option);
+    return text ? organ_json_sprintf("%s%s", option->names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text)
+                : NULL;
 }
 
 /* The amounts are the texts that the JSON Schema of the verb allows (bytes_schema in verb_catalog.c). */
@@ -208,7 +258,7 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
         char item[192];
         snprintf(item, sizeof item, "%s/%zu", field, k);
         add_word(r, to, to == r->options && k % takes == 0 ? option->name : NULL,
-                 text_word(r, item, json_array_get(value, k), option->names));
+                 text_word(r, item, json_array_get(value, k), option));
     }
 }
 
@@ -256,7 +306,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
              !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
         add_fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
     else
-        add_word(r, to, name, text_word(r, field, value, option->names));
+        add_word(r, to, name, text_word(r, field, value, option));
 }
 
 /* Operands have no names on a command line, so the program would use a given operand as the missing one before it. */
