@@ -311,10 +311,14 @@ typedef struct command_path {
     char place[PATH_MAX]; /* absolute, without links; "" for standard output */
 } command_path;
 
+#define DERIVED ((size_t)66) /* most outputs whose names a run derives: of each size, and an adapter */
+
 typedef struct command_paths {
     const organ_verb *verb;
-    command_path *path; /* room for all values of operands and options, and standard output */
+    command_path *path; /* room for all values of operands and options, derived outputs, and standard output */
     size_t count;
+    char *derived[DERIVED]; /* paths of derived outputs */
+    size_t derived_count;
 } command_paths;
 
 /* ---- places ---- */
@@ -368,13 +372,20 @@ static bool is_below(const char *inner, const char *outer)
 
 /* ---- the paths of a command ---- */
 
+/* A recipe takes the place of a model on the command line. */
+static bool is_recipe(const organ_option *argument, const char *word)
+{
+    return argument->names == ORGAN_NAMES_MODEL && (organ_ends_with(word, ".yaml") || organ_ends_with(word, ".yml"));
+}
+
 /* Leaves out what each verb compares with its output itself (models, and directories that it reads), standard input,
  * and paths that do not resolve. */
 static void add_path(command_paths *all, const organ_option *argument, const char *word)
 {
     command_path *const p = &all->path[all->count];
     const bool output = argument->names == ORGAN_NAMES_OUTPUT;
-    if (!word || !*word || (!output && (argument->names != ORGAN_NAMES_INPUT || strcmp(word, "-") == 0)))
+    if (!word || !*word ||
+        (!output && !is_recipe(argument, word) && (argument->names != ORGAN_NAMES_INPUT || strcmp(word, "-") == 0)))
         return;
     *p = (command_path){.name = argument->name, .word = word, .written = output || argument->written};
     p->whole = output && strcmp(argument->name, "output") == 0 && organ_verb_option(all->verb, "force");
@@ -419,6 +430,46 @@ static size_t collect_command_paths(command_paths *all, const void *values)
     for (size_t k = 0; (option = organ_verb_option_at(all->verb, k)); k++)
         count += add_values(all, option, values);
     return count;
+}
+
+/* ---- outputs whose names a run derives ---- */
+
+static const char *text_option(const command_paths *all, const char *name, const void *values)
+{
+    const organ_option *const option = organ_verb_option(all->verb, name);
+    return option && option->value == ORGAN_VALUE_TEXT ? *(const char *const *)((const char *)values + option->offset)
+                                                       : NULL;
+}
+
+static organ_status add_derived(command_paths *all, const char *output, char *end, organ_error *error)
+{
+    static const organ_option derived = {.name = "output", .value = ORGAN_VALUE_TEXT, .names = ORGAN_NAMES_OUTPUT};
+    size_t length = organ_path_length(output);
+    organ_cut_end(output, &length, ".gguf");
+    char *const path = end ? organ_format("%.*s%s", (int)length, output, end) : NULL;
+    free(end);
+    if (!path)
+        return organ_fail_memory(error, output);
+    if (all->derived_count == DERIVED) {
+        free(path);
+        return ORGAN_OK; /* the verb refuses as many sizes */
+    }
+    all->derived[all->derived_count++] = path;
+    add_path(all, &derived, path);
+    return ORGAN_OK;
+}
+
+/* Several sizes of --target-size are OUT-SIZE.gguf, and the adapter of --repair-rank is OUT-adapter. */
+static organ_status add_derived_paths(command_paths *all, const void *values, organ_error *error)
+{
+    const char *const output = text_option(all, "output", values), *at = text_option(all, "target-size", values);
+    const organ_option *const rank = organ_verb_option(all->verb, "repair-rank");
+    for (at = output && at && strchr(at, ',') ? at : NULL; at && !error->status;
+         at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        add_derived(all, output, organ_format("-%.*s.gguf", (int)strcspn(at, ","), at), error);
+    if (!error->status && output && rank && *(const unsigned *)(const void *)((const char *)values + rank->offset))
+        add_derived(all, output, strdup("-adapter"), error);
+    return error->status;
 }
 
 /* ---- comparisons ---- */
@@ -493,15 +544,18 @@ static organ_status check_command_path(const command_paths *all, const command_p
 organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
     command_paths all = {.verb = verb};
-    all.path = calloc(collect_command_paths(&all, call) + 1, sizeof *all.path);
+    all.path = calloc(collect_command_paths(&all, call) + DERIVED + 1, sizeof *all.path);
     if (!all.path)
         return organ_fail_errno(error, ENOMEM, "the paths of %s", verb->name);
     collect_command_paths(&all, call);
+    add_derived_paths(&all, call, error);
     add_standard_output(&all);
     for (size_t a = 0; a < all.count; a++)
         for (size_t b = 0; b < all.count && !error->status; b++)
             if (a != b && all.path[a].written)
                 check_command_path(&all, &all.path[a], &all.path[b], error);
+    for (size_t k = 0; k < all.derived_count; k++)
+        free(all.derived[k]);
     free(all.path);
     return error->status;
 }
