@@ -21,6 +21,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
@@ -165,6 +166,32 @@ void organ_partial_unlock(organ_partial *partial)
     if (partial->folder >= 0)
         close(partial->folder);
     *partial = (organ_partial){-1, -1};
+}
+
+int organ_partial_clear(const organ_partial *partial) { return organ_empty_folder(partial->folder); }
+
+/* A line of /proc/locks is "1: FLOCK  ADVISORY  WRITE 4711 08:01:131072 0 EOF", with a hexadecimal device number. */
+long organ_partial_holder(const char *path)
+{
+    struct stat info;
+    char line[256];
+    long holder = 0;
+    if (lstat(path, &info))
+        return 0;
+    FILE *const locks = fopen("/proc/locks", "re");
+    while (locks && !holder && fgets(line, sizeof line, locks)) {
+        char kind[16];
+        long process;
+        unsigned major_number, minor_number;
+        unsigned long long node;
+        if (sscanf(line, "%*s %15s %*s %*s %ld %x:%x:%llu", kind, &process, &major_number, &minor_number, &node) == 5 &&
+            strcmp(kind, "FLOCK") == 0 && node == info.st_ino && major_number == major(info.st_dev) &&
+            minor_number == minor(info.st_dev))
+            holder = process;
+    }
+    if (locks)
+        fclose(locks);
+    return holder;
 }
 
 /* ---- the mark ---- */

@@ -33,6 +33,24 @@ organ_partial_state organ_partial_lock(const char *path, organ_partial *partial,
 /* Releases the lock and closes the descriptors. */
 void organ_partial_unlock(organ_partial *partial);
 
+/* Removes all that is in the locked directory; keeps the directory and its lock. Returns 0 or an errno. */
+int organ_partial_clear(const organ_partial *partial);
+
+/* Returns the number of the process that has locked the file or directory at `path`, or 0 if it is not known: the lock
+ * is of another host, or the system does not show it. */
+long organ_partial_holder(const char *path);
+
+/* A partial directory that this process has locked before it writes the output (organ_run_names_reserve). */
+typedef struct organ_reserved organ_reserved;
+/* Adds a locked directory. *reserved owns `partial` and the descriptors until organ_reserved_end. */
+organ_status organ_reserved_add(char *partial, const organ_partial *own, organ_reserved **reserved, organ_error *error);
+/* Returns whether this process has reserved the directory at `path`. */
+bool organ_is_reserved(const char *path);
+/* Takes over the lock of the reserved directory at `path`; returns false if it is not reserved or was taken already. */
+bool organ_reserved_take(const char *path, organ_partial *partial);
+/* Ends the reservation. Removes the directory if its lock was not taken and it is empty. NULL is allowed. */
+void organ_reserved_end(organ_reserved *reserved);
+
 /* Returns whether `path` leads to the directory. */
 bool organ_partial_is_at(const organ_partial *partial, const char *path);
 

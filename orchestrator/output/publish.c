@@ -57,11 +57,19 @@ static organ_partial partial_of(const organ_publish *publish)
 }
 
 /* The errnum EBUSY tells this error from faults of the file system. */
-static organ_status fail_busy(const organ_publish *publish, const char *who, organ_error *error)
+static organ_status fail_busy(const char *final, const char *who, organ_error *error)
 {
-    organ_fail(error, ORGAN_IO, "%s: %s writing this output", publish->final, who);
+    organ_fail(error, ORGAN_IO, "%s: %s writing this output", final, who);
     error->errnum = EBUSY;
     return error->status;
+}
+
+organ_status organ_fail_busy(const char *final, const char *path, organ_error *error)
+{
+    const long holder = organ_partial_holder(path);
+    char who[64];
+    snprintf(who, sizeof who, "another process (%ld) is", holder);
+    return fail_busy(final, holder ? who : "another process is", error);
 }
 
 /* Sets *missing if there is no directory. Returns ORGAN_IO if another process has locked it. */
@@ -69,8 +77,13 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
 {
     organ_partial partial;
     int fault;
-    organ_partial_state state = organ_partial_lock(publish->partial, &partial, &fault);
+    const bool own = organ_reserved_take(publish->partial, &partial);
+    organ_partial_state state = own ? ORGAN_PARTIAL_LOCKED : organ_partial_lock(publish->partial, &partial, &fault);
     struct stat info;
+    if (own && publish->closed && (fault = organ_close_modes(partial.folder, publish->closed)) != 0) {
+        organ_partial_unlock(&partial);
+        return organ_fail_errno(error, fault, "%s: permissions cannot be changed", publish->partial);
+    }
     if (state == ORGAN_PARTIAL_LOCKED && (fstat(partial.folder, &info) || !S_ISDIR(info.st_mode))) {
         organ_partial_unlock(&partial);
         state = ORGAN_PARTIAL_UNKNOWN;
@@ -80,7 +93,7 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
     publish->lock = publish->folder = partial.folder;
     publish->mark = partial.mark;
     if (state == ORGAN_PARTIAL_BUSY)
-        return fail_busy(publish, "another process is", error);
+        return organ_fail_busy(publish->final, publish->partial, error);
     if (state == ORGAN_PARTIAL_LOCKLESS)
         return organ_fail_errno(error, fault, "%s: cannot be locked against other writers", publish->partial);
     return state == ORGAN_PARTIAL_UNKNOWN ? organ_fail_errno(error, fault, "%s: cannot be opened", publish->partial)
@@ -115,7 +128,7 @@ static organ_status own_partial(organ_publish *publish, organ_error *error)
         fault = organ_partial_set_mark(&partial, publish->token);
     publish->mark = partial.mark;
     if (fault == EEXIST)
-        return fail_busy(publish, "a process on another host is", error);
+        return fail_busy(publish->final, "a process on another host is", error);
     return fault ? organ_fail_errno(error, fault, "%s/%s: cannot be created", publish->partial, ORGAN_GROWING_MARK)
                  : publish_hold(publish, error);
 }
@@ -279,16 +292,23 @@ static organ_status take_partial(organ_publish *publish, organ_publish_mode way,
 
 #define TAKES 64 /* attempts at a partial directory that other runs create and remove meanwhile */
 
+organ_status organ_check_parent(const char *final, const char *parent, organ_error *error)
+{
+    struct stat info;
+    const bool exists = stat(parent, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_IO,
+                      exists ? "%s: its parent '%s' is not a directory"
+                             : "%s: its parent directory '%s' does not exist",
+                      final, parent);
+}
+
 /* The process that gets the lock takes a new directory, even if another process has created it. */
 static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
-    struct stat info;
-    const bool exists = stat(publish->parent, &info) == 0;
-    if (!exists || !S_ISDIR(info.st_mode))
-        return organ_fail(error, ORGAN_IO,
-                          exists ? "%s: its parent '%s' is not a directory"
-                                 : "%s: its parent directory '%s' does not exist",
-                          publish->final, publish->parent);
+    if (organ_check_parent(publish->final, publish->parent, error))
+        return error->status;
     for (int k = 0; k < TAKES; k++) {
         bool missing, gone = false;
         if (lock_partial(publish, &missing, error))
@@ -301,7 +321,7 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
         if (mkdir(publish->partial, 0777 & ~publish->closed) && errno != EEXIST)
             return organ_fail_errno(error, errno, "%s: cannot be created", publish->partial);
     }
-    return fail_busy(publish, "other processes are", error);
+    return fail_busy(publish->final, "other processes are", error);
 }
 
 static organ_status finish_killed(const organ_publish *publish, organ_error *error)
@@ -354,10 +374,12 @@ char *organ_publish_partial(const char *final)
     return partial;
 }
 
+bool organ_partial_is_begun(const char *partial) { return access(partial, F_OK) == 0 && !is_empty_directory(partial); }
+
 bool organ_publish_is_begun(const char *final)
 {
     char *const partial = organ_publish_partial(final);
-    const bool begun = partial && access(partial, F_OK) == 0;
+    const bool begun = partial && organ_partial_is_begun(partial);
     free(partial);
     return begun;
 }

@@ -85,9 +85,18 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
  * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
 
-/* Returns whether an unfinished run has left a partial directory of `final`. False also if this cannot be determined.
- */
+/* Returns ORGAN_IO if `parent`, in which the output `final` is made, is not a directory. */
+organ_status organ_check_parent(const char *final, const char *parent, organ_error *error);
+
+/* Fails with ORGAN_IO and errnum EBUSY because another process writes the output `final`. `path` is the file or
+ * directory that it has locked; the message names the process if the system shows it. */
+organ_status organ_fail_busy(const char *final, const char *path, organ_error *error);
+
+/* Returns whether an unfinished run has left files in the partial directory of `final`. False also if this cannot be
+ * determined. */
 bool organ_publish_is_begun(const char *final);
+/* The same for the path of a partial directory. Allocates nothing. */
+bool organ_partial_is_begun(const char *partial);
 
 /* Returns the path of the partial directory of `final`; NULL if memory runs out. The caller frees it. */
 char *organ_publish_partial(const char *final);

@@ -443,14 +443,14 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 
 /* If `stays` is set, an existing file of the right size keeps its other bytes, which are tensors that an interrupted
  * run wrote. */
-static organ_status write_file(const char *path, const organ_shard *file, bool stays, organ_error *error)
+static organ_status write_file(const char *path, const organ_shard *file, bool stays, bool holes, organ_error *error)
 {
     struct stat info;
     const bool there = stays && lstat(path, &info) == 0;
     const bool kept = there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == file->size;
     if (there && !kept && organ_remove_file(path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    if (!kept && organ_transfer_file(path, file->size, error))
+    if (!kept && organ_transfer_file(path, file->size, !holes, error))
         return error->status;
     for (size_t k = 0; k < file->filler_count && !error->status; k++)
         organ_transfer_bytes(path, file->fillers[k].data, file->fillers[k].bytes, file->fillers[k].offset, error);
@@ -458,30 +458,36 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
     return error->status;
 }
 
-static organ_status create_planned_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
+static organ_status create_planned_files(organ_resharding *r, const char *directory, bool stays, bool holes,
+                                         organ_error *error)
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
         if (!(file->path = organ_path_join(&r->arena, directory, file->content.name)))
             return resharding_no_memory(r, error);
-        write_file(file->path, &file->content, stays, error);
+        write_file(file->path, &file->content, stays, holes, error);
     }
     if (error->status || !r->index)
         return error->status;
     const organ_filler text = {.bytes = r->index_bytes, .data = (unsigned char *)r->index};
     const organ_shard index = {.size = r->index_bytes, .filler_count = 1, .fillers = &text};
     const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
-    return path ? write_file(path, &index, stays, error) : resharding_no_memory(r, error);
+    return path ? write_file(path, &index, stays, holes, error) : resharding_no_memory(r, error);
 }
 
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return create_planned_files(r, directory, false, error);
+    return create_planned_files(r, directory, false, false, error);
+}
+
+organ_status organ_resharding_begin_outline(organ_resharding *r, const char *directory, organ_error *error)
+{
+    return create_planned_files(r, directory, false, true, error);
 }
 
 organ_status organ_resharding_continue(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return create_planned_files(r, directory, true, error);
+    return create_planned_files(r, directory, true, false, error);
 }
 
 /* The index is digested first, then each filler with the digest so far as seed. */

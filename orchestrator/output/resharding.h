@@ -108,6 +108,8 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 /* Creates the files in `directory` (which must outlive the plan), writes headers and index, and reserves disk space for
  * all bytes. Returns ORGAN_IO if that fails. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
+/* The same for an outline: the files have holes instead of the tensors, and no disk space is reserved. */
+organ_status organ_resharding_begin_outline(organ_resharding *plan, const char *directory, organ_error *error);
 
 /* Opens the files that an interrupted run of the same plan left in `directory`: a file of the right size keeps its
  * tensors, any other file is created again. Writes all headers and the index again. Returns ORGAN_IO if that fails. */

@@ -47,9 +47,9 @@ struct organ_transfer {
     XXH3_state_t *hash;
 };
 
-/* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.
- * Returns ORGAN_IO if the file exists or cannot be created. */
-organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);
+/* Creates `path` with `size` zero bytes. `reserved`: reserves space on the disk for them if the file system supports
+ * that; else the file has a hole. Returns ORGAN_IO if the file exists or cannot be created. */
+organ_status organ_transfer_file(const char *path, uint64_t size, bool reserved, organ_error *error);
 
 /* Writes bytes from memory at `offset` of a file that exists. Returns ORGAN_IO if that fails. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,

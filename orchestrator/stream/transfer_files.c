@@ -10,12 +10,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
+organ_status organ_transfer_file(const char *path, uint64_t size, bool reserved, organ_error *error)
 {
     const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be created", path);
-    organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
+    const organ_direct_file file = {.path = path, .fd = fd, .direct = -1};
+    reserved ? organ_direct_reserve(&file, size, error) : organ_direct_resize(&file, size, error);
     if (close(fd) && errno != EINTR) /* after EINTR the descriptor is closed too */
         organ_fail_errno(error, errno, "%s: cannot be written", path);
     return error->status;

@@ -65,6 +65,9 @@ race lora-resize 8 l lora resize "$adapter" "${t1[@]}" -- --rank 2 -- --rank 1
 race purify 0 p purify "$q" "${t1[@]}" --method haar -- --select all -- --select feed-forward
 race quantize 0 x quantize "$q" "${t1[@]}" -- --scheme int4-group32 -- --scheme int8-channel
 race quantize-gguf 0 x.gguf quantize "$moe" "${t1[@]}" -- --scheme q4_0 -- --scheme q8_0
+race quantize-source 8 x.gguf quantize "$q" "${t1[@]}" -- --scheme q4_0 -- --scheme q8_0
+race merge-gguf 0 m.gguf merge "$q" "$area/pruned" "${t1[@]}" --method linear -- --dtype f16 -- --dtype f32
+race merge-then 0 m.gguf merge "$q" "$area/pruned" "${t1[@]}" --method linear -- --then q4_0 -- --then q8_0
 race dequantize 0 d dequantize "$packed" "${t1[@]}" -- --dtype bf16 -- --dtype f32
 race convert 0 c.gguf convert "$q" "${t1[@]}" --to gguf -- --dtype f16 -- --dtype f32
 race convert-back 0 c convert "$moe" "${t1[@]}" --to safetensors -- --dtype f16 -- --dtype f32

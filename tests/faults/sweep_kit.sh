@@ -49,6 +49,12 @@ verb() {
         merge-ties) words=(merge "$area/pruned" --base "$q" --method ties --density 0.5 "${t1[@]}" -o merged) ;;
         merge-tokens) unite_tokens && words=(merge "$area/tokens.yaml" "${t1[@]}" -o merged) ;;
         merge-then) words=(merge "$q" "$area/pruned" --method linear "${t1[@]}" --then q4_0 -o merged.gguf) ;;
+        quantize-source) words=(quantize "$q" "${t1[@]}" --scheme q4_0 -o s.gguf) ;;
+        # Two outputs: the model, and the adapter, which gets its name first.
+        quantize-repair)
+            words=(quantize "$model" "${t1[@]}" --scheme int4-group32 --method gptq --calibration "$area/longer" --samples 1 --context 32
+                --targets '*.0.self_attn.v_proj' --repair-rank 2 -o r)
+            ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;

@@ -43,7 +43,7 @@ START_TEST(elements_of_64_bits_are_converted_whole)
     free(file);
     ck_assert_int_eq(organ_model_open(scratch_path("x.safetensors"), &model, &error), ORGAN_OK);
     const char *const path = scratch_path("out");
-    ck_assert_int_eq(organ_transfer_file(path, 4 * COUNT, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_transfer_file(path, 4 * COUNT, true, &error), ORGAN_OK);
     organ_transfer transfer = {.model = model,
                                .tensor = &model->tensors[0],
                                .path = path,
@@ -131,7 +131,7 @@ START_TEST(extents_cover_a_tensor_with_any_threads)
         received r = {0};
         const char *const path = scratch_path("out");
         ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2], 0, &engine, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_transfer_file(path, 1001 + 4 * FLOATS, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 1001 + 4 * FLOATS, true, &error), ORGAN_OK);
         organ_transfer transfer = {.model = model,
                                    .tensor = &model->tensors[0],
                                    .path = path,
@@ -176,7 +176,7 @@ START_TEST(the_error_is_that_of_the_first_extent)
         organ_overflow overflow = ORGAN_OVERFLOW(false);
         const char *const path = scratch_path("out");
         ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2], 0, &engine, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_transfer_file(path, 2 * FLOATS, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 2 * FLOATS, true, &error), ORGAN_OK);
         organ_transfer transfer = {.model = model,
                                    .tensor = &model->tensors[0],
                                    .path = path,
@@ -211,7 +211,7 @@ START_TEST(a_failed_write_is_that_of_the_first_extent)
         const char *const path = scratch_path("out");
         const uint64_t memory = k < 8 ? 0 : 1 << 20; /* little memory: no writers */
         ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2 % 4], memory, &engine, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_transfer_file(path, 4 * FLOATS, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 4 * FLOATS, true, &error), ORGAN_OK);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         organ_transfer transfer = {.model = model,
                                    .tensor = &model->tensors[0],

@@ -60,6 +60,8 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     if (!w->plan)
         return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced,
                                       w->output.single ? organ_output_name(&w->output) : NULL, &w->copy, error);
+    if (w->write->outline)
+        return organ_resharding_begin_outline(w->plan, to, error);
     return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
 }
 

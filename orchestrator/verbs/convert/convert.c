@@ -355,22 +355,6 @@ static organ_status write_outline(const organ_convert_job *job, const char *path
     return error->status;
 }
 
-organ_status organ_convert_outline_folder(char **folder, organ_error *error)
-{
-    const char *const under = getenv("TMPDIR");
-    char *const made = organ_format("%s/organ-outline-XXXXXX", under && *under ? under : "/tmp");
-    *folder = NULL;
-    if (!made)
-        return organ_fail_memory(error, "an outline");
-    if (mkdtemp(made)) {
-        *folder = made;
-        return ORGAN_OK;
-    }
-    organ_fail_errno(error, errno, "%s: cannot be made", made);
-    free(made);
-    return error->status;
-}
-
 static organ_status outline_directory(organ_convert_job *job, const char *path, uint64_t *bytes, organ_error *error)
 {
     organ_convert_options options = *job->options;

@@ -62,9 +62,6 @@ organ_status organ_convert_outline(const organ_convert_options *options, const o
                                    const organ_progress *progress, const char *path, uint64_t *bytes,
                                    organ_error *error);
 
-/* Makes a directory for an outline in TMPDIR or /tmp; the caller removes it and frees *folder, also after an error. */
-organ_status organ_convert_outline_folder(char **folder, organ_error *error);
-
 /* organ_convert of a temporary model (organ_write_origin). */
 organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
                                 const organ_engine *engine, const organ_progress *progress, json_t **report,

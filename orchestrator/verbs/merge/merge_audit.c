@@ -231,6 +231,6 @@ organ_status organ_merge_audit(const organ_merge_audit_options *options, const o
     free(a.samples);
     json_decref(a.problems.sentences);
     organ_model_close(a.model);
-    organ_merge_release(&a.job);
+    organ_merge_release(&a.job, error);
     return organ_report_end(&work, options->model, error);
 }

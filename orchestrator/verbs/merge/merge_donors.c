@@ -213,14 +213,14 @@ organ_status organ_merge_open_donors(model_merge *job, organ_error *error)
     return r->tokens.source == MERGE_TOKENS_UNSET ? check_vocabularies(job, error) : ORGAN_OK;
 }
 
-void organ_merge_close_donors(model_merge *job)
+void organ_merge_close_donors(model_merge *job, organ_error *error)
 {
     for (size_t k = 0; job->donors && k < job->recipe.donor_count; k++) {
         organ_adapted_close(&job->donors[k].adapted);
         organ_across_free(job->donors[k].across);
         organ_weights_free(job->donors[k].weights);
         organ_model_close(job->donors[k].model);
-        organ_merge_close_form(&job->donors[k]);
+        organ_merge_close_form(&job->donors[k], error);
     }
     free(job->donors);
 }

@@ -171,9 +171,10 @@ organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_e
     donor->stored_weights = donor->weights;
     donor->model = NULL;
     donor->weights = NULL;
-    if (organ_convert_outline_folder(&donor->outline_folder, error))
+    if (organ_outline_folder_open(job->options->write.output, "organ-host-outline", job->engine->ranks,
+                                  &donor->outline_folder, error))
         return error->status;
-    char *const form = organ_format("%s/%.*s", donor->outline_folder, (int)length, length ? name : "model");
+    char *const form = organ_format("%s/%.*s", donor->outline_folder.path, (int)length, length ? name : "model");
     if (!form)
         organ_fail_memory(error, donor->path);
     else if (make_form(job, donor, form, error) == ORGAN_OK &&
@@ -184,11 +185,9 @@ organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_e
     return error->status;
 }
 
-void organ_merge_close_form(merge_donor *donor)
+organ_status organ_merge_close_form(merge_donor *donor, organ_error *error)
 {
     organ_weights_free(donor->stored_weights);
     organ_model_close(donor->stored);
-    if (donor->outline_folder)
-        organ_remove_tree(donor->outline_folder);
-    free(donor->outline_folder);
+    return organ_hidden_folder_remove(&donor->outline_folder, error);
 }

@@ -15,6 +15,7 @@
 #include "formats/base/json.h"
 #include "formats/base/yaml.h"
 #include "formats/weights/weight_search.h"
+#include "orchestrator/output/hidden_folder.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/merge/merge_walk.h"
 #include "orchestrator/surgery/write/write.h"
@@ -157,7 +158,7 @@ typedef struct merge_donor {
      * NULL: `model` has the values itself. */
     organ_model *stored;
     organ_weights *stored_weights;
-    char *outline_folder;
+    organ_hidden_folder outline_folder;
     uint64_t layers;       /* of the text model, without draft layers */
     organ_adapted adapted; /* MODEL+ADAPTER; all zero: the donor is a model */
     const char *head;      /* name of the stored matrix that is its output head; NULL: its embedding is the head */
@@ -262,12 +263,12 @@ organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_
 /* Makes the outline of a host that is a GGUF file or at a URL. organ_merge_close_form accepts what it leaves after an
  * error, and a donor without outline. */
 organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_error *error);
-void organ_merge_close_form(merge_donor *donor);
+organ_status organ_merge_close_form(merge_donor *donor, organ_error *error);
 
 /* Opens all donors, finds the host, and checks that their vocabularies are equal unless the recipe states that of the
  * output. */
 organ_status organ_merge_open_donors(model_merge *job, organ_error *error);
-void organ_merge_close_donors(model_merge *job);
+void organ_merge_close_donors(model_merge *job, organ_error *error);
 
 /* Compares the donors with the host: fills job->clashes, and adds warnings of settings and towers that differ. Returns
  * ORGAN_BAD_INPUT for another architecture, unless the options allow it. */
@@ -343,7 +344,7 @@ organ_status organ_merge_plain(const void *options, const organ_engine *engine, 
                                json_t **report, organ_error *error);
 
 /* Releases what the job owns, also after an error of any step. */
-void organ_merge_release(model_merge *job);
+void organ_merge_release(model_merge *job, organ_error *error);
 
 /* Raises job->plan to what the merge needs. */
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error);

@@ -258,7 +258,7 @@ organ_status organ_merge_once(const organ_merge_options *options, merge_made *ma
     const organ_report_work work = organ_report_begin(report);
     if (plan_and_write(&job, report, error) == ORGAN_OK && made)
         fill_made(&job, made, error);
-    organ_merge_release(&job);
+    organ_merge_release(&job, error);
     return organ_report_end_partial(&work, options->write.output, error);
 }
 

@@ -581,12 +581,12 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
     return error->status || organ_merge_mark_fitted(job, error) ? error->status : make_pieces(job, error);
 }
 
-void organ_merge_release(model_merge *job)
+void organ_merge_release(model_merge *job, organ_error *error)
 {
     organ_merge_close_moments(job);
     free(job->partial);
     organ_merge_close_vocabulary(job);
-    organ_merge_close_donors(job);
+    organ_merge_close_donors(job, error);
     organ_merge_recipe_release(&job->recipe);
     organ_arena_release(&job->arena);
     organ_rows_free(job->pieces);

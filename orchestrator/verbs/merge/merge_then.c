@@ -10,6 +10,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/run_names.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/encoding/encoding.h"
@@ -26,13 +27,16 @@ typedef struct merge_steps {
     const organ_engine *engine;
     const organ_progress *progress;
     merge_made made;
-    char *stem;                     /* name of the merged model, which GGUF files repeat */
-    char *outline_folder, *outline; /* temporary directory, and the outline in it */
-    char *folder;                   /* hidden directory next to the output */
-    char *path, *partial;           /* of the merged model in it, complete and not */
-    bool entered;                   /* the directory is there, and of this run */
-    bool whole;                     /* the output has its name */
-    bool refused;                   /* the merged model there is of another run and stays */
+    char *stem;                  /* name of the merged model, which GGUF files repeat */
+    organ_run_names names;       /* the output, reserved for this run */
+    organ_hidden_folder sketch;  /* hidden directory of the outline */
+    char *outline;               /* the outline in it */
+    char *folder;                /* hidden directory of the merged model */
+    organ_hidden_folder entered; /* the same, locked by this run */
+    char *path, *partial;        /* of the merged model in it, complete and not */
+    bool begun;                  /* the ranks have begun to use that directory */
+    bool whole;                  /* the output has its name */
+    bool refused;                /* the merged model there is of another run and stays */
 } merge_steps;
 
 /* ---- options and paths ---- */
@@ -64,12 +68,12 @@ static organ_status name_paths(merge_steps *s, organ_error *error)
     const char *name = output + length;
     while (name > output && name[-1] != '/')
         name--;
-    const int own = (int)(output + length - name), before = (int)(name - output);
+    const int own = (int)(output + length - name);
     const bool single = organ_output_is_file(output);
     const int stem = single ? (int)(strrchr(name, '.') - name) : own;
     s->stem = organ_format("%.*s", stem, name);
-    s->folder = organ_format("%.*s.%.*s.organ-merged", before, output, own, name);
-    return s->stem && s->folder ? ORGAN_OK : organ_fail_memory(error, output);
+    s->folder = organ_hidden_path(output, "organ-merged");
+    return s->stem && s->folder ? organ_hidden_path_check(s->folder, error) : organ_fail_memory(error, output);
 }
 
 /* ---- the outline ---- */
@@ -79,10 +83,10 @@ static organ_status make_outline(merge_steps *s, organ_error *error)
     organ_merge_options inner = *s->options;
     organ_engine engine = *s->engine;
     json_t *report = NULL;
-    if (organ_convert_outline_folder(&s->outline_folder, error))
+    if (organ_outline_folder_open(s->options->write.output, "organ-merge-outline", s->engine->ranks, &s->sketch, error))
         return error->status;
-    if (!(s->outline = organ_format("%s/%s", s->outline_folder, s->stem)))
-        return organ_fail_memory(error, s->outline_folder);
+    if (!(s->outline = organ_format("%s/%s", s->sketch.path, s->stem)))
+        return organ_fail_memory(error, s->sketch.path);
     inner.write = (organ_write_options){.output = s->outline, .max_shard_size = s->options->write.max_shard_size};
     engine.ranks = NULL;
     s->made = (merge_made){.outline = true, .last = s->options->write.output};
@@ -95,13 +99,11 @@ static organ_status make_outline(merge_steps *s, organ_error *error)
     return error->status || s->partial ? error->status : organ_fail_memory(error, s->folder);
 }
 
-static void drop_outline(merge_steps *s)
+static organ_status drop_outline(merge_steps *s, organ_error *error)
 {
-    if (s->outline_folder)
-        organ_remove_tree(s->outline_folder);
-    free(s->outline_folder);
     free(s->outline);
-    s->outline_folder = s->outline = NULL;
+    s->outline = NULL;
+    return organ_hidden_folder_remove(&s->sketch, error);
 }
 
 /* ---- the last step ---- */
@@ -222,16 +224,21 @@ static organ_status join_reports(const merge_steps *s, json_t *report, json_t *l
 
 /* ---- a dry run ---- */
 
+/* The name of the merged model, which is not written, is free in the directory of the outline. */
 static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *error)
 {
     organ_merge_options inner = *s->options;
     json_t *last = NULL;
-    inner.write.output = s->path;
+    char *const planned = organ_format("%s/%s.planned", s->sketch.path, s->stem);
+    inner.write.output = planned;
     inner.write.evaluate = NULL;
-    if (try_last(s, &last, error) == ORGAN_OK &&
-        organ_merge_once(&inner, NULL, s->engine, s->progress, report, error) == ORGAN_OK)
+    if (!planned)
+        organ_fail_memory(error, s->stem);
+    else if (try_last(s, &last, error) == ORGAN_OK &&
+             organ_merge_once(&inner, NULL, s->engine, s->progress, report, error) == ORGAN_OK)
         join_reports(s, *report, last, error);
     json_decref(last);
+    free(planned);
     return error->status;
 }
 
@@ -268,17 +275,20 @@ static organ_status make_folder(const char *path, organ_error *error)
 {
     if (organ_make_folder(path, 0700) && errno != EEXIST)
         return organ_fail_errno(error, errno, "%s: cannot be made", path);
-    return ORGAN_OK;
+    return organ_hidden_path_check(path, error);
 }
 
 static organ_status enter_folder(merge_steps *s, const json_t *last, organ_error *error)
 {
     char *const mine = organ_format("%s/%s", s->folder, s->made.print);
     const bool begun = access(s->folder, F_OK) == 0;
-    s->entered = true;
+    s->begun = true;
     if (!mine)
         organ_fail_memory(error, s->folder);
-    else if (make_folder(s->folder, error) == ORGAN_OK && make_folder(mine, error) == ORGAN_OK && !begun)
+    else
+        organ_hidden_folder_open(s->folder, s->options->write.output, s->engine->ranks, &s->entered, error);
+    if (organ_ranks_agree(s->engine->ranks, "the directory of the steps", error) == ORGAN_OK &&
+        make_folder(mine, error) == ORGAN_OK && !begun)
         organ_transfer_room(s->folder, s->options->write.output, "the merged model and the output need",
                             temporary_bytes(s, last) + count_of(last, "plan", "output_bytes"), error);
     free(mine);
@@ -380,8 +390,8 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
 {
     json_t *tried = NULL, *last = NULL;
     try_last(s, &tried, error);
-    drop_outline(s);
-    if (!error->status)
+    drop_outline(s, error);
+    if (organ_ranks_agree(s->engine->ranks, "the try of the last step", error) == ORGAN_OK)
         make_output(s, tried, report, &last, error);
     if (last)
         join_reports(s, *report, last, error);
@@ -398,28 +408,32 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
 
 /* After an error with which the run can be continued, the merged model stays. Allocates nothing: memory may have run
  * out. */
-static void leave_folder(const merge_steps *s, organ_error *error)
+static void leave_folder(merge_steps *s, organ_error *error)
 {
     const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     organ_error met = *error;
     organ_ranks_agree(s->engine->ranks, "the end of the steps", &met);
-    if (s->refused)
+    if (s->refused) {
+        organ_hidden_folder_leave(&s->entered);
         return;
+    }
     if (!stopped || s->whole || (access(s->path, F_OK) && access(s->partial, F_OK)))
-        organ_remove_tree(s->folder);
+        organ_hidden_folder_remove(&s->entered, error);
     else if (!strstr(error->message, "--resume")) {
         met = *error;
         *error = (organ_error){0};
         organ_fail(error, met.status, "%.700s; %.200s stays: --resume continues the run", met.message, s->folder);
         error->errnum = met.errnum;
     }
+    organ_hidden_folder_leave(&s->entered);
 }
 
 static void close_steps(merge_steps *s, organ_error *error)
 {
-    if (s->entered)
+    if (s->begun)
         leave_folder(s, error);
-    drop_outline(s);
+    drop_outline(s, error);
+    organ_run_names_release(&s->names);
     free(s->stem);
     free(s->folder);
     free(s->path);
@@ -434,9 +448,12 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
 {
     merge_steps s = {.options = given, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    if (check_scheme(s.options, error) == ORGAN_OK && name_paths(&s, error) == ORGAN_OK)
+    const bool dry = s.options->write.dry_run;
+    if (check_scheme(s.options, error) == ORGAN_OK)
+        name_paths(&s, error);
+    if (organ_run_names_reserve(&s.names, &s.options->write.output, dry ? 0 : 1, engine->ranks, error) == ORGAN_OK)
         make_outline(&s, error);
-    if (organ_ranks_agree(engine->ranks, "the outline of the merge", error) == ORGAN_OK && s.options->write.dry_run)
+    if (organ_ranks_agree(engine->ranks, "the outline of the merge", error) == ORGAN_OK && dry)
         plan_steps(&s, report, error);
     else if (!error->status && settle_folder(&s, error) == ORGAN_OK)
         make_steps(&s, report, error);

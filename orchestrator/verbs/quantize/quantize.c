@@ -242,9 +242,8 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
         return error->status;
     if (job->repair)
-        return organ_quantize_pass(job, error) == ORGAN_OK
-                   ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
-                   : error->status;
+        return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
+                                                           : error->status;
     if ((job->calib && organ_quantize_calibrated(job, error)) || organ_quantize_activations_run(job, error))
         return error->status;
     return organ_quantize_pass(job, error);
@@ -447,8 +446,7 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     json_t *checked = NULL;
     quantize_verb(&call, engine, NULL, &checked, error);
     json_decref(checked);
-    organ_quantize_source_drop_outline(source);
-    return error->status;
+    return organ_quantize_source_drop_outline(source, error);
 }
 
 static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
@@ -462,7 +460,7 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
         return error->status;
     if (measures && organ_quantize_source_outline(source, engine, NULL, error))
         return error->status;
-    organ_quantize_source_drop_outline(source);
+    organ_quantize_source_drop_outline(source, error);
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
@@ -500,7 +498,7 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     const quantize_call call = {&named, NULL, origin};
     organ_quantize_source_find(&named, &source, error);
     source.origin = origin;
-    if (!error->status)
+    if (!error->status && organ_quantize_source_reserve(&named, &source, engine->ranks, error) == ORGAN_OK)
         source.folder ? quantize_converted(&named, &source, engine, progress, report, error)
                       : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
     organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);

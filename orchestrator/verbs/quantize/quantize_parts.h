@@ -199,7 +199,7 @@ typedef struct organ_quantize_job {
     /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
     organ_repair_adapter *repair;
     char *repair_output;
-    bool *repair_changed;
+    bool *repair_changed, repair_named; /* repair_named: the run that is resumed has given it its name */
     json_t *repair_report;
     organ_quantize_inputs measured; /* --activations with method nearest */
     organ_plan plan;                /* dry run: memory and work, without reading the model and writing the output */
@@ -296,6 +296,9 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
 /* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
 organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
+/* Makes the adapter with the codes of the calibrated targets, or takes the complete one of the interrupted run. */
+organ_status organ_quantize_repair_write(organ_quantize_job *job, organ_status (*make)(void *job, organ_error *error),
+                                         organ_error *error);
 /* Returns the member "repair" of the report: {"rank", "adapter", "outputs_before", "outputs_after"}. */
 json_t *organ_quantize_repair_json(const organ_quantize_job *job);
 void organ_quantize_repair_close(organ_quantize_job *job);

@@ -4,10 +4,17 @@
  * part of this one. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/publish.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define LARGEST_REPORT ((size_t)1 << 28) /* bytes; a larger one is not read */
 
 organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_error *error)
 {
@@ -27,6 +34,21 @@ organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_
                              : ORGAN_OK;
 }
 
+/* The adapter gets its name before the model: a run that was interrupted in between left it complete, and the model
+ * unfinished. */
+static organ_status find_named(organ_quantize_job *job, organ_error *error)
+{
+    const organ_write_options *const w = &job->options->write;
+    const bool begun = !w->dry_run && organ_publish_is_begun(w->output),
+               named = access(job->repair_output, F_OK) == 0 && !organ_publish_is_begun(job->repair_output);
+    if (begun && !w->resume && !w->force)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: an unfinished run was found%s%s: --resume continues it, --force starts over", w->output,
+                          named ? ", which has finished its adapter " : "", named ? job->repair_output : "");
+    job->repair_named = begun && named && w->resume;
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -37,6 +59,8 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
     job->repair_changed = calloc(job->model->tensor_count + 1, sizeof *job->repair_changed);
     if (!job->repair_output || !job->repair_changed)
         return organ_fail_memory(error, o->model);
+    if (find_named(job, error))
+        return error->status;
     for (size_t k = 0; k < job->calibrated_targets.count; k++)
         job->repair_changed[job->calibrated_targets.tensors[k] - job->model->tensors] = true;
     const organ_repair_adapter_options options = {.model = o->model,
@@ -44,11 +68,41 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
                                                   .output = job->repair_output,
                                                   .dtype = "bf16",
                                                   .rank = o->repair_rank,
-                                                  .force = o->write.force,
+                                                  .force = o->write.force || job->repair_named,
                                                   .resume = o->write.resume,
                                                   .dry_run = o->write.dry_run,
                                                   .changed = job->repair_changed};
     return organ_repair_adapter_open(&options, job->engine, job->progress, &job->repair, error);
+}
+
+/* The adapter has the corrections of all calibrated targets, so the run that made it had finished all their codes. */
+static organ_status take_named(organ_quantize_job *job, organ_error *error)
+{
+    char *const path = organ_format("%s/organ/lora_extract.json", job->repair_output), *text = NULL;
+    json_error_t fault;
+    size_t length = 0;
+    bool no_memory = false, whole = true;
+    for (size_t k = 0; k < job->calibrated_targets.count; k++)
+        whole = whole && job->units[job->calibrated_parts[k]->unit].done;
+    if (!path)
+        organ_fail_memory(error, job->repair_output);
+    else if (whole && organ_input_load(path, path, LARGEST_REPORT, &text, &length, error) == ORGAN_OK)
+        job->repair_report = organ_json_load(text, length, 0, &fault, &no_memory);
+    if (!error->status && no_memory)
+        organ_fail_memory(error, path);
+    else if (!error->status && !job->repair_report)
+        organ_fail(error, ORGAN_USAGE, "%s: is not the adapter of the unfinished run of %s: --force starts over",
+                   job->repair_output, job->options->write.output);
+    free(path);
+    free(text);
+    return error->status;
+}
+
+organ_status organ_quantize_repair_write(organ_quantize_job *job,
+                                         organ_status (*calibrated)(void *job, organ_error *error), organ_error *error)
+{
+    return job->repair_named ? take_named(job, error)
+                             : organ_repair_adapter_write(job->repair, calibrated, job, &job->repair_report, error);
 }
 
 json_t *organ_quantize_repair_json(const organ_quantize_job *job)

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST ((size_t)64) /* sizes of one call */
+#define MOST ((size_t)ORGAN_QUANTIZE_SIZES)
 
 typedef struct sizes_one {
     char *text;     /* a word of --target-size */
@@ -86,13 +86,44 @@ static organ_status list_sizes(const organ_quantize_options *o, sizes_list *size
     return error->status;
 }
 
+organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_quantize_outputs *outputs,
+                                         organ_error *error)
+{
+    const char *const output = o->write.output;
+    sizes_list sizes = {0};
+    *outputs = (organ_quantize_outputs){0};
+    const bool several = o->target_size && strchr(o->target_size, ',');
+    if (several && list_sizes(o, &sizes, error) == ORGAN_OK)
+        for (; outputs->count < sizes.count; outputs->count++) {
+            outputs->of[outputs->count] = sizes.of[outputs->count].output;
+            sizes.of[outputs->count].output = NULL;
+        }
+    sizes_release(&sizes);
+    if (!error->status && !several && !(outputs->of[outputs->count++] = strdup(output)))
+        organ_fail_memory(error, output);
+    if (!error->status && o->repair_rank &&
+        !(outputs->of[outputs->count++] = organ_quantize_name_beside(output, "-adapter")))
+        organ_fail_memory(error, output);
+    return error->status;
+}
+
+void organ_quantize_outputs_release(organ_quantize_outputs *outputs)
+{
+    for (size_t k = 0; k < outputs->count; k++)
+        free(outputs->of[k]);
+    *outputs = (organ_quantize_outputs){0};
+}
+
 /* All names are checked before the first measurement. */
 static organ_status check_outputs(const organ_quantize_options *o, const sizes_list *sizes, organ_error *error)
 {
     for (size_t k = 0; k < sizes->count && sizes->count > 1; k++)
         if (sizes->of[k].output && !o->write.force && !o->write.resume && !o->write.dry_run &&
             access(sizes->of[k].output, F_OK) == 0)
-            return organ_fail(error, ORGAN_USAGE, "%s: exists already; --force replaces it", sizes->of[k].output);
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: exists already; --resume keeps it and makes the sizes that are missing, --force "
+                              "replaces it",
+                              sizes->of[k].output);
     return ORGAN_OK;
 }
 

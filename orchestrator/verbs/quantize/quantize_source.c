@@ -40,24 +40,22 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
                                organ_error *error)
 {
     const char *const output = o->write.output ? o->write.output : "model.gguf";
-    const char *const name = organ_path_name(output), *const scratch = o->calibration.scratch;
-    const int before = name > output ? (int)(name - output) : 0;
-    char fingerprint[17], *path = NULL;
+    const char *const scratch = o->calibration.scratch;
+    char fingerprint[17];
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
-    if (asprintf(&s->folder, "%.*s%s.%s.organ-source-%s", scratch ? (int)strlen(scratch) : before,
-                 scratch ? scratch : output, scratch ? "/" : "", name, fingerprint) < 0)
-        s->folder = NULL;
+    char *const ending = organ_format("organ-source-%s", fingerprint), *const at =
+                                                                           scratch
+                                                                               ? organ_format("%s/%s", scratch,
+                                                                                              organ_path_name(output))
+                                                                               : NULL;
+    s->folder = ending && (at || !scratch) ? organ_hidden_path(at ? at : output, ending) : NULL;
+    free(ending);
+    free(at);
     if (asprintf(&s->name, "%s.gguf", *own && *own != '.' ? own : "model") < 0)
         s->name = NULL;
-    if (!s->folder || !s->name)
-        return organ_fail_memory(error, model->path);
-    if (!o->write.force && !o->write.dry_run && asprintf(&path, "%s/%s", s->folder, s->name) >= 0) {
-        organ_publish_tidy(output, s->folder, path);
-        free(path);
-    }
-    return ORGAN_OK;
+    return s->folder && s->name ? organ_hidden_path_check(s->folder, error) : organ_fail_memory(error, model->path);
 }
 
 organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
@@ -82,6 +80,32 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     return error->status;
 }
 
+/* A run with --force begins again and removes it later. */
+static void tidy(const organ_quantize_source *s, const organ_quantize_outputs *outputs)
+{
+    char *const path = organ_format("%s/%s", s->folder, s->name);
+    bool whole = path && outputs->count > 0;
+    for (size_t k = 0; k < outputs->count && whole; k++)
+        whole = access(outputs->of[k], F_OK) == 0;
+    if (whole)
+        organ_publish_tidy(outputs->of[outputs->count - 1], s->folder, path);
+    free(path);
+}
+
+organ_status organ_quantize_source_reserve(const organ_quantize_options *o, organ_quantize_source *s,
+                                           organ_ranks *ranks, organ_error *error)
+{
+    organ_quantize_outputs outputs = {0};
+    const bool early = !o->write.dry_run && (s->folder || s->measures || o->repair_rank);
+    if (early)
+        organ_quantize_outputs_list(o, &outputs, error);
+    organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count, ranks, error);
+    if (!error->status && early && s->folder && !o->write.force && organ_ranks_first(ranks))
+        tidy(s, &outputs);
+    organ_quantize_outputs_release(&outputs);
+    return error->status;
+}
+
 /* ---- the file ---- */
 
 #define CONVERTED "converted" /* the file in the record */
@@ -95,47 +119,42 @@ static organ_convert_options conversion(const organ_quantize_source *s)
     return c;
 }
 
-/* The directory is made, or was made by an earlier run or another rank. The names of unfinished files are made before,
+/* The directory is made, or was made by an earlier run. The names of unfinished files are made before,
  * because memory may have run out when they are needed. */
-static organ_status enter_folder(organ_quantize_source *s, organ_error *error)
+static organ_status enter_folder(organ_quantize_source *s, organ_ranks *ranks, organ_error *error)
 {
-    char *path = NULL;
-    if (asprintf(&path, "%s/%s", s->folder, s->name) < 0)
-        return organ_fail_memory(error, s->folder);
-    s->partials[0] = organ_publish_partial(path);
+    if (organ_ranks_agree(ranks, "the end of the outline", error))
+        return error->status;
+    char *path = organ_format("%s/%s", s->folder, s->name);
+    s->begun = true;
+    s->partials[0] = path ? organ_publish_partial(path) : NULL;
     s->partials[1] = organ_publish_partial(s->output);
-    if (!s->partials[0] || !s->partials[1])
+    if (!path || !s->partials[0] || !s->partials[1])
         organ_fail_memory(error, s->folder);
-    else if (organ_make_folder(s->folder, 0700) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
-    else {
+    else if (organ_hidden_folder_open(s->folder, s->output, ranks, &s->entered, error) == ORGAN_OK) {
         s->path = path;
-        return ORGAN_OK;
+        path = NULL;
     }
     free(path);
-    return error->status;
+    return organ_ranks_agree(ranks, "the directory of the converted model", error);
 }
 
 organ_status organ_quantize_source_outline(organ_quantize_source *s, const organ_engine *engine,
                                            const organ_progress *progress, organ_error *error)
 {
-    if (organ_convert_outline_folder(&s->outline_folder, error))
+    if (organ_outline_folder_open(s->output, "organ-source-outline", engine->ranks, &s->sketch, error))
         return error->status;
-    if (asprintf(&s->outline, "%s/%s", s->outline_folder, s->name) < 0) {
-        s->outline = NULL;
+    if (!(s->outline = organ_format("%s/%s", s->sketch.path, s->name)))
         return organ_fail_memory(error, s->model);
-    }
     const organ_convert_options c = conversion(s);
     return organ_convert_outline(&c, engine, progress, s->outline, &s->bytes, error);
 }
 
-void organ_quantize_source_drop_outline(organ_quantize_source *s)
+organ_status organ_quantize_source_drop_outline(organ_quantize_source *s, organ_error *error)
 {
-    if (s->outline_folder)
-        organ_remove_tree(s->outline_folder);
     free(s->outline);
-    free(s->outline_folder);
-    s->outline = s->outline_folder = NULL;
+    s->outline = NULL;
+    return organ_hidden_folder_remove(&s->sketch, error);
 }
 
 static organ_status convert(organ_quantize_source *s, bool resume, const char *record, const organ_engine *engine,
@@ -162,7 +181,7 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
                                         const organ_progress *progress, organ_error *error)
 {
     bool whole = false;
-    if (enter_folder(s, error))
+    if (enter_folder(s, engine->ranks, error))
         return error->status;
     char *const record = organ_format("%s/inputs.json", s->folder);
     if (!record)
@@ -178,18 +197,21 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     return error->status;
 }
 
-void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, const organ_error *error)
+void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, organ_error *error)
 {
     const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     organ_error met = *error;
-    organ_quantize_source_drop_outline(s);
-    if (s->path) {
+    organ_quantize_source_drop_outline(s, error);
+    if (s->begun)
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        const bool begun = access(s->partials[0], F_OK) == 0 || access(s->partials[1], F_OK) == 0,
+    if (s->path) {
+        const bool begun = access(s->partials[0], F_OK) == 0 || organ_partial_is_begun(s->partials[1]),
                    measured = s->measures && access(s->path, F_OK) == 0;
         if (!s->refused && (!stopped || (!begun && !measured)))
-            organ_remove_tree(s->folder);
+            organ_hidden_folder_remove(&s->entered, error);
     }
+    organ_hidden_folder_leave(&s->entered);
+    organ_run_names_release(&s->names);
     organ_run_inputs_release(&s->inputs);
     free(s->folder);
     free(s->name);

@@ -333,7 +333,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
         return ORGAN_OK;
     if (there && organ_remove_file(c->path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", c->path);
-    return organ_transfer_file(c->path, c->bytes, error);
+    return organ_transfer_file(c->path, c->bytes, true, error);
 }
 
 /* Only rank 0 calls this function. */

@@ -6,6 +6,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/run_names.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
@@ -325,9 +326,13 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
 {
     const organ_experts_options *const options = given;
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
+    const bool writes = !options->predict && !options->write.dry_run;
     const organ_report_work work = organ_report_begin(report);
-    experts_work(&job, report, error);
+    organ_run_names names;
+    if (organ_run_names_reserve(&names, &options->write.output, writes, engine->ranks, error) == ORGAN_OK)
+        experts_work(&job, report, error);
     experts_release(&job);
+    organ_run_names_release(&names);
     return organ_report_end_partial(&work, options->model, error);
 }
 

@@ -6,6 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
+#include "orchestrator/output/run_names.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 
@@ -348,8 +349,12 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
     const organ_width_options *const options = given;
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    narrow_model(&job, report, error);
+    organ_run_names names;
+    if (organ_run_names_reserve(&names, &options->write.output, !options->write.dry_run, engine->ranks, error) ==
+        ORGAN_OK)
+        narrow_model(&job, report, error);
     close_width(&job);
+    organ_run_names_release(&names);
     return organ_report_end_partial(&work, options->model, error);
 }
 
