@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Formats that models were published with, by the names that mergekit has for them. They render as the makers' own
- * templates (bench/compare_chat.py): mistral as Mistral 7B Instruct v0.1 and v0.2, exaone as EXAONE 3.0.
+ * templates (fixtures/make_chat_templates.py): mistral as Mistral 7B Instruct v0.1 and v0.2, exaone as EXAONE 3.0.
  * mergekit's llama3 and exaone also write line ends and blanks of their files, and its alpaca lacks the blank line
  * before the last "### Response:". */
 static const struct {

@@ -27,14 +27,21 @@ static const organ_tokenizer *of_output(const merge_vocabulary *v)
 static organ_status open_tokenizers(model_merge *job, merge_vocabulary *v, organ_error *error)
 {
     const size_t count = job->recipe.donor_count;
+    const organ_weight *like = NULL;
+    char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     v->tokenizers = take_rows(job, count * sizeof(void *), error);
     v->height = take_rows(job, count * sizeof *v->height, error);
     v->places = take_rows(job, count * sizeof(void *), error);
     for (size_t k = 0; k < count && !error->status; k++) {
         const merge_donor *const donor = &job->donors[k];
         const organ_weight *const embedding = organ_merge_weight_of_role(donor, ORGAN_ROLE_EMBED);
+        like = like ? like : embedding;
         if (!embedding)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s has no embedding, whose rows are its tokens", donor->path);
+        if (embedding->rank != like->rank || embedding->shape[1] != like->shape[1])
+            return organ_fail(error, ORGAN_BAD_INPUT, "the embedding of %s has the shape %s, that of %s the shape %s",
+                              donor->path, organ_shape_text(embedding->rank, embedding->shape, is), job->donors[0].path,
+                              organ_shape_text(like->rank, like->shape, was));
         v->height[k] = embedding->shape[0];
         organ_tokenizer_open(donor->model, &v->tokenizers[k], error);
     }

@@ -157,7 +157,7 @@ ends 0 merge r.yaml -o chat --quiet
 judge "chatml is not there" grep -q '<|im_start|>' chat/chat_template.jinja
 judge "tokenizer_config.json has another template" test "$(jq -r .chat_template chat/tokenizer_config.json)" = "$(cat chat/chat_template.jinja)"
 judge "the tokenizer is changed" cmp base/tokenizer.json chat/tokenizer.json
-table=${model%/*}/chat_templates.json # bench/compare_chat.py compares what they render
+table=${model%/*}/chat_templates.json # fixtures/make_chat_templates.py compares what they render
 for name in chatml llama3 mistral alpaca exaone; do
     merged "named-$name" "tokenizer_source: base\nchat_template: $name\n"
     judge "$name is another template" test "$(cat "named-$name/chat_template.jinja")" = "$(jq -r ".$name.template" "$table")"
@@ -197,4 +197,9 @@ refused 2 "must be a directory" merge r.yaml -o one.safetensors
 cp -r one bare && rm bare/tokenizer.json
 printf 'models: [{model: base, parameters: {weight: 1}}, {model: bare, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: union\n' >r.yaml
 refused 3 "there is no tokenizer.json" merge r.yaml -o none
+
+# ---- models that no vocabulary unites: refused before the vocabularies are united ----
+printf 'models: [{model: tiny-qwen2}, {model: %s}]\nmerge_method: linear\nparameters: {weight: 0.5}\ntokenizer_source: union\n' "${model%/*}/tiny-llama" >r.yaml
+refused 3 "--other-architecture" merge r.yaml -o none
+refused 3 "the embedding of ${model%/*}/tiny-llama has the shape [2048, 192], that of tiny-qwen2 the shape [2048, 320]" merge r.yaml -o none --other-architecture
 finish
