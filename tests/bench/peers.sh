@@ -79,6 +79,8 @@ peer compare_mergekit "numpy torch safetensors mergekit" 8 "^tiny-llama.(linear.
     --values --examples --methods "linear,ties" --organ "$organ" $model_of_llama
 peer compare_mergekit "numpy torch safetensors mergekit" 1 "^tiny-llama.linear.smooth.2718144.[0-9]+.[01](.$figure){8}\$" --methods linear --repeat 3 \
     --organ "$organ" $model_of_llama
+peer compare_layers "torch transformers" 3 "^llama.*written" --organ "$organ" --only llama --kind "as it is"
+peer compare_logits "torch transformers gguf llama_cpp" 1 "^llama.llama.$figure.$figure" llama
 if [[ -d ${MERGEKIT:-}/tests ]]; then
     peer compare_mergekit_suite "torch transformers safetensors pytest mergekit" 20 "^[^.]*.(linear|slerp|ties|passthrough).(same|explained)" --recipes 30 \
         --only linear --organ "$organ" "$MERGEKIT"

@@ -128,7 +128,7 @@ judge "the kinds of blocks" test "$(jq -c .kinds ../out)" = \
     '[{"kind":"Mamba, dense","layers":2,"dropped":1},{"kind":"attention, mixture","layers":2,"dropped":1}]'
 ends 0 layers qwen3_next -o no --drop 1 --calibration "$text" --context 32 --dry-run --json
 judge "kinds that are not known yet" test "$(jq -c .kinds ../out)" = null
-refused 3 "num_kv_shared_layers is 4: a kept layer uses the keys and values of a dropped one" \
+refused 3 "num_kv_shared_layers is 4: a layer would use the keys and values of another layer than before" \
     layers gemma4_text-shared -o no --drop 2-2 --quiet
 
 # The search tries only sets of layers that config.json can describe: of ten layers, four use keys and values of an earlier one.
@@ -374,7 +374,7 @@ done
 # ---- a file for mlx-lm: the report counts norms that are changed and tensors that are left out ----
 ends 0 quantize qwen3_next-mtp -o mlx -s int4-group32 --format mlx
 prints "13 norms, 2.6 kB, are stored as 1 + weight"
-prints "$("$organ" inspect qwen3_next-mtp --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length') tensors of multi-token prediction are left out"
+prints "$("$organ" inspect qwen3_next-mtp --tensors --json | jq '[.tensors[] | select(.role == "mtp")] | length') tensors of multi-token prediction, of rotary"
 judge "the Markdown report lacks the norms" grep -q "^13 norms, 2.6 kB, are stored as 1 + weight" mlx/organ/QUANTIZE_REPORT.md
 
 finish

@@ -138,6 +138,7 @@ ends 0 experts tiny-moe --score loss -o whole --keep 50% "${long[@]}" --scores l
 kept=.late.organ-scores.json killed_measuring experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --threads 1
 judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
+rmdir .late.organ-partial 2>../err # reserved by the killed run, and empty; the refused run would remove it
 refused 2 "late.organ-scores.json: belongs to a run that was interrupted during the measurement; --resume continues it, --force starts over" \
     experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
 refused 2 "contains the scores of a different run, which is unfinished: its samples is 48, but here it is 8; --samples 48 --context 128 continue it; --force without --resume measures again" \

@@ -70,7 +70,7 @@ rm -r o
 early=(--calibration tiny-qwen2/calibration.txt --samples 8 --context 64 --threads 1)
 for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe -o o --keep 50%"; do
     read -ra words <<<"$words"
-    growing='.o.*' race put_thesis 4 "${words[@]}" "${early[@]}"
+    growing='.o.organ-[cs]*' race put_thesis 4 "${words[@]}" "${early[@]}"
     says "the name of the output was free when the run began: o exists"
     judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
     rm -r o

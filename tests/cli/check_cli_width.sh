@@ -146,6 +146,7 @@ chosen=.killed.organ-choice.organ-partial
 lines() { wc -l <$chosen/organ/journal.jsonl; }
 watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}"
 judge "the killed run left nothing to go on with" test "$(lines)" -gt 1
+rmdir .killed.organ-partial # reserved by the killed run, and empty; the refused run would remove it
 refused 2 "--resume" "${long[@]}"
 ends 2 "${long[@]}" --resume --score wanda
 says "the unfinished run cannot be continued: its parameters was"

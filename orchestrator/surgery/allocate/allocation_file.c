@@ -92,8 +92,8 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
     if (!name || !json_is_integer(elements))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].%s is missing", path, k,
-                          name ? "elements" : "name");
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].%s is missing or no %s", path, k,
+                          name ? "elements" : "name", name ? "number" : "text");
     if (strcmp(name, t->name) != 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: tensors[%zu].name is '%.200s', not '%.200s': the file belongs to other targets", path, k,
@@ -141,8 +141,6 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
     if (!document)
         return error->status;
     allocation_file_read_document(allocation, document, path, error);
-    const char *const method = json_string_value(json_object_get(document, "method"));
-    organ_snprintf(allocation->method, sizeof allocation->method, "%s", method ? method : "");
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     json_decref(document);

@@ -61,7 +61,7 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
 organ_model organ_adapter_whole(const organ_adapter *adapter)
 {
     organ_model whole = *adapter->model;
-    if (adapter->gguf && strcmp(adapter->path, whole.path) == 0)
+    if (strcmp(adapter->path, whole.path) == 0)
         return whole; /* the user named the file */
     whole.path = whole.directory = adapter->path;
     whole.whole_directory = true;

@@ -87,4 +87,6 @@ done <../forms
 judge "hidden files are left: $(find root/o -name '.*.organ-*')" test -z "$(find root/o -name '.*.organ-*')"
 gives 404 POST /api/v1/jobs '{"verb":"merge","arguments":{"MODEL":["models/tiny","models/tiny+models/none"],"method":"linear","output":"o/none"}}'
 has "models/none"
+kill -TERM "$server" && wait "$server"
+server=
 finish

@@ -353,7 +353,8 @@ START_TEST(killed_run_goes_on_within_a_model)
         kill_fleet(output, writes - 1);
         ck_assert(exists(scratch_path("%s/organs/.sharded.organ-partial/organ/journal.jsonl", output)));
         if (changed)
-            ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("models/sharded/config.json"), NULL, 0), 0);
+            ck_assert_int_eq(
+                utimensat(AT_FDCWD, scratch_path("models/sharded/model-00001-of-00002.safetensors"), NULL, 0), 0);
         fault_clear();
         ck_assert_msg(fleet("models", output, false, &error) == ORGAN_OK, "%s", error.message);
         const long taken = fault_count(FAULT_PWRITE);
