@@ -275,8 +275,9 @@ def cells(row):
         return form % float(row[name]) if row.get(name) not in (None, "") else ""
     if row["bytes"] == "failed":
         return [row["work"], row["program"], "failed", "", "", "", ""]
+    served = " ‡" if row["work"].startswith("fp8") else ""  # servers round activations of such models too
     size = "" if row["bytes"] == "" else "%.1f MB" % (float(row["bytes"]) / 1e6)
-    return [row["work"], row["program"], size, real("rise", "%+.2f %%"), real("kl", "%.4f"), real("seconds", "%.1f s"),
+    return [row["work"] + served, row["program"], size, real("rise", "%+.2f %%"), real("kl", "%.4f"), real("seconds", "%.1f s"),
             "%.0f MB" % (float(row["peak"]) / 1e6)]
 
 

@@ -36,6 +36,8 @@ END
 }
 # Schemes in blocks like those of the published files (Q4_1, Q4_K; q5_k stores Q5_1 in rows of 576): they lose less than on other weights.
 flattered="^(int4-group|q4_|q5_)"
+# Schemes whose models declare activations that servers round.
+served="^(fp8-|int8-channel)"
 
 # Sets the donors of a published model, which it makes in $store, and its protocol.
 describe_published() {
@@ -105,7 +107,7 @@ measure_published() {
 
 # Prints the tables of a published model: prunings by sparsity, then schemes and cuts. Time and memory of a pruning are those at 50 %.
 published_table() {
-    published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" '
+    published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" -v served="$served" '
         function cost(name, level) { return sprintf(" %.1f s | %.0f MB |", seconds[name, level], peak[name, level] * 1024 / 1e6) }
         FILENAME == "-" { order[++n] = $1; next }
         $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; seconds[$2, $3] = $8; peak[$2, $3] = $9
@@ -120,7 +122,7 @@ published_table() {
             }
             print "\n| scheme or cut | size | perplexity | KL | processor | memory |\n|---|--:|--:|--:|--:|--:|"
             for (j = 1; j <= n; j++) if (order[j] in schemes)
-                printf "| %s%s | %.0f MB | %+.2f %% | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : "", bytes[order[j], "-"] / 1e6,
+                printf "| %s%s | %.0f MB | %+.2f %% | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : order[j] ~ served ? " ‡" : "", bytes[order[j], "-"] / 1e6,
                     rise[order[j], "-"], kl[order[j], "-"], cost(order[j], "-")
         }' - "$lines"
 }

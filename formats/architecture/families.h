@@ -494,6 +494,9 @@ typedef struct forward_family {
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
+    /* sliding_window and max_window_layers of a config.json without these members, as in transformers; a sliding_window
+     * that is null is no window */
+    unsigned window, window_border;
     /* default of sliding_window_pattern: every window_pattern-th layer has no window; 0: all layers have one */
     unsigned window_pattern;
     bool first_full; /* the first of each window_pattern layers has no window, not the last */
@@ -581,7 +584,6 @@ organ_turned_rows organ_rope_rows(const organ_forward_config *config, const orga
 
 /* Returns the length of an architecture's name without "ForCausalLM" at its end, for lists in messages. */
 int organ_architecture_short_length(const char *name);
-
 /* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports in this format.
  * `label` names the file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);

@@ -393,7 +393,8 @@ static void set_windows_by_number(const config_hf_source *s, organ_forward_confi
 {
     const forward_windows windows = s->family->windows;
     const bool from_a_layer = windows == WINDOWS_FLAG || windows == WINDOWS_FROM, odd = windows == WINDOWS_FLAG_ODD;
-    const unsigned border = from_a_layer || odd ? organ_config_needed(s, "max_window_layers") : 0;
+    const unsigned border =
+        from_a_layer || odd ? organ_config_size(s, "max_window_layers", s->family->window_border) : 0;
     const unsigned pattern =
         windows >= WINDOWS_TYPES ? organ_config_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (windows == WINDOWS_PATTERN && pattern == 0)
@@ -430,12 +431,13 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
     const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
     const bool has_switch = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD ||
                             windows == WINDOWS_UNROTATED;
+    const bool given = json_object_get(s->root, organ_config_name(s, "sliding_window")) != NULL;
     if (windows == WINDOWS_NONE)
         return;
     if (windows == WINDOWS_PATTERN)
         c->window = organ_config_needed(s, "sliding_window");
     else if (!has_switch || organ_config_flag(s, "use_sliding_window", false))
-        c->window = organ_config_size(s, "sliding_window", 0);
+        c->window = organ_config_size(s, "sliding_window", given ? 0 : s->family->window);
     if (types)
         read_layer_types(s, c);
     else if (windows != WINDOWS_UNROTATED && (c->window || windows == WINDOWS_PATTERN))

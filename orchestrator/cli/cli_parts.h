@@ -156,8 +156,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define OPTION(kind, called, value_name, member, ...) \
     {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(CALL, member), \
      .help = __VA_ARGS__}
-/* The same for each kind of value. CHOICE: its value is one of the words in `of`, "bf16|f16". MODEL, INPUT, OUTPUT: its
- * value is a path (organ_names); OUTPUT is --output and -o. */
+/* The same for each kind of value. CHOICE: its value is one of the words in `of`, "bf16|f16". DTYPE: --dtype. MODEL,
+ * INPUT, OUTPUT: its value is a path (organ_names); OUTPUT is --output and -o. */
 #define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
 #define TEXT(...)   OPTION(TEXT, __VA_ARGS__)
 #define WORDS(...)  OPTION(WORDS, __VA_ARGS__)
@@ -165,6 +165,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define REAL(...)   OPTION(REAL, __VA_ARGS__)
 #define BYTES(...)  OPTION(BYTES, __VA_ARGS__)
 #define CHOICE(called, of, member, ...)        TEXT(called, of, member, __VA_ARGS__, .choices = of)
+#define DTYPE(member, ...)                     CHOICE("dtype", "bf16|f16|f32", member, __VA_ARGS__, .any_case = true)
 #define MODEL(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_MODEL)
 #define INPUT(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_INPUT)
 #define OUTPUT(value_name, member, ...) \

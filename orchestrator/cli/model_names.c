@@ -450,9 +450,12 @@ static organ_status add_derived(command_paths *all, const char *output, char *en
     free(end);
     if (!path)
         return organ_fail_memory(error, output);
-    if (all->derived_count == DERIVED) {
+    bool again = all->derived_count == DERIVED;
+    for (size_t k = 0; k < all->derived_count && !again; k++)
+        again = strcmp(all->derived[k], path) == 0;
+    if (again) {
         free(path);
-        return ORGAN_OK; /* the verb refuses as many sizes */
+        return ORGAN_OK; /* the verb refuses as many sizes, and equal ones */
     }
     all->derived[all->derived_count++] = path;
     add_path(all, &derived, path);

@@ -42,7 +42,7 @@ static const organ_option factor_options[] = {
          "0.95, or energy=0.95"),
     FLAG("exact", lora_extract.exact,
          "compute full singular value decompositions: slow, and each matrix must fit --memory"),
-    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16"),
+    DTYPE(lora_extract.dtype, "type of the factors", .fallback = "bf16"),
     NUMBER("seed", "N", lora_extract.seed,
            "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
@@ -167,7 +167,7 @@ static const organ_option merge_options[] = {
     REAL("scale", "S", lora_merge.scale,
          "multiply the change by S, in addition to the adapter's own scale; -1 subtracts it",
          .range = {-1e6, 1e6}, .fallback = "1", .common = true),
-    CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
+    DTYPE(lora_merge.dtype,
            "type of merged and of dequantised weights; default: merged weights keep their type, and packed ones "
            "become bf16", .common = true),
     FLAG("feedback", lora_merge.feedback,

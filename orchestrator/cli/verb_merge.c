@@ -41,7 +41,7 @@ static const organ_option merge_options[] = {
           "moments: the text of each model but the base, in their order; or one for all", .names = ORGAN_NAMES_INPUT),
     WINDOWS_CALIBRATION(merge),
     NUMBER("seed", "N", merge.seed, "seed of methods that choose at random", .range = {SEEDS}, .fallback = "0"),
-    CHOICE("dtype", "bf16|f16|f32", merge.dtype,
+    DTYPE(merge.dtype,
            "type of the output; default: that of each tensor of the base, BF16 for quantised ones"),
     CHOICE("missing", "error|base|any", merge.missing,
            "tensors that only some models have: an error, those of the base, or merged from the models that have them",

@@ -23,7 +23,7 @@ static const organ_option dequantize_options[] = {
     OUTPUT("OUT", dequantize.write.output,
            "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
            .required = true),
-    CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
+    DTYPE(dequantize.dtype,
            "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16",
            .common = true),
     SATURATE(dequantize), SHARD_SIZE(dequantize),
@@ -191,7 +191,7 @@ static const organ_option convert_options[] = {
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
          "codes and scales of MXFP4, INT8 and Q8_0 if both formats have them; other tensors as with same. To "
          "safetensors: same, codes, bf16, f16 or f32",
-         .fallback = "same", .choices = ORGAN_CONVERT_TYPES, .former = "type", .common = true),
+         .fallback = "same", .choices = ORGAN_CONVERT_TYPES, .any_case = true, .former = "type", .common = true),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),

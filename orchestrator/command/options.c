@@ -115,7 +115,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
 {
     char choice[ORGAN_LONGEST_CHOICE];
     for (size_t k = 0; organ_option_choice(option, k, choice); k++)
-        if (strlen(choice) == length && memcmp(text, choice, length) == 0)
+        if (strlen(choice) == length &&
+            (option->any_case ? strncasecmp(text, choice, length) : memcmp(text, choice, length)) == 0)
             return true;
     return option->accepts && option->accepts(text, length);
 }

@@ -75,6 +75,7 @@ typedef struct organ_option {
     /* Returns whether a text, not terminated, is allowed although it is not among the choices: another spelling of one.
      * NULL: none is. Only for texts with choices. */
     bool (*accepts)(const char *text, size_t length);
+    bool any_case;  /* with choices: the value may have upper and lower case, and the verb ignores it */
     bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
                      * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */

@@ -68,6 +68,10 @@ organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[1
  * organ_importance_digest. */
 json_t *organ_importance_json(const organ_imatrix *imatrix, const char *digest);
 
+/* Returns the errors of organ_imatrix_find for the first matrix of the tensor. */
+organ_status organ_importance_check(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t experts,
+                                    organ_error *error);
+
 /* Reads the size of each input of a matrix from the imatrix: norms[j] becomes the root mean square of the input of
  * column j (organ_imatrix_norms), where `matrix` is the number of the matrix in the tensor. *count becomes the number
  * of tokens (in older files: chunks) from which the values were computed, and *entry the name of the entry in the
@@ -156,8 +160,10 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, org
 /* Returns the layer to which the map moves `layer`; a layer that the map does not mention stays. */
 int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer);
 
-/* Sets *dtype to the number type that "bf16", "f16" or "f32" names; NULL: BF16. Returns ORGAN_USAGE for another
- * word. */
+/* Returns "bf16", "f16" or "f32" for this name in any case, a static text; `name` for another word. */
+const char *organ_dtype_word(const char *name);
+/* Sets *dtype to the number type that "bf16", "f16" or "f32" names, in any case; NULL: BF16. Returns ORGAN_USAGE for
+ * another word. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error);
 
 /* Opens a model that an operation changes, and selects the matrices that it works on. */

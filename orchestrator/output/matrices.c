@@ -335,6 +335,22 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
+static organ_status find_place(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t matrix,
+                               uint64_t experts, organ_imatrix_place *place, organ_error *error)
+{
+    const uint64_t count = organ_tensor_matrices(tensor).count;
+    const bool single = tensor->anatomy.expert >= 0;
+    const int64_t expert = !single && count > 1 ? (int64_t)matrix : tensor->anatomy.expert;
+    return organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : count, place, error);
+}
+
+organ_status organ_importance_check(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t experts,
+                                    organ_error *error)
+{
+    organ_imatrix_place place;
+    return find_place(imatrix, tensor, 0, experts, &place, error);
+}
+
 /* If an expert got no tokens, its gate and up get the values over all experts, because all experts of a layer have
  * the same inputs there, and its down gets 1. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
@@ -342,11 +358,8 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
                                     organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const bool single = tensor->anatomy.expert >= 0;
-    const int64_t expert = !single && m.count > 1 ? (int64_t)matrix : tensor->anatomy.expert;
     organ_imatrix_place place;
-    if (check_axes(model, tensor, error) ||
-        organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : m.count, &place, error))
+    if (check_axes(model, tensor, error) || find_place(imatrix, tensor, matrix, experts, &place, error))
         return error->status;
     *entry = place.entry->name;
     bool reached;

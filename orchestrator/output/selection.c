@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1) /* a bit for each organ_group */
 
@@ -238,15 +239,24 @@ int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
     return layer;
 }
 
+static const struct {
+    const char *name;
+    organ_dtype dtype;
+} plain_types[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
+
+const char *organ_dtype_word(const char *name)
+{
+    for (size_t k = 0; k < sizeof plain_types / sizeof *plain_types; k++)
+        if (strcasecmp(name, plain_types[k].name) == 0)
+            return plain_types[k].name;
+    return name;
+}
+
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error)
 {
-    static const struct {
-        const char *name;
-        organ_dtype dtype;
-    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (!name || strcmp(name, known[k].name) == 0) {
-            *dtype = known[k].dtype;
+    for (size_t k = 0; k < sizeof plain_types / sizeof *plain_types; k++)
+        if (!name || strcasecmp(name, plain_types[k].name) == 0) {
+            *dtype = plain_types[k].dtype;
             return ORGAN_OK;
         }
     return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", name);

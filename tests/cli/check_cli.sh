@@ -234,7 +234,7 @@ refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no 
 refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
 refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
 refused 2 "quantize: --method cannot be 'GPTQ'; did you mean 'gptq'?" quantize tiny-qwen2 -o no -s int4-group32 --method GPTQ
-refused 2 "convert: --dtype cannot be 'F16'; did you mean 'f16'?" convert tiny-qwen2 -o no.gguf --to gguf --dtype F16
+refused 2 "convert: --to cannot be 'GGUF'; did you mean 'gguf'?" convert tiny-qwen2 -o no.gguf --to GGUF
 refused 2 "'organ help' lists all verbs and topics." help dance
 refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft
 judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s soft 2>&1 | grep -c 'must be one of')" = 1

@@ -57,6 +57,25 @@ ends 0 evaluate $q8 beside/model.gguf --text $text --context 64 --max-tokens 100
 judge "the models differ" test "$(jq ".models[1].comparison.ratio == 1" ../out)" = true
 rm -r beside
 
+# ---- models whose activations servers round ----
+for scheme in fp8-tensor fp8-channel int8-channel fp8-block128; do
+    ends 0 quantize tiny-qwen2 -o served -s $scheme --force --evaluate $text --evaluate-context 64 --evaluate-max-tokens 100 --quiet
+    prints "‡ The file of the output declares"
+    judge "$scheme: no member" jq -e '.evaluation.after.rounded_activations | test("loss of the weights alone")' served/organ/quantize.json
+    judge "$scheme: no mark in the report" grep -q '[0-9] ‡ *|' served/organ/QUANTIZE_REPORT.md
+done
+ends 0 quantize tiny-qwen2 -o plain8 -s int8-group64 --quiet --evaluate $text --evaluate-context 64 --evaluate-max-tokens 100
+judge "int8-group64 is marked" bash -c "! grep -q ‡ ../out && ! grep -q rounded_activations plain8/organ/quantize.json"
+ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet -o three
+prints "‡ The file of served declares"
+judge "the row has no mark, or others have one" test "$(grep -c '^  [a-z0-9]*  .*[0-9] ‡' ../out)" = 1
+judge "the reports have no mark" grep -q ‡ three/EVALUATION_REPORT.md
+judge "the page has no mark" grep -q ‡ three/EVALUATION_REPORT.html
+judge "another model has the member" jq -e '.models | map(has("rounded_activations")) == [false, true, false]' three/evaluate.json
+ends 0 perplexity served --compare plain8 --text $text --context 64 --max-tokens 100 --quiet
+prints "‡ The file of served declares"
+rm -r served plain8 three
+
 # ---- dry runs ----
 ends 0 prune tiny-qwen2 -o out "${eval[@]}" --dry-run
 matches evaluate/evaluate_dry ../out

@@ -233,6 +233,14 @@ cp -r fp8-block128 broken
 sed -i 's/^      128,$/      0,/' broken/config.json
 cp -r fp8-channel lost
 sed -i 's/q_proj\.weight_scale"/q_proj.weight_scalx"/' lost/model.safetensors
+# Types have any case.
+ends 0 dequantize int4-group32 -o cased --dtype F32 --max-shard-size 4M --quiet
+judge "F32 is not f32" grep -q '"torch_dtype": "float32"' cased/config.json
+ends 0 convert tiny-qwen2 -o cased.gguf --to gguf --dtype Q8_0 --quiet
+ends 0 convert tiny-qwen2 -o lower.gguf --to gguf --dtype q8_0 --quiet
+judge "Q8_0 is not q8_0" cmp -s cased.gguf lower.gguf
+for type in BF16 Same; do ends 0 convert tiny-qwen2 -o no.gguf --to gguf --dtype $type --dry-run; done
+refused 3 "--dtype codes: no tensor has codes" convert tiny-qwen2 -o no.gguf --to gguf --dtype Codes
 refused 2 "dequantize: --dtype is 'f8', but must be one of bf16, f16, f32" dequantize tiny-qwen2 -o no --dtype f8
 refused 2 "taken" dequantize fp8-tensor -o taken
 refused 2 "tiny-qwen2" dequantize tiny-qwen2 -o tiny-qwen2 --force

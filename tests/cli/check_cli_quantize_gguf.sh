@@ -71,6 +71,30 @@ for name in IQ4_XS Q2_k q2_k Q8_0; do
     judge "$name is not the scheme" jq -e ".parameters.scheme == \"${name,,}\"" ../out
 done
 judge "a type in capitals gives other bytes" cmp -s type-Q2_k.gguf type-q2_k.gguf
+# One rule for every name that llama-quantize has: the name of a type is one type, any other is a recipe, in any case.
+ends 0 convert "$model/../tiny-hybrid" -o names.gguf --to gguf --quiet
+names=(q2_k iq4_xs q8_0 q4_k:q4_k_m)
+in_part || names+=(q4_0 q4_1 q5_0 q5_1 q6_k iq4_nl iq3_s iq3_xxs q3_k:q3_k_m q5_k:q5_k_m mxfp4:mxfp4_moe)
+for name in "${names[@]}"; do
+    type=${name%:*} recipe=${name#*:}
+    ends 0 quantize names.gguf -o no.gguf -s "recipe:$recipe" --dry-run --json
+    says "recipe:$recipe: every tensor gets the type that llama-quantize gives it for ${recipe^^}; scheme $type is one type for every matrix"
+    jq -c '[.tensors[] | [.tensor, .stored_as]] | sort' ../out >../theirs
+    for scheme in "$type" "${type^^}"; do
+        ends 0 quantize names.gguf -o no.gguf -s "$scheme" --dry-run --json
+        says "$type is one type, ${type^^}, for every matrix"
+        others=$(jq -c '[.tensors[] | [.tensor, .stored_as]] | sort' ../out | jq -s '(.[0] - .[1] + .[1] - .[0]) | map(.[0]) | unique | length' - ../theirs)
+        if ((others)); then says "; ${recipe^^} of llama-quantize is recipe:$recipe, which gives $others tensors of this model other types"; else
+            says "; ${recipe^^} of llama-quantize is recipe:$recipe, which gives this model the same types"
+        fi
+    done
+done
+ends 0 quantize names.gguf -o no.gguf -s IQ2_S --dry-run
+says "IQ2_S of llama-quantize has others too"
+for scheme in Q4_K_M q5_k_s IQ3_m; do
+    ends 0 quantize names.gguf -o no.gguf -s $scheme --dry-run
+    says "$scheme is understood as recipe:${scheme,,}: every tensor gets the type that llama-quantize gives it for ${scheme^^}"
+done
 refused 2 "--scheme cannot be 'IQ4_XL': the IQ schemes are" quantize $plain -o no.gguf -s IQ4_XL
 ends 0 quantize $plain -o recipe.gguf -s Q4_K_M --type-of '*blk.0.ffn_down*=f16,feed-forward=q8_0,*attn_k.*=keep'
 says "Q4_K_M is understood as recipe:q4_k_m"
@@ -136,7 +160,7 @@ for isa in scalar avx2; do
 done
 
 # ---- interrupted and resumed ----
-log_room=500 interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
+log_room=900 interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 says "--resume continues, or remove ./.resumed.gguf.organ-partial"
 judge "a half model is under the final name" test ! -e resumed.gguf
@@ -173,8 +197,8 @@ ends 0 quantize packed -o packed.gguf -s q8_0 --quiet
 holds packed.quantize.json '.totals.tensors == 29'
 ends 0 quantize converted.gguf -o two-steps.gguf -s recipe:q4_k_m --imatrix $new --force --quiet
 source=.resumed.gguf.organ-source-69e97b6eb44c5a3f
-# The log of the conversion has about 2,500 bytes, that of the quantisation 2,000: one run is stopped in each.
-for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3300 .resumed.gguf.organ-partial"; do
+# The log of the conversion has about 2,700 bytes, that of the quantisation 2,000: one run is stopped in each.
+for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3700 .resumed.gguf.organ-partial"; do
     rm resumed.*
     log_room=${stage% *} watched=${stage#* }/organ/journal.jsonl \
         interrupted INT resumed.gguf quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new

@@ -268,6 +268,12 @@ static const struct {
     {"exaone4", "{\"layer_types\":[" FULL "," FULL "," FULL "," FULL "]}", 9.9126432},
     {"qwen2_moe", "{\"use_sliding_window\":true,\"sliding_window\":16,\"max_window_layers\":3,\"layer_types\":null}",
      9.4473226},
+    {"qwen2_moe", "{\"use_sliding_window\":true,\"sliding_window\":16,\"max_window_layers\":null,\"layer_types\":null}",
+     9.4473225},
+    {"qwen2", "{\"use_sliding_window\":true,\"sliding_window\":16,\"max_window_layers\":null,\"layer_types\":null}",
+     9.6800816},
+    {"dots1", "{\"sliding_window\":16,\"max_window_layers\":null,\"layer_types\":null}", 9.7002933},
+    {"smollm3", "{\"use_sliding_window\":true,\"sliding_window\":16,\"layer_types\":null}", 14.3679942},
     {"gemma4_text-dense",
      "{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":1e4}," FULL
      ":{\"rope_type\":\"yarn\",\"rope_theta\":1e4,\"factor\":4.0,\"original_max_position_embeddings\":32,"

@@ -249,6 +249,8 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.autopsy/1 known",
                                    "organ.autopsy/1 scale_test",
                                    "organ.dequantize/1 dropped",
+                                   "organ.quantize/1 choice.unquantised", /* of outputs by size */
+                                   "organ.quantize/1 unfit",
                                    "organ.evaluate/1 experiment.name",
                                    "organ.evaluate/1 models.*.experiment.name",
                                    "organ.evaluate/1 models.3.comparison",
@@ -285,7 +287,8 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.tokenize/1 ids"};
 /* Members of "evaluation", which documents of operations have only with --evaluate, and of the plan of a dry run
  * (tests/cli/check_cli_plan.sh). */
-static const char *const optional[] = {"comparison",
+static const char *const optional[] = {"after.rounded_activations",
+                                       "comparison",
                                        "compute",
                                        "compute_isa",
                                        "evaluation.comparison",
@@ -305,6 +308,7 @@ static const char *const optional[] = {"comparison",
                                        "plan.memory_given",
                                        "plan.memory_good",
                                        "plan.memory_short",
+                                       "rounded_activations",
                                        "run.plan",
                                        "run.plan.cpu"};
 

@@ -46,6 +46,9 @@ static const organ_block prediction_blocks[] = {
         "{held_out.tokens_scored:count} tokens in {held_out.windows:count} held-out window{held_out.windows:s} of "
         "{held_out.length:count}; perplexity of the whole model {held_out.perplexity:.4f}. Experts by --score {score}, "
         "without --refit. KL in nats per token; ratio of perplexities; top-1: same most probable token."),
+    SAY(ON_ALL, NULL,
+        "The held-out windows are of the same text. On unlike text the loss is higher: at 87.5 % of the experts of a "
+        "test model, KL 0.0194 instead of the predicted 0.0101."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}."),
     DEFINITIONS,
 };

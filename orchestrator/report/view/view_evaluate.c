@@ -28,10 +28,11 @@ static const organ_field models[] = {
     FIELD_WORDS_IF(LM_EVAL, "per word", FIGURE_WORDS("word_perplexity"), 0),
     FIELD_WORDS_IF(LM_EVAL, "per byte", FIGURE_WORDS("byte_perplexity"), 0)};
 
-static const organ_item comparison[] = {{NULL, "difference in perplexity", "{comparison.difference:+measured}"},
-                                        {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
-                                        {NULL, "KL divergence, nats per token", "{comparison.kl_divergence:measured}"},
-                                        {NULL, "same top token, %", "{comparison.top1_agreement:%measured}"}};
+static const organ_item comparison[] = {
+    {NULL, "difference in perplexity", "{comparison.difference:+measured}"},
+    {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
+    {NULL, "KL divergence, nats per token", "{comparison.kl_divergence:measured}{after.rounded_activations? ‡}"},
+    {NULL, "same top token, %", "{comparison.top1_agreement:%measured}"}};
 
 const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     GAP(NULL),
@@ -44,6 +45,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
           .caption = "Perplexity before and after, on the same tokens, with standard errors"),
     ITEMS(ON_ALL, "comparison", .name = "after versus before", .value = "value", .align = ORGAN_RIGHT,
           ITEM_LIST(comparison), .caption = "Changes; errors are those of paired tokens"),
+    SAY(ON_ALL, "after.rounded_activations", ROUNDED_NOTE("the output")),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
     SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
@@ -163,11 +165,12 @@ static const organ_block perplexity_experiment[] = {
     {                                                                                                                  \
         "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                       \
     }
-static const organ_item model_items[] = {MODEL_FIGURES,
-                                         {"comparison", "difference", "{comparison.difference:+measured}"},
-                                         {"comparison", "ratio", "{comparison.ratio:measured}"},
-                                         {"comparison", "KL divergence", "{comparison.kl_divergence:measured}"},
-                                         {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
+static const organ_item model_items[] = {
+    MODEL_FIGURES,
+    {"comparison", "difference", "{comparison.difference:+measured}"},
+    {"comparison", "ratio", "{comparison.ratio:measured}"},
+    {"comparison", "KL divergence", "{comparison.kl_divergence:measured}" ROUNDED_MARK},
+    {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
 static const organ_block model_figures[] = {
     LINES("!comparison", "Model:   {model:model}\n\n"),
     LINES("comparison", "Other:   {model:model}\n\n"),
@@ -184,7 +187,8 @@ static const organ_item figures[] = {
     {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
     {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
     {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
-    {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
+    {"/models.1", "KL divergence from the first, nats per token",
+     "{comparison?{comparison.kl_divergence:~measured}}" ROUNDED_MARK},
     {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
 static const organ_item perplexity_highlights[] = {
@@ -208,6 +212,7 @@ static const organ_block perplexity_blocks[] = {
     ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
           ITEM_LIST(figures), .caption = "Figures with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
+    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
     SAY(ON_TERMINAL, "models>1&!dry_run",
         "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
         "in nats per token."),
@@ -250,7 +255,7 @@ static const organ_field evaluations[] = {
     FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
     FIELD_WORDS("rise %", RISE, 0),
     FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
-    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 4),
+    FIELD_WORDS("KL", NOT_FIRST("kl_divergence", ".4f") ROUNDED_MARK, 0),
     FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
 static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                            FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
@@ -266,7 +271,7 @@ static const organ_field page_fields[] = {
     FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
     FIELD_WORDS("rise %", RISE, 0),
     FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
-    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
+    FIELD_WORDS("KL", NOT_FIRST("kl_divergence", ".5f") ROUNDED_MARK, 0),
     FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
     FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
     FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
@@ -309,6 +314,7 @@ static const organ_block evaluation_blocks[] = {
                 SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
                 ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
+    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
         "in nats per token from the donor."),

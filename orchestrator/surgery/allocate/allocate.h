@@ -21,7 +21,7 @@
 
 #define ORGAN_ALLOCATION_DEFINITION "allocate/3"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS     32 /* greatest number of levels of a curve */
+#define ORGAN_ALLOCATION_LEVELS     64 /* greatest number of levels of a curve */
 #define ORGAN_SPARSITY_LEVELS       2
 
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
@@ -99,7 +99,6 @@ typedef struct organ_allocation {
     organ_allocation_tensor *tensors;
     double budget;             /* share of zeros among all elements, 0 .. 1 */
     double cost, uniform_cost; /* sums of the curves for the division, and for the budget applied to every tensor */
-    char method[16];           /* "method" in the identity of the file that organ_allocation_read has read; or "" */
 } organ_allocation;
 
 /* Returns the cost of a sparsity by the tensor's curve, in nats per token; 0 at a sparsity of 0. Between two levels,

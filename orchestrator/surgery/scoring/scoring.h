@@ -107,6 +107,14 @@ void organ_scoring_collect_end(const char *directory);
 
 /* Returns "experiment": text, tokenizer, context, style and the numbers of tokens and windows. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring);
+/* Returns whether the settings of a quantised model declare that servers round activations too. organ computes with the
+ * activations of the donor's precision, so its figures are those of the weights alone. */
+bool organ_scoring_rounds_activations(const organ_model *model);
+/* The text of their member "rounded_activations". */
+#define ORGAN_ROUNDED_ACTIVATIONS                                                                                      \
+    "The settings of the model declare that servers round activations, too. organ rounds none: its figures are the "   \
+    "loss of the weights alone, and the model as served loses more."
+
 /* Returns "figures": perplexity and other figures of model m; needs organ_scoring_run. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m);
 /* Returns "comparison" of model m with the first model; needs organ_scoring_run. */

@@ -2,12 +2,14 @@
  * Makes the members of reports about a scoring: experiment, figures, comparison, definitions. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
+#include "formats/base/json.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
@@ -55,6 +57,58 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
         SET("bits_per_byte_error", scoring_number(f.nll.error * count / M_LN2 / bytes)),
         SET("word_perplexity", lm_eval ? scoring_number(exp(f.total / (double)scoring->words)) : json_null()),
         SET("byte_perplexity", lm_eval ? scoring_number(exp(f.total / bytes)) : json_null()));
+}
+
+/* ---- models whose servers round activations ---- */
+
+#define CONFIG_BYTES ((size_t)64 << 20) /* most bytes of a file of settings */
+
+/* Returns the object of the file, or NULL without an error: scoring does not need it. */
+static json_t *settings_of(const organ_model *model, const char *file)
+{
+    organ_json_source text = {.label = file};
+    organ_error ignored = {0};
+    char *bytes = NULL;
+    json_t *object = NULL;
+    if (organ_model_load(model, file, CONFIG_BYTES, &bytes, &text.length, &ignored) == ORGAN_OK && bytes) {
+        text.bytes = bytes;
+        organ_json_parse_object(&text, &object, &ignored);
+    }
+    free(bytes);
+    return object;
+}
+
+/* compressed-tensors has arguments for inputs in each group; fp8 of transformers has activation_scheme; fbgemm_fp8 and
+ * the FP8 and NVFP4 of ModelOpt always round. */
+static bool section_rounds(const json_t *section)
+{
+    const char *const method = json_string_value(json_object_get(section, "quant_method")),
+                      *const algorithm = json_string_value(json_object_get(section, "quant_algo"));
+    const char *name;
+    json_t *group;
+    json_object_foreach(json_object_get(section, "config_groups"), name, group)
+    {
+        if (json_is_object(json_object_get(group, "input_activations")))
+            return true;
+    }
+    return json_is_string(json_object_get(section, "activation_scheme")) ||
+           (method && strcmp(method, "fbgemm_fp8") == 0) ||
+           (algorithm && (strncmp(algorithm, "FP8", 3) == 0 || strcmp(algorithm, "NVFP4") == 0));
+}
+
+bool organ_scoring_rounds_activations(const organ_model *model)
+{
+    static const char *const places[] = {"quantization_config", "compression_config", "text_config.quantization_config",
+                                         "text_config.compression_config"};
+    if (model->gguf)
+        return false;
+    json_t *const config = settings_of(model, "config.json"), *const other = settings_of(model, "hf_quant_config.json");
+    bool rounds = section_rounds(json_object_get(other, "quantization"));
+    for (size_t k = 0; k < sizeof places / sizeof *places; k++)
+        rounds = rounds || section_rounds(organ_json_at(config, places[k]));
+    json_decref(config);
+    json_decref(other);
+    return rounds;
 }
 
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
@@ -195,7 +249,9 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     e->run = organ_scoring_run_json(scoring);
     if (!ORGAN_ADD(e->document, SET("comparison", comparison)) || !e->run ||
         !ORGAN_ADD(json_object_get(e->document, "before"), SET("figures", organ_scoring_figures_json(scoring, 0))) ||
-        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1))))
+        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1)),
+                   SET_IF(organ_scoring_rounds_activations(scoring->models[1].model), "rounded_activations",
+                          json_string(ORGAN_ROUNDED_ACTIVATIONS))))
         return organ_fail_memory(error, e->output);
     return error->status;
 }

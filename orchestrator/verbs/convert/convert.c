@@ -16,6 +16,7 @@
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/verbs/convert/convert_across.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -131,7 +132,11 @@ static organ_dtype convert_same_type(const organ_weights *weights)
 
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
-    const char *const type = job->options->type;
+    char type[16]; /* in lower case; longer than every name */
+    size_t length = 0;
+    for (const char *at = job->options->type; *at && length + 1 < sizeof type; at++)
+        type[length++] = (char)tolower((unsigned char)*at);
+    type[length] = '\0';
     job->keeps_codes = strcmp(type, "codes") == 0;
     if (job->keeps_codes || strcmp(type, "same") == 0) {
         job->type = convert_same_type(job->weights);

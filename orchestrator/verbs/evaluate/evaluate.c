@@ -243,7 +243,9 @@ static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
     return ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
                         SET("figures", organ_scoring_figures_json(scoring, m)),
-                        SET("comparison", comparison ? comparison : json_null()));
+                        SET("comparison", comparison ? comparison : json_null()),
+                        SET_IF(organ_scoring_rounds_activations(scoring->models[m].model), "rounded_activations",
+                               json_string(ORGAN_ROUNDED_ACTIVATIONS)));
 }
 
 static json_t *models_json(const organ_scoring *scoring, organ_error *error)

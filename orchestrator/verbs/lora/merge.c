@@ -146,8 +146,9 @@ static json_t *merge_document(void *context, const organ_writing *made)
                                                       : "W + scale B A in FP32, rounded once"),
         SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
         SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
-        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET_FLAG("feedback", job->options->feedback),
-        SET("clashes", json_incref(job->clashes)), SET("unplaced", json_incref(job->unplaced)),
+        SET_TEXT("dtype", job->options->dtype ? organ_dtype_word(job->options->dtype) : ""),
+        SET_FLAG("feedback", job->options->feedback), SET("clashes", json_incref(job->clashes)),
+        SET("unplaced", json_incref(job->unplaced)),
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
         SET("tokens", organ_json_rows(job->part_count, tokens_json, job)),
@@ -278,9 +279,9 @@ static organ_status merge_all(void *context, organ_writing *run, organ_error *er
 static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
-    return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
-                        SET_IF(o->feedback, "feedback", json_true()),
-                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
+    return ORGAN_OBJECT(
+        SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? organ_dtype_word(o->dtype) : ""),
+        SET_IF(o->feedback, "feedback", json_true()), SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
 static organ_status adapter_inputs(void *context, organ_run_inputs *inputs, organ_error *error)

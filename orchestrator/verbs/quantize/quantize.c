@@ -496,6 +496,8 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     organ_quantize_options named = *options;
     named.scheme = scheme_named(options->scheme, scheme);
     const quantize_call call = {&named, NULL, origin};
+    if (organ_quantize_types_wanted(&named) && organ_quantize_sizes_check(&named, error))
+        return error->status;
     organ_quantize_source_find(&named, &source, error);
     source.origin = origin;
     if (!error->status && organ_quantize_source_reserve(&named, &source, engine->ranks, error) == ORGAN_OK)

@@ -2,9 +2,9 @@
  * Scheme mixed of GGUF: measures what each type costs in each tensor, in nats per token.
  *
  * A tensor of a layer is encoded in two types, the anchors, and the whole model runs with it: that gives its divergence
- * for two errors of its outputs. The method of the run then encodes some rows in every type, and the divergence of a
- * type follows from its error and the anchors. Embeddings and output head, whose divergence is cheap to measure, are
- * measured in every type.
+ * for two errors of its outputs. Some rows are then encoded in every type, by GPTQ and with the nearest codes, and the
+ * divergence of a type follows from its error and the anchors. Embeddings and output head, whose divergence is cheap to
+ * measure, are measured in every type.
  *
  * Ranks: each measures some types of embeddings and head; the tensors of layers are divided by surgery/allocate. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
@@ -54,7 +54,9 @@ double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve,
         return 0;
     if (types->curves.tensors[curve].layer < 0)
         return level[ORGAN_TYPES_FIRST + type];
-    return cost_of_error(level, level[ORGAN_TYPES_FIRST + type]);
+    const organ_types_way nearest = types->job->options->imatrix ? ORGAN_TYPES_WEIGHTED : ORGAN_TYPES_NEAREST;
+    return cost_of_error(level,
+                         level[organ_quantize_type_level(types, types->by_text ? ORGAN_TYPES_GPTQ : nearest, type)]);
 }
 
 /* ---- a matrix of a layer ---- */
@@ -240,9 +242,24 @@ static organ_status error_of_gptq(const costs_sample *s, size_t type, double *lo
     return error->status;
 }
 
-/* Adds the errors of all types, of the anchors with the nearest codes, and the energy of the sampled rows. GPTQ of a
- * type with a codebook needs another factor of H than that of one without: types with the factor that is there come
- * first. */
+/* GPTQ of a type with a codebook needs another factor of H than that of one without: types with the factor that is
+ * there come first. */
+static organ_status add_errors_of_gptq(const costs_sample *s, double *level, organ_error *error)
+{
+    const organ_quantize_types *const w = s->types;
+    const bool begun = w->inputs.run > 1;
+    double loss = 0;
+    for (size_t at = 0; at < 2 * w->type_count && !error->status; at++) {
+        const size_t k = at % w->type_count;
+        if (organ_quantize_type_fits(w, k, s->cols) && has_codebook(w, k) == (at < w->type_count ? begun : !begun) &&
+            error_of_gptq(s, k, &loss, error) == ORGAN_OK)
+            level[organ_quantize_type_level(w, ORGAN_TYPES_GPTQ, k)] += loss;
+    }
+    return error->status;
+}
+
+/* Adds the errors of all types in each way, of the anchors with the nearest codes, and the energy of the sampled rows.
+ * A later run without the text rounds to the nearest codes, so their errors are kept too. */
 static organ_status add_errors(organ_quantize_types *w, const organ_calibration_matrix *m, size_t curve,
                                const float *weights, organ_error *error)
 {
@@ -254,15 +271,13 @@ static organ_status add_errors(organ_quantize_types *w, const organ_calibration_
     for (size_t k = 0; k < 2 && !error->status; k++)
         if (error_of_nearest(&s, anchor(w, s.cols, k), true, &loss, error) == ORGAN_OK)
             level[ORGAN_TYPES_FAR_ERROR + k] += loss;
-    const bool begun = w->inputs.run > 1;
-    for (size_t at = 0; at < 2 * w->type_count && !error->status; at++) {
-        const size_t k = at % w->type_count;
-        if (!organ_quantize_type_fits(w, k, s.cols) || has_codebook(w, k) != (at < w->type_count ? begun : !begun))
-            continue;
-        if ((w->by_text ? error_of_gptq(&s, k, &loss, error)
-                        : error_of_nearest(&s, k, w->job->options->imatrix != NULL, &loss, error)) == ORGAN_OK)
-            level[ORGAN_TYPES_FIRST + k] += loss;
-    }
+    for (organ_types_way way = ORGAN_TYPES_NEAREST; way < ORGAN_TYPES_WAYS; way++)
+        for (size_t k = 0; k < w->type_count && !error->status; k++)
+            if (organ_quantize_type_fits(w, k, s.cols) &&
+                error_of_nearest(&s, k, way == ORGAN_TYPES_WEIGHTED, &loss, error) == ORGAN_OK)
+                level[organ_quantize_type_level(w, way, k)] += loss;
+    if (!error->status && w->by_text)
+        add_errors_of_gptq(&s, level, error);
     sample_close(&s);
     return error->status;
 }
@@ -282,7 +297,7 @@ static size_t curve_named(const organ_quantize_types *w, const char *name)
 static void finish_errors(organ_quantize_types *w, size_t curve)
 {
     double *const level = w->curves.tensors[curve].cost;
-    for (size_t k = ORGAN_TYPES_FAR_ERROR; k < ORGAN_TYPES_FIRST + w->type_count; k++)
+    for (size_t k = ORGAN_TYPES_FAR_ERROR; k < w->curves.level_count; k++)
         level[k] = w->energies[curve] > 0 ? level[k] / w->energies[curve] : 0;
     w->energies[curve] = -1;
 }

@@ -9,6 +9,7 @@
 #include "orchestrator/output/layout.h"
 #include "orchestrator/report/text/report_text.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,9 +255,102 @@ static void warn_without_imatrix(const organ_quantize_job *job)
                                 "%s loses much without --imatrix, as llama-quantize requires, or --method gptq", name);
 }
 
+/* ---- names that llama-quantize has too ---- */
+
+#define NAME_ROOM 24
+
+static const char *in_capitals(const char *name, char out[NAME_ROOM])
+{
+    size_t length = 0;
+    for (; name[length] && length + 1 < NAME_ROOM; length++)
+        out[length] = (char)toupper((unsigned char)name[length]);
+    out[length] = '\0';
+    return out;
+}
+
+/* Returns the recipe of the file that llama-quantize makes for the name of a type: Q4_K means Q4_K_M there, and MXFP4
+ * is the type of MXFP4_MOE. NULL: organ has none. */
+static const organ_recipe *recipe_of_type(const char *type)
+{
+    char prefixed[2 * NAME_ROOM];
+    snprintf(prefixed, sizeof prefixed, "recipe:%s", type);
+    const organ_recipe *const same = organ_recipe_named(prefixed);
+    snprintf(prefixed, sizeof prefixed, "recipe:%s_m%s", type, strcmp(type, "mxfp4") == 0 ? "oe" : "");
+    return same ? same : organ_recipe_named(prefixed);
+}
+
+/* Counts the tensors to which the recipe gives another type. Returns SIZE_MAX if memory cannot be allocated. */
+static size_t count_others(const organ_quantize_job *job, const organ_recipe *recipe)
+{
+    size_t count = 0;
+    organ_error error = {0};
+    const organ_encoding **const types = calloc(job->model->tensor_count + 1, sizeof *types);
+    if (!types ||
+        organ_recipe_types(recipe, job->model, job->options->imatrix != NULL, job->fixed, types, &error) != ORGAN_OK)
+        count = SIZE_MAX;
+    for (size_t t = 0; count != SIZE_MAX && t < job->model->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->model->tensors[t];
+        const organ_encoding *there = types[t], *const here = job->encodings[t];
+        if (job->fixed && job->fixed[t])
+            continue;
+        if (there && !(there = organ_encoding_fitting(there, organ_tensor_matrices(tensor).cols)))
+            there = organ_encoding_plain("f16");
+        count += (there ? there->codes : ORGAN_DTYPE_COUNT) != (here ? here->codes : ORGAN_DTYPE_COUNT);
+    }
+    free(types);
+    return count;
+}
+
+/* One rule for names in upper and lower case: the name of a type is that type for every matrix, any other name that
+ * llama-quantize has is its recipe. The note states which, and how to get the other. */
+static void note_name(const organ_quantize_job *job)
+{
+    char capitals[NAME_ROOM], file[NAME_ROOM], others[80] = "";
+    const char *const scheme = job->encoding->name;
+    if (job->recipe) {
+        const bool prefixed = strchr(job->options->scheme, ':');
+        organ_progress_note(job->progress,
+                            "%s%s%s: every tensor gets the type that llama-quantize gives it for %s; "
+                            "scheme %s is one type for every matrix",
+                            job->options->scheme,
+                            prefixed ? "" : " is understood as recipe:", prefixed ? "" : job->recipe->name,
+                            in_capitals(job->recipe->name, capitals), job->recipe->base);
+        return;
+    }
+    const organ_recipe *const recipe = recipe_of_type(scheme);
+    if (!recipe) {
+        if (job->encoding->codes == ORGAN_IQ2_S)
+            organ_progress_note(job->progress,
+                                "iq2_s is one type, IQ2_S, for every matrix but the output head, which "
+                                "gets Q6_K; IQ2_S of llama-quantize has others too, and organ does not write them all");
+        return;
+    }
+    const size_t count = job->options->targets ? SIZE_MAX : count_others(job, recipe);
+    if (count == 0)
+        organ_snprintf(others, sizeof others, ", which gives this model the same types");
+    else if (count != SIZE_MAX)
+        organ_snprintf(others, sizeof others, ", which gives %zu tensor%s of this model %s", count,
+                       count == 1 ? "" : "s", count == 1 ? "another type" : "other types");
+    const organ_encoding *const head = organ_quantize_type_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
+    organ_progress_note(job->progress, "%s is one type, %s, for every matrix%s; %s of llama-quantize is recipe:%s%s",
+                        job->options->scheme, in_capitals(scheme, capitals),
+                        job->options->targets || head == job->encoding ? "" : " but the output head, which gets Q6_K",
+                        in_capitals(recipe->name, file), recipe->name, others);
+}
+
+static void warn_of_unweighted(const organ_quantize_job *job)
+{
+    if (job->unweighted)
+        organ_progress_warn(job->progress,
+                            "%s has no entry for %zu of the matrices, so their columns have equal weights: %s is %s",
+                            organ_path_name(job->imatrix->path), job->unweighted, job->first_unweighted->name,
+                            job->unweighted == 1 ? "that one" : "the first");
+}
+
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     size_t as_requested = 0;
+    warn_of_unweighted(job);
     for (size_t k = 0; k < job->part_count; k++)
         as_requested += job->parts[k].encoding == job->encoding;
     organ_progress_warn_of_model(job->progress, job->model);
@@ -264,11 +358,7 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
         warn_of_blocks(job);
         return;
     }
-    if (job->recipe && !strchr(job->options->scheme, ':'))
-        organ_progress_note(job->progress,
-                            "%s is understood as recipe:%s: every tensor gets the type that llama-quantize "
-                            "gives it",
-                            job->options->scheme, job->recipe->name);
+    note_name(job);
     warn_of_blocks(job);
     warn_without_imatrix(job);
     if (as_requested == 0 && job->part_count > 0 && !job->recipe)
@@ -281,10 +371,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* part->unreached is the number of its matrices without tokens. `known` caches the number of experts of a layer by
- * role. */
-static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
-                               organ_error *error)
+/* part->unreached is the number of its matrices without tokens. */
+static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_tensor *const tensor = part->weight->codes;
     const uint64_t matrices = organ_weight_matrices(part->weight).count;
@@ -292,13 +380,56 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
-    part->experts = organ_experts_of_role(job->model, tensor, known);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
         if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry,
                                    error) == ORGAN_OK)
             part->unreached += count == 0;
     free(norms);
     return error->status;
+}
+
+/* llama.cpp quantises to other types without an entry; Q8_0, MXFP4 and NVFP4 never use one. */
+static bool type_needs_entry(const organ_encoding *encoding, bool fixed)
+{
+    static const organ_dtype rough[] = {ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
+    if (!fixed)
+        return encoding->codes != ORGAN_Q8_0 && encoding->codes != ORGAN_MXFP4 && encoding->codes != ORGAN_NVFP4;
+    for (size_t k = 0; k < sizeof rough / sizeof *rough; k++)
+        if (encoding->codes == rough[k])
+            return true;
+    return false;
+}
+
+organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, const organ_tensor *tensor,
+                                             uint64_t experts, organ_error *error)
+{
+    organ_error missing = {0};
+    if (organ_importance_check(job->imatrix, tensor, experts, &missing) == ORGAN_OK)
+        return ORGAN_OK;
+    return organ_fail(error, missing.status,
+                      "%s; --type-of '%s=q8_0', or another type but iq2_s, iq3_xxs and q2_k, quantises it without "
+                      "weights",
+                      missing.message, tensor->name);
+}
+
+/* A type that --type-of fixes is the user's choice; other types need an entry for every matrix, since a file without
+ * them may be that of another model. */
+static organ_status find_own_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
+                                   organ_error *error)
+{
+    const organ_tensor *const tensor = part->weight->codes;
+    const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];
+    part->experts = organ_experts_of_role(job->model, tensor, known);
+    organ_error missing = {0};
+    if (organ_quantize_gguf_check_entry(job, tensor, part->experts, &missing) == ORGAN_OK)
+        return find_entry(job, part, error);
+    if (type_needs_entry(part->encoding, fixed)) {
+        *error = missing;
+        return error->status;
+    }
+    job->unweighted++;
+    job->first_unweighted = job->first_unweighted ? job->first_unweighted : tensor;
+    return ORGAN_OK;
 }
 
 /* Embeddings never need an entry. An output head, and a matrix that only a recipe or --type-of selects, may lack one,
@@ -342,7 +473,7 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
-            find_entry(job, &job->parts[k], &known, error);
+            find_own_entry(job, &job->parts[k], &known, error);
     return error->status;
 }
 

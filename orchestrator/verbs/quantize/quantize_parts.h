@@ -168,8 +168,10 @@ typedef struct organ_quantize_job {
     /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
      * calibrate it. NULL: not computed, because --select is set or the method is not gptq. */
     bool *untapped;
-    organ_imatrix *imatrix;           /* the opened --imatrix; NULL: none */
-    char digest[17];                  /* XXH3 of the imatrix file, in hexadecimal */
+    organ_imatrix *imatrix; /* the opened --imatrix; NULL: none */
+    char digest[17];        /* XXH3 of the imatrix file, in hexadecimal */
+    size_t unweighted;      /* number of parts for which the imatrix has no entry, although it should */
+    const organ_tensor *first_unweighted;
     organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: the output is safetensors */
     organ_quantize_widths *widths;    /* state of --scheme mixed of safetensors models; NULL: another scheme */
     organ_quantize_types *types;      /* state of --scheme mixed of GGUF models; NULL: another scheme */
@@ -377,6 +379,9 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
 /* Opens --imatrix, if it is set, and finds the entry of each part. Returns ORGAN_BAD_INPUT if a part needs an entry and
  * has none, and the errors of organ_imatrix_open. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error);
+/* Returns the errors of organ_importance_check, with advice. */
+organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, const organ_tensor *tensor,
+                                             uint64_t experts, organ_error *error);
 /* Computes the weight of each column of matrix number `matrix` of the part from the imatrix, and the root of the
  * weight. `weights` and `roots` get part->cols numbers each. Returns the errors of organ_importance_norms. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
@@ -389,41 +394,6 @@ void organ_quantize_gguf_note(const organ_quantize_job *job);
 /* Returns whether the tensor is the table of token embeddings; whether it is the output head, which may be the same. */
 bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor);
 bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor);
-
-/* ---- types by size ---- */
-
-/* Returns whether the options ask for scheme mixed of a GGUF model. */
-bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
- * argument of `one`. */
-typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
-                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                        organ_error *error);
-organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
-                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
-                                  json_t **report, organ_error *error);
-/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
- * if memory runs out. */
-char *organ_quantize_name_beside(const char *path, const char *end);
-/* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
-organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
-/* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
- * programme. Creates job->types and sets job->encodings. Returns ORGAN_USAGE if the smallest types are too large, and
- * the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check. */
-organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error);
-void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed */
-
-/* ---- mixed widths ---- */
-
-/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
- * "mixed". */
-organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
-/* Finds the width of each target for --scheme mixed: measures the cost of widths on the text, in nats per token, or
- * reads it from --allocation FILE; then divides the budget of bits. Creates job->widths and sets job->encodings.
- * Returns the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check; ORGAN_USAGE
- * if the budget is too small. */
-organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
-void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
 
 /* ---- journal and report ---- */
 
@@ -537,15 +507,25 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
  *   curve    the costs of a tensor; experts of a layer and role in several tensors share one
  *
  * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
- * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. For
- * embeddings and output head, the divergence of each type is there in place of its error. */
-#define ORGAN_TYPES_DEFINITION "allocate-types/2"
+ * the two with the nearest codes, relative to the outputs, then those of all types for each way in which codes are
+ * chosen (organ_types_way). For embeddings and output head, the divergence of each type is there in place of its first
+ * error. */
+#define ORGAN_TYPES_DEFINITION "allocate-types/3"
 #define ORGAN_TYPES_FAR        ((size_t)0)
 #define ORGAN_TYPES_NEAR       ((size_t)1)
 #define ORGAN_TYPES_FAR_ERROR  ((size_t)2)
 #define ORGAN_TYPES_NEAR_ERROR ((size_t)3)
 #define ORGAN_TYPES_FIRST      ((size_t)4)
-#define ORGAN_TYPES            (ORGAN_ALLOCATION_LEVELS - ORGAN_TYPES_FIRST) /* most types */
+
+/* How codes are chosen: by GPTQ, which files of a run with method nearest lack; nearest to the weights, or so with
+ * columns weighted by the mean squares of the inputs, as with an imatrix. */
+typedef enum organ_types_way {
+    ORGAN_TYPES_GPTQ,
+    ORGAN_TYPES_NEAREST,
+    ORGAN_TYPES_WEIGHTED,
+    ORGAN_TYPES_WAYS
+} organ_types_way;
+#define ORGAN_TYPES ((ORGAN_ALLOCATION_LEVELS - ORGAN_TYPES_FIRST) / ORGAN_TYPES_WAYS) /* most types */
 
 struct organ_quantize_types {
     organ_quantize_job *job;
@@ -588,7 +568,13 @@ static inline double organ_quantize_type_bits(const organ_quantize_types *types,
     const organ_dtype_info *const info = organ_dtype_describe(types->types[type]->codes);
     return 8.0 * (double)info->bytes / (double)info->elements;
 }
-/* Returns the measured cost of a type, in nats per token; 0 for an unchanged tensor. */
+/* Returns the index in `cost` of a type's error if codes are chosen in this way. */
+static inline size_t organ_quantize_type_level(const organ_quantize_types *types, organ_types_way way, size_t type)
+{
+    return ORGAN_TYPES_FIRST + way * types->type_count + type;
+}
+/* Returns the measured cost of a type with the codes that this run chooses, in nats per token; 0 for an unchanged
+ * tensor. */
 double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve, size_t type);
 /* Implement organ_curves_work. */
 organ_status organ_quantize_make_anchor(void *types, const organ_calibration_matrix *matrix, size_t level,
@@ -596,5 +582,7 @@ organ_status organ_quantize_make_anchor(void *types, const organ_calibration_mat
 uint64_t organ_quantize_anchor_memory(void *types, const organ_tensor *tensor);
 /* Measures embeddings and output head; types->walk is open. */
 organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_error *error);
+
+#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #endif

@@ -15,9 +15,9 @@
 #define MOST ((size_t)ORGAN_QUANTIZE_SIZES)
 
 typedef struct sizes_one {
-    char *text;     /* a word of --target-size */
-    char *output;   /* path of its file; NULL: none was given */
-    uint64_t bytes; /* 0: not a size, which the run of this size reports */
+    char *text;   /* a word of --target-size */
+    char *output; /* path of its file; NULL: none was given */
+    uint64_t bytes;
 } sizes_one;
 
 typedef struct sizes_list {
@@ -58,7 +58,7 @@ static organ_status name_output(sizes_one *one, const char *output, bool single,
     return one->output ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-static organ_status add_size(sizes_list *sizes, const char *text, size_t length, organ_error *error)
+static organ_status add_size(sizes_list *sizes, const char *list, const char *text, size_t length, organ_error *error)
 {
     if (sizes->count == MOST)
         return organ_fail(error, ORGAN_USAGE, "--target-size has more than %zu sizes", MOST);
@@ -66,21 +66,29 @@ static organ_status add_size(sizes_list *sizes, const char *text, size_t length,
     *one = (sizes_one){.text = strndup(text, length)};
     if (!one->text)
         return organ_fail_memory(error, text);
-    if (!organ_quantity_parse(one->text, &one->bytes))
-        one->bytes = 0;
-    return ORGAN_OK;
+    if (organ_quantity_parse(one->text, &one->bytes) && one->bytes)
+        return ORGAN_OK;
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "--target-size '%s': '%s' is not a size: give bytes, as in 12GB, or several sizes, as in 8GB,12GB", list,
+        one->text);
 }
 
 /* Sizes ascend, so that a size below that of the smallest types is refused before anything is written. */
 static organ_status list_sizes(const organ_quantize_options *o, sizes_list *sizes, organ_error *error)
 {
     for (const char *at = o->target_size; at && !error->status; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        add_size(sizes, at, strcspn(at, ","), error);
+        add_size(sizes, o->target_size, at, strcspn(at, ","), error);
     qsort(sizes->of, sizes->count, sizeof *sizes->of, by_bytes);
     for (size_t k = 1; k < sizes->count && !error->status; k++)
         if (sizes->of[k].bytes == sizes->of[k - 1].bytes)
             return organ_fail(error, ORGAN_USAGE, "--target-size %s: %s and %s are the same size", o->target_size,
                               sizes->of[k - 1].text, sizes->of[k].text);
+    return error->status;
+}
+
+static organ_status name_outputs(const organ_quantize_options *o, sizes_list *sizes, organ_error *error)
+{
     for (size_t k = 0; k < sizes->count && o->write.output && !error->status; k++)
         name_output(&sizes->of[k], o->write.output, sizes->count == 1, error);
     return error->status;
@@ -93,7 +101,7 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
     sizes_list sizes = {0};
     *outputs = (organ_quantize_outputs){0};
     const bool several = o->target_size && strchr(o->target_size, ',');
-    if (several && list_sizes(o, &sizes, error) == ORGAN_OK)
+    if (several && list_sizes(o, &sizes, error) == ORGAN_OK && name_outputs(o, &sizes, error) == ORGAN_OK)
         for (; outputs->count < sizes.count; outputs->count++) {
             outputs->of[outputs->count] = sizes.of[outputs->count].output;
             sizes.of[outputs->count].output = NULL;
@@ -112,6 +120,14 @@ void organ_quantize_outputs_release(organ_quantize_outputs *outputs)
     for (size_t k = 0; k < outputs->count; k++)
         free(outputs->of[k]);
     *outputs = (organ_quantize_outputs){0};
+}
+
+organ_status organ_quantize_sizes_check(const organ_quantize_options *o, organ_error *error)
+{
+    sizes_list sizes = {0};
+    list_sizes(o, &sizes, error);
+    sizes_release(&sizes);
+    return error->status;
 }
 
 /* All names are checked before the first measurement. */
@@ -191,7 +207,7 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
     organ_quantize_options o = *options;
     sizes_list sizes = {0};
     if (fill_in(&o, source, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
-        check_outputs(&o, &sizes, error) == ORGAN_OK) {
+        name_outputs(&o, &sizes, error) == ORGAN_OK && check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
             make_sizes(&o, &sizes, source, one, engine, progress, report, error);
         else

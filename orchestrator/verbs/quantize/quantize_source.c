@@ -61,7 +61,6 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
 organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
 {
     organ_model *model = NULL;
-    const bool several = o->target_size && strchr(o->target_size, ',');
     *s = (organ_quantize_source){
         .model = o->model, .output = o->write.output, .measures = organ_quantize_types_wanted(o)};
     if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
@@ -72,9 +71,10 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
         if (!o->write.dry_run && !organ_output_is_file(o->write.output))
             organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
                        o->write.output, o->scheme);
-        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run && !several &&
-                 organ_output_check_not_input(o->write.output, model, error) == ORGAN_OK)
-            organ_output_check(o->write.output, organ_output_like(model), o->write.force || o->write.resume, error);
+        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run &&
+                 organ_output_check_not_input(o->write.output, model, error) == ORGAN_OK && organ_output_like(model) &&
+                 !(s->like = strdup(organ_output_like(model))))
+            organ_fail_memory(error, model->path);
     }
     organ_model_close(model);
     return error->status;
@@ -102,6 +102,8 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
     organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count, ranks, error);
     if (!error->status && early && s->folder && !o->write.force && organ_ranks_first(ranks))
         tidy(s, &outputs);
+    if (!error->status && early && s->folder && outputs.count == 1)
+        organ_output_check(o->write.output, s->like, o->write.force || o->write.resume, error);
     organ_quantize_outputs_release(&outputs);
     return error->status;
 }
@@ -214,6 +216,7 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, o
     organ_run_names_release(&s->names);
     organ_run_inputs_release(&s->inputs);
     free(s->folder);
+    free(s->like);
     free(s->name);
     free(s->path);
     free(s->partials[0]);

@@ -15,6 +15,7 @@ struct organ_quantize_source {
     organ_run_inputs inputs;          /* the files of the model, for the record of the conversion */
     bool measures;         /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
     char *folder;          /* path of the hidden directory of the converted file; NULL: no conversion is needed */
+    char *like;            /* organ_output.like of the output */
     char *name;            /* name of the converted file */
     char *path;            /* its path; NULL: organ_quantize_source_make was not called */
     char *partials[2];     /* partial directories of this file and of the output; set with `path` */

@@ -35,17 +35,13 @@ bool organ_quantize_types_wanted(const organ_quantize_options *o)
 static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
 {
     organ_budget budget;
-    uint64_t bytes;
     if (!o->target_size == !o->allocate.budget)
         return organ_fail(error, ORGAN_USAGE,
                           "scheme mixed needs --target-size, the size of the file (12GB), or --budget, bits per weight "
                           "(3.5bpw) or bytes (12GB) of all tensors%s",
                           o->target_size ? ", not both" : "");
     if (o->target_size)
-        return organ_quantity_parse(o->target_size, &bytes) && bytes
-                   ? ORGAN_OK
-                   : organ_fail(error, ORGAN_USAGE, "--target-size '%s' is not a size: give bytes, as in 12GB",
-                                o->target_size);
+        return ORGAN_OK; /* checked by organ_quantize_sizes */
     return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
                    budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
@@ -112,11 +108,11 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
         organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", candidates[k]);
     }
     w->levels[ORGAN_TYPES_NEAR] = w->levels[ORGAN_TYPES_NEAR_ERROR] = 1;
-    for (size_t k = 0; k < w->type_count; k++)
-        w->levels[ORGAN_TYPES_FIRST + k] = organ_quantize_type_bits(w, k);
+    for (size_t k = 0; k < ORGAN_TYPES_WAYS * w->type_count; k++)
+        w->levels[ORGAN_TYPES_FIRST + k] = organ_quantize_type_bits(w, k % w->type_count);
     w->measured[ORGAN_TYPES_FAR] = w->measured[ORGAN_TYPES_NEAR] = true;
     w->curves.levels = w->levels;
-    w->curves.level_count = ORGAN_TYPES_FIRST + w->type_count;
+    w->curves.level_count = ORGAN_TYPES_FIRST + ORGAN_TYPES_WAYS * w->type_count;
     w->curves.measured = w->measured;
     return list ? check_listed(w, list, error) : ORGAN_OK;
 }
@@ -191,6 +187,18 @@ static organ_status find_targets(organ_quantize_types *w, organ_error *error)
     if (organ_calibration_find_untapped(job->model, job->engine, &job->targets, &untapped, error) == ORGAN_OK)
         list_targets(w, untapped, error);
     free(untapped);
+    return error->status;
+}
+
+/* The types are not known before the measurement, and most of them need an entry. */
+static organ_status check_entries(const organ_quantize_types *w, organ_error *error)
+{
+    const organ_quantize_job *const job = w->job;
+    organ_expert_census known = {0};
+    for (size_t k = 0; k < w->inner.count && job->imatrix && !error->status; k++) {
+        const organ_tensor *const t = w->inner.tensors[k];
+        organ_quantize_gguf_check_entry(job, t, organ_experts_of_role(job->model, t, &known), error);
+    }
     return error->status;
 }
 
@@ -320,8 +328,9 @@ static organ_status write_costs(void *context, const organ_allocation_tensor *te
                                   error);
 }
 
-/* A run without a text reads the costs of any text, method and number of tokens. A dry run of a safetensors model has
- * a file without data, and cannot tell models with equal names and shapes apart. */
+/* A run without a text reads the costs of any text, method and number of tokens: all files have those of the nearest
+ * codes. A dry run of a safetensors model has a file without data, and cannot tell models with equal names and shapes
+ * apart. */
 static organ_status identify(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -333,7 +342,7 @@ static organ_status identify(organ_quantize_types *w, organ_error *error)
         SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("types", w->names),
         SET_IF(!outline, "model", json_string(fingerprint)),
         SET_IF(text, "method", json_string(w->by_text ? "gptq" : "nearest")),
-        SET_IF(text, "resolve", json_boolean(!o->no_refit)), SET_IF(text, "imatrix", json_boolean(o->imatrix != NULL)),
+        SET_IF(text, "resolve", json_boolean(!o->no_refit)),
         SET_IF(text, "text",
                json_string(text ? organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest : "")),
         SET_IF(text, "samples", json_integer((json_int_t)o->calibration.samples)),
@@ -414,15 +423,6 @@ static void assume_costs(organ_quantize_types *w)
         w->job->options->allocate.file);
 }
 
-static void warn_of_method(const organ_quantize_types *w)
-{
-    if (!w->by_text && !w->walk && strcmp(w->curves.method, "gptq") == 0)
-        organ_progress_warn(w->job->progress,
-                            "the costs in %s are those of GPTQ, but without --calibration organ rounds to the nearest "
-                            "codes: the KL divergence will be higher than predicted",
-                            w->job->options->allocate.file);
-}
-
 static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -430,7 +430,6 @@ static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
     if ((o->calibration.text && open_walk(w, error)) || identify(w, error) ||
         organ_allocation_read(&w->curves, w->identity, o->allocate.file, &known, error))
         return error->status;
-    warn_of_method(w);
     if (known)
         return ORGAN_OK;
     if (!w->walk)
@@ -567,7 +566,7 @@ organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *err
          (organ_output_check_not_input(o->write.output, job->model, error) ||
           organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))) ||
         list_types(w, error) || find_targets(w, error) || organ_quantize_gguf_open_imatrix(job, error) ||
-        find_header(w, error))
+        check_entries(w, error) || find_header(w, error))
         return error->status;
     find_sizes(w);
     if (find_capacity(w, error) || ensure_costs(w, error))

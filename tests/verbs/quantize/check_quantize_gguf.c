@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of quantize on GGUF models: the type of each tensor, bytes, metadata; bit identity; failures leave no
  * incomplete output. */
-#include "tests/verbs/quantize/convert_rig.h"
+#include "tests/verbs/quantize/gguf_donor.h"
 #include <organ/report.h>
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
@@ -13,126 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Two kinds of rows, rows that are no whole blocks, a stack of experts, a norm. */
-static const made_tensor donor[] = {
-    {"token_embd.weight", ORGAN_F16, 2, {40, 256}},        {"blk.0.attn_q.weight", ORGAN_BF16, 2, {24, 512}},
-    {"blk.0.attn_norm.weight", ORGAN_F32, 1, {256}},       {"blk.0.ffn_down.weight", ORGAN_F32, 2, {16, 96}},
-    {"blk.0.ffn_up.weight", ORGAN_F32, 2, {8, 40}},        {"blk.0.ffn_gate_exps.weight", ORGAN_F32, 3, {3, 8, 256}},
-    {"blk.0.ffn_gate_inp.weight", ORGAN_F32, 2, {3, 256}}, {"output.weight", ORGAN_BF16, 2, {40, 256}}};
-enum { TENSORS = sizeof donor / sizeof *donor, EXPERTS = 5 };
-
-static uint64_t elements_of(const made_tensor *t)
-{
-    uint64_t n = 1;
-    for (unsigned k = 0; k < t->rank; k++)
-        n *= t->shape[k];
-    return n;
-}
-
-static void must(organ_status status, const organ_error *error)
-{
-    ck_assert_msg(status == ORGAN_OK, "%s", error->message);
-}
-
-/* Writes a GGUF file whose tensors have the values made by `fill`. */
-static void write_gguf(const char *path, organ_gguf_writer *writer, const made_tensor *tensors, size_t count,
-                       void (*fill)(const made_tensor *tensor, size_t index, float *values, void *to))
-{
-    organ_error error = {0};
-    organ_gguf_layout layout;
-    static float values[40 * 512];
-    for (size_t k = 0; k < count; k++)
-        must(organ_gguf_writer_tensor(writer, tensors[k].name, tensors[k].dtype, tensors[k].rank, tensors[k].shape,
-                                      &error),
-             &error);
-    must(organ_gguf_writer_finish(writer, &layout, &error), &error);
-    unsigned char *const bytes = calloc(1, layout.file_size);
-    memcpy(bytes, layout.bytes, layout.size);
-    for (size_t k = 0; k < count; k++)
-        fill(&tensors[k], k, values, bytes + layout.offsets[k]);
-    spill(path, bytes, layout.file_size);
-    free(bytes);
-    organ_gguf_writer_destroy(writer);
-}
-
-static void store(const made_tensor *tensor, const float *values, void *to)
-{
-    const size_t n = (size_t)elements_of(tensor);
-    organ_kernels_scalar->quantize[organ_dtype_describe(tensor->dtype)->ggml](values, to, n);
-}
-
-static float spoilt = 1; /* the third value of the stack */
-
-static void fill_donor(const made_tensor *tensor, size_t index, float *values, void *to)
-{
-    samples random = {index + 1};
-    samples_fill(&random, NORMAL, values, (size_t)elements_of(tensor));
-    if (index == EXPERTS)
-        values[3] *= spoilt;
-    store(tensor, values, to);
-}
-
-static void make_donor(size_t tensors)
-{
-    organ_error error = {0};
-    organ_gguf_writer *writer;
-    must(organ_gguf_writer_create(&writer, &error), &error);
-    organ_gguf_writer_set_string(writer, "general.architecture", "llama", 5, &error);
-    organ_gguf_writer_set_integer(writer, "general.file_type", ORGAN_GGUF_U32, 1, &error);
-    organ_gguf_writer_set_string(writer, "quantize.imatrix.file", "old", 3, &error);
-    organ_gguf_writer_set_integer(writer, "llama.block_count", ORGAN_GGUF_U32, 1, &error);
-    write_gguf(scratch_path("donor.gguf"), writer, donor, tensors, fill_donor);
-}
-
-/* Sums of squares: input j of matrix m has (j mod 7 + 1)^2 (m + 1), or none if j mod 11 is 5. */
-static const made_tensor importance[] = {{"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},
-                                         {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
-                                         {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},
-                                         {"blk.0.ffn_down.weight.counts", ORGAN_F32, 2, {1, 1}},
-                                         {"blk.0.ffn_gate_exps.weight.in_sum2", ORGAN_F32, 2, {3, 256}},
-                                         {"blk.0.ffn_gate_exps.weight.counts", ORGAN_F32, 2, {3, 1}}};
-
-static float input_square(size_t matrix, size_t j)
-{
-    return j % 11 == 5 ? 0 : (float)((j % 7 + 1) * (j % 7 + 1) * (matrix + 1) + matrix * (j % 3));
-}
-
-static void fill_importance(const made_tensor *tensor, size_t index, float *values, void *to)
-{
-    for (uint64_t m = 0; m < tensor->shape[0]; m++)
-        for (uint64_t j = 0; j < tensor->shape[1]; j++)
-            values[m * tensor->shape[1] + j] = index % 2 ? 8 : input_square(m, j);
-    store(tensor, values, to);
-}
-
-static void make_importance(size_t tensors)
-{
-    organ_error error = {0};
-    organ_gguf_writer *writer;
-    must(organ_gguf_writer_create(&writer, &error), &error);
-    organ_gguf_writer_set_string(writer, "general.type", "imatrix", 7, &error);
-    write_gguf(scratch_path("imatrix.gguf"), writer, importance, tensors, fill_importance);
-}
-
-static void setup(void)
-{
-    convert_setup();
-    spoilt = 1;
-    make_donor(TENSORS);
-    make_importance(sizeof importance / sizeof *importance);
-}
-
-static convert_way way_of(const char *scheme, const char *imatrix)
-{
-    static char paths[16][4096]; /* copies, since scratch_path reuses its buffers */
-    static unsigned turn;
-    char *const model = paths[turn % 16], *const extra = paths[(turn + 1) % 16];
-    turn += 2;
-    snprintf(model, sizeof *paths, "%s", scratch_path("donor.gguf"));
-    snprintf(extra, sizeof *paths, "%s", imatrix ? scratch_path("%s", imatrix) : "");
-    return (convert_way){.scheme = scheme, .model = model, .imatrix = imatrix ? extra : NULL};
-}
 
 /* ---- types of outputs ---- */
 
@@ -507,6 +387,39 @@ START_TEST(imatrix_that_does_not_fit)
 }
 END_TEST
 
+/* Types that --type-of fixes, and types without weights of columns, need no entry. */
+START_TEST(types_that_need_no_entry)
+{
+    organ_error error;
+    make_importance(4);
+    convert_way way = way_of("q4_k", "imatrix.gguf");
+    ck_assert_int_eq(convert("out.gguf", way, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "--type-of 'blk.0.ffn_gate_exps.weight=q8_0'"), "%s", error.message);
+    static const char *const types[] = {"*exps*=q8_0", "*exps*=Q6_K", "*exps*=iq4_xs", "*exps*=f16", "*exps*=keep"};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        way.type_of = types[k];
+        must_convert("fixed.gguf", way);
+        convert_forget("fixed");
+    }
+    static const char *const needed[] = {"*exps*=q2_k", "*exps*=iq2_s", "*exps*=iq3_xxs"};
+    for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) {
+        way.type_of = needed[k];
+        convert_refused(way, ORGAN_BAD_INPUT, "imatrix.gguf has no entry for it");
+    }
+    must_convert("whole.gguf", way_of("q8_0", "imatrix.gguf"));
+    must_convert("plain.gguf", way_of("q8_0", NULL));
+    organ_model *const plain = open_sound("plain.gguf"), *const whole = open_sound("whole.gguf");
+    size_t bytes;
+    unsigned char *const alike = bytes_of(plain, donor[EXPERTS].name, ORGAN_Q8_0, &bytes);
+    unsigned char *const got = bytes_of(whole, donor[EXPERTS].name, ORGAN_Q8_0, &bytes);
+    ck_assert_int_eq(memcmp(alike, got, bytes), 0);
+    free(alike);
+    free(got);
+    organ_model_close(plain);
+    organ_model_close(whole);
+}
+END_TEST
+
 /* Quantising a quantised model changes only tensors that are not quantised yet. */
 START_TEST(packed_targets_are_dequantised)
 {
@@ -572,7 +485,7 @@ START_TEST(resume_refuses_another_imatrix)
     way.resume = true;
     way.imatrix = NULL;
     ck_assert_int_eq(convert("out.gguf", way, &error), ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "its imatrix was "), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "its imatrix 'imatrix.gguf'"), "%s", error.message);
     way = way_of("q5_1", "imatrix.gguf");
     way.resume = true;
     ck_assert_int_eq(convert("out.gguf", way, &error), ORGAN_USAGE);
@@ -587,7 +500,7 @@ int main(void)
         {"bytes",
          {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss, expert_that_no_token_reached}},
         {"faults",
-         {what_cannot_be_is_refused, imatrix_that_does_not_fit, full_disk_and_what_goes_on,
+         {what_cannot_be_is_refused, imatrix_that_does_not_fit, types_that_need_no_entry, full_disk_and_what_goes_on,
           resume_refuses_another_imatrix}},
     };
     return run_suites((Suite *const[]){

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * Scheme mixed: the types of GGUF tensors and the widths of safetensors tensors that fit a size. quantize_parts.h
+ * includes this header. */
+#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_TYPES_H
+#define ORGAN_VERBS_QUANTIZE_QUANTIZE_TYPES_H
+
+/* ---- types by size ---- */
+
+/* Returns whether the options ask for scheme mixed of a GGUF model. */
+bool organ_quantize_types_wanted(const organ_quantize_options *options);
+/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
+ * argument of `one`. */
+typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
+                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                        organ_error *error);
+organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
+                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error);
+/* Returns ORGAN_USAGE if a word of --target-size is no size, or two are equal. */
+organ_status organ_quantize_sizes_check(const organ_quantize_options *options, organ_error *error);
+/* Returns `path`, without slashes at its end, with `end` in place of ".gguf" or at its end. The caller frees it. NULL
+ * if memory runs out. */
+char *organ_quantize_name_beside(const char *path, const char *end);
+/* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
+organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
+/* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
+ * programme. Creates job->types and sets job->encodings. Returns ORGAN_USAGE if the smallest types are too large, and
+ * the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check. */
+organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error);
+void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed */
+
+/* ---- mixed widths ---- */
+
+/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
+ * "mixed". */
+organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
+/* Finds the width of each target for --scheme mixed: measures the cost of widths on the text, in nats per token, or
+ * reads it from --allocation FILE; then divides the budget of bits. Creates job->widths and sets job->encodings.
+ * Returns the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check; ORGAN_USAGE
+ * if the budget is too small. */
+organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
+void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
+
+#endif
