@@ -209,6 +209,14 @@ for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3700 .resumed.gguf.or
     judge "a resumed run differs from a whole one" cmp -s resumed.gguf two-steps.gguf
     nothing_hidden
 done
+# A run that is killed after the converted file has got its name, but before the record says so, leaves both.
+rm resumed.*
+log_room=500 watched=$source/.tiny-qwen2.gguf.organ-partial/organ/journal.jsonl \
+    interrupted INT resumed.gguf quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new
+cp packed.gguf $source/tiny-qwen2.gguf
+ends 0 quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new --resume
+judge "a converted file without a record is taken" cmp -s resumed.gguf two-steps.gguf
+nothing_hidden
 refused 2 "resumed.gguf" quantize tiny-qwen2 -o resumed.gguf -s q4_k
 refused 3 "is not an importance matrix" quantize tiny-qwen2 -o no.gguf -s q4_k --imatrix $packed
 judge "the model was converted before the error" test "$(grep -c 'first converted' ../err)" = 0

@@ -45,12 +45,9 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
-    char *const ending = organ_format("organ-source-%s", fingerprint), *const at =
-                                                                           scratch
-                                                                               ? organ_format("%s/%s", scratch,
-                                                                                              organ_path_name(output))
-                                                                               : NULL;
-    s->folder = ending && (at || !scratch) ? organ_hidden_path(at ? at : output, ending) : NULL;
+    char *const ending = organ_format("organ-source-%s", fingerprint);
+    char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
+    s->folder = ending && at ? organ_hidden_path(at, ending) : NULL;
     free(ending);
     free(at);
     if (asprintf(&s->name, "%s.gguf", *own && *own != '.' ? own : "model") < 0)
@@ -165,7 +162,8 @@ static organ_status convert(organ_quantize_source *s, bool resume, const char *r
     json_t *report = NULL;
     char size[16];
     organ_convert_options c = conversion(s);
-    c.write.resume = resume && organ_publish_is_begun(s->path);
+    /* a file that has its name, but is not in the record, is made again */
+    c.write.resume = resume && organ_publish_is_begun(s->path) && access(s->path, F_OK);
     c.write.force = !c.write.resume;
     organ_progress_note_once(progress, "the model is first converted to %s (%s), which is removed at the end", s->path,
                              organ_quantity_text(s->bytes, size));
