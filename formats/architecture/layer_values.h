@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What config.json says of a single layer, by a list with an entry for each layer or by the rule from which
- * transformers derives such a list if config.json has none: periods, numbers of leading layers, lists of layer numbers.
+ * Values that config.json states for a single layer: by a list with an entry for each layer, or, if config.json has no
+ * such list, by the rule from which transformers derives it: periods, numbers of leading layers, lists of layer numbers.
  */
 #ifndef ORGAN_ARCHITECTURE_LAYER_VALUES_H
 #define ORGAN_ARCHITECTURE_LAYER_VALUES_H

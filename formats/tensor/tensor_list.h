@@ -41,6 +41,12 @@ void organ_tensor_list_to_file(organ_tensor_list *list);
 /* Frees the tensors, their names and shapes in the arena, and the hash table; the list is then empty. */
 void organ_tensor_list_release(organ_tensor_list *list);
 
+/* Returns whether tensors of the role are those of a vision or an audio tower. */
+static inline bool organ_role_is_tower(organ_role role)
+{
+    return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO;
+}
+
 /* The classes that transformers chooses by model_type of config.json. */
 
 /* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts

@@ -42,6 +42,11 @@ uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokeniz
 /* Names of files with a whole tokenizer, besides tokenizer.json. */
 #define ORGAN_TOKENIZER_OTHERS "tekken.json", "tiktoken.model", "hy.tiktoken", "tokenizer.model"
 
+/* Names of files next to the weights that describe a model, its tokenizer and its chat template, besides these. */
+#define ORGAN_COMPANIONS                                                                                               \
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",     \
+        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"
+
 /* Properties of the model on which the key-values depend. */
 typedef struct organ_tokenizer_gguf_options {
     uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */

@@ -342,6 +342,9 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* ---- advice for values of options ---- */
 
+/* Returns whether the word names a recipe of organ merge, which takes the place of models: it ends in .yaml or .yml. */
+bool organ_names_recipe(const char *word);
+
 /* These are organ_option.explain of --scheme, --then and --sparsity. */
 const char *organ_explain_scheme(const char *typed);
 const char *organ_explain_then(const char *typed); /* of prune */

@@ -252,6 +252,8 @@ static unsigned closed_by_values(const organ_yaml *value)
     return closed;
 }
 
+bool organ_names_recipe(const char *word) { return organ_ends_with(word, ".yaml") || organ_ends_with(word, ".yml"); }
+
 /* The verb reports the errors of a recipe. */
 static unsigned closed_by_recipe(const char *path)
 {
@@ -261,7 +263,7 @@ static unsigned closed_by_recipe(const char *path)
     char *bytes = NULL;
     size_t length = 0;
     unsigned closed = 0;
-    if ((organ_ends_with(path, ".yaml") || organ_ends_with(path, ".yml")) &&
+    if (organ_names_recipe(path) &&
         organ_input_load(path, path, ORGAN_YAML_BYTES, &bytes, &length, &ignored) == ORGAN_OK &&
         organ_yaml_parse(path, bytes, length, &arena, &tree, &ignored) == ORGAN_OK)
         closed = closed_by_values(tree);
@@ -375,7 +377,7 @@ static bool is_below(const char *inner, const char *outer)
 /* A recipe takes the place of a model on the command line. */
 static bool is_recipe(const organ_option *argument, const char *word)
 {
-    return argument->names == ORGAN_NAMES_MODEL && (organ_ends_with(word, ".yaml") || organ_ends_with(word, ".yml"));
+    return argument->names == ORGAN_NAMES_MODEL && organ_names_recipe(word);
 }
 
 /* Leaves out what each verb compares with its output itself (models, and directories that it reads), standard input,

@@ -64,7 +64,7 @@ static const organ_option merge_options[] = {
 static void settle_merge(merge_call *own)
 {
     const char *const first = own->inputs.count == 1 ? own->inputs.word[0] : "";
-    const bool recipe = organ_ends_with(first, ".yaml") || organ_ends_with(first, ".yml");
+    const bool recipe = organ_names_recipe(first);
     own->merge.recipe = recipe ? first : NULL;
     own->merge.models = own->inputs.word;
     own->merge.model_count = recipe ? 0 : own->inputs.count;

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- two matrices of the same bytes ---- */
+/* ---- two tensors of the same bytes ---- */
 
 #define CONFIG   "config.json"
-#define COMPARED ((uint64_t)8 << 20) /* bytes of each matrix that a task compares */
+#define COMPARED ((uint64_t)8 << 20) /* bytes of each tensor that a task compares */
 
 typedef struct head_twins {
-    const organ_model *model;
+    const organ_model *model_a, *model_b;
     const organ_tensor *a, *b;
     bool differ; /* atomic */
 } head_twins;
@@ -32,8 +32,8 @@ static organ_status compare_part(void *context, size_t k, size_t worker, organ_e
         return organ_fail_memory(error, t->a->name);
     for (uint64_t at = from, n; at < end && !__atomic_load_n(&t->differ, __ATOMIC_RELAXED) && !error->status; at += n) {
         n = end - at < STEP ? end - at : STEP;
-        if (organ_model_read(t->model, t->a->file, bytes, n, t->a->offset + at, error) == ORGAN_OK &&
-            organ_model_read(t->model, t->b->file, bytes + STEP, n, t->b->offset + at, error) == ORGAN_OK &&
+        if (organ_model_read(t->model_a, t->a->file, bytes, n, t->a->offset + at, error) == ORGAN_OK &&
+            organ_model_read(t->model_b, t->b->file, bytes + STEP, n, t->b->offset + at, error) == ORGAN_OK &&
             memcmp(bytes, bytes + STEP, n) != 0)
             __atomic_store_n(&t->differ, true, __ATOMIC_RELAXED);
     }
@@ -41,22 +41,27 @@ static organ_status compare_part(void *context, size_t k, size_t worker, organ_e
     return error->status;
 }
 
-/* Matrices of other types or schemes count as different: they then stay apart in the output, with the same values. */
-static organ_status compare_values(const organ_model *model, const organ_engine *engine, const organ_weight *a,
-                                   const organ_weight *b, bool *differ, organ_error *error)
+organ_status organ_tensors_differ(const organ_model *a, const organ_tensor *of_a, const organ_model *b,
+                                  const organ_tensor *of_b, const organ_engine *engine, bool *differ,
+                                  organ_error *error)
 {
-    head_twins twins = {.model = model, .a = a->codes, .b = b->codes};
-    const size_t parts = (size_t)organ_pieces_of(a->codes->bytes, COMPARED);
-    *differ = a->scheme != ORGAN_SCHEME_PLAIN || b->scheme != ORGAN_SCHEME_PLAIN ||
-              a->codes->dtype != b->codes->dtype || !ORGAN_SAME_SHAPE(a, b);
-    if (*differ)
-        return ORGAN_OK;
+    head_twins twins = {.model_a = a, .model_b = b, .a = of_a, .b = of_b};
+    const size_t parts = (size_t)organ_pieces_of(of_a->bytes, COMPARED);
     if (engine)
         organ_share_try(engine, parts, compare_part, &twins, error);
     for (size_t k = 0; k < parts && !engine && !error->status; k++)
         compare_part(&twins, k, 0, error);
     *differ = twins.differ;
     return error->status;
+}
+
+/* Matrices of other types or schemes count as different: they then stay apart in the output, with the same values. */
+static organ_status compare_values(const organ_model *model, const organ_engine *engine, const organ_weight *a,
+                                   const organ_weight *b, bool *differ, organ_error *error)
+{
+    *differ = a->scheme != ORGAN_SCHEME_PLAIN || b->scheme != ORGAN_SCHEME_PLAIN ||
+              a->codes->dtype != b->codes->dtype || !ORGAN_SAME_SHAPE(a, b);
+    return *differ ? ORGAN_OK : organ_tensors_differ(model, a->codes, model, b->codes, engine, differ, error);
 }
 
 /* ---- the head ---- */

@@ -26,6 +26,12 @@ typedef struct organ_head {
 organ_status organ_head_find(const organ_model *model, const organ_weights *weights, const organ_engine *engine,
                              organ_head *head, organ_error *error);
 
+/* Sets *differ to whether two tensors with equal numbers of bytes have other bytes. `engine`: NULL compares them on the
+ * calling thread. Returns the errors of organ_head_find. */
+organ_status organ_tensors_differ(const organ_model *a, const organ_tensor *of_a, const organ_model *b,
+                                  const organ_tensor *of_b, const organ_engine *engine, bool *differ,
+                                  organ_error *error);
+
 /* Sets *same if the model stores a head and it has the values of the embedding, whatever config.json says. Returns the
  * errors of organ_head_find. */
 organ_status organ_head_repeats(const organ_model *model, const organ_weights *weights, const organ_engine *engine,

@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TAKES 64 /* attempts at a directory that other runs make and remove meanwhile */
-
 char *organ_hidden_path(const char *output, const char *ending)
 {
     const size_t length = organ_path_length(output);
@@ -32,31 +30,15 @@ organ_status organ_hidden_path_check(const char *path, organ_error *error)
                       S_ISLNK(info.st_mode) ? "symbolic link" : "file");
 }
 
-static organ_status fail_locked(const char *path, const char *final, organ_partial_state state, int fault,
-                                organ_error *error)
-{
-    if (state == ORGAN_PARTIAL_BUSY)
-        return organ_fail_busy(final, path, error);
-    return organ_fail_errno(
-        error, fault,
-        state == ORGAN_PARTIAL_LOCKLESS ? "%s: cannot be locked against other writers" : "%s: cannot be opened", path);
-}
-
 static organ_status lock_folder(const char *path, const char *final, organ_partial *held, organ_error *error)
 {
-    for (int k = 0; k < TAKES; k++) {
-        int fault;
-        if (organ_hidden_path_check(path, error))
-            return error->status;
-        const organ_partial_state state = organ_partial_lock(path, held, &fault);
-        if (state == ORGAN_PARTIAL_LOCKED)
-            return ORGAN_OK;
-        if (state != ORGAN_PARTIAL_MISSING)
-            return fail_locked(path, final, state, fault, error);
-        if (organ_make_folder(path, 0700) && errno != EEXIST)
-            return organ_fail_errno(error, errno, "%s: cannot be made", path);
-    }
-    return fail_locked(path, final, ORGAN_PARTIAL_BUSY, 0, error);
+    bool made = true;
+    int fault = 0;
+    if (organ_hidden_path_check(path, error))
+        return error->status;
+    const organ_partial_state state = organ_partial_take(path, 0700, held, &made, &fault);
+    return made ? organ_partial_judge(state, path, final, fault, error)
+                : organ_fail_errno(error, fault, "%s: cannot be made", path);
 }
 
 organ_status organ_hidden_folder_open(const char *path, const char *final, organ_ranks *ranks,
@@ -96,11 +78,8 @@ organ_status organ_outline_folder_open(const char *output, const char *ending, o
     if (!output)
         return temporary_folder(folder, error);
     const size_t rank = organ_ranks_rank(ranks);
-    char *const own = rank ? organ_format("%s.rank%zu", ending, rank) : NULL, *const path =
-                                                                                  rank && !own
-                                                                                      ? NULL
-                                                                                      : organ_hidden_path(
-                                                                                            output, own ? own : ending);
+    char *const own = rank ? organ_format("%s.rank%zu", ending, rank) : strdup(ending);
+    char *const path = own ? organ_hidden_path(output, own) : NULL;
     if (!path)
         organ_fail_memory(error, output);
     else if (organ_hidden_folder_open(path, output, NULL, folder, error) == ORGAN_OK) {

@@ -39,16 +39,19 @@ static bool is_pair(const char *architecture, const organ_gguf *gguf, const char
            (mixed && strcmp(mixed->gguf, name) == 0) || (back && strcmp(back->architecture, architecture) == 0);
 }
 
-bool organ_settings_agree(const organ_model *a, const organ_model *b)
+static bool agree(const organ_model *a, const char *of_a, const organ_model *b, const char *of_b)
 {
-    char of_a[96], of_b[96];
-    organ_settings_architecture(a, of_a);
-    organ_settings_architecture(b, of_b);
     if (!*of_a || !*of_b || strcmp(of_a, of_b) == 0)
         return true;
     if (!a->gguf == !b->gguf)
         return false;
     return a->gguf ? is_pair(of_b, a->gguf, of_a) : is_pair(of_a, b->gguf, of_b);
+}
+
+bool organ_settings_agree(const organ_model *a, const organ_model *b)
+{
+    char of_a[96], of_b[96];
+    return agree(a, organ_settings_architecture(a, of_a), b, organ_settings_architecture(b, of_b));
 }
 
 /* ---- the table of settings ---- */
@@ -302,19 +305,6 @@ static organ_status compare_layers(const settings_comparison *c, organ_error *er
     return error->status;
 }
 
-static organ_status compare_architectures(const settings_comparison *c, organ_error *error)
-{
-    char name[96];
-    bool differ = false;
-    for (size_t k = 0; k < c->count; k++) {
-        differ |= !organ_settings_agree(c->sides[0].model, c->sides[k].model);
-        snprintf(c->texts[k], ORGAN_SETTINGS_VALUE, "%.*s", ORGAN_SETTINGS_VALUE - 1,
-                 organ_settings_architecture(c->sides[k].model, name));
-        c->values[k] = *c->texts[k] ? c->texts[k] : NULL;
-    }
-    return differ ? organ_settings_row(c->sides, c->count, "architecture", c->values, c->rows, error) : ORGAN_OK;
-}
-
 static organ_status read_configs(const settings_comparison *c, json_t *notes, organ_error *error)
 {
     for (size_t k = 0; k < c->count && !error->status; k++) {
@@ -341,8 +331,7 @@ organ_status organ_settings_compare(const organ_settings_side *sides, size_t cou
                              .rows = rows};
     if (!c.configs || !c.known || !c.texts || !c.values)
         organ_fail_memory(error, sides[0].model->path);
-    else if (compare_architectures(&c, error) == ORGAN_OK && read_configs(&c, notes, error) == ORGAN_OK &&
-             compare_settings(&c, error) == ORGAN_OK && by_layer)
+    else if (read_configs(&c, notes, error) == ORGAN_OK && compare_settings(&c, error) == ORGAN_OK && by_layer)
         compare_layers(&c, error);
     for (size_t k = 0; c.known && k < count; k++)
         if (c.known[k])
@@ -351,5 +340,25 @@ organ_status organ_settings_compare(const organ_settings_side *sides, size_t cou
     free(c.known);
     free(c.texts);
     free(c.values);
+    return error->status;
+}
+
+organ_status organ_settings_compare_architectures(const organ_settings_side *sides, size_t count, json_t *rows,
+                                                  organ_error *error)
+{
+    char(*const names)[96] = calloc(count, sizeof *names);
+    const char **const values = calloc(count, sizeof *values);
+    bool differ = false;
+    if (!names || !values)
+        organ_fail_memory(error, sides[0].model->path);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        organ_settings_architecture(sides[k].model, names[k]);
+        differ |= !agree(sides[0].model, names[0], sides[k].model, names[k]);
+        values[k] = *names[k] ? names[k] : NULL;
+    }
+    if (differ)
+        organ_settings_row(sides, count, "architecture", values, rows, error);
+    free(names);
+    free(values);
     return error->status;
 }

@@ -26,11 +26,16 @@ const char *organ_settings_architecture(const organ_model *model, char out[96]);
  * architecture, and one in safetensors that llama.cpp lacks beside a GGUF file, agree with every model. */
 bool organ_settings_agree(const organ_model *a, const organ_model *b);
 
-/* Appends to `rows` an object {"what", "values": "A: 1, B: 2"} for the architecture and for each setting in which two
- * of the models differ. A member that is missing has the default of transformers. Some settings are compared between
- * models of one format only, because the other format states them in another way; the model `form` then decides the
- * format. `by_layer`: layers with the same number correspond, so their number and their structure are compared too.
- * Appends to `notes` a sentence for each model whose settings organ cannot read. Returns ORGAN_IO if memory runs out.
+/* Appends to `rows` an object {"what": "architecture", "values": "A: 1, B: 2"} if two of the models differ in it.
+ * Returns ORGAN_IO if memory runs out. */
+organ_status organ_settings_compare_architectures(const organ_settings_side *sides, size_t count, json_t *rows,
+                                                  organ_error *error);
+
+/* Appends such a row to `rows` for each setting in which two of the models differ. A member that is missing has the
+ * default of transformers. Some settings are compared between models of one format only, because the other format
+ * states them in another way; the model `form` then decides the format. `by_layer`: layers with the same number
+ * correspond, so their number and their structure are compared too. Appends to `notes` a sentence for each model whose
+ * settings organ cannot read. Returns ORGAN_IO if memory runs out.
  */
 organ_status organ_settings_compare(const organ_settings_side *sides, size_t count, size_t form, bool by_layer,
                                     json_t *rows, json_t *notes, organ_error *error);

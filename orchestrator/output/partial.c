@@ -159,6 +159,23 @@ organ_partial_state organ_partial_lock(const char *path, organ_partial *partial,
     return again ? ORGAN_PARTIAL_BUSY : state;
 }
 
+/* Other runs may remove the directory between its creation and the lock. */
+organ_partial_state organ_partial_take(const char *path, mode_t mode, organ_partial *partial, bool *made, int *fault)
+{
+    *made = true;
+    for (int k = 0; k < TRIES; k++) {
+        const organ_partial_state state = organ_partial_lock(path, partial, fault);
+        if (state != ORGAN_PARTIAL_MISSING)
+            return state;
+        if (organ_make_folder(path, mode) && errno != EEXIST) {
+            *made = false;
+            *fault = errno;
+            return state;
+        }
+    }
+    return ORGAN_PARTIAL_BUSY;
+}
+
 void organ_partial_unlock(organ_partial *partial)
 {
     if (partial->mark >= 0)

@@ -30,6 +30,9 @@ typedef enum organ_partial_state {
 
 /* Opens and locks the directory at `path`. On success `path` leads to the locked directory. */
 organ_partial_state organ_partial_lock(const char *path, organ_partial *partial, int *fault);
+/* The same for a directory that is made with the mode `mode` if there is none. *made becomes false if that fails, with
+ * errno *fault. */
+organ_partial_state organ_partial_take(const char *path, mode_t mode, organ_partial *partial, bool *made, int *fault);
 /* Releases the lock and closes the descriptors. */
 void organ_partial_unlock(organ_partial *partial);
 

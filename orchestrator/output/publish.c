@@ -72,11 +72,23 @@ organ_status organ_fail_busy(const char *final, const char *path, organ_error *e
     return fail_busy(final, holder ? who : "another process is", error);
 }
 
+organ_status organ_partial_judge(organ_partial_state state, const char *path, const char *final, int fault,
+                                 organ_error *error)
+{
+    if (state == ORGAN_PARTIAL_LOCKED)
+        return ORGAN_OK;
+    if (state == ORGAN_PARTIAL_BUSY)
+        return organ_fail_busy(final, path, error);
+    return organ_fail_errno(
+        error, fault,
+        state == ORGAN_PARTIAL_LOCKLESS ? "%s: cannot be locked against other writers" : "%s: cannot be opened", path);
+}
+
 /* Sets *missing if there is no directory. Returns ORGAN_IO if another process has locked it. */
 static organ_status lock_partial(organ_publish *publish, bool *missing, organ_error *error)
 {
     organ_partial partial;
-    int fault;
+    int fault = 0;
     const bool own = organ_reserved_take(publish->partial, &partial);
     organ_partial_state state = own ? ORGAN_PARTIAL_LOCKED : organ_partial_lock(publish->partial, &partial, &fault);
     struct stat info;
@@ -92,12 +104,7 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
     *missing = state == ORGAN_PARTIAL_MISSING;
     publish->lock = publish->folder = partial.folder;
     publish->mark = partial.mark;
-    if (state == ORGAN_PARTIAL_BUSY)
-        return organ_fail_busy(publish->final, publish->partial, error);
-    if (state == ORGAN_PARTIAL_LOCKLESS)
-        return organ_fail_errno(error, fault, "%s: cannot be locked against other writers", publish->partial);
-    return state == ORGAN_PARTIAL_UNKNOWN ? organ_fail_errno(error, fault, "%s: cannot be opened", publish->partial)
-                                          : ORGAN_OK;
+    return *missing ? ORGAN_OK : organ_partial_judge(state, publish->partial, publish->final, fault, error);
 }
 
 static void release_partial(organ_publish *publish)

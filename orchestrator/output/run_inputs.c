@@ -100,20 +100,8 @@ static organ_status add_weights(organ_run_inputs *inputs, const char *what, cons
 static organ_status add_next_to(organ_run_inputs *inputs, const char *what, const organ_model *model,
                                 organ_error *error)
 {
-    static const char *const names[] = {ORGAN_INDEX_NAME,
-                                        "config.json",
-                                        "generation_config.json",
-                                        "adapter_config.json",
-                                        "tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "chat_template.jinja",
-                                        "chat_template.json",
-                                        ORGAN_TOKENIZER_OTHERS,
-                                        NULL};
+    static const char *const names[] = {ORGAN_INDEX_NAME, "adapter_config.json", ORGAN_COMPANIONS,
+                                        ORGAN_TOKENIZER_OTHERS, NULL};
     for (size_t k = 0; names[k] && !error->status; k++) {
         char *const path = organ_format("%s/%s", model->directory, names[k]);
         const bool index = strcmp(names[k], ORGAN_INDEX_NAME) == 0;

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TAKES 64 /* attempts at a partial directory that other runs create and remove meanwhile */
-
 /* ---- one output ---- */
 
 static organ_status fail_make(const char *final, const char *partial, int fault, organ_error *error)
@@ -27,22 +25,10 @@ static organ_status fail_make(const char *final, const char *partial, int fault,
 /* Locks the partial directory, and makes it if there is none. */
 static organ_status reserve_partial(const char *final, const char *partial, organ_partial *own, organ_error *error)
 {
-    for (int k = 0; k < TAKES; k++) {
-        int fault;
-        const organ_partial_state state = organ_partial_lock(partial, own, &fault);
-        if (state == ORGAN_PARTIAL_LOCKED)
-            return ORGAN_OK;
-        if (state == ORGAN_PARTIAL_BUSY)
-            return organ_fail_busy(final, partial, error);
-        if (state != ORGAN_PARTIAL_MISSING)
-            return organ_fail_errno(error, fault,
-                                    state == ORGAN_PARTIAL_LOCKLESS ? "%s: cannot be locked against other writers"
-                                                                    : "%s: cannot be opened",
-                                    partial);
-        if (organ_make_folder(partial, 0777) && errno != EEXIST)
-            return fail_make(final, partial, errno, error);
-    }
-    return organ_fail_busy(final, partial, error);
+    bool made = true;
+    int fault = 0;
+    const organ_partial_state state = organ_partial_take(partial, 0777, own, &made, &fault);
+    return made ? organ_partial_judge(state, partial, final, fault, error) : fail_make(final, partial, fault, error);
 }
 
 static organ_status reserve_output(const char *final, organ_reserved **reserved, organ_error *error)

@@ -209,10 +209,10 @@ organ_status organ_layers_check(const organ_json_edit *edit, const char *archite
                                 const organ_layer_kind *const *kinds, size_t count, bool sizes, organ_error *error)
 {
     organ_forward_config config = {0};
-    const size_t each = count; /* LongCat-Flash: a layer of the file is two of the configuration */
     organ_forward_config_text(edit->label, edit->bytes, edit->length, architecture, &config, error);
     for (size_t n = 0; n < count && !error->status; n++) {
-        const size_t at = n * (config.layers / (each ? each : 1));
+        const size_t at =
+            n * (config.layers / count); /* LongCat-Flash: a layer of the file is two of the configuration */
         const char *const what =
             kinds[n] && at < config.layers ? organ_layers_differ(kinds[n], &config.kinds[at], sizes) : NULL;
         if (what)

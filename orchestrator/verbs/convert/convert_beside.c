@@ -115,21 +115,8 @@ static organ_status put_module(const organ_convert_job *job, const json_t *modul
 
 static bool is_converted(const organ_convert_job *job, const char *name)
 {
-    static const char *const all[] = {"config.json",
-                                      "generation_config.json",
-                                      "README.md",
-                                      "tokenizer.json",
-                                      "tokenizer_config.json",
-                                      "special_tokens_map.json",
-                                      "added_tokens.json",
-                                      "vocab.json",
-                                      "vocab.txt",
-                                      "merges.txt",
-                                      "chat_template.jinja",
-                                      "chat_template.json",
-                                      MODULES,
-                                      ORGAN_TOKENIZER_OTHERS,
-                                      NULL};
+    static const char *const all[] = {
+        ORGAN_COMPANIONS, ORGAN_TOKENIZER_OTHERS, "README.md", "vocab.txt", MODULES, NULL};
     return organ_is_one_of(name, all) || organ_ends_with(name, "Pooling/config.json") ||
            (job->model->index && strcmp(name, job->model->index) == 0) ||
            strncmp(name, "additional_chat_templates/", 26) == 0;

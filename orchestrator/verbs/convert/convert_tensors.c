@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -259,7 +260,7 @@ static bool tensor_is_dropped(organ_convert_job *job, const organ_weight *weight
 {
     const place_model model = tensor_model(job);
     const organ_role role = weight->anatomy.role;
-    const bool other = role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
+    const bool other = organ_role_is_tower(role) || role == ORGAN_ROLE_MTP;
     if (organ_place_is_left_out(&model, weight))
         return true;
     job->dropped += other;

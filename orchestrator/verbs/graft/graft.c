@@ -118,13 +118,10 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
  * of its tensors. */
 static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
-    char key[160];
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
+    char key[ORGAN_GRAFT_KEY];
     if (job->layers_after == job->target_layers)
         return ORGAN_OK;
-    snprintf(key, sizeof key, "%.*s.block_count", (int)(length < 100 ? length : 100), architecture ? architecture : "");
-    const int64_t declared = organ_gguf_integer(job->target->gguf, key, -1);
+    const int64_t declared = organ_gguf_integer(job->target->gguf, organ_graft_key(job, "block_count", key), -1);
     if (declared != job->target_layers) {
         organ_graft_add_sentence(
             job->mismatches, "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added",

@@ -68,11 +68,8 @@ static const organ_layer_kind *kind_after_dense(const graft_kinds *g)
 
 static int64_t key_of(const organ_graft_job *job, const char *name)
 {
-    char key[160];
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
-    snprintf(key, sizeof key, "%.*s.%s", (int)(length < 100 ? length : 100), architecture ? architecture : "", name);
-    return organ_gguf_integer(job->target->gguf, key, 0);
+    char key[ORGAN_GRAFT_KEY];
+    return organ_gguf_integer(job->target->gguf, organ_graft_key(job, name, key), 0);
 }
 
 /* The layers that an added layer would follow must not depend on being the last ones. */
@@ -117,15 +114,12 @@ void organ_graft_compare_layers(organ_graft_job *job, bool whole)
     graft_kinds g = {.attention = job->groups >> ORGAN_GROUP_SKELETON & 1,
                      .feed = job->groups >> ORGAN_GROUP_ORGAN & 1};
     organ_error unknown = {0};
-    char key[160];
-    size_t length = 0;
+    char key[ORGAN_GRAFT_KEY];
     if (job->layers_after > job->target_layers)
         check_last_layers(job);
     if (job->target->gguf && whole && organ_graft_header_is_free(job)) {
-        const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
-        snprintf(key, sizeof key, "%.*s.attention.sliding_window_pattern", (int)(length < 100 ? length : 100),
-                 architecture ? architecture : "");
-        const organ_gguf_kv *const windows = organ_gguf_find(job->target->gguf, key);
+        const organ_gguf_kv *const windows =
+            organ_gguf_find(job->target->gguf, organ_graft_key(job, "attention.sliding_window_pattern", key));
         g.listed = windows && windows->type == ORGAN_GGUF_ARRAY;
     }
     if (job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&

@@ -22,6 +22,15 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
+const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY])
+{
+    size_t length = 0;
+    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
+    snprintf(key, ORGAN_GRAFT_KEY, "%.*s.%s", (int)(length < 100 ? length : 100), architecture ? architecture : "",
+             name);
+    return key;
+}
+
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
     return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
@@ -200,9 +209,6 @@ organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *err
     const organ_settings_side sides[] = {{job->source, "source"}, {job->target, "target"}};
     if (organ_settings_compare(sides, 2, 1, false, job->clashes, NULL, error))
         return error->status;
-    const char *const first = json_string_value(json_object_get(json_array_get(job->clashes, 0), "what"));
-    if (first && strcmp(first, "architecture") == 0)
-        json_array_remove(job->clashes, 0);
     organ_settings_say(job->clashes, job->notes);
     return ORGAN_OK;
 }

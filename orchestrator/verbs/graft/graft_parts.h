@@ -59,6 +59,10 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE]);
 
+#define ORGAN_GRAFT_KEY 160
+/* Writes the key of the target's architecture, "llama.block_count" for "block_count", to `key` and returns it. */
+const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY]);
+
 /* Compares the settings of both models: fills job->clashes and adds notes. Returns ORGAN_IO if memory runs out. */
 organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error);
 

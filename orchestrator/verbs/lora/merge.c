@@ -218,7 +218,8 @@ static organ_status compare_bases(organ_merge_job *job, organ_error *error)
         organ_fail_memory(error, job->base->path);
     else if (*named && access(config, F_OK) == 0 && organ_model_open(named, &own, &(organ_error){0}) == ORGAN_OK) {
         const organ_settings_side sides[] = {{own, "the adapter's base"}, {job->base, "this base"}};
-        organ_settings_compare(sides, 2, 1, true, job->clashes, NULL, error);
+        if (organ_settings_compare_architectures(sides, 2, job->clashes, error) == ORGAN_OK)
+            organ_settings_compare(sides, 2, 1, true, job->clashes, NULL, error);
         organ_settings_say(job->clashes, sentences);
     }
     json_array_foreach(sentences, k, sentence) organ_progress_warn(job->progress, "%s", json_string_value(sentence));

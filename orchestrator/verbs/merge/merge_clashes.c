@@ -2,13 +2,12 @@
  * Compares the models of a merge: architectures, settings on which the function of the weights depends, and towers. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
 #include "orchestrator/output/model_settings.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-#define STEP ((size_t)256 << 10) /* bytes of a tower that are compared at once */
 
 /* ---- settings ---- */
 
@@ -39,7 +38,7 @@ static organ_status compare_settings(model_merge *job, organ_error *error)
         organ_fail_memory(error, job->recipe.label);
     for (size_t d = 0; d < count && sides; d++)
         sides[d] = (organ_settings_side){organ_merge_stored(&job->donors[d]), job->donors[d].name};
-    if (!error->status)
+    if (!error->status && organ_settings_compare_architectures(sides, count, job->clashes, error) == ORGAN_OK)
         organ_settings_compare(sides, count, job->host, !job->recipe.sliced, job->clashes, notes, error);
     organ_settings_say(job->clashes, job->recipe.warnings);
     json_array_foreach(notes, k, note) organ_progress_note_once(job->progress, "%s", json_string_value(note));
@@ -50,64 +49,37 @@ static organ_status compare_settings(model_merge *job, organ_error *error)
 
 /* ---- towers ---- */
 
-static bool is_of_tower(const organ_tensor *tensor)
+/* Sets *first to the first tensor of the host's towers that the other model has with other bytes; NULL: there is none.
+ * Files of two formats store towers under other names, so they are not compared; a tower behind a URL is not read. */
+static organ_status compare_towers(const model_merge *job, const organ_model *other, const organ_tensor **first,
+                                   organ_error *error)
 {
-    return tensor->anatomy.role == ORGAN_ROLE_VISION || tensor->anatomy.role == ORGAN_ROLE_AUDIO;
-}
-
-/* Sets *differ. A tower behind a URL is not read. */
-static organ_status compare_bytes(const organ_model *a, const organ_tensor *of_a, const organ_model *b,
-                                  const organ_tensor *of_b, unsigned char *buffers, bool *differ, organ_error *error)
-{
-    if (a->files[of_a->file].remote || b->files[of_b->file].remote)
-        return ORGAN_OK;
-    for (uint64_t at = 0; at < of_a->bytes && !*differ; at += STEP) {
-        const size_t bytes = of_a->bytes - at < STEP ? (size_t)(of_a->bytes - at) : STEP;
-        if (organ_model_read(a, of_a->file, buffers, bytes, of_a->offset + at, error) ||
-            organ_model_read(b, of_b->file, buffers + STEP, bytes, of_b->offset + at, error))
-            return error->status;
-        *differ = memcmp(buffers, buffers + STEP, bytes) != 0;
-    }
-    return ORGAN_OK;
-}
-
-/* Sets *differ to the first tensor of the host's towers that the other model has with other bytes; NULL: there is none.
- * Files of two formats store towers under other names, so they are not compared. */
-static organ_status compare_towers(const organ_model *host, const organ_model *other, unsigned char *buffers,
-                                   const organ_tensor **first, organ_error *error)
-{
-    for (size_t k = 0; k < host->tensor_count && !*first && !host->gguf == !other->gguf; k++) {
+    const organ_model *const host = organ_merge_stored(&job->donors[job->host]);
+    for (size_t k = 0; k < host->tensor_count && !*first && !host->gguf == !other->gguf && !error->status; k++) {
         const organ_tensor *const tensor = &host->tensors[k];
-        const organ_tensor *const twin = is_of_tower(tensor) ? organ_model_find(other, tensor->name) : NULL;
-        bool differ = false;
+        const organ_tensor *const twin =
+            organ_role_is_tower(tensor->anatomy.role) ? organ_model_find(other, tensor->name) : NULL;
         if (!twin)
             continue;
-        if (!ORGAN_SAME_SHAPE(tensor, twin) || tensor->dtype != twin->dtype)
-            differ = true;
-        else if (compare_bytes(host, tensor, other, twin, buffers, &differ, error))
-            return error->status;
+        bool differ = !ORGAN_SAME_SHAPE(tensor, twin) || tensor->dtype != twin->dtype;
+        if (!differ && !host->files[tensor->file].remote && !other->files[twin->file].remote)
+            organ_tensors_differ(host, tensor, other, twin, job->engine, &differ, error);
         *first = differ ? tensor : NULL;
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status warn_of_towers(model_merge *job, organ_error *error)
 {
-    const merge_donor *const host = &job->donors[job->host];
-    unsigned char *const buffers = malloc(2 * STEP);
-    if (!buffers)
-        return organ_fail_memory(error, host->path);
+    const char *const host = job->donors[job->host].name;
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++) {
         const organ_tensor *first = NULL;
-        if (k != job->host &&
-            compare_towers(organ_merge_stored(host), organ_merge_stored(&job->donors[k]), buffers, &first, error) ==
-                ORGAN_OK &&
+        if (k != job->host && compare_towers(job, organ_merge_stored(&job->donors[k]), &first, error) == ORGAN_OK &&
             first)
             organ_say(job->recipe.warnings,
                       "the towers of %s and %s differ, first in '%s': those of %s are taken, towers are not merged",
-                      host->name, job->donors[k].name, first->name, host->name);
+                      host, job->donors[k].name, first->name, host);
     }
-    free(buffers);
     return error->status;
 }
 

@@ -8,6 +8,7 @@
 #include "formats/base/text.h"
 #include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
+#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/publish.h"
 
@@ -50,17 +51,8 @@ organ_status organ_merge_open_model(model_merge *job, merge_donor *donor, organ_
 
 #define COMPANION_BYTES ((size_t)256 << 20)
 
-static const char *const companions[] = {"config.json",
-                                         "generation_config.json",
-                                         "tokenizer.json",
-                                         "tokenizer_config.json",
+static const char *const companions[] = {ORGAN_COMPANIONS,
                                          "tokenizer.model",
-                                         "special_tokens_map.json",
-                                         "added_tokens.json",
-                                         "vocab.json",
-                                         "merges.txt",
-                                         "chat_template.jinja",
-                                         "chat_template.json",
                                          "preprocessor_config.json",
                                          "processor_config.json",
                                          "video_preprocessor_config.json",

@@ -29,7 +29,7 @@ typedef struct merge_step {
 /* Towers and draft layers are not merged. */
 static bool is_apart(const merge_donor *donor, const organ_anatomy *anatomy)
 {
-    return anatomy->role == ORGAN_ROLE_VISION || anatomy->role == ORGAN_ROLE_AUDIO || anatomy->role == ORGAN_ROLE_MTP ||
+    return organ_role_is_tower(anatomy->role) || anatomy->role == ORGAN_ROLE_MTP ||
            (anatomy->layer >= 0 && (uint64_t)anatomy->layer >= donor->layers);
 }
 

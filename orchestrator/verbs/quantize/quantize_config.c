@@ -5,6 +5,7 @@
 
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
+#include "formats/tensor/tensor_list.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
@@ -93,8 +94,7 @@ static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor
     static const char *const trunks[] = {"model", "language_model", NULL};
     char module[ORGAN_MODULE_NAME_SIZE];
     const char *parts, *at = module;
-    if ((tensor->anatomy.role != ORGAN_ROLE_VISION && tensor->anatomy.role != ORGAN_ROLE_AUDIO) ||
-        !quantize_config_module(job, tensor, module, &parts))
+    if (!organ_role_is_tower(tensor->anatomy.role) || !quantize_config_module(job, tensor, module, &parts))
         return false;
     const char *const end = module + strlen(module);
     do {

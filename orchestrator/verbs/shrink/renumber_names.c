@@ -6,6 +6,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/text.h"
+#include "formats/tensor/tensor_list.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -107,7 +108,7 @@ static bool is_of_another_part(const char *text)
             begin[length++] = *text;
     begin[length] = '\0';
     const organ_role role = organ_anatomy_of(begin).role;
-    return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
+    return organ_role_is_tower(role) || role == ORGAN_ROLE_MTP;
 }
 
 /* *text is allocated by malloc and may be replaced by another allocation. */
