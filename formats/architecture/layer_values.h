@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Values that config.json states for a single layer: by a list with an entry for each layer, or, if config.json has no
- * such list, by the rule from which transformers derives it: periods, numbers of leading layers, lists of layer numbers.
+ * such list, by the rule from which transformers derives it: periods, numbers of leading layers, lists of layer
+ * numbers.
  */
 #ifndef ORGAN_ARCHITECTURE_LAYER_VALUES_H
 #define ORGAN_ARCHITECTURE_LAYER_VALUES_H

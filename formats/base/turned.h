@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* An order of rows. Each head has `head` rows, of which the first n = `rotated`, an even number, are stored in the order
- * 0, n/2, 1, n/2 + 1, ...; the other rows keep their places. head 0: all rows keep their places. */
+/* An order of rows. Each head has `head` rows, of which the first n = `rotated`, an even number, are stored in the
+ * order 0, n/2, 1, n/2 + 1, ...; the other rows keep their places. head 0: all rows keep their places. */
 typedef struct organ_turned_rows {
     uint64_t head, rotated;
 } organ_turned_rows;
