@@ -177,7 +177,7 @@ surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
 surgery/layers layer_settings.h
-surgery/merge merge_method.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
+surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/convert convert_across.h

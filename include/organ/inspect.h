@@ -185,7 +185,7 @@ typedef struct organ_compare_options {
 ORGAN_DEFAULTS(compare, )
 
 /* Reads all models once, packed weights dequantised, and makes the report of schema organ.compare/1: distances, cosines
- * and signs by layer and role for each pair, the likely base, tensors that only some have, vocabularies, routers,
+ * and signs by layer and role for each pair, the likely base, tensors that only some have, vocabularies, experts,
  * settings that differ. Except for "run" the report is the same with any number of threads, any memory and on every
  * ISA. Values that are not finite are counted and left out. Errors: those of opening and reading models; ORGAN_USAGE
  * for too few or too many models, or if the memory of the engine is too small; ORGAN_BAD_INPUT if no tensor is in two

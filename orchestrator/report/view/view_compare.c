@@ -3,7 +3,10 @@
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
-enum { MAX_ROWS = 500 }; /* rows of a table of tensors or routers in a file */
+enum {
+    MAX_ROWS = 500, /* rows of a table of tensors or layers in a file */
+    MAX_LAYERS = 12 /* on the terminal */
+};
 
 static const organ_item compare_highlights[] = {{NULL, "models", "{models:size}"},
                                                 {NULL, "base", "{lineage.base?{lineage.base}|not known}"},
@@ -50,7 +53,7 @@ static const organ_field compare_words[] = {
 static const organ_field compare_routers[] = {FIELD_LAYER,
                                               FIELD_TEXT("pair", "pair", 0),
                                               FIELD_COUNT("experts", "experts"),
-                                              FIELD_COUNT("moved", "moved"),
+                                              FIELD_COUNT("reordered", "moved"),
                                               FIELD_FIXED("cosine", "cosine", 6),
                                               FIELD_FIXED("in order", "cosine_in_order", 6)};
 
@@ -83,6 +86,12 @@ static const organ_block compare_blocks[] = {
     TABLE(ON_ALL, NULL, "models", FIELDS(compare_models)),
     SAY(ON_ALL, NULL, "{lineage.says}"),
     TABLE(ON_ALL, NULL, "pairs", FIELDS(compare_pairs), .caption = "Pairs of models, over all matrices"),
+    SAY(ON_ALL, "routers.*.moved",
+        "Figures are of matched experts: {routers:sum.moved:count} of {routers:sum.experts:count} have another number "
+        "in "
+        "the other model."),
+    TABLE_WHERE(ON_TERMINAL, "routers.*.moved", "routers", "moved", FIELDS(compare_routers), .max = MAX_LAYERS,
+                .what = "layers"),
     TABLE(ON_ALL, "differences", "differences", FIELDS(compare_differences),
           .caption = "Differences from {lineage.base}"),
     TABLE(ON_ALL, "nearest&models>2", "nearest", FIELDS(compare_nearest), .caption = POSITION),
@@ -101,11 +110,10 @@ static const organ_block compare_blocks[] = {
     SAY(ON_TERMINAL, "vocabularies&!vocabularies.*.different", "The vocabularies are equal, token by token."),
     TABLE_WHERE(ON_TERMINAL, "vocabularies.*.different", "vocabularies", "different", FIELDS(compare_words)),
     TABLE(ON_FILES, "vocabularies", "vocabularies", FIELDS(compare_words)),
-    SECTION(ON_FILES, "routers", "Routers"),
-    SAY(ON_TERMINAL, "routers",
-        "Routers: {routers:sum.moved:count} of {routers:sum.experts:count} experts have another number in the other "
-        "model."),
-    TABLE(ON_FILES, "routers", "routers", FIELDS(compare_routers), .max = MAX_ROWS, .what = "routers"),
+    SECTION(ON_FILES, "routers", "Experts"),
+    SAY(ON_TERMINAL, "routers&!routers.*.moved",
+        "Experts: the {routers:sum.experts:count} experts have the same order."),
+    TABLE(ON_FILES, "routers", "routers", FIELDS(compare_routers), .max = MAX_ROWS, .what = "layers"),
     SAY(ON_ALL, "skipped", "Left out: {skipped:count} elements that are not finite in one of the models."),
     EACH(ON_ALL, "notes", BLOCKS_OF(compare_note)),
 };

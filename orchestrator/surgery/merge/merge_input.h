@@ -53,6 +53,9 @@ typedef struct organ_merge_change {
                            void *scratch, organ_error *error);
 } organ_merge_change;
 
+/* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */
+bool organ_weight_has_numbers(const organ_weight *weight);
+
 /* A weight of a model, with the shape of the output's tensor. */
 typedef struct organ_merge_input {
     const organ_model *model;

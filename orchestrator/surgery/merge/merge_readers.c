@@ -3,8 +3,14 @@
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 
 #include <string.h>
+
+bool organ_weight_has_numbers(const organ_weight *weight)
+{
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
+}
 
 organ_status organ_merge_reader_scratch(const organ_merge_input *in, const organ_kernels *kernels, size_t rows,
                                         size_t *scratch, organ_error *error)

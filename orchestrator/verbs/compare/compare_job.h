@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of organ compare share. compare_models.c is the verb, compare_tensors.c pairs
- * tensors, compare_pass.c reads them, compare_lineage.c finds ancestors, compare_routers.c matches rows of routers,
+ * tensors, compare_pass.c reads them, compare_lineage.c finds ancestors, compare_experts.c matches experts,
  * compare_tokens.c compares vocabularies, compare_clashes.c settings, compare_report.c makes the report.
  *
  * The form is the model with an adapter, else the first that is not GGUF, else the first model: weights of the others
@@ -25,6 +25,7 @@
 #define COMPARE_PAIRS   (COMPARE_MODELS * (COMPARE_MODELS - 1) / 2)
 #define COMPARE_TRIPLES (COMPARE_PAIRS * COMPARE_MODELS)
 #define COMPARE_NONE    SIZE_MAX
+#define COMPARE_NAME    ((size_t)1024) /* bytes of a renumbered name */
 
 /* ---- sums ---- */
 
@@ -73,6 +74,8 @@ typedef struct compare_model {
 typedef struct compare_item {
     const organ_weight *like;                    /* the first of `weights` */
     const organ_weight *weights[COMPARE_MODELS]; /* NULL: the model lacks it, or has another shape */
+    const uint32_t *orders[COMPARE_MODELS];      /* of its entries for experts; NULL: as they are stored */
+    size_t experts;                              /* of these orders */
     size_t cell;
     bool all; /* all models have it */
 } compare_item;
@@ -84,11 +87,18 @@ typedef struct compare_cell {
     compare_sums sums;
 } compare_cell;
 
-/* The rows of a router in two models, matched by their cosines. */
+/* The experts of a layer in all models. */
+typedef struct compare_order {
+    size_t experts;                     /* 0: they are not matched */
+    const uint32_t *of[COMPARE_MODELS]; /* of each model: its expert for each of the matching; NULL: the same */
+} compare_order;
+
+/* The experts of a layer in two models. */
 typedef struct compare_match {
-    size_t item, pair;
-    uint64_t rows, moved;    /* moved: matched with a row of another number */
-    double cosine, in_order; /* means over the rows: of matched rows, and of rows with the same number */
+    const organ_weight *router;
+    size_t pair;
+    uint64_t experts, moved; /* moved: matched with an expert of another number */
+    double cosine, in_order; /* means of organ_expert_match: of matched experts, and of those with the same number */
 } compare_match;
 
 typedef struct compare_job {
@@ -108,8 +118,10 @@ typedef struct compare_job {
     compare_cell *cells;
     size_t cell_count, cell_room;
     compare_sums all, matrices; /* of all tensors, and of those with two axes or more */
+    compare_order *orders;      /* of each layer */
+    int32_t order_count;
     compare_match *matches;
-    size_t match_count;
+    size_t match_count, match_room;
     json_t *only, *shapes;   /* tensors that only some models have, or have in other shapes */
     json_t *vocabularies;    /* a row for each pair */
     json_t *clashes, *notes; /* what a merge would clash on; sentences */
@@ -123,15 +135,24 @@ organ_status organ_compare_pair_up(compare_job *job, organ_error *error);
 static inline organ_merge_input organ_compare_input(const compare_job *job, const compare_item *item, size_t i)
 {
     const compare_model *const m = &job->models[i];
-    return (organ_merge_input){
-        .model = m->model, .weight = item->weights[i], .change = organ_adapted_change(&m->adapted, item->weights[i])};
+    return (organ_merge_input){.model = m->model,
+                               .weight = item->weights[i],
+                               .change = organ_adapted_change(&m->adapted, item->weights[i]),
+                               .order = item->orders[i],
+                               .experts = item->experts};
 }
 
 /* Reads all items once and fills the sums. */
 organ_status organ_compare_read(compare_job *job, organ_error *error);
 
-/* Matches the rows of all routers. */
-organ_status organ_compare_routers(compare_job *job, organ_error *error);
+/* Fills job->orders and job->matches, once models[].across are open. Experts that cannot be matched add a note. */
+organ_status organ_compare_experts(compare_job *job, organ_error *error);
+/* Returns the name, in the names of the form, that model k gives to what model `owner` calls like->name: that of
+ * another expert if the experts have another order. It is like->name or is written to `name`. */
+const char *organ_compare_name_in(const compare_job *job, const organ_weight *like, size_t owner, size_t k,
+                                  char name[COMPARE_NAME]);
+/* Returns the order of the entries of model k's tensor that corresponds to `like`; NULL: as they are stored. */
+const uint32_t *organ_compare_order_in(const compare_job *job, const organ_weight *like, size_t k);
 
 /* Fills job->vocabularies and adds differences to job->clashes. Tokenizers that cannot be read add a note. */
 organ_status organ_compare_vocabularies(compare_job *job, organ_error *error);

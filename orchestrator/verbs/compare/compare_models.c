@@ -86,7 +86,7 @@ static organ_status run(compare_job *job, json_t **report, organ_error *error)
             return error->status;
     choose_form(job);
     if (organ_compare_pair_up(job, error) || organ_compare_settings(job, error) ||
-        organ_compare_vocabularies(job, error) || organ_compare_read(job, error) || organ_compare_routers(job, error))
+        organ_compare_vocabularies(job, error) || organ_compare_read(job, error))
         return error->status;
     for (size_t k = 0; k < job->count; k++)
         if (organ_model_unchanged(job->models[k].model, error) ||
@@ -108,6 +108,7 @@ static void release(compare_job *job)
     free(job->items);
     free(job->cells);
     free(job->matches);
+    free(job->orders);
     organ_name_table_release(&job->names);
     json_decref(job->only);
     json_decref(job->shapes);

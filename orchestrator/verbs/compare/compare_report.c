@@ -139,9 +139,8 @@ static json_t *router_json(const void *context, size_t k)
     const compare_job *const job = context;
     const compare_match *const m = &job->matches[k];
     const report_pair pair = pair_of(job, m->pair, COMPARE_NONE);
-    const organ_weight *const router = job->items[m->item].like;
-    return ORGAN_OBJECT(SET_INDEX("layer", router->anatomy.layer), SET_TEXT("tensor", router->name),
-                        SET_TEXT("pair", pair.name), SET_COUNT("experts", m->rows), SET_COUNT("moved", m->moved),
+    return ORGAN_OBJECT(SET_INDEX("layer", m->router->anatomy.layer), SET_TEXT("tensor", m->router->name),
+                        SET_TEXT("pair", pair.name), SET_COUNT("experts", m->experts), SET_COUNT("moved", m->moved),
                         SET("cosine", real(m->cosine)), SET("cosine_in_order", real(m->in_order)));
 }
 
@@ -160,8 +159,9 @@ static json_t *definitions(void)
         SET_TEXT("same_signs", "share of equal signs among the elements at which both numbers are not 0"),
         SET_TEXT("related", "the cosine over all matrices is at least 0.1 and 5 standard errors above 0"),
         SET_TEXT("position", "where a model is on the line from its nearest relative (0) to the next one (1)"),
-        SET_TEXT("moved", "experts whose router row is most similar to that of another number, in the assignment with "
-                          "the greatest sum of cosines"));
+        SET_TEXT("moved",
+                 "experts that are clearly more similar to one of another number in the other model, in the "
+                 "assignment with the greatest sum of cosines; all other figures are of experts in this order"));
 }
 
 json_t *organ_compare_document(compare_job *job)

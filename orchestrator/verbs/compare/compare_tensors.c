@@ -71,19 +71,21 @@ static bool is_left_out(const compare_model *m, const char *name)
 /* Finds the tensor in all models. Returns whether models lack it that could have it. */
 static bool fill_item(compare_job *job, compare_item *item, size_t owner, size_t *have)
 {
+    const organ_weight *const like = item->like;
     bool lacking = false;
     for (size_t k = 0; k < job->count; k++) {
-        const organ_weight *const like = item->like, *const weight =
-                                                         k == owner
-                                                             ? like
-                                                             : organ_across_or_own(job->models[k].across,
-                                                                                   job->models[k].weights, like->name);
+        char name[COMPARE_NAME];
+        const organ_weight *const weight = k == owner
+                                               ? like
+                                               : organ_across_or_own(job->models[k].across, job->models[k].weights,
+                                                                     organ_compare_name_in(job, like, owner, k, name));
         if (!weight || !is_read(weight)) {
             lacking |= !is_left_out(&job->models[k], like->name);
         } else if (!ORGAN_SAME_SHAPE(like, weight)) {
             say_shape(job, like->name, like, owner, weight, k);
         } else {
             item->weights[k] = weight;
+            item->orders[k] = organ_compare_order_in(job, like, k);
             ++*have;
         }
     }
@@ -92,7 +94,9 @@ static bool fill_item(compare_job *job, compare_item *item, size_t owner, size_t
 
 static organ_status add_item(compare_job *job, const organ_weight *like, size_t owner, organ_error *error)
 {
-    compare_item item = {.like = like};
+    const int32_t layer = like->anatomy.layer;
+    compare_item item = {.like = like,
+                         .experts = layer >= 0 && layer < job->order_count ? job->orders[layer].experts : 0};
     size_t have = 0;
     if (!organ_name_table_put(&job->names, like->name, job->item_count))
         return organ_fail_memory(error, like->name);
@@ -136,7 +140,8 @@ organ_status organ_compare_pair_up(compare_job *job, organ_error *error)
                                                  job->engine, &job->models[k].across, error) ||
                                organ_adapted_check(&job->models[k].adapted, job->models[k].across, error)))
             return error->status;
-    add_of(job, job->form, error);
+    if (organ_compare_experts(job, error) == ORGAN_OK)
+        add_of(job, job->form, error);
     for (size_t k = 0; k < job->count && !error->status; k++)
         if (k != job->form)
             add_of(job, k, error);

@@ -89,9 +89,6 @@ char *organ_adapter_plain_name(const char *name);
  * which counts as a refused allocation (organ_memory_refusals). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
-/* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */
-bool organ_weight_has_numbers(const organ_weight *weight);
-
 /* Returns the value of init_lora_weights if this initialisation changed the base before training, so that the factors
  * fit only the changed base. The value is then a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga";
  * the adapter owns the text. Returns NULL for all other initialisations. */

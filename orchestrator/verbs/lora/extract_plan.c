@@ -8,6 +8,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/merge/merge_input.h"
 
 #include <organ/base.h>
 #include <stdlib.h>

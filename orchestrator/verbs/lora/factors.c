@@ -412,11 +412,6 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
     return found;
 }
 
-bool organ_weight_has_numbers(const organ_weight *weight)
-{
-    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
-}
-
 /* Only the beginning of the word is compared: "pissa_niter_16" is PiSSA too. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter)
 {

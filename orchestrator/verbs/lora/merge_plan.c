@@ -10,6 +10,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/merge/merge_input.h"
 
 #include <limits.h>
 #include <organ/base.h>

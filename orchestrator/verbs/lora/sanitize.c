@@ -4,6 +4,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/merge/merge_input.h"
 
 #include <math.h>
 #include <organ/lora.h>

@@ -8,6 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/surgery/merge/merge_input.h"
 
 #include <math.h>
 #include <stdarg.h>
