@@ -166,27 +166,53 @@ static organ_status compare_tokenizers(model_merge *job, const merge_donor *host
     return error->status;
 }
 
-/* Models without tokenizers are compared by the shapes of their embeddings alone. */
+organ_status organ_merge_has_tokenizer(const merge_donor *donor, bool *has, organ_error *error)
+{
+    bool same;
+    if (same_files(donor, donor, &same, has, error))
+        return error->status;
+    *has |= donor->model->gguf && organ_gguf_find(donor->model->gguf, "tokenizer.ggml.model") &&
+            !organ_gguf_text_equals(donor->model->gguf, "tokenizer.ggml.model", "none");
+    return ORGAN_OK;
+}
+
+void organ_merge_say_assumed(model_merge *job, const merge_donor *donor, const merge_donor *like)
+{
+    const bool host = donor == &job->donors[job->host] && !job->vocabulary;
+    organ_say(job->recipe.warnings, "%s has no tokenizer: row by row, its tokens are taken to be those of %s%s%s%s",
+              donor->path, like->path, host ? "; the output has no tokenizer either: `tokenizer_source: " : "",
+              host ? like->name : "", host ? "` in a recipe gives it that one" : "");
+}
+
+/* Sets *like to the first donor with a tokenizer, the host before all others; NULL: none has one. */
+static organ_status find_tokenizer(const model_merge *job, const merge_donor **like, organ_error *error)
+{
+    *like = NULL;
+    for (size_t k = 0; k <= job->recipe.donor_count && !*like && !error->status; k++) {
+        const merge_donor *const donor = &job->donors[k ? k - 1 : job->host];
+        bool has = false;
+        if (organ_merge_has_tokenizer(donor, &has, error) == ORGAN_OK && has)
+            *like = donor;
+    }
+    return error->status;
+}
+
+/* Shapes of embeddings are compared with all others. */
 static organ_status check_vocabularies(model_merge *job, organ_error *error)
 {
-    const merge_donor *const host = &job->donors[job->host];
-    bool same, any, host_has;
-    if (same_files(host, host, &same, &host_has, error))
+    const merge_donor *like;
+    bool same, any;
+    if (find_tokenizer(job, &like, error) || !like)
         return error->status;
     for (size_t k = 0; k < job->recipe.donor_count && !error->status; k++) {
         const merge_donor *const donor = &job->donors[k];
-        if (k == job->host || same_files(host, donor, &same, &any, error) || (same && !donor->model->gguf))
+        if (donor == like || same_files(like, donor, &same, &any, error) || (same && !donor->model->gguf) ||
+            organ_merge_has_tokenizer(donor, &any, error))
             continue;
-        any |= donor->model->gguf && organ_gguf_find(donor->model->gguf, "tokenizer.ggml.model") &&
-               !organ_gguf_text_equals(donor->model->gguf, "tokenizer.ggml.model", "none");
-        if (any != host_has)
-            organ_fail(
-                error, ORGAN_BAD_INPUT,
-                "%s has no tokenizer, but %s has one: whether their tokens are the same cannot be checked; if they "
-                "are, copy its tokenizer.json there",
-                any ? host->path : donor->path, any ? donor->path : host->path);
-        else if (any)
-            compare_tokenizers(job, host, donor, error);
+        if (any)
+            compare_tokenizers(job, like, donor, error);
+        else
+            organ_merge_say_assumed(job, donor, like);
     }
     return error->status;
 }

@@ -308,6 +308,11 @@ const organ_weight *organ_merge_find_weight(const model_merge *job, const merge_
 
 /* ---- tokens ---- */
 
+/* Sets *has if the donor has a tokenizer. */
+organ_status organ_merge_has_tokenizer(const merge_donor *donor, bool *has, organ_error *error);
+/* Warns that the donor, which has no tokenizer, is taken to have the tokens of `like`. */
+void organ_merge_say_assumed(model_merge *job, const merge_donor *donor, const merge_donor *like);
+
 /* Makes job->vocabulary if the recipe names a source of tokens. */
 organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error);
 void organ_merge_close_vocabulary(model_merge *job);

@@ -24,6 +24,35 @@ static const organ_tokenizer *of_output(const merge_vocabulary *v)
     return v->made ? v->made : v->tokenizers[v->home];
 }
 
+static uint64_t embedding_rows(const merge_donor *donor)
+{
+    const organ_weight *const embedding = organ_merge_weight_of_role(donor, ORGAN_ROLE_EMBED);
+    return embedding ? embedding->shape[0] : 0;
+}
+
+/* Opens the tokenizer of donor k. One without has that of the host, or else of the model whose ids the output has, but
+ * not in a union, whose models may have other tokens. */
+static organ_status open_tokenizer(model_merge *job, merge_vocabulary *v, size_t k, organ_error *error)
+{
+    const size_t from[] = {k, job->host, v->home};
+    bool has = false;
+    size_t at = 0;
+    for (; at < 3 && !has && !error->status; at += !has)
+        organ_merge_has_tokenizer(&job->donors[from[at]], &has, error);
+    if (error->status)
+        return error->status;
+    at = has ? at : 0; /* the error of organ_tokenizer_open says what is missing */
+    if (at && (job->recipe.tokens.source == MERGE_TOKENS_UNION || k == v->home ||
+               v->height[k] != embedding_rows(&job->donors[from[at]])))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s has no tokenizer, which the recipe needs: copy tokenizer.json of a model with the same "
+                          "tokens there",
+                          job->donors[k].path);
+    if (at)
+        organ_merge_say_assumed(job, &job->donors[k], &job->donors[from[at]]);
+    return organ_tokenizer_open(job->donors[from[at]].model, &v->tokenizers[k], error);
+}
+
 static organ_status open_tokenizers(model_merge *job, merge_vocabulary *v, organ_error *error)
 {
     const size_t count = job->recipe.donor_count;
@@ -43,7 +72,7 @@ static organ_status open_tokenizers(model_merge *job, merge_vocabulary *v, organ
                               donor->path, organ_shape_text(embedding->rank, embedding->shape, is), job->donors[0].path,
                               organ_shape_text(like->rank, like->shape, was));
         v->height[k] = embedding->shape[0];
-        organ_tokenizer_open(donor->model, &v->tokenizers[k], error);
+        open_tokenizer(job, v, k, error);
     }
     return error->status;
 }

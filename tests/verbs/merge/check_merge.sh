@@ -300,7 +300,29 @@ unwritten 3 "layer_range is not" 'slices: [{sources: [{model: a, layer_range: [2
 unwritten 4 "nowhere" 'models: [{model: nowhere}]\nmerge_method: passthrough\n'
 refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none --other-architecture
 cp -r b bare && rm bare/tokenizer.json
-refused 3 "has no tokenizer, but a has one: whether their tokens are the same cannot be checked; if they are, copy its tokenizer.json there" merge a bare --method linear -o none
+ends 0 merge a b --method linear -o tokens --quiet # a model without a tokenizer is taken to have the rows of the others, with a warning
+ends 0 merge a bare --method linear -o assumed
+holds assumed/organ/merge.json '.warnings == ["bare has no tokenizer: row by row, its tokens are taken to be those of a"]'
+says "bare has no tokenizer: row by row, its tokens are taken to be those of a"
+judge "a tokenizer decides values" cmp tokens/model.safetensors assumed/model.safetensors
+judge "the output has no tokenizer" cmp a/tokenizer.json assumed/tokenizer.json
+ends 0 merge bare a b --method linear -o assumed --force --quiet
+holds assumed/organ/merge.json '.warnings | length == 1 and (.[0] | test("the output has no tokenizer either: `tokenizer_source: a` in a recipe"))'
+judge "a tokenizer from nowhere" test ! -e assumed/tokenizer.json
+printf 'models: [{model: bare, parameters: {weight: 1}}, {model: a, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: a\n' >r.yaml
+ends 0 merge r.yaml -o assumed --force --quiet
+holds assumed/organ/merge.json '.warnings | any(. == "bare has no tokenizer: row by row, its tokens are taken to be those of a")'
+for file in model.safetensors tokenizer.json; do judge "tokenizer_source: $file differs" cmp "tokens/$file" "assumed/$file"; done
+recipe='models: [{model: a, parameters: {weight: 1}}, {model: bare, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: '
+printf "${recipe}base\n" >r.yaml
+ends 0 merge r.yaml -o assumed --force --quiet
+judge "tokenizer_source: base: other values" cmp tokens/model.safetensors assumed/model.safetensors
+for source in union bare; do
+    printf "$recipe$source\n" >r.yaml
+    refused 3 "bare has no tokenizer, which the recipe needs: copy tokenizer.json of a model with the same tokens there" merge r.yaml -o none
+done
+cp -r bare other && jq '.model.vocab["Ġha"] = 302 | .model.vocab["Ġl"] = 301' a/tokenizer.json >other/tokenizer.json
+refused 3 "a and other have different vocabularies" merge bare a other --method linear -o none
 "$organ" layers b -o short --drop 2, --quiet >../out || exit 1
 refused 3 "short has 3 layers, but a 4: name layers by slices" merge a short --method linear -o none
 printf '%b' "$models""merge_method: linear\nparameters: {int8_mask: true, t: 0.5}\n" >r.yaml

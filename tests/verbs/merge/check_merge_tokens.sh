@@ -196,7 +196,7 @@ printf 'models: [{model: base}]\nmerge_method: passthrough\nchat_template: chatm
 refused 2 "must be a directory" merge r.yaml -o one.safetensors
 cp -r one bare && rm bare/tokenizer.json
 printf 'models: [{model: base, parameters: {weight: 1}}, {model: bare, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: union\n' >r.yaml
-refused 3 "there is no tokenizer.json" merge r.yaml -o none
+refused 3 "bare has no tokenizer, which the recipe needs" merge r.yaml -o none
 
 # ---- models that no vocabulary unites: refused before the vocabularies are united ----
 printf 'models: [{model: tiny-qwen2}, {model: %s}]\nmerge_method: linear\nparameters: {weight: 0.5}\ntokenizer_source: union\n' "${model%/*}/tiny-llama" >r.yaml
