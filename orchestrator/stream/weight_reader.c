@@ -2,10 +2,10 @@
 #include <organ/stream.h>
 
 #include "formats/weights/weight_search.h"
+#include "orchestrator/stream/row_function.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,25 +240,6 @@ static size_t made_scratch(const organ_weight_reader *r, size_t rows)
     return most;
 }
 
-static void made_apply(const organ_row_place *place, bool inverse, float *values, size_t count)
-{
-    const float product = place->factors[0] * place->factors[1];
-    for (size_t k = 0; k < count && place->function != ORGAN_ROW_SAME; k++)
-        switch (place->function) {
-        case ORGAN_ROW_PLUS_ONE:
-            values[k] += inverse ? -1 : 1;
-            break;
-        case ORGAN_ROW_MINUS_EXP:
-            values[k] = inverse ? logf(-values[k]) : -expf(values[k]);
-            break;
-        case ORGAN_ROW_SCALE:
-            values[k] = inverse ? values[k] / product : values[k] * place->factors[0] * place->factors[1];
-            break;
-        default:
-            break;
-        }
-}
-
 /* Reads at most a group. Returns the address of the rows in the buffer; NULL after an error. */
 static const float *made_fetch(const made_range *g, uint64_t row, size_t count, organ_error *error)
 {
@@ -266,7 +247,7 @@ static const float *made_fetch(const made_range *g, uint64_t row, size_t count, 
     float *const values = g->buffer + (vector ? row : 0);
     if (organ_weight_read(g->from, vector ? 0 : row, vector ? 1 : count, ORGAN_F32, g->buffer, g->scratch, error))
         return NULL;
-    made_apply(&g->part->place, g->inverse, values, count * g->from_cols);
+    organ_row_apply(&g->part->place, g->inverse, values, count * g->from_cols);
     return values;
 }
 

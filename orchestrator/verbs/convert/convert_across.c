@@ -216,10 +216,33 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
     return error->status;
 }
 
+/* The parameters of xIELU are key-values of the GGUF file. */
+static organ_status across_make_xielu(organ_across *a, organ_error *error)
+{
+    organ_convert_job *const job = &a->job;
+    organ_forward_config c = {0};
+    float(*const values)[CONVERT_XIELU] = organ_arena_take(&job->arena, (job->config.layers + 1) * sizeof *values);
+    if (!values)
+        return organ_fail_memory(error, job->model->path);
+    organ_forward_config_read(a->from.model, &c, error);
+    for (unsigned l = 0; l < job->config.layers && l < c.layers; l++)
+        for (unsigned k = 0; k < CONVERT_XIELU && !error->status; k++) {
+            char name[ORGAN_PLACE_NAME];
+            organ_convert_xielu_name(job, l, k, name);
+            const organ_weight *const like = organ_weights_named(a->to.weights, name);
+            values[l][k] = c.kinds[l].xielu[k];
+            if (like && like->elements == 1)
+                across_add(a, like, (organ_made){true, a->parts, 0, &values[l][k]}, error);
+        }
+    organ_forward_config_release(&c);
+    return error->status;
+}
+
 static organ_status across_make(organ_across *a, organ_error *error)
 {
     const organ_convert_job *const job = &a->job;
-    const size_t most = job->piece_count + job->source_count;
+    const bool xielu = !job->by_name && a->from.model->gguf && job->config.activation == ORGAN_XIELU;
+    const size_t most = job->piece_count + job->source_count + (xielu ? CONVERT_XIELU * job->config.layers : 0);
     a->parts = organ_rows_take(job->place_count + 1, sizeof *a->parts);
     a->made = organ_rows_take(most + 1, sizeof *a->made);
     a->how = organ_rows_take(most + 1, sizeof *a->how);
@@ -229,7 +252,7 @@ static organ_status across_make(organ_across *a, organ_error *error)
         return across_make_all_gguf(a, error);
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         across_make_hf(a, &job->sources[s], error);
-    return error->status;
+    return error->status || !xielu ? error->status : across_make_xielu(a, error);
 }
 
 /* ---- layouts of experts in one format ---- */

@@ -198,6 +198,10 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
  * ORGAN_BAD_INPUT for a rotation that GGUF files of the architecture cannot have. In safetensors: the parameters of
  * xIELU, which are key-values in GGUF. */
 organ_status organ_convert_computed(organ_convert_job *job, organ_error *error);
+/* Writes the name in safetensors of a parameter of xIELU: 0 alpha_p, 1 alpha_n, 2 beta, 3 eps. */
+#define CONVERT_XIELU 4
+void organ_convert_xielu_name(const organ_convert_job *job, unsigned layer, unsigned number,
+                              char name[ORGAN_PLACE_NAME]);
 /* Fails with ORGAN_BAD_INPUT and the message "MODEL: tensor 'TENSOR' WHY". */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error);

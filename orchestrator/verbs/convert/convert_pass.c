@@ -6,9 +6,9 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/row_function.h"
 #include "orchestrator/stream/weight_pass.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,55 +41,6 @@ static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2;
 
 /* ---- values ---- */
 
-/* Returns y with expf(y) = value. Of several, it returns the one with the shortest mantissa, so that an A_log that
- * was BF16 before a conversion to GGUF becomes the same number again. Returns logf(value) if there is no such y. */
-static float pass_log(float value)
-{
-    const float exact = logf(value);
-    uint32_t bits;
-    if (expf(exact) == value && (exact == 0 || !isfinite(exact))) /* no mantissa to shorten */
-        return exact;
-    memcpy(&bits, &exact, sizeof bits);
-    for (unsigned dropped = 23; dropped > 0; dropped--) { /* round to 23 - dropped bits of mantissa */
-        const uint32_t unit = UINT32_C(1) << dropped, rounded = (bits + unit / 2) & ~(unit - 1);
-        float tried;
-        memcpy(&tried, &rounded, sizeof tried);
-        if (expf(tried) == value)
-            return tried;
-    }
-    /* logf may be one unit off */
-    const float above = nextafterf(exact, INFINITY), below = nextafterf(exact, -INFINITY);
-    if (expf(exact) == value || (expf(above) != value && expf(below) != value))
-        return exact;
-    return expf(above) == value ? above : below;
-}
-
-/* expf and logf of the C library give the same bits whatever instruction set organ selects. */
-static void pass_apply(const organ_row_place *place, float *values, size_t count)
-{
-    for (size_t k = 0; k < count; k++)
-        switch (place->function) {
-        case ORGAN_ROW_SCALE:
-            values[k] *= place->factors[0];
-            values[k] *= place->factors[1];
-            break;
-        case ORGAN_ROW_PLUS_ONE:
-            values[k] += 1;
-            break;
-        case ORGAN_ROW_MINUS_ONE:
-            values[k] -= 1;
-            break;
-        case ORGAN_ROW_MINUS_EXP:
-            values[k] = -expf(values[k]);
-            break;
-        case ORGAN_ROW_LOG_MINUS:
-            values[k] = pass_log(-values[k]);
-            break;
-        case ORGAN_ROW_SAME:
-            break;
-        }
-}
-
 /* Values beyond the range of `dtype` are limited, in `values` too, or refused. */
 static organ_status pass_store(const pass_strip *s, organ_dtype dtype, float *values, size_t rows, size_t cols,
                                void *data, organ_error *error)
@@ -115,7 +66,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
     const size_t row = cols / type->elements * type->bytes;
     void *data = values;
     if (s->place->function != ORGAN_ROW_SAME)
-        pass_apply(s->place, values, rows * cols);
+        organ_row_apply(s->place, false, values, rows * cols);
     if (dtype != s->source->as) {
         data = s->buffers.stored;
         if (pass_store(s, dtype, values, rows, cols, data, error) != ORGAN_OK)

@@ -358,18 +358,24 @@ static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+void organ_convert_xielu_name(const organ_convert_job *job, unsigned layer, unsigned number,
+                              char name[ORGAN_PLACE_NAME])
+{
+    const place_model model = tensor_model(job);
+    const pairing_part part = {.part = (forward_part)(PART_XIELU_P + number), .number = -1};
+    organ_place_name(&model, false, layer, &part, name);
+}
+
 /* In transformers alpha_p and alpha_n of xIELU are vectors of one number, beta and eps single numbers. */
 organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
 {
     if (job->to_gguf)
         return tensor_divisors(job, error);
     for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)
-        for (unsigned k = 0; k < 4 && !error->status; k++) {
-            const place_model model = tensor_model(job);
-            const pairing_part part = {.part = (forward_part)(PART_XIELU_P + k), .number = -1};
+        for (unsigned k = 0; k < CONVERT_XIELU && !error->status; k++) {
             char name[ORGAN_PLACE_NAME];
-            organ_place_name(&model, false, l, &part, name);
-            organ_convert_computed_piece(job, name, part.part <= PART_XIELU_N, &job->config.kinds[l].xielu[k], 1,
+            organ_convert_xielu_name(job, l, k, name);
+            organ_convert_computed_piece(job, name, k <= PART_XIELU_N - PART_XIELU_P, &job->config.kinds[l].xielu[k], 1,
                                          error);
         }
     return error->status;

@@ -129,6 +129,19 @@ back cut.gguf '.mlp_layer_types == ["sparse", "sparse", "sparse"]'
 sed 's/made/made.gguf/' <(recipe 0-1 0-4) >r.yaml
 ends 0 merge r.yaml -o out --quiet --force
 holds out/config.json '.mlp_layer_types == ["dense", "dense", "sparse", "sparse", "sparse"]'
+# without dense layers the shared experts show that feed-forwards have biases
+converted hy_v3-stacked
+ends 0 layers made.gguf --drop 0-0 -o cut.gguf --quiet --force
+back cut.gguf '.mlp_bias' '.num_hidden_layers == 3'
+# merge and convert write the same numbers: A_log of ssm_a, and the parameters of xIELU, which GGUF has as key-values
+for type in mamba-gguf mamba2 kimi_linear-gguf apertus; do
+    converted $type
+    sed 's/made/made.gguf/' <(recipe 0-4) >r.yaml
+    ends 0 merge r.yaml -o out --quiet --force
+    ends 0 convert made.gguf -o whole --to safetensors --quiet --force
+    ends 0 compare out whole
+    prints "All values are equal."
+done
 converted smollm3 'del(.no_rope_layers, .layer_types)'
 ends 0 merge made made.gguf --method linear -o out --quiet --force
 jq '.no_rope_layers = [1, 0, 1, 0]' made/config.json >../config && cp ../config made/config.json
