@@ -259,19 +259,21 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
+/* transformers keeps the tensor of the last file. It knows no wrapped names, so that these do not replace others. */
 static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
     const char *name = list->tensors[k].name;
-    const size_t *kept = organ_name_table_put(&list->names, name, k);
+    size_t *const kept = organ_name_table_put(&list->names, name, k);
     if (!kept)
         return organ_fail_memory(r->error, r->file->name);
     if (*kept >= r->file->first && *kept != k)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name,
                           SHOWN, name);
-    if (*kept != k)
+    if (*kept != k && list->wrapped)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s also has a tensor of this name",
                           r->file->name, SHOWN, name, r->files[list->tensors[*kept].file].name);
+    *kept = k;
     return ORGAN_OK;
 }
 

@@ -34,8 +34,9 @@
  * - numbers beyond 63 bits, which only shapes without elements can have;
  * - an entry that is a list of three instead of an object, which the format does not define;
  * - more than ORGAN_JSON_VALUES values in one field, and the limits above.
- * A tensor whose name `list` already has from another file is an error. After an error the list can only be released.
- */
+ * If `list` already has a tensor of the same name from another file, the entry of the name becomes the new tensor; the
+ * caller removes the other one (organ_tensor_list_drop_replaced). If a name of the list was unwrapped, two tensors of
+ * one name are an error. After an error the list can only be released. */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error);
 
 /* Reads a header like organ_safetensors_read, but continues after faults of single tensors and passes them to `faults`.
@@ -73,7 +74,7 @@ typedef struct organ_shards {
  * name of the index in messages. The caller releases *shards, also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error);
 
-#define ORGAN_SHARDS_WARNING 400 /* bytes */
+#define ORGAN_SHARDS_WARNING 800 /* bytes */
 
 /* Compares the index with the tensors of its files: `list`, in which organ_tensor.file is an index into shards->files.
  * Returns ORGAN_BAD_INPUT if a tensor of the index is missing. `warning` becomes one sentence if a tensor is in another

@@ -71,6 +71,25 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
+size_t organ_tensor_list_drop_replaced(organ_tensor_list *list, organ_tensor *first, uint32_t *used)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < list->count; k++) {
+        const organ_tensor tensor = list->tensors[k];
+        size_t *const entry = organ_name_table_put(&list->names, tensor.name, k);
+        if (*entry == k) {
+            *entry = count;
+            list->tensors[count++] = tensor;
+        } else if (k == count) {
+            *first = tensor;
+            *used = list->tensors[*entry].file;
+        }
+    }
+    const size_t dropped = list->count - count;
+    list->count = count;
+    return dropped;
+}
+
 void organ_tensor_list_to_file(organ_tensor_list *list)
 {
     list->tensors = organ_rows_to_file(list->tensors, list->count * sizeof *list->tensors);

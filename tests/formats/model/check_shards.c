@@ -15,6 +15,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define INDEX        "model.safetensors.index.json"
 #define MAP(entries) "{\"metadata\":{\"total_size\":6},\"weight_map\":{" entries "}}"
+#define ONE_BYTE     "{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}"
 #define BOTH         "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s2.safetensors\""
 
 /* Writes two shards: a and b in the first, c in the second. */
@@ -126,15 +127,20 @@ static const struct bad_index {
     {MAP(BOTH ",\"d\":\"directory\""), {"directory: is a directory, not a file"}},
     {MAP(BOTH ",\"d\":\"dangling\""), {INDEX ": names 'dangling', which does not exist (dangling symbolic link)"}},
     {MAP(BOTH ",\"d\":\"pipe\""), {"pipe: is a device or a pipe, not a file"}},
+    {MAP(BOTH ",\"d\":\"wrapped.safetensors\""),
+     {"wrapped.safetensors: tensor 'c': s2.safetensors also has a tensor of this name"}},
+    {MAP(BOTH ",\"d\":\"double.safetensors\""), {"double.safetensors: tensor 'c': duplicate name in the header"}},
     {MAP(BOTH ",\"d\":\"twin.safetensors\""),
-     {"twin.safetensors: tensor 'c': s2.safetensors also has a tensor of this name"}},
+     {INDEX, "tensor 'd' is not in 'twin.safetensors' nor in any other shard"}},
     {MAP(BOTH ",\"d\":\"" INDEX "\""), {INDEX ": header length"}},
 };
 
 START_TEST(index_is_refused)
 {
     put_shards();
-    scratch_tensors("twin.safetensors", "{\"c\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
+    scratch_tensors("twin.safetensors", "{\"c\":" ONE_BYTE "}", 1);
+    scratch_tensors("wrapped.safetensors", "{\"_orig_mod.c\":" ONE_BYTE "}", 1);
+    scratch_tensors("double.safetensors", "{\"c\":" ONE_BYTE ",\"c\":" ONE_BYTE "}", 1);
     ck_assert_int_eq(mkdir(scratch_path("directory"), 0755), 0);
     ck_assert_int_eq(symlink("nowhere", scratch_path("dangling")), 0);
     ck_assert_int_eq(mkfifo(scratch_path("pipe"), 0644), 0);
@@ -201,6 +207,73 @@ START_TEST(index_that_misplaces)
     ck_assert_uint_eq(model->problem_count, 0);
     ck_assert_uint_eq(model->warning_count, 1);
     ck_assert_msg(strstr(model->warnings[0], misplaced[_i].warning), "%s", model->warnings[0]);
+    organ_model_close(model);
+}
+END_TEST
+
+/* transformers keeps the tensor of the last file in the order of names, whatever weight_map says. */
+static const struct replaced {
+    const char *map, *header; /* of the index, and of the file s3.safetensors, which has `bytes` bytes of data */
+    int bytes;
+    const char *counts; /* number of tensors of s1, s2 and s3 */
+    const char *warning, *second;
+} replaced[] = {
+    /* one is left of the first file */
+    {BOTH ",\"d\":\"s3.safetensors\"",
+     "{\"a\":" ONE_BYTE ",\"d\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3, "112",
+     INDEX ": 1 tensor is in more than one file: organ reads the last file by name, as transformers does",
+     "misplaces 1 tensor, the first is 'a'"},
+    /* none is left of the second file; the new shape counts */
+    {"\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\",\"c\":\"s3.safetensors\"", "{\"c\":" ONE_BYTE "}", 1, "201",
+     "'c' is read from s3.safetensors, not from s2.safetensors", "misplaces 1 tensor, the first is 'b'"},
+    /* the stale shard holds everything */
+    {BOTH ",\"d\":\"s3.safetensors\"",
+     "{\"c\":" ONE_BYTE
+     ",\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},\"b\":{\"dtype\":\"U8\",\"shape\":["
+     "1],\"data_offsets\":[2,3]},\"d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[3,4]}}",
+     4, "004", INDEX ": 3 tensors are in more than one file", "misplaces 3 tensors"},
+};
+
+START_TEST(tensor_in_two_shards)
+{
+    const struct replaced *const row = &replaced[_i];
+    char text[300];
+    put_shards();
+    scratch_tensors("s3.safetensors", row->header, row->bytes);
+    snprintf(text, sizeof text, "{\"weight_map\":{%s}}", row->map);
+    scratch_text(INDEX, text);
+    organ_model *model = opened(scratch_path(""));
+    size_t first = 0;
+    for (size_t f = 0; f < 3; f++) {
+        ck_assert_uint_eq(model->files[f].first, first);
+        ck_assert_uint_eq(model->files[f].count, (size_t)(row->counts[f] - '0'));
+        first += model->files[f].count;
+    }
+    ck_assert_uint_eq(model->tensor_count, first);
+    for (size_t k = 0; k < first; k++)
+        ck_assert_ptr_eq(organ_model_find(model, model->tensors[k].name), &model->tensors[k]);
+    ck_assert_uint_eq(organ_model_find(model, _i == 0 ? "a" : "c")->file, 2);
+    ck_assert_uint_eq(organ_model_find(model, "c")->bytes, _i == 0 ? 3 : 1);
+    ck_assert_uint_eq(model->warning_count, 2);
+    ck_assert_msg(strstr(model->warnings[0], row->warning), "%s", model->warnings[0]);
+    ck_assert_msg(strstr(model->warnings[1], row->second), "%s", model->warnings[1]);
+    organ_model_close(model);
+}
+END_TEST
+
+START_TEST(shard_without_a_name)
+{
+    put_shards();
+    scratch_text(INDEX, MAP(BOTH));
+    scratch_text("consolidated.safetensors", "the same weights under other names");
+    scratch_text("model-00003-of-00003.safetensors", "left from an earlier version");
+    scratch_text("model-00002-of-00003.safetensors", "left too");
+    organ_model *model = opened(scratch_path(""));
+    ck_assert_uint_eq(model->tensor_count, 3);
+    ck_assert_uint_eq(model->warning_count, 1);
+    ck_assert_str_eq(model->warnings[0],
+                     INDEX " does not name 2 files next to it, the first is 'model-00002-of-00003.safetensors': organ "
+                           "does not read them");
     organ_model_close(model);
 }
 END_TEST
@@ -500,6 +573,8 @@ Suite *shards_suite(void)
     tcase_add_loop_test(files, index_is_refused, 0, COUNT(bad_indices));
     tcase_add_loop_test(files, total_size, 0, COUNT(totals));
     tcase_add_loop_test(files, index_that_misplaces, 0, COUNT(misplaced));
+    tcase_add_loop_test(files, tensor_in_two_shards, 0, COUNT(replaced));
+    tcase_add_test(files, shard_without_a_name);
     tcase_add_test(files, index_without_metadata);
     tcase_add_test(files, shards_behind_links);
     tcase_add_test(files, single_file);
