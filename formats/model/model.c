@@ -12,10 +12,8 @@
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,67 +269,21 @@ static void count_by_file(model_state *s)
     }
 }
 
-/* transformers reads the files of an index in the order of their names and keeps the tensors of the last one, also of a
- * tensor that weight_map lists for another file. */
-static organ_status drop_replaced(model_state *s, organ_error *error)
-{
-    organ_tensor first;
-    uint32_t used;
-    const size_t count = organ_tensor_list_drop_replaced(&s->list, &first, &used);
-    if (count == 0)
-        return ORGAN_OK;
-    count_by_file(s);
-    char text[ORGAN_SHARDS_WARNING];
-    snprintf(
-        text, sizeof text,
-        "%s: %zu tensor%s in more than one file: organ reads the last file by name, as transformers does, whatever "
-        "weight_map says; '%.200s' is read from %.200s, not from %.200s",
-        s->place.index, count, count == 1 ? " is" : "s are", first.name, s->files[used].name,
-        s->files[first.file].name);
-    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
-}
-
-/* "NAME-00001-of-00003.safetensors" */
-static bool is_shard_name(const char *name)
-{
-    unsigned part, parts;
-    int end = 0;
-    const size_t length = strlen(name), tail = strlen("-00001-of-00003.safetensors");
-    return *name != '.' && length > tail &&
-           sscanf(name + length - tail, "-%5u-of-%5u.safetensors%n", &part, &parts, &end) == 2 && (size_t)end == tail;
-}
-
-/* Files that look like shards and that the index does not name are probably left from an earlier version. */
-static organ_status note_unnamed(model_state *s, organ_error *error)
-{
-    char first[NAME_MAX + 1] = "", text[NAME_MAX + 400];
-    size_t count = 0;
-    DIR *const folder = s->http ? NULL : organ_open_folder(s->place.directory);
-    for (const struct dirent *entry; folder && (entry = readdir(folder));)
-        if (is_shard_name(entry->d_name) && !organ_name_table_find(&s->shards.file_names, entry->d_name)) {
-            if (count++ == 0 || strcmp(entry->d_name, first) < 0)
-                snprintf(first, sizeof first, "%s", entry->d_name);
-        }
-    if (folder)
-        closedir(folder);
-    if (count == 0)
-        return ORGAN_OK;
-    snprintf(text, sizeof text, "%s does not name %zu file%s next to it, the first is '%s': organ does not read %s",
-             s->place.index, count, count == 1 ? "" : "s", first, count == 1 ? "it" : "them");
-    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
-}
-
 /* A tensor in another shard than the index says, or a wrong total_size, only gives a warning. */
 static organ_status open_shards(model_state *s, organ_error *error)
 {
-    model_open_files(s, s->shards.files, s->shards.file_count, error);
-    char warning[ORGAN_SHARDS_WARNING] = "";
-    if (!error->status && drop_replaced(s, error) == ORGAN_OK)
-        organ_shards_check(&s->shards, &s->list, warning, error);
-    if (!error->status && *warning)
-        append_sentence(s, warning, s->warnings, &s->model.warning_count, error);
-    if (!error->status)
-        note_unnamed(s, error);
+    enum { REPLACED, MISPLACED, UNNAMED, WARNINGS };
+    char warnings[WARNINGS][ORGAN_SHARDS_WARNING] = {""};
+    if (model_open_files(s, s->shards.files, s->shards.file_count, error) != ORGAN_OK)
+        return error->status;
+    if (organ_shards_drop_replaced(&s->shards, &s->list, warnings[REPLACED]))
+        count_by_file(s);
+    organ_shards_check(&s->shards, &s->list, warnings[MISPLACED], error);
+    if (!s->http)
+        organ_shards_find_unnamed(&s->shards, s->place.directory, warnings[UNNAMED]);
+    for (size_t k = 0; k < WARNINGS && !error->status; k++)
+        if (*warnings[k])
+            append_sentence(s, warnings[k], s->warnings, &s->model.warning_count, error);
     return error->status ? error->status : check_total(s, error);
 }
 

@@ -76,6 +76,16 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
 
 #define ORGAN_SHARDS_WARNING 800 /* bytes */
 
+/* Removes from `list`, the tensors of all files, those of which a later file has one of the same name: transformers
+ * reads the files in the order of their names, also if weight_map says otherwise. Returns their number; if it is not 0,
+ * `warning` becomes one sentence. */
+size_t organ_shards_drop_replaced(const organ_shards *shards, organ_tensor_list *list,
+                                  char warning[ORGAN_SHARDS_WARNING]);
+
+/* Makes `warning` one sentence if `directory` has files named like shards ("X-00003-of-00003.safetensors") that the
+ * index does not name, probably left from an earlier version. */
+void organ_shards_find_unnamed(const organ_shards *shards, const char *directory, char warning[ORGAN_SHARDS_WARNING]);
+
 /* Compares the index with the tensors of its files: `list`, in which organ_tensor.file is an index into shards->files.
  * Returns ORGAN_BAD_INPUT if a tensor of the index is missing. `warning` becomes one sentence if a tensor is in another
  * file than the index says, or not in the index at all, else "". Neither is an error, because loaders use only the file

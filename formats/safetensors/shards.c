@@ -5,6 +5,7 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -190,6 +191,48 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     if (shards_read_document(shards, &text, error) != ORGAN_OK)
         return error->status;
     return sort_files(shards, error);
+}
+
+size_t organ_shards_drop_replaced(const organ_shards *shards, organ_tensor_list *list,
+                                  char warning[ORGAN_SHARDS_WARNING])
+{
+    organ_tensor first;
+    uint32_t used;
+    const size_t count = organ_tensor_list_drop_replaced(list, &first, &used);
+    if (count)
+        snprintf(warning, ORGAN_SHARDS_WARNING,
+                 "%s: %zu tensor%s in more than one file: organ reads the last file by name, as transformers does, "
+                 "whatever weight_map says; '%.200s' is read from %.200s, not from %.200s",
+                 shards->label, count, count == 1 ? " is" : "s are", first.name, shards->files[used],
+                 shards->files[first.file]);
+    return count;
+}
+
+/* "NAME-00001-of-00003.safetensors" */
+static bool is_shard_name(const char *name)
+{
+    unsigned part, parts;
+    int end = 0;
+    const size_t length = strlen(name), tail = strlen("-00001-of-00003.safetensors");
+    return *name != '.' && length > tail &&
+           sscanf(name + length - tail, "-%5u-of-%5u.safetensors%n", &part, &parts, &end) == 2 && (size_t)end == tail;
+}
+
+void organ_shards_find_unnamed(const organ_shards *shards, const char *directory, char warning[ORGAN_SHARDS_WARNING])
+{
+    char first[NAME_MAX + 1] = "";
+    size_t count = 0;
+    DIR *const folder = organ_open_folder(directory);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (is_shard_name(entry->d_name) && !organ_name_table_find(&shards->file_names, entry->d_name) &&
+            (count++ == 0 || strcmp(entry->d_name, first) < 0))
+            snprintf(first, sizeof first, "%s", entry->d_name);
+    if (folder)
+        closedir(folder);
+    if (count)
+        snprintf(warning, ORGAN_SHARDS_WARNING,
+                 "%s does not name %zu file%s next to it, the first is '%s': organ does not read %s", shards->label,
+                 count, count == 1 ? "" : "s", first, count == 1 ? "it" : "them");
 }
 
 /* A tensor in another file or not in weight_map only gives a warning, because loaders accept it. */

@@ -34,9 +34,9 @@ bool organ_tensor_unwrap(char *name);
  * name already, ORGAN_IO if memory is exhausted; the list is then unchanged. */
 organ_status organ_tensor_list_unstack(organ_tensor_list *list, organ_error *error);
 
-/* Removes each tensor whose name `names` maps to a later tensor of the list, and renumbers the others. Returns the number
- * of removed tensors. If it is not 0, *first becomes a copy of the first one, and *used the file of the tensor that has
- * replaced it. */
+/* Removes each tensor whose name `names` maps to a later tensor of the list, and renumbers the others. Returns the
+ * number of removed tensors. If it is not 0, *first becomes a copy of the first one, and *used the file of the tensor
+ * that has replaced it. */
 size_t organ_tensor_list_drop_replaced(organ_tensor_list *list, organ_tensor *first, uint32_t *used);
 
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append

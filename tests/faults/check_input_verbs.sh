@@ -62,7 +62,7 @@ begin() {
 
 # killed AT: the command of $words is killed before its change AT of files.
 killed() {
-    { LD_PRELOAD=$(preload kills) ORGAN_FAULT_KILLS=1 ORGAN_FAULT_AT=$1 ORGAN_FAULT_KIND=11 "$organ" "${words[@]}" >../../out 2>&1 </dev/null; } 2>/dev/null
+    faulty ORGAN_FAULT_KILLS=1 ORGAN_FAULT_AT="$1" ORGAN_FAULT_KIND=11 "${words[@]}"
 }
 
 # change FILE: other bytes. A file with weights keeps its times of modification and its size.
@@ -112,9 +112,8 @@ verb_inputs() {
     local all at file
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $1 "* ]] || return
     inputs_of "$1"
-    begin reference && LD_PRELOAD=$(preload kills) ORGAN_FAULT_KILLS=1 ORGAN_FAULT_MAP=../map "$organ" "${words[@]}" >../../out 2>&1 </dev/null ||
-        bad "$1 fails" ../../out
-    all=$(od -A n -t u8 -N 8 ../map)
+    begin reference && count_changes "${words[@]}"
+    all=$changes
     for at in $((all * 7 / 10)) ${FAULT_RUNS:+$((all / 4)) $((all / 2)) $((all * 8 / 10)) $((all * 9 / 10)) $((all - 2))}; do
         goes_on "$1" "$at"
         for file in "${files[@]}"; do resumed "$1" "$at" "$file"; done

@@ -7,24 +7,13 @@
 #   FAULT_TURN=1, 2, ...         other samples
 . "$(dirname "${BASH_SOURCE[0]}")/../kit/cli_kit.sh"
 root=${organ%/build/organ}
+. "$root/tests/kit/faults_kit.sh"
 fixtures=$root/fixtures
 sweeper=$root/build/checks/fault_sweep
 jobs=$(nproc)
 export LC_ALL=C
 q=$fixtures/forward/qwen2 # small: two layers
 t1=(--threads 1)
-# The sanitizer allocates through the library that refuses allocations, so it is preloaded as well.
-asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
-[[ -n $asan ]] && export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
-
-# preload WHAT: preloads the library that makes calls of this kind fail. LeakSanitizer uses a thread that blocks the signal by which calls fail, so only the
-# sweep of memory searches for leaks.
-preload() {
-    local library=$root/build/checks/fail_calls.so
-    [[ $1 == memory ]] && library=$root/build/checks/refuse_memory.so
-    echo "$library${asan:+:$asan}"
-}
-
 # Makes scores of experts, and a model cut by them, for the verbs that read these.
 scores_of_experts() {
     [[ -e $area/fewer ]] || "$organ" experts "$fixtures/tiny-moe" --keep 4 --calibration "$fixtures/tiny-moe/calibration.txt" --samples 2 \

@@ -7,6 +7,7 @@
 #define GGUF_WORDS "tests/fuzz/gguf.dict"
 #define HTTP_WORDS "tests/fuzz/http.dict"
 #define JOB_WORDS  "tests/fuzz/job.dict"
+#define YAML_WORDS "tests/fuzz/yaml.dict"
 
 const fuzz_target fuzz_targets[] = {
     {"safetensors", fuzz_safetensors, fuzz_mutate_json, JSON_WORDS, 8192, 20000},
@@ -27,6 +28,9 @@ const fuzz_target fuzz_targets[] = {
     {"http_requests", fuzz_http_requests, fuzz_mutate_bytes, HTTP_WORDS, 4096, 1000},
     {"job_bodies", fuzz_job_bodies, fuzz_mutate_json, JOB_WORDS, 2048, 5000},
     {"catalog", fuzz_catalog, fuzz_mutate_block, "", 4096, 20000},
+    {"recipe", fuzz_recipe, fuzz_mutate_any, YAML_WORDS, 4096, 5000},
+    {"measurements", fuzz_measurements, fuzz_mutate_json, JSON_WORDS, 4096, 5000},
+    {"journal", fuzz_journal, fuzz_mutate_json, JSON_WORDS, 4096, 500},
     {"untrusted", fuzz_untrusted, fuzz_mutate_any, JSON_WORDS, 8192, 1000},
     {0},
 };

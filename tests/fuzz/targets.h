@@ -23,6 +23,9 @@ void fuzz_http_answers(const uint8_t *data, size_t size);
 void fuzz_http_requests(const uint8_t *data, size_t size);
 void fuzz_job_bodies(const uint8_t *data, size_t size);
 void fuzz_catalog(const uint8_t *data, size_t size);
+void fuzz_recipe(const uint8_t *data, size_t size);
+void fuzz_measurements(const uint8_t *data, size_t size);
+void fuzz_journal(const uint8_t *data, size_t size);
 void fuzz_untrusted(const uint8_t *data, size_t size);
 
 #endif

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Tests organ merge to GGUF and to quantised weights, and GGUF files as the base. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "${organ%/build/organ}/tests/kit/faults_kit.sh"
 
 mkdir ../tmp && export TMPDIR=$PWD/../tmp
 small=${model%/*}/forward/qwen2 # two layers
@@ -15,8 +16,8 @@ clean() { judge "something is left: $(ls -A "$1")" test -z "$(find "$1" -maxdept
 
 # ---- the bytes are those of a merge and a conversion or quantisation of its directory ----
 mkdir steps
-names="bf16 f16 q4_0 recipe:q4_k_m int4-group32" methods="slerp dare_ties" delays="2 3 4 5 6 8"
-if in_part; then names="bf16 q4_0 int4-group32" methods=dare_ties delays=4; fi
+names="bf16 f16 q4_0 recipe:q4_k_m int4-group32" methods="slerp dare_ties" kills=12
+if in_part; then names="bf16 q4_0 int4-group32" methods=dare_ties kills=4; fi
 for name in $names; do
     out=${name#*:} then=(--then "$name") last=(quantize --scheme "$name") dtype=bf16 ending=.gguf
     [[ $name == *16 ]] && then=() last=(convert --to gguf) dtype=$name
@@ -133,17 +134,21 @@ in_part || remote
 judge "outlines are left: $(ls ../tmp)" test -z "$(ls ../tmp)"
 
 # ---- killed and unfinished runs ----
+# A run is killed before some of its changes of files, from the outline to the last names.
 mkdir killed
-for delay in $delays; do
-    "$organ" "${two[@]}" --dtype bf16 --then q4_0 --threads 1 -o killed/q4_0.gguf >../out 2>../err &
-    sleep 0.$delay
-    kill -9 $! 2>/dev/null
-    wait $! 2>/dev/null
+killed=("${two[@]}" --dtype bf16 --then q4_0 --threads 1 -o killed/q4_0.gguf)
+count_changes "${killed[@]}"
+rm -f killed/*
+left=0
+for ((k = 1; k <= kills; k++)); do
+    killed_at $((changes * k / (kills + 1))) "${killed[@]}"
+    [[ -d killed/.q4_0.gguf.organ-merged ]] && left=$((left + 1))
     [[ -e killed/q4_0.gguf ]] || ends 0 "${two[@]}" --dtype bf16 --then q4_0 -o killed/q4_0.gguf --resume
-    judge "a killed run goes on to other bytes" cmp killed/q4_0.gguf steps/q4_0-made.gguf
+    judge "killed run $k goes on to other bytes" cmp killed/q4_0.gguf steps/q4_0-made.gguf
     clean killed
-    rm -f killed/*
+    rm -rf killed && mkdir killed
 done
+judge "only $left runs were killed after the merge began" test $left -ge $((kills / 2))
 mkdir -p .left.gguf.organ-merged/0123456789abcdef
 refused 2 "an unfinished run was found in .left.gguf.organ-merged: --resume continues it" "${two[@]}" -o left.gguf
 refused 2 "had another recipe or other options: --force starts over" "${two[@]}" -o left.gguf --resume
