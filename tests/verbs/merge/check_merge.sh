@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Tests organ merge: recipes, outputs, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../../kit/cli_kit.sh"
+. "${organ%/build/organ}/tests/kit/faults_kit.sh"
 
 tuned() { "$organ" prune tiny-qwen2 -o "$1" --quiet >../out --sparsity "$2" || exit 1; }
 tuned a 10 && tuned b 40
@@ -160,15 +161,14 @@ holds usual/organ/merge.json '.warnings == []'
 
 # ---- interrupted runs, ranks, NaN ----
 begin=("$organ" merge a b --method linear --weight "0.75,0.25" --quiet --threads 1)
-for _ in 1 2 3; do
-    "${begin[@]}" -o killed >../out 2>../err &
-    sleep 0.0$((RANDOM % 9))
-    kill -9 $! 2>/dev/null
-    wait $! 2>/dev/null
+count_changes "${begin[@]:1}" -o killed
+for share in 3 6 9; do
+    rm -rf killed .killed*
+    killed_at $((changes * share / 10)) "${begin[@]:1}" -o killed
     if [[ -e .killed.organ-partial ]]; then ends 0 "${begin[@]:1}" -o killed --resume; elif [[ ! -e killed ]]; then ends 0 "${begin[@]:1}" -o killed; fi
     judge "a killed run goes on to other bytes" cmp linear/model.safetensors killed/model.safetensors
-    rm -rf killed .killed*
 done
+rm -rf killed .killed*
 if command -v mpirun >/dev/null; then
     mpirun --allow-run-as-root --oversubscribe -n 2 "${begin[@]}" -o ranks >../out 2>../err
     judge "two ranks write another model" cmp linear/model.safetensors ranks/model.safetensors
@@ -205,10 +205,10 @@ ends 0 compare mean fitted --json
 holds ../out '[.pairs[0].roles[] | select(.role == "norm" or .role == "bias") | .distance] == [0, 0]' 'all(.pairs[0].roles[] | select(.role | test("proj|lm_head")); .distance > 0)'
 ends 0 "${fit[@]}" "${texts[@]}" -o again --force --threads 3 --memory 100M
 judge "threads or memory change the fitted model" cmp fitted/model.safetensors again/model.safetensors
-"$organ" "${fit[@]}" "${texts[@]}" --threads 1 -o killed >../out 2>../err &
-until (($(wc -l 2>/dev/null <.killed.organ-partial/organ/journal.jsonl || echo 0) > 30)) || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
-kill -9 $! 2>/dev/null
-wait $! 2>/dev/null
+count_changes "${fit[@]}" "${texts[@]}" --threads 1 -o killed
+rm -rf killed
+killed_at $((changes / 2)) "${fit[@]}" "${texts[@]}" --threads 1 -o killed
+judge "nothing to go on with" test "$(wc -l <.killed.organ-partial/organ/journal.jsonl)" -gt 1
 [[ -e killed ]] || ends 0 "${fit[@]}" "${texts[@]}" -o killed --resume
 judge "a killed run goes on to another model" cmp fitted/model.safetensors killed/model.safetensors
 judge "the report of a run that went on is another" diff <(jq .fit fitted/organ/merge.json) <(jq .fit killed/organ/merge.json)
