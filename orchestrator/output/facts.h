@@ -241,4 +241,23 @@ organ_status organ_report_end(const organ_report_work *work, const char *what, o
  * it and returns ORGAN_IO. */
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error);
 
+/* ---- warnings ---- */
+
+/* The caller's progress, which also keeps the warnings for the member "warnings" of the report. */
+typedef struct organ_kept_warnings {
+    organ_progress progress;
+    const organ_progress *to; /* the caller's, or NULL */
+    json_t *sentences;        /* each warning once, in their order */
+} organ_kept_warnings;
+
+/* Returns the progress that a verb uses in place of `progress`, until organ_warnings_end. */
+const organ_progress *organ_warnings_begin(organ_kept_warnings *kept, const organ_progress *progress);
+
+/* Adds the warnings that `progress` has kept so far to the member "warnings" of the report, each once; first those of
+ * the command of which the verb is one step. A report without warnings has no such member. Does nothing with another
+ * progress than that of organ_warnings_begin, or if `report` is NULL. Returns false if memory runs out. */
+bool organ_warnings_add(json_t *report, const organ_progress *progress);
+
+void organ_warnings_end(organ_kept_warnings *kept);
+
 #endif

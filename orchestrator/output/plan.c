@@ -180,9 +180,8 @@ static void notes_advance(void *context, uint64_t bytes, const char *tensor, con
 static void notes_end(void *context) { organ_progress_end(((const notes *)context)->progress); }
 
 /* After HEARD different notes, a repeated one is reported again. */
-static void note_once(void *context, const char *text)
+static bool is_new(notes *n, const char *text)
 {
-    notes *const n = context;
     const uint64_t digest = XXH3_64bits(text, strlen(text));
     bool known = false;
     pthread_mutex_lock(&n->lock);
@@ -191,8 +190,21 @@ static void note_once(void *context, const char *text)
     if (!known && n->count < HEARD)
         n->heard[n->count++] = digest;
     pthread_mutex_unlock(&n->lock);
-    if (!known)
+    return !known;
+}
+
+static void note_once(void *context, const char *text)
+{
+    notes *const n = context;
+    if (is_new(n, text))
         organ_progress_note(n->progress, "%s", text);
+}
+
+static void warn_once(void *context, const char *text)
+{
+    notes *const n = context;
+    if (is_new(n, text))
+        organ_progress_warn(n->progress, "%s", text);
 }
 
 /* `needed`: an amount that the verb has called enough, rounded up as in messages, or 0. It counts if the plan has less
@@ -217,12 +229,24 @@ static bool plan_add_given(json_t *plan, const organ_engine *engine, uint64_t ne
                                        SET_IF(automatic, "memory_auto", organ_memory_share_json(engine))));
 }
 
+static organ_status run_keeping(organ_plan_verb *verb, const void *options, const organ_engine *engine,
+                                const organ_progress *progress, json_t **report, organ_error *error)
+{
+    organ_kept_warnings kept;
+    const organ_progress *const keeping = organ_warnings_begin(&kept, progress);
+    verb(options, engine, keeping, report, error);
+    if (!organ_warnings_add(*report, keeping))
+        organ_fail_memory(error, "the warnings");
+    organ_warnings_end(&kept);
+    return error->status;
+}
+
 /* Returns the memory with which the verb would not be refused, or 0 if it was not refused for a lack of memory. All
  * ranks return the same. */
 static uint64_t run_once(organ_plan_verb *verb, const void *options, const organ_engine *engine,
                          const organ_progress *progress, json_t **report, organ_error *error)
 {
-    verb(options, engine, progress, report, error);
+    run_keeping(verb, options, engine, progress, report, error);
     if (organ_ranks_count(engine->ranks) > 1)
         organ_ranks_sync_status(engine->ranks, "planning", error);
     const uint64_t named = organ_memory_named(error);
@@ -233,13 +257,14 @@ organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (!dry_run || !engine)
-        return verb(options, engine, progress, report, error);
+        return run_keeping(verb, options, engine, progress, report, error);
     notes n = {.progress = progress, .lock = PTHREAD_MUTEX_INITIALIZER};
     const organ_progress once = {.context = &n,
                                  .begin = notes_begin,
                                  .advance = notes_advance,
                                  .end = notes_end,
                                  .note = note_once,
+                                 .warn = warn_once,
                                  .follows = progress && progress->follows};
     organ_engine planned = *engine;
     uint64_t needed = run_once(verb, options, &planned, &once, report, error);

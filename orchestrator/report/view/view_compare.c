@@ -82,6 +82,7 @@ static const organ_block compare_note[] = {SAY(ON_TERMINAL | ON_PAGE, NULL, "{.}
 
 static const organ_block compare_blocks[] = {
     HEADING("Comparison of {models:size} models"),
+    WARNINGS,
     HIGHLIGHTS(NULL, compare_highlights),
     TABLE(ON_ALL, NULL, "models", FIELDS(compare_models)),
     SAY(ON_ALL, NULL, "{lineage.says}"),

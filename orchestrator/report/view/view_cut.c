@@ -78,6 +78,7 @@ static const organ_field experts_settings[] = {SETTING_FIELDS};
 static const organ_block experts_blocks[] = {
     LINES(NULL, MADE_WORDS("Removed experts from", "model") "\n\n"),
     HEADING("Experts of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, experts_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
@@ -236,6 +237,7 @@ static const char *const kinds[] = {"best so far", "judged", NULL};
 static const organ_block layers_blocks[] = {
     LINES(NULL, MADE_WORDS("Dropped blocks of", "model") "\n\n"),
     HEADING("Blocks of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, layers_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
@@ -352,6 +354,7 @@ static const organ_field width_settings[] = {SETTING_FIELDS};
 static const organ_block width_blocks[] = {
     LINES(NULL, MADE_WORDS("Narrowed", "model") "\n" STAYS "\n" HOW "\n\n"),
     HEADING("Width of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, width_highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " STAYS "; " HOW "."),

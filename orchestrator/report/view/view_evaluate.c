@@ -16,6 +16,9 @@ static const organ_item evaluation_experiment[] = {
     {NULL, "compute", "{compute?{compute}|exact}{compute_isa? by {compute_isa}}"},
     {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
 
+const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"),
+                                                                ITEM(ON_MARKDOWN, NULL, "{.}")};
+
 const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
     ITEMS(ON_PAGE, NULL, .name = "setting", .value = "value", ITEM_LIST(evaluation_experiment),
           .caption = "Conditions that must be the same for a comparison with other figures")};
@@ -204,6 +207,7 @@ static const organ_item perplexity_highlights[] = {
 
 static const organ_block perplexity_blocks[] = {
     HEADING("Perplexity of {models.0.model.name}"),
+    WARNINGS,
     LINES("dry_run", "Dry run, nothing was scored.\n"),
     HIGHLIGHTS("!dry_run", perplexity_highlights),
     BEGINNING,

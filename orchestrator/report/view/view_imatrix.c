@@ -20,6 +20,7 @@ static const organ_field merged[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_CODE
 
 static const organ_block blocks[] = {
     HEADING(TITLE),
+    WARNINGS,
     LINES("dry_run", "Dry run, nothing was run.\n"),
     HIGHLIGHTS("!dry_run", highlights),
     LINES("!dry_run", TITLE ", {totals.entries:count} entries\ninto {run.output}\n\n"),

@@ -41,7 +41,6 @@ static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_
                                      FIELD_MAYBE_SHARE("change", "change"),
                                      FIELD_WORDS("kept whole", "{kept?yes|no}", ORGAN_FIELD_LEFT)};
 
-static const organ_block lora_warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
 static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOTE  ", "{.}"),
                                    ITEM(ON_MARKDOWN, NULL, "{.}")};
 
@@ -56,7 +55,7 @@ static const organ_block lora_blocks[] = {
     HIGHLIGHTS(NULL, lora_highlights),
     SECTION(ON_PAGE, NULL, "Source models"),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written and nothing compared."),
-    EACH(ON_PAGE, "warnings", BLOCKS_OF(lora_warning)),
+    EACH(ON_PAGE, "warnings", BLOCKS_OF(organ_warning_blocks)),
     LINES_ON(ON_TEXT, NULL,
              "{dry_run?Dry run, nothing was written: a }LoRA adapter of rank {adapter.r}{dry_run? or less} for "
              "{totals.modules:count} "
@@ -102,7 +101,7 @@ static const organ_block lora_blocks[] = {
     SECTION(ON_FILES, "not_extracted", "{dry_run?Not to be compared|Changed, without factors}"),
     TABLE(ON_FILES, "not_extracted", "not_extracted", FIELDS(others), .max = MAX_OTHERS, .what = "tensors",
           .caption = "Tensors that are not linear layers; --save-full stores them whole"),
-    EACH(ON_TEXT, "warnings", BLOCKS_OF(lora_warning)),
+    EACH(ON_TEXT, "warnings", BLOCKS_OF(organ_warning_blocks)),
     EACH(ON_TEXT, "notes", BLOCKS_OF(note)),
     SAY(ON_TERMINAL, "adapter.vllm_max_lora_rank", "vLLM: --max-lora-rank {adapter.vllm_max_lora_rank}"),
     PLAN,
@@ -198,6 +197,7 @@ static const organ_field dropped[] = {
 static const organ_block sanitize_blocks[] = {
     LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
     HEADING("A sanitised adapter"),
+    WARNINGS,
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
     HIGHLIGHTS(NULL, sanitize_highlights),
     SECTION(ON_PAGE, NULL, "{check?Findings that a server would reject|Findings that a server would have rejected}"),
@@ -250,6 +250,7 @@ static const organ_item resize_highlights[] = {{NULL, "of the squared change is 
 static const organ_block resize_blocks[] = {
     LINES(NULL, "Resized " ADAPTER "\n" TO_RANK "\n\n"),
     HEADING("An adapter of another rank"),
+    WARNINGS,
     LINES_ON(ON_MARKDOWN, NULL, "Resized " ADAPTER "\n" TO_RANK),
     MADE(ON_PAGE, NULL, kept_roles, BLOCKS(HIGHLIGHTS(NULL, resize_highlights))),
     PART_IF(ON_PAGE, NULL, ".", BLOCKS_OF(kept_blocks)),
@@ -322,6 +323,7 @@ static const organ_block merge_warning[] = {
 
 static const organ_block merge_blocks[] = {
     HEADING("LoRA merge"),
+    WARNINGS,
     HIGHLIGHTS(NULL, merge_highlights),
     LINES_ON(ON_TEXT, NULL,
              "{unplaced?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Merged "

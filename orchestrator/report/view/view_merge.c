@@ -46,8 +46,6 @@ static const organ_block merge_matched[] = {
 
 #define MOVED "Moved: norm of merged - model relative to the norm of the model, over its merged tensors"
 
-static const organ_block merge_warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
-
 static const organ_block merge_blocks[] = {
     HEADING("Merge by {parameters.method}"),
     HIGHLIGHTS(NULL, merge_highlights),
@@ -57,7 +55,7 @@ static const organ_block merge_blocks[] = {
              "{output.merged:count} merged tensors, {output.layers} layers"),
     GAP(NULL),
     GAP(NULL),
-    EACH(ON_ALL, "warnings", BLOCKS_OF(merge_warning)),
+    EACH(ON_ALL, "warnings", BLOCKS_OF(organ_warning_blocks)),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Models"),
     TABLE(ON_ALL, NULL, "donors", FIELDS(merge_donors), .caption = MOVED),

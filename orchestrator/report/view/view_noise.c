@@ -207,6 +207,7 @@ static const organ_block noise_blocks[] = {
          BLOCKS(EACH(ON_TERMINAL, "noises", BLOCKS(LINES(NULL, "{second?\nNoisy 2  |\nNoisy    }" NOISY))))),
     LINES(NULL, "\nAdapter  {run.adapter}, rank {adapter.r}, {modules:size} of {adapter.modules} modules\n\n"),
     HEADING("Quantisation noise against the adapter: {clean.name}"),
+    WARNINGS,
     SAY(ON_MARKDOWN, NULL, "Definition {definition}. Adapter of rank {adapter.r}, {modules:size} modules compared."),
     HIGHLIGHTS(NULL, noise_highlights),
     SECTION(ON_PAGE, NULL, "Verdict"),
@@ -336,6 +337,7 @@ static const organ_block noise_pairs_blocks[] = {
                 "{change.adapter? (adapter)|{change.tuned? (tuned model) less the clean model of A}}, "
                 "{modules:size} modules\n\n"),
     HEADING("Quantisation noise of two pairs"),
+    WARNINGS,
     SAY(ON_MARKDOWN, NULL,
         "Definition {definition}. The change is that of the {change.of}; {modules:size} modules compared."),
     ITEM(ON_MARKDOWN, NULL, "Pair A, clean: {pairs.0.clean.name}, stored as {pairs.0.clean.stored_as}"),

@@ -54,6 +54,11 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 enum { ORGAN_EXPERIMENT_BLOCKS = 1 };
 extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
 
+/* One sentence of the member "warnings". WARNINGS lists them in files; on a terminal they were shown during the run. */
+enum { ORGAN_WARNING_BLOCKS = 2 };
+extern const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS];
+#define WARNINGS EACH(ON_FILES, "warnings", BLOCKS_OF(organ_warning_blocks))
+
 /* The beginning of a terminal report, "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written:
  * MODEL\nwould go into OUTPUT". `done` is the verb, `model` the path of the model in the report. */
 #define MADE_WORDS(done, model)                                                                                        \

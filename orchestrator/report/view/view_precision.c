@@ -67,6 +67,7 @@ static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE)
 static const organ_block dequantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
     HEADING("Dequantisation of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, dequantize_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}; packed weights became {parameters.dtype}."),
@@ -265,6 +266,7 @@ static const organ_block quantize_blocks[] = {
                      "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
                               "pruned by {parameters.pruning.method}}\n\n"),
     HEADING("Quantisation of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, quantize_highlights),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
     SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
@@ -434,6 +436,7 @@ static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIE
 static const organ_block convert_blocks[] = {
     LINES(NULL, MADE_WORDS("Converted", "model") "\nto {parameters.to}, {parameters.dtype}\n\n"),
     HEADING("Conversion of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, convert_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
@@ -499,6 +502,7 @@ static const organ_block commands[] = {COMMAND(ON_ALL, NULL, "{.}")};
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Purified", "model") "\nby " HOW "\n\n"),
     HEADING("Purification of {model.name}"),
+    WARNINGS,
     HIGHLIGHTS(NULL, highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " HOW "."),

@@ -184,6 +184,7 @@ static const organ_block prune_blocks[] = {
     LINES(NULL, "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into "
                 "|into }{run.output}\n}\n"),
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
+    WARNINGS,
     HIGHLIGHTS(DONE, prune_highlights),
     EVALUATION_ON(ON_FILES),
     ERRATA,

@@ -326,6 +326,8 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
     if (m->origin && m->origin->document &&
         !ORGAN_ADD_BEFORE_RUN(*report, SET(m->origin->member, json_incref((json_t *)m->origin->document))))
         return organ_fail_memory(error, m->requested->output);
+    if (!organ_warnings_add(*report, m->progress))
+        return organ_fail_memory(error, m->requested->output);
     if (path && m->name && !m->outline && organ_ranks_first(w->output.ranks) &&
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);

@@ -123,9 +123,12 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
     if (ORGAN_BEGIN_VERB(organ_assemble_options, options, report, error, "directory", options->directory,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    assembly a = {.options = options, .progress = progress, .stop = stop};
+    organ_kept_warnings kept;
+    assembly a = {.options = options, .progress = organ_warnings_begin(&kept, progress), .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     assemble_model(&a, report, error);
+    organ_warnings_add(*report, a.progress);
+    organ_warnings_end(&kept);
     close_assembly(&a);
     return organ_report_end(&work, options->directory, error);
 }
@@ -178,8 +181,10 @@ static json_t *extract_document(void *context, const organ_writing *made)
 static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;
-    if (organ_model_open_with(o->model, o->access, &e->model, error) ||
-        organ_output_check_not_input(o->write.output, e->model, error) ||
+    if (organ_model_open_with(o->model, o->access, &e->model, error))
+        return error->status;
+    organ_progress_warn_of_model(e->progress, e->model);
+    if (organ_output_check_not_input(o->write.output, e->model, error) ||
         organ_layout_copy(e->model, &e->layout, error))
         return error->status;
     const organ_write made = {.model = e->model,
@@ -211,9 +216,12 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
     if (ORGAN_BEGIN_VERB(organ_extract_options, options, report, error, "model", options->model, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;
-    extraction e = {.options = options, .progress = progress, .stop = stop};
+    organ_kept_warnings kept;
+    extraction e = {.options = options, .progress = organ_warnings_begin(&kept, progress), .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     extract_model(&e, report, error);
+    organ_warnings_add(*report, e.progress);
+    organ_warnings_end(&kept);
     close_extraction(&e);
     return organ_report_end(&work, options->model, error);
 }

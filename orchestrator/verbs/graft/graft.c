@@ -269,8 +269,11 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     if (organ_selection_parse(o->types, o->layers, &job->selection, error) ||
         organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
-        organ_model_open_with(o->target, o->access, &job->target, error) ||
-        organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
+        organ_model_open_with(o->target, o->access, &job->target, error))
+        return error->status;
+    organ_progress_warn_of_model(job->progress, job->source);
+    organ_progress_warn_of_model(job->progress, job->target);
+    if (organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
         organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
     organ_graft_compare_layers(job, organ_graft_whole_layers(job));
@@ -334,13 +337,16 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
     if (ORGAN_BEGIN_VERB(organ_graft_options, options, report, error, "source", options->source, "target",
                          options->target, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
+    organ_kept_warnings kept;
     organ_graft_job job = {.options = options,
                            .single = organ_output_is_file(options->write.output),
                            .kernels = kernels,
-                           .progress = progress,
+                           .progress = organ_warnings_begin(&kept, progress),
                            .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     graft_model(&job, report, error);
+    organ_warnings_add(*report, job.progress);
+    organ_warnings_end(&kept);
     close_graft(&job);
     return organ_report_end_partial(&work, options->target, error);
 }

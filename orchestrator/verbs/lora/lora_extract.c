@@ -47,9 +47,10 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
 }
 
 /* The caller releases *model and *weights, also after an error. */
-static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
+static organ_status open_one(const char *path, const organ_progress *progress, organ_model **model,
+                             organ_weights **weights, organ_error *error)
 {
-    if (organ_donor_open(path, "extracted from", NULL, model, error))
+    if (organ_donor_open(path, "extracted from", progress, model, error))
         return error->status;
     return organ_weights_find(*model, weights, error);
 }
@@ -57,8 +58,8 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
 organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error)
 {
     const organ_write_options *const write = &job->options->write;
-    if (extract_check_options(job, error) || open_one(path, &job->base, &job->base_weights, error) ||
-        open_one(path, &job->tuned, &job->tuned_weights, error) ||
+    if (extract_check_options(job, error) || open_one(path, NULL, &job->base, &job->base_weights, error) ||
+        open_one(path, NULL, &job->tuned, &job->tuned_weights, error) ||
         organ_output_check_not_input(write->output, job->base, error))
         return error->status;
     return organ_output_check(write->output, NULL, write->force, error);
@@ -67,8 +68,8 @@ organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error 
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
-    if (open_one(o->base, &job->base, &job->base_weights, error) ||
-        open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
+    if (open_one(o->base, job->progress, &job->base, &job->base_weights, error) ||
+        open_one(o->tuned, job->progress, &job->tuned, &job->tuned_weights, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check_not_input(o->write.output, job->tuned, error))
         return error->status;

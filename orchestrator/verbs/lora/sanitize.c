@@ -46,6 +46,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         organ_weights_find(j->base, &j->weights, error) ||
         organ_lora_names_build(j->base, j->weights, &j->names, error))
         return error->status;
+    organ_progress_warn_of_model(j->rewrite.progress, j->base);
     if (j->stored->gguf != (j->base->gguf != NULL) &&
         organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error) == ORGAN_OK && j->translated)
         j->adapter = j->translated;
@@ -309,9 +310,13 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
 {
     if (ORGAN_BEGIN_VERB(organ_lora_sanitize_options, options, report, error, "adapter", options->adapter))
         return error->status;
-    sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
+    organ_kept_warnings kept;
+    sanitize_job j = {.options = options,
+                      .rewrite = {.engine = engine, .progress = organ_warnings_begin(&kept, progress)}};
     const organ_report_work work = organ_report_begin(report);
     sanitize_adapter(&j, report, error);
+    organ_warnings_add(*report, j.rewrite.progress);
+    organ_warnings_end(&kept);
     close_sanitizing(&j);
     return organ_report_end(&work, options->adapter, error);
 }

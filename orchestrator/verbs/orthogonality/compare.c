@@ -47,6 +47,7 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
         organ_weights_find(job->model[k], &job->weights[k], error) ||
         (job->output && organ_output_check_not_input(job->output, job->model[k], error)))
         return error->status;
+    organ_progress_warn_of_model(job->progress, job->model[k]);
     for (size_t n = 0; n < job->weights[k]->note_count; n++)
         organ_progress_note(job->progress, "%s", job->weights[k]->notes[n]);
     return ORGAN_OK;

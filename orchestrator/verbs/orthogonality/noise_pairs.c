@@ -86,7 +86,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
     if (pairs_open_inputs(job, error) || organ_pairs_check_memory(job, error) ||
         organ_compared_measure(job, pairs_measure_module, error) || !(*report = organ_pairs_document(job)) ||
-        !job->output)
+        !organ_warnings_add(*report, job->progress) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
                               &files, NULL, NULL, *report, error);
@@ -100,9 +100,10 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
         return error->status;
     const organ_report_work work = organ_report_begin(report);
     const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
+    organ_kept_warnings kept;
     organ_compared_job job = {.pairs = o,
                               .engine = engine,
-                              .progress = progress,
+                              .progress = organ_warnings_begin(&kept, progress),
                               .adapter_path = adapter ? o->change : NULL,
                               .path = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], tuned ? o->change : NULL},
                               .sources = tuned ? ORGAN_TUNED + 1 : ORGAN_TUNED,
@@ -116,6 +117,7 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
         job.change = ORGAN_CHANGE_TUNED;
     *report = NULL;
     compare_pairs(&job, report, error);
+    organ_warnings_end(&kept);
     organ_compared_close(&job);
     return organ_report_end(&work, o->clean[0], error);
 }

@@ -52,7 +52,7 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
     if (organ_compared_open(job, job->options->access, error) || organ_compared_match(job, error) ||
         organ_orthogonality_check_memory(job, error) ||
         organ_compared_measure(job, orthogonality_measure_module, error) ||
-        !(*report = organ_orthogonality_document(job)) || !job->output)
+        !(*report = organ_orthogonality_document(job)) || !organ_warnings_add(*report, job->progress) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
                               &files, write_charts, NULL, *report, error);
@@ -64,9 +64,10 @@ organ_status organ_orthogonality(const organ_orthogonality_options *o, const org
     if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
                          o->adapter))
         return error->status;
+    organ_kept_warnings kept;
     organ_compared_job job = {.options = o,
                               .engine = engine,
-                              .progress = progress,
+                              .progress = organ_warnings_begin(&kept, progress),
                               .adapter_path = o->adapter,
                               .path = {o->clean, o->noisy, o->noisy2},
                               .sources = o->noisy2 ? 3 : 2,
@@ -77,6 +78,7 @@ organ_status organ_orthogonality(const organ_orthogonality_options *o, const org
                               .force = o->force};
     const organ_report_work work = organ_report_begin(report);
     compare_noise(&job, report, error);
+    organ_warnings_end(&kept);
     organ_compared_close(&job);
     return organ_report_end(&work, o->adapter, error);
 }

@@ -195,6 +195,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const organ_quantize_options *const o = job->options;
     if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
         return error->status;
+    if (!job->model->gguf)
+        organ_progress_warn_of_model(job->progress, job->model);
     /* the options were checked by the names of the files */
     job->encoding = organ_quantize_encoding_requested(o, job->encoding->name, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
@@ -449,9 +451,9 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     return organ_quantize_source_drop_outline(source, error);
 }
 
-static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
-                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                       organ_error *error)
+static organ_status convert_and_quantize(const organ_quantize_options *options, organ_quantize_source *source,
+                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                         organ_error *error)
 {
     const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
@@ -468,6 +470,17 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
         inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source, source->origin};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+}
+
+/* The report lists the warnings of both steps. */
+static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
+                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                       organ_error *error)
+{
+    organ_kept_warnings kept;
+    convert_and_quantize(options, source, engine, organ_warnings_begin(&kept, progress), report, error);
+    organ_warnings_end(&kept);
+    return error->status;
 }
 
 #define SCHEME_ROOM 32 /* holds every name of ORGAN_QUANTIZE_SCHEMES */
