@@ -4,12 +4,14 @@
 and transformers on the safetensors model that `organ convert` makes of that file.
 
     python3 bench/compare_logits.py [--write] [NAME...]
+    python3 bench/compare_logits.py --pooling [MODEL]
 
 NAME is a folder of fixtures/architectures; all by default. Prints a row for each: its name, architecture in GGUF, relative error of llama.cpp's logits,
 relative error after the way back, and the warnings of the conversion or why there is no error. The relative error is the Frobenius norm of the difference divided
 by that of transformers' logits, over all tokens of the fixture. "-": the model is not converted, or llama.cpp has no such architecture; the remark says
 why. --write replaces the rows of fixtures/logits.tsv. Exits with 1 if an error is above 1e-3 and no warning of `organ convert` names the setting that
-is lost or that llama.cpp does not apply. A model whose settings GGUF does not express is converted with those of fixtures/convert.tsv.
+is lost or that llama.cpp does not apply. --pooling compares vectors of texts instead: transformers' hidden states pooled as sentence-transformers does (mean,
+cls, last token), and llama.cpp on the file of the same model (fixtures/tiny-qwen2) with such a 1_Pooling/config.json. A model whose settings GGUF does not express is converted with those of fixtures/convert.tsv.
 
 Needs torch, transformers 5.24, gguf and llama-cpp-python 0.3.36. All programs compute in FP32; llama.cpp has keys and values in F32, no flash attention
 and no repacked weights. llama.cpp may end the process of a model that it refuses, so each model has its own process."""
@@ -18,6 +20,7 @@ import ctypes
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "fixtures"), str(ROOT / "bench")]
 
 import compare_convert as converted
+import gguf
 import make_arch
 import numpy as np
 import torch
@@ -36,6 +40,8 @@ import transformers
 
 TABLE = ROOT / "fixtures/logits.tsv"
 MOST = 1e-3  # the largest relative error
+TEXTS = ["a quiet harbour", "The ships left before dawn, and nobody counted them.", "x"]
+POOLING = {"mean_tokens": lambda states: states.mean(0), "cls_token": lambda states: states[0], "lasttoken": lambda states: states[-1]}
 HEADER = "# made by bench/compare_logits.py --write: name, architecture in GGUF, relative error of llama.cpp's logits, and after the way back, remark"
 
 
@@ -174,10 +180,53 @@ def is_wrong(row):
     return (row[2] != "-" and float(row[2]) > MOST and not explained) or (row[3] != "-" and float(row[3]) > MOST and not lost)
 
 
+# ---- vectors of texts ----
+
+
+def with_pooling(model, kind, scratch):
+    """Returns a copy of the model with this pooling as a GGUF file."""
+    copy, made = scratch / kind, scratch / f"{kind}.gguf"
+    shutil.copytree(model, copy)
+    width = json.loads((copy / "config.json").read_text())["hidden_size"]
+    (copy / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": width, **{f"pooling_mode_{name}": name == kind for name in POOLING}}
+    (copy / "1_Pooling/config.json").write_text(json.dumps(pooling))
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    (copy / "modules.json").write_text(
+        json.dumps([{"idx": k, "name": str(k), "path": path, "type": f"sentence_transformers.models.{what}"} for k, (path, what) in enumerate(modules)]))
+    organ("convert", copy, "-o", made, "--to", "gguf", "--dtype", "f32")
+    return made
+
+
+def pooling_of(path):
+    fields = gguf.GGUFReader(path).fields
+    return next((int(field.parts[-1][0]) for name, field in fields.items() if name.endswith(".pooling_type")), None)
+
+
+def compare_pooling(source):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        states = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy() for text in TEXTS]
+    wrong = False
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind, pool in POOLING.items():
+            made = with_pooling(source, kind, Path(scratch))
+            program = converted.llama.Llama(str(made), embedding=True, n_ctx=256, n_batch=256, verbose=False)
+            found = np.array([np.array(program.embed(text, normalize=False)) for text in TEXTS])
+            expected = np.array([pool(state) for state in states])
+            error = np.linalg.norm(found - expected) / np.linalg.norm(expected) if found.shape == expected.shape else np.inf
+            wrong |= not error <= MOST
+            print(f"{kind}\tpooling_type {pooling_of(made)}\t{error:.1e}", flush=True)
+    return wrong
+
+
 def main():
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, LlamaForCausalLM  # read once, before the processes are forked
     assert AutoModelForCausalLM and AutoModelForImageTextToText and LlamaForCausalLM
     converted.llama.llama_log_set(keep_errors, ctypes.c_void_p(0))
+    if "--pooling" in sys.argv:
+        return compare_pooling(Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "fixtures/tiny-qwen2")
     write = "--write" in sys.argv
     known = {row.split("\t")[0]: row for row in TABLE.read_text().splitlines() if not row.startswith("#")} if TABLE.exists() else {}
     names = [name for name in sys.argv[1:] if name != "--write"]

@@ -258,6 +258,40 @@ organ_status organ_extra_files_list(const organ_model *model, char **root, organ
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
+/* Takes over `text`; NULL if memory runs out. */
+static char *with_name(char *text, const char *name)
+{
+    char *const longer = text ? organ_format("%s%s%s", text, *text ? ", " : "", name) : NULL;
+    free(text);
+    return longer;
+}
+
+organ_status organ_extra_files_text(const organ_model *model, bool (*named)(const void *context, const char *name),
+                                    const void *context, char **text, size_t *count, organ_error *error)
+{
+    enum { NAMED = 12 };
+    organ_file_list list = {0};
+    char *root = NULL, more[40] = "";
+    organ_error unlisted = {0};
+    *text = strdup("");
+    *count = 0;
+    organ_extra_files_list(model, &root, &list, &unlisted);
+    for (size_t k = 0; k < list.count; k++)
+        if (named(context, list.names[k]) && (*count)++ < NAMED)
+            *text = with_name(*text, list.names[k]);
+    if (*count > NAMED) {
+        snprintf(more, sizeof more, "%zu more", *count - NAMED);
+        *text = with_name(*text, more);
+    }
+    if (unlisted.status == ORGAN_IO)
+        *error = unlisted;
+    else if (!*text)
+        organ_fail_memory(error, model->path);
+    organ_list_release(&list);
+    free(root);
+    return error->status;
+}
+
 typedef struct model_copy_pair {
     size_t file;           /* index of the file in the model */
     int from;              /* descriptor of the donor's file */

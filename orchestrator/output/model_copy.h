@@ -93,4 +93,10 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
  * directory, its folder of copied files. The caller frees *root and the list. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
 
+/* Sets *text to the names of those files for which `named` returns true, separated by commas, after 12 names "and N
+ * more", and *count to their number. The directory of a URL, which has no list, counts as empty. The caller frees
+ * *text. Returns ORGAN_IO if memory runs out or the directory cannot be read. */
+organ_status organ_extra_files_text(const organ_model *model, bool (*named)(const void *context, const char *name),
+                                    const void *context, char **text, size_t *count, organ_error *error);
+
 #endif

@@ -81,6 +81,7 @@ peer compare_mergekit "numpy torch safetensors mergekit" 1 "^tiny-llama.linear.s
     --organ "$organ" $model_of_llama
 peer compare_layers "torch transformers" 3 "^llama.*written" --organ "$organ" --only llama --kind "as it is"
 peer compare_logits "torch transformers gguf llama_cpp" 1 "^llama.llama.$figure.$figure" llama
+peer compare_logits "torch transformers gguf llama_cpp" 3 "^(mean_tokens|cls_token|lasttoken).pooling_type [123].$figure\$" --pooling
 if [[ -d ${MERGEKIT:-}/tests ]]; then
     peer compare_mergekit_suite "torch transformers safetensors pytest mergekit" 20 "^[^.]*.(linear|slerp|ties|passthrough).(same|explained)" --recipes 30 \
         --only linear --organ "$organ" "$MERGEKIT"

@@ -7,6 +7,8 @@
 
 #include <organ/base.h>
 #include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/model_copy.h"
 #include <organ/stream.h>
 #include "orchestrator/output/output.h"
 
@@ -282,6 +284,37 @@ static void note_limited(const organ_writing *w)
                             organ_dtype_describe(o->dtype)->name, (double)organ_overflow_limit(o->dtype), o->first);
 }
 
+/* Not the index of the shards, and not reports on the model. */
+static bool is_missed(const void *context, const char *name)
+{
+    const organ_model *const model = context;
+    return (!model->index || strcmp(name, model->index) != 0) && strncmp(name, "organ/", 6) != 0;
+}
+
+/* A safetensors file has tensors only. The texts of `files` are of a verb that makes them. */
+static organ_status note_left_files(const organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    char *text = NULL;
+    size_t count = 0;
+    if (!w->output.single || m->outline || m->apart || !organ_ends_with(w->output.path, ".safetensors"))
+        return ORGAN_OK;
+    for (const organ_written_file *file = m->files; file && file->name && !error->status; file++, count++) {
+        char *const longer = organ_format("%s%s%s", text ? text : "", text ? ", " : "", file->name);
+        free(text);
+        if (!(text = longer))
+            organ_fail_memory(error, w->output.path);
+    }
+    if (!m->files)
+        organ_extra_files_text(m->model, is_missed, m->model, &text, &count, error);
+    if (!error->status && count)
+        organ_progress_note_once(
+            m->progress, "%s has the tensors only; it lacks %s: %s (the name of a directory gets all of them)",
+            w->output.path, count == 1 ? "this file of the model" : "these files of the model", text);
+    free(text);
+    return error->status;
+}
+
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
@@ -313,7 +346,7 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
     const organ_report_work work = organ_report_begin(report);
     organ_writing w = write_of(write);
     organ_rows_rest();
-    if (organ_writing_prepare(&w, error) == ORGAN_OK) {
+    if (organ_writing_prepare(&w, error) == ORGAN_OK && note_left_files(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
         w.output.all = w.unit_count;
         write->requested->dry_run ? write_dry_run_report(&w, report, error) : write_output(&w, report, error);

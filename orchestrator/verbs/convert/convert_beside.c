@@ -113,40 +113,23 @@ static organ_status put_module(const organ_convert_job *job, const json_t *modul
 
 /* ---- files that are left out ---- */
 
-static bool is_converted(const organ_convert_job *job, const char *name)
+static bool is_left(const void *context, const char *name)
 {
     static const char *const all[] = {
         ORGAN_COMPANIONS, ORGAN_TOKENIZER_OTHERS, "README.md", "vocab.txt", MODULES, NULL};
-    return organ_is_one_of(name, all) || organ_ends_with(name, "Pooling/config.json") ||
-           (job->model->index && strcmp(name, job->model->index) == 0) ||
-           strncmp(name, "additional_chat_templates/", 26) == 0;
+    const organ_convert_job *const job = context;
+    return !organ_is_one_of(name, all) && !organ_ends_with(name, "Pooling/config.json") &&
+           (!job->model->index || strcmp(name, job->model->index) != 0) &&
+           strncmp(name, "additional_chat_templates/", 26) != 0;
 }
 
 static organ_status note_rest(const organ_convert_job *job, organ_error *error)
 {
-    enum { NAMED = 12 };
-    organ_file_list list = {0};
-    char *root = NULL;
-    char *text = strdup("");
+    char *text = NULL;
     size_t count = 0;
-    organ_error unlisted = {0}; /* the directory of a URL has no list */
-    if (text && organ_extra_files_list(job->model, &root, &list, &unlisted) == ORGAN_OK)
-        for (size_t k = 0; k < list.count && text; k++)
-            if (!is_converted(job, list.names[k]) && count++ < NAMED) {
-                char *const longer = organ_format("%s%s%s", text, *text ? ", " : "", list.names[k]);
-                free(text);
-                text = longer;
-            }
-    if (!text || unlisted.status == ORGAN_IO)
-        organ_fail_memory(error, job->model->path);
-    else if (count > NAMED)
-        organ_progress_note(job->progress, "GGUF does not hold these files of the model: %s and %zu more", text,
-                            count - NAMED);
-    else if (count)
+    if (organ_extra_files_text(job->model, is_left, job, &text, &count, error) == ORGAN_OK && count)
         organ_progress_note(job->progress, "GGUF does not hold %s of the model: %s",
                             count == 1 ? "this file" : "these files", text);
-    organ_list_release(&list);
-    free(root);
     free(text);
     return error->status;
 }

@@ -63,6 +63,29 @@ for made in pruned quantised merged fewer; do
     judge "$made lacks files" cmp <(cat embedder/modules.json embedder/1_Pooling/config.json) <(cat $made/modules.json $made/1_Pooling/config.json)
 done
 
+# A single safetensors file has tensors only: a note names every other file of the model.
+"$organ" lora sanitize "${model%/*}/tiny-lora" -o lora --quiet >../out || exit 1
+ends 0 convert embedder -o x.gguf --to gguf --force --quiet
+while read -ra words; do
+    ends 0 "${words[@]}" -o single.safetensors --force --json
+    find embedder -type f ! -name '*.safetensors*' -printf '%P\n' >../beside
+    [[ ${words[1]} == quantised ]] && find quantised -type f ! -path '*/organ/*' ! -name '*.safetensors*' -printf '%P\n' >../beside
+    [[ ${words[1]} == x.gguf ]] && printf '%s\n' config.json tokenizer.json tokenizer_config.json >../beside
+    grep -o 'single.safetensors has the tensors only; it lacks these files of the model: .* (the name' ../err | sed 's/.*: //; s/ (the name$//' | tr ',' '\n' | tr -d ' ' >../named
+    while read -r name; do judge "the note does not name $name: $(<../err)" grep -qxF "$name" ../named; done <../beside
+done <<'VERBS'
+merge embedder tiny-qwen2 --method linear
+dequantize quantised --dtype bf16
+merge x.gguf tiny-qwen2 --method linear
+graft --source tiny-qwen2 --target embedder --select feed-forward,1
+lora merge --base embedder --adapter lora
+VERBS
+touch embedder/y{1,2,3}.txt
+ends 0 merge embedder tiny-qwen2 --method linear -o single.safetensors --force --dry-run
+says ", 3 more (the name of a directory gets all of them)"
+ends 0 merge embedder tiny-qwen2 --method linear -o whole --quiet
+judge "a directory has a note on files" test "$(grep -c 'tensors only' ../err)" -eq 0
+
 # A plain model: files without a place in GGUF are named, those that the conversion reads are not.
 ends 0 convert tiny-qwen2 -o plain.gguf --to gguf
 says "GGUF does not hold these files of the model: calibration.txt, heldout.txt, reference.json"
