@@ -14,8 +14,8 @@ mkdir fresh && cp -rL "$model" fresh/m && cp -rL tuned fresh/n && cp -rL adapted
 rm -rf fresh/*/organ && chmod -R u+w fresh && cp longer fresh/text && cp few.gguf fresh/few.gguf && cp scores.json fresh/scores.json
 cat "$model-gguf/tiny-qwen2-Q8_0.gguf" >fresh/q8.gguf && cat "$model-gguf"/tiny-qwen2-F16.gguf >fresh/f.gguf 2>../out || cat "$moe" >fresh/f.gguf
 printf 'models: [{model: in/m}, {model: in/n}]\nmerge_method: linear\nparameters: {weight: 1}\n' >fresh/r.yaml
-printf 'models: [{model: in/m, calibration: in/long}, {model: in/n}]\nmerge_method: moments\n' >fresh/moments.yaml
-head -c 5000 "$model/heldout.txt" >fresh/long && chmod -R u+w fresh
+printf 'models: [{model: in/m, calibration: in/long}, {model: in/n, calibration: in/second}]\nmerge_method: moments\n' >fresh/moments.yaml
+head -c 5000 "$model/heldout.txt" >fresh/long && tail -c 5000 "$model/heldout.txt" >fresh/second && chmod -R u+w fresh
 
 # inputs_of NAME: sets $words to the arguments and $files to the inputs that are changed, below in/.
 inputs_of() {
@@ -25,7 +25,7 @@ inputs_of() {
         merge) words=(merge in/m in/n --method linear -o o) files=("${small[@]}" $shard n/config.json n/tokenizer.json n/model.safetensors) ;;
         merge-adapter) words=(merge in/m in/m+in/a --method linear -o o) files=(a/adapter_config.json a/adapter_model.safetensors m/config.json $shard) ;;
         merge-recipe) words=(merge in/r.yaml -o o) files=(r.yaml m/config.json n/config.json n/tokenizer.json) ;;
-        merge-moments) words=(merge in/moments.yaml -o o) files=(moments.yaml long n/config.json) ;;
+        merge-moments) words=(merge in/moments.yaml -o o) files=(moments.yaml long second n/config.json) ;;
         merge-gguf) words=(merge in/m in/n --method linear -o o.gguf) files=("${small[@]}" $shard n/config.json) ;;
         merge-then) words=(merge in/m in/n --method linear --then q4_0 -o o.gguf) files=(m/config.json n/config.json n/tokenizer.json $shard) ;;
         quantize-source) words=(quantize in/m --scheme q4_0 -o o.gguf) files=("${small[@]}" $shard) ;;
@@ -82,14 +82,17 @@ digest() {
 
 # resumed NAME AT FILE: kills the verb, changes the file and continues.
 resumed() {
-    local name=$1 at=$2 file=$3 status left
+    local name=$1 at=$2 file=$3 status left complete
     begin w && killed "$at"
     left=$(find . -maxdepth 1 -name '.o*organ*')
+    complete=$(find . -maxdepth 1 -name 'o*')
     change "in/$file"
     "$organ" "${words[@]}" --resume >../../out 2>&1 </dev/null
     status=$?
     rows+=("$name	$at	$file	$status")
-    if ((status == 2)) && [[ -n $left ]]; then
+    if ((status == 2)) && [[ -n $complete ]]; then
+        judge "$name, killed before call $at: --resume does not say that the output exists" grep -q "exists; --force replaces it" ../../out
+    elif ((status == 2)) && [[ -n $left ]]; then
         judge "$name, killed before call $at: --resume does not name $file" grep -q "its .*'${file##*/}'.* --force starts over" ../../out
     else
         digest >../resumed
