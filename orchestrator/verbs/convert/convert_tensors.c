@@ -255,6 +255,25 @@ static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
 
 /* ---- one weight ---- */
 
+/* The tensor is of a block of a GGUF file that predicts further tokens. */
+static bool tensor_predicts(const tensor_move *t)
+{
+    return !t->job->to_gguf && t->weight->anatomy.layer >= (int64_t)t->job->config.layers;
+}
+
+static organ_status tensor_refuse_block(const tensor_move *t)
+{
+    const organ_weights *const all = t->job->weights;
+    int last = t->weight->anatomy.layer;
+    for (size_t k = 0; k < all->count; k++)
+        last = all->weights[k].anatomy.layer > last ? all->weights[k].anatomy.layer : last;
+    return organ_fail(
+        t->error, ORGAN_BAD_INPUT,
+        "%s: tensor '%s' is of a block for multi-token prediction, which organ writes to GGUF only; "
+        "without such blocks the model can become safetensors: organ layers MODEL --drop %u-%d -o OUT.gguf",
+        t->job->model->path, t->weight->name, t->job->config.layers, last);
+}
+
 /* Also counts the dropped weights of vision, audio and multi-token prediction. */
 static bool tensor_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
@@ -312,6 +331,8 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
                      : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
                            strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return ORGAN_OK;
+    if (tensor_predicts(&move))
+        return tensor_refuse_block(&move);
     if (!organ_place_find(&model, !job->to_gguf, name, &move.layer, &move.part))
         return tensor_refuse(&move, job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors");
     if (move.layer >= (int64_t)job->config.layers) { /* layers that predict further tokens */
