@@ -38,7 +38,7 @@ ends 0 imatrix moe.gguf "${few[@]}" -o other.gguf --quiet --force
 judge "the names or sums of the GGUF model differ" cmp made.gguf other.gguf
 short=(--calibration few.txt --context 16) # more than the 64 chunks of a batch
 ends 0 imatrix tiny-moe "${short[@]}" -o short.gguf --quiet
-watched=.late.gguf.organ-partial/organ/sums-0 log_room=20 interrupted INT late.gguf imatrix tiny-moe "${short[@]}" -o late.gguf
+watched=.late.gguf.organ-partial/organ/sums-0 interrupted INT late.gguf imatrix tiny-moe "${short[@]}" -o late.gguf
 if ((code == 130)); then good; else bad "ends with $code instead of 130" ../err; fi
 says "chunks are done; --resume continues"
 judge "an unfinished file has the final name" test ! -e late.gguf

@@ -160,7 +160,7 @@ for isa in scalar avx2; do
 done
 
 # ---- interrupted and resumed ----
-log_room=900 interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
+interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 says "--resume continues, or remove ./.resumed.gguf.organ-partial"
 judge "a half model is under the final name" test ! -e resumed.gguf
@@ -197,13 +197,13 @@ ends 0 quantize packed -o packed.gguf -s q8_0 --quiet
 holds packed.quantize.json '.totals.tensors == 29'
 ends 0 quantize converted.gguf -o two-steps.gguf -s recipe:q4_k_m --imatrix $new --force --quiet
 source=.resumed.gguf.organ-source-69e97b6eb44c5a3f
-# The log of the conversion has about 2,700 bytes, that of the quantisation 2,000: one run is stopped in each.
-for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3700 .resumed.gguf.organ-partial"; do
+# One run is stopped in the conversion, one in the quantisation.
+for stage in $source/.tiny-qwen2.gguf.organ-partial .resumed.gguf.organ-partial; do
     rm resumed.*
-    log_room=${stage% *} watched=${stage#* }/organ/journal.jsonl \
+    watched=$stage/organ/journal.jsonl \
         interrupted INT resumed.gguf quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new
     judge "SIGINT ends it with $code instead of 130" test $code -eq 130
-    judge "nothing to resume" test -e "${stage#* }" -a -e $source
+    judge "nothing to resume" test -e $stage -a -e $source
     ends 0 quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new --resume
     says "tensors are done and intact"
     judge "a resumed run differs from a whole one" cmp -s resumed.gguf two-steps.gguf
@@ -211,7 +211,7 @@ for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3700 .resumed.gguf.or
 done
 # A run that is killed after the converted file has got its name, but before the record says so, leaves both.
 rm resumed.*
-log_room=500 watched=$source/.tiny-qwen2.gguf.organ-partial/organ/journal.jsonl \
+watched=$source/.tiny-qwen2.gguf.organ-partial/organ/journal.jsonl \
     interrupted INT resumed.gguf quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new
 cp packed.gguf $source/tiny-qwen2.gguf
 ends 0 quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new --resume

@@ -46,7 +46,7 @@ printf 'x' | dd of=copy/model-00002-of-00003.safetensors bs=1 seek=300000 conv=n
 ends 1 audit tiny-qwen2 copy --progress json
 only_events
 event '"error","status":"check failed","code":1,.*'
-log_room=2000 interrupted TERM new prune tiny-qwen2 -o new --progress json --block-size 16 --iterations 10000
+interrupted TERM new prune tiny-qwen2 -o new --progress json --block-size 16 --iterations 10000
 if ((code == 130)); then good; else bad "does not end with 130" ../err; fi
 only_events
 event '"error","status":"interrupted","code":130,.*'

@@ -114,21 +114,26 @@ let_go() {
 }
 is_over() { ! kill -0 $runner 2>/dev/null; }
 
-# interrupted SIGNAL OUTPUT ARGS...: holds a verb that writes OUTPUT and sends it the signal after the run has made progress. Progress is growth of
-# the journal, or of the file that $watched names. The verb runs with one thread: the log is in the order of the tensors, so while one thread is late
-# with the next tensor of the log, others can process all later ones, and the held run has only its end left.
+# interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal after the run has made progress: growth of the journal, or of
+# the file that $watched names. tests/kit/log_gate.c holds it there. The verb runs with one thread: the log is in the order of the tensors, so while one
+# thread is late with the next tensor of the log, others can process all later ones, and the held run has only its end left. A run without a log could not
+# be held, so --quiet is left out.
 interrupted() {
-    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
-    shift 2
+    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} gate word words=() progress=(--progress lines)
+    for word in "${@:3}"; do [[ $word == --quiet ]] || words+=("$word"); done
+    set -- "${words[@]}"
     [[ " $* " == *" --threads"[\ =]* ]] || set -- "$@" --threads 1
+    [[ " $* " == *" --progress "* ]] && progress=()
     here="organ $*, interrupted"
-    units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
-    more_units() { (($(units) > done_before)) || is_over; }
-    done_before=$(units)
-    hold "$@"
-    await more_units
-    kill -"$signal" $runner
-    let_go
+    rm -f ../err.pid ../err.held ../err.go
+    "${organ%/*}/checks/log_gate" ../err "$journal" "$organ" "$@" "${progress[@]}" >../out &
+    gate=$!
+    is_held() { [[ -s ../err.held ]] || ! kill -0 $gate 2>/dev/null; }
+    await is_held
+    kill -"$signal" "$(<../err.pid)"
+    touch ../err.go
+    wait $gate
+    code=$?
 }
 
 # says_where FILE: waits until the process $server has written its address into the file, or ends; $port is the port.

@@ -83,9 +83,9 @@ ascends $requests $((whole - 2000)) $((whole + 2000)) wide.gguf "${own[@]}"
 ascends $requests 1800000 $((whole + whole / 20)) wide.gguf "${own[@]}" --types q4_k,q8_0
 
 # ---- interrupted, by another method, and the same bytes everywhere ----
-watched=again.allocation.json log_room=500 interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}"
+watched=again.allocation.json interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}"
 says "again.allocation.json has the costs measured so far: the same command continues"
-log_room=500 interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1
+interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1
 ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 --resume
 judge "a run that continued makes other bytes" cmp -s one.gguf again.gguf
 judge "it measured other costs" cmp -s one.allocation.json again.allocation.json
