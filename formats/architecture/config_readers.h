@@ -235,6 +235,10 @@ extern const char *const organ_base_words[];
  * none. */
 const char *organ_text_head(const organ_weights *weights);
 
+/* Returns ORGAN_BAD_INPUT for a safetensors model of which config.json ties head and embedding and which stores the
+ * head alone. */
+organ_status organ_text_check_embedding(const organ_model *model, const organ_weights *weights, organ_error *error);
+
 /* Returns the name of an output head that a safetensors model of this class gets if it has none, by the name of its
  * embedding. */
 const char *organ_text_new_head(const char *architecture, const char *embedding);

@@ -271,3 +271,23 @@ const char *organ_text_head(const organ_weights *weights)
             return heads[k];
     return heads[0];
 }
+
+organ_status organ_text_check_embedding(const organ_model *model, const organ_weights *weights, organ_error *error)
+{
+    const organ_weight *head = NULL;
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        if (w->anatomy.layer >= 0 || w->rank != 2)
+            continue;
+        if (w->anatomy.role == ORGAN_ROLE_EMBED)
+            return ORGAN_OK;
+        head = w->anatomy.role == ORGAN_ROLE_OUTPUT ? w : head;
+    }
+    return head && !model->gguf && model->config.tie_word_embeddings
+               ? organ_fail(error, ORGAN_BAD_INPUT,
+                            "%s: config.json ties output head and embedding, and the model stores only the head '%s', "
+                            "which transformers uses for both: give that tensor the name of the embedding, such as "
+                            "model.embed_tokens.weight",
+                            model->path, head->name)
+               : ORGAN_OK;
+}

@@ -76,6 +76,8 @@ extern const pairing_key organ_pairing_common[];
 /* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`
  * characters of the key's name in forward_pairing.keys, ':' and what follows included. */
 const pairing_key *organ_pairing_key_named(const char *key, size_t length);
+/* Returns whether a key of that name, without the architecture, has a row in one of both tables. */
+bool organ_pairing_has_key(const char *name);
 
 /* An architecture that can be converted. */
 typedef struct forward_pairing {

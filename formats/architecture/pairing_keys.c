@@ -293,6 +293,22 @@ const pairing_key *organ_pairing_key_named(const char *key, size_t length)
     return NULL;
 }
 
+static bool is_key_of(const pairing_key *row, const char *name)
+{
+    const size_t length = strcspn(row->key, ":");
+    return strlen(name) == length && memcmp(row->key, name, length) == 0;
+}
+
+bool organ_pairing_has_key(const char *name)
+{
+    bool has = false;
+    for (const pairing_key *row = organ_pairing_common; row->key && !has; row++)
+        has = is_key_of(row, name);
+    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !has; k++)
+        has = is_key_of(&some_keys[k], name);
+    return has;
+}
+
 static double key_number(const void *at, pairing_number number)
 {
     switch (number) {

@@ -207,6 +207,7 @@ typedef struct organ_row_place {
 typedef struct organ_made_part {
     const organ_weight *from;
     organ_row_place place;
+    const organ_model *model; /* of `from`; NULL: the model of the made weight */
 } organ_made_part;
 
 /* How a weight is made (organ_weight.made). Rows that no part has are zeros. */

@@ -95,6 +95,8 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     const organ_weight *bias;
     char name[256], head[256];
     f->prefix = f->model->gguf ? "" : organ_text_prefix(f->family, f->weights);
+    if (organ_text_check_embedding(f->model, f->weights, error))
+        return error->status;
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
     if (!f->embedding || find_positions(f, error) || find_final_norm(f, error))
         return error->status;

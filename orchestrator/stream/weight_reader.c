@@ -199,13 +199,18 @@ static size_t made_buffer(const organ_weight_reader *from)
     return weight_round(made_group(from) * (size_t)from->shape.cols * sizeof(float));
 }
 
+static const organ_model *made_model(const organ_weight_reader *r, const organ_made_part *part)
+{
+    return part->model ? part->model : r->model;
+}
+
 /* A transposed part is read as a whole for any number of rows, so that all requested rows are one batch. */
 static organ_status prepare_made(organ_weight_reader *r, organ_error *error)
 {
     const organ_made *const made = r->weight->made;
     for (size_t k = 0; k < made->count && !error->status; k++) {
         organ_weight_reader from;
-        organ_weight_reader_prepare(r->model, made->parts[k].from, r->kernels, &from, error);
+        organ_weight_reader_prepare(made_model(r, &made->parts[k]), made->parts[k].from, r->kernels, &from, error);
         if (made->parts[k].place.transposed)
             r->batch = SIZE_MAX;
     }
@@ -220,7 +225,8 @@ static organ_status load_made(organ_weight_reader *r, char note[256], organ_erro
     if (!(r->parts = calloc(made->count + 1, sizeof *r->parts)))
         return organ_fail_memory(error, r->weight->name);
     for (size_t k = 0; k < made->count && !error->status; k++)
-        organ_weight_reader_open(r->model, made->parts[k].from, r->kernels, unread, &r->parts[k], error);
+        organ_weight_reader_open(made_model(r, &made->parts[k]), made->parts[k].from, r->kernels, unread, &r->parts[k],
+                                 error);
     return error->status;
 }
 
@@ -232,7 +238,8 @@ static size_t made_scratch(const organ_weight_reader *r, size_t rows)
     for (size_t k = 0; k < made->count; k++) {
         organ_weight_reader from;
         organ_error ignored = {0}; /* prepare_made has reported it */
-        if (organ_weight_reader_prepare(r->model, made->parts[k].from, r->kernels, &from, &ignored))
+        if (organ_weight_reader_prepare(made_model(r, &made->parts[k]), made->parts[k].from, r->kernels, &from,
+                                        &ignored))
             continue;
         const size_t bytes = made_buffer(&from) + organ_weight_reader_scratch(&from, made_group(&from));
         most = bytes > most ? bytes : most;

@@ -204,9 +204,7 @@ void organ_layers_edit_lists(organ_layer_plan *p)
         else if (organ_is_one_of(key, of_numbers))
             edit_numbers(p, key, value);
         else if (count == p->layers || strstr(key, "layer"))
-            organ_layers_refuse(p, key,
-                                "it may have an entry for each layer or name layers, and organ does not know how to "
-                                "change it");
+            organ_layers_refuse(p, key, ORGAN_LAYERS_LISTS);
     }
     for (size_t k = 0; letters[k] && !p->error->status; k++)
         edit_letters(p, letters[k]);
@@ -236,12 +234,15 @@ static const char *const known[] = {
 static const char *const parts[] = {"layer_norm", "layernorm", "layerdrop", "layer_drop",
                                     "layerscale", "time_step", NULL};
 
-static bool is_known(const char *key)
+bool organ_layers_is_suggestive(const char *name)
 {
+    bool has = false;
     for (size_t k = 0; parts[k]; k++)
-        if (strstr(key, parts[k]))
-            return true;
-    return organ_is_one_of(key, known);
+        if (strstr(name, parts[k]))
+            return false;
+    for (size_t k = 0; words[k] && !has; k++)
+        has = strstr(name, words[k]);
+    return has;
 }
 
 void organ_layers_refuse_unknown(organ_layer_plan *p)
@@ -249,10 +250,7 @@ void organ_layers_refuse_unknown(organ_layer_plan *p)
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)p->object, key, value)
-    {
-        for (size_t k = 0; words[k] && json_is_number(value) && !p->error->status; k++)
-            if (strstr(key, words[k]) && !is_known(key))
-                organ_layers_refuse(p, key,
-                                    "its name suggests a setting by layer, and organ does not know how to change it");
-    }
+        if (json_is_number(value) && !p->error->status && organ_layers_is_suggestive(key) &&
+            !organ_is_one_of(key, known))
+            organ_layers_refuse(p, key, ORGAN_LAYERS_SUGGESTS);
 }

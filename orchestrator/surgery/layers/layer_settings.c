@@ -180,6 +180,18 @@ organ_status organ_layers_edit(organ_layer_plan *p)
     return p->error->status;
 }
 
+/* ---- tensors with entries by layer ---- */
+
+organ_layer_axis organ_layers_axis(const organ_weight *w)
+{
+    const bool named = strstr(w->name, "_per_layer") || strstr(w->name, "per_layer_");
+    if (!named || w->anatomy.layer >= 0 || w->rank != 2)
+        return ORGAN_LAYER_AXIS_NONE;
+    if (w->anatomy.role == ORGAN_ROLE_EMBED)
+        return ORGAN_LAYER_AXIS_COLUMNS;
+    return w->anatomy.role == ORGAN_ROLE_PER_LAYER ? ORGAN_LAYER_AXIS_ROWS : ORGAN_LAYER_AXIS_NONE;
+}
+
 /* ---- the structure of layers ---- */
 
 const char *organ_layers_differ(const organ_layer_kind *a, const organ_layer_kind *b, bool sizes)

@@ -10,6 +10,8 @@
 #include "formats/base/json.h"
 
 #include <organ/architecture.h>
+#include <organ/models.h>
+#include <organ/weights.h>
 
 /* The layers of an output, and the object of config.json that describes them. */
 typedef struct organ_layer_plan {
@@ -42,6 +44,20 @@ organ_status organ_layers_edit(organ_layer_plan *plan);
 organ_status organ_layers_check(const organ_json_edit *edit, const char *architecture,
                                 const organ_layer_kind *const *kinds, size_t count, bool sizes, organ_error *error);
 
+/* Returns ORGAN_BAD_INPUT "PATH: key 'KEY' is VALUE: WHY" if the GGUF model has a key-value that organ does not know
+ * and that looks like a setting by layer, as organ_layers_edit does for members of config.json. To be called if layers
+ * of the model become others. */
+organ_status organ_layers_check_keys(const organ_model *model, organ_error *error);
+
+/* Per-layer embeddings (Gemma 3n and 4) are tensors outside of layers that have consecutive entries for each layer. */
+typedef enum organ_layer_axis {
+    ORGAN_LAYER_AXIS_NONE,   /* no entries by layer */
+    ORGAN_LAYER_AXIS_ROWS,   /* per_layer_model_projection */
+    ORGAN_LAYER_AXIS_COLUMNS /* embed_tokens_per_layer */
+} organ_layer_axis;
+/* Returns the axis of a weight that has an entry, or several, for each layer. */
+organ_layer_axis organ_layers_axis(const organ_weight *weight);
+
 /* Returns in what two structures differ, a constant string, or NULL if they are equal. Widths of windows and chunks,
  * which are settings of the whole model, are not compared. */
 const char *organ_layers_differ(const organ_layer_kind *one, const organ_layer_kind *other, bool sizes);
@@ -60,5 +76,10 @@ void organ_layers_edit_bounds(organ_layer_plan *plan);
 void organ_layers_edit_periods(organ_layer_plan *plan);
 /* Refuses members that organ does not know and that look like settings by layer. */
 void organ_layers_refuse_unknown(organ_layer_plan *plan);
+/* Returns whether the name of a number suggests a setting by layer (layer_lists.c). */
+bool organ_layers_is_suggestive(const char *name);
+#define ORGAN_LAYERS_SUGGESTS "its name suggests a setting by layer, and organ does not know how to change it"
+#define ORGAN_LAYERS_LISTS                                                                                             \
+    "it may have an entry for each layer or name layers, and organ does not know how to change it"
 
 #endif

@@ -237,6 +237,7 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
 {
     organ_head head = {0};
     if (job->to_gguf && job->config.tied_output &&
+        organ_text_check_embedding(job->model, job->weights, error) == ORGAN_OK &&
         organ_head_find(job->model, job->weights, job->engine, &head, error) == ORGAN_OK)
         job->config.tied_output = !head.own;
     return error->status;

@@ -164,7 +164,7 @@ static organ_status across_make_hf(organ_across *a, const convert_source *source
     for (size_t k = 0; k < source->count && !error->status; k++) {
         const organ_row_place *const place = &a->job.places[source->first + k];
         const organ_weight piece = across_piece(&a->job, place->piece);
-        parts[k] = (organ_made_part){organ_weights_named(a->from.weights, piece.name), *place};
+        parts[k] = (organ_made_part){organ_weights_named(a->from.weights, piece.name), *place, NULL};
         if (!across_same_rows(parts[k].from, &piece)) {
             a->made[a->count] = *parts[k].from;
             a->made[a->count].name = source->weight->name;
@@ -206,7 +206,7 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
         end[k] += end[k - 1];
     for (size_t s = 0; s < job->source_count; s++)
         for (size_t k = job->sources[s].first; k < job->sources[s].first + job->sources[s].count; k++)
-            a->parts[end[job->places[k].piece + 1]++] = (organ_made_part){job->sources[s].weight, job->places[k]};
+            a->parts[end[job->places[k].piece + 1]++] = (organ_made_part){job->sources[s].weight, job->places[k], NULL};
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
         across_make_gguf(a, k, a->parts + end[k], end[k + 1] - end[k], error);
     for (size_t s = 0; s < job->source_count && !error->status; s++)
@@ -469,7 +469,8 @@ static organ_status layout_turn(organ_across *a, const organ_weight *like, const
                                                  .per_matrix = m.cols,
                                                  .transposed = true,
                                                  .col_step = 1,
-                                                 .cols = m.cols}};
+                                                 .cols = m.cols},
+                                                NULL};
     return layout_add(a, like, true, 1, error);
 }
 

@@ -95,15 +95,16 @@ static organ_row_place tensor_place(const organ_weight *w, const place_strip *s,
     return place;
 }
 
-/* transformers gives tokens without a row the row of token 0, llama.cpp's converter writes zeros. */
+/* The rows are those of llama.cpp's converter, which says nothing of them; the file has no place for the rule. */
 static void tensor_pad(const tensor_move *t, size_t piece)
 {
     if (piece == SIZE_MAX || t->layout.zeros == 0)
         return;
     t->job->facts[piece].zeros = t->layout.zeros;
     t->job->facts[piece].filled += t->layout.zeros;
-    organ_progress_note(t->job->progress,
-                        "the %llu tokens without a row in %s get zeros, as llama.cpp's converter writes them",
+    organ_progress_warn(t->job->progress,
+                        "the row of token 0, which transformers gives to the %llu tokens without a row in %s, is lost: "
+                        "they get zeros, as llama.cpp's converter writes them, and texts with them other scores",
                         (unsigned long long)t->layout.zeros, t->weight->name);
 }
 

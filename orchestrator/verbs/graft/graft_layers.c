@@ -76,6 +76,9 @@ static int64_t key_of(const organ_graft_job *job, const char *name)
 static void check_last_layers(organ_graft_job *job)
 {
     static const char *const keys[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
+    organ_error unknown = {0};
+    if (job->target->gguf && organ_layers_check_keys(job->target, &unknown))
+        organ_graft_add_sentence(job->mismatches, "metadata: %s", unknown.message);
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (key_of(job, keys[k]) > 0)
             organ_graft_add_sentence(

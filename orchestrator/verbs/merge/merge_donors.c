@@ -2,6 +2,7 @@
  * Opens the models of a recipe and compares their vocabularies. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
@@ -43,8 +44,9 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
 static organ_status find_head(const model_merge *job, merge_donor *donor, organ_error *error)
 {
     organ_head head = {0};
-    if (organ_head_find(organ_merge_stored(donor), donor->stored ? donor->stored_weights : donor->weights, job->engine,
-                        &head, error))
+    const organ_weights *const weights = donor->stored ? donor->stored_weights : donor->weights;
+    if (organ_text_check_embedding(organ_merge_stored(donor), weights, error) ||
+        organ_head_find(organ_merge_stored(donor), weights, job->engine, &head, error))
         return error->status;
     if (head.own || (head.stored && organ_adapted_change(&donor->adapted, head.stored)))
         donor->head = head.stored->name;

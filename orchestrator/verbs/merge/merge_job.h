@@ -291,6 +291,10 @@ organ_status organ_merge_order_of(const merge_orders *orders, size_t source, con
 /* Fills tensors, pieces and units. Returns ORGAN_BAD_INPUT if the models do not fit. */
 organ_status organ_merge_outline(model_merge *job, organ_error *error);
 
+/* If layers move and the weight, of the host, has entries for each layer: returns a weight that has those of the layers
+ * of the output. Else NULL, also with an error. */
+const organ_weight *organ_merge_by_layer(model_merge *job, const organ_weight *like, organ_error *error);
+
 /* Checks that merged layers have the same settings and, with slices, that config.json can describe the layers of the
  * output; after organ_merge_outline. Returns ORGAN_BAD_INPUT, naming layers or setting, if not. */
 organ_status organ_merge_check_layers(const model_merge *job, organ_error *error);

@@ -199,23 +199,19 @@ static organ_status fill_origins(const model_merge *job, const layers_donor *don
     return error->status;
 }
 
-/* ---- tensors with a part for each layer ---- */
+/* ---- key-values of GGUF files ---- */
 
-static organ_status check_whole_tensors(const model_merge *job, const organ_layer_origin *origins, organ_error *error)
+static organ_status check_keys(const model_merge *job, organ_error *error)
 {
-    const merge_donor *const host = &job->donors[job->host];
-    bool moved = job->layers != host->layers;
-    for (size_t n = 0; n < job->layers; n++)
-        moved |= origins[n].layer != n;
-    for (size_t k = 0; k < host->weights->count && moved; k++) {
-        const organ_weight *const w = &host->weights->weights[k];
-        if (w->anatomy.layer < 0 && (strstr(w->name, "_per_layer") || strstr(w->name, "per_layer_model")))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s' of %s has a part for each layer, which merge does not move: layers of this "
-                              "model can neither be repeated nor moved nor left out (organ layers drops them)",
-                              w->name, host->path);
-    }
-    return ORGAN_OK;
+    for (size_t s = 0; s < job->recipe.slice_count; s++)
+        for (size_t k = 0; k < job->recipe.slices[s].source_count && !error->status; k++) {
+            const merge_slice *const slice = &job->recipe.slices[s];
+            const merge_donor *const donor = &job->donors[slice->sources[k].donor];
+            if (organ_merge_is_gguf(donor) &&
+                (slice->sources[k].first != slice->first || job->layers != donor->layers))
+                organ_layers_check_keys(organ_merge_stored(donor), error);
+        }
+    return error->status;
 }
 
 /* ---- config.json ---- */
@@ -259,7 +255,7 @@ static organ_status edit_with(const model_merge *job, const layers_donor *donors
     const uint64_t before = job->donors[job->host].layers;
     const char *member;
     size_t found = 0;
-    if (fill_origins(job, donors, origins, kinds, count, error) || check_whole_tensors(job, origins, error))
+    if (fill_origins(job, donors, origins, kinds, count, error) || check_keys(job, error))
         return error->status;
     for (size_t k = 0; k < OBJECTS && !error->status; k++) {
         const json_t *const object = object_of(host->root, objects[k]);

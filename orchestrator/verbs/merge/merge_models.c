@@ -251,6 +251,24 @@ static organ_status plan_and_write(model_merge *job, json_t **report, organ_erro
     return write_merged(job, report, error);
 }
 
+void organ_merge_release(model_merge *job, organ_error *error)
+{
+    organ_merge_close_moments(job);
+    free(job->partial);
+    organ_merge_close_vocabulary(job);
+    organ_merge_close_donors(job, error);
+    organ_merge_recipe_release(&job->recipe);
+    organ_arena_release(&job->arena);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    json_decref(job->clashes);
+    json_decref(job->lacking);
+    free(job->tensors);
+    free(job->matches);
+    free(job->filled);
+    free(job->chat_template);
+}
+
 organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -255,6 +255,15 @@ static organ_status check_parameters(model_merge *job, const merge_step *step, m
     return ORGAN_OK;
 }
 
+static organ_status add_by_layer(model_merge *job, const organ_weight *made, organ_error *error)
+{
+    merge_tensor *const t = add_tensor(job, made->name, made, job->host, 1, error);
+    if (!t)
+        return error->status;
+    put_input(job, t, 0, job->host, made);
+    return pass_through(t, 0, "each layer's part is that of its model", error);
+}
+
 /* `like` is a weight of the source step->model. */
 static organ_status merge_one(model_merge *job, const merge_step *step, const organ_weight *like, size_t model,
                               organ_error *error)
@@ -264,7 +273,10 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
     const char *const policy = job->options->missing;
     merge_found found = {.count = 0};
     char name[MERGE_NAME];
-    if (name_in(step, like->name, model, MERGE_NONE, name, error))
+    const organ_weight *const made = organ_merge_by_layer(job, like, error);
+    if (made)
+        return add_by_layer(job, made, error);
+    if (error->status || name_in(step, like->name, model, MERGE_NONE, name, error))
         return error->status;
     merge_tensor *const t = add_tensor(job, name, like, slice->sources[model].donor, slice->source_count, error);
     if (!t || find_inputs(job, step, t, model, &found, error))
@@ -511,7 +523,7 @@ static organ_status add_head(model_merge *job, organ_error *error)
 static bool is_copied(const model_merge *job, const merge_tensor *t)
 {
     const organ_weight *const w = t->item.inputs[0].weight;
-    return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows &&
+    return t->item.task.method == &organ_merge_passthrough && t->donors[0] == job->host && !t->item.rows && !w->made &&
            w->scheme == ORGAN_SCHEME_PLAIN && !job->donors[job->host].stored && !t->item.inputs[0].change &&
            !t->item.inputs[0].order && organ_merge_value(&t->item.task, 0, 0) == 1 &&
            (!organ_weight_has_numbers(w) || type_of(job, w) == w->codes->dtype);
@@ -579,22 +591,4 @@ organ_status organ_merge_outline(model_merge *job, organ_error *error)
         if (organ_merge_has_tokens(job, job->tensors[k].from, job->tensors[k].like))
             organ_merge_set_rows(job, &job->tensors[k], error);
     return error->status || organ_merge_mark_fitted(job, error) ? error->status : make_pieces(job, error);
-}
-
-void organ_merge_release(model_merge *job, organ_error *error)
-{
-    organ_merge_close_moments(job);
-    free(job->partial);
-    organ_merge_close_vocabulary(job);
-    organ_merge_close_donors(job, error);
-    organ_merge_recipe_release(&job->recipe);
-    organ_arena_release(&job->arena);
-    organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
-    json_decref(job->clashes);
-    json_decref(job->lacking);
-    free(job->tensors);
-    free(job->matches);
-    free(job->filled);
-    free(job->chat_template);
 }

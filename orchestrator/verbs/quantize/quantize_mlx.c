@@ -3,6 +3,7 @@
  * config.json by which mlx-lm rebuilds the layers. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
@@ -75,7 +76,8 @@ static organ_status settle_head(organ_quantize_job *job, organ_error *error)
 {
     const char *const name = job->model->config.model_type;
     organ_head head = {0};
-    if (organ_head_find(job->model, job->weights, job->engine, &head, error))
+    if (organ_text_check_embedding(job->model, job->weights, error) ||
+        organ_head_find(job->model, job->weights, job->engine, &head, error))
         return error->status;
     if (head.own && organ_lists_word(headless, name, strlen(name)))
         return organ_fail(error, ORGAN_BAD_INPUT,

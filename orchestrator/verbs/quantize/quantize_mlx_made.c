@@ -90,7 +90,7 @@ static organ_status add_split(organ_quantize_job *job, const organ_weight *from,
     if (!name || !shape)
         return organ_fail_memory(error, from->name);
     memcpy(shape, (const uint64_t[]){from->shape[0], place.cols, from->shape[1]}, 3 * sizeof *shape);
-    const organ_weight *const weight = make_weight(job, name, from->rank, shape, (organ_made_part){from, place});
+    const organ_weight *const weight = make_weight(job, name, from->rank, shape, (organ_made_part){from, place, NULL});
     if (!weight)
         return organ_fail_memory(error, from->name);
     *made = *weight;
@@ -146,7 +146,7 @@ const organ_weight *organ_quantize_mlx_raised(organ_quantize_job *job, const org
     if (!from)
         return NULL;
     *from = organ_weight_plain(tensor);
-    return make_weight(job, tensor->name, tensor->rank, tensor->shape, (organ_made_part){from, place});
+    return make_weight(job, tensor->name, tensor->rank, tensor->shape, (organ_made_part){from, place, NULL});
 }
 
 /* ---- tensors that stay unquantised ---- */

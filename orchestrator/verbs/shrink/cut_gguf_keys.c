@@ -6,6 +6,7 @@
 #include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
 #include <organ/architecture.h>
@@ -276,6 +277,7 @@ static void edit_blocks(const keys *k)
     const organ_cut_run *const run = k->run;
     const int64_t later = keys_number_of(k, "nextn_predict_layers"),
                   dense = keys_number_of(k, "leading_dense_block_count");
+    organ_layers_check_keys(run->model, k->error);
     check_architecture(k);
     check_layer_periods(k);
     keys_change(k, "block_count", run->layer_count, run->layers_after);

@@ -5,6 +5,7 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -405,10 +406,10 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     if (!run->cuts_blocks || !named || t->rank < 2)
         return ORGAN_OK;
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
-    const organ_role role = owner_role(run, t);
-    if (w && w->rank == 2 && role == ORGAN_ROLE_EMBED)
+    const organ_layer_axis axis = w ? organ_layers_axis(w) : ORGAN_LAYER_AXIS_NONE;
+    if (axis == ORGAN_LAYER_AXIS_COLUMNS)
         return share_layers(run, t, w->shape[1], &shares->cols, error);
-    if (w && w->rank == 2 && role == ORGAN_ROLE_PER_LAYER)
+    if (axis == ORGAN_LAYER_AXIS_ROWS)
         return share_layers(run, t, w->shape[0], &shares->rows, error);
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }

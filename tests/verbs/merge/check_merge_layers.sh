@@ -79,8 +79,27 @@ becomes minicpm3 '' "0-4 0-4 0-4 0-4" '.scale_depth == 2.8'
 stops minimax '' "$twice" "loaders compute the decays of a layer from its number"
 stops gpt2 '.scale_attn_by_inverse_layer_idx = true' "$twice" "loaders divide the scores of a layer by its number"
 stops glm_moe_dsa-shared '' "$twice" "indexer_types is"
-stops gemma3n_text '' "0-10 1-10" "has a part for each layer"
+stops gemma3n_text '' "0-10 1-10" "num_kv_shared_layers is 2: the layers without keys and values of their own would not be the last ones"
 stops gemma4_text-equal '' "0-4 0-1" "the last layer of the output has another kind"
+
+# ---- per-layer embeddings: their parts move with the layers ----
+becomes gemma3n_text-gguf '' "0-1 0-10" '.num_hidden_layers == 11' '.num_kv_shared_layers == 2'
+ends 0 layers out --drop 0-0 -o back --quiet --force
+ends 0 compare made back
+prints "All values are equal."
+becomes gemma4_text-moe '' "0-2 1-4" '.num_hidden_layers == 5'
+ends 0 layers out --drop 2-2 -o back --quiet --force
+ends 0 compare made back
+prints "All values are equal."
+ends 0 convert made -o made.gguf --to gguf --quiet --force
+sed 's/made/made.gguf/' r.yaml >r2.yaml
+ends 0 merge r2.yaml -o of-gguf --quiet --force
+ends 0 compare out of-gguf
+prints "All values are equal."
+sed 's/passthrough/linear/; s/layer_range/parameters: {weight: 1}, layer_range/' r.yaml >r2.yaml
+refused 3 "merge moves only by passthrough" merge r2.yaml -o none --quiet
+sed 's/layer_range/parameters: {scale: 0.5}, layer_range/' r.yaml >r2.yaml
+refused 3 "scale is not 1 for tensor 'model.embed_tokens_per_layer.weight'" merge r2.yaml -o none --quiet
 
 # ---- members that organ does not know ----
 stops llama '.scales_of_layers = [1, 2, 3, 4]' "$twice" "scales_of_layers is [1,2,3,4]"
@@ -141,6 +160,23 @@ for type in mamba-gguf mamba2 kimi_linear-gguf apertus; do
     ends 0 convert made.gguf -o whole --to safetensors --quiet --force
     ends 0 compare out whole
     prints "All values are equal."
+done
+# keys that organ does not know
+edited() { "$root/build/checks/gguf_keys" made.gguf odd.gguf "$1" || bad "the key cannot be set: $1" ../out; }
+converted qwen3
+sed 's/made/odd.gguf/' <(recipe 0-4 1-4) >r.yaml
+for key in qwen3.odd_interval=u32:2 qwen3.first_odd=f32:1.5 odd.sizes=u32:[1,2,3,4] qwen3.odd_layers=i32:[3]; do
+    edited "$key"
+    refused 3 "key '${key%%=*}' is" layers odd.gguf --drop 1-1 -o none.gguf
+    refused 3 "key '${key%%=*}' is" merge r.yaml -o none --quiet
+    ends 3 graft --source made.gguf --target odd.gguf -o none.gguf --select 3 --map 3:4
+    says "key '${key%%=*}' is"
+    sed 's/made/odd.gguf/' <(recipe 0-4) >whole.yaml
+    ends 0 merge whole.yaml -o out --quiet --force
+done
+for key in qwen3.odd_flag=bool:true general.odd_layers=u32:4 qwen3.odd_size=u32:4 qwen3.block_size=u32:4; do
+    edited "$key"
+    ends 0 layers odd.gguf --drop 1-1 -o cut.gguf --quiet --force
 done
 converted smollm3 'del(.no_rope_layers, .layer_types)'
 ends 0 merge made made.gguf --method linear -o out --quiet --force
