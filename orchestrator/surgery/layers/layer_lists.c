@@ -249,8 +249,7 @@ void organ_layers_refuse_unknown(organ_layer_plan *p)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)p->object, key, value)
-        if (json_is_number(value) && !p->error->status && organ_layers_is_suggestive(key) &&
-            !organ_is_one_of(key, known))
-            organ_layers_refuse(p, key, ORGAN_LAYERS_SUGGESTS);
+    json_object_foreach((json_t *)p->object, key,
+                        value) if (json_is_number(value) && !p->error->status && organ_layers_is_suggestive(key) &&
+                                   !organ_is_one_of(key, known)) organ_layers_refuse(p, key, ORGAN_LAYERS_SUGGESTS);
 }

@@ -122,6 +122,11 @@ static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, c
 {
     const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
     const bool stack = pair->experts > 1;
+    if (!w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT && a->model->config.tie_word_embeddings)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: it changes '%s', but the output head of %s is its embedding, which must not "
+                          "change; " ORGAN_LORA_UNTIE,
+                          a->adapter->path, pair->weight, a->model->path);
     if (!w || !organ_weight_has_numbers(w))
         return cannot(a, "its base lacks the weight", pair->weight, error);
     const organ_matrices m = organ_weight_matrices(w);

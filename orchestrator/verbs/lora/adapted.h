@@ -48,4 +48,8 @@ organ_status organ_adapted_check(const organ_adapted *adapted, const organ_acros
 /* Returns the errors of organ_model_unchanged for the files of the adapter. */
 organ_status organ_adapted_unchanged(const organ_adapted *adapted, organ_error *error);
 
+/* The end of a message on factors for the head of a model whose head is its embedding. */
+#define ORGAN_LORA_UNTIE                                                                                               \
+    "save the base with a head of its own first: lm_head.weight, a copy of the embedding, and tie_word_embeddings false"
+
 #endif

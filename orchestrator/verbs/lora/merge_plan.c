@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
+#include "orchestrator/verbs/lora/adapted.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
@@ -57,7 +58,8 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
     if (anatomy.role == ORGAN_ROLE_OUTPUT && job->base->config.tie_word_embeddings)
-        return "the base has no such tensor: its output head is its embedding";
+        return "the base has no such tensor: its output head is its embedding, which must not "
+               "change; " ORGAN_LORA_UNTIE;
     return "the base has no such tensor";
 }
 

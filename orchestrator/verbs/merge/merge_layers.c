@@ -207,8 +207,7 @@ static organ_status check_keys(const model_merge *job, organ_error *error)
         for (size_t k = 0; k < job->recipe.slices[s].source_count && !error->status; k++) {
             const merge_slice *const slice = &job->recipe.slices[s];
             const merge_donor *const donor = &job->donors[slice->sources[k].donor];
-            if (organ_merge_is_gguf(donor) &&
-                (slice->sources[k].first != slice->first || job->layers != donor->layers))
+            if (organ_merge_is_gguf(donor) && (slice->sources[k].first != slice->first || job->layers != donor->layers))
                 organ_layers_check_keys(organ_merge_stored(donor), error);
         }
     return error->status;

@@ -53,6 +53,31 @@ has_head none own ../head true
 has_head none apart ../head false
 cp -r own own-too
 
+# ---- a tied model that stores the head alone, which transformers uses as embedding, too ----
+cp -r none only
+LC_ALL=C sed -i 's/"model.embed_tokens.weight"/"lm_head.weight"           /' "only/$file"
+sed -i 's/"model.embed_tokens.weight"/"lm_head.weight"/' only/model.safetensors.index.json
+alone="the model stores only the head 'lm_head.weight', which transformers uses for both"
+refused 3 "$alone" perplexity only --text "$text" --max-tokens 64
+refused 3 "$alone" convert only -o x.gguf --to gguf
+refused 3 "$alone" quantize only -o x.gguf --scheme q8_0
+refused 3 "$alone" quantize only -o x --scheme int4-group32 --format mlx
+refused 3 "$alone" merge only none --method linear -o x
+ends 0 quantize only -o x --scheme int8-channel --quiet
+same_tensor x lm_head.weight none model.embed_tokens.weight
+rm -r x
+
+# ---- an adapter with factors for the head of a tied model ----
+mkdir factors
+head -c 1536 ../head >../a && head -c 16384 ../head >../b
+stores factors/adapter_model.safetensors base_model.model.lm_head.lora_A.weight '[4,192]' ../a base_model.model.lm_head.lora_B.weight '[2048,4]' ../b
+echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["lm_head"]}' >factors/adapter_config.json
+ends 3 lora merge --base none --adapter factors -o x
+says "its output head is its embedding, which must not change; save the base with a head of its own first"
+refused 3 "the output head of none is its embedding, which must not change; save the base" merge none+factors apart --method linear -o x
+ends 0 lora merge --base apart --adapter factors -o x --quiet
+rm -r x
+
 # ---- the forward pass and compare ----
 same_score own apart
 same_score twin none
