@@ -174,8 +174,9 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
 {
     c->qkv_bias = is_biased(s, c, "attn_q") || is_biased(s, c, "attn_qkv") || is_biased(s, c, "attn_kv_a_mqa");
     c->output_bias = is_biased(s, c, "attn_output");
-    /* without a dense layer the shared experts show it; experts have biases of their own */
-    c->mlp_bias = is_biased(s, c, "ffn_down") || is_biased(s, c, "ffn_down_shexp");
+    /* without a dense layer the shared experts show it, but not those of Nemotron-H, which have no biases in llama.cpp
+     */
+    c->mlp_bias = is_biased(s, c, "ffn_down") || (!s->family->recurrent && is_biased(s, c, "ffn_down_shexp"));
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 

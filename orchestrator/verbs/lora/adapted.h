@@ -50,6 +50,7 @@ organ_status organ_adapted_unchanged(const organ_adapted *adapted, organ_error *
 
 /* The end of a message on factors for the head of a model whose head is its embedding. */
 #define ORGAN_LORA_UNTIE                                                                                               \
-    "save the base with a head of its own first: lm_head.weight, a copy of the embedding, and tie_word_embeddings false"
+    "save the base with a head of its own first: lm_head.weight, a copy of the embedding, and tie_word_embeddings "    \
+    "false"
 
 #endif
