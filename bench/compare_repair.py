@@ -4,7 +4,8 @@
 
 For each width the first table has the bytes and the KL divergence from MODEL of codes by GPTQ without and with the adapter, and of wider
 codes. `organ lora merge` joins the pair, and organ computes the divergences on the text HELD. Then
-  - peft loads the base (compressed-tensors) with its adapter, by its ordinary call in a fresh process, in BF16: the largest difference of its
+  - peft loads the base (compressed-tensors) with its adapter, by the call of the report in a fresh process, in BF16 (once more with
+    int3-group128, which may have several groups of encodings): the largest difference of its
     logits from those of organ's merged model in BF16, relative to the largest change that the adapter makes;
   - llama-perplexity loads a Q4_0 base with --lora: its KL divergence beside organ's of the merged model, and both without the adapter.
     llama.cpp rounds activations to 8 bits, so its figures are a little higher.
@@ -101,20 +102,32 @@ PAIR = """import sys, torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+FORWARD
 model = PeftModel.from_pretrained(model, sys.argv[1] + "-adapter")
 with torch.no_grad():
     torch.save(model.eval()(input_ids=torch.tensor([[(7 * k + 3) % 1000 for k in range(64)]])).logits[0].double(), sys.argv[2])"""
 
 
-def by_peft(here):
+def by_peft(here, pair, merged):
+    """The call that the report of the pair states: with several groups of encodings a forward pass comes first."""
     import torch
     from transformers import AutoModelForCausalLM
-    run(sys.executable, "-c", PAIR, here / "int3-group32-pair", here / "both.pt")
+    with open(pair / "organ" / "quantize.json") as file:
+        forward = json.load(file)["repair"]["forward_first"]
+    run(sys.executable, "-c", PAIR.replace("FORWARD", "model(torch.tensor([[0]]))" if forward else ""), pair, here / "both.pt")
     both = torch.load(here / "both.pt")
-    alone, aim = (logits(AutoModelForCausalLM.from_pretrained(here / name, dtype=torch.bfloat16)) for name in ("int3-group32-pair", "int3-group32-merged"))
+    alone, aim = (logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)) for folder in (pair, merged))
     far = float((both - aim).abs().max() / (both - alone).abs().max())
-    print(f"peft: logits differ by {far:.1e} of the adapter's change")
+    print(f"peft{', after a forward pass' if forward else ''}: logits differ by {far:.1e} of the adapter's change")
     return far < 0.25
+
+
+def groups_by_peft(here):
+    """Rows that 128 does not divide get smaller groups: several groups of encodings."""
+    pair = here / "groups-pair"
+    quantise(pair, "int3-group128", True)
+    merge(pair, f"{pair}-adapter", here / "groups-merged")
+    return by_peft(here, pair, here / "groups-merged")
 
 
 def by_llama(here):
@@ -136,7 +149,9 @@ def by_llama(here):
 
 with tempfile.TemporaryDirectory() as folder:
     widths(pathlib.Path(folder))
-    good = by_peft(pathlib.Path(folder))
+    here = pathlib.Path(folder)
+    good = by_peft(here, here / "int3-group32-pair", here / "int3-group32-merged")
+    good = groups_by_peft(here) and good
     if o.llama:
         good = by_llama(pathlib.Path(folder)) and good
 sys.exit(0 if good else 1)

@@ -46,6 +46,12 @@ holds coded/config.json '.organ_repair_adapter == "coded-adapter"'
 holds coded/config.json '.quantization_config.dequantize == true' # peft's ordinary call needs plain weights
 holds coded-adapter/adapter_config.json '.base_model_name_or_path == "coded" and .r == 8'
 prints "needs the adapter coded-adapter"
+# transformers dequantises by one group of encodings only: peft then needs a forward pass of the base first
+ends 0 quantize tiny-qwen2 -o groups --scheme int4-group128 "${short[@]}" --select '*.0.*q_proj*,*.0.*down_proj*' --repair-rank 2
+holds groups/config.json '.quantization_config | (has("dequantize") | not) and (.config_groups | length == 2)'
+holds groups/organ/quantize.json '.repair.forward_first == true'
+prints "run a forward pass"
+holds coded/organ/quantize.json '.repair.forward_first == false'
 ends 0 lora merge --base coded --adapter coded-adapter/ -o repaired
 judge "merge says that the adapter is needed" bash -c '! grep -q "needs the adapter" ../err'
 judge "the merged model names the adapter" jq -e '.organ_repair_adapter == null' repaired/config.json >../null

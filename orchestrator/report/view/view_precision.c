@@ -315,6 +315,10 @@ static const organ_block quantize_blocks[] = {
         "pair lowered the KL divergence of codes without an adapter by 32 % on the model of the development, by 14 % "
         "on "
         "another."),
+    SAY(ON_ALL, "repair.forward_first",
+        "peft needs plain weights, and transformers (5.24) does not dequantise a model with several group sizes when "
+        "it "
+        "loads it: run a forward pass, base(torch.tensor([[0]])), before PeftModel.from_pretrained(base, ADAPTER)."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
         "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "

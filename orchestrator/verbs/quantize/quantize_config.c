@@ -292,18 +292,28 @@ static const char *format_of(const organ_encoding *s)
     return s->grid.bits ? "int-quantized" : "float-quantized";
 }
 
+bool organ_quantize_has_one_group(const organ_quantize_job *job)
+{
+    size_t groups = 0;
+    for (size_t k = 0; k < job->part_count && organ_quantize_has_several_encodings(job); k++)
+        groups += quantize_config_is_first(job, k);
+    return groups < 2;
+}
+
 /* Activations are quantised at run time, with a scale for each token, if codes have one byte; they are not quantised
  * if codes are packed. With a repair adapter, transformers dequantises the model when it loads it: peft needs the plain
- * weights, which compressed-tensors otherwise makes at the first forward pass. Servers ignore that member. */
+ * weights, which compressed-tensors otherwise makes at the first forward pass. Servers ignore that member. transformers
+ * 5.24 would dequantise all tensors by the first of several groups. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
-    return ORGAN_OBJECT(
-        SET("config_groups", organ_quantize_has_several_encodings(job) ? quantize_config_schemes_json(job)
-                                                                       : one_group_json(s, job->options->activations)),
-        SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job, true)),
-        SET_NULL("kv_cache_scheme"), SET_TEXT("quant_method", "compressed-tensors"),
-        SET_TEXT("quantization_status", "compressed"), SET_IF(job->repair, "dequantize", json_true()));
+    return ORGAN_OBJECT(SET("config_groups", organ_quantize_has_several_encodings(job)
+                                                 ? quantize_config_schemes_json(job)
+                                                 : one_group_json(s, job->options->activations)),
+                        SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
+                        SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
+                        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"),
+                        SET_IF(job->repair && organ_quantize_has_one_group(job), "dequantize", json_true()));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

@@ -324,6 +324,8 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 /* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
  * job->encoding. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
+/* Returns whether the configuration of a model in safetensors has at most one group of encodings. */
+bool organ_quantize_has_one_group(const organ_quantize_job *job);
 /* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --select matches only some of the routed experts
  * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);

@@ -111,7 +111,8 @@ json_t *organ_quantize_repair_json(const organ_quantize_job *job)
     return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair_output),
                         SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
                         SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
-                        SET_HELD("parameters", json_object_get(totals, "parameters")));
+                        SET_HELD("parameters", json_object_get(totals, "parameters")),
+                        SET_IF(!job->writer, "forward_first", json_boolean(!organ_quantize_has_one_group(job))));
 }
 
 void organ_quantize_repair_close(organ_quantize_job *job)
