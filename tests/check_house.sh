@@ -447,6 +447,7 @@ prune/tiles.c
 prune/units.c
 quantize/gptq.c
 quantize/quantize_costs.c
+quantize/quantize_sizes.c
 quantize/quantize_source.c
 shrink/choices.c
 shrink/cut.c

@@ -313,7 +313,7 @@ typedef struct command_path {
     char place[PATH_MAX]; /* absolute, without links; "" for standard output */
 } command_path;
 
-#define DERIVED ((size_t)66) /* most outputs whose names a run derives: of each size, and an adapter */
+#define DERIVED ((size_t)67) /* most outputs whose names a run derives: of each size, their record, and an adapter */
 
 typedef struct command_paths {
     const organ_verb *verb;
@@ -464,14 +464,18 @@ static organ_status add_derived(command_paths *all, const char *output, char *en
     return ORGAN_OK;
 }
 
-/* Several sizes of --target-size are OUT-SIZE.gguf, and the adapter of --repair-rank is OUT-adapter. */
+/* Several sizes of --target-size are OUT-SIZE.gguf with the record OUT.sizes.json, and the adapter of --repair-rank is
+ * OUT-adapter. */
 static organ_status add_derived_paths(command_paths *all, const void *values, organ_error *error)
 {
-    const char *const output = text_option(all, "output", values), *at = text_option(all, "target-size", values);
+    const char *const output = text_option(all, "output", values),
+                      *const sizes = text_option(all, "target-size", values), *at = sizes;
     const organ_option *const rank = organ_verb_option(all->verb, "repair-rank");
     for (at = output && at && strchr(at, ',') ? at : NULL; at && !error->status;
          at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
         add_derived(all, output, organ_format("-%.*s.gguf", (int)strcspn(at, ","), at), error);
+    if (!error->status && output && sizes && strchr(sizes, ','))
+        add_derived(all, output, strdup(".sizes.json"), error);
     if (!error->status && output && rank && *(const unsigned *)(const void *)((const char *)values + rank->offset))
         add_derived(all, output, strdup("-adapter"), error);
     return error->status;

@@ -147,7 +147,8 @@ const organ_verb organ_quantize_verb = {
              "instead limits the bits per weight (3.5bpw) or the bytes of all tensors. --calibration is the text on "
              "which organ measures what each type costs. The costs are kept in --allocation FILE, by default "
              "OUT.allocation.json without the .gguf of OUT; later runs need no text. A dry run with costs prints the "
-             "types, one without prints how long the measurement takes.\n"
+             "types, one without prints how long the measurement takes. OUT.sizes.json records how each of several "
+             "sizes was made; --resume makes those that it lacks.\n"
              "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq, --activations)", gptq_options),

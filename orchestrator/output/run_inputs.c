@@ -306,6 +306,22 @@ organ_status organ_run_record_end(const char *record, const char *key, const cha
     return error->status;
 }
 
+/* A path without a file has the state of what is begun. */
+organ_status organ_run_record_note(const char *record, const char *key, organ_error *error)
+{
+    return organ_run_record_end(record, key, NULL, error);
+}
+
+organ_status organ_run_record_has(const char *record, const char *key, bool *noted, organ_error *error)
+{
+    const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
+    json_t *all = NULL;
+    organ_cache_load(&file, NULL, &all, error);
+    *noted = json_object_get(json_object_get(all, "made"), key) != NULL;
+    json_decref(all);
+    return error->status;
+}
+
 static organ_status check_state(const json_t *was, const char *made, bool *whole, organ_error *error)
 {
     char unused[ORGAN_RUN_INPUTS_TEXT];
@@ -324,12 +340,17 @@ organ_status organ_run_record_check(const char *record, const organ_run_inputs *
     json_t *const now = record_of(inputs, options);
     json_t *was = NULL;
     *whole = false;
-    if (!now)
+    json_t *const wanted = json_incref(json_object_get(now, "options"));
+    if (!wanted || json_object_del(now, "options")) {
+        json_decref(now);
         return organ_fail_memory(error, record);
+    }
     if (organ_cache_load(&file, NULL, &was, error) == ORGAN_OK && was &&
-        organ_run_heads_compare(was, now, output, error) == ORGAN_OK)
+        organ_run_heads_compare(was, now, output, error) == ORGAN_OK &&
+        check_members(json_object_get(was, "options"), wanted, output, error) == ORGAN_OK)
         check_state(json_object_get(json_object_get(was, "made"), key), made, whole, error);
     json_decref(was);
     json_decref(now);
+    json_decref(wanted);
     return error->status;
 }

@@ -32,6 +32,10 @@ inputs_of() {
         quantize) words=(quantize in/m --scheme int4-group32 -o o) files=("${small[@]}" $shard) ;;
         quantize-text) words=(quantize in/m --scheme int4-group32 --method gptq "${text[@]}" -o o) files=(text m/config.json $shard) ;;
         quantize-imatrix) words=(quantize in/m --scheme q4_k --imatrix in/few.gguf -o o.gguf) files=(few.gguf m/tokenizer.json) ;;
+        quantize-sizes)
+            words=(quantize in/m --scheme mixed --target-size "9.9MB,10MB" --imatrix in/few.gguf "${text[@]}" --allocate-tokens 64 --select blk.1.ffn_up.weight -o o.gguf)
+            files=(text ${FAULT_RUNS:+few.gguf m/config.json m/tokenizer.json $shard})
+            ;;
         quantize-gguf) words=(quantize in/f.gguf --scheme q4_0 -o o.gguf) files=(f.gguf) ;;
         prune) words=(prune in/m -o o) files=("${small[@]}" $shard) ;;
         prune-text) words=(prune in/m --method wanda -s 30 "${text[@]}" -o o) files=(text m/config.json $shard) ;;
@@ -77,20 +81,20 @@ change() {
 
 # digest: the contents of the outputs without their reports.
 digest() {
-    find o* -type f ! -path '*/organ/*' ! -name '*REPORT*' ! -name 'o.*.json' -exec sha256sum {} + | sort
+    find o* -type f ! -path '*/organ/*' ! -name '*REPORT*' ! -name 'o.*.json' ! -name 'o-*.json' -exec sha256sum {} + | sort
 }
 
 # resumed NAME AT FILE: kills the verb, changes the file and continues.
 resumed() {
     local name=$1 at=$2 file=$3 status left complete
     begin w && killed "$at"
-    left=$(find . -maxdepth 1 -name '.o*organ*')
+    left=$(find . -maxdepth 1 \( -name '.o*organ*' -o -name o.sizes.json \))
     complete=$(find . -maxdepth 1 -name 'o*')
     change "in/$file"
     "$organ" "${words[@]}" --resume >../../out 2>&1 </dev/null
     status=$?
     rows+=("$name	$at	$file	$status")
-    if ((status == 2)) && [[ -n $complete ]]; then
+    if ((status == 2)) && [[ -n $complete && $left != *o.sizes.json* ]]; then
         judge "$name, killed before call $at: --resume does not say that the output exists" grep -q "exists; --force replaces it" ../../out
     elif ((status == 2)) && [[ -n $left ]]; then
         judge "$name, killed before call $at: --resume does not name $file" grep -q "its .*'${file##*/}'.* --force starts over" ../../out
@@ -125,8 +129,8 @@ verb_inputs() {
 }
 
 rows=()
-verbs="merge-adapter merge-then quantize-source quantize-text"
-[[ -n ${FAULT_RUNS:-} ]] && verbs="merge merge-adapter merge-recipe merge-moments merge-gguf merge-then quantize-source quantize quantize-text quantize-imatrix
+verbs="merge-adapter merge-then quantize-source quantize-sizes quantize-text"
+[[ -n ${FAULT_RUNS:-} ]] && verbs="merge merge-adapter merge-recipe merge-moments merge-gguf merge-then quantize-source quantize-sizes quantize quantize-text quantize-imatrix
     quantize-gguf prune prune-text purify width layers experts convert convert-back dequantize extract assemble graft lora-merge lora-extract lora-sanitize
     lora-resize imatrix"
 for name in $verbs; do verb_inputs "$name"; done

@@ -22,7 +22,7 @@ mkdir -p coming again again-gguf again-lora && cp -rL "$model" coming/m && chmod
 made again-gguf/q.gguf quantize "$moe" --scheme q8_0
 made again-lora/l lora sanitize "$adapter"
 
-for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts experts-measured quantize quantize-gguf quantize-source quantize-repair dequantize dequantize-file \
+for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts experts-measured quantize quantize-gguf quantize-source quantize-sizes quantize-repair dequantize dequantize-file \
     convert convert-back extract assemble graft graft-part merge merge-ties merge-tokens merge-then lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
     orthogonality evaluate perplexity-reports imatrix; do
     kills $name

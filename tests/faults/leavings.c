@@ -75,10 +75,11 @@ static uint64_t digest_of_text(char *text)
     return digest;
 }
 
-/* Removes times from a report, and its seal: the object "run", and members "seconds". */
+/* Removes times and inodes from a report or record, and its seal. */
 static void drop_times(json_t *json)
 {
-    static const char *const names[] = {"run", "seconds", "bytes_per_second", "seal"};
+    static const char *const names[] = {"run",   "seconds",     "bytes_per_second", "seal",
+                                        "inode", "modified_ns", "changed_ns"};
     const char *key;
     size_t k;
     json_t *value;

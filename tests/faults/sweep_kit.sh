@@ -44,6 +44,10 @@ verb() {
             words=(quantize "$model" "${t1[@]}" --scheme int4-group32 --method gptq --calibration "$area/longer" --samples 1 --context 32
                 --targets '*.0.self_attn.v_proj' --repair-rank 2 -o r)
             ;;
+        quantize-sizes)
+            words=(quantize "$model" "${t1[@]}" --scheme mixed --target-size "9.9MB,10MB" --calibration "$area/longer" --samples 1 --context 32
+                --allocate-tokens 64 --select blk.1.ffn_up.weight -o s.gguf)
+            ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;

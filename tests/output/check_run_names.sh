@@ -64,6 +64,7 @@ done
 touch o-200KB.gguf
 refused 2 "would be written over its input" "${sizes[@]}" --imatrix o-200KB.gguf
 refused 2 "o-200KB.gguf" "${sizes[@]}" --allocation o-200KB.gguf
+refused 2 "o.sizes.json" "${sizes[@]}" --allocation o.sizes.json
 rm o-200KB.gguf
 refused 2 "o-adapter" "${repair[@]}" --html o-adapter
 ends 0 merge "$small" cut --method linear -o m

@@ -216,7 +216,7 @@ static void remove_abandoned_draft(int folder, const char *name)
         close(fd);
 }
 
-static void remove_abandoned_drafts(const char *path)
+void organ_document_drop_drafts(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
     char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
@@ -245,7 +245,7 @@ static organ_status open_draft(draft *d, organ_error *error)
     const char *const path = d->path;
     int reason = EEXIST;
     d->fd = -1;
-    remove_abandoned_drafts(path);
+    organ_document_drop_drafts(path);
     for (long k = 0; k < MAX_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
         if (!(d->temporary = draft_name(path, (long)getpid() + k)))

@@ -278,6 +278,8 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
 /* Like organ_document_write, for a file that is not a report, such as the record of a job, and whose content the caller
  * has read or owns: also replaces a JSON document of this program without a seal or with a broken one. */
 organ_status organ_document_replace(const char *path, const json_t *document, organ_error *error);
+/* Removes the temporary files that killed runs left when they wrote the document; each write of it does so, too. */
+void organ_document_drop_drafts(const char *path);
 
 /* Builders of documents: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object with these
  * members in this order. A member without a value (no memory, bytes that are not UTF-8, a number that is not finite)

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: defaults of its options, and several sizes in one call. The measured costs are in a file, so
- * that only the first size measures. */
+ * that only the first size measures. OUT.sizes.json records of which inputs and options each size was made.
+ *
+ * Ranks: rank 0 writes the record, and all ranks must have read it before it changes. */
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/publish.h"
+#include "orchestrator/output/run_inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
@@ -23,7 +27,9 @@ typedef struct sizes_one {
 typedef struct sizes_list {
     sizes_one of[MOST];
     size_t count;
-    char *file; /* file of the costs; NULL: the one of the options */
+    char *file;   /* file of the costs; NULL: the one of the options */
+    char *record; /* path of OUT.sizes.json; NULL: there is one size, or nothing is written */
+    bool begun;   /* this run has begun the record, and no size is in it yet */
 } sizes_list;
 
 static void sizes_release(sizes_list *sizes)
@@ -33,6 +39,7 @@ static void sizes_release(sizes_list *sizes)
         free(sizes->of[k].output);
     }
     free(sizes->file);
+    free(sizes->record);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -91,6 +98,9 @@ static organ_status name_outputs(const organ_quantize_options *o, sizes_list *si
 {
     for (size_t k = 0; k < sizes->count && o->write.output && !error->status; k++)
         name_output(&sizes->of[k], o->write.output, sizes->count == 1, error);
+    if (sizes->count > 1 && o->write.output && !o->write.dry_run && !error->status &&
+        !(sizes->record = organ_quantize_name_beside(o->write.output, ".sizes.json")))
+        organ_fail_memory(error, o->write.output);
     return error->status;
 }
 
@@ -106,6 +116,8 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
             outputs->of[outputs->count] = sizes.of[outputs->count].output;
             sizes.of[outputs->count].output = NULL;
         }
+    outputs->record = sizes.record;
+    sizes.record = NULL;
     sizes_release(&sizes);
     if (!error->status && !several && !(outputs->of[outputs->count++] = strdup(output)))
         organ_fail_memory(error, output);
@@ -119,6 +131,7 @@ void organ_quantize_outputs_release(organ_quantize_outputs *outputs)
 {
     for (size_t k = 0; k < outputs->count; k++)
         free(outputs->of[k]);
+    free(outputs->record);
     *outputs = (organ_quantize_outputs){0};
 }
 
@@ -130,16 +143,20 @@ organ_status organ_quantize_sizes_check(const organ_quantize_options *o, organ_e
     return error->status;
 }
 
-/* All names are checked before the first measurement. */
-static organ_status check_outputs(const organ_quantize_options *o, const sizes_list *sizes, organ_error *error)
+organ_status organ_quantize_outputs_check(const organ_quantize_options *o, const organ_quantize_outputs *outputs,
+                                          organ_error *error)
 {
-    for (size_t k = 0; k < sizes->count && sizes->count > 1; k++)
-        if (sizes->of[k].output && !o->write.force && !o->write.resume && !o->write.dry_run &&
-            access(sizes->of[k].output, F_OK) == 0)
+    for (size_t k = 0; k < outputs->count && outputs->record && !o->write.force && !o->write.resume; k++) {
+        if (access(outputs->of[k], F_OK) == 0)
             return organ_fail(error, ORGAN_USAGE,
-                              "%s: exists already; --resume keeps it and makes the sizes that are missing, --force "
+                              "%s: exists already; --resume continues with the sizes that are missing, --force "
                               "replaces it",
-                              sizes->of[k].output);
+                              outputs->of[k]);
+        if (organ_publish_is_begun(outputs->of[k]))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: an unfinished run was found: --resume continues it, --force starts over",
+                              outputs->of[k]);
+    }
     return ORGAN_OK;
 }
 
@@ -157,14 +174,150 @@ static organ_status fill_in(organ_quantize_options *o, const organ_quantize_sour
     return ORGAN_OK;
 }
 
-/* A run that is resumed has finished the sizes whose files exist. */
-static bool is_made(const organ_quantize_options *o, const sizes_one *one, const organ_progress *progress)
+/* ---- the record of the sizes ---- */
+
+#define COSTS "costs" /* the file of the costs in the record */
+
+/* All options that change a file, apart from its size. */
+static json_t *record_options(const organ_quantize_options *o)
 {
-    if (!o->write.resume || access(one->output, F_OK) != 0)
-        return false;
-    organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->output, one->text);
-    return true;
+    const bool text = o->calibration.text != NULL;
+    return ORGAN_OBJECT(
+        SET_TEXT("scheme", o->scheme), SET_BYTES_OF("targets", o->targets), SET_BYTES_OF("types", o->types),
+        SET_BYTES_OF("type_of", o->type_of), SET_BYTES_OF("method", o->method), SET_BYTES_OF("moments", o->moments),
+        SET_FLAG("resolve", !o->no_refit), SET_FLAG("all_experts", o->all_experts), SET_FLAG("one_width", o->one_width),
+        SET_FLAG("saturate", o->write.saturate), SET_TEXT("allocate", o->allocate.allocate),
+        SET_COUNT("rounds", o->allocate.rounds), SET_COUNT("tokens", o->allocate.tokens),
+        SET_COUNT("layers", o->allocate.layers), SET_IF(text, "samples", json_integer(o->calibration.samples)),
+        SET_IF(text, "context", json_integer(o->calibration.context)));
 }
+
+static organ_status record_inputs(const organ_quantize_options *o, const organ_quantize_source *source,
+                                  organ_run_inputs *inputs, organ_error *error)
+{
+    organ_model *model = NULL;
+    if (organ_model_open(source ? source->model : o->model, &model, error) == ORGAN_OK &&
+        organ_run_inputs_add_model(inputs, "model", model, error) == ORGAN_OK) {
+        organ_run_inputs_add(inputs, "text", o->calibration.text, error);
+        organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
+        organ_run_inputs_add(inputs, "text of --evaluate", o->write.evaluate ? o->write.evaluate->text : NULL, error);
+    }
+    organ_model_close(model);
+    return error->status;
+}
+
+static organ_status fail_costs(const organ_quantize_options *o, const char *record, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: the sizes that %s lists were made with other costs: --force makes all sizes again",
+                      o->allocate.file, record);
+}
+
+/* Of an earlier run with other inputs or options only its record is left, unless it is resumed. */
+static organ_status compare_record(const organ_quantize_options *o, const char *record, const organ_run_inputs *inputs,
+                                   bool *begin, organ_error *error)
+{
+    bool same = false, noted = false;
+    *begin = o->write.force || access(record, F_OK) != 0;
+    organ_run_record_check(record, inputs, record_options(o), o->write.output, COSTS, o->allocate.file, &same, error);
+    if (error->status == ORGAN_USAGE && !o->write.resume) {
+        *error = (organ_error){0};
+        *begin = true;
+    }
+    if (!error->status && !*begin && organ_run_record_has(record, COSTS, &noted, error) == ORGAN_OK && noted && !same)
+        return o->write.resume ? fail_costs(o, record, error) : (*begin = true, ORGAN_OK);
+    return error->status;
+}
+
+static organ_status open_record(const organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
+                                const organ_engine *engine, organ_error *error)
+{
+    organ_run_inputs inputs = {0};
+    bool begin = false;
+    if (!sizes->record)
+        return ORGAN_OK;
+    if (record_inputs(o, source, &inputs, error) == ORGAN_OK)
+        compare_record(o, sizes->record, &inputs, &begin, error);
+    if (organ_ranks_agree(engine->ranks, "the record of the sizes", error) == ORGAN_OK && begin &&
+        organ_ranks_first(engine->ranks)) {
+        organ_run_record_begin(sizes->record, &inputs, record_options(o), error);
+        sizes->begun = true;
+    }
+    organ_run_inputs_release(&inputs);
+    return organ_ranks_agree(engine->ranks, "the record of the sizes", error);
+}
+
+/* A file that the record lists is taken if it is as the run has left it. One that the run had begun may have got its
+ * name when the run was killed: it is made again. */
+static organ_status find_made(organ_quantize_options *one, const sizes_list *sizes, const organ_run_inputs *inputs,
+                              bool *made, organ_error *error)
+{
+    const char *const name = organ_path_name(one->write.output);
+    bool noted = false;
+    if (!one->write.resume || access(one->write.output, F_OK) != 0)
+        return ORGAN_OK;
+    if (organ_run_record_check(sizes->record, inputs, record_options(one), one->write.output, name, one->write.output,
+                               made, error) ||
+        organ_run_record_has(sizes->record, name, &noted, error))
+        return error->status;
+    if (!noted)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: exists already, and %s does not say from which inputs it was made: --force replaces it",
+                          one->write.output, sizes->record);
+    one->write.force = !*made;
+    one->write.resume = *made;
+    return ORGAN_OK;
+}
+
+/* The costs are noted first, so that a size in the record always has those of its run. */
+static organ_status note_made(const organ_quantize_options *one, const char *record, const char *made,
+                              const organ_engine *engine, organ_error *error)
+{
+    if (!organ_ranks_first(engine->ranks))
+        return ORGAN_OK;
+    if (made)
+        organ_run_record_end(record, COSTS, one->allocate.file, error);
+    return error->status ? error->status
+                         : organ_run_record_end(record, organ_path_name(one->write.output), made, error);
+}
+
+/* A run that has made no size leaves no record. Killed runs may have left temporary files next to it and the costs. */
+static void tidy_record(const organ_quantize_options *o, const sizes_list *sizes)
+{
+    if (!o->write.dry_run)
+        organ_document_drop_drafts(o->allocate.file);
+    if (sizes->record)
+        organ_document_drop_drafts(sizes->record);
+    if (sizes->begun)
+        unlink(sizes->record);
+}
+
+static organ_status make_recorded(organ_quantize_options *one, sizes_list *sizes, const char *size,
+                                  const organ_quantize_source *source, organ_quantize_one *run,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error)
+{
+    organ_run_inputs inputs = {0};
+    bool made = false;
+    if (record_inputs(one, source, &inputs, error) == ORGAN_OK)
+        find_made(one, sizes, &inputs, &made, error);
+    organ_run_inputs_release(&inputs);
+    if (organ_ranks_agree(engine->ranks, "the sizes that are made", error))
+        return error->status;
+    if (made) {
+        organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->write.output, size);
+        return ORGAN_OK;
+    }
+    note_made(one, sizes->record, NULL, engine, error);
+    if (organ_ranks_agree(engine->ranks, "the record of the sizes", error) ||
+        run(one, source, engine, progress, report, error))
+        return error->status;
+    sizes->begun = false;
+    note_made(one, sizes->record, one->write.output, engine, error);
+    return organ_ranks_agree(engine->ranks, "the record of the sizes", error);
+}
+
+/* ---- the runs ---- */
 
 static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_source *source, json_t *reports)
 {
@@ -174,9 +327,9 @@ static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_
                         SET("outputs", reports));
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes,
-                               const organ_quantize_source *source, organ_quantize_one *run, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error)
+static organ_status make_sizes(const organ_quantize_options *o, sizes_list *sizes, const organ_quantize_source *source,
+                               organ_quantize_one *run, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
 {
     json_t *const reports = json_array();
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
@@ -184,9 +337,10 @@ static organ_status make_sizes(const organ_quantize_options *o, const sizes_list
         json_t *made = NULL;
         one.target_size = sizes->of[k].text;
         one.write.output = sizes->of[k].output;
-        if (sizes->count > 1 && one.write.output && is_made(&one, &sizes->of[k], progress))
-            continue;
-        run(&one, source, engine, progress, &made, error);
+        if (sizes->record)
+            make_recorded(&one, sizes, one.target_size, source, run, engine, progress, &made, error);
+        else
+            run(&one, source, engine, progress, &made, error);
         if (sizes->count == 1)
             *report = json_incref(made);
         else if (made && (json_array_append(reports, made) != 0 ||
@@ -207,12 +361,14 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
     organ_quantize_options o = *options;
     sizes_list sizes = {0};
     if (fill_in(&o, source, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
-        name_outputs(&o, &sizes, error) == ORGAN_OK && check_outputs(&o, &sizes, error) == ORGAN_OK) {
+        name_outputs(&o, &sizes, error) == ORGAN_OK && open_record(&o, source, &sizes, engine, error) == ORGAN_OK) {
         if (sizes.count)
             make_sizes(&o, &sizes, source, one, engine, progress, report, error);
         else
             one(&o, source, engine, progress, report, error);
     }
+    if (o.allocate.file && organ_ranks_first(engine->ranks))
+        tidy_record(&o, &sizes);
     sizes_release(&sizes);
     return error->status;
 }

@@ -96,9 +96,12 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
     const bool early = !o->write.dry_run && (s->folder || s->measures || o->repair_rank);
     if (early)
         organ_quantize_outputs_list(o, &outputs, error);
-    organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count, ranks, error);
+    outputs.of[outputs.count] = outputs.record;
+    organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count + 1, ranks, error);
     if (!error->status && early && s->folder && !o->write.force && organ_ranks_first(ranks))
         tidy(s, &outputs);
+    if (!error->status)
+        organ_quantize_outputs_check(o, &outputs, error);
     if (!error->status && early && s->folder && outputs.count == 1)
         organ_output_check(o->write.output, s->like, o->write.force || o->write.resume, error);
     organ_quantize_outputs_release(&outputs);

@@ -32,14 +32,18 @@ struct organ_quantize_source {
 
 /* The outputs of a run: of each size, and the adapter of --repair-rank. */
 typedef struct organ_quantize_outputs {
-    char *of[ORGAN_QUANTIZE_SIZES + 1];
+    char *of[ORGAN_QUANTIZE_SIZES + 2]; /* the last one stays free for `record` */
     size_t count;
+    char *record; /* path of OUT.sizes.json, the record of several sizes; NULL: there is none */
 } organ_quantize_outputs;
 
 /* Lists the outputs of the options, whose output must not be NULL. Returns the errors of --target-size, ORGAN_IO if
  * memory runs out. The caller releases the list, also after an error. */
 organ_status organ_quantize_outputs_list(const organ_quantize_options *options, organ_quantize_outputs *outputs,
                                          organ_error *error);
+/* Returns ORGAN_USAGE if one of several sizes exists or is begun, without --resume and --force. */
+organ_status organ_quantize_outputs_check(const organ_quantize_options *options, const organ_quantize_outputs *outputs,
+                                          organ_error *error);
 void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 
 /* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->folder is NULL. Checks

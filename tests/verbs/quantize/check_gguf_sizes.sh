@@ -41,6 +41,17 @@ judge "more bytes cost more" test "$(jq -s '.[0].choice.cost > .[1].choice.cost 
 rm sizes-2.4MB.*
 ends 0 "${mixed[@]}" -o sizes.gguf --target-size 2.4MB,1.7MB,1500kB --allocation one.allocation.json --resume
 between sizes-2.4MB.gguf 2400000
+# A file that the record lacks, or that was made from other inputs, with other options or from other costs, is not taken.
+again=("${mixed[@]}" -o sizes.gguf --target-size "2.4MB,1.7MB,1500kB" --allocation one.allocation.json)
+refused 2 "its one_width was false and is now true" "${again[@]}" --one-width --resume
+cp one.allocation.json costs.json && echo >>costs.json
+refused 2 "costs.json: the sizes that sizes.sizes.json lists were made with other costs" "${again[@]/one.allocation.json/costs.json}" --resume
+mv sizes.sizes.json kept.json
+refused 2 "sizes-1500kB.gguf: exists already, and sizes.sizes.json does not say from which inputs it was made" "${again[@]}" --resume
+mv kept.json sizes.sizes.json
+cp sizes-2.4MB.gguf other && mv other sizes-1.7MB.gguf
+ends 0 "${again[@]}" --resume
+between sizes-1.7MB.gguf 1700000
 refused 2 "sizes-1500kB.gguf: exists already" "${mixed[@]}" -o sizes.gguf --target-size 2.4MB,1500kB --allocation one.allocation.json
 
 # ---- bits per weight, bytes of tensors, fixed candidates, dry runs ----
