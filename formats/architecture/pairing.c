@@ -409,6 +409,7 @@ bool organ_pairing_has_name(const forward_name *names, forward_part part)
 bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, const char *tail, pairing_part *found)
 {
     const size_t length = strlen(tail);
+    found->first = false;
     if (find_part_of_name(family, gguf, top, tail, false, found))
         return true;
     return length > 5 && strcmp(tail + length - 5, ".bias") == 0 &&

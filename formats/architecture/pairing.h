@@ -117,7 +117,7 @@ typedef struct pairing_part {
 bool organ_pairing_has_name(const forward_name *names, forward_part part);
 
 /* Finds the part of a tensor by `tail`, the end of its name: after the number of its layer or, with `top`, after the
- * prefix of the text model. Sets all members of `found` but `first`. Returns false if no part has this name. */
+ * prefix of the text model. Sets `first` of `found` to false. Returns false if no part has this name. */
 bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, const char *tail, pairing_part *found);
 
 /* Changes PART_MIX_Q, _K, _V or _OUT to PART_Q, _K, _V or _O. In GGUF files these parts of a recurrent mixer and of the

@@ -20,10 +20,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* where `quantize --repair-rank` names the adapter: in config.json and in GGUF */
-#define ADAPTER_MEMBER "organ_repair_adapter"
-#define ADAPTER_KEY    "quantize.repair_adapter"
-
 typedef struct model_state {
     organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
@@ -34,7 +30,7 @@ typedef struct model_state {
     const char *problems[2], *warnings[8]; /* model.problems and model.warnings: no model has more of each */
     organ_manifest manifest;               /* manifest of an organ directory */
     const organ_model_access *access;      /* the caller's, or NULL */
-    const char *adapter;                   /* result of organ_model_adapter */
+    const char *adapter, *repair_pair;     /* results of organ_model_adapter and organ_model_repair_pair */
     organ_http *http;                      /* connections of a model at a URL */
     /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
     organ_model_file config;
@@ -219,17 +215,27 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
-/* Another value than a string of a file's name is ignored. */
-static organ_status keep_adapter(model_state *s, const char *name, size_t length, organ_error *error)
+/* Another value than a string of the length of a file's name is ignored. */
+static organ_status keep_word(model_state *s, const char *word, size_t length, const char **kept, organ_error *error)
 {
-    char text[256];
-    if (!name || length == 0 || length >= sizeof text || memchr(name, '\0', length))
+    if (!word || length == 0 || length > NAME_MAX || memchr(word, '\0', length))
         return ORGAN_OK;
-    memcpy(text, name, length);
-    text[length] = '\0';
-    if (organ_utf8_valid(text) && !(s->adapter = organ_arena_copy(&s->list.arena, text, length)))
-        organ_fail_memory(error, s->place.path);
-    return error->status;
+    const char *const text = organ_arena_copy(&s->list.arena, word, length);
+    *kept = text && organ_utf8_valid(text) ? text : NULL;
+    return text ? ORGAN_OK : organ_fail_memory(error, s->place.path);
+}
+
+static organ_status keep_member(model_state *s, json_t *root, const char *name, const char **kept, organ_error *error)
+{
+    const char *const word = json_string_value(json_object_get(root, name));
+    return keep_word(s, word, word ? strlen(word) : 0, kept, error);
+}
+
+static organ_status keep_key(model_state *s, const char *key, const char **kept, organ_error *error)
+{
+    size_t length = 0;
+    const char *const word = organ_gguf_string(s->model.gguf, key, &length);
+    return keep_word(s, word, length, kept, error);
 }
 
 /* `bytes`: a config.json that has been read without an error. */
@@ -237,10 +243,9 @@ static organ_status find_adapter(model_state *s, const char *bytes, size_t lengt
 {
     const organ_json_source text = {"config.json", bytes, length};
     json_t *root = NULL;
-    if (organ_json_parse_object(&text, &root, error) == ORGAN_OK) {
-        const char *const name = json_string_value(json_object_get(root, ADAPTER_MEMBER));
-        keep_adapter(s, name, name ? strlen(name) : 0, error);
-    }
+    if (organ_json_parse_object(&text, &root, error) == ORGAN_OK &&
+        keep_member(s, root, ORGAN_REPAIR_ADAPTER, &s->adapter, error) == ORGAN_OK)
+        keep_member(s, root, ORGAN_REPAIR_PAIR, &s->repair_pair, error);
     json_decref(root);
     return error->status;
 }
@@ -253,7 +258,7 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
         return error->status;
     if (load_next_to(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
-    if (!error->status && bytes && memmem(bytes, length, ADAPTER_MEMBER, strlen(ADAPTER_MEMBER)))
+    if (!error->status && bytes && memmem(bytes, length, ORGAN_REPAIR_ADAPTER, strlen(ORGAN_REPAIR_ADAPTER)))
         find_adapter(s, bytes, length, error);
     free(bytes);
     return error->status;
@@ -328,14 +333,15 @@ static organ_status note_unread(model_state *s, organ_error *error)
 static organ_status note_adapter(model_state *s, organ_error *error)
 {
     char text[400];
-    size_t length = 0;
-    const char *const name = s->model.gguf ? organ_gguf_string(s->model.gguf, ADAPTER_KEY, &length) : NULL;
-    if (keep_adapter(s, name, length, error) != ORGAN_OK || !s->adapter)
+    if (s->model.gguf && keep_key(s, ORGAN_REPAIR_ADAPTER_KEY, &s->adapter, error) == ORGAN_OK)
+        keep_key(s, ORGAN_REPAIR_PAIR_KEY, &s->repair_pair, error);
+    if (error->status || !s->adapter)
         return error->status;
-    snprintf(text, sizeof text,
-             "the model needs the adapter %s, with which its codes were chosen: without it the model is worse (organ "
-             "lora merge joins them)",
-             s->adapter);
+    snprintf(
+        text, sizeof text,
+        "the model needs the adapter %s, with which its codes were chosen: without it the model is worse (organ lora "
+        "merge joins them)",
+        s->adapter);
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
@@ -585,4 +591,9 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
 const char *organ_model_adapter(const organ_model *model)
 {
     return ((const model_state *)(const void *)model)->adapter;
+}
+
+const char *organ_model_repair_pair(const organ_model *model)
+{
+    return ((const model_state *)(const void *)model)->repair_pair;
 }

@@ -64,10 +64,18 @@ bool organ_is_page_start_at(int at, const char *name, organ_error *error);
  * "NAME". */
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
 
-/* Returns the name of the adapter with which the model's codes were chosen, which it therefore needs: the member
- * organ_repair_adapter of config.json, or the key quantize.repair_adapter of GGUF. NULL: none. The model's last warning
- * then says so. `model` is one of organ_model_open. */
+/* Members of config.json, and keys of GGUF, of a model that `quantize --repair-rank` made: the name of its adapter, and
+ * the digest that only the adapter of the same run has too. */
+#define ORGAN_REPAIR_ADAPTER     "organ_repair_adapter"
+#define ORGAN_REPAIR_ADAPTER_KEY "quantize.repair_adapter"
+#define ORGAN_REPAIR_PAIR        "organ_repair_pair"
+#define ORGAN_REPAIR_PAIR_KEY    "quantize.repair_pair"
+
+/* Returns the name of the adapter with which the model's codes were chosen, which it therefore needs. NULL: none. The
+ * model's last warning then says so. `model` is one of organ_model_open. */
 const char *organ_model_adapter(const organ_model *model);
+/* Returns the digest that the model shares with its repair adapter. NULL: none. */
+const char *organ_model_repair_pair(const organ_model *model);
 
 /* Replaces the model's stacks of experts by numbered matrices: organ_tensor_list_unstack. Pointers to its tensors
  * become invalid. Returns the errors of that function; the model is then unchanged. */

@@ -241,6 +241,19 @@ organ_status organ_report_end(const organ_report_work *work, const char *what, o
  * it and returns ORGAN_IO. */
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error);
 
+/* ---- a model and its repair adapter ---- */
+
+/* Writes the digest that a repair adapter shares with its model: ORGAN_REPAIR_PAIR of the "__metadata__" of its
+ * safetensors file, or ORGAN_REPAIR_PAIR_KEY of its GGUF file. "" if it has none. Returns ORGAN_IO if reading or memory
+ * fails. */
+organ_status organ_repair_pair_of(const organ_adapter *adapter, char pair[17], organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if the adapter was made together with a model, and that is not `base`. */
+organ_status organ_repair_pair_check(const organ_adapter *adapter, const organ_model *base, organ_error *error);
+
+/* Does so with the adapter that the model names, if it is next to the model. */
+organ_status organ_repair_pair_check_beside(const organ_model *model, organ_error *error);
+
 /* ---- warnings ---- */
 
 /* The caller's progress, which also keeps the warnings for the member "warnings" of the report. */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Tests quantize --method gptq, and schemes of 2, 3 and 8 bits: results, reports, errors. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
+. "${organ%/build/organ}/tests/kit/faults_kit.sh"
 
 ln -s "$model/../imatrix" imatrix
 text=tiny-qwen2/calibration.txt
@@ -86,6 +87,38 @@ judge "the adapter does not name its base" grep -qa 'general.base_model.0.name.*
 ends 0 lora merge --base blocks.gguf --adapter blocks-adapter/adapter_model.gguf -o joined.gguf
 judge "merge says that the adapter is needed" bash -c '! grep -q "needs the adapter" ../err'
 judge "the merged model names the adapter" bash -c '! grep -qa quantize.repair_adapter joined.gguf'
+
+# ---- a model and an adapter of different runs ----
+# replaced AT: another run replaces both outputs and is killed before its change AT of files.
+other=("${repair[@]:0:${#repair[@]}-1}" 4 --force) # rank 4
+replaced() {
+    rm -rf torn torn-adapter .torn*
+    cp -r kept/torn* .
+    killed_at "$1" "${other[@]}" -o torn
+}
+new_adapter() { ! cmp -s {kept/,}torn-adapter/adapter_model.safetensors && cmp -s {kept/,}torn/model.safetensors; }
+mkdir kept
+ends 0 "${repair[@]}" -o torn
+cp -r torn torn-adapter kept
+count_changes "${other[@]}" -o torn
+for ((at = changes - 1; at > changes - 80; at--)); do
+    replaced $at
+    if new_adapter; then break; fi
+done
+judge "no kill leaves the old model next to the new adapter" new_adapter
+refused 3 "this adapter repairs another model than torn" lora merge --base torn --adapter torn-adapter -o no
+refused 3 "this adapter repairs another model than torn" perplexity torn --text tiny-qwen2/heldout.txt --context 64 --max-tokens 64
+refused 3 "this adapter repairs another model than torn" merge torn+torn-adapter tiny-qwen2 --method linear -o no
+ends 0 merge coded+coded-adapter tiny-qwen2 --method linear -o mean
+judge "a merged model names the adapter" jq -e '.organ_repair_adapter == null and .organ_repair_pair == null' mean/config.json >../null
+ends 0 "${other[@]}" -o torn --resume
+ends 0 lora merge --base torn --adapter torn-adapter -o whole
+refused 3 "this adapter repairs another model than coded" lora merge --base coded --adapter torn-adapter -o no
+ends 0 lora resize torn-adapter --rank 2 -o lower
+refused 3 "this adapter repairs another model than coded" lora merge --base coded --adapter lower -o no
+ends 0 dequantize torn -o plain-torn
+ends 0 lora merge --base plain-torn --adapter torn-adapter -o joined
+refused 3 "this adapter repairs another model than tiny-qwen2" lora merge --base tiny-qwen2 --adapter torn-adapter -o no
 
 # ---- hidden states on a disk ----
 mkdir disk

@@ -8,6 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
@@ -60,8 +61,11 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
     if (organ_model_open_with(m->path, scoring->options->access, &m->model, error) ||
         (scoring->options->output && organ_output_check_not_input(scoring->options->output, m->model, error)))
         return error->status;
-    if (!scoring->derived)
+    if (!scoring->derived) {
         organ_progress_warn_of_model(scoring->progress, m->model);
+        if (organ_repair_pair_check_beside(m->model, error))
+            return error->status;
+    }
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
     if (scoring->derived && m > scoring->models && !m->model->gguf && !m->model->config.present) {

@@ -264,7 +264,7 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
-        organ_forward_open(g->model, &g->engine, &g->forward, error))
+        organ_repair_pair_check_beside(g->model, error) || organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
     organ_progress_warn_of_model(g->progress, g->model);
     organ_forward_allow_streaming(g->forward); /* allows layers whose experts do not fit in memory */

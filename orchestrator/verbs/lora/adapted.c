@@ -3,6 +3,7 @@
 
 #include "formats/names/names.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
@@ -159,6 +160,8 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
     if (organ_adapter_open(path, &a->adapter, error) || organ_lora_names_build(model, weights, &a->names, error))
         return error->status;
     organ_adapter_warn(progress, a->adapter, true);
+    if (organ_repair_pair_check(a->adapter, model, error))
+        return error->status;
     if (a->adapter->dora)
         return cannot(a, "use_dora is set for", a->adapter->pairs[0].module, error);
     if (a->adapter->rest_count)

@@ -14,6 +14,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/direct_file.h"
@@ -28,7 +29,6 @@
 
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
 #define CHUNK       ((size_t)1 << 18) /* bytes that are converted, moved or copied at once */
-#define METADATA    "{\"__metadata__\":{\"format\":\"pt\"}"
 
 struct organ_adapter_writer {
     organ_adapter_making *making;
@@ -224,6 +224,9 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
         organ_gguf_writer_set_string(gguf, texts[k][0], texts[k][1], strlen(texts[k][1]), error);
     if (!error->status)
         organ_gguf_writer_kv(gguf, &kv, error);
+    if (making->repair_pair && !error->status)
+        organ_gguf_writer_set_string(gguf, ORGAN_REPAIR_PAIR_KEY, making->repair_pair, strlen(making->repair_pair),
+                                     error);
     if (making->base_name && !error->status &&
         organ_gguf_writer_set_integer(gguf, "general.base_model.count", ORGAN_GGUF_U32, 1, error) == ORGAN_OK)
         organ_gguf_writer_set_string(gguf, "general.base_model.0.name", making->base_name, strlen(making->base_name),
@@ -372,6 +375,19 @@ static organ_status place_unit(adapter_header *h, size_t unit, organ_error *erro
     return error->status ? error->status : move_data(h, w->pieces[unit].offset, data + first, h->data - first, error);
 }
 
+static organ_status place_metadata(adapter_header *h, organ_error *error)
+{
+    static const char begin[] = "{\"__metadata__\":{\"format\":\"pt\"", repair[] = ",\"" ORGAN_REPAIR_PAIR "\":\"";
+    const char *const pair = h->writer->making->repair_pair;
+    header_text(h, begin, sizeof begin - 1, error);
+    if (pair) {
+        header_text(h, repair, sizeof repair - 1, error);
+        header_text(h, pair, strlen(pair), error);
+        header_text(h, "\"", 1, error);
+    }
+    return header_text(h, "}", 1, error);
+}
+
 static organ_status place_units(adapter_header *h, organ_error *error)
 {
     const organ_adapter_writer *const w = h->writer;
@@ -379,7 +395,7 @@ static organ_status place_units(adapter_header *h, organ_error *error)
     for (unsigned k = 0; k < 8; k++)
         length[k] = (char)(w->room >> 8 * k); /* little-endian */
     header_text(h, length, 8, error);
-    header_text(h, METADATA, sizeof METADATA - 1, error);
+    place_metadata(h, error);
     for (size_t k = 0; k < w->making->unit_count && !error->status; k++)
         if (organ_stop_is_requested(w->making->write.engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
@@ -500,7 +516,7 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
     if (!w->pieces || !w->units || !w->tensors || !w->buffer)
         return organ_fail_memory(error, m->write.requested->output);
     /* 64 bytes for the metadata and the braces; a multiple of 8, so that the data after the header are aligned */
-    w->room = (m->tensors * ENTRY_BYTES + m->name_bytes + 64 + 7) & ~(uint64_t)7;
+    w->room = (m->tensors * ENTRY_BYTES + m->name_bytes + (m->repair_pair ? 128 : 64) + 7) & ~(uint64_t)7;
     *end = 8 + w->room;
     for (size_t k = 0; k < m->unit_count; k++) {
         const organ_adapter_unit *const u = &m->units[k];

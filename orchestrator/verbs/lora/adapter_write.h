@@ -145,6 +145,7 @@ typedef struct organ_adapter_making {
     size_t tensors, name_bytes;    /* upper bounds of the number of tensors, and of the bytes of all their names */
     const char *architecture;      /* general.architecture of a GGUF adapter; NULL: an adapter of peft */
     const char *base_name;         /* general.base_model.0.name of a GGUF adapter; NULL: none */
+    const char *repair_pair;       /* digest that the adapter shares with its model; NULL: none */
     bool calib;                    /* value of organ_unit.calib for the units that `fill` makes */
     const organ_adapter *files_of; /* adapter whose tokenizer and similar files are copied; NULL: none */
     /* Makes the units that are no copies and for which organ_adapter_done returns false, in any order: calls

@@ -237,8 +237,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         return error->status;
     organ_adapter_warn(job->progress, job->stored, true);
     warn_of_base(job);
-    if (check_adapter(job->stored, o->scale, error) || compare_bases(job, error) ||
-        organ_output_check_not_adapter(o->write.output, job->stored, error) ||
+    if (organ_repair_pair_check(job->stored, job->base, error) || check_adapter(job->stored, o->scale, error) ||
+        compare_bases(job, error) || organ_output_check_not_adapter(o->write.output, job->stored, error) ||
         organ_output_check_not_input(o->write.output, job->base, error) ||
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
@@ -249,8 +249,10 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     job->adapter = job->translated ? job->translated : job->stored;
     if (!job->base->gguf)
         return ORGAN_OK;
-    if (organ_layout_metadata(job->base->gguf, &job->gguf, error) == ORGAN_OK && is_own_adapter(job))
-        organ_gguf_writer_remove(job->gguf, "quantize.repair_adapter");
+    if (organ_layout_metadata(job->base->gguf, &job->gguf, error) == ORGAN_OK && is_own_adapter(job)) {
+        organ_gguf_writer_remove(job->gguf, ORGAN_REPAIR_ADAPTER_KEY);
+        organ_gguf_writer_remove(job->gguf, ORGAN_REPAIR_PAIR_KEY);
+    }
     return error->status;
 }
 
@@ -262,7 +264,8 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     const organ_merge_job *const job = context;
     if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
         return error->status;
-    if (is_own_adapter(job) && organ_json_edit_remove(config, "organ_repair_adapter", NULL, error))
+    if (is_own_adapter(job) && (organ_json_edit_remove(config, ORGAN_REPAIR_ADAPTER, NULL, error) ||
+                                organ_json_edit_remove(config, ORGAN_REPAIR_PAIR, NULL, error)))
         return error->status;
     if (job->words && organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
         return error->status;

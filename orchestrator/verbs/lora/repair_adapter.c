@@ -85,12 +85,13 @@ static const size_t *find(const organ_repair_adapter *a, const char *tensor)
 
 bool organ_repair_adapter_has(const organ_repair_adapter *a, const char *tensor) { return find(a, tensor) != NULL; }
 
-organ_status organ_repair_adapter_write(organ_repair_adapter *a,
+organ_status organ_repair_adapter_write(organ_repair_adapter *a, const char *pair,
                                         organ_status (*make)(void *context, organ_error *error), void *context,
                                         json_t **report, organ_error *error)
 {
     a->make = make;
     a->context = context;
+    a->job.making.repair_pair = pair;
     return organ_lora_make_adapter(&a->job, a, repair_adapter_fill, report, error);
 }
 

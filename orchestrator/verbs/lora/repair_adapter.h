@@ -35,10 +35,11 @@ void organ_repair_adapter_close(organ_repair_adapter *adapter); /* NULL is allow
 /* Returns whether the adapter has factors for the matrices of a tensor. */
 bool organ_repair_adapter_has(const organ_repair_adapter *adapter, const char *tensor);
 
-/* Writes the adapter: calls make(context), which calls organ_repair_adapter_add or organ_repair_adapter_restore for
+/* Writes the adapter with the digest `pair`, which its model has too (orchestrator/output/facts.h): calls
+ * make(context), which calls organ_repair_adapter_add or organ_repair_adapter_restore for
  * each matrix of each module, and then completes and publishes it. *report has schema organ.lora_extract/1. Returns the
  * error of `make`, and those of organ_adapter_make. */
-organ_status organ_repair_adapter_write(organ_repair_adapter *adapter,
+organ_status organ_repair_adapter_write(organ_repair_adapter *adapter, const char *pair,
                                         organ_status (*make)(void *context, organ_error *error), void *context,
                                         json_t **report, organ_error *error);
 

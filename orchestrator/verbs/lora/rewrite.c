@@ -303,6 +303,7 @@ typedef struct rewriting {
     organ_lora_rewrite *rewrite;
     const organ_lora_output *output;
     organ_adapter_making making;
+    char repair_pair[17]; /* of the old adapter */
     organ_adapter_unit *units;
     organ_lora_row **row_of; /* the row of each unit; NULL: a copied tensor */
     organ_adapter_writer *writer;
@@ -434,6 +435,7 @@ static void describe_output(rewriting *w, const organ_model *whole)
                                        .tensors = 2 * w->rewrite->count + o->rest_count,
                                        .architecture = old->gguf ? old->architecture : NULL,
                                        .files_of = old,
+                                       .repair_pair = *w->repair_pair ? w->repair_pair : NULL,
                                        .fill = rewrite_fill,
                                        .recall = rewrite_recall,
                                        .config = rewrite_config};
@@ -448,10 +450,12 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
                    .output = output,
                    .units = organ_rows_take(most, sizeof *w.units),
                    .row_of = organ_rows_take(most, sizeof *w.row_of)};
-    describe_output(&w, &whole);
-    w.making.units = w.units;
     if (!w.units || !w.row_of)
         organ_fail_memory(error, output->write.output);
+    else
+        organ_repair_pair_of(rw->adapter, w.repair_pair, error);
+    describe_output(&w, &whole);
+    w.making.units = w.units;
     for (unsigned width = 8; width > 0 && !error->status; width /= 2)
         list_units(&w, width, error);
     if (!error->status)

@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/rows.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
@@ -342,8 +343,8 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* A GGUF output has the model's key-values without quantize.*; general.file_type is that of the new type if a weight
- * is converted. */
+/* A GGUF output has the model's key-values without quantize.*, but keeps what names its repair adapter;
+ * general.file_type is that of the new type if a weight is converted. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -355,7 +356,8 @@ static organ_status dequantize_make_header(organ_dequantize_job *job, organ_erro
     if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)
-        if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0)
+        if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0 && strcmp(gguf->kvs[k].key, ORGAN_REPAIR_ADAPTER_KEY) != 0 &&
+            strcmp(gguf->kvs[k].key, ORGAN_REPAIR_PAIR_KEY) != 0)
             organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
     if (job->part_count)
         organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, file_type, error);

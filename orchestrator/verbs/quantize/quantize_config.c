@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
+#include "formats/model/recognise.h"
 #include "formats/tensor/module_names.h"
 #include "formats/tensor/tensor_list.h"
 #include "orchestrator/report/text/report_text.h"
@@ -325,9 +326,12 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
     if (!error->status && job->repair) { /* readers ignore members that they do not know */
-        json_t *const adapter = json_string(organ_path_name(job->repair_output));
-        organ_json_edit_set(config, NULL, "organ_repair_adapter", adapter, error);
+        json_t *const adapter = json_string(organ_path_name(job->repair_output)), *const pair =
+                                                                                      json_string(job->repair_pair);
+        if (organ_json_edit_set(config, NULL, ORGAN_REPAIR_ADAPTER, adapter, error) == ORGAN_OK)
+            organ_json_edit_set(config, NULL, ORGAN_REPAIR_PAIR, pair, error);
         json_decref(adapter);
+        json_decref(pair);
     }
     return error->status;
 }

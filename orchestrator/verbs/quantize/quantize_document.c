@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
 
 /* Mixed widths in the parameters and in the report. */
 
@@ -328,6 +330,25 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
                         SET_IF(job->types, "choice", quantize_types_parameters(job)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
+}
+
+/* Equal runs have equal digests, and only they: of the model, the text and all parameters that change codes. */
+organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error)
+{
+    char fingerprint[17];
+    if (!job->repair || organ_model_fingerprint(job->model, fingerprint, error))
+        return error->status;
+    json_t *const run = ORGAN_OBJECT(SET_TEXT("model", fingerprint),
+                                     SET_TEXT("text", organ_calibration_run_facts_of(job->calib)->digest),
+                                     SET("parameters", organ_quantize_parameters(job)),
+                                     SET_IF(job->imatrix, "imatrix", organ_importance_json(job->imatrix, job->digest)));
+    char *const words = run ? organ_json_dump(run, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    if (words)
+        snprintf(job->repair_pair, sizeof job->repair_pair, "%016llx",
+                 (unsigned long long)XXH3_64bits(words, strlen(words)));
+    json_decref(run);
+    free(words);
+    return words ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)

@@ -5,6 +5,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/report/text/report_text.h"
@@ -543,7 +544,9 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
         return error->status;
     const char *const adapter = job->repair ? organ_path_name(job->repair_output) : NULL;
     if (adapter &&
-        organ_gguf_writer_set_string(job->writer, "quantize.repair_adapter", adapter, strlen(adapter), error))
+        (organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_ADAPTER_KEY, adapter, strlen(adapter), error) ||
+         organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_PAIR_KEY, job->repair_pair, strlen(job->repair_pair),
+                                      error)))
         return error->status;
     return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
 }

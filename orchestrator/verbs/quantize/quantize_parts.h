@@ -201,6 +201,7 @@ typedef struct organ_quantize_job {
     /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
     organ_repair_adapter *repair;
     char *repair_output;
+    char repair_pair[17];               /* digest that the model and its adapter share */
     bool *repair_changed, repair_named; /* repair_named: the run that is resumed has given it its name */
     json_t *repair_report;
     organ_quantize_inputs measured; /* --activations with method nearest */
@@ -298,6 +299,8 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
 /* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
 organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
+/* Sets job->repair_pair if there is an adapter. Called when job->calib is open. */
+organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Makes the adapter with the codes of the calibrated targets, or takes the complete one of the interrupted run. */
 organ_status organ_quantize_repair_write(organ_quantize_job *job, organ_status (*make)(void *job, organ_error *error),
                                          organ_error *error);
@@ -409,6 +412,8 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
+/* Sets job->repair_pair if there is an adapter. Called when job->calib is open. */
+organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
 json_t *organ_quantize_definitions(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */

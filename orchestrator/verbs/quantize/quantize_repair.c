@@ -78,7 +78,8 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
 /* The adapter has the corrections of all calibrated targets, so the run that made it had finished all their codes. */
 static organ_status take_named(organ_quantize_job *job, organ_error *error)
 {
-    char *const path = organ_format("%s/organ/lora_extract.json", job->repair_output), *text = NULL;
+    char *const path = organ_format("%s/organ/lora_extract.json", job->repair_output), *text = NULL, pair[17] = "";
+    organ_adapter *named = NULL;
     json_error_t fault;
     size_t length = 0;
     bool no_memory = false, whole = true;
@@ -86,7 +87,11 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
         whole = whole && job->units[job->calibrated_parts[k]->unit].done;
     if (!path)
         organ_fail_memory(error, job->repair_output);
-    else if (whole && organ_input_load(path, path, LARGEST_REPORT, &text, &length, error) == ORGAN_OK)
+    else if (organ_adapter_open(job->repair_output, &named, error) == ORGAN_OK)
+        organ_repair_pair_of(named, pair, error);
+    organ_adapter_close(named);
+    whole = whole && strcmp(pair, job->repair_pair) == 0;
+    if (!error->status && whole && organ_input_load(path, path, LARGEST_REPORT, &text, &length, error) == ORGAN_OK)
         job->repair_report = organ_json_load(text, length, 0, &fault, &no_memory);
     if (!error->status && no_memory)
         organ_fail_memory(error, path);
@@ -101,8 +106,9 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
 organ_status organ_quantize_repair_write(organ_quantize_job *job,
                                          organ_status (*calibrated)(void *job, organ_error *error), organ_error *error)
 {
-    return job->repair_named ? take_named(job, error)
-                             : organ_repair_adapter_write(job->repair, calibrated, job, &job->repair_report, error);
+    return job->repair_named
+               ? take_named(job, error)
+               : organ_repair_adapter_write(job->repair, job->repair_pair, calibrated, job, &job->repair_report, error);
 }
 
 json_t *organ_quantize_repair_json(const organ_quantize_job *job)
