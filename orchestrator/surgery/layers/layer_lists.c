@@ -188,6 +188,12 @@ static void edit_layer_sizes(organ_layer_plan *p)
     json_decref(made);
 }
 
+static bool has_entries(const organ_layer_plan *p, const char *key, size_t count)
+{
+    return organ_is_one_of(key, by_layer) &&
+           (count == p->layers || (count > p->layers && count == p->layers + p->count - p->after));
+}
+
 void organ_layers_edit_lists(organ_layer_plan *p)
 {
     static const char *const letters[] = {"hybrid_override_pattern", "index_topk_pattern", NULL};
@@ -198,13 +204,10 @@ void organ_layers_edit_lists(organ_layer_plan *p)
         const size_t count = json_array_size(value);
         if (!count || p->error->status || organ_is_one_of(key, of_others))
             continue;
-        if (organ_is_one_of(key, by_layer) &&
-            (count == p->layers || (count > p->layers && count == p->layers + p->count - p->after)))
+        if (has_entries(p, key, count))
             edit_entries(p, key, value);
         else if (organ_is_one_of(key, of_numbers))
             edit_numbers(p, key, value);
-        else if (count == p->layers || strstr(key, "layer"))
-            organ_layers_refuse(p, key, ORGAN_LAYERS_LISTS);
     }
     for (size_t k = 0; letters[k] && !p->error->status; k++)
         edit_letters(p, letters[k]);
@@ -245,11 +248,35 @@ bool organ_layers_is_suggestive(const char *name)
     return has;
 }
 
+/* Each layer keeps its number, and all donors say the same. */
+static bool is_kept(const organ_layer_plan *p, const char *key, const json_t *value)
+{
+    bool kept = p->after == p->layers;
+    for (size_t n = 0; n < p->count && kept; n++) {
+        const json_t *const other = json_object_get(p->origins[n].object, key);
+        kept = p->origins[n].layer == n && other && json_equal(other, value);
+    }
+    return kept;
+}
+
+static bool is_unknown_list(const organ_layer_plan *p, const char *key, size_t count)
+{
+    return count && !organ_is_one_of(key, of_others) && !organ_is_one_of(key, of_numbers) &&
+           !has_entries(p, key, count) && (count == p->layers || strstr(key, "layer"));
+}
+
 void organ_layers_refuse_unknown(organ_layer_plan *p)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)p->object, key,
-                        value) if (json_is_number(value) && !p->error->status && organ_layers_is_suggestive(key) &&
-                                   !organ_is_one_of(key, known)) organ_layers_refuse(p, key, ORGAN_LAYERS_SUGGESTS);
+    json_object_foreach((json_t *)p->object, key, value)
+    {
+        const char *why = NULL;
+        if (json_is_number(value) && organ_layers_is_suggestive(key) && !organ_is_one_of(key, known))
+            why = ORGAN_LAYERS_SUGGESTS;
+        else if (is_unknown_list(p, key, json_array_size(value)))
+            why = ORGAN_LAYERS_LISTS;
+        if (why && !p->error->status && !is_kept(p, key, value))
+            organ_layers_refuse(p, key, why);
+    }
 }

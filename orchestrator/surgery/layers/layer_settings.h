@@ -31,6 +31,21 @@ typedef struct organ_layer_plan {
     organ_error *error;
 } organ_layer_plan;
 
+/* The objects of config.json that may describe the text model: the document itself, its member "text_config", ... */
+#define ORGAN_LAYERS_OBJECTS 4
+/* Returns object k of config.json, or NULL; *inside becomes the member's name, NULL for the document itself. */
+const json_t *organ_layers_object(const json_t *root, size_t k, const char **inside);
+/* Returns whether an object describes that many layers; sets *count to its member that does so, NULL if the length of
+ * a list does. */
+bool organ_layers_describes(const json_t *object, uint64_t layers, const char **count);
+/* Reads config.json of a model. *root becomes the document, which the caller releases, and *object the object that
+ * describes that many layers; both are NULL if there is none. Returns errors of reading. */
+organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t **root, const json_t **object,
+                               organ_error *error);
+/* Returns whether two models of one model_type say the same of two layers, by lists, rules, letters and layer numbers.
+ * Numbers of the whole model are not compared. */
+bool organ_layers_same(const organ_layer_origin *one, const organ_layer_origin *other);
+
 /* Rewrites all members of the object that say something of single layers. Does nothing if each layer of the output is
  * the host's layer of the same number. Members that count all layers, such as num_hidden_layers, are the caller's.
  * Returns ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" if the object cannot say it, also for a member that organ
@@ -74,7 +89,8 @@ void organ_layers_edit_lists(organ_layer_plan *plan);
 void organ_layers_edit_rules(organ_layer_plan *plan);
 void organ_layers_edit_bounds(organ_layer_plan *plan);
 void organ_layers_edit_periods(organ_layer_plan *plan);
-/* Refuses members that organ does not know and that look like settings by layer. */
+/* Refuses members that organ does not know and that look like settings by layer, unless no layer changes its number and
+ * all donors have the same value. organ_layers_edit calls it; other verbs may call it alone. Lists: layer_lists.c. */
 void organ_layers_refuse_unknown(organ_layer_plan *plan);
 /* Returns whether the name of a number suggests a setting by layer (layer_lists.c). */
 bool organ_layers_is_suggestive(const char *name);

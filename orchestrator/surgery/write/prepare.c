@@ -145,6 +145,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
         organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->edit)
         w->write->edit(organ_write_inner(w), &w->config, error);
+    w->config_changed = !error->status && (w->config.length != length || memcmp(w->config.bytes, bytes, length) != 0);
     free(bytes);
     return error->status;
 }
@@ -174,10 +175,20 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
+/* A layout of one model restores the donor, whose config.json keeps all settings. With tensors of a second model the
+ * output is a new model, so obsolete settings are removed, and the verb may edit the others. */
+static organ_status prepare_layout(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if (organ_writing_plan_layout(w, error) || !m->source || w->output.single || m->model->gguf)
+        return error->status;
+    return prepare_config(w, error);
+}
+
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
     if (w->write->layout)
-        return organ_writing_plan_layout(w, error);
+        return prepare_layout(w, error);
     if (prepare_check_destination(w, error) ||
         (w->write->replaced ? prepare_stretches(w, error) : prepare_pieces(w, error)))
         return error->status;

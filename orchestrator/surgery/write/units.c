@@ -352,28 +352,47 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* For an output with tensors of a second model, the obsolete settings that the copy of config.json will lose are
- * counted too. */
+/* Removes the names of `left_out` from the list of files that are copied. */
+static void leave_out(organ_writing *w)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < w->extra.count; k++) {
+        if (w->write->left_out && organ_is_one_of(w->extra.names[k], w->write->left_out))
+            free(w->extra.names[k]);
+        else
+            w->extra.names[kept++] = w->extra.names[k];
+    }
+    w->extra.count = kept;
+}
+
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
         organ_layout_plan(m->layout, m->model, m->apart, error) || write_layout_units(w, error))
         return error->status;
-    /* A layout of one model restores the donor, whose config.json keeps all settings. With tensors of a second model
-     * the output is a new model, so obsolete settings are removed. */
-    return m->source && !m->apart && !w->output.single ? organ_leftovers_strip_copy(m->model, NULL, &w->stripped, error)
-                                                       : ORGAN_OK;
+    leave_out(w);
+    return ORGAN_OK;
+}
+
+static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
+{
+    char *const folder = organ_format("%s/%s", to, w->write->apart ? ORGAN_FILES_FOLDER : "");
+    if (folder)
+        organ_config_replace(folder, &w->config, error);
+    else
+        organ_fail_memory(error, to);
+    free(folder);
+    return error->status;
 }
 
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
-    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
         organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
         return error->status;
-    return w->stripped ? organ_leftovers_strip_copy(m->model, to, &again, error) : ORGAN_OK;
+    return w->config_changed ? replace_layout_config(w, to, error) : ORGAN_OK;
 }
 
 static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)

@@ -250,7 +250,8 @@ typedef struct organ_write {
     /* Context of `edit`, `fill`, `recall` and `depends` if a room between verb and driver (verbs/shrink/cut.h)
      * implements them. NULL: `context`. */
     void *inner;
-    /* Edits the config.json of an output of pieces. Not called if the model has none. */
+    /* Edits the config.json of an output of pieces, or of a layout with tensors of a second model. Not called if the
+     * model has none, or for a layout of GGUF files. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
     /* Makes the units for which organ_write_done returns false: writes their bytes with organ_write_put, calls
      * organ_write_finish for each, and advances the progress. The driver then copies the pieces whose `same` is set. */

@@ -179,7 +179,7 @@ static organ_status write_settle_head(const organ_writing *w, const char *to, co
 {
     organ_model *made = NULL;
     const bool has_config =
-        w->config_path || w->write->replaced || (w->write->layout && w->write->source && !w->write->apart);
+        w->write->layout ? w->write->source && !w->write->apart : w->config_path || w->write->replaced;
     if (w->output.single || !has_config || !w->write->model->config.present || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     if (organ_model_open(path, &made, error) == ORGAN_OK)

@@ -60,7 +60,8 @@ struct organ_writing {
     char *root;            /* directory from which they are copied */
     char *config_path;     /* path of the model's config.json; NULL: the output gets none from here */
     organ_json_edit config;
-    size_t stripped; /* number of obsolete settings removed from config.json */
+    bool config_changed; /* `config` differs from the file */
+    size_t stripped;     /* number of obsolete settings removed from config.json */
     organ_evaluation evaluation;
     organ_overflow overflow;
 };

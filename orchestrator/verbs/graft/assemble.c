@@ -274,9 +274,14 @@ organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;
     if (organ_weights_find(job->source, &sources, error) == ORGAN_OK &&
-        organ_weights_find(job->target, &targets, error) == ORGAN_OK && sources->packed + targets->packed > 0)
-        for (size_t k = 0; k < sources->count && !error->status; k++)
-            check_packed_pair(job, targets, &sources->weights[k], error);
+        organ_weights_find(job->target, &targets, error) == ORGAN_OK)
+        job->packed = sources->packed + targets->packed > 0;
+    for (size_t k = 0; job->packed && k < sources->count && !error->status; k++)
+        check_packed_pair(job, targets, &sources->weights[k], error);
+    for (size_t k = 0; !error->status && k < targets->count && organ_graft_whole_layers(job); k++)
+        if (organ_layers_axis(&targets->weights[k]) && !organ_selected(&job->selection, targets->weights[k].codes))
+            organ_graft_add_sentence(job->notes, "%s has entries for each layer: those of the target stay.",
+                                     targets->weights[k].name);
     organ_weights_free(sources);
     organ_weights_free(targets);
     return error->status;

@@ -171,6 +171,15 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
+/* The name of the only file. Loaders look for model.safetensors if there is no index. */
+static const char *name_of_file(const organ_graft_job *job)
+{
+    if (job->single)
+        return organ_path_name(job->options->write.output);
+    return !job->target->gguf && (job->target->index || job->layout.file_count > 1) ? "model.safetensors"
+                                                                                    : job->layout.files[0].name;
+}
+
 /* The header is new if the graft changes types, layers or key-values, or merges several files into one
  * (job->written_again); else the header of the target is copied. With mismatches there is no output, so nothing is
  * created. */
@@ -181,8 +190,7 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
     job->written_again = job->written_again || (job->single && layout->file_count > 1);
     if (graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
         (job->written_again || job->single))
-        organ_layout_name(layout, job->single ? organ_path_name(job->options->write.output) : layout->files[0].name,
-                          job->written_again, writer, error);
+        organ_layout_name(layout, name_of_file(job), job->written_again, writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
@@ -274,6 +282,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     organ_progress_warn_of_model(job->progress, job->source);
     organ_progress_warn_of_model(job->progress, job->target);
     if (organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
+        organ_graft_pair_layers(job, error) || organ_graft_packed(job, error) || organ_graft_load_configs(job, error) ||
         organ_graft_match(job, error) || organ_graft_compare_settings(job, error))
         return error->status;
     organ_graft_compare_layers(job, organ_graft_whole_layers(job));
@@ -297,6 +306,7 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
         return error->status;
     if (json_array_size(job->mismatches))
         return report_mismatches(job, report, error);
+    const char *const index[] = {job->target->index ? job->target->index : "model.safetensors.index.json", NULL};
     job->layout.changed = true;
     job->layout.kernels = job->kernels;
     const organ_write made = {.model = job->target,
@@ -312,6 +322,8 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
                               .progress = job->progress,
                               .engine = o->engine,
                               .context = job,
+                              .edit = organ_graft_edit_config,
+                              .left_out = job->written_again && !job->target->gguf ? index : NULL,
                               .parameters = graft_parameters,
                               .document = graft_document};
     return organ_write_run(&made, report, error);
@@ -326,6 +338,8 @@ static void close_graft(organ_graft_job *job)
     json_decref(job->notes);
     json_decref(job->metadata);
     json_decref(job->clashes);
+    json_decref(job->source_config.root);
+    json_decref(job->target_config.root);
     organ_rows_free(job->pairs);
     organ_selection_release(&job->selection);
     free(job->taken);

@@ -2,8 +2,8 @@
  * Compares the structure of grafted layers with what the target's settings say of the layers that they become. */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
+#include "formats/base/rows.h"
 #include "formats/gguf/file.h"
-#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdio.h>
 
@@ -76,9 +76,6 @@ static int64_t key_of(const organ_graft_job *job, const char *name)
 static void check_last_layers(organ_graft_job *job)
 {
     static const char *const keys[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
-    organ_error unknown = {0};
-    if (job->target->gguf && organ_layers_check_keys(job->target, &unknown))
-        organ_graft_add_sentence(job->mismatches, "metadata: %s", unknown.message);
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (key_of(job, keys[k]) > 0)
             organ_graft_add_sentence(
@@ -89,7 +86,17 @@ static void check_last_layers(organ_graft_job *job)
                                                   ", which graft does not change: no layer can be added");
 }
 
-static void compare_pair(organ_graft_job *job, const graft_kinds *g, const organ_layer_pair *pair)
+/* What lets config.json say of which kind the layer is. */
+static const char *remedy_of(const organ_graft_job *job)
+{
+    if (job->target->gguf || job->editable)
+        return "";
+    return job->single ? ", or name a directory as the output, whose config.json can say what the layer is"
+                       : ", or graft whole layers (--select all), of which config.json can say what they are";
+}
+
+/* The settings of another layer of the target may be those of the source's layer. */
+static void compare_pair(organ_graft_job *job, const graft_kinds *g, organ_layer_pair *pair)
 {
     const bool added = pair->to >= job->target_layers;
     const organ_layer_kind *to = added || (unsigned)pair->to >= g->target.layers ? NULL : &g->target.kinds[pair->to];
@@ -103,13 +110,62 @@ static void compare_pair(organ_graft_job *job, const graft_kinds *g, const organ
             (int)pair->to, (int)pair->to);
         return;
     }
-    const char *const what = parts_differ(g, &g->source.kinds[pair->from], to);
-    if (what)
+    const organ_layer_kind *const from = &g->source.kinds[pair->from];
+    const char *const what = parts_differ(g, from, to);
+    for (unsigned l = 0; what && job->editable && pair->like < 0 && l < g->target.layers; l++)
+        if (!parts_differ(g, from, &g->target.kinds[l]))
+            pair->like = (int32_t)l;
+    if (what && pair->like < 0)
         organ_graft_add_sentence(
             job->mismatches,
             "kind of layer: layer %d of the source differs in %s from what the settings of the target "
-            "say of layer %d; --map grafts it onto a layer of its kind",
-            (int)pair->from, what, (int)pair->to);
+            "say of layer %d; --map grafts it onto a layer of its kind%s",
+            (int)pair->from, what, (int)pair->to, remedy_of(job));
+}
+
+/* ---- layers whose settings config.json gets from the source ---- */
+
+/* The kinds of the output's layers. A window or a rotation that all layers of both models have, or none, is a setting
+ * of the whole model. `copies` has a kind for each layer of the target. */
+static void kinds_of_output(const organ_graft_job *job, const graft_kinds *g, const organ_layer_kind **kinds,
+                            organ_layer_kind *copies)
+{
+    const size_t ours = job->target_config.layers, theirs = job->source_config.layers;
+    const size_t each = g->target.layers / ours, other = g->source.layers / theirs;
+    const bool windows = has_mixed(&g->source, true) || has_mixed(&g->target, true),
+               rotated = has_mixed(&g->source, false) || has_mixed(&g->target, false);
+    for (size_t n = 0; n < ours; n++)
+        kinds[n] = &g->target.kinds[n * each];
+    for (size_t k = 0; k < job->pair_count; k++) {
+        const organ_layer_pair *const pair = &job->pairs[k];
+        if (!organ_graft_is_described(job, pair))
+            continue;
+        organ_layer_kind *const kind = &copies[pair->to];
+        *kind = g->source.kinds[(size_t)pair->from * other];
+        kind->window = windows ? kind->window : kinds[pair->to]->window;
+        kind->rotated = rotated ? kind->rotated : kinds[pair->to]->rotated;
+        kinds[pair->to] = kind;
+    }
+}
+
+static void try_settings(organ_graft_job *job, const graft_kinds *g)
+{
+    const size_t count = job->target_config.layers;
+    const bool known = g->target.layers >= count && g->source.layers >= job->source_config.layers && count > 0;
+    const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
+    organ_layer_kind *const copies = organ_rows_take(count + 1, sizeof *copies);
+    organ_error refused = {0};
+    if (!kinds || !copies)
+        organ_fail_memory(&refused, job->options->target);
+    else if (known && job->described)
+        kinds_of_output(job, g, kinds, copies);
+    if (!refused.status)
+        organ_graft_try_config(job, known && job->described ? kinds : NULL, &refused);
+    if (refused.status)
+        organ_graft_add_sentence(job->mismatches, "kind of layer: %s; --map grafts it onto a layer of its kind",
+                                 refused.message);
+    organ_rows_free(kinds);
+    organ_rows_free(copies);
 }
 
 void organ_graft_compare_layers(organ_graft_job *job, bool whole)
@@ -120,18 +176,21 @@ void organ_graft_compare_layers(organ_graft_job *job, bool whole)
     char key[ORGAN_GRAFT_KEY];
     if (job->layers_after > job->target_layers)
         check_last_layers(job);
+    organ_graft_check_unknown(job);
     if (job->target->gguf && whole && organ_graft_header_is_free(job)) {
         const organ_gguf_kv *const windows =
             organ_gguf_find(job->target->gguf, organ_graft_key(job, "attention.sliding_window_pattern", key));
         g.listed = windows && windows->type == ORGAN_GGUF_ARRAY;
     }
-    if (job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&
-        organ_forward_config_read(job->target, &g.target, &unknown) == ORGAN_OK && g.target.layers) {
-        g.windows = has_mixed(&g.source, true) && has_mixed(&g.target, true);
-        g.rotated = has_mixed(&g.source, false) && has_mixed(&g.target, false);
-        for (size_t k = 0; k < job->pair_count; k++)
+    const bool known = job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&
+                       organ_forward_config_read(job->target, &g.target, &unknown) == ORGAN_OK && g.target.layers;
+    g.windows = known && has_mixed(&g.source, true) && has_mixed(&g.target, true);
+    g.rotated = known && has_mixed(&g.source, false) && has_mixed(&g.target, false);
+    for (size_t k = 0; known && k < job->pair_count; k++)
+        if (!organ_graft_is_described(job, &job->pairs[k]))
             compare_pair(job, &g, &job->pairs[k]);
-    }
+    if (job->editable && job->pair_count && !json_array_size(job->mismatches))
+        try_settings(job, &g);
     organ_forward_config_release(&g.source);
     organ_forward_config_release(&g.target);
 }

@@ -1,40 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/model_settings.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void organ_graft_add_sentence(json_t *list, const char *format, ...)
-{
-    char text[1000];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    json_array_append_new(list, json_string(text));
-}
-
-const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY])
-{
-    size_t length = 0;
-    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
-    snprintf(key, ORGAN_GRAFT_KEY, "%.*s.%s", (int)(length < 100 ? length : 100), architecture ? architecture : "",
-             name);
-    return key;
-}
-
-bool organ_graft_header_is_free(const organ_graft_job *job)
-{
-    return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
-}
 
 static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
 {
@@ -75,7 +49,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
         const organ_tensor *const tensor = &job->source->tensors[t];
         if (organ_selected(&job->selection, tensor) && tensor->anatomy.layer >= 0)
             job->pairs[count++] =
-                (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer)};
+                (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer), -1};
     }
     qsort(job->pairs, count, sizeof *job->pairs, by_from); /* one entry for each tensor: drop repeated layers */
     for (size_t k = 0; k < count; k++)
@@ -215,6 +189,47 @@ organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *err
 
 /* ---- tensors ---- */
 
+/* job->pairs is ordered by `to`. Returns NULL if no layer becomes layer `to`. */
+static const organ_layer_pair *pair_at(const organ_graft_job *job, int32_t to)
+{
+    size_t low = 0, high = job->pair_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (job->pairs[middle].to < to)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < job->pair_count && job->pairs[low].to == to ? &job->pairs[low] : NULL;
+}
+
+/* The layer may have other tensors than the target's layer, because config.json says what it is. Packed weights also
+ * need the quantisation_config of their model. */
+static bool may_differ(const organ_graft_job *job, int32_t to)
+{
+    const unsigned all =
+        1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN | 1u << ORGAN_GROUP_NORM | 1u << ORGAN_GROUP_OTHER;
+    const bool whole = !job->selection.words || (job->selection.groups & all) == all;
+    const organ_layer_pair *const pair = to < 0 || job->packed || !whole ? NULL : pair_at(job, to);
+    return pair && organ_graft_is_described(job, pair);
+}
+
+/* A tensor of another kind of layer: another layer of the target has it with this shape, so that the sizes of which
+ * config.json has one for all layers are the target's. */
+static bool is_of_other_kind(const organ_graft_job *job, const organ_tensor *from, const char *name, int32_t to)
+{
+    const organ_anatomy anatomy = organ_anatomy_of(name);
+    char sibling[ORGAN_COUNTERPART_SIZE];
+    for (int32_t l = 0; may_differ(job, to) && l < job->target_layers; l++) {
+        const organ_tensor *const like = organ_counterpart_at(name, &anatomy, l, sibling, sizeof sibling)
+                                             ? organ_model_find(job->target, sibling)
+                                             : NULL;
+        if (like && ORGAN_SAME_SHAPE(like, from))
+            return true;
+    }
+    return false;
+}
+
 /* On entry piece->as.dtype is the type of the replaced tensor. A matrix keeps its type if the header can be
  * rewritten and GGUF has the type. Any other tensor is converted to the type of the replaced tensor (for vectors
  * usually F32, which inference programs require). */
@@ -237,6 +252,19 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
+/* The tensor of the source stands for one of another shape, or for none. */
+static void put_other_shape(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
+{
+    const char *const name = piece->as.name;
+    const organ_anatomy anatomy = piece->as.anatomy;
+    const size_t file = piece->as.file;
+    *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
+    piece->as.name = name;
+    piece->as.anatomy = anatomy;
+    piece->as.file = file;
+    job->written_again = true;
+}
+
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -244,6 +272,10 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     job->taken[k] = true;
     organ_shape_text(from->rank, from->shape, source);
     organ_shape_text(piece->as.rank, piece->as.shape, target);
+    if (!ORGAN_SAME_SHAPE(from, &piece->as) && is_of_other_kind(job, from, piece->as.name, piece->as.anatomy.layer)) {
+        put_other_shape(job, from, piece);
+        return;
+    }
     if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
         organ_graft_add_sentence(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name,
                                  source, target);
@@ -287,6 +319,17 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
+/* A layer of another kind has tensors that the target's layer lacks. */
+static void add_of_other_kind(organ_graft_job *job, const organ_tensor *from, const char *name)
+{
+    organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
+    *piece = (organ_piece){.as.name = organ_arena_copy(&job->layout.arena, name, strlen(name)),
+                           .as.anatomy = organ_anatomy_of(name)};
+    put_other_shape(job, from, piece);
+    job->taken[job->layout.piece_count++] = true;
+    job->added++;
+}
+
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
@@ -300,38 +343,51 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         replace_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
         add_tensor(job, from, name, layer);
+    else if (is_of_other_kind(job, from, name, layer))
+        add_of_other_kind(job, from, name);
     else if (layer < job->target_layers)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
 /* `layer` -1 means outside of all layers. Without ranges in --select every layer and -1 are grafted; else the layers
- * in job->pairs, which is searched by bisection. */
+ * in job->pairs. */
 static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
 {
-    const organ_layer_pair key = {.to = layer};
-    if (layer < 0 || !job->selection.span_count)
-        return !job->selection.span_count;
-    size_t low = 0, high = job->pair_count;
-    while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (job->pairs[middle].to < key.to)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < job->pair_count && job->pairs[low].to == layer;
+    return layer < 0 || !job->selection.span_count ? !job->selection.span_count : pair_at(job, layer) != NULL;
 }
 
-/* A tensor of the target without counterpart would remain among the source's tensors. */
+/* A tensor of the target without counterpart would remain among the source's tensors: it is removed if the layer gets
+ * another kind. */
 static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
-        if (!job->taken[t] && organ_selection_has_name(&job->selection, tensor->name, &tensor->anatomy, true) &&
-            is_grafted_layer(job, tensor->anatomy.layer))
+        if (job->taken[t] || !organ_selection_has_name(&job->selection, tensor->name, &tensor->anatomy, true) ||
+            !is_grafted_layer(job, tensor->anatomy.layer))
+            continue;
+        if (may_differ(job, tensor->anatomy.layer)) {
+            job->layout.pieces[t].model = NULL;
+            job->removed++;
+        } else
             organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
                                      tensor->name);
     }
+}
+
+/* Pieces without a model are removed. Tensors of the target then no longer have the indices of their pieces. */
+static void remove_pieces(organ_graft_job *job)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < job->layout.piece_count; k++)
+        if (job->layout.pieces[k].model) {
+            job->layout.pieces[kept] = job->layout.pieces[k];
+            job->taken[kept++] = job->taken[k];
+        }
+    job->layout.piece_count = kept;
+    job->written_again = job->written_again || job->removed;
+    if (job->added + job->removed)
+        organ_graft_add_sentence(job->notes, "Layers of another kind: %zu tensors are added, %zu removed.", job->added,
+                                 job->removed);
 }
 
 /* An added layer needs all its tensors. */
@@ -351,23 +407,21 @@ static void check_added(organ_graft_job *job)
     }
 }
 
-/* If the graft copies only attention or only feed-forward, key-values with a value for each layer stay those of the
- * target, because they also describe the part that is not copied. */
-bool organ_graft_whole_layers(const organ_graft_job *job)
+organ_status organ_graft_pair_layers(organ_graft_job *job, organ_error *error)
 {
-    const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
-    const unsigned groups = job->selection.words ? job->selection.groups : ~0u;
-    return (groups & whole) == whole || job->layers_after != job->target_layers;
+    job->source_layers = layer_count(job->source);
+    job->target_layers = layer_count(job->target);
+    job->names_differ = (job->source->gguf != NULL) != (job->target->gguf != NULL);
+    job->groups = job->selection.words ? job->selection.groups : ~0u;
+    if (pair_layers(job, error) == ORGAN_OK)
+        check_layers(job);
+    return error->status;
 }
 
 /* All mismatches are collected, so that one report contains them. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;
-    job->source_layers = layer_count(job->source);
-    job->target_layers = layer_count(job->target);
-    job->names_differ = (job->source->gguf != NULL) != (job->target->gguf != NULL);
-    job->groups = job->selection.words ? job->selection.groups : ~0u;
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t])) {
             job->groups |= 1u << job->source->tensors[t].anatomy.group;
@@ -377,11 +431,6 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
     if (!grown || !job->taken)
         return graft_no_memory(job, error);
-    if (pair_layers(job, error))
-        return error->status;
-    if (organ_graft_packed(job, error))
-        return error->status;
-    check_layers(job);
     if (organ_selection_check_used(&job->selection, "tensor", job->options->source, error))
         return error->status;
     if (!selected && !json_array_size(job->mismatches))
@@ -395,6 +444,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             return graft_no_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);
+    remove_pieces(job);
     if (job->converted)
         organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;

@@ -7,6 +7,7 @@
 
 #include "formats/architecture/pairing.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <organ/organs.h>
@@ -15,7 +16,15 @@
  * `from` replace those of `to`; otherwise they are added as a new layer. */
 typedef struct organ_layer_pair {
     int32_t from, to;
+    int32_t like; /* layer of the target whose settings the layer gets; -1: see organ_graft_is_described */
 } organ_layer_pair;
+
+/* config.json of a model. */
+typedef struct organ_graft_config {
+    json_t *root;         /* the document; NULL: the model has none, or is GGUF */
+    const json_t *object; /* the object that describes the layers; NULL: none is known */
+    size_t layers;        /* number of layers without draft layers */
+} organ_graft_config;
 
 /* One graft. */
 typedef struct organ_graft_job {
@@ -34,12 +43,17 @@ typedef struct organ_graft_job {
     int32_t source_layers, target_layers; /* numbers of layers: one more than the highest layer number of a tensor */
     int32_t layers_after;                 /* number of layers of the output */
     bool *taken;                          /* taken[k]: piece k is from the source and replaces a tensor or is added */
+    bool packed;                          /* a model has packed weights */
+    size_t added, removed;                /* numbers of tensors that layers of another kind add and remove */
     size_t converted;                     /* number of tensors that are converted to another type */
     bool names_differ;                    /* exactly one of the models is GGUF, so the names of their tensors differ */
     bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
     /* arrays of sentences for the report; those in `metadata` describe changes of key-values */
     json_t *mismatches, *notes, *metadata;
     json_t *clashes; /* rows of organ_settings_compare */
+    organ_graft_config source_config, target_config;
+    bool editable;  /* whole layers are grafted, and the output has a config.json that can say what they are */
+    bool described; /* editable, and both models have a config.json of one model_type */
 } organ_graft_job;
 
 /* Appends a sentence, at most 999 bytes, to job->mismatches, job->notes or job->metadata. */
@@ -49,9 +63,12 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute
  * may change: the target is GGUF, and the output is one file or an organ directory. */
 bool organ_graft_header_is_free(const organ_graft_job *job);
 
-/* Pairs layers and tensors of both models and changes the layout; appends mismatches to job->mismatches. Returns
- * ORGAN_USAGE if two source layers would get the same number or no tensor is selected; ORGAN_IO if memory runs out;
- * errors of organ_graft_packed. */
+/* Pairs layers of both models; appends mismatches to job->mismatches. Returns ORGAN_USAGE if two source layers would
+ * get the same number; ORGAN_IO if memory runs out. */
+organ_status organ_graft_pair_layers(organ_graft_job *job, organ_error *error);
+/* Pairs tensors of both models and changes the layout; appends mismatches to job->mismatches. Needs the results of
+ * organ_graft_pair_layers, organ_graft_packed and organ_graft_load_configs. Returns ORGAN_USAGE if no tensor is
+ * selected; ORGAN_IO if memory runs out. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 /* Writes to `counterpart` the name that the source tensor `name` has in the target, in the target's format and at the
  * layer to which --map moves it. `anatomy` is that of the source tensor. Returns false if the format has no such
@@ -69,11 +86,26 @@ organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *err
 /* Returns whether whole layers are grafted, so that key-values with a value for each layer become those of the source.
  */
 bool organ_graft_whole_layers(const organ_graft_job *job);
-/* Appends a mismatch for each grafted layer of another kind than the target's settings state for it, and for settings
- * that count the last layers if layers are added. Models whose architecture organ does not know are not compared. */
+/* Appends a mismatch for each grafted layer of another kind than the target's settings state for it, unless config.json
+ * of the output can state it, and for settings that count the last layers if layers are added. Models whose
+ * architecture organ does not know are not compared. */
 void organ_graft_compare_layers(organ_graft_job *job, bool whole);
 
-/* Checks that packed weights are grafted only between models that pack them in the same way. Returns ORGAN_BAD_INPUT if
+/* Reads both config.json, and sets `editable` and `described`. Returns errors of reading. */
+organ_status organ_graft_load_configs(organ_graft_job *job, organ_error *error);
+/* Returns whether the output's config.json gets what that of the source says of the layer. */
+bool organ_graft_is_described(const organ_graft_job *job, const organ_layer_pair *pair);
+/* Edits config.json of the output (organ_write.edit). `context` is the job. Returns errors of organ_layers_edit. */
+organ_status organ_graft_edit_config(void *context, organ_json_edit *config, organ_error *error);
+/* Edits a copy of config.json in memory, appends a sentence for each changed member to job->metadata, and compares the
+ * result with the kinds of the output's layers. kinds[n] NULL: unknown; `kinds` NULL: they are not compared. Returns
+ * errors of organ_layers_edit and organ_layers_check. */
+organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error);
+/* If a layer gets another number, appends a mismatch for a setting by layer that organ does not know. */
+void organ_graft_check_unknown(organ_graft_job *job);
+
+/* Checks that packed weights are grafted only between models that pack them in the same way, sets job->packed, and adds
+ * a note for each weight of the target that has entries for each layer, which stay. Returns ORGAN_BAD_INPUT if
  * source and target pack a selected weight differently, or if only one of them packs it; also the errors of
  * organ_weights_find. Models without packed weights pass. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);

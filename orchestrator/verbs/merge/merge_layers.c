@@ -12,10 +12,6 @@
 
 /* ---- what the donors say ---- */
 
-/* The objects of config.json that may describe the text model: NULL is the document itself. */
-static const char *const objects[] = {NULL, "text_config", "language_config", "llm_config"};
-#define OBJECTS (sizeof objects / sizeof *objects)
-
 typedef struct layers_donor {
     json_t *root;                 /* config.json; NULL: the donor has none */
     const json_t *object;         /* the object of the text model; NULL: none is known */
@@ -24,51 +20,15 @@ typedef struct layers_donor {
     size_t each; /* layers of the configuration for a layer of the file */
 } layers_donor;
 
-/* Returns whether an object describes that many layers; sets *count to its member that does so, NULL if the length of
- * a list does. */
-static bool describes(const json_t *object, uint64_t layers, const char **count)
-{
-    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
-    static const char *const lists[] = {"layers_block_type", "layer_types", NULL};
-    const char *const letters = json_string_value(json_object_get(object, "hybrid_override_pattern"));
-    *count = NULL;
-    for (size_t k = 0; counts[k]; k++)
-        if (json_is_integer(json_object_get(object, counts[k]))) {
-            *count = counts[k];
-            return (uint64_t)json_integer_value(json_object_get(object, counts[k])) == layers;
-        }
-    for (size_t k = 0; lists[k]; k++)
-        if (json_is_array(json_object_get(object, lists[k])))
-            return json_array_size(json_object_get(object, lists[k])) == layers;
-    return letters && strlen(letters) == layers;
-}
-
-static const json_t *object_of(const json_t *root, const char *inside)
-{
-    return inside ? json_object_get(root, inside) : root;
-}
-
 static organ_status read_donor(const merge_donor *donor, bool host, layers_donor *read, organ_error *error)
 {
-    char *bytes = NULL;
-    size_t length = 0;
-    const char *count;
     organ_error unknown = {0};
     const bool gguf = !host && organ_merge_is_gguf(donor);
     const organ_model *const model = gguf ? organ_merge_stored(donor) : donor->model;
     if (organ_forward_config_read(model, &read->storage, &unknown) == ORGAN_OK)
         read->config = &read->storage;
     read->each = read->config && donor->layers ? read->config->layers / donor->layers : 1;
-    if (gguf || organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
-        return error->status;
-    organ_hf_config_tidy(bytes, length);
-    const organ_json_source text = {model->path, bytes, length};
-    organ_json_parse_object(&text, &read->root, error);
-    for (size_t k = OBJECTS; k-- > 0 && !read->object;)
-        if (describes(object_of(read->root, objects[k]), donor->layers, &count))
-            read->object = object_of(read->root, objects[k]);
-    free(bytes);
-    return error->status;
+    return gguf ? ORGAN_OK : organ_layers_load(model, donor->layers, &read->root, &read->object, error);
 }
 
 static void close_all(const model_merge *job, layers_donor *donors)
@@ -252,15 +212,15 @@ static organ_status edit_with(const model_merge *job, const layers_donor *donors
 {
     const layers_donor *const host = &donors[job->host];
     const uint64_t before = job->donors[job->host].layers;
-    const char *member;
+    const char *member, *inside;
     size_t found = 0;
     if (fill_origins(job, donors, origins, kinds, count, error) || check_keys(job, error))
         return error->status;
-    for (size_t k = 0; k < OBJECTS && !error->status; k++) {
-        const json_t *const object = object_of(host->root, objects[k]);
-        if (!json_is_object(object) || !describes(object, before, &member))
+    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
+        const json_t *const object = organ_layers_object(host->root, k, &inside);
+        if (!json_is_object(object) || !organ_layers_describes(object, before, &member))
             continue;
-        edit_object(job, config, objects[k], object, member, origins, error);
+        edit_object(job, config, inside, object, member, origins, error);
         found++;
     }
     if (!error->status && !found && job->layers != before)

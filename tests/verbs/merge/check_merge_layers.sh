@@ -169,7 +169,11 @@ for key in qwen3.odd_interval=u32:2 qwen3.first_odd=f32:1.5 odd.sizes=u32:[1,2,3
     edited "$key"
     refused 3 "key '${key%%=*}' is" layers odd.gguf --drop 1-1 -o none.gguf
     refused 3 "key '${key%%=*}' is" merge r.yaml -o none --quiet
-    ends 3 graft --source made.gguf --target odd.gguf -o none.gguf --select 3 --map 3:4
+    for to in 4 2; do # an added layer, and another number
+        ends 3 graft --source made.gguf --target odd.gguf -o none.gguf --select 3 --map 3:$to
+        says "key '${key%%=*}' is"
+    done
+    ends 3 graft --source odd.gguf --target made.gguf -o none.gguf --select 3 --map 3:2
     says "key '${key%%=*}' is"
     sed 's/made/odd.gguf/' <(recipe 0-4) >whole.yaml
     ends 0 merge whole.yaml -o out --quiet --force
@@ -184,12 +188,61 @@ jq '.no_rope_layers = [1, 0, 1, 0]' made/config.json >../config && cp ../config 
 refused 3 "layer 1 of made and layer 1 of made.gguf cannot be merged: their settings differ" merge made made.gguf --method linear -o none
 
 # ---- graft: a layer of another kind ----
+# grafted TYPE FROM TO FILTER TEST...: the graft is the model that a passthrough makes; the edited config.json passes the tests.
+grafted() {
+    make "$1" "$4"
+    rm -rf grafted
+    cp -r made grafted
+    # shellcheck disable=SC2046 # no word for layer 0
+    recipe $( (($3 == 0)) || echo "0-$3") "$2-$(($2 + 1))@grafted" "$(($3 + 1))-4" >r.yaml
+    ends 0 merge r.yaml -o out --quiet --force
+    ends 0 graft --source grafted --target made -o got --select "$2" --map "$2:$3" --quiet --force
+    ends 0 compare out got
+    prints "All values are equal."
+    holds got/config.json "${@:5}"
+    judge "config.json differs from that of the merge" cmp -s <(jq -S . out/config.json) <(jq -S . got/config.json)
+}
+grafted smollm3 3 0 'del(.layer_types)' '.no_rope_layers == [0, 1, 1, 0]'
+grafted gemma2 1 0 'del(.layer_types)' '.layer_types | map(.[0:1]) == ["f", "f", "s", "f"]'
+grafted qwen3_moe-dense 1 0 '' '.mlp_only_layers == [0, 1]'
+grafted deepseek_v2 0 1 '' '.first_k_dense_replace == 2'
+grafted jamba 0 1 '' '.attn_layer_period > 0'
+grafted laguna 0 1 '' '.mlp_layer_types[1] == "dense"'
+grafted ernie4_5_moe 0 1 '' '.moe_layer_start_index == 3'
+ends 3 graft --source grafted --target made -o none --select 1 --map 1:0 # 1 and 3 have experts
+says "moe_layer_interval is"
+make qwen3_moe-dense
+ends 0 graft --source made --target made -o got --select 1 --map 1:0 --quiet --force
+recipe 0-4 >r.yaml
+ends 0 merge r.yaml -o parts --max-shard-size 60KB --quiet --force
+ends 0 extract parts -o taken --quiet --force
+for target in parts taken; do
+    ends 0 graft --source made --target $target -o out --select 1 --map 1:0 --quiet --force
+    whole=out
+    [[ $target == parts ]] || { whole=whole && ends 0 assemble out -o whole --quiet --force; }
+    ends 0 compare $whole got
+    prints "All values are equal."
+    holds $whole/config.json '.mlp_only_layers == [0, 1]'
+    judge "the index of the target stays" test ! -e $whole/model.safetensors.index.json
+done
+ends 3 graft --source made --target made -o none.safetensors --select 1 --map 1:0
+prints "name a directory as the"
+ends 3 graft --source made --target made -o none --select feed-forward,1 --map 1:0
+prints "graft whole layers"
+for odd in '.odd_interval = 2' '.odd_list = [1, 2, 3, 4]'; do
+    make llama "$odd"
+    ends 0 graft --source made --target made -o out --select 1 --quiet --force
+    for select in 1 attention,1; do
+        ends 3 graft --source made --target made -o none --select $select --map 1:2
+        says "config.json of the target: odd_"
+    done
+done
 make smollm3
-cp -r made grafted
-ends 3 graft --source grafted --target made -o none --select 3 --map 3:0
-says "layer 3 of the source differs in whether it rotates queries and keys"
+rm -rf grafted && cp -r made grafted
 ends 0 graft --source grafted --target made -o out --select 2 --map 2:0 --force --quiet
 ends 0 graft --source grafted --target made -o out --select feed-forward,3 --map 3:0 --force --quiet
+ends 3 graft --source grafted --target made -o none --select attention,3 --map 3:0
+says "layer 3 of the source differs in whether it rotates queries and keys"
 converted smollm3
 ends 3 graft --source made.gguf --target made.gguf -o none.gguf --select 3 --map 3:4
 says "the layers of the target differ without a period"

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ * The objects of config.json that describe layers, and the settings of single layers of two models. */
+#include "orchestrator/surgery/layers/layer_settings.h"
+
+#include "formats/base/files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const objects[ORGAN_LAYERS_OBJECTS] = {NULL, "text_config", "language_config", "llm_config"};
+
+const json_t *organ_layers_object(const json_t *root, size_t k, const char **inside)
+{
+    *inside = objects[k];
+    return objects[k] ? json_object_get(root, objects[k]) : root;
+}
+
+bool organ_layers_describes(const json_t *object, uint64_t layers, const char **count)
+{
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
+    static const char *const lists[] = {"layers_block_type", "layer_types", NULL};
+    const char *const letters = json_string_value(json_object_get(object, "hybrid_override_pattern"));
+    *count = NULL;
+    for (size_t k = 0; counts[k]; k++)
+        if (json_is_integer(json_object_get(object, counts[k]))) {
+            *count = counts[k];
+            return (uint64_t)json_integer_value(json_object_get(object, counts[k])) == layers;
+        }
+    for (size_t k = 0; lists[k]; k++)
+        if (json_is_array(json_object_get(object, lists[k])))
+            return json_array_size(json_object_get(object, lists[k])) == layers;
+    return letters && strlen(letters) == layers;
+}
+
+organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t **root, const json_t **object,
+                               organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    const char *inside, *count;
+    *root = NULL;
+    *object = NULL;
+    if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+        return error->status;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_source text = {model->path, bytes, length};
+    organ_json_parse_object(&text, root, error);
+    for (size_t k = ORGAN_LAYERS_OBJECTS; k-- > 0 && !*object;) {
+        const json_t *const found = organ_layers_object(*root, k, &inside);
+        if (organ_layers_describes(found, layers, &count))
+            *object = found;
+    }
+    free(bytes);
+    return error->status;
+}
+
+/* ---- the settings of two layers ---- */
+
+static bool same_values(const organ_layer_origin *one, const organ_layer_origin *other, const char *list)
+{
+    json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
+    const bool same = a && b ? json_equal(a, b) : a == b;
+    json_decref(a);
+    json_decref(b);
+    return same;
+}
+
+static bool same_letters(const json_t *value, const organ_layer_origin *one, const organ_layer_origin *other,
+                         const char *key)
+{
+    const char *const a = json_string_value(value), *const b = json_string_value(json_object_get(other->object, key));
+    return strlen(a) != one->layers || (b && strlen(b) == other->layers && a[one->layer] == b[other->layer]);
+}
+
+/* Members of `one` with an entry for each layer that no rule has; and objects of layers, and lists of numbers. */
+static bool same_members(const organ_layer_origin *one, const organ_layer_origin *other)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)one->object, key, value)
+    {
+        const json_t *const there = json_object_get(other->object, key);
+        const bool entries = json_array_size(value) >= one->layers && json_array_size(there) >= other->layers;
+        const bool named = strstr(key, "layer") || strstr(key, "idxs") || strstr(key, "linear_attn_config");
+        if (entries && json_array_get(value, one->layer) && json_array_get(there, other->layer)) {
+            if (!json_equal(json_array_get(value, one->layer), json_array_get(there, other->layer)))
+                return false;
+        } else if ((json_is_array(value) || json_is_object(value)) && (entries || named) &&
+                   !(there && json_equal(value, there)))
+            return false;
+        else if (json_is_string(value) && !same_letters(value, one, other, key))
+            return false;
+    }
+    return true;
+}
+
+bool organ_layers_same(const organ_layer_origin *one, const organ_layer_origin *other)
+{
+    const char *list;
+    for (size_t k = 0; organ_layer_rule(one->object, k, &list); k++)
+        if (!same_values(one, other, list))
+            return false;
+    return same_members(one, other) && same_members(other, one);
+}

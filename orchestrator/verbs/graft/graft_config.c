@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ * config.json of a grafted model: it says of each grafted layer what the config.json of the source says of it, or, if
+ * the models have different types, what the target says of a layer of the same kind. */
+#include "orchestrator/verbs/graft/graft_parts.h"
+
+#include "formats/architecture/families.h"
+#include "formats/base/rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status load_config(organ_graft_config *side, const organ_model *model, int32_t layers, organ_error *error)
+{
+    const int64_t stated = model->config.num_hidden_layers;
+    side->layers = stated > 0 && stated < layers ? (size_t)stated : (size_t)layers;
+    return model->gguf ? ORGAN_OK : organ_layers_load(model, side->layers, &side->root, &side->object, error);
+}
+
+organ_status organ_graft_load_configs(organ_graft_job *job, organ_error *error)
+{
+    if (load_config(&job->source_config, job->source, job->source_layers, error) ||
+        load_config(&job->target_config, job->target, job->target_layers, error))
+        return error->status;
+    const json_t *const ours = job->target_config.object, *const theirs = job->source_config.object;
+    const char *const type = json_string_value(json_object_get(ours, "model_type"));
+    job->editable = ours && !job->single && organ_graft_whole_layers(job);
+    job->described = job->editable && theirs && type && organ_layer_is_model(theirs, type);
+    return ORGAN_OK;
+}
+
+/* A layer that keeps its number and of which both models say the same is the target's. */
+static organ_layer_origin origin_of(const organ_graft_job *job, const organ_layer_pair *pair)
+{
+    const organ_graft_config *const ours = &job->target_config, *const theirs = &job->source_config;
+    const organ_layer_origin source = {theirs->object, theirs->layers, (size_t)pair->from},
+                             target = {ours->object, ours->layers, (size_t)pair->to};
+    if (!organ_graft_is_described(job, pair))
+        return (organ_layer_origin){ours->object, ours->layers, (size_t)(pair->like < 0 ? pair->to : pair->like)};
+    return pair->from == pair->to && ours->layers == theirs->layers && organ_layers_same(&source, &target) ? target
+                                                                                                           : source;
+}
+
+static void fill_origins(const organ_graft_job *job, organ_layer_origin *origins)
+{
+    for (size_t n = 0; n < (size_t)job->target_layers; n++)
+        origins[n] = (organ_layer_origin){job->target_config.object, job->target_config.layers, n};
+    for (size_t k = 0; k < job->pair_count; k++)
+        if (job->pairs[k].to >= 0 && job->pairs[k].to < job->target_layers)
+            origins[job->pairs[k].to] = origin_of(job, &job->pairs[k]);
+}
+
+static void note_change(void *context, const char *inside, const char *key, json_t *before, json_t *after,
+                        organ_error *error)
+{
+    (void)error;
+    organ_graft_add_sentence(((organ_graft_job *)context)->metadata,
+                             "config.json: %s%s%s was adapted to the grafted layers.", inside ? inside : "",
+                             inside ? "." : "", key);
+    json_decref(before);
+    json_decref(after);
+}
+
+static organ_status edit_objects(organ_graft_job *job, organ_json_edit *config, const organ_layer_origin *origins,
+                                 bool noted, organ_error *error)
+{
+    const organ_graft_config *const target = &job->target_config;
+    const char *inside, *count;
+    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
+        const json_t *const object = organ_layers_object(target->root, k, &inside);
+        organ_layer_plan plan = {.edit = config,
+                                 .inside = inside,
+                                 .object = object,
+                                 .layers = target->layers,
+                                 .origins = origins,
+                                 .after = target->layers,
+                                 .count = (size_t)job->target_layers,
+                                 .changed = noted ? note_change : NULL,
+                                 .context = job,
+                                 .error = error};
+        if (json_is_object(object) && organ_layers_describes(object, target->layers, &count))
+            organ_layers_edit(&plan);
+    }
+    return error->status;
+}
+
+static organ_status edit_layers(organ_graft_job *job, organ_json_edit *config, bool noted, organ_error *error)
+{
+    organ_layer_origin *const origins = organ_rows_take((size_t)job->target_layers + 1, sizeof *origins);
+    if (!origins)
+        return organ_fail_memory(error, job->options->target);
+    fill_origins(job, origins);
+    edit_objects(job, config, origins, noted, error);
+    organ_rows_free(origins);
+    return error->status;
+}
+
+organ_status organ_graft_edit_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    organ_graft_job *const job = context;
+    return job->editable ? edit_layers(job, config, false, error) : ORGAN_OK;
+}
+
+organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
+        edit_layers(job, &edit, true, error) == ORGAN_OK && kinds)
+        organ_layers_check(&edit, job->target->config.architecture, kinds, job->target_config.layers, job->described,
+                           error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    return error->status;
+}
+
+/* ---- settings that organ does not know ---- */
+
+/* organ_layers_refuse_unknown only asks whether a layer moves: the first one stands for it. */
+static void check_members(const organ_graft_job *job, const organ_graft_config *side, const char *label,
+                          organ_error *error)
+{
+    const size_t count = side->layers;
+    organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
+    organ_json_edit edit = {.label = label};
+    organ_layer_plan plan = {.edit = &edit,
+                             .object = side->object,
+                             .layers = count,
+                             .origins = origins,
+                             .after = count,
+                             .count = count,
+                             .error = error};
+    if (!origins) {
+        organ_fail_memory(error, job->options->target);
+        return;
+    }
+    for (size_t n = 0; n < count; n++)
+        origins[n] = (organ_layer_origin){side->object, count, n};
+    origins[0].layer = count;
+    organ_layers_refuse_unknown(&plan);
+    organ_rows_free(origins);
+}
+
+static void check_side(const organ_graft_job *job, const organ_model *model, const organ_graft_config *side,
+                       const char *label, organ_error *error)
+{
+    if (model->gguf)
+        organ_layers_check_keys(model, error);
+    else if (side->object && side->layers)
+        check_members(job, side, label, error);
+}
+
+void organ_graft_check_unknown(organ_graft_job *job)
+{
+    bool moved = false;
+    organ_error unknown = {0};
+    for (size_t k = 0; k < job->pair_count; k++)
+        moved = moved || job->pairs[k].from != job->pairs[k].to || job->pairs[k].to >= job->target_layers;
+    if (!moved)
+        return;
+    check_side(job, job->target, &job->target_config, "config.json of the target", &unknown);
+    if (!unknown.status)
+        check_side(job, job->source, &job->source_config, "config.json of the source", &unknown);
+    if (unknown.status)
+        organ_graft_add_sentence(job->mismatches, "metadata: %s", unknown.message);
+}
