@@ -428,6 +428,27 @@ bool organ_publish_waits(const char *final)
     return waits;
 }
 
+/* The mark is set and the note removed first: after a kill the rest is an unfinished run without a journal. */
+organ_status organ_publish_discard_waiting(const char *final, organ_partial *own, organ_error *error)
+{
+    organ_publish publish = {.lock = -1};
+    if (!organ_publish_waits(final) || publish_split(final, &publish, error))
+        return error->status;
+    int fault = organ_partial_set_mark(own, "");
+    if (!fault && unlink(publish.note) && errno != ENOENT)
+        fault = errno;
+    if (!fault)
+        fault = organ_partial_clear(own);
+    if (fault)
+        organ_fail_errno(error, fault, "%s: cannot be removed", publish.partial);
+    else if (own->mark >= 0) {
+        close(own->mark); /* the mark is removed */
+        own->mark = -1;
+    }
+    organ_publish_end(&publish);
+    return error->status;
+}
+
 /* An unfinished output stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {

@@ -109,6 +109,10 @@ char *organ_publish_partial(const char *final);
  * organ_publish_begin continues it even without `resume`. False also if this cannot be determined. */
 bool organ_publish_waits(const char *final);
 
+/* Removes such an output, with its note, from its partial directory; keeps the directory and its lock `own`. Returns
+ * ORGAN_IO if that fails. */
+organ_status organ_publish_discard_waiting(const char *final, organ_partial *own, organ_error *error);
+
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
  * run. Keeps incomplete outputs. Returns ORGAN_IO if another process writes the output, or if the output cannot be
  * removed. */

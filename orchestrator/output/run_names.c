@@ -31,7 +31,7 @@ static organ_status reserve_partial(const char *final, const char *partial, orga
     return made ? organ_partial_judge(state, partial, final, fault, error) : fail_make(final, partial, fault, error);
 }
 
-static organ_status reserve_output(const char *final, organ_reserved **reserved, organ_error *error)
+static organ_status reserve_output(const char *final, bool discard, organ_reserved **reserved, organ_error *error)
 {
     organ_partial own = {-1, -1};
     char *const partial = organ_publish_partial(final);
@@ -39,7 +39,8 @@ static organ_status reserve_output(const char *final, organ_reserved **reserved,
     if (!partial)
         return organ_publish_finish(final, error) ? error->status : organ_fail_memory(error, final);
     if (!organ_is_reserved(partial) && organ_publish_finish(final, error) == ORGAN_OK &&
-        reserve_partial(final, partial, &own, error) == ORGAN_OK)
+        reserve_partial(final, partial, &own, error) == ORGAN_OK &&
+        (!discard || organ_publish_discard_waiting(final, &own, error) == ORGAN_OK))
         organ_reserved_add(partial, &own, reserved, error);
     if (*reserved)
         return ORGAN_OK;
@@ -52,7 +53,7 @@ static organ_status reserve_output(const char *final, organ_reserved **reserved,
 
 static int by_path(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-organ_status organ_run_names_reserve(organ_run_names *names, const char *const *outputs, size_t count,
+organ_status organ_run_names_reserve(organ_run_names *names, const char *const *outputs, size_t count, bool discard,
                                      organ_ranks *ranks, organ_error *error)
 {
     *names = (organ_run_names){0};
@@ -69,7 +70,7 @@ organ_status organ_run_names_reserve(organ_run_names *names, const char *const *
     if (sorted)
         qsort(sorted, used, sizeof *sorted, by_path);
     for (size_t k = 0; k < used && !error->status; k++)
-        if (reserve_output(sorted[k], &names->of[names->count], error) == ORGAN_OK)
+        if (reserve_output(sorted[k], discard, &names->of[names->count], error) == ORGAN_OK)
             names->count++;
     free(sorted);
     return organ_ranks_agree(ranks, "reserving the outputs", error);

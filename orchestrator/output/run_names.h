@@ -22,11 +22,13 @@ typedef struct organ_run_names {
 
 /* Reserves the outputs against other processes: locks their partial directories, which it makes if there are none, in
  * the order of their paths, so that of two runs with several outputs one gets all of them. The next organ_publish_begin
- * for such a path in this process takes over the lock. All ranks call this, also with an error; rank 0 locks. NULL
- * entries, and outputs that this process has reserved already, are skipped. Returns ORGAN_IO if another process writes
- * an output (errnum EBUSY; the message names the process) or a directory cannot be made. The caller ends it with
- * organ_run_names_release, also after an error; that removes the directories into which nothing was written. */
-organ_status organ_run_names_reserve(organ_run_names *names, const char *const *outputs, size_t count,
+ * for such a path in this process takes over the lock. `discard` removes finished outputs of killed runs that wait for
+ * their names: for runs that make the inputs of their last step again and so cannot continue it. All ranks call this,
+ * also with an error; rank 0 locks. NULL entries, and outputs that this process has reserved already, are skipped.
+ * Returns ORGAN_IO if another process writes an output (errnum EBUSY; the message names the process), a directory
+ * cannot be made, or a finished output cannot be removed. The caller ends it with organ_run_names_release, also after
+ * an error; that removes the directories into which nothing was written. */
+organ_status organ_run_names_reserve(organ_run_names *names, const char *const *outputs, size_t count, bool discard,
                                      organ_ranks *ranks, organ_error *error);
 void organ_run_names_release(organ_run_names *names);
 

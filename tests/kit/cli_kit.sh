@@ -114,26 +114,35 @@ let_go() {
 }
 is_over() { ! kill -0 $runner 2>/dev/null; }
 
-# interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal after the run has made progress: growth of the journal, or of
-# the file that $watched names. tests/kit/log_gate.c holds it there. The verb runs with one thread: the log is in the order of the tensors, so while one
-# thread is late with the next tensor of the log, others can process all later ones, and the held run has only its end left. A run without a log could not
-# be held, so --quiet is left out.
-interrupted() {
-    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} gate word words=() progress=(--progress lines)
-    for word in "${@:3}"; do [[ $word == --quiet ]] || words+=("$word"); done
+# hold_at JOURNAL ARGS...: starts a verb and holds it with tests/kit/log_gate.c after the journal has grown. The verb runs with one thread: the log is in the
+# order of the tensors, so while one thread is late with the next tensor of the log, others can process all later ones, and the held run has only its end
+# left. A run without a log could not be held, so --quiet is left out. `go_on` lets it end; the exit code is in $code, its process is in ../err.pid.
+hold_at() {
+    local journal=$1 word words=() progress=(--progress lines)
+    for word in "${@:2}"; do [[ $word == --quiet ]] || words+=("$word"); done
     set -- "${words[@]}"
     [[ " $* " == *" --threads"[\ =]* ]] || set -- "$@" --threads 1
     [[ " $* " == *" --progress "* ]] && progress=()
-    here="organ $*, interrupted"
+    here="organ $*, held"
     rm -f ../err.pid ../err.held ../err.go
     "${organ%/*}/checks/log_gate" ../err "$journal" "$organ" "$@" "${progress[@]}" >../out &
     gate=$!
     is_held() { [[ -s ../err.held ]] || ! kill -0 $gate 2>/dev/null; }
     await is_held
-    kill -"$signal" "$(<../err.pid)"
+}
+go_on() {
     touch ../err.go
     wait $gate
     code=$?
+}
+
+# interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal after the run has made progress: growth of the journal, or of
+# the file that $watched names.
+interrupted() {
+    hold_at "${watched:-.$2.organ-partial/organ/journal.jsonl}" "${@:3}"
+    here="organ ${*:3}, interrupted"
+    kill -"$1" "$(<../err.pid)"
+    go_on
 }
 
 # says_where FILE: waits until the process $server has written its address into the file, or ends; $port is the port.

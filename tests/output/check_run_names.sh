@@ -13,7 +13,8 @@ gptq=(--method gptq --calibration text --samples 1 --context 32)
 merge_gguf=(merge "$small" cut --method linear -o o.gguf)
 merge_then=(merge "$small" cut --method linear --then q4_0 -o o.gguf)
 quantize=(quantize "$small" --scheme q4_0 -o o.gguf)
-sizes=(quantize "$small" --scheme mixed --calibration text --samples 1 --context 32 --target-size "200KB,210KB" -o o.gguf)
+sizes=(quantize tiny-qwen2 --scheme mixed --target-size "9.9MB,10MB" --calibration text --samples 1 --context 32 --allocate-tokens 64
+    --select blk.1.ffn_up.weight -o o.gguf)
 repair=(quantize tiny-qwen2 --scheme int4-group32 "${gptq[@]}" --repair-rank 2 -o o)
 width=(width tiny-qwen2 -o o --ffn 50% --heads 1 --calibration text --samples 1 --context 32)
 
@@ -36,7 +37,7 @@ for words in merge_gguf merge_then quantize sizes repair width; do
     declare -n of=$words
     lock=.${of[-1]}.organ-partial
     [[ $words == width || $words == repair ]] && lock=.o.organ-partial
-    [[ $words == sizes ]] && lock=.o-210KB.gguf.organ-partial
+    [[ $words == sizes ]] && lock=.o-9.9MB.gguf.organ-partial
     held $lock "${of[@]}"
     held $lock "${of[@]}" --resume
 done
@@ -60,12 +61,38 @@ for words in merge_gguf merge_then quantize; do
     rm -r elsewhere .o.gguf.organ-merge-outline .o.gguf.organ-source-outline
 done
 
+# ---- a finished output that waits for its name: --force starts over, although the run makes its hidden model or its measurements again ----
+# waiting NAME WORDS...: the name of an output is taken while the run writes it, and free again after the run.
+waiting() {
+    hold_at ".$1.organ-partial/organ/journal.jsonl" "${@:2}"
+    echo mine >"$1"
+    go_on
+    judge "ends with $code" test $code -eq 4
+    judge "the file is lost" test "$(<"$1")" = mine
+    rm "$1"
+    judge "no finished output waits" test -f ".$1.organ-finished"
+}
+for words in merge_gguf merge_then quantize sizes; do
+    declare -n of=$words
+    name=o.gguf
+    [[ $words == sizes ]] && name=o-9.9MB.gguf
+    waiting $name "${of[@]}"
+    ends 0 "${of[@]}" --force
+    judge "hidden files are left" test -z "$(find . -maxdepth 1 -name '.o*')"
+    rm -f o.* o-*
+done
+# The same command gives the output its name.
+waiting o.gguf "${quantize[@]}"
+ends 0 "${quantize[@]}"
+judge "hidden files are left" test -z "$(find . -maxdepth 1 -name '.o*')"
+rm o.*
+
 # ---- names that are inputs or other outputs ----
-touch o-200KB.gguf
-refused 2 "would be written over its input" "${sizes[@]}" --imatrix o-200KB.gguf
-refused 2 "o-200KB.gguf" "${sizes[@]}" --allocation o-200KB.gguf
+touch o-9.9MB.gguf
+refused 2 "would be written over its input" "${sizes[@]}" --imatrix o-9.9MB.gguf
+refused 2 "o-9.9MB.gguf" "${sizes[@]}" --allocation o-9.9MB.gguf
 refused 2 "o.sizes.json" "${sizes[@]}" --allocation o.sizes.json
-rm o-200KB.gguf
+rm o-9.9MB.gguf
 refused 2 "o-adapter" "${repair[@]}" --html o-adapter
 ends 0 merge "$small" cut --method linear -o m
 refused 2 "is inside the output, which would replace it" merge m/organ/recipe.yaml -o m --force

@@ -451,7 +451,8 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
     const bool dry = s.options->write.dry_run;
     if (check_scheme(s.options, error) == ORGAN_OK)
         name_paths(&s, error);
-    if (organ_run_names_reserve(&s.names, &s.options->write.output, dry ? 0 : 1, engine->ranks, error) == ORGAN_OK)
+    if (organ_run_names_reserve(&s.names, &s.options->write.output, !dry, s.options->write.force, engine->ranks,
+                                error) == ORGAN_OK)
         make_outline(&s, error);
     if (organ_ranks_agree(engine->ranks, "the outline of the merge", error) == ORGAN_OK && dry)
         plan_steps(&s, report, error);

@@ -463,7 +463,7 @@ static organ_status convert_and_quantize(const organ_quantize_options *options, 
     if (measures && organ_quantize_source_outline(source, engine, NULL, error))
         return error->status;
     organ_quantize_source_drop_outline(source, error);
-    if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
+    if (organ_quantize_source_make(source, options->write.resume || source->waits, engine, progress, error))
         return error->status;
     inner.model = source->path;
     if (!measures && !organ_publish_is_begun(options->write.output))

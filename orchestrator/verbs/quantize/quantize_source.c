@@ -97,7 +97,9 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
     if (early)
         organ_quantize_outputs_list(o, &outputs, error);
     outputs.of[outputs.count] = outputs.record;
-    organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count + 1, ranks, error);
+    organ_run_names_reserve(&s->names, (const char *const *)outputs.of, outputs.count + 1,
+                            o->write.force && (s->folder || s->measures), ranks, error);
+    s->waits = !error->status && early && organ_publish_waits(o->write.output);
     if (!error->status && early && s->folder && !o->write.force && organ_ranks_first(ranks))
         tidy(s, &outputs);
     if (!error->status)

@@ -20,6 +20,7 @@ struct organ_quantize_source {
     char *path;            /* its path; NULL: organ_quantize_source_make was not called */
     char *partials[2];     /* partial directories of this file and of the output; set with `path` */
     organ_run_names names; /* the outputs, reserved for this run */
+    bool waits;            /* the output of a killed run is complete and waits for its name */
     organ_hidden_folder entered; /* `folder`, locked by this run */
     bool begun;                  /* the ranks have begun to use it */
     organ_hidden_folder sketch;  /* hidden directory of the outline */
@@ -52,7 +53,8 @@ void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 organ_status organ_quantize_source_find(const organ_quantize_options *options, organ_quantize_source *source,
                                         organ_error *error);
 /* Reserves the outputs of a run that converts, measures or writes several of them, before that work, and removes the
- * converted file of a run that was killed after its last output got its name. Returns the errors of
+ * converted file of a run that was killed after its last output got its name. Sets source->waits; with --force it
+ * removes such outputs instead, because the run converts and measures again. Returns the errors of
  * organ_run_names_reserve. */
 organ_status organ_quantize_source_reserve(const organ_quantize_options *options, organ_quantize_source *source,
                                            organ_ranks *ranks, organ_error *error);

@@ -329,7 +329,7 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
     const bool writes = !options->predict && !options->write.dry_run;
     const organ_report_work work = organ_report_begin(report);
     organ_run_names names;
-    if (organ_run_names_reserve(&names, &options->write.output, writes, engine->ranks, error) == ORGAN_OK)
+    if (organ_run_names_reserve(&names, &options->write.output, writes, false, engine->ranks, error) == ORGAN_OK)
         experts_work(&job, report, error);
     experts_release(&job);
     organ_run_names_release(&names);

@@ -350,7 +350,7 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     organ_run_names names;
-    if (organ_run_names_reserve(&names, &options->write.output, !options->write.dry_run, engine->ranks, error) ==
+    if (organ_run_names_reserve(&names, &options->write.output, !options->write.dry_run, false, engine->ranks, error) ==
         ORGAN_OK)
         narrow_model(&job, report, error);
     close_width(&job);
