@@ -76,6 +76,13 @@ for words in merge_gguf merge_then quantize sizes; do
     declare -n of=$words
     name=o.gguf
     [[ $words == sizes ]] && name=o-9.9MB.gguf
+    # The same command changes nothing that --resume needs.
+    interrupted KILL $name "${of[@]}"
+    ends 2 "${of[@]}"
+    says "--resume continues"
+    ends 0 "${of[@]}" --resume
+    judge "hidden files are left" test -z "$(find . -maxdepth 1 -name '.o*')"
+    rm -f o.* o-*
     waiting $name "${of[@]}"
     ends 0 "${of[@]}" --force
     judge "hidden files are left" test -z "$(find . -maxdepth 1 -name '.o*')"

@@ -248,8 +248,11 @@ static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *err
 static organ_status settle_folder(const merge_steps *s, organ_error *error)
 {
     const organ_write_options *const w = &s->options->write;
-    if (!w->force && organ_ranks_first(s->engine->ranks))
+    if (!w->force && organ_ranks_first(s->engine->ranks)) {
+        if (s->options->then && access(w->output, F_OK) == 0)
+            organ_quantize_source_tidy(s->path, w->output, s->options->then);
         organ_publish_tidy(w->output, s->folder, s->path);
+    }
     if (organ_ranks_agree(s->engine->ranks, "what an earlier run has left", error))
         return error->status;
     const bool left = access(s->folder, F_OK) == 0, begun = organ_publish_is_begun(w->output);

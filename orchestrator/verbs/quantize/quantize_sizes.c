@@ -144,15 +144,15 @@ organ_status organ_quantize_sizes_check(const organ_quantize_options *o, organ_e
 }
 
 organ_status organ_quantize_outputs_check(const organ_quantize_options *o, const organ_quantize_outputs *outputs,
-                                          organ_error *error)
+                                          bool waits, organ_error *error)
 {
-    for (size_t k = 0; k < outputs->count && outputs->record && !o->write.force && !o->write.resume; k++) {
-        if (access(outputs->of[k], F_OK) == 0)
+    for (size_t k = 0; k < outputs->count && !o->write.force && !o->write.resume; k++) {
+        if (outputs->record && access(outputs->of[k], F_OK) == 0)
             return organ_fail(error, ORGAN_USAGE,
                               "%s: exists already; --resume continues with the sizes that are missing, --force "
                               "replaces it",
                               outputs->of[k]);
-        if (organ_publish_is_begun(outputs->of[k]))
+        if ((outputs->record || !waits) && organ_publish_is_begun(outputs->of[k]))
             return organ_fail(error, ORGAN_USAGE,
                               "%s: an unfinished run was found: --resume continues it, --force starts over",
                               outputs->of[k]);

@@ -89,6 +89,21 @@ static void tidy(const organ_quantize_source *s, const organ_quantize_outputs *o
     free(path);
 }
 
+void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme)
+{
+    organ_quantize_options o = organ_quantize_defaults();
+    organ_quantize_source s;
+    organ_quantize_outputs outputs = {0};
+    o.model = model;
+    o.scheme = scheme;
+    o.write.output = output;
+    if (organ_quantize_source_find(&o, &s, &(organ_error){0}) == ORGAN_OK && s.folder &&
+        organ_quantize_outputs_list(&o, &outputs, &(organ_error){0}) == ORGAN_OK)
+        tidy(&s, &outputs);
+    organ_quantize_outputs_release(&outputs);
+    organ_quantize_source_close(&s, NULL, &(organ_error){0});
+}
+
 organ_status organ_quantize_source_reserve(const organ_quantize_options *o, organ_quantize_source *s,
                                            organ_ranks *ranks, organ_error *error)
 {
@@ -102,8 +117,8 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
     s->waits = !error->status && early && organ_publish_waits(o->write.output);
     if (!error->status && early && s->folder && !o->write.force && organ_ranks_first(ranks))
         tidy(s, &outputs);
-    if (!error->status)
-        organ_quantize_outputs_check(o, &outputs, error);
+    if (!error->status && (outputs.record || s->folder))
+        organ_quantize_outputs_check(o, &outputs, s->waits, error);
     if (!error->status && early && s->folder && outputs.count == 1)
         organ_output_check(o->write.output, s->like, o->write.force || o->write.resume, error);
     organ_quantize_outputs_release(&outputs);

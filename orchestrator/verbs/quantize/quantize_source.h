@@ -42,9 +42,10 @@ typedef struct organ_quantize_outputs {
  * memory runs out. The caller releases the list, also after an error. */
 organ_status organ_quantize_outputs_list(const organ_quantize_options *options, organ_quantize_outputs *outputs,
                                          organ_error *error);
-/* Returns ORGAN_USAGE if one of several sizes exists or is begun, without --resume and --force. */
+/* Returns ORGAN_USAGE if one of several sizes exists, or an output is begun, without --resume and --force; `waits`: a
+ * single output that waits for its name is continued. */
 organ_status organ_quantize_outputs_check(const organ_quantize_options *options, const organ_quantize_outputs *outputs,
-                                          organ_error *error);
+                                          bool waits, organ_error *error);
 void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 
 /* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->folder is NULL. Checks
@@ -58,6 +59,9 @@ organ_status organ_quantize_source_find(const organ_quantize_options *options, o
  * organ_run_names_reserve. */
 organ_status organ_quantize_source_reserve(const organ_quantize_options *options, organ_quantize_source *source,
                                            organ_ranks *ranks, organ_error *error);
+/* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
+ * has reserved the output. */
+void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
 /* Makes source->outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
  * for temporary files cannot be written. */
 organ_status organ_quantize_source_outline(organ_quantize_source *source, const organ_engine *engine,
