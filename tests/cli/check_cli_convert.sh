@@ -412,4 +412,19 @@ refused 3 "the rope_type cannot be expressed in a GGUF file of qwen2" convert st
 jq '.norm_topk_prob = false' tiny-moe/config.json >strange/config.json && cp -Lf tiny-moe/*.safetensors* tiny-moe/tokenizer.json strange
 refused 3 "norm_topk_prob is false, but programs would read true from a GGUF file" convert strange -o no.gguf --to gguf --quiet
 judge "a refused run wrote something" test ! -e no.gguf
+
+# ---- what GGUF loses of per-layer embeddings, and what loaders read only in its type ----
+for type in gemma3n_text gemma3n_text-gguf gpt2; do
+    rm -rf "${type:?}"
+    (cd "$root" && build/checks/arch_model $type "$scratch/area/$type") >../out 2>&1 || bad "$type cannot be made" ../out
+done
+ends 0 convert gemma3n_text -o lost.gguf --to gguf --force
+says "the row of token 0, which transformers gives to the 56 tokens without a row in model.embed_tokens_per_layer.weight, is lost"
+ends 0 convert gemma3n_text-gguf -o kept.gguf --to gguf
+judge "there is a warning of rows that are not lost" test "$(grep -c 'is lost' ../err)" = 0
+ends 0 convert gpt2 -o gpt2.gguf --to gguf --quiet
+for select in '*' position_embd; do
+    ends 0 quantize gpt2.gguf -s q8_0 -o small.gguf --select "$select" --json --quiet --force
+    holds ../out "[.left_alone[].tensor] == $([[ $select == '*' ]] && echo '["position_embd.weight"]' || echo '[]')"
+done
 finish

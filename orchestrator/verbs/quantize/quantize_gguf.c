@@ -111,6 +111,32 @@ static const organ_encoding *fitting(const organ_quantize_job *job, const organ_
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }
 
+/* Returns whether --select has the tensor's name or role, not only a group or a pattern that matches it. */
+static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+{
+    organ_selection names = {0};
+    size_t kept = 0;
+    if (organ_selection_parse(job->options->targets, NULL, &names, error))
+        return false;
+    for (size_t k = 0; k < names.pattern_count; k++)
+        if (!strpbrk(names.patterns[k], "*?["))
+            names.patterns[kept++] = names.patterns[k];
+    names.pattern_count = kept;
+    names.groups = 0;
+    names.words = true;
+    const bool named = organ_selection_has_name(&names, tensor->name, &tensor->anatomy, false);
+    organ_selection_release(&names);
+    return named;
+}
+
+/* Embeddings of positions, convolutions, routers and others, which loaders read only in the type that they have. */
+static bool keeps_type(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+{
+    const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];
+    return job->options->targets && !fixed && !organ_recipe_quantises(job->model, tensor) &&
+           !is_named(job, tensor, error);
+}
+
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const organ_encoding *const fits = job->types ? job->encodings[tensor - job->model->tensors]
@@ -121,6 +147,9 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
         snprintf(why, sizeof why, "it is stored as %s, which is not quantised.", stored);
     else if (!fits && job->types)
         return NULL;
+    else if (keeps_type(job, tensor, error))
+        snprintf(why, sizeof why,
+                 "llama-quantize keeps the type of such tensors; --select with its name quantises it.");
     else if (!fits)
         snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.",
                  (unsigned long long)organ_tensor_matrices(tensor).cols);
