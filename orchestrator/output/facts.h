@@ -273,4 +273,7 @@ bool organ_warnings_add(json_t *report, const organ_progress *progress);
 
 void organ_warnings_end(organ_kept_warnings *kept);
 
+/* Repeats the warnings of the report of an earlier run, whose work this one takes over. */
+void organ_warnings_repeat(const json_t *report, const organ_progress *progress);
+
 #endif

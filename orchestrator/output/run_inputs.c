@@ -306,12 +306,6 @@ organ_status organ_run_record_end(const char *record, const char *key, const cha
     return error->status;
 }
 
-/* A path without a file has the state of what is begun. */
-organ_status organ_run_record_note(const char *record, const char *key, organ_error *error)
-{
-    return organ_run_record_end(record, key, NULL, error);
-}
-
 organ_status organ_run_record_has(const char *record, const char *key, bool *noted, organ_error *error)
 {
     const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};

@@ -57,13 +57,11 @@ void organ_run_inputs_release(organ_run_inputs *inputs); /* a zeroed one is allo
 organ_status organ_run_record_begin(const char *record, const organ_run_inputs *inputs, json_t *options,
                                     organ_error *error);
 
-/* Notes that the run begins to make what the key stands for. Returns the errors of organ_run_record_end. */
-organ_status organ_run_record_note(const char *record, const char *key, organ_error *error);
 /* Sets *noted to whether the record has the key: what it stands for is begun or complete. Without a record it is false.
  * Returns ORGAN_IO or ORGAN_BAD_INPUT if the record cannot be read. */
 organ_status organ_run_record_has(const char *record, const char *key, bool *noted, organ_error *error);
 
-/* Adds the state of the file or directory `made`, which is complete. Returns ORGAN_IO if a file cannot be read or
+/* Adds the state of the file or directory `made`, which is complete; NULL: the run begins to make it. Returns ORGAN_IO if a file cannot be read or
  * written, ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_run_record_end(const char *record, const char *key, const char *made, organ_error *error);
 

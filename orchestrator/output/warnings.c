@@ -90,6 +90,14 @@ bool organ_warnings_add(json_t *report, const organ_progress *progress)
     return true;
 }
 
+void organ_warnings_repeat(const json_t *report, const organ_progress *progress)
+{
+    size_t k;
+    const json_t *sentence;
+    json_array_foreach(json_object_get(report, "warnings"), k, sentence)
+        organ_progress_warn(progress, "%s", json_string_value(sentence) ? json_string_value(sentence) : "");
+}
+
 void organ_warnings_end(organ_kept_warnings *kept)
 {
     json_decref(kept->sentences);

@@ -309,6 +309,7 @@ static organ_status read_merged(const merge_steps *s, json_t **report, organ_err
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report of its merge: --force starts over", s->path);
     if (*report)
         json_object_del(*report, "file"); /* as the run that finished the merge had it */
+    organ_warnings_repeat(*report, s->progress);
     organ_model_close(model);
     return error->status;
 }

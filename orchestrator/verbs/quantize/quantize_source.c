@@ -196,6 +196,18 @@ static organ_status convert(organ_quantize_source *s, bool resume, const char *r
     return organ_ranks_agree(engine->ranks, "the end of the conversion", error);
 }
 
+static organ_status repeat_warnings(const organ_quantize_source *s, const organ_progress *progress, organ_error *error)
+{
+    organ_model *model = NULL;
+    json_t *report = NULL;
+    if (organ_model_open(s->path, &model, error) == ORGAN_OK)
+        report = organ_own_report(model, "convert.json", "organ.convert/1", error);
+    organ_warnings_repeat(report, progress);
+    json_decref(report);
+    organ_model_close(model);
+    return error->status;
+}
+
 /* A file that an earlier run has converted is used if the record next to it has the same inputs. */
 organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error)
@@ -211,8 +223,8 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     s->refused = error->status == ORGAN_USAGE;
     if (!error->status && !whole && organ_ranks_first(engine->ranks))
         organ_run_record_begin(record, &s->inputs, json_object(), error);
-    if (organ_ranks_agree(engine->ranks, "the record of the conversion", error) == ORGAN_OK && !whole)
-        convert(s, resume, record, engine, progress, error);
+    if (organ_ranks_agree(engine->ranks, "the record of the conversion", error) == ORGAN_OK)
+        whole ? repeat_warnings(s, progress, error) : convert(s, resume, record, engine, progress, error);
     free(record);
     return error->status;
 }
