@@ -568,8 +568,6 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
         return error->status;
     if (quantize_calibrated_open_walk(job, &job->calibrated_targets, error) == ORGAN_OK)
         organ_quantize_repair_pair(job, error);
-    if (error->status)
-        return error->status;
     return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
                                               : error->status;
 }
