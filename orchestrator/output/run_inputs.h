@@ -61,8 +61,8 @@ organ_status organ_run_record_begin(const char *record, const organ_run_inputs *
  * Returns ORGAN_IO or ORGAN_BAD_INPUT if the record cannot be read. */
 organ_status organ_run_record_has(const char *record, const char *key, bool *noted, organ_error *error);
 
-/* Adds the state of the file or directory `made`, which is complete; NULL: the run begins to make it. Returns ORGAN_IO if a file cannot be read or
- * written, ORGAN_BAD_INPUT if the record is malformed. */
+/* Adds the state of the file or directory `made`, which is complete; NULL: the run begins to make it. Returns ORGAN_IO
+ * if a file cannot be read or written, ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_run_record_end(const char *record, const char *key, const char *made, organ_error *error);
 
 /* Sets *whole to whether the record has `made` under the key in its present state. Without a record it is false.
