@@ -111,7 +111,19 @@ static const organ_encoding *fitting(const organ_quantize_job *job, const organ_
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }
 
-/* Returns whether --select has the tensor's name or role, not only a group or a pattern that matches it. */
+/* Returns whether a pattern also matches a tensor that llama-quantize quantises. */
+static bool is_wide(const organ_quantize_job *job, const char *pattern)
+{
+    bool used = false, wide = false;
+    const organ_selection one = {.words = true, .pattern_count = 1, .patterns = &pattern, .used = &used};
+    for (size_t k = 0; k < job->model->tensor_count && !wide; k++) {
+        const organ_tensor *const t = &job->model->tensors[k];
+        wide = organ_recipe_quantises(job->model, t) && organ_selection_has_name(&one, t->name, &t->anatomy, false);
+    }
+    return wide;
+}
+
+/* Returns whether --select has the tensor's name or role, or a pattern that matches only such tensors. */
 static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     organ_selection names = {0};
@@ -119,7 +131,7 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
     if (organ_selection_parse(job->options->targets, NULL, &names, error))
         return false;
     for (size_t k = 0; k < names.pattern_count; k++)
-        if (!strpbrk(names.patterns[k], "*?["))
+        if (!strpbrk(names.patterns[k], "*?[") || !is_wide(job, names.patterns[k]))
             names.patterns[kept++] = names.patterns[k];
     names.pattern_count = kept;
     names.groups = 0;

@@ -123,6 +123,12 @@ START_TEST(head_and_targets)
     type_is(model, "blk.0.attn_q.weight", ORGAN_BF16);
     type_is(model, "token_embd.weight", ORGAN_F16);
     organ_model_close(model);
+    way.targets = "output.*,blk.*"; /* also matches others */
+    must_convert("others.gguf", way);
+    model = open_sound("others.gguf");
+    type_is(model, "blk.0.ffn_gate_inp.weight", ORGAN_F32);
+    type_is(model, "blk.0.attn_q.weight", ORGAN_Q4_K);
+    organ_model_close(model);
 }
 END_TEST
 
