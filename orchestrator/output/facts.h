@@ -5,6 +5,7 @@
 #ifndef ORGAN_OUTPUT_FACTS_H
 #define ORGAN_OUTPUT_FACTS_H
 
+#include "formats/base/json.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -253,6 +254,9 @@ organ_status organ_repair_pair_check(const organ_adapter *adapter, const organ_m
 
 /* Does so with the adapter that the model names, if it is next to the model. */
 organ_status organ_repair_pair_check_beside(const organ_model *model, organ_error *error);
+
+/* Removes the members of config.json that name the adapter, for weights that no longer need it. */
+organ_status organ_repair_pair_forget(organ_json_edit *config, organ_error *error);
 
 /* ---- warnings ---- */
 

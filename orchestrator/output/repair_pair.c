@@ -92,3 +92,10 @@ organ_status organ_repair_pair_check_beside(const organ_model *model, organ_erro
     free(path);
     return error->status;
 }
+
+organ_status organ_repair_pair_forget(organ_json_edit *config, organ_error *error)
+{
+    if (organ_json_edit_remove(config, ORGAN_REPAIR_ADAPTER, NULL, error))
+        return error->status;
+    return organ_json_edit_remove(config, ORGAN_REPAIR_PAIR, NULL, error);
+}

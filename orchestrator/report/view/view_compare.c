@@ -89,8 +89,7 @@ static const organ_block compare_blocks[] = {
     TABLE(ON_ALL, NULL, "pairs", FIELDS(compare_pairs), .caption = "Pairs of models, over all matrices"),
     SAY(ON_ALL, "routers.*.moved",
         "Figures are of matched experts: {routers:sum.moved:count} of {routers:sum.experts:count} have another number "
-        "in "
-        "the other model."),
+        "in the other model."),
     TABLE_WHERE(ON_TERMINAL, "routers.*.moved", "routers", "moved", FIELDS(compare_routers), .max = MAX_LAYERS,
                 .what = "layers"),
     TABLE(ON_ALL, "differences", "differences", FIELDS(compare_differences),

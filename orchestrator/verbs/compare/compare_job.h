@@ -74,8 +74,8 @@ typedef struct compare_model {
 typedef struct compare_item {
     const organ_weight *like;                    /* the first of `weights` */
     const organ_weight *weights[COMPARE_MODELS]; /* NULL: the model lacks it, or has another shape */
-    const uint32_t *orders[COMPARE_MODELS];      /* of its entries for experts; NULL: as they are stored */
-    size_t experts;                              /* of these orders */
+    const uint32_t *orders[COMPARE_MODELS];      /* order of its experts in each model; NULL: the stored order */
+    size_t experts;                              /* length of each order */
     size_t cell;
     bool all; /* all models have it */
 } compare_item;
@@ -151,7 +151,8 @@ organ_status organ_compare_experts(compare_job *job, organ_error *error);
  * another expert if the experts have another order. It is like->name or is written to `name`. */
 const char *organ_compare_name_in(const compare_job *job, const organ_weight *like, size_t owner, size_t k,
                                   char name[COMPARE_NAME]);
-/* Returns the order of the entries of model k's tensor that corresponds to `like`; NULL: as they are stored. */
+/* Returns the order in which the experts of model k are compared, for its tensor that corresponds to `like`. NULL: the
+ * stored order. */
 const uint32_t *organ_compare_order_in(const compare_job *job, const organ_weight *like, size_t k);
 
 /* Fills job->vocabularies and adds differences to job->clashes. Tokenizers that cannot be read add a note. */

@@ -86,7 +86,7 @@ static void check_last_layers(organ_graft_job *job)
                                                   ", which graft does not change: no layer can be added");
 }
 
-/* What lets config.json say of which kind the layer is. */
+/* Returns the advice that ends the refusal of a layer of another kind; "" if there is none. */
 static const char *remedy_of(const organ_graft_job *job)
 {
     if (job->target->gguf || job->editable)

@@ -203,8 +203,8 @@ static const organ_layer_pair *pair_at(const organ_graft_job *job, int32_t to)
     return low < job->pair_count && job->pairs[low].to == to ? &job->pairs[low] : NULL;
 }
 
-/* The layer may have other tensors than the target's layer, because config.json says what it is. Packed weights also
- * need the quantisation_config of their model. */
+/* Returns whether the grafted layer `to` may have other tensors than the target's: the graft then rewrites config.json
+ * for it. Packed weights may not, because the quantization_config of their model describes them. */
 static bool may_differ(const organ_graft_job *job, int32_t to)
 {
     const unsigned all =

@@ -264,8 +264,7 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     const organ_merge_job *const job = context;
     if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
         return error->status;
-    if (is_own_adapter(job) && (organ_json_edit_remove(config, ORGAN_REPAIR_ADAPTER, NULL, error) ||
-                                organ_json_edit_remove(config, ORGAN_REPAIR_PAIR, NULL, error)))
+    if (is_own_adapter(job) && organ_repair_pair_forget(config, error))
         return error->status;
     if (job->words && organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
         return error->status;

@@ -6,7 +6,6 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/publish.h"
@@ -32,16 +31,6 @@ static organ_status replace_member(organ_json_edit *config, const char *key, jso
     return error->status;
 }
 
-/* Codes of a merged model are no longer those that the host's repair adapter was made for. */
-static organ_status drop_repair(const model_merge *job, organ_json_edit *config, organ_error *error)
-{
-    if (job->recipe.donor_count == 1 && !job->donors[job->host].adapted.adapter)
-        return ORGAN_OK;
-    return organ_json_edit_remove(config, ORGAN_REPAIR_ADAPTER, NULL, error)
-               ? error->status
-               : organ_json_edit_remove(config, ORGAN_REPAIR_PAIR, NULL, error);
-}
-
 static organ_status edit_merged(void *context, organ_json_edit *config, organ_error *error)
 {
     const model_merge *const job = context;
@@ -54,7 +43,11 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
         return error->status;
     if (job->recipe.sliced && organ_merge_edit_layers(job, config, error))
         return error->status;
-    if (organ_merge_edit_vocabulary(job, config, error) || drop_repair(job, config, error))
+    if (organ_merge_edit_vocabulary(job, config, error))
+        return error->status;
+    /* the weights are no longer those for which the host's repair adapter was made */
+    if ((job->recipe.donor_count > 1 || job->donors[job->host].adapted.adapter) &&
+        organ_repair_pair_forget(config, error))
         return error->status;
     return job->unties ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }

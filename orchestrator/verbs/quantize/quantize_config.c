@@ -326,8 +326,8 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
     if (!error->status && job->repair) { /* readers ignore members that they do not know */
-        json_t *const adapter = json_string(organ_path_name(job->repair_output)), *const pair =
-                                                                                      json_string(job->repair_pair);
+        json_t *const adapter = json_string(organ_path_name(job->repair_output));
+        json_t *const pair = json_string(job->repair_pair);
         if (organ_json_edit_set(config, NULL, ORGAN_REPAIR_ADAPTER, adapter, error) == ORGAN_OK)
             organ_json_edit_set(config, NULL, ORGAN_REPAIR_PAIR, pair, error);
         json_decref(adapter);

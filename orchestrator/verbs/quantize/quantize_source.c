@@ -223,8 +223,10 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
     s->refused = error->status == ORGAN_USAGE;
     if (!error->status && !whole && organ_ranks_first(engine->ranks))
         organ_run_record_begin(record, &s->inputs, json_object(), error);
-    if (organ_ranks_agree(engine->ranks, "the record of the conversion", error) == ORGAN_OK)
-        whole ? repeat_warnings(s, progress, error) : convert(s, resume, record, engine, progress, error);
+    if (organ_ranks_agree(engine->ranks, "the record of the conversion", error) == ORGAN_OK && whole)
+        repeat_warnings(s, progress, error);
+    else if (!error->status)
+        convert(s, resume, record, engine, progress, error);
     free(record);
     return error->status;
 }
