@@ -241,7 +241,7 @@ each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if 
 
 # Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
 # shellcheck disable=SC2016
-grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_new_verb|new_verb)\.sh)$' |
+grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_trials|new_verb|trials/new_[a-z_]+)\.sh)$' |
     xargs -d '\n' grep -noE '(^|[^A-Za-z0-9_/.-])(kernels|formats|orchestrator)/[A-Za-z0-9_/]+\.[ch]\b' |
     sed -E 's/^([^:]*:[0-9]+:)[^kfo]?/\1/' | while IFS=: read -r file line path; do
         [[ -f $path || $path == *NAME* || $path == */*_.[ch] ]] || echo "$file:$line: $path"
