@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Compares the pages of docs/definitions, docs/formats.md and docs/design.md with the sources: constants, block types, names of definitions
+# Compares the pages of docs/definitions, docs/formats.md and CONTRIBUTING.md with the sources: constants, block types, names of definitions
 # and of schemas, members of documents, paths. Run from the root; ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -58,7 +58,7 @@ while read -r name; do
 done < <(grep -v '^compensated-pruning/' "$scratch/named")
 while read -r schema; do
     if grep -rqF "\"$schema\"" orchestrator formats --include='*.[ch]'; then pass; else fail "no source has the schema $schema"; fi
-done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' "${definitions[@]}" docs/formats.md docs/design.md | sort -u)
+done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' "${definitions[@]}" docs/formats.md CONTRIBUTING.md | sort -u)
 
 # Each part of a member "a.b[].c" after "Appears in" is a string in the sources.
 git grep -hoE '"[A-Za-z_0-9]+"' -- 'orchestrator/*.c' 'orchestrator/*.h' 2>/dev/null | sort -u >"$scratch/texts" ||
@@ -77,8 +77,8 @@ if (($(wc -l <"$scratch/members") >= 60)); then pass; else fail "docs/definition
 # The paths that the pages name exist.
 while read -r path; do
     if [[ -e $path ]]; then pass; else fail "a page names $path, which is not there"; fi
-done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0-9_./-]*`' "${definitions[@]}" docs/formats.md docs/design.md |
-    tr -d '`' | sort -u)
+done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0-9_./-]*`' "${definitions[@]}" docs/formats.md CONTRIBUTING.md |
+    tr -d '`' | grep -v NAME | sort -u)
 
 # The block types of GGUF, rows "| type | name | elements | bytes |", equal the table in the source.
 {

@@ -13,7 +13,7 @@
 #
 # tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds that it takes natively. The script
 # builds all trees first. Then it runs JOBS suites at a time, the most costly first (default: one more than there are CPUs, since many suites wait
-# for a disk or another process). SUITES="kernels cli" selects suites. docs/testing.md explains EFFORT=all|some|few.
+# for a disk or another process). SUITES="kernels cli" selects suites. CONTRIBUTING.md explains EFFORT=all|some|few.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(($(nproc) + 1))}

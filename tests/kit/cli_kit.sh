@@ -19,7 +19,7 @@ mkdir "$scratch/area" && cd "$scratch/area" || exit 1
 ln -s "$model" tiny-qwen2
 ln -s "$model-gguf" tiny-qwen2-gguf
 
-# docs/testing.md has the meaning of EFFORT. sampled: whether this tree takes samples of what the native tree does whole; its first success prints a line that
+# CONTRIBUTING.md has the meaning of EFFORT. sampled: whether this tree takes samples of what the native tree does whole; its first success prints a line that
 # says so. in_part: whether this run leaves out what only `ninja test-whole` does.
 sampled() {
     [[ ${EFFORT:-some} == few ]] || return

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The part of a sweep that a test runs. The environment variable EFFORT, which tests/run_tests.sh sets for each tree,
  * is `all` (the tree complete), `some` (the native tree) or `few` (under sanitizers, on an emulated CPU, in
- * test-quick); unset, it is `some`. docs/testing.md has the table. */
+ * test-quick); unset, it is `some`. CONTRIBUTING.md has the table. */
 #ifndef ORGAN_TESTS_EFFORT_H
 #define ORGAN_TESTS_EFFORT_H
 #include <stdbool.h>

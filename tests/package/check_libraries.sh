@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Checks that the list of libraries (packaging/libraries.tsv) agrees with build.ninja, the packages of README, docs/targets.md, debian/, the container and bench/bare.sh,
+# Checks that the list of libraries (packaging/libraries.tsv) agrees with build.ninja, the packages of README, CONTRIBUTING.md, debian/, the container and bench/bare.sh,
 # organ.pc, and the list of components, which must be a valid SPDX document. Needs a built tree (ninja). Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -24,8 +24,8 @@ for command in run tests; do
     sed -n "/^<!-- $command -->/,/^\`\`\`\$/p" README.md | found >"$scratch/found"
     same "the command '$command' of README.md" "$scratch/found" "$scratch/packages"
 done
-sed -nE '/apt-get install gcc-aarch64/,/^$/p' docs/targets.md | sed 's/:arm64//g' | found >"$scratch/found"
-same "what ninja neon needs, in docs/targets.md" "$scratch/found" "$scratch/packages"
+sed -nE '/apt-get install gcc-aarch64/,/^$/p' CONTRIBUTING.md | sed 's/:arm64//g' | found >"$scratch/found"
+same "what ninja neon needs, in CONTRIBUTING.md" "$scratch/found" "$scratch/packages"
 for file in debian/control packaging/Containerfile bench/bare.sh; do
     [[ -f $file ]] || continue
     found <"$file" >"$scratch/found"
