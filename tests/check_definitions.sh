@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d) || exit 1
-definitions=(docs/definitions.md docs/definitions/*.md docs/history/older.md)
+definitions=(docs/definitions.md docs/definitions/*.md)
 trap 'rm -rf "$scratch"' EXIT
 passed=0
 failed=0

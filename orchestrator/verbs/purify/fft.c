@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the transform: definition purify-fft/2 in docs/history/older.md ---- */
+/* ---- the transform: definition purify-fft/2 in docs/definitions/noise.md ---- */
 
 /* The parts of a complex number are (re, im). Only + - * on them, division, and fma in unit_turn are used; so all
  * machines agree. */
