@@ -12,7 +12,7 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/verbs/prune/prune_matrix.h"
 #include "orchestrator/surgery/encoding/encoding.h"
-#include "orchestrator/verbs/quantize/gptq.h"
+#include "orchestrator/surgery/gptq/gptq.h"
 
 #include <jansson.h>
 #include <sys/resource.h>

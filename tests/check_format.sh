@@ -57,8 +57,8 @@ cat >"$scratch/limits" <<'LIMITS'
 formats/architecture/hf.c read_hf_config 45
 formats/weights/find_weights.c organ_weight_why_unmatched 42
 orchestrator/forward/mixers/attention.c organ_forward_attention 43
-orchestrator/verbs/convert/convert_check.c check_layers 49
-orchestrator/verbs/convert/convert_keys.c keys_set 105
+orchestrator/surgery/convert/convert_check.c check_layers 49
+orchestrator/surgery/convert/convert_keys.c keys_set 105
 LIMITS
 grep -E '^(formats|orchestrator)/' "$scratch/c_files" | long_functions >"$scratch/found"
 clean "functions of more than 40 lines" "$scratch/found"

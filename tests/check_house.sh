@@ -122,28 +122,31 @@ serve/models http confine
 serve/page http jobs
 serve http jobs models page
 surgery/calibration
+surgery/adapter convert merge write
 surgery/allocate calibration
+surgery/audit
+surgery/convert encoding scoring write
 surgery/encoding
+surgery/gptq calibration encoding
 surgery/layers
 surgery/merge calibration
 surgery/scoring
 surgery/write scoring
-verbs/convert
-verbs/autopsy convert
-verbs/lora convert
-verbs/quantize convert lora
+verbs/autopsy
+verbs/lora
+verbs/quantize lora
 verbs/prune quantize
-verbs/evaluate prune
+verbs/evaluate
 verbs/fetch
 verbs/graft
 verbs/inspect
 verbs/measure
-verbs/orthogonality lora
+verbs/orthogonality
 verbs/purify
-verbs/shrink prune
+verbs/shrink
 verbs/untrusted
-verbs/compare lora convert
-verbs/merge lora convert quantize
+verbs/compare
+verbs/merge quantize
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
@@ -173,18 +176,20 @@ serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
 solve algebra.h assign.h correction.h low_rank.h
+surgery/adapter adapter.h
 surgery/allocate allocate.h
-surgery/calibration calibration.h
+surgery/audit audit.h
+surgery/calibration calibration.h donor_target.h
+surgery/convert convert_across.h
 surgery/encoding encoding.h
+surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
 surgery/scoring scoring.h
 surgery/write write.h
-verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
-verbs/lora adapter_write.h adapted.h donor_target.h repair_adapter.h
-verbs/prune prune_parts.h
+verbs/lora repair_adapter.h
 verbs/quantize quantize_parts.h quantize_source.h
 LAW
 # The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
@@ -195,8 +200,8 @@ machine machine
 stream stream
 forward forward
 report report
-surgery options evaluate
-verbs prune quantize convert cut lora organs purify measure inspect merge
+surgery options evaluate convert prune
+verbs quantize cut lora organs purify measure inspect merge
 LAW
 # shellcheck disable=SC2016
 awk '
@@ -230,6 +235,13 @@ awk '
             }
         close(file)
     }' "$scratch/floors" "$scratch/rooms" "$scratch/topics" "$scratch/doors" "$scratch/c_files" | check "includes point down only"
+
+# What a second verb needs belongs to surgery. Of the pairs of rooms of verbs, one of which includes the other, so many are allowed:
+arrows=3
+grep -E '^orchestrator/verbs/' "$scratch/c_files" | xargs -d '\n' grep -HoE '^# *include *"orchestrator/verbs/[a-z_]+/' |
+    sed -nE 's,^orchestrator/verbs/([a-z_]+)/.*"orchestrator/verbs/([a-z_]+)/,\1 -> \2,p' | awk '$1 != $3' | sort -u >"$scratch/arrows"
+awk -v most=$arrows '{ list = list "\n" $0 } END { if (NR > most) print NR " pairs" list; if (NR < most) print "only " NR " pairs: lower `arrows` to it" }' \
+    "$scratch/arrows" | check "at most $arrows pairs of rooms of verbs include each other"
 
 grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include *<' |
     grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|organ/kernels|immintrin|arm_neon|sleef)(\.h)?>' |
@@ -434,18 +446,15 @@ cat >"$scratch/ranks" <<'LAW'
 evaluate/imatrix.c
 evaluate/imatrix_merge.c
 inspect/machine_plan.c
-lora/adapter_write.c
 measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
 merge/merge_models.c
 merge/merge_then.c
 prune/allocation.c
-prune/comparison.c
 prune/sparsegpt.c
 prune/tiles.c
 prune/units.c
-quantize/gptq.c
 quantize/quantize_costs.c
 quantize/quantize_sizes.c
 quantize/quantize_source.c

@@ -4,7 +4,7 @@
 #define ORGAN_VERBS_AUTOPSY_AUTOPSY_PARTS_H
 
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/verbs/convert/convert_across.h"
+#include "orchestrator/surgery/convert/convert_across.h"
 
 #include <jansson.h>
 #include <organ/base.h>

@@ -11,8 +11,8 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
-#include "orchestrator/verbs/convert/convert_across.h"
-#include "orchestrator/verbs/lora/adapted.h"
+#include "orchestrator/surgery/convert/convert_across.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 
 #include <jansson.h>
 #include <organ/inspect.h>

@@ -11,7 +11,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
-#include "orchestrator/verbs/prune/prune_parts.h"
+#include "orchestrator/surgery/audit/audit.h"
 
 #include <fnmatch.h>
 #include <organ/evaluate.h>

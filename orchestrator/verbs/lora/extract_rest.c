@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Compares the other weights, which get no factors (embeddings, norms, biases, some stacks of experts), and with
  * --save-full stores the changed ones whole. */
-#include "orchestrator/verbs/lora/adapter_write.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/architecture/families.h"

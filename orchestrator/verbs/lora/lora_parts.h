@@ -12,8 +12,8 @@
 #include "orchestrator/solve/correction.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
-#include "orchestrator/verbs/lora/donor_target.h"
+#include "orchestrator/surgery/adapter/adapter.h"
+#include "orchestrator/surgery/calibration/donor_target.h"
 
 #include <organ/lora.h>
 #include <organ/weights.h>

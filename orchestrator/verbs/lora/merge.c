@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/lora/adapter_write.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"

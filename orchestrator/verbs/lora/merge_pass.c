@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Computes the merged weights W + scale B A in strips of rows, and each strip in blocks of rows whose B A fits in the
  * scratch of a worker. Weights that are only dequantised pass through the same functions. */
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"

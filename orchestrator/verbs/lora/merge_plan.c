@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
-#include "orchestrator/verbs/lora/adapted.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/architecture/config_readers.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"

@@ -2,7 +2,7 @@
  * Rewrites the modules of an adapter in two passes: organ_lora_survey computes their ranks, organ_lora_write their new
  * factors. In each pass the worker threads process a batch of modules at a time, as many as fit in memory. The calling
  * thread then writes the factors of the batch in order. */
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/files.h"
 #include "formats/base/rows.h"

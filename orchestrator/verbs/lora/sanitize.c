@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"

@@ -19,8 +19,8 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/surgery/merge/merge_walk.h"
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/verbs/convert/convert_across.h"
-#include "orchestrator/verbs/lora/adapted.h"
+#include "orchestrator/surgery/convert/convert_across.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 #include "orchestrator/verbs/merge/merge_tokens.h"
 
 #include <organ/merge.h>

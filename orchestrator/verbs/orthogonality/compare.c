@@ -7,7 +7,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 #include "orchestrator/surgery/merge/merge_input.h"
 
 #include <math.h>

@@ -10,7 +10,7 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 
 #include <errno.h>
 #include <float.h>

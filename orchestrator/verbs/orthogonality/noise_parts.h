@@ -5,7 +5,7 @@
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/rows.h"
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/surgery/adapter/adapter.h"
 
 #include <organ/stream.h>
 #include <organ/weights.h>

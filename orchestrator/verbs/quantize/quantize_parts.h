@@ -29,9 +29,9 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/verbs/lora/donor_target.h"
+#include "orchestrator/surgery/calibration/donor_target.h"
 #include "orchestrator/verbs/lora/repair_adapter.h"
-#include "orchestrator/verbs/quantize/gptq.h"
+#include "orchestrator/surgery/gptq/gptq.h"
 
 #include <float.h>
 #include <math.h>

@@ -16,7 +16,7 @@
 #include "orchestrator/output/run_inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/encoding/encoding.h"
-#include "orchestrator/verbs/convert/convert_across.h"
+#include "orchestrator/surgery/convert/convert_across.h"
 
 #include <errno.h>
 #include <organ/convert.h>

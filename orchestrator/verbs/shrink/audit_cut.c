@@ -8,7 +8,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/verbs/prune/prune_parts.h"
+#include "orchestrator/surgery/audit/audit.h"
 
 #include <inttypes.h>
 #include <stdio.h>

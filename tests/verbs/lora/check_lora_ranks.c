@@ -5,7 +5,7 @@
 
 #include <organ/weights.h>
 #include <organ/report.h>
-#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/rewrite.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/adapter/adapter.h"
+
+#include "formats/names/names.h"
+#include "formats/remote/remote.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The change of one weight of the model. */
+typedef struct adapted_pair {
+    const organ_adapter *adapter;
+    const organ_adapter_pair *pair;
+    const organ_weight *weight;
+    const organ_kernels *kernels;
+    organ_merge_change change;
+} adapted_pair;
+
+/* ---- names ---- */
+
+/* Sets *plus to the last '+' after a path of this machine; else to the last one before such a path, because the model
+ * may be a URL or a name; else to the first one, unless the name is a URL. NULL: the name is that of a model. */
+static organ_status find_plus(const char *name, const char **plus, organ_error *error)
+{
+    const char *before_adapter = NULL;
+    char *const path = strdup(name);
+    *plus = NULL;
+    if (!path)
+        return organ_fail_memory(error, name);
+    for (size_t k = access(name, F_OK) == 0 ? 0 : strlen(name); k-- > 1 && !*plus;) {
+        if (name[k] != '+')
+            continue;
+        path[k] = '\0';
+        if (access(path, F_OK) == 0)
+            *plus = name + k;
+        else if (!before_adapter && access(name + k + 1, F_OK) == 0)
+            before_adapter = name + k;
+    }
+    free(path);
+    if (!*plus && access(name, F_OK))
+        *plus = before_adapter || organ_http_is_url(name) || *name == '+' ? before_adapter : strchr(name, '+');
+    return ORGAN_OK;
+}
+
+organ_status organ_adapted_split(const char *name, organ_arena *arena, const char **model, const char **adapter,
+                                 organ_error *error)
+{
+    const char *plus;
+    *model = name;
+    *adapter = NULL;
+    if (find_plus(name, &plus, error) != ORGAN_OK || !plus)
+        return error->status;
+    *model = organ_arena_copy(arena, name, (size_t)(plus - name));
+    return *model ? organ_name_resolve(plus + 1, arena, adapter, error) : organ_fail_memory(error, name);
+}
+
+/* ---- rows ---- */
+
+static void close_pair(void *state)
+{
+    if (state)
+        organ_lora_factors_release(state);
+    free(state);
+}
+
+static organ_status open_pair(const void *context, void **state, organ_error *error)
+{
+    const adapted_pair *const p = context;
+    organ_lora_factors *const factors = calloc(1, sizeof *factors);
+    *state = factors;
+    if (!factors)
+        return organ_fail_memory(error, p->weight->name);
+    return organ_lora_factors_read(p->adapter, p->pair, p->kernels, 1, factors, error);
+}
+
+static size_t pair_scratch(const void *context, size_t rows)
+{
+    const adapted_pair *const p = context;
+    return rows * (size_t)p->pair->in_features * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
+}
+
+/* The sums of B A and their order are those of organ lora merge. */
+static organ_status change_rows(const void *context, const void *state, uint64_t first, size_t rows, float *values,
+                                void *scratch, organ_error *error)
+{
+    const adapted_pair *const p = context;
+    const organ_lora_factors *const all = state;
+    const size_t cols = all->in;
+    const organ_lora_factors f = organ_lora_factors_of(all, (size_t)(first / all->out));
+    const float scale = (float)p->pair->scale;
+    float *const d = (float *)(void *)((unsigned char *)scratch + ORGAN_PRODUCT_SCRATCH);
+    const organ_product product = {.m = rows,
+                                   .n = cols,
+                                   .k = f.rank,
+                                   .a = organ_by_rows(f.b + first % all->out * f.rank, f.rank),
+                                   .b = organ_by_columns(f.a, f.in),
+                                   .c = d,
+                                   .c_stride = cols};
+    (void)error;
+    p->kernels->product(&product, scratch);
+    for (size_t k = 0; k < rows * cols; k++)
+        values[k] += d[k] * scale;
+    return ORGAN_OK;
+}
+
+/* ---- the adapter ---- */
+
+static organ_status cannot(const organ_adapted *a, const char *what, const char *name, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %s '%s': make a model of base and adapter first: organ lora merge --base %s --adapter %s -o "
+                      "MERGED",
+                      a->adapter->path, what, name, a->model->path, a->adapter->path);
+}
+
+static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, const organ_adapter_pair *pair,
+                               const organ_kernels *kernels, organ_error *error)
+{
+    const organ_weight *const w = organ_lora_names_find(&a->names, pair->weight);
+    const bool stack = pair->experts > 1;
+    if (!w && organ_anatomy_of(pair->weight).role == ORGAN_ROLE_OUTPUT && a->model->config.tie_word_embeddings)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: it changes '%s', but the output head of %s is its embedding, which must not "
+                          "change; " ORGAN_LORA_UNTIE,
+                          a->adapter->path, pair->weight, a->model->path);
+    if (!w || !organ_weight_has_numbers(w))
+        return cannot(a, "its base lacks the weight", pair->weight, error);
+    const organ_matrices m = organ_weight_matrices(w);
+    const organ_lora_orientation orientation = organ_lora_orientation_of(a->model, a->weights, adapter);
+    if (pair->embedding || w->rank != (stack ? 3u : 2u) || m.count != pair->experts || m.rows != pair->out_features ||
+        m.cols != pair->in_features || pair->in_features > INT_MAX || pair->out_features > INT_MAX ||
+        orientation == ORGAN_LORA_AMBIGUOUS || (stack && m.rows == m.cols) || organ_lora_is_turned(orientation, w))
+        return cannot(a, "its factors have another layout than the weight", w->name, error);
+    adapted_pair *const p = &a->pairs[a->pair_count++];
+    *p = (adapted_pair){.adapter = adapter, .pair = pair, .weight = w, .kernels = kernels};
+    p->change = (organ_merge_change){
+        .context = p,
+        .open = open_pair,
+        .close = close_pair,
+        .memory = (size_t)(pair->experts * pair->rank * (pair->in_features + pair->out_features) * sizeof(float)),
+        .scratch = pair_scratch,
+        .change = change_rows};
+    return ORGAN_OK;
+}
+
+organ_status organ_adapted_open(const char *path, const organ_model *model, const organ_weights *weights,
+                                const organ_engine *engine, const organ_progress *progress, organ_adapted *a,
+                                organ_error *error)
+{
+    a->model = model;
+    a->weights = weights;
+    if (model->gguf)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is GGUF: add the adapter to it first: organ lora merge",
+                          model->path);
+    if (organ_adapter_open(path, &a->adapter, error) || organ_lora_names_build(model, weights, &a->names, error))
+        return error->status;
+    organ_adapter_warn(progress, a->adapter, true);
+    if (organ_repair_pair_check(a->adapter, model, error))
+        return error->status;
+    if (a->adapter->dora)
+        return cannot(a, "use_dora is set for", a->adapter->pairs[0].module, error);
+    if (a->adapter->rest_count)
+        return cannot(a, "it has the whole tensor", a->adapter->rest[0]->name, error);
+    if (organ_adapter_changed_base(a->adapter))
+        return cannot(a, "init_lora_weights changed the base:", organ_adapter_changed_base(a->adapter), error);
+    if (organ_adapter_translate(a->adapter, model, &a->names, &a->translated, error))
+        return error->status;
+    const organ_adapter *const adapter = a->translated ? a->translated : a->adapter;
+    if (!(a->pairs = calloc(adapter->pair_count + 1, sizeof *a->pairs)))
+        return organ_fail_memory(error, path);
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
+        place_pair(a, adapter, &adapter->pairs[k], engine->kernels, error);
+    return error->status;
+}
+
+void organ_adapted_close(organ_adapted *a)
+{
+    free(a->pairs);
+    organ_adapter_translated_free(a->translated);
+    organ_lora_names_release(&a->names);
+    organ_adapter_close(a->adapter);
+}
+
+const organ_merge_change *organ_adapted_change(const organ_adapted *a, const organ_weight *weight)
+{
+    for (size_t k = 0; k < a->pair_count; k++)
+        if (a->pairs[k].weight == weight)
+            return &a->pairs[k].change;
+    return NULL;
+}
+
+organ_status organ_adapted_check(const organ_adapted *a, const organ_across *across, organ_error *error)
+{
+    for (size_t k = 0; across && k < a->pair_count; k++)
+        if (organ_across_kind_of(across, a->pairs[k].weight->name) == ORGAN_ACROSS_PAIRED)
+            return cannot(a, "another model stores in another layout the weight", a->pairs[k].weight->name, error);
+    return ORGAN_OK;
+}
+
+organ_status organ_adapted_unchanged(const organ_adapted *a, organ_error *error)
+{
+    return a->adapter ? organ_model_unchanged(a->adapter->model, error) : ORGAN_OK;
+}

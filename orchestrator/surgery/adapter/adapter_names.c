@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ * Names and configuration of adapters that organ writes; how a base stores the matrices that an adapter changes. */
+#include "orchestrator/surgery/adapter/adapter.h"
+
+#include "formats/adapter/adapter_config.h"
+#include "formats/architecture/families.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *organ_adapter_pattern(const char *name)
+{
+    char *const out = malloc(2 * strlen(name) + 1), *to = out;
+    if (!out)
+        organ_memory_count_refusal();
+    for (; to && *name; *to++ = *name++)
+        if (strchr(".^$*+?{}[]()|\\", *name))
+            *to++ = '\\';
+    if (to)
+        *to = '\0';
+    return out;
+}
+
+json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
+{
+    return ORGAN_OBJECT(SET_NULL("auto_mapping"),
+                        SET("base_model_name_or_path", base ? json_string(base) : json_null()),
+                        SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", 0), SET_FLAG("inference_mode", 1),
+                        SET_FLAG("init_lora_weights", 1), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
+                        SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
+                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()),
+                        SET_NULL("revision"), SET("target_modules", targets), SET("alpha_pattern", json_object()),
+                        SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
+}
+
+json_t *organ_adapter_targets(const char *const *modules, size_t count)
+{
+    const char **words = malloc((count + 1) * sizeof *words);
+    json_t *list = words ? json_array() : NULL;
+    if (!words)
+        organ_memory_count_refusal();
+    if (list) {
+        for (size_t k = 0; k < count; k++) {
+            const char *const dot = strrchr(modules[k], '.');
+            words[k] = dot ? dot + 1 : modules[k];
+        }
+        qsort(words, count, sizeof *words, organ_order_texts);
+    }
+    for (size_t k = 0; list && k < count; k++)
+        if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {
+            json_decref(list);
+            list = NULL;
+        }
+    free(words);
+    return list;
+}
+
+organ_model organ_adapter_whole(const organ_adapter *adapter)
+{
+    organ_model whole = *adapter->model;
+    if (strcmp(adapter->path, whole.path) == 0)
+        return whole; /* the user named the file */
+    whole.path = whole.directory = adapter->path;
+    whole.whole_directory = true;
+    return whole;
+}
+
+organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error)
+{
+    const organ_model whole = organ_adapter_whole(adapter);
+    return organ_output_check_not_input(path, &whole, error);
+}
+
+char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
+{
+    organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
+    if (gguf)
+        return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
+    /* Factors of a parameter (ORGAN_FACTORS_PARAMETER) keep the module name of the stored A, the name of peft's
+     * ParamWrapper, because `module` has the name of the parameter instead. */
+    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin)
+        organ_adapter_name_read(pair->a->name, false, &stored);
+    return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
+                        pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
+}
+
+/* Finds out which weights of a base are stored as in_features x out_features. */
+
+/* The layers of these model types of transformers are Conv1D; those without a row in families.h are here, too. */
+static bool is_conv1d_type(const char *type)
+{
+    static const char *const types[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
+    bool found = false;
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+        found = found || strcmp(type, types[k]) == 0;
+    return found;
+}
+
+typedef struct orientation_votes {
+    size_t straight, turned;
+} orientation_votes;
+
+/* The bias has out_features values, which shows how a matrix that is not square is stored. */
+static orientation_votes count_biases(const organ_weights *weights)
+{
+    orientation_votes v = {0, 0};
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        size_t length = strlen(w->name);
+        if (w->rank != 2 || w->anatomy.layer < 0 || w->shape[0] == w->shape[1] ||
+            !organ_cut_end(w->name, &length, ".weight"))
+            continue;
+        char *const name = organ_format("%.*s.bias", (int)length, w->name);
+        const organ_weight *const bias = name ? organ_weights_named(weights, name) : NULL;
+        v.straight += bias && bias->elements == w->shape[0];
+        v.turned += bias && bias->elements == w->shape[1];
+        free(name);
+    }
+    return v;
+}
+
+/* Factors that are not square fit either the weight of the base or its transpose. */
+static orientation_votes count_pairs(const organ_adapter *adapter, const organ_weights *weights)
+{
+    orientation_votes v = {0, 0};
+    for (size_t k = 0; k < adapter->pair_count; k++) {
+        const organ_adapter_pair *const p = &adapter->pairs[k];
+        const organ_weight *const w = p->embedding || p->experts > 1 || p->in_features == p->out_features
+                                          ? NULL
+                                          : organ_lora_weight(weights, p->weight);
+        if (!w || w->rank != 2 || w->anatomy.layer < 0)
+            continue;
+        v.straight += w->shape[0] == p->out_features && w->shape[1] == p->in_features;
+        v.turned += w->shape[0] == p->in_features && w->shape[1] == p->out_features;
+    }
+    return v;
+}
+
+/* The architecture decides, else biases, else the adapter's other factors; peft looks at the class of the module. */
+organ_lora_orientation organ_lora_orientation_of(const organ_model *base, const organ_weights *weights,
+                                                 const organ_adapter *adapter)
+{
+    const forward_family *const family = organ_forward_family_named(base->config.architecture, false);
+    if (base->gguf)
+        return ORGAN_LORA_STRAIGHT;
+    if (is_conv1d_type(base->config.model_type) || (family && family->transposed))
+        return ORGAN_LORA_TURNED;
+    if (family && !(adapter && adapter->fan_in_fan_out))
+        return ORGAN_LORA_STRAIGHT;
+    orientation_votes v = count_biases(weights);
+    if (adapter && (v.straight > 0) == (v.turned > 0))
+        v = count_pairs(adapter, weights);
+    if ((v.straight > 0) != (v.turned > 0))
+        return v.turned ? ORGAN_LORA_TURNED : ORGAN_LORA_STRAIGHT;
+    return adapter && adapter->fan_in_fan_out ? ORGAN_LORA_AMBIGUOUS : ORGAN_LORA_STRAIGHT;
+}
+
+bool organ_lora_is_turned(organ_lora_orientation orientation, const organ_weight *weight)
+{
+    return orientation == ORGAN_LORA_TURNED && weight->rank == 2 && weight->anatomy.layer >= 0;
+}
+
+bool organ_lora_stacks_are_turned(const forward_mixture *mixture)
+{
+    return mixture && mixture->transposed && mixture->pairs;
+}
+
+bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
+                               const organ_weight *weight)
+{
+    if (pair->embedding)
+        return true;
+    if (pair->in_features == pair->out_features)
+        return organ_lora_is_turned(orientation, weight);
+    return weight->rank == 2 && weight->shape[0] == pair->in_features && weight->shape[1] == pair->out_features;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Comparison of two models of equal shapes by their bytes, for audits and all methods of pruning. It pairs tensors, of
+ * which ranks divide the large ones; maps the killed weights of a tensor; and counts the magnitudes of target weights,
+ * and in each bin those that pruning killed. */
+#ifndef ORGAN_SURGERY_AUDIT_AUDIT_H
+#define ORGAN_SURGERY_AUDIT_AUDIT_H
+
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/ranks/ranks.h"
+
+#include <organ/evaluate.h>
+#include <organ/kernels.h>
+#include <organ/models.h>
+#include <organ/prune.h>
+#include <organ/stream.h>
+
+#define ORGAN_PRUNE_LINES "prune.jsonl" /* file name of the lines of the targets of a pruned model */
+
+/* organ_audit for two models of the same shapes. */
+organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,
+                                const organ_progress *progress, json_t **report, organ_error *error);
+
+/* ---- pairs of tensors ---- */
+
+/* The row ranges of paired tensors, for organ_pass_run. */
+typedef struct organ_compared {
+    organ_stretches stretches;   /* row ranges of the tensors of the first model */
+    organ_tensor *others;        /* the same row ranges in the second model, each as a tensor */
+    organ_pass_item *items;      /* items of a pass, one for each row range; `elsewhere` is set if another rank compares
+                                  * it */
+    organ_assignment assignment; /* assignment of row ranges to ranks */
+} organ_compared;
+
+/* Pairs tensors[k] of the first model with others[k] of the second, for k < count. Both must have the same shape and
+ * type, and outlive *pairs. Call organ_compared_release even after an error. Returns ORGAN_IO if out of memory. */
+organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
+                                 organ_ranks *ranks, organ_compared *pairs, organ_error *error);
+void organ_compared_release(organ_compared *pairs); /* all zero is allowed */
+
+/* ---- the map of killed weights ---- */
+
+/* `rows` are `count` targets with their counts. Maps the target whose percentage of killed weights differs most from
+ * the mean over all rows (of several such targets the first). *map is
+ *
+ *     {"tensor", "percent", "mean", "matrices", "matrix_rows", "matrix_cols", "tile", "rows", "cols",
+ *      "killed": [rows x cols]}
+ *
+ * where "killed" has rows x cols counts, row by row. Tiles are `tile` x `tile` weights, clipped at the edges of each
+ * matrix; the rows of tiles of a stack's matrices follow one another. `tile` is `block`, halved while there are fewer
+ * than 256 tiles and doubled while there are more than 4,096. The caller releases *map. *map is NULL, without an error,
+ * if no target is a matrix. Returns errors of organ_pass_run, and ORGAN_IO if memory runs out. */
+organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
+                            size_t block, const organ_engine *engine, json_t **map, organ_error *error);
+
+/* Returns a --memory, in bytes, that suffices to map the tensor with this number of workers. */
+uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers);
+
+/* ---- the histogram of magnitudes ---- */
+
+/* Recommended argument `enough` of organ_magnitudes_open: this many weights suffice for a figure. */
+#define ORGAN_MAGNITUDES_ENOUGH ((uint64_t)1 << 24)
+
+/* The histogram. Bins are half octaves of |w| in the donor; killed weights are nonzero in the donor and zero in the
+ * copy, the pruned model. Whole rows are counted: all of them if the targets have at most `enough` weights, else every
+ * n-th row of each tensor from the first, with the smallest n that leaves about `enough` weights. */
+typedef struct organ_magnitudes organ_magnitudes;
+
+/* Creates an empty histogram for `count` tensors of the donor. Donor and tensors must outlive it. `enough` limits the
+ * counted weights. Call organ_magnitudes_close even after an error. Returns ORGAN_IO if memory runs out. */
+organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
+                                   uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
+                                   organ_error *error);
+void organ_magnitudes_close(organ_magnitudes *magnitudes); /* NULL is allowed */
+
+/* Counts the weights of bytes [at, at + bytes) of tensor t. `data` are their bytes in the copy; the donor's are read
+ * from its file. organ_magnitudes_json does not read tensors that were passed to this function, so pass either all
+ * bytes of a tensor, each once, or none. Any number of threads may call it at the same time. Returns errors of
+ * organ_model_read, and ORGAN_IO if memory runs out. */
+organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
+                                  organ_error *error);
+
+/* Counts the tensors that no rank has passed to organ_magnitudes_add, by reading them from donor and copy; each rank
+ * reads its share. Then adds the counts of all ranks. All ranks call it. *report is
+ *
+ *     {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero", "count": [...], "killed": [...]}
+ *
+ * where bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin include
+ * everything below and above. The caller releases *report, which is NULL if there is no weight. Returns errors of
+ * organ_model_read, and ORGAN_IO if memory runs out. */
+organ_status organ_magnitudes_json(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
+                                   json_t **report, organ_error *error);
+
+#endif

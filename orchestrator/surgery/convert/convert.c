@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT
+ * Converts a model between GGUF and safetensors: reads the options and the model, plans the output, and writes it. */
+#include "orchestrator/surgery/convert/convert_parts.h"
+
+#include "formats/architecture/config_readers.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/head.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/surgery/convert/convert_across.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <organ/base.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The report of a conversion, document organ.convert/1. */
+
+static json_t *convert_parameters(void *context)
+{
+    const organ_convert_job *const job = context;
+    return ORGAN_OBJECT(SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
+                        SET_TEXT("dtype", organ_dtype_name(job->type)), SET_BYTES_OF("pre", job->options->pre),
+                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+}
+
+static json_t *document_types(const organ_convert_job *job)
+{
+    json_t *const rows = json_array();
+    for (organ_dtype type = 0; type < ORGAN_DTYPE_COUNT; type++) {
+        uint64_t tensors = 0, bytes = 0;
+        for (size_t k = 0; k < job->piece_count; k++)
+            if (job->pieces[k].dtype == type) {
+                tensors++;
+                bytes += job->pieces[k].bytes;
+            }
+        if (tensors)
+            json_array_append_new(
+                rows, ORGAN_OBJECT(SET_DTYPE("type", type), SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
+    }
+    return rows;
+}
+
+/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
+static json_t *convert_document(void *context, const organ_writing *made)
+{
+    const organ_convert_job *const job = context;
+    uint64_t before = 0, after = 0;
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        before += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->piece_count; k++)
+        after += job->pieces[k].bytes;
+    return ORGAN_OBJECT(
+        SET_TEXT("architecture", job->pairing->architecture), SET_TEXT("general_architecture", job->pairing->gguf),
+        SET_FLAG("by_name", job->by_name),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
+                                   SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
+                                   SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("types", document_types(job)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))));
+}
+
+/* Opens the finished output of a conversion before it gets its name. The configuration of a GGUF output was checked
+ * before its tensors were written (organ_write.begun); both tokenizers were compared when the conversion was planned,
+ * so that the output only needs the same bytes. */
+
+static double output_tolerance(const organ_convert_job *job)
+{
+    if (job->type == ORGAN_F32)
+        return ORGAN_TRIAL_ERROR_32;
+    return job->type == ORGAN_F16 || job->type == ORGAN_BF16 || job->type == ORGAN_Q8_0 ? ORGAN_TRIAL_ERROR_16
+                                                                                        : ORGAN_TRIAL_ERROR_CODES;
+}
+
+static organ_status check_tokenizer_bytes(const organ_convert_job *job, const char *path, organ_error *error)
+{
+    if (job->to_gguf) {
+        const organ_gguf view = organ_gguf_writer_view(job->gguf);
+        return organ_trial_tokenizer(path, &view, error);
+    }
+    for (size_t k = 0; k < job->file_count && !error->status; k++) {
+        const organ_written_file *const file = &job->files[k];
+        organ_trial_file(path, file->name, file->bytes, file->length ? file->length : strlen(file->bytes), error);
+    }
+    return error->status;
+}
+
+/* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
+ * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
+ * Called by organ_write_run. */
+static organ_status convert_check_output(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    const organ_trial check = {.model = job->model,
+                               .path = path,
+                               .engine = job->engine,
+                               .progress = job->progress,
+                               .tolerance = job->options->write.saturate ? (double)INFINITY : output_tolerance(job)};
+    if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
+        return error->status;
+    if (job->by_name) {
+        organ_progress_note_once(job->progress, "the first and the last layer of the output were not tried: the "
+                                                "forward pass does not read GGUF files that are converted by name");
+        return ORGAN_OK;
+    }
+    return organ_trial_run(&check, error);
+}
+
+/* ---- options ---- */
+
+static organ_dtype convert_same_type(const organ_weights *weights)
+{
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_dtype dtype = weights->weights[k].codes->dtype;
+        if (weights->weights[k].rank >= 2)
+            return dtype == ORGAN_F16 || dtype == ORGAN_F32 ? dtype : ORGAN_BF16;
+    }
+    return ORGAN_BF16;
+}
+
+static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
+{
+    char type[16]; /* in lower case; longer than every name */
+    size_t length = 0;
+    for (const char *at = job->options->type; *at && length + 1 < sizeof type; at++)
+        type[length++] = (char)tolower((unsigned char)*at);
+    type[length] = '\0';
+    job->keeps_codes = strcmp(type, "codes") == 0;
+    if (job->keeps_codes || strcmp(type, "same") == 0) {
+        job->type = convert_same_type(job->weights);
+        return ORGAN_OK;
+    }
+    const organ_encoding *const blocks = organ_encoding_named(type);
+    if (!blocks)
+        return organ_dtype_requested(type, &job->type, error);
+    if (!job->to_gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--dtype %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
+                          type);
+    job->type = blocks->codes;
+    job->encoding =
+        blocks->codes == ORGAN_Q8_0 ? NULL : blocks; /* organ_narrow writes Q8_0 as llama.cpp's converter does */
+    return ORGAN_OK;
+}
+
+/* ---- the model ---- */
+
+/* GGUF files need members of config.json that organ_forward_config does not have. An architecture without rows in
+ * the tables is converted by name, with the text of config.json in job->own_config. */
+static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
+{
+    organ_json_source text = {.label = "config.json"};
+    const char *architecture = job->model->config.architecture;
+    char *bytes = NULL;
+    if (organ_model_load(job->model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error))
+        return error->status;
+    if (!bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json", job->model->path);
+    organ_hf_config_tidy(bytes, text.length);
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
+        job->text = organ_config_text(job->file, &architecture);
+        job->family = organ_forward_family_named(architecture, false);
+        job->pairing = organ_pairing_named(architecture, true);
+        if (!job->pairing || !job->family)
+            organ_convert_find_names(job, architecture, error);
+        else
+            job->gguf_family = organ_forward_family_named(job->pairing->gguf, true);
+    }
+    if (job->by_name)
+        job->own_config = bytes;
+    else
+        free(bytes);
+    return error->status;
+}
+
+/* Some architectures have one GGUF name for dense models and another (family->gguf_experts) for models with experts.
+ * In a file with the second name llama.cpp expects experts in all layers, so a dense layer is refused. */
+static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    const char *const experts = job->family->gguf_experts;
+    job->pairing = organ_pairing_named(job->family->architecture, c->experts > 0);
+    for (unsigned l = 0; l < c->layers && experts && strcmp(job->pairing->gguf, experts) == 0; l++)
+        if (c->kinds[l].feed && !c->kinds[l].mixture)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the feed-forward of layer %u is dense, but those of %s files all have experts",
+                              job->model->path, l, experts);
+    return ORGAN_OK;
+}
+
+/* A conversion by name sets only the members of job->config that names and shapes show. */
+static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
+{
+    const organ_model *const model = job->model;
+    if (job->to_gguf && convert_read_json(job, error))
+        return error->status;
+    if (!job->to_gguf) {
+        const char *const name = model->config.model_type;
+        job->pairing = organ_pairing_of_gguf(model->gguf, name);
+        job->gguf_family = organ_forward_family_named(name, true);
+        if (!job->pairing || !job->gguf_family)
+            return organ_convert_find_gguf_names(job, name, error);
+        job->family = organ_forward_family_named(job->pairing->architecture, false);
+    }
+    if (job->by_name || organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
+        return error->status;
+    return convert_choose_row(job, error);
+}
+
+organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error)
+{
+    if (convert_find_rows(job, error) || job->by_name)
+        return error->status;
+    if (job->to_gguf)
+        job->prefix = organ_text_prefix(job->family, job->weights);
+    else
+        job->prefix = job->family->prefix ? job->family->prefix : "model.";
+    return ORGAN_OK;
+}
+
+/* The forward pass and transformers use a stored head that differs from the embedding although config.json ties it, so
+ * the output needs it. A head that repeats the embedding is left out of a GGUF file. */
+static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
+{
+    organ_head head = {0};
+    if (job->to_gguf && job->config.tied_output &&
+        organ_text_check_embedding(job->model, job->weights, error) == ORGAN_OK &&
+        organ_head_find(job->model, job->weights, job->engine, &head, error) == ORGAN_OK)
+        job->config.tied_output = !head.own;
+    return error->status;
+}
+
+static organ_status convert_open(organ_convert_job *job, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    job->to_gguf = strcmp(o->to, "gguf") == 0;
+    if (!job->to_gguf && organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "%s: safetensors have files next to them: name a directory",
+                          o->write.output);
+    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "converted", error))
+        return error->status;
+    if ((job->model->gguf != NULL) == job->to_gguf)
+        return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
+                          job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
+    if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
+        organ_convert_find_architecture(job, error) || job->by_name)
+        return error->status;
+    return convert_check_tied(job, error);
+}
+
+/* ---- the run ---- */
+
+static organ_status convert_all(void *context, organ_writing *run, organ_error *error)
+{
+    organ_convert_job *const job = context;
+    job->run = run;
+    return organ_convert_pass(job, error);
+}
+
+/* Pieces have no results, so the record of a finished piece is an empty object. */
+static bool convert_recall(void *context, size_t item, const json_t *results)
+{
+    (void)context;
+    (void)item;
+    return json_is_object(results);
+}
+
+void organ_convert_release(organ_convert_job *job)
+{
+    for (size_t k = 0; k < job->file_count; k++)
+        free(job->files[k].bytes);
+    free(job->files);
+    free(job->own_config);
+    organ_gguf_writer_destroy(job->gguf);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    free(job->facts);
+    free(job->sources);
+    free(job->places);
+    organ_name_table_release(&job->names);
+    organ_arena_release(&job->arena);
+    json_decref(job->file);
+    organ_forward_config_release(&job->config);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
+{
+    if (convert_open(job, error) || organ_convert_plan(job, error) ||
+        (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
+        return error->status;
+    organ_progress_warn_of_model(job->progress, job->model);
+    if (job->dropped)
+        organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
+                            job->dropped);
+    return ORGAN_OK;
+}
+
+static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    if (convert_prepare(job, error))
+        return error->status;
+    if (o->write.dry_run && organ_convert_estimate(job, error))
+        return error->status;
+    const organ_write made = {.model = job->model,
+                              .requested = &o->write,
+                              .plan = &job->plan,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "convert/1",
+                              .gguf = job->gguf,
+                              .files = job->files,
+                              .stage = "converting",
+                              .name = "convert.json",
+                              .markdown_name = "CONVERT_REPORT.md",
+                              .model_is = "model",
+                              .made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
+                              .repacked = true,
+                              .fill = convert_all,
+                              .recall = convert_recall,
+                              .origin = job->origin,
+                              .outline = job->outline,
+                              .begun = job->to_gguf ? organ_convert_check : NULL,
+                              .check = convert_check_output,
+                              .schema = "organ.convert/1",
+                              .parameters = convert_parameters,
+                              .document = convert_document};
+    return organ_write_run(&made, report, error);
+}
+
+static organ_status write_outline(const organ_convert_job *job, const char *path, uint64_t *bytes, organ_error *error)
+{
+    organ_gguf_layout layout;
+    for (size_t k = 0; k < job->piece_count && !error->status; k++)
+        organ_gguf_writer_tensor(job->gguf, job->pieces[k].name, job->pieces[k].dtype, job->pieces[k].rank,
+                                 job->pieces[k].shape, error);
+    if (error->status || organ_gguf_writer_finish(job->gguf, &layout, error))
+        return error->status;
+    const int fd = organ_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || organ_write_all(fd, layout.bytes, layout.size) || organ_resize_file(fd, (off_t)layout.file_size))
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    if (fd >= 0)
+        close(fd);
+    *bytes += layout.file_size;
+    return error->status;
+}
+
+static organ_status outline_directory(organ_convert_job *job, const char *path, uint64_t *bytes, organ_error *error)
+{
+    organ_convert_options options = *job->options;
+    organ_engine engine = *job->engine;
+    json_t *report = NULL;
+    options.write = (organ_write_options){.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
+    engine.ranks = NULL;
+    job->options = &options;
+    job->engine = &engine;
+    job->outline = true;
+    organ_error own = {0}; /* without a note that the outline is complete */
+    if (convert_run(job, &report, &own))
+        *error = own;
+    json_decref(report);
+    for (size_t k = 0; k < job->piece_count; k++)
+        *bytes += job->pieces[k].bytes;
+    return error->status;
+}
+
+organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, const char *path, uint64_t *bytes,
+                                   organ_error *error)
+{
+    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    if (strcmp(options->to, "gguf") != 0)
+        outline_directory(&job, path, bytes, error);
+    else if (convert_prepare(&job, error) == ORGAN_OK)
+        write_outline(&job, path, bytes, error);
+    organ_convert_release(&job);
+    return error->status;
+}
+
+/* Argument of convert_verb. */
+typedef struct convert_from {
+    const organ_convert_options *options;
+    const organ_write_origin *origin; /* NULL: the model is an input of the command */
+} convert_from;
+
+static organ_status convert_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const convert_from *const call = given;
+    organ_convert_job job = {.options = call->options, .origin = call->origin, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    convert_run(&job, report, error);
+    organ_convert_release(&job);
+    return organ_report_end_partial(&work, call->options->model, error);
+}
+
+organ_status organ_convert_from(const organ_convert_options *options, const organ_write_origin *origin,
+                                const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                organ_error *error)
+{
+    const convert_from call = {options, origin};
+    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    return organ_plan_run(convert_verb, &call, options->write.dry_run, engine, progress, report, error);
+}
+
+organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
+{
+    return organ_convert_from(options, NULL, engine, progress, report, error);
+}

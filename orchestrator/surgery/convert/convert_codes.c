@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT
+ * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors, and symmetric INT8
+ * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
+ * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed or rounded.
+ *
+ * Places that copy the same matrices of a source (convert_parts.h) share one reading of these matrices. Each worker
+ * reads a range of the rows and copies them to all these places; the calling thread waits for the workers and then
+ * records the tensors in the journal. */
+#include "orchestrator/surgery/convert/convert_parts.h"
+
+#include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CODE_GROUP = ORGAN_CONVERT_GROUP,
+    CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
+    CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
+};
+
+/* ---- reading rows ---- */
+
+/* Rows are counted over all matrices of the weight. */
+typedef struct code_window {
+    const organ_convert_job *job;
+    const organ_weight *weight;
+    size_t codes_row, scales_row;  /* bytes of a row of codes and of its scales; 0 if blocks contain the scales */
+    uint64_t first, count;         /* the window has rows [first, first + count) */
+    uint64_t capacity;             /* number of rows that the buffers have room for */
+    bool read;                     /* the buffers have these rows; false: not yet read */
+    unsigned char *codes, *scales; /* buffers with the rows as stored in the file */
+} code_window;
+
+/* The buffers have CODE_BUFFER bytes of codes and scales together, or one row if that is longer. code_window_close
+ * frees them, also after an error. */
+static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
+                                     organ_error *error)
+{
+    const uint64_t rows = weight->elements / weight->shape[weight->rank - 1];
+    const organ_tensor *const scale = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->scale;
+    *window = (code_window){.job = job, .weight = weight};
+    if (rows == 0)
+        return ORGAN_OK;
+    window->codes_row = (size_t)(weight->codes->bytes / rows);
+    window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
+    window->capacity = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
+    window->codes = malloc(window->capacity * window->codes_row + 1);
+    window->scales = malloc(window->capacity * window->scales_row + 1);
+    return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
+}
+
+static void code_window_close(code_window *window)
+{
+    free(window->codes);
+    free(window->scales);
+}
+
+static organ_status code_window_read(code_window *w, organ_error *error)
+{
+    const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
+    if (!w->read &&
+        organ_model_read(w->job->model, codes->file, w->codes, w->count * w->codes_row,
+                         codes->offset + w->first * w->codes_row, error) == ORGAN_OK &&
+        w->scales_row)
+        organ_model_read(w->job->model, scale->file, w->scales, w->count * w->scales_row,
+                         scale->offset + w->first * w->scales_row, error);
+    w->read = !error->status;
+    return error->status;
+}
+
+/* ---- one row ---- */
+
+/* Masks that select bytes 0, 2, 4 and 6 of a word, and the low 4 bits of each byte. */
+#define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
+#define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
+
+/* Returns bytes 0 to 3 of `four` as bytes 0, 2, 4 and 6; the other bytes are 0. */
+static uint64_t code_spread(uint64_t four)
+{
+    four = (four | four << 16) & UINT64_C(0x0000ffff0000ffff);
+    return (four | four << 8) & EVEN_BYTES;
+}
+
+static uint64_t code_gather(uint64_t eight)
+{
+    eight &= EVEN_BYTES;
+    eight = (eight | eight >> 8) & UINT64_C(0x0000ffff0000ffff);
+    return (eight | eight >> 16) & UINT64_C(0xffffffff);
+}
+
+/* Reorders the 32 codes of 4 bits of a group, 16 bytes: byte k has codes 2k (low nibble) and 2k + 1 in safetensors, but
+ * codes k and k + 16 in GGUF. */
+static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
+{
+    uint64_t half[2], made[2]; /* codes 0 to 15 and 16 to 31; bytes 0 to 7 and 8 to 15 of the result */
+    memcpy(half, from, sizeof half);
+    /* byte k of even is byte 2k of the result, byte k of odd is byte 2k + 1 */
+    const uint64_t even = (half[0] & LOW_NIBBLES) | (half[1] & LOW_NIBBLES) << 4;
+    const uint64_t odd = (half[0] >> 4 & LOW_NIBBLES) | (half[1] & ~LOW_NIBBLES);
+    made[0] = code_spread(even & UINT64_C(0xffffffff)) | code_spread(odd & UINT64_C(0xffffffff)) << 8;
+    made[1] = code_spread(even >> 32) | code_spread(odd >> 32) << 8;
+    memcpy(to, made, sizeof made);
+}
+
+static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
+{
+    uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
+    memcpy(pairs, from, sizeof pairs);
+    /* the bytes of even and of odd number in `from`, eight each */
+    const uint64_t even = code_gather(pairs[0]) | code_gather(pairs[1]) << 32;
+    const uint64_t odd = code_gather(pairs[0] >> 8) | code_gather(pairs[1] >> 8) << 32;
+    made[0] = (even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4;
+    made[1] = (even >> 4 & LOW_NIBBLES) | (odd & ~LOW_NIBBLES);
+    memcpy(to, made, sizeof made);
+}
+
+static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
+{
+    const organ_kernels *const kernels = w->job->engine->kernels;
+    float value, back;
+    organ_widen(kernels, w->weight->scale->dtype, from, &value, 1);
+    organ_narrow(kernels, ORGAN_F16, &value, to, 1);
+    organ_widen(kernels, ORGAN_F16, to, &back, 1);
+    return isfinite(value) && back == value;
+}
+
+/* `why` completes "has a scale that". */
+static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: --dtype codes cannot keep it",
+                      w->job->model->path, w->weight->scale->name, why);
+}
+
+static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
+                                     unsigned char *to, organ_error *error)
+{
+    const bool mxfp4 = w->weight->scheme == ORGAN_SCHEME_MXFP4;
+    const size_t groups = w->codes_row / (mxfp4 ? CODE_GROUP / 2 : CODE_GROUP);
+    const size_t scale = w->scales_row / groups; /* bytes of a scale */
+    for (size_t g = 0; g < groups; g++) {
+        if (mxfp4) {
+            if (scales[g] == CODE_NOT_A_NUMBER)
+                return code_refuse(w, "is not a number", error);
+            *to++ = scales[g];
+            code_nibbles_to_gguf(codes + g * (CODE_GROUP / 2), to);
+            to += CODE_GROUP / 2;
+        } else {
+            if (!code_scale_to_f16(w, scales + g * scale, to))
+                return code_refuse(w, "F16 does not have", error);
+            memcpy(to + 2, codes + g * CODE_GROUP, CODE_GROUP);
+            to += 2 + CODE_GROUP;
+        }
+    }
+    return ORGAN_OK;
+}
+
+/* Writes the scales (if `scales`) or the codes. An MXFP4 scale that is NaN in safetensors is refused. */
+static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
+                                   organ_error *error)
+{
+    const bool mxfp4 = w->weight->codes->dtype == ORGAN_MXFP4;
+    const size_t scale = mxfp4 ? 1 : 2, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
+    for (size_t at = 0; at < w->codes_row; at += scale + codes) {
+        if (mxfp4 && blocks[at] == CODE_NOT_A_NUMBER)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
+                              w->job->model->path, w->weight->name);
+        if (scales && mxfp4)
+            *to++ = blocks[at];
+        else if (scales) {
+            memcpy(to, blocks + at, 2);
+            to += 2;
+        } else if (mxfp4) {
+            code_nibbles_to_hf(blocks + at + 1, to);
+            to += CODE_GROUP / 2;
+        } else {
+            memcpy(to, blocks + at + 2, CODE_GROUP);
+            to += CODE_GROUP;
+        }
+    }
+    return ORGAN_OK;
+}
+
+/* ---- one window ---- */
+
+/* `rows` points into `pages`, at the same distance from a page boundary that the rows have in the file, so that
+ * direct I/O can write them without another copy. */
+typedef struct code_output {
+    organ_convert_job *job;
+    size_t piece, row;           /* index of the piece, and bytes of one of its rows */
+    uint64_t first, count;       /* rows [first, first + count) of the piece are collected */
+    uint64_t capacity;           /* number of rows at which the buffer is full */
+    unsigned char *pages, *rows; /* the allocation, aligned to a page; the collected rows in it */
+} code_output;
+
+/* The places of a share are consecutive in the source and copy rows of the same matrices. */
+typedef struct code_share {
+    organ_convert_job *job;
+    const convert_source *source;
+    const organ_row_place *places; /* `count` places */
+    size_t count;
+    organ_matrices matrices; /* shape of the source's matrices */
+    uint64_t step;           /* a window has a multiple of this many rows (code_step) */
+    size_t workers;          /* number of workers that copy; further workers of the pool do nothing */
+    organ_error *errors;     /* errors[w] is set by worker w */
+} code_share;
+
+static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
+{
+    return (size_t)(job->pieces[piece].bytes / organ_max(job->facts[piece].rows, 1));
+}
+
+static organ_status code_flush(code_output *out, organ_error *error)
+{
+    if (out->count)
+        organ_write_put(out->job->run, out->piece, out->rows, out->count * out->row, out->first * out->row, NULL,
+                        error);
+    out->count = 0;
+    return error->status;
+}
+
+/* Row `from` must be in the window. The rows collected so far are written first if row `to` does not follow them or
+ * the buffer is full. */
+static organ_status code_copy_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
+{
+    const convert_content content = out->job->facts[out->piece].content;
+    if ((out->count == out->capacity || to != out->first + out->count) && code_flush(out, error))
+        return error->status;
+    if (code_window_read(w, error))
+        return error->status;
+    if (out->count == 0) {
+        const uint64_t offset = out->job->pieces[out->piece].offset + to * out->row;
+        out->first = to;
+        out->rows = out->pages + offset % ORGAN_DIRECT_ALIGNMENT;
+    }
+    const unsigned char *const codes = w->codes + (from - w->first) * w->codes_row;
+    const unsigned char *const scales = w->scales + (from - w->first) * w->scales_row;
+    unsigned char *const made = out->rows + out->count++ * out->row;
+    return content == CONVERT_BLOCKS ? code_row_to_gguf(w, codes, scales, made, error)
+                                     : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
+}
+
+static bool code_is_reordered(const organ_row_place *place) { return place->pairs || place->halves; }
+
+/* windows[0] has rows of the source, windows[1] the same rows of its counterpart; with ORGAN_JOIN_PAIRS rows of both
+ * alternate in the piece. */
+static organ_status code_copy_block(const code_share *s, const organ_row_place *p, uint64_t matrix, uint64_t b,
+                                    code_window windows[2], code_output *out, organ_error *error)
+{
+    const uint64_t sources = p->join == ORGAN_JOIN_PAIRS ? 2 : 1, end = windows->first + windows->count;
+    /* first copied row of the block in the weight, and in the piece */
+    const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
+    const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
+    uint64_t k = 0, last = p->rows;
+    if (!code_is_reordered(p)) { /* rows in the windows are consecutive: skip the others */
+        k = windows->first > from ? windows->first - from : 0;
+        last = end > from ? organ_min(last, end - from) : 0;
+    }
+    for (; k < last && !error->status; k++) {
+        const uint64_t row = from + organ_convert_row_from(p, k);
+        for (uint64_t n = 0; n < sources && row >= windows->first && row < end && !error->status; n++)
+            code_copy_row(out, &windows[n], row, to + k * sources + n, error);
+    }
+    return error->status;
+}
+
+static organ_status code_copy_to_place(const code_share *s, const organ_row_place *p, code_window windows[2],
+                                       code_output *out, organ_error *error)
+{
+    const uint64_t rows = s->matrices.rows, end = windows->first + windows->count;
+    out->piece = p->piece;
+    out->row = code_row_bytes(s->job, p->piece);
+    out->capacity = organ_max(CODE_BUFFER / organ_max(out->row, 1), 1);
+    for (uint64_t at = windows->first, next; at < end && !error->status; at = next) {
+        const uint64_t matrix = at / rows;
+        next = organ_min((matrix + 1) * rows, end); /* end of the matrix, or of the window in it */
+        uint64_t first = at % rows / p->block;
+        const uint64_t last = (next - 1) % rows / p->block;
+        const uint64_t blocks = organ_convert_blocks(p, &first, last + 1 - first);
+        for (uint64_t b = first; b < first + blocks && !error->status; b++)
+            code_copy_block(s, p, matrix, b, windows, out, error);
+    }
+    return error->status;
+}
+
+/* If there are at most two places, each has an output buffer, which collects rows of several windows. More places
+ * share the first buffer, which is then written after each place. */
+static organ_status code_copy_window(const code_share *s, code_window windows[2], code_output outputs[2],
+                                     organ_error *error)
+{
+    if (organ_stop_is_requested(s->job->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    windows[0].read = windows[1].read = false;
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        code_output *const out = &outputs[s->count <= 2 ? k : 0];
+        if (!s->job->facts[s->places[k].piece].skip &&
+            code_copy_to_place(s, &s->places[k], windows, out, error) == ORGAN_OK && s->count > 2)
+            code_flush(out, error);
+    }
+    return error->status;
+}
+
+/* ---- one source ---- */
+
+/* The 2 pages more are for the start within a page and for the end of the last page. */
+static organ_status code_output_open(code_output *out, const code_share *s, organ_error *error)
+{
+    size_t most = CODE_BUFFER;
+    for (size_t k = 0; k < s->count; k++)
+        most = organ_max(most, code_row_bytes(s->job, s->places[k].piece));
+    *out = (code_output){.job = s->job};
+    out->pages = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, (most / ORGAN_DIRECT_ALIGNMENT + 2) * ORGAN_DIRECT_ALIGNMENT);
+    return out->pages ? ORGAN_OK : organ_fail_memory(error, s->source->weight->name);
+}
+
+static void code_output_close(code_output *out, organ_error *error)
+{
+    if (!error->status)
+        code_flush(out, error);
+    free(out->pages);
+}
+
+/* The ranges of the workers divide the rows of the share's matrices at multiples of code_share.step. */
+static void code_worker(void *context, size_t worker)
+{
+    const code_share *const s = context;
+    if (worker >= s->workers)
+        return;
+    organ_error *const error = &s->errors[worker];
+    const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
+    const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
+    code_window windows[2] = {{0}, {0}};
+    code_output outputs[2] = {{0}, {0}};
+    for (size_t k = 0; k < (s->count == 2 ? 2 : 1) && !error->status; k++)
+        code_output_open(&outputs[k], s, error);
+    if (!error->status && code_window_open(&windows[0], s->job, s->source->weight, error) == ORGAN_OK &&
+        s->source->other)
+        code_window_open(&windows[1], s->job, s->source->other, error);
+    for (uint64_t at = begin + all * worker / s->workers * s->step; at < end && !error->status; at += windows->count) {
+        windows[0].first = windows[1].first = at;
+        windows[0].count = windows[1].count = organ_min(windows->capacity / s->step * s->step, end - at);
+        code_copy_window(s, windows, outputs, error);
+    }
+    code_window_close(&windows[0]);
+    code_window_close(&windows[1]);
+    code_output_close(&outputs[0], error);
+    code_output_close(&outputs[1], error);
+}
+
+/* If a place reorders rows within its blocks and a block fits in the buffers, the step is the number of rows of a
+ * block: a window then has whole blocks, whose rows can be written in the order of the output. Otherwise it is 1. */
+static uint64_t code_step(const code_share *s)
+{
+    const organ_weight *const w = s->source->weight;
+    const uint64_t row = organ_weight_bytes(w) / organ_max(w->elements / w->shape[w->rank - 1], 1);
+    for (size_t k = 0; k < s->count; k++)
+        if (code_is_reordered(&s->places[k]))
+            return s->places[k].block * row <= CODE_BUFFER ? s->places[k].block : 1;
+    return 1;
+}
+
+static organ_status code_wrote(const code_share *s, const organ_row_place *p, organ_error *error)
+{
+    uint64_t first = 0;
+    const uint64_t blocks = organ_convert_blocks(p, &first, s->matrices.rows / p->block);
+    return organ_convert_wrote(s->job, p->piece, p->matrices * blocks * p->rows * (p->join == ORGAN_JOIN_PAIRS ? 2 : 1),
+                               error);
+}
+
+/* As many workers run as have room for their buffers in engine->memory, but at least one. */
+static organ_status code_copy_share(code_share *s, organ_error *error)
+{
+    /* a worker has up to two windows and two outputs */
+    const uint64_t fitting = organ_engine_memory(s->job->engine) / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    s->step = code_step(s);
+    s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
+    s->errors = calloc(s->workers, sizeof *s->errors);
+    if (!s->errors)
+        return organ_fail_memory(error, s->source->weight->name);
+    organ_workers_run(s->job->engine->workers, code_worker, s);
+    for (size_t k = 0; k < s->workers && !error->status; k++)
+        *error = s->errors[k];
+    free(s->errors);
+    for (size_t k = 0; k < s->count && !error->status; k++)
+        if (!s->job->facts[s->places[k].piece].skip)
+            code_wrote(s, &s->places[k], error);
+    return error->status;
+}
+
+/* Consecutive places of the same matrices share one reading; places of other matrices, such as the numbered experts
+ * of a stack, follow with readings of their own. */
+static organ_status code_copy_source(organ_convert_job *job, const convert_source *source, organ_error *error)
+{
+    const organ_row_place *const places = &job->places[source->first];
+    if (!organ_convert_is_left(job, source))
+        return ORGAN_OK;
+    for (size_t k = 0, count; k < source->count && !error->status; k += count) {
+        bool left = false;
+        for (count = 0; k + count < source->count && places[k + count].matrix == places[k].matrix &&
+                        places[k + count].matrices == places[k].matrices;
+             count++)
+            left = left || !job->facts[places[k + count].piece].skip;
+        code_share share = {.job = job,
+                            .source = source,
+                            .places = &places[k],
+                            .count = count,
+                            .matrices = organ_row_place_matrices(source->weight)};
+        if (left)
+            code_copy_share(&share, error);
+    }
+    if (!error->status)
+        organ_progress_advance(
+            job->progress, organ_weight_bytes(source->own) + (source->other ? organ_weight_bytes(source->other) : 0),
+            NULL, NULL);
+    return error->status;
+}
+
+organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->source_count && !error->status; k++)
+        if (job->sources[k].codes)
+            code_copy_source(job, &job->sources[k], error);
+    return error->status;
+}
+
+/* Makes quantization_config of a safetensors output that keeps codes of the GGUF file. */
+
+/* Returns the names in transformers of the linear layers without codes. */
+static json_t *config_plain_modules(const organ_convert_job *job, const char *model_type)
+{
+    json_t *const plain = json_array();
+    char name[ORGAN_MODULE_NAME_SIZE];
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_shard_piece *const piece = &job->pieces[k];
+        size_t length = strlen(piece->name);
+        if (job->facts[k].content == CONVERT_VALUES && piece->rank == 2 &&
+            organ_cut_end(piece->name, &length, ".weight") && !strstr(piece->name, "embed") &&
+            organ_module_name(model_type, piece->name, name, sizeof name, NULL))
+            json_array_append_new(plain, json_stringn(name, strlen(name) - strlen(".weight")));
+    }
+    return plain;
+}
+
+int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
+{
+    const char *const made = json_string_value(json_object_get(config, "model_type")),
+                      *const own = json_string_value(json_object_get(job->file, "model_type")),
+                      *const other = own ? own : job->pairing->model_type;
+    json_t *const plain = config_plain_modules(job, made ? made : other);
+    bool mxfp4 = false;
+    for (size_t k = 0; k < job->piece_count; k++)
+        mxfp4 = mxfp4 || (job->facts[k].content == CONVERT_CODES && job->pieces[k].dtype == ORGAN_U8);
+    if (job->config.tied_output) /* loaders make a linear layer of this name with the embeddings as weights */
+        json_array_append_new(plain, json_string("lm_head"));
+    if (mxfp4)
+        return !ORGAN_ADD(config, SET("quantization_config", ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
+                                                                          SET("modules_to_not_convert", plain))));
+    json_t *const weights =
+        ORGAN_OBJECT(SET_COUNT("num_bits", 8), SET_TEXT("type", "int"), SET_TEXT("strategy", "group"),
+                     SET_COUNT("group_size", ORGAN_CONVERT_GROUP), SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0));
+    json_t *const group =
+        ORGAN_OBJECT(SET("targets", json_pack("[s]", "Linear")), SET("weights", weights), SET_NULL("input_activations"),
+                     SET_NULL("output_activations"), SET_TEXT("format", "int-quantized"));
+    return !ORGAN_ADD(
+        config, SET("quantization_config",
+                    ORGAN_OBJECT(SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("format", "int-quantized"),
+                                 SET_TEXT("quantization_status", "compressed"), SET("ignore", plain),
+                                 SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
+}

@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ * Adds pieces (tensors of the output, with their types) and places (rules that copy rows of a source to a piece) to the
+ * plan of a conversion. */
+#include "orchestrator/surgery/convert/convert_parts.h"
+
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/stream/product.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <organ/stream.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Finds the weights whose codes and scales both safetensors and GGUF can store. */
+
+/* The weight needs a scale for each 32 codes, no scale of the whole tensor, and whole groups of 32 in each row. A
+ * transposed stack (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
+static bool code_is_mxfp4(const organ_weight *w)
+{
+    const uint64_t groups = w->elements / ORGAN_CONVERT_GROUP;
+    return w->scheme == ORGAN_SCHEME_MXFP4 && w->scale && !w->global &&
+           w->codes->bytes == groups * ORGAN_CONVERT_GROUP / 2 && w->scale->bytes == groups &&
+           (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
+}
+
+/* Q8_0 is symmetric and has a floating-point scale for each 32 codes of a row. */
+static bool code_is_int8(const organ_weight *w)
+{
+    return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&
+           !w->bias && !w->global && w->rank >= 2 && w->block_rows == 1 && w->block_cols == ORGAN_CONVERT_GROUP &&
+           w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0 &&
+           w->scale->elements == w->elements / ORGAN_CONVERT_GROUP &&
+           (w->scale->dtype == ORGAN_F16 || w->scale->dtype == ORGAN_BF16 || w->scale->dtype == ORGAN_F32);
+}
+
+organ_dtype organ_convert_code_type(const organ_weight *weight)
+{
+    const organ_dtype own = weight->codes->dtype;
+    if (weight->scheme == ORGAN_SCHEME_PLAIN)
+        return own == ORGAN_MXFP4 || own == ORGAN_Q8_0 ? own : ORGAN_DTYPE_COUNT;
+    if (code_is_mxfp4(weight))
+        return ORGAN_MXFP4;
+    return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
+}
+
+/* With codes source->weight of a transposed weight becomes a copy with the last two axes in stored order, since
+ * codes cannot be transposed. */
+organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
+{
+    const organ_weight *const w = source->own = source->weight;
+    if (!job->keeps_codes || organ_convert_code_type(w) == ORGAN_DTYPE_COUNT)
+        return ORGAN_OK;
+    source->codes = true;
+    if (!w->transposed)
+        return ORGAN_OK;
+    organ_weight *const stored = organ_arena_take(&job->arena, sizeof *stored);
+    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    if (!stored || !shape)
+        return organ_fail_memory(error, w->name);
+    memcpy(shape, (const uint64_t[]){w->shape[0], w->shape[2], w->shape[1]}, 3 * sizeof *shape);
+    *stored = *w;
+    stored->shape = shape;
+    stored->transposed = false;
+    source->weight = stored;
+    return ORGAN_OK;
+}
+
+const organ_weight *organ_convert_dequantised(organ_convert_job *job)
+{
+    convert_source *const source = &job->sources[job->source_count];
+    source->codes = false;
+    return source->weight = source->own;
+}
+
+/* ---- types ---- */
+
+/* llama.cpp's converter always stores these as F32: vectors; tensors whose name does not end in ".weight", such as
+ * biases; norms and the small matrices in `ends`. */
+static bool plan_is_single(const char *name, unsigned rank)
+{
+    static const char *const ends[] = {
+        "_norm.weight",        "ffn_gate_inp.weight",   "ffn_gate_inp_shexp.weight", "position_embd.weight",
+        "ssm_conv1d.weight",   "shortconv.conv.weight", "indexer.proj.weight",       "ssm_conv1d_q.weight",
+        "ssm_conv1d_k.weight", "ssm_conv1d_v.weight",   "altup_correct_coef.weight", "altup_predict_coef.weight"};
+    if (rank <= 1 || !organ_ends_with(name, ".weight"))
+        return true;
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+        if (organ_ends_with(name, ends[k]))
+            return true;
+    return false;
+}
+
+/* Returns NULL if `cols` is no multiple of any block of the kind. The output head, or the embeddings if they are the
+ * head, gets Q6_K, as `organ quantize` gives it. */
+static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
+{
+    const bool head =
+        strcmp(name, "output.weight") == 0 || (job->config.tied_output && strcmp(name, "token_embd.weight") == 0);
+    return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
+}
+
+/* compressed-tensors loads codes only in linear layers, not in embeddings, heads and routers. `name` and `rank` are
+ * those of the output's tensor. */
+static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
+{
+    const organ_role role = weight->anatomy.role;
+    return rank == 2 && organ_ends_with(name, ".weight") && weight->codes->dtype == ORGAN_Q8_0 &&
+           role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
+}
+
+/* *encoding becomes the GGUF encoding whose blocks are fitted to the values, NULL if values are only rounded. */
+static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
+                             const organ_encoding **encoding)
+{
+    const convert_source *const source = &job->sources[job->source_count];
+    *encoding = NULL;
+    if (source->codes && !job->to_gguf && plan_takes_codes(source->weight, name, rank))
+        return ORGAN_I8;
+    if (!job->to_gguf) /* published files have the correction biases of routers as F32 */
+        return strstr(name, "correction_bias") || strstr(name, "expert_bias") ? ORGAN_F32 : job->type;
+    if (plan_is_single(name, rank))
+        return ORGAN_F32;
+    if (source->codes)
+        return organ_convert_code_type(source->weight);
+    if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
+        return (*encoding)->codes;
+    /* rows that are not whole blocks of the type become F16 */
+    return shape[rank - 1] % organ_dtype_describe(job->type)->elements ? ORGAN_F16 : job->type;
+}
+
+/* ---- pieces ---- */
+
+static bool plan_grow(organ_convert_job *job)
+{
+    if (job->piece_count < job->piece_room)
+        return true;
+    const size_t capacity = job->piece_room ? 2 * job->piece_room : 256;
+    organ_shard_piece *const pieces = organ_rows_take(capacity, sizeof *pieces);
+    convert_piece *const facts = realloc(job->facts, capacity * sizeof *facts);
+    job->facts = facts ? facts : job->facts;
+    if (!pieces || !facts) {
+        organ_rows_free(pieces);
+        return false;
+    }
+    if (job->piece_count)
+        memcpy(pieces, job->pieces, job->piece_count * sizeof *pieces);
+    organ_rows_free(job->pieces);
+    job->pieces = pieces;
+    job->piece_room = capacity;
+    return true;
+}
+
+size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
+                           organ_error *error)
+{
+    const size_t *const known = organ_name_table_find(&job->names, name);
+    if (known)
+        return *known;
+    uint64_t *const own = organ_arena_take(&job->arena, (rank + 1) * sizeof *own);
+    char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
+    if (!own || !kept || !plan_grow(job) || !organ_name_table_put(&job->names, kept, job->piece_count)) {
+        organ_fail_memory(error, job->options->model);
+        return SIZE_MAX;
+    }
+    convert_piece *const facts = &job->facts[job->piece_count];
+    *facts = (convert_piece){.rows = 1};
+    for (unsigned d = 0; d < rank; d++) {
+        own[d] = shape[d];
+        facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1; /* the last axis of a matrix has the columns */
+    }
+    const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
+    job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
+    const convert_source *const source = &job->sources[job->source_count];
+    if (source->codes && dtype == ORGAN_I8)
+        facts->content = CONVERT_CODES;
+    else if (source->codes && dtype == organ_convert_code_type(source->weight))
+        facts->content = CONVERT_BLOCKS;
+    return job->piece_count++;
+}
+
+size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
+                          organ_error *error)
+{
+    const size_t piece = organ_convert_piece(job, made->name, made->rank, made->shape, error);
+    if (piece != SIZE_MAX) {
+        job->pieces[piece].dtype = made->dtype;
+        job->facts[piece].rows = rows;
+        job->facts[piece].content = content;
+    }
+    return piece;
+}
+
+/* ---- places ---- */
+
+organ_row_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
+{
+    const organ_matrices m = organ_row_place_matrices(weight);
+    return (organ_row_place){.piece = piece,
+                             .matrices = m.count,
+                             .block = m.rows,
+                             .rows = m.rows,
+                             .at = at,
+                             .per_matrix = m.rows,
+                             .per_block = m.rows};
+}
+
+bool organ_convert_is_straight(const organ_row_place *place, uint64_t rows)
+{
+    return place->block == rows && place->rows == rows && !place->pairs && !place->halves && !place->transposed &&
+           !place->column_slice && !place->blocks && !place->tile;
+}
+
+uint64_t organ_convert_made(const organ_row_place *place) { return place->transposed ? place->cols : place->rows; }
+
+uint64_t organ_convert_cols(const organ_row_place *place, uint64_t cols)
+{
+    const uint64_t sources = place->join == ORGAN_JOIN_NONE ? 1 : 2;
+    if (place->column_slice)
+        return sources * place->cols;
+    return place->transposed ? sources * place->rows : cols;
+}
+
+uint64_t organ_convert_blocks(const organ_row_place *place, uint64_t *block, uint64_t count)
+{
+    const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
+    *block = first > place->from ? first : place->from;
+    const uint64_t end = first + count < last ? first + count : last;
+    return end > *block ? end - *block : 0;
+}
+
+uint64_t organ_convert_row_from(const organ_row_place *place, uint64_t k)
+{
+    const organ_turned_rows turned = {place->rows, place->turned};
+    if (place->pairs)
+        return organ_turned_row(turned, k);
+    return place->halves ? organ_turned_stored(turned, k) : k;
+}
+
+/* Returns how many rows of its piece the place fills from a source whose matrices have the shape `m`. */
+static uint64_t plan_rows(const organ_row_place *place, const organ_matrices *m)
+{
+    uint64_t first = 0;
+    return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
+}
+
+/* NAME_scale has one F16 for 32 codes of a row of the piece NAME. */
+static organ_status plan_scales(organ_convert_job *job, const organ_row_place *place, organ_error *error)
+{
+    const organ_shard_piece codes = job->pieces[place->piece];
+    const uint64_t shape[] = {codes.shape[0], codes.shape[1] / ORGAN_CONVERT_GROUP};
+    const size_t length = strlen(codes.name) + sizeof "_scale";
+    char *const name = organ_arena_take(&job->arena, length);
+    organ_row_place scales = *place;
+    if (!name)
+        return organ_fail_memory(error, codes.name);
+    snprintf(name, length, "%s_scale", codes.name);
+    const organ_shard_piece made = {.name = name, .dtype = ORGAN_F16, .rank = 2, .shape = shape};
+    scales.piece = organ_convert_part(job, &made, shape[0], CONVERT_SCALES, error);
+    return organ_convert_place(job, &scales, error);
+}
+
+organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *place, organ_error *error)
+{
+    if (place->piece == SIZE_MAX)
+        return error->status;
+    convert_source *const source = &job->sources[job->source_count];
+    const organ_matrices m = organ_row_place_matrices(source->weight);
+    const organ_shard_piece *const piece = &job->pieces[place->piece];
+    const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
+    const convert_content content = job->facts[place->piece].content;
+    const bool part =
+        content == CONVERT_SCALES || piece->rank == 4; /* the columns are scales or packed codes, not values */
+    if (place->block == 0 || m.rows % place->block || (!part && cols != organ_convert_cols(place, m.cols)))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
+                          job->model->path, source->weight->name, m.rows, m.cols, piece->name);
+    if (!organ_grow(&job->places, job->place_count, &job->place_room, sizeof *job->places))
+        return organ_fail_memory(error, job->options->model);
+    job->places[job->place_count++] = *place;
+    /* codes and scales of a source and its counterpart alternate by rows, so the place fills twice as many rows */
+    job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == ORGAN_JOIN_PAIRS && part ? 2 : 1);
+    source->count++;
+    return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
+}
+
+bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source)
+{
+    for (size_t k = source->first; k < source->first + source->count; k++)
+        if (!job->facts[job->places[k].piece].skip)
+            return true;
+    return false;
+}
+
+organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
+{
+    job->facts[piece].left -= rows;
+    if (job->facts[piece].left > 0 || organ_write_finish(job->run, piece, json_object(), error))
+        return error->status;
+    organ_progress_advance(job->progress, 0, job->pieces[piece].name, NULL);
+    return ORGAN_OK;
+}
+
+/* ---- errors ---- */
+
+organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
+                                   organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' %s", job->model->path, tensor, why);
+}
+
+/* ---- small tensors ---- */
+
+organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
+                                  organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    char note[256];
+    void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
+                              ? NULL
+                              : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
+    float *const row = aligned_alloc(64, (weight->elements * sizeof(float) + 63) / 64 * 64 + 64);
+    if (!error->status && (!scratch || !row))
+        organ_fail_memory(error, weight->name);
+    if (!error->status && organ_weight_read(reader, 0, 1, ORGAN_F32, row, scratch, error) == ORGAN_OK)
+        memcpy(values, row, weight->elements * sizeof *values);
+    free(row);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
+                                    uint64_t count, organ_error *error)
+{
+    float *const kept = organ_arena_take(&job->arena, count * sizeof *kept);
+    const size_t piece = kept ? organ_convert_piece(job, name, rank, &count, error) : SIZE_MAX;
+    if (!kept)
+        organ_fail_memory(error, name);
+    if (piece == SIZE_MAX)
+        return SIZE_MAX;
+    if (job->pieces[piece].dtype == ORGAN_F32)
+        memcpy(kept, values, count * sizeof *kept);
+    else
+        organ_narrow(job->engine->kernels, job->pieces[piece].dtype, values, kept, count);
+    job->facts[piece].values = kept;
+    job->facts[piece].filled = job->facts[piece].rows;
+    return piece;
+}
+
+/* ---- frequency divisors ---- */
+
+/* The divisor is 1 for short wavelengths, `factor` for long ones, and interpolated between. */
+void organ_convert_llama3(const organ_rope_config *r, float *divisors)
+{
+    const float factor = (float)r->factor, low = (float)r->low_freq_factor;
+    const double context = (double)r->original_context;
+    for (unsigned k = 0; k < r->dimensions / 2; k++) {
+        const float frequency = 1 / powf((float)r->theta, (float)(2 * k) / (float)r->dimensions);
+        const float length = (float)(2 * M_PI) / frequency;
+        const float smooth = ((float)context / length - low) / (float)(r->high_freq_factor - r->low_freq_factor);
+        divisors[k] = 1 / ((1 - smooth) / factor + smooth);
+        if (length < (float)(context / r->high_freq_factor))
+            divisors[k] = 1;
+        else if (length > (float)(context / r->low_freq_factor) || r->high_freq_factor == r->low_freq_factor)
+            divisors[k] = factor;
+    }
+}
+
+/* Key-values of a GGUF file with a number for each layer, where config.json may have only one for all. */
+
+bool organ_convert_is_uniform(const organ_gguf_kv *kv)
+{
+    const size_t each = organ_gguf_type_bytes(kv->element);
+    const unsigned char *const first = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
+    if (kv->type != ORGAN_GGUF_ARRAY)
+        return true;
+    for (uint64_t k = 1; k < kv->count && each; k++)
+        if (memcmp(first, first + k * each, each))
+            return false;
+    return kv->count > 0 && each > 0;
+}
+
+static bool config_lists_layers(const organ_convert_job *job, const char *key)
+{
+    const size_t own = strlen(key);
+    for (const char *at = job->pairing->keys; *at;) {
+        const size_t length = strcspn(at, " ");
+        if (length > own && strncmp(at, key, own) == 0 && at[own] == ':')
+            return true;
+        at += length + (at[length] == ' ');
+    }
+    return false;
+}
+
+organ_status organ_convert_check_layers(const organ_convert_job *job, organ_error *error)
+{
+    static const char *const sizes[] = {"feed_forward_length", "attention.head_count", "attention.head_count_kv"};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        char key[160];
+        snprintf(key, sizeof key, "%s.%s", job->pairing->gguf, sizes[k]);
+        const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
+        if (kv && !organ_convert_is_uniform(kv) && !config_lists_layers(job, sizes[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: key '%s' has different numbers for the layers; config.json of %s has one for all",
+                              job->model->path, key, job->pairing->architecture);
+    }
+    return ORGAN_OK;
+}

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT
+ * Runs GPTQ on a matrix: chooses the first scales, codes the rows of this rank, gathers those of all ranks.
+ *
+ * Ranks: they divide the rows of a matrix, not the matrices, because later layers need the quantised earlier ones. */
+#include "orchestrator/surgery/gptq/gptq.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/solve/correction.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The scales with which GPTQ codes the columns: those that nearest quantisation finds for the weights, with errors
+ * weighted by the mean squares of the inputs where each row has its own scales. */
+
+#define STRIP ORGAN_GPTQ_STRIP
+#define TRIES 16 /* scales that a search compares */
+/* Greatest number of bits of codes whose first scales are clipped: at 8 bits clipping raises the error by 5 %. */
+#define CLIPPED_BITS 4u
+/* Matrices up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
+#define SEARCHED 0x1p-100f
+
+typedef struct fitting {
+    organ_gptq_job *job;
+    const float *weights; /* weight of each column in the sum of squared errors */
+    float *errors;        /* for a scale of the whole matrix: errors of all tries, [rows][TRIES] */
+    float greatest;       /* and the value of largest magnitude */
+} fitting;
+
+/* The weight of a column is its diagonal entry of H over the mean of the diagonal, limited to ORGAN_MIN_WEIGHT ..
+ * ORGAN_MAX_WEIGHT. */
+static void weigh_columns(const organ_gptq_inputs *in, float *weights)
+{
+    double sum = 0;
+    for (size_t j = 0; j < in->features; j++) {
+        const size_t start = j / in->block * in->block, width = organ_min(in->block, in->features - start);
+        weights[j] = in->h[start * in->block + (j - start) * (width + 1)];
+        sum += (double)weights[j];
+    }
+    for (size_t j = 0; j < in->features; j++) {
+        double weight = (double)weights[j] / (sum / (double)in->features);
+        weight = weight < ORGAN_MIN_WEIGHT ? ORGAN_MIN_WEIGHT : weight;
+        weights[j] = (float)(weight > ORGAN_MAX_WEIGHT ? ORGAN_MAX_WEIGHT : weight);
+    }
+}
+
+/* The scales are those that nearest quantisation finds for GGUF blocks of W; the codes of these blocks are not used. */
+static void fit_strip(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const organ_grid *const grid = &job->matrix->grid;
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    unsigned char *const blocks = job->scratch + worker * job->scratch_bytes;
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
+        job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols,
+                                                      blocks, job->cols / kind->elements);
+        organ_grid_split(grid, blocks, job->cols, job->scales + i, job->padded);
+    }
+}
+
+/* Codes of 2 to 4 bits get other tries than without a text: half of them map the greatest magnitude to the largest
+ * code or clip it, the other half do the same with the least code, which is one step farther from 0, by negative
+ * scales. Columns of small weight may be clipped more than nearest rounding would gain by. */
+static organ_scale_search search_of(const organ_grid *grid)
+{
+    organ_scale_search search = *organ_grid_search(grid);
+    const float top = organ_grid_max(grid);
+    for (unsigned k = 0; k < TRIES / 2 && grid->bits && grid->bits <= CLIPPED_BITS; k++) {
+        const float part = 1 - (float)k / TRIES;
+        search.peaks[k] = top / part;
+        search.peaks[TRIES / 2 + k] = -(top + 0.5f) / part;
+    }
+    return search;
+}
+
+static void search_strip(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const organ_scale_search search = search_of(&job->matrix->grid);
+    float *const scales = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
+        job->inputs->engine->kernels->search_weighted(&search, job->matrix->weights + i * job->cols, f->weights,
+                                                      job->cols, job->group, scales);
+        for (size_t g = 0; g < job->groups; g++)
+            job->scales[g * job->padded + i] = scales[g];
+    }
+}
+
+/* Sets the scales and minima of groups that have both. */
+static void search_free(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const organ_grid *const grid = &job->matrix->grid;
+    const organ_affine_fit fit = {grid->bits, grid->size, organ_grid_store(grid)};
+    float *const numbers = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++) {
+        job->inputs->engine->kernels->fit_affine(&fit, job->matrix->weights + i * job->cols, f->weights, job->cols,
+                                                 numbers, numbers + job->groups);
+        for (size_t k = 0; k < job->numbers; k++)
+            job->scales[k * job->padded + i] = numbers[k];
+    }
+}
+
+static void search_band(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const size_t band = organ_grid_band(&job->matrix->grid, job->rows), first = index * band,
+                 rows = organ_min(band, job->rows - first);
+    float *const scales = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    job->inputs->engine->kernels->search_scales(organ_grid_search(&job->matrix->grid),
+                                                job->matrix->weights + first * job->cols, job->cols, rows, job->cols,
+                                                job->group, scales);
+    for (size_t g = 0; g < job->groups; g++)
+        for (size_t i = first; i < first + rows; i++)
+            job->scales[g * job->padded + i] = scales[g];
+}
+
+static void try_strip(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    float scales[TRIES];
+    (void)worker;
+    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++)
+        job->inputs->engine->kernels->scale_errors(organ_grid_search(&job->matrix->grid),
+                                                   job->matrix->weights + i * job->cols, job->cols, f->greatest, scales,
+                                                   f->errors + i * TRIES);
+}
+
+/* The errors of a try are added in order of rows. */
+static bool search_matrix(fitting *f)
+{
+    const organ_gptq_job *const job = f->job;
+    const organ_kernels *const kernels = job->inputs->engine->kernels;
+    float scales[TRIES], errors[TRIES];
+    double sums[TRIES] = {0};
+    size_t best = 0;
+    f->greatest = 0;
+    for (size_t i = 0; i < job->rows; i++) {
+        const float here = kernels->amax(job->matrix->weights + i * job->cols, job->cols);
+        f->greatest = here > f->greatest ? here : f->greatest;
+    }
+    kernels->scale_errors(organ_grid_search(&job->matrix->grid), NULL, 0, f->greatest, scales, errors);
+    if (f->greatest > SEARCHED) {
+        if (!(f->errors = organ_floats(job->rows, TRIES)))
+            return false;
+        organ_share(job->inputs->engine, NULL, job->padded / STRIP, try_strip, f);
+        for (size_t i = 0; i < job->rows; i++)
+            for (size_t k = 0; k < TRIES; k++)
+                sums[k] += (double)f->errors[i * TRIES + k];
+        for (size_t k = 1; k < TRIES; k++)
+            best = sums[k] < sums[best] ? k : best;
+        ORGAN_FREE_ARRAYS(f->errors);
+    }
+    for (size_t i = 0; i < job->rows; i++)
+        job->scales[i] = scales[best];
+    return true;
+}
+
+/* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. Returns false if memory cannot be
+ * allocated. */
+static bool gptq_first_scales(organ_gptq_job *job)
+{
+    const organ_grid *const grid = &job->matrix->grid;
+    const organ_engine *const engine = job->inputs->engine;
+    fitting f = {.job = job, .weights = job->matrix->weighing};
+    /* 1 for the scales of all groups, 0 for other numbers: these remain in padded rows */
+    for (size_t k = 0; k < job->numbers * job->padded; k++)
+        job->scales[k] = k < job->groups * job->padded;
+    if (grid->scale_of == ORGAN_SCALE_TENSOR)
+        return job->rows == 0 || search_matrix(&f);
+    if (grid->scale_of == ORGAN_SCALE_BLOCK) {
+        const size_t band = organ_grid_band(grid, job->rows);
+        organ_share(engine, NULL, (job->rows + band - 1) / band, search_band, &f);
+        return true;
+    }
+    if (!f.weights) {
+        weigh_columns(job->inputs, job->errors);
+        f.weights = job->errors;
+    }
+    void (*search)(void *, size_t, size_t) = organ_grid_is_free(grid) ? search_free : search_strip;
+    organ_share(engine, NULL, job->padded / STRIP, organ_grid_blocks(grid) ? fit_strip : search, &f);
+    return true;
+}
+
+#define COLUMNS ((size_t)128) /* columns that a pass processes together; a GGUF block of K-quants has more */
+/* Passes over all columns after GPTQ, the first one backwards. GGUF blocks have minima or scales that are codes, and
+ * need more. */
+#define PASSES        2
+#define PASSES_BLOCKS 4
+
+static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
+
+/* The first row of each band has its scales; matrix->scales is [bands][numbers]. */
+static void copy_final_scales(const organ_gptq_job *job)
+{
+    const size_t band = rows_in_band(job->matrix);
+    for (size_t first = 0; first < job->rows; first += band)
+        for (size_t k = 0; k < job->numbers; k++)
+            job->matrix->scales[first / band * job->numbers + k] = job->scales[k * job->padded + first];
+}
+
+/* ---- a matrix ---- */
+
+/* A matrix is divided among ranks at multiples of a strip, or of a band of rows with common scales if that is
+ * longer. */
+static size_t rows_between_cuts(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
+
+/* `losses` is an array for the whole matrix; *sum adds the losses in order of rows. */
+static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
+{
+    const organ_gptq *const all = job->whole;
+    if (organ_ranks_complete_rows(all->ranks, "coding rows", losses, sizeof *losses, all->rows, rows_between_cuts(all),
+                                  error) != ORGAN_OK)
+        return error->status;
+    *sum = 0;
+    for (size_t i = 0; i < all->rows; i++)
+        *sum += losses[i];
+    return ORGAN_OK;
+}
+
+/* `losses`: three numbers for each row of the whole matrix. */
+static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_error *error)
+{
+    organ_gptq *const m = job->matrix, *const whole = job->whole;
+    job->energies = losses + job->first;
+    job->gptq_losses = job->energies + whole->rows;
+    job->losses = job->gptq_losses + whole->rows;
+    if (!gptq_first_scales(job))
+        return organ_fail_memory(error, m->name);
+    if (organ_gptq_quantise_rows(job, error) != ORGAN_OK)
+        return error->status;
+    for (size_t i = 0; i < job->rows; i++)
+        m->rows_kept += !m->no_refit && !(job->losses[i] < job->gptq_losses[i]);
+    copy_final_scales(job);
+    if (sum_losses_of_ranks(job, losses, &whole->energy, error) ||
+        sum_losses_of_ranks(job, losses + whole->rows, &whole->gptq_loss, error))
+        return error->status;
+    return sum_losses_of_ranks(job, losses + 2 * whole->rows, &whole->loss, error);
+}
+
+static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
+{
+    const organ_gptq *const all = job->whole;
+    const size_t step = rows_between_cuts(all), band = rows_in_band(all);
+    if (organ_ranks_complete_rows(all->ranks, "computing row values", all->values, all->cols * sizeof *all->values,
+                                  all->rows, step, error) != ORGAN_OK)
+        return error->status;
+    /* scales have a row per band; a band that is longer than a cut is on one rank */
+    return organ_ranks_complete_rows(all->ranks, "computing row scales", all->scales,
+                                     job->numbers * sizeof *all->scales, (all->rows + band - 1) / band,
+                                     organ_max(step / band, 1), error);
+}
+
+/* The arrays of the result point into those of `all`. `numbers`: organ_grid_numbers, the length of a row of
+ * all->scales. */
+static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
+{
+    const organ_row_range own = organ_ranks_own_rows(all->ranks, all->rows, rows_between_cuts(all));
+    organ_gptq part = *all;
+    part.rows = own.end - own.first;
+    part.weights += own.first * all->cols;
+    part.keep = all->keep ? all->keep + own.first * all->cols : NULL;
+    part.values += own.first * all->cols;
+    part.scales += own.first / rows_in_band(all) * numbers;
+    return part;
+}
+
+static size_t row_bytes(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    return kind ? cols / kind->elements * kind->bytes : 0;
+}
+
+static size_t worker_scratch_bytes(const organ_gptq_job *job)
+{
+    const size_t first = organ_max(row_bytes(&job->matrix->grid, job->cols), job->numbers * sizeof(float));
+    return organ_max(organ_gptq_sweep_room() + organ_gptq_scales_room(job), first);
+}
+
+/* With at most ORGAN_GPTQ_ROWS rows in a strip, all workers get the same number of strips, if there are rows enough.
+ * The number changes no bit. */
+static size_t strip_rows_of(size_t rows, size_t workers)
+{
+    const size_t strips = (rows + workers * ORGAN_GPTQ_ROWS - 1) / (workers * ORGAN_GPTQ_ROWS) * workers,
+                 even = strips ? (rows + strips - 1) / strips : 0;
+    return organ_max((even + 15) / 16 * 16, 16);
+}
+
+/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
+ * points of a codebook, and the factorisation of H. */
+uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const uint64_t points = kind ? kind->points.count * (sizeof(float) * kind->points.length + 1) : 0;
+    const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
+    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? 16 : 0)) * padded) +
+           3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
+}
+
+/* Operations per weight; from times of the types on four layers of 512 x 1536. */
+#define SOLVE_POINTS_OF_8 105000 /* also points of 4 with an even number of signs among 8 */
+#define SOLVE_POINTS_OF_4 63000
+#define SOLVE_CODED_PAIRS 47000 /* groups of 16 with coded minima */
+#define SOLVE_CODED       25000
+#define SOLVE_OTHERS      7000
+
+organ_plan_solve organ_gptq_solve(const organ_grid *grid)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    organ_plan_solve solve = {.squares = 2, .weights = SOLVE_OTHERS, .matrices = 1e8};
+    if (kind && kind->points.length)
+        solve.weights = kind->points.length == 8 || kind->points.even ? SOLVE_POINTS_OF_8 : SOLVE_POINTS_OF_4;
+    else if (kind && organ_ggml_is_coded(kind))
+        solve.weights = kind->affine && kind->group == 16 ? SOLVE_CODED_PAIRS : SOLVE_CODED;
+    return solve;
+}
+
+static void size_job(organ_gptq_job *job, const organ_gptq *part)
+{
+    const organ_grid *const grid = &part->grid;
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    job->rows = part->rows;
+    job->cols = part->cols;
+    job->group = organ_grid_group(grid, part->cols);
+    job->groups = organ_grid_groups(grid, part->cols);
+    job->terms = organ_grid_affine(grid) ? 2 : 1;
+    job->supers = organ_grid_supers(grid, part->cols);
+    job->numbers = organ_grid_numbers(grid, part->cols);
+    job->padded = (part->rows + STRIP - 1) / STRIP * STRIP;
+    job->columns = job->supers ? kind->elements : COLUMNS;
+    job->refits = !job->supers && grid->scale_of >= ORGAN_SCALE_GROUP; /* groups of columns, of whatever scales */
+    job->passes = kind ? PASSES_BLOCKS : PASSES;
+    if (part->no_refit)
+        job->passes = 0;
+    job->strip_rows = strip_rows_of(part->rows, organ_workers_count(job->inputs->engine->workers));
+    job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
+}
+
+/* The second moments of the inputs of a matrix for GPTQ, damped, and their factor for columns in the order of GPTQ. */
+
+#define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
+
+/* A column, or a run of columns with the sum of their weights. */
+typedef struct column_weight {
+    float weight;
+    uint32_t column; /* the first one of a run */
+} column_weight;
+
+static int by_falling_weight(const void *a, const void *b)
+{
+    const column_weight *const x = a, *const y = b;
+    return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight)
+                                  : (x->column > y->column) - (x->column < y->column);
+}
+
+typedef struct ordered_block {
+    const float *h;
+    const uint32_t *columns; /* in the order of GPTQ, from 0 on */
+    size_t width;
+    float *factor;
+} ordered_block;
+
+/* Copies only entries on and to the right of the diagonal blocks of ORGAN_FACTOR_BLOCK columns: the factorisation
+ * reads no others. */
+static void copy_rows(void *context, size_t index, size_t worker)
+{
+    const ordered_block *const b = context;
+    (void)worker;
+    for (size_t i = index * ROWS; i < organ_min((index + 1) * ROWS, b->width); i++) {
+        const float *const from = b->h + b->columns[i] * b->width;
+        float *const to = b->factor + i * b->width;
+        for (size_t j = i / ORGAN_FACTOR_BLOCK * ORGAN_FACTOR_BLOCK; j < b->width; j++)
+            to[j] = from[b->columns[j]];
+    }
+}
+
+/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs, runs of columns by its sum.
+ * in->factor becomes a copy of the block in that order. Returns false if memory cannot be allocated. */
+static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
+{
+    const float *const h = in->h + start * in->block;
+    const size_t runs = width / in->run;
+    uint32_t *const order = in->order + start;
+    column_weight *const columns = malloc(runs * sizeof *columns);
+    if (!columns)
+        return false;
+    for (size_t r = 0; r < runs; r++) {
+        columns[r] = (column_weight){0, (uint32_t)(r * in->run)};
+        for (size_t j = r * in->run; j < (r + 1) * in->run; j++)
+            columns[r].weight += h[j * (width + 1)];
+    }
+    qsort(columns, runs, sizeof *columns, by_falling_weight);
+    for (size_t i = 0; i < width; i++)
+        order[i] = columns[i / in->run].column + (uint32_t)(i % in->run);
+    free(columns);
+    ordered_block block = {h, order, width, in->factor + start * in->block};
+    organ_share_work(in->engine, NULL, (width + ROWS - 1) / ROWS, (double)width * (double)width * ORGAN_SHARE_NUMBER,
+                     copy_rows, &block);
+    for (size_t i = 0; i < width; i++)
+        order[i] += (uint32_t)start;
+    return true;
+}
+
+static organ_status expand_moments(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                   organ_gptq_inputs *in, organ_error *error)
+{
+    const organ_input_moments *const m = organ_calibration_moments(calibration);
+    *in = (organ_gptq_inputs){
+        .engine = engine, .of = calibration, .features = m->features, .block = m->block, .tokens = m->tokens};
+    /* factors 0, 1: only the moments of the inputs that the changed layers compute */
+    in->h = organ_expand_moments(engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal);
+    in->factor = organ_floats(organ_block_entries(in->features, in->block), 1);
+    in->order = malloc(m->features * sizeof *in->order);
+    if (in->h && in->factor && in->order)
+        return ORGAN_OK;
+    return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, m->features);
+}
+
+/* Sets order and factor for runs of `run` columns. If the factorisation of a block fails, H is not positive definite in
+ * spite of the damping. */
+static organ_status factorise(organ_gptq_inputs *in, size_t run, const char *name, organ_error *error)
+{
+    in->run = run;
+    for (size_t start = 0; start < in->features; start += in->block) {
+        const size_t width = organ_min(in->block, in->features - start);
+        bool definite = false;
+        if (!order_block(in, start, width) ||
+            !organ_block_factor(in->engine, in->factor + start * in->block, width, &definite))
+            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
+        if (!definite)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted",
+                              name, start, start + width - 1);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *in, organ_error *error)
+{
+    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, 1, name, error);
+}
+
+void organ_gptq_inputs_close(organ_gptq_inputs *in)
+{
+    free(in->whole);
+    free(in->h);
+    free(in->factor);
+    free(in->order);
+    *in = (organ_gptq_inputs){0};
+}
+
+organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
+                                      const char *name, organ_gptq_inputs *in, organ_error *error)
+{
+    if (in->of == calibration)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(in);
+    return organ_gptq_inputs_open(engine, calibration, name, in, error);
+}
+
+/* The seed of the vectors with which the strongest directions are sought is 0: they hardly depend on it. */
+organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const organ_calibration *calibration,
+                                           const char *name, size_t rank, organ_gptq_inputs *in, organ_error *error)
+{
+    if (in->of == calibration)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(in);
+    if (expand_moments(engine, calibration, name, in, error) != ORGAN_OK)
+        return error->status;
+    const size_t bytes = organ_block_entries(in->features, in->block) * sizeof *in->whole;
+    if (!(in->whole = organ_floats(organ_block_entries(in->features, in->block), 1)))
+        return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
+    memcpy(in->whole, in->h, bytes);
+    if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, 0, error) != ORGAN_OK)
+        return error->status;
+    return factorise(in, 1, name, error);
+}
+
+/* Lists the points of a codebook in `points` and `shared`, which the caller frees. Returns false if memory cannot be
+ * allocated. */
+static bool list_points(organ_gptq_job *job, float **points, uint8_t **shared)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
+    if (!kind || kind->points.length == 0)
+        return true;
+    *points = organ_floats(kind->points.count, kind->points.length);
+    *shared = malloc(kind->points.count);
+    if (!*points || !*shared)
+        return false;
+    organ_ggml_list_points(kind, *points, *shared);
+    job->runs = (organ_runs){kind->points.length, kind->points.count, kind->points.even, *points, *shared};
+    return true;
+}
+
+/* Columns that are chosen together follow each other in the order of GPTQ. */
+static organ_status order_for(const organ_gptq_job *job, organ_gptq_inputs *in, organ_error *error)
+{
+    const size_t run = job->runs.length ? ORGAN_GPTQ_RUN : 1;
+    return in->run == run ? ORGAN_OK : factorise(in, run, job->matrix->name, error);
+}
+
+/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
+organ_status organ_gptq_run(organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
+{
+    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
+    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
+    size_job(&job, &part);
+    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
+    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
+    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
+    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
+    float *points = NULL;
+    uint8_t *shared = NULL;
+    part.rows_kept = 0;
+    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses || !list_points(&job, &points, &shared))
+        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
+    else if (order_for(&job, in, error) == ORGAN_OK && gptq_quantise(&job, losses, error) == ORGAN_OK)
+        gather_rows(&job, error);
+    m->rows_kept = part.rows_kept;
+    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses, points, shared);
+    return error->status;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ * Checks of adapters for servers, rounding of merged weights, and adapters that are rewritten for sanitize and resize.
+ */
+#ifndef ORGAN_VERBS_LORA_REWRITE_H
+#define ORGAN_VERBS_LORA_REWRITE_H
+
+#include "orchestrator/surgery/adapter/adapter.h"
+
+/* Checks an adapter that peft can read for properties that vLLM rejects or silently handles in another way. "Servers"
+ * means vLLM here. */
+
+/* The largest rank that vLLM can be configured to serve. */
+#define ORGAN_SERVED_RANK 512u
+
+/* Returns the smallest value of vLLM's --max-lora-rank (1, 8, 16, 32, 64, 128, 256, 320, 512) that is at least `rank`;
+ * 0 if there is none. */
+unsigned organ_served_rank(uint64_t rank);
+
+/* Returns the reason why servers cannot load the tensor `name` of an adapter: the name has a word such as "lm_head" or
+ * "norm", or `factor` is false, which means that the tensor is not a factor of a pair. Returns NULL if servers can load
+ * the tensor. Does not check the words for a GGUF adapter, because llama.cpp applies factors of any weight. */
+const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
+
+/* Returns the reason why servers cannot load a pair of factors: a reason of organ_lora_unservable, or, unless the
+ * adapter is GGUF, that the pair belongs to a stack of experts. Returns NULL if they can load the pair. */
+const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
+
+/* Appends a row {"rule", "where", "text"} to `findings` for each setting, tensor and rank (above `max`) that a server
+ * would reject, and one row if no module remains. "rule" is "field", "target", "key", "rank" or "base"; "where" is the
+ * name of the setting, tensor or module. For a GGUF adapter checks neither settings nor ranks. `model` is the base and
+ * `base` has its weights; if they are not NULL, modules that the base lacks or has in another shape are also findings.
+ * Does not read values of tensors. Returns ORGAN_IO if memory runs out. */
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
+                                 uint64_t max, json_t *findings, organ_error *error);
+
+/* Returns whether an entry of target_modules selects the module: it equals the module's name, or one or more of the
+ * last words of this name, which dots separate ("q_proj", "self_attn.q_proj"). */
+bool organ_lora_is_target(const char *target, const char *module);
+
+/* Rounds merged weights so that the errors of a row cancel in the directions in which the adapter changes it. */
+
+/* The directions in which an adapter changes the rows of a matrix: a change of a row is a sum of columns of `values`.
+ */
+typedef struct organ_lora_directions {
+    const float *values;   /* [cols][rank] */
+    const double *squares; /* organ_lora_square of each column's `rank` values */
+    size_t rank;
+} organ_lora_directions;
+
+/* Returns the sum of the squares of `rank` values. */
+double organ_lora_square(const float *direction, size_t rank);
+
+/* Rounds `rows` rows of `cols` values to `dtype` (F16 or BF16) and stores them in `codes`, which must not overlap
+ * `values`. For each value in the order of the columns, takes the nearest number of the type, or the next one on the
+ * other side of the value if the sum of (value - number) * direction over the columns of the row so far then has a
+ * smaller norm. `sums` is scratch of `rank` values, `nearest` of `cols` values. A finite value does not become infinite
+ * unless its nearest number is. Rows do not depend on each other, and sums have a fixed order, so that the result has
+ * the same bits on every instruction set. */
+void organ_lora_round_with_feedback(const organ_kernels *kernels, organ_dtype dtype, const float *values, size_t rows,
+                                    size_t cols, const organ_lora_directions *directions, double *sums, float *nearest,
+                                    void *codes);
+
+/* Rewrites an adapter so that all modules have the same rank and scale 1, for sanitize and resize. */
+
+/* A pair of factors that the new adapter keeps. */
+typedef struct organ_lora_row {
+    const organ_adapter_pair *pair; /* the pair of the old adapter */
+    organ_dtype dtype; /* type of the written factors: that of A and B if both have the same 2-byte type, else F32 */
+    size_t unit;       /* its unit in the new adapter; set by organ_lora_write */
+    /* Set by organ_lora_survey and organ_lora_write: */
+    organ_lora_factors factors; /* the new factors, between computing and writing them; owned */
+    /* All sigma_count singular values of scale B A, if the pair was decomposed and is no stack; else NULL. Owned. */
+    float *sigma;
+    /* New rank of the pair, without padding. The processes of the run exchange the members from here on, which contain
+     * no pointers. */
+    uint64_t rank;
+    double norm;          /* ||scale B A|| */
+    double residual;      /* ||scale B A - new B A|| / ||scale B A|| before rounding; 0 if not decomposed */
+    double folding_error; /* rounding error of the new B, which includes the scale: ||B as written - B|| / ||B|| */
+    size_t sigma_count;   /* number of values in `sigma` */
+} organ_lora_row;
+
+/* An adapter and how it is rewritten. The caller sets the members up to `energy`, except `assignment`. */
+typedef struct organ_lora_rewrite {
+    const organ_adapter *adapter;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char *stage;    /* label of the progress: "sanitizing" */
+    organ_lora_row *rows; /* `count` rows that organ_lora_row_of returned; organ_lora_rewrite_release frees them */
+    size_t count;
+    organ_assignment assignment; /* which rank processes which row; set by the survey */
+    uint64_t max;                /* largest new rank: pairs of a larger rank are cut to their best approximation */
+    /* Above 0: every pair gets the smallest rank that keeps this share of ||scale B A||^2, but at most `max`. */
+    double energy;
+    uint64_t rank;     /* result of the survey: the common rank of all modules, the largest new rank of a row */
+    organ_output made; /* output of organ_lora_write, with its times */
+    uint64_t bytes;    /* bytes of the tensors in that output */
+} organ_lora_rewrite;
+
+/* Returns a row for a pair, with the type of the new factors and without results. */
+organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
+
+/* Reads all factors once and sets `norm` and `rank` of all rows, and rewrite->rank. Each process of the run reads its
+ * share of the rows. Returns ORGAN_BAD_INPUT if values are not finite, ORGAN_IO if reading or memory fails,
+ * ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
+
+/* The output that organ_lora_write makes. */
+typedef struct organ_lora_output {
+    organ_write_options write;       /* output, force, resume */
+    const json_t *config;            /* adapter_config.json */
+    const organ_tensor *const *rest; /* tensors that are copied unchanged */
+    size_t rest_count;
+    organ_report_files files;                 /* names of the report's files in organ/ */
+    void *context;                            /* argument of `document` */
+    json_t *(*document)(const void *context); /* returns the report; NULL if out of memory */
+} organ_lora_output;
+
+/* Computes the new factors and writes the new adapter: the factors of all rows, the tensors output->rest, the files of
+ * the old adapter such as its tokenizer, and the report. Call it after organ_lora_survey. Sets *report, which the
+ * caller releases. Returns ORGAN_BAD_INPUT if a value exceeds the range of its type or the old adapter has changed
+ * since it was opened, ORGAN_USAGE for an unfinished run without `resume`, ORGAN_IO if files or memory fail,
+ * ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report,
+                              organ_error *error);
+
+/* Returns a copy of the adapter's config in which r and lora_alpha are `rank` and use_rslora, rank_pattern and
+ * alpha_pattern are unset, so that every module has scale 1. NULL if out of memory. */
+json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
+
+/* Returns an array with {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",
+ * "folding_error", "dtype", "sigma"} for each row. NULL if memory runs out. */
+json_t *organ_lora_rows_json(const organ_lora_rewrite *rewrite);
+
+/* Frees the rows with their factors and singular values, and the assignment. */
+void organ_lora_rewrite_release(organ_lora_rewrite *rewrite);
+
+#endif
