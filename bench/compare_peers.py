@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -303,7 +304,7 @@ def draw(page, rows):
     text = page.read_text(encoding="utf-8")
     for name, lines in {**{group: table(group, rows) for group in ("versions", *JOBS)}, "judges": judges(rows)}.items():
         first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        text = text[:text.index(first) + len(first)] + "\n".join(lines) + "\n" + text[text.index(last):]
+        text = text[:text.index(first) + len(first)] + re.sub(r" *\| *", "|", "\n".join(lines)) + "\n" + text[text.index(last):]
     page.write_text(text, encoding="utf-8")
     draw_compare.draw(rows, page.with_suffix(".svg"))
 

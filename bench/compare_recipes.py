@@ -240,7 +240,7 @@ def table(rows):
 def draw(options, rows):
     page = options.page.read_text(encoding="utf-8")
     first, last = "<!-- recipes -->\n", "<!-- /recipes -->"
-    options.page.write_text(page[:page.index(first) + len(first)] + "\n".join(table(rows)) + "\n" + page[page.index(last):], encoding="utf-8")
+    options.page.write_text(page[:page.index(first) + len(first)] + re.sub(r" *\| *", "|", "\n".join(table(rows))) + "\n" + page[page.index(last):], encoding="utf-8")
     draw_bits.draw(rows, options.lines.with_suffix(".svg"))
 
 

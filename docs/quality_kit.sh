@@ -61,7 +61,7 @@ measure() {
 put_table() {
     local page=$1 name=$2
     shift 2
-    "$@" >"$scratch/table"
+    "$@" | sed -E '/^\|/s/ *\| */|/g' >"$scratch/table"
     awk -v name="$name" -v table="$scratch/table" '
         $0 == "<!-- /" name " -->" { inside = 0 }
         !inside { print }

@@ -109,7 +109,7 @@ if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
     cp docs/quality.md "$scratch"
     peer compare_recipes "" 5 "^trained: Q[34]_K_M by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
         --works "Q4_K_M,Q3_K_M" --llama "$LLAMA" --work "$scratch/recipes" --lines "$scratch/bits.tsv" --page "$scratch/quality.md"
-    if [[ -n ${PEERS:-} && " $PEERS " != *" compare_recipes "* ]]; then :; elif grep -q '^| Q4_K_M | 0\.' "$scratch/quality.md" && (($(grep -c '<circle' "$scratch/bits.svg") == 6)); then good; else
+    if [[ -n ${PEERS:-} && " $PEERS " != *" compare_recipes "* ]]; then :; elif grep -q '^|Q4_K_M|0\.' "$scratch/quality.md" && (($(grep -c '<circle' "$scratch/bits.svg") == 6)); then good; else
         bad "compare_recipes.py writes neither a table nor a plot" "$scratch/quality.md"
     fi
 else
