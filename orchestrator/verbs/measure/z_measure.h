@@ -152,9 +152,8 @@ const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t cou
 
 /* ---- seed measure ---- */
 
-/* The older measure of a tensor, "seed/1", from at most 4,096 sorted values and the spacings between them. It was
- * reconstructed from a description (docs/definitions/noise.md) for comparison with older figures; the measure of this
- * program is z/1 (z_measure.h). */
+/* The measure "seed/1" of a tensor, from at most 4,096 sorted values and the spacings between them;
+ * fixtures/seed_oracle.py defines it. */
 
 #define ORGAN_SEED_VALUES 4096 /* upper bound of sampled values at each scale */
 /* Scales 1, 2, 4, 8, 16: a value at scale s is the mean of s neighbouring values of a row. */
