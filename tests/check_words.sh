@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Finds the phrases of check_words.tsv, which are almost never plain English, in comments and messages of C files, and in pages. Prints file, line and
-# sentence of each finding. Ends with the line "N passed, N failed".
+# sentence of each finding. Fails if README and docs have 45,000 words or more. Ends with the line "N passed, N failed".
 #
 #   tests/check_words.sh --list FOLDER...     prints the findings of any folders
 #   tests/check_words.sh --texts FOLDER...    prints the findings in string literals: messages, labels, help
@@ -129,6 +129,16 @@ same() {
     texts_of formats kernels orchestrator
     findings_of_pages README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md
 } | grep -v '^lines '
+
+# README and docs stay short enough to be read.
+limit=45000
+words=$(cat README.md docs/*.md docs/*/*.md | wc -w)
+if ((words < limit)); then
+    passed=$((passed + 1))
+else
+    echo "README and docs have $words words, the limit is $limit"
+    failed=$((failed + 1))
+fi
 
 # The check finds each kind of phrase, reports the line where the comment begins, and ignores code and quoted text.
 mkdir "$scratch/room"
