@@ -155,7 +155,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
  * verbs defines CALL, the struct that begins with an organ_call. */
 #define OPTION(kind, called, value_name, member, ...) \
     {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(CALL, member), \
-     .help = __VA_ARGS__}
+     .field = #member, .help = __VA_ARGS__}
 /* The same for each kind of value. CHOICE: its value is one of the words in `of`, "bf16|f16". DTYPE: --dtype. MODEL,
  * INPUT, OUTPUT: its value is a path (organ_names); OUTPUT is --output and -o. */
 #define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
@@ -273,10 +273,13 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 
 /* A row of OPERANDS: the name of the operand in help, the kind of thing that it names (`what`: MODEL, INPUT, VERB,
  * NOTHING), the member of CALL that gets the value, and its help. OPTIONAL: the operand may be missing. */
-#define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what, false}
+#define OPERAND(called, what, member, text) \
+    {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what, false, #member}
 /* models, or MODEL+ADAPTER */
-#define ADAPTED(called, member, text)        {called, text, offsetof(CALL, member), false, ORGAN_NAMES_MODEL, true}
-#define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what, false}
+#define ADAPTED(called, member, text) \
+    {called, text, offsetof(CALL, member), false, ORGAN_NAMES_MODEL, true, #member}
+#define OPTIONAL(called, what, member, text) \
+    {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what, false, #member}
 
 extern const organ_option organ_machine_options[4];           /* --threads, --memory, --readers, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */

@@ -200,6 +200,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
         return speaks ? print_help(verb, help, error) : ORGAN_OK;
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
+    organ_options_name_fields(verb, error);
     if (speaks || organ_ranks_without_first(call->ranks))
         print_end(verb, argc, argv, call, error);
     organ_ranks_leave(call->ranks);

@@ -9,9 +9,9 @@
 
 typedef struct merge_call {
     organ_call call;
-    organ_words inputs; /* RECIPE.yaml or MODEL... */
-    organ_words sets;   /* --set */
-    organ_words texts;  /* --calibration */
+    organ_words models;   /* RECIPE.yaml or MODEL... */
+    organ_words settings; /* --set */
+    organ_words texts;    /* --calibration */
     organ_merge_options merge;
 } merge_call;
 #define CALL merge_call
@@ -36,7 +36,7 @@ static const organ_option merge_options[] = {
     TEXT("router-weight", "W,...", merge.router_weight, "weight of the routers of mixtures; default: --weight"),
     TEXT("density", "D,...", merge.density, "share of the changes that is kept, of all models or of each"),
     TEXT("t", "T", merge.t, "way from the base to the other model, 0 to 1", .common = true),
-    WORDS("set", "NAME=VALUE", sets, "another parameter of the method; may be repeated"),
+    WORDS("set", "NAME=VALUE", settings, "another parameter of the method; may be repeated"),
     WORDS("calibration", "TEXT", texts,
           "moments: the text of each model but the base, in their order; or one for all", .names = ORGAN_NAMES_INPUT),
     WINDOWS_CALIBRATION(merge),
@@ -63,15 +63,15 @@ static const organ_option merge_options[] = {
 /* A single operand that ends in .yaml or .yml is a recipe. */
 static void settle_merge(merge_call *own)
 {
-    const char *const first = own->inputs.count == 1 ? own->inputs.word[0] : "";
+    const char *const first = own->models.count == 1 ? own->models.word[0] : "";
     const bool recipe = organ_names_recipe(first);
     own->merge.recipe = recipe ? first : NULL;
-    own->merge.models = own->inputs.word;
-    own->merge.model_count = recipe ? 0 : own->inputs.count;
+    own->merge.models = own->models.word;
+    own->merge.model_count = recipe ? 0 : own->models.count;
     own->merge.texts = own->texts.word;
     own->merge.text_count = own->texts.count;
-    own->merge.settings = own->sets.word;
-    own->merge.setting_count = own->sets.count;
+    own->merge.settings = own->settings.word;
+    own->merge.setting_count = own->settings.count;
     own->merge.write.evaluate = organ_call_evaluation(&own->call);
     own->merge.access = &own->call.access;
 }
@@ -97,7 +97,7 @@ const organ_verb organ_merge_verb = {
              "the merged model, which is first written into a hidden directory next to the output.\n"
              "The report states how far each layer moved from each model; organ/recipe.yaml in OUT is the recipe with "
              "all defaults.",
-    OPERANDS(ADAPTED("MODEL...", inputs,
+    OPERANDS(ADAPTED("MODEL...", models,
                      "the models, also at URLs; MODEL+ADAPTER for one that a LoRA adapter changes; or one recipe whose "
                      "name ends in .yaml or .yml")),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -65,6 +65,7 @@ typedef struct organ_option {
     const char *help;  /* explanation, without a capital at its beginning and a full stop at its end */
     size_t offset;     /* offset in bytes, in the struct of the verb (organ_verb.call_size), of the member that gets the
                         * value */
+    const char *field; /* that member, "prune.write.force": messages of the library name it. NULL: none does */
     organ_names names; /* what the value names, for texts and words */
     bool adapted;      /* for models: the value may be MODEL+ADAPTER, whose names the verb resolves */
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
@@ -109,6 +110,7 @@ typedef struct organ_operand {
     bool optional;     /* may be missing: the member keeps its value */
     organ_names names; /* what the value names */
     bool adapted;      /* as organ_option.adapted */
+    const char *field; /* as organ_option.field */
 } organ_operand;
 
 typedef struct organ_example {
@@ -181,6 +183,11 @@ typedef enum organ_help {
  * wrong argument, with a message that names the option, its value and the allowed values. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
+
+/* Replaces fields of the library's options in a message, "`write.force`", by the options and operands of the verb that
+ * set them. A field may be named by the last words of its member; one that no option sets may be an option's name with
+ * '_' in place of '-'. Others stay. */
+void organ_options_name_fields(const organ_verb *verb, organ_error *error);
 
 /* Returns the k-th option of a verb, group by group; NULL after the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);

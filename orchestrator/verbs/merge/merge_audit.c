@@ -37,7 +37,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
 {
     if (a->model->gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: is GGUF, which a conversion has made of the merged model: --recipe recomputes models of "
+                          "%s: is GGUF, which a conversion has made of the merged model: `recipe` recomputes models of "
                           "safetensors; organ compare compares it with one",
                           a->options->model);
     json_t *const report = organ_own_report(a->model, "merge.json", "organ.merge/1", error);

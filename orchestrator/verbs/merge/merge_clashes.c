@@ -20,7 +20,7 @@ static organ_status refuse_other(const model_merge *job, organ_error *error)
         if (!organ_settings_agree(organ_merge_stored(host), organ_merge_stored(donor)))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s is of architecture %s, but %s is of %s: the same weights have other functions there; "
-                              "--other-architecture merges them nevertheless",
+                              "`other_architecture` merges them nevertheless",
                               host->path, organ_settings_architecture(organ_merge_stored(host), of_host), donor->path,
                               organ_settings_architecture(organ_merge_stored(donor), other));
     }

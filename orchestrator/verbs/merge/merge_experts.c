@@ -189,7 +189,7 @@ organ_status organ_merge_order_of(const merge_orders *orders, size_t source, con
     const organ_expert_entries entries = organ_expert_entries_of(weight, orders->experts);
     if (entries == ORGAN_EXPERT_ENTRIES_UNKNOWN)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': how it depends on the order of the experts is not known: --match-experts off",
+                          "tensor '%s': how it depends on the order of the experts is not known: `match_experts` off",
                           weight->name);
     if (entries == ORGAN_EXPERT_ENTRIES_EACH)
         *order = orders->of[source];

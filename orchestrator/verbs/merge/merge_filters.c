@@ -119,28 +119,40 @@ void organ_merge_use(const merge_recipe *r, const organ_yaml *node)
         r->use->nodes[r->use->count++] = node;
 }
 
+/* A value of an option has no line. */
+static const char *place_of(const merge_recipe *r, const organ_yaml *value, char place[40])
+{
+    *place = '\0';
+    if (!r->of_options)
+        snprintf(place, 40, " (line %zu)", value->line);
+    return place;
+}
+
 static void warn_of_condition(merge_recipe *r, const char *parameter, const organ_yaml *condition, bool *named)
 {
     const organ_yaml *const filter = organ_yaml_member(condition, "filter");
+    char place[40];
     if (organ_yaml_is_null(filter) || strcmp(filter->text, "*") == 0 || is_used(r, condition))
         return;
     *named = true;
     organ_say(r->warnings,
-              "filter '%.100s' of %s (line %zu) is not used: no merged tensor has such a name, or an "
+              "filter '%.100s' of %s%s is not used: no merged tensor has such a name, or an "
               "earlier setting counts for all that have it",
-              filter->text, parameter, filter->line);
+              filter->text, parameter, place_of(r, filter, place));
 }
 
 static void warn_of_setting(merge_recipe *r, const char *parameter, const organ_yaml *setting)
 {
     bool named = false;
+    char place[40];
     if (setting->kind == ORGAN_YAML_MAP)
         warn_of_condition(r, parameter, setting, &named);
     for (size_t k = 0; setting->kind == ORGAN_YAML_LIST && k < setting->count; k++)
         if (setting->values[k]->kind == ORGAN_YAML_MAP)
             warn_of_condition(r, parameter, setting->values[k], &named);
     if (!named && !is_used(r, setting))
-        organ_say(r->warnings, "%s (line %zu) is not used: no merged tensor takes its value", parameter, setting->line);
+        organ_say(r->warnings, "%s%s is not used: no merged tensor takes its value", parameter,
+                  place_of(r, setting, place));
 }
 
 /* `own`: the parameters of one model. */

@@ -32,7 +32,7 @@ organ_status organ_merge_find_model(model_merge *job, const char *name, const ch
 {
     if (is_secret(name))
         return organ_fail(error, ORGAN_USAGE,
-                          "a model is a URL with a password or a query, which the saved recipe would show: --header "
+                          "a model is a URL with a password or a query, which the saved recipe would show: `headers` "
                           "gives credentials");
     return organ_hub_find(name, &job->access, &job->arena, path, error);
 }

@@ -59,6 +59,7 @@ typedef struct merge_use {
 
 typedef struct merge_recipe {
     const char *label; /* path of the recipe, or "the command" */
+    bool of_options;   /* it is made of options: `line` of its values is a merge_origin */
     organ_arena arena; /* owns everything below */
     const organ_yaml *tree;
     const organ_merge_method *method;
@@ -97,12 +98,37 @@ organ_status organ_merge_donor_named(merge_recipe *recipe, const char *name, siz
 /* Reads the sections of merge_tokens.h into recipe->tokens. */
 organ_status organ_merge_read_tokens(merge_recipe *recipe, organ_error *error);
 
-/* Makes the text of a recipe from options without a recipe; the caller frees it. */
-organ_status organ_merge_command_recipe(const organ_merge_options *options, char **text, organ_error *error);
+/* The option that a value of a recipe comes from, if the recipe is made of options. 0: of none */
+enum merge_origin {
+    MERGE_OF_METHOD = 1,
+    MERGE_OF_BASE,
+    MERGE_OF_MODELS,
+    MERGE_OF_TEXTS,
+    MERGE_OF_WEIGHT,
+    MERGE_OF_ROUTER_WEIGHT,
+    MERGE_OF_DENSITY,
+    MERGE_OF_T,
+    MERGE_OF_SETTINGS,
+    MERGE_OF_DTYPE
+};
 
-/* Reports ORGAN_BAD_INPUT: "RECIPE: line N: ...". */
+/* Returns the member of organ_merge_options. */
+const char *organ_merge_member(size_t origin);
+
+/* Returns the origin of a parameter that no single model has. */
+size_t organ_merge_origin_of(const char *parameter);
+
+/* Sets recipe->tree to the recipe that the options state. Returns ORGAN_USAGE if they contradict each other. */
+organ_status organ_merge_command_recipe(const organ_merge_options *options, merge_recipe *recipe, organ_error *error);
+
+/* Reports a fault of the value in a line: ORGAN_BAD_INPUT, "RECIPE: line N: ...", of a recipe that is made of options
+ * ORGAN_USAGE, "`member`: ...". `line` 0: ORGAN_BAD_INPUT, "RECIPE: ...", without RECIPE if that is no file. */
 organ_status organ_merge_fault(const merge_recipe *recipe, size_t line, organ_error *error, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Reports a fault of a method's check: its message begins with the name of a parameter. */
+organ_status organ_merge_check_fault(const merge_recipe *recipe, const char *tensor, const char *message,
+                                     organ_error *error);
 
 /* Reports that there is no method of this name: "`before` 'NAME', which is no method; ...". */
 organ_status organ_merge_no_method(const char *name, organ_status status, const char *before, organ_error *error);

@@ -172,7 +172,7 @@ static organ_status check_options(const organ_merge_options *o, organ_error *err
     if (!o->recipe && o->model_count == 0)
         return organ_fail(error, ORGAN_USAGE, "a recipe or models to merge are missing");
     if (o->recipe && o->text_count)
-        return organ_fail(error, ORGAN_USAGE, "a recipe states its texts (calibration): give it without --calibration");
+        return organ_fail(error, ORGAN_USAGE, "a recipe states its texts (calibration): give it without `texts`");
     if (!organ_is_one_of(o->missing, policies))
         return organ_fail(error, ORGAN_USAGE, "missing is '%s', not error, base or any", o->missing);
     if (!organ_is_one_of(o->match_experts, orders))

@@ -93,7 +93,7 @@ static organ_status find_names(const merge_moments *m, moments_input *in, organ_
         if (other_names && !other)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: no tensor has the place of '%s': convert the model to safetensors first, or give "
-                              "--set drift=false",
+                              "`settings` drift=false",
                               donor->path, t->name);
         in->names[k] = other ? other->name : t->item.inputs[input].weight->name;
     }
@@ -118,7 +118,7 @@ static organ_status open_text(merge_moments *m, moments_input *in, const char *t
     if (donor->adapted.adapter)
         return organ_fail(error, ORGAN_USAGE,
                           "%s is a model with an adapter, whose own outputs moments does not compute: write it with "
-                          "'organ lora merge' first, or give --set drift=false",
+                          "'organ lora merge' first, or give `settings` drift=false",
                           donor->name);
     if (organ_forward_open(organ_merge_stored(donor), job->engine, &in->forward, error) != ORGAN_OK)
         return error->status;
@@ -141,10 +141,9 @@ static organ_status open_texts(merge_moments *m, organ_error *error)
             continue;
         const char *const text = source->text ? source->text : r->text;
         if (!text)
-            return organ_fail(error, r->label == m->job->options->recipe ? ORGAN_BAD_INPUT : ORGAN_USAGE,
-                              "the text of %s is missing: moments needs a text of each model (--calibration, or "
-                              "`calibration` in a recipe)",
-                              r->donors[source->donor]);
+            return organ_merge_fault(r, r->of_options ? MERGE_OF_TEXTS : source->line, error,
+                                     "the text of %.200s is missing: moments needs a text of each model (calibration)",
+                                     r->donors[source->donor]);
         m->inputs[m->count].donor = source->donor;
         open_text(m, &m->inputs[m->count++], text, error);
     }

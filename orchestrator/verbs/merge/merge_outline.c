@@ -250,9 +250,9 @@ static organ_status check_parameters(model_merge *job, const merge_step *step, m
         return error->status;
     t->item.task.values = values;
     organ_error fault = {0};
-    if (r->method->check && r->method->check(&t->item.task, &fault))
-        return organ_merge_fault(r, 0, error, "tensor '%s': %s", t->name, fault.message);
-    return ORGAN_OK;
+    return r->method->check && r->method->check(&t->item.task, &fault)
+               ? organ_merge_check_fault(r, t->name, fault.message, error)
+               : ORGAN_OK;
 }
 
 static organ_status add_by_layer(model_merge *job, const organ_weight *made, organ_error *error)
@@ -283,7 +283,7 @@ static organ_status merge_one(model_merge *job, const merge_step *step, const or
         return error->status;
     if (found.lacking && strcmp(policy, "error") == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' of %s is missing in %s; --missing base or any merges the models nevertheless",
+                          "tensor '%s' of %s is missing in %s; `missing` base or any merges the models nevertheless",
                           like->name, job->donors[t->from].path, found.lacks);
     if (found.lacking && strcmp(policy, "base") == 0)
         return take_of_base(job, t, found.count, error);
@@ -328,7 +328,7 @@ static organ_status check_unpaired(model_merge *job, const merge_donor *donor, c
         return ORGAN_OK;
     if (strcmp(job->options->missing, "error") == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' of %s is missing in %s; --missing base or any leaves it out", weight->name,
+                          "tensor '%s' of %s is missing in %s; `missing` base or any leaves it out", weight->name,
                           donor->path, job->donors[job->host].path);
     return note_lacking(job, weight->name, "left out: the base lacks it", error);
 }
@@ -481,7 +481,7 @@ static organ_status choose_head(model_merge *job, organ_error *error)
     if (other && !host->head && !job->options->untie)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s has an output head of its own ('%s'), but that of %s is its embedding: the merged head "
-                          "would be ignored; --untie writes it and config.json with it",
+                          "would be ignored; `untie` writes it and config.json with it",
                           other->path, other->head, host->path);
     job->has_head = host->head || other;
     job->unties = job->has_head && (!host->head || host->model->config.tie_word_embeddings);
@@ -574,7 +574,7 @@ static organ_status check_routers(const model_merge *job, organ_error *error)
     for (size_t k = 0; k < job->tensor_count && job->options->router_weight; k++)
         if (organ_anatomy_is_router(job->tensors[k].name))
             return ORGAN_OK;
-    return job->options->router_weight ? organ_fail(error, ORGAN_BAD_INPUT, "--router-weight: no model has a router")
+    return job->options->router_weight ? organ_fail(error, ORGAN_BAD_INPUT, "`router_weight`: no model has a router")
                                        : ORGAN_OK;
 }
 

@@ -117,7 +117,7 @@ static organ_status read_source(merge_recipe *r, const organ_yaml *map, merge_sl
         return error->status;
     for (size_t k = 0; k < slice->source_count; k++)
         if (slice->sources[k].donor == source->donor)
-            return organ_merge_fault(r, map->line, error, "%.200s is listed twice", name);
+            return organ_merge_fault(r, organ_yaml_member(map, "model")->line, error, "%.200s is listed twice", name);
     if (slice->source_count && layers != slice->layers)
         return organ_merge_fault(r, map->line, error, "layer_range has %llu layers, but the first source %llu",
                                  (unsigned long long)layers, (unsigned long long)slice->layers);
@@ -310,15 +310,16 @@ organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_r
 {
     char *text = NULL;
     size_t length = 0;
-    *r = (merge_recipe){.label = options->recipe ? options->recipe : "the command", .warnings = json_array()};
+    *r = (merge_recipe){.label = options->recipe ? options->recipe : "the command",
+                        .of_options = !options->recipe,
+                        .warnings = json_array()};
     if (!r->warnings)
         return organ_fail_memory(error, r->label);
-    if (options->recipe)
-        organ_input_load(r->label, r->label, ORGAN_YAML_BYTES, &text, &length, error);
-    else if (organ_merge_command_recipe(options, &text, error) == ORGAN_OK)
-        length = strlen(text);
-    if (!error->status && organ_yaml_parse(r->label, text, length, &r->arena, &r->tree, error) == ORGAN_OK &&
-        read_tree(r, error) == ORGAN_OK && organ_merge_check_settings(r, error) == ORGAN_OK)
+    if (r->of_options)
+        organ_merge_command_recipe(options, r, error);
+    else if (organ_input_load(r->label, r->label, ORGAN_YAML_BYTES, &text, &length, error) == ORGAN_OK)
+        organ_yaml_parse(r->label, text, length, &r->arena, &r->tree, error);
+    if (!error->status && read_tree(r, error) == ORGAN_OK && organ_merge_check_settings(r, error) == ORGAN_OK)
         organ_merge_begin_use(r, error);
     free(text);
     return error->status;

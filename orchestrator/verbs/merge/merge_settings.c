@@ -14,6 +14,23 @@
 
 /* ---- messages ---- */
 
+/* By merge_origin: the member of organ_merge_options. */
+static const char *const members[] = {
+    [MERGE_OF_METHOD] = "method",   [MERGE_OF_BASE] = "base",     [MERGE_OF_MODELS] = "models",
+    [MERGE_OF_TEXTS] = "texts",     [MERGE_OF_WEIGHT] = "weight", [MERGE_OF_ROUTER_WEIGHT] = "router_weight",
+    [MERGE_OF_DENSITY] = "density", [MERGE_OF_T] = "t",           [MERGE_OF_SETTINGS] = "settings",
+    [MERGE_OF_DTYPE] = "dtype"};
+
+const char *organ_merge_member(size_t origin) { return members[origin]; }
+
+size_t organ_merge_origin_of(const char *parameter)
+{
+    for (size_t k = MERGE_OF_WEIGHT; k <= MERGE_OF_T; k++)
+        if (strcmp(members[k], parameter) == 0)
+            return k;
+    return MERGE_OF_SETTINGS;
+}
+
 organ_status organ_merge_fault(const merge_recipe *r, size_t line, organ_error *error, const char *format, ...)
 {
     char text[900];
@@ -21,9 +38,20 @@ organ_status organ_merge_fault(const merge_recipe *r, size_t line, organ_error *
     va_start(args, format);
     organ_vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (r->of_options)
+        return line ? organ_fail(error, ORGAN_USAGE, "`%s`: %s", organ_merge_member(line), text)
+                    : organ_fail(error, ORGAN_BAD_INPUT, "%s", text);
     if (!line)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, text);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: %s", r->label, line, text);
+}
+
+organ_status organ_merge_check_fault(const merge_recipe *r, const char *tensor, const char *message, organ_error *error)
+{
+    char parameter[40];
+    snprintf(parameter, sizeof parameter, "%.*s", (int)strcspn(message, ":"), message);
+    return organ_merge_fault(r, r->of_options ? organ_merge_origin_of(parameter) : 0, error, "tensor '%s': %s", tensor,
+                             message);
 }
 
 organ_status organ_merge_no_method(const char *name, organ_status status, const char *before, organ_error *error)

@@ -55,7 +55,7 @@ static organ_status check_scheme(const organ_merge_options *o, organ_error *erro
     else if (encoding && organ_encoding_kind(encoding) == ORGAN_KIND_MLX)
         needs = "--format mlx";
     return needs ? organ_fail(error, ORGAN_USAGE,
-                              "--then %s needs %s: merge to a directory without --then, then organ quantize DIRECTORY "
+                              "`then` %s needs %s: merge to a directory without `then`, then organ quantize DIRECTORY "
                               "--scheme %s",
                               o->then, needs, o->then)
                  : ORGAN_OK;
@@ -261,11 +261,11 @@ static organ_status settle_folder(const merge_steps *s, organ_error *error)
         organ_fail_memory(error, s->folder);
     else if ((left || begun) && !w->resume && !w->force)
         organ_fail(error, ORGAN_USAGE,
-                   "%s: an unfinished run was found%s%s: --resume continues it, --force starts over", w->output,
+                   "%s: an unfinished run was found%s%s: `resume` continues it, `force` starts over", w->output,
                    left ? " in " : "", left ? s->folder : "");
     else if (left && w->resume && access(mine, F_OK))
         organ_fail(error, ORGAN_USAGE,
-                   "%s: the unfinished run in %s had another recipe or other options: --force starts over", w->output,
+                   "%s: the unfinished run in %s had another recipe or other options: `force` starts over", w->output,
                    s->folder);
     else if (left && !w->resume && organ_ranks_first(s->engine->ranks) && organ_remove_tree(s->folder))
         organ_fail_errno(error, errno, "%s: cannot be removed", s->folder);
@@ -306,7 +306,7 @@ static organ_status read_merged(const merge_steps *s, json_t **report, organ_err
     organ_model *model = NULL;
     if (organ_model_open(s->path, &model, error) == ORGAN_OK &&
         !(*report = organ_own_report(model, "merge.json", "organ.merge/1", error)) && !error->status)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report of its merge: --force starts over", s->path);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report of its merge: `force` starts over", s->path);
     if (*report)
         json_object_del(*report, "file"); /* as the run that finished the merge had it */
     organ_warnings_repeat(*report, s->progress);
@@ -426,7 +426,7 @@ static void leave_folder(merge_steps *s, organ_error *error)
     else if (!strstr(error->message, "--resume")) {
         met = *error;
         *error = (organ_error){0};
-        organ_fail(error, met.status, "%.700s; %.200s stays: --resume continues the run", met.message, s->folder);
+        organ_fail(error, met.status, "%.700s; %.200s stays: `resume` continues the run", met.message, s->folder);
         error->errnum = met.errnum;
     }
     organ_hidden_folder_leave(&s->entered);

@@ -411,10 +411,11 @@ static organ_status check_order(const moments_layer *l, const moments_group *g, 
     organ_merge_rows_close(&r);
     free(values);
     if (!error->status && !same)
-        organ_fail(error, ORGAN_BAD_INPUT,
-                   "%s: tensor '%s' has another order than '%s': convert the model to safetensors first, or give --set "
-                   "drift=false",
-                   l->moments->job->donors[in->donor].path, in->names[m->tensor], t->name);
+        organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: tensor '%s' has another order than '%s': convert the model to safetensors first, or give `settings` "
+            "drift=false",
+            l->moments->job->donors[in->donor].path, in->names[m->tensor], t->name);
     return error->status;
 }
 

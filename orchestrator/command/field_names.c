@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/command/options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Returns whether `member`, "prune.write.force", is the field or ends with it after a point: "force", "write.force". */
+static bool ends_with_field(const char *member, const char *field)
+{
+    const size_t length = strlen(field), whole = member ? strlen(member) : 0;
+    return whole >= length && strcmp(member + whole - length, field) == 0 &&
+           (whole == length || member[whole - length - 1] == '.');
+}
+
+static const organ_option *option_of(const organ_verb *verb, const char *field)
+{
+    const organ_option *option;
+    char name[64];
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (ends_with_field(option->field, field))
+            return option;
+    snprintf(name, sizeof name, "%s", field);
+    for (char *at = name; *at; at++)
+        *at = *at == '_' ? '-' : *at;
+    return organ_verb_option(verb, name);
+}
+
+/* Writes the option or operand of a field; without one, the field between backquotes, as it was. */
+static void put_name(const organ_verb *verb, const char *field, char *out, size_t size)
+{
+    const organ_option *const option = option_of(verb, field);
+    snprintf(out, size, option ? "--%s" : "`%s`", option ? option->name : field);
+    for (size_t k = 0; k < verb->operand_count && !option; k++)
+        if (ends_with_field(verb->operands[k].field, field))
+            snprintf(out, size, "%.*s", (int)strcspn(verb->operands[k].name, "."), verb->operands[k].name);
+}
+
+void organ_options_name_fields(const organ_verb *verb, organ_error *error)
+{
+    static const char of_field[] = "abcdefghijklmnopqrstuvwxyz0123456789_.";
+    char text[sizeof error->message] = "", field[64];
+    size_t used = 0;
+    for (const char *at = error->message; *at && used + 1 < sizeof text; used += strlen(text + used)) {
+        const size_t length = *at == '`' ? strspn(at + 1, of_field) : 0;
+        if (length && length < sizeof field && at[1 + length] == '`') {
+            snprintf(field, sizeof field, "%.*s", (int)length, at + 1);
+            put_name(verb, field, text + used, sizeof text - used);
+            at += length + 2;
+        } else
+            snprintf(text + used, sizeof text - used, "%c", *at++);
+    }
+    memcpy(error->message, text, sizeof text);
+}
