@@ -277,9 +277,9 @@ def cells(row):
     if row["bytes"] == "failed":
         return [row["work"], row["program"], "failed", "", "", "", ""]
     served = " ‡" if row["work"].startswith("fp8") else ""  # servers round activations of such models too
-    size = "" if row["bytes"] == "" else "%.1f MB" % (float(row["bytes"]) / 1e6)
-    return [row["work"] + served, row["program"], size, real("rise", "%+.2f %%"), real("kl", "%.4f"), real("seconds", "%.1f s"),
-            "%.0f MB" % (float(row["peak"]) / 1e6)]
+    size = "" if row["bytes"] == "" else "%.1f" % (float(row["bytes"]) / 1e6)
+    return [row["work"] + served, row["program"], size, real("rise", "%+.2f"), real("kl", "%.4f"), real("seconds", "%.1f"),
+            "%.0f" % (float(row["peak"]) / 1e6)]
 
 
 def table(group, rows):
@@ -288,8 +288,8 @@ def table(group, rows):
     if group == "versions":
         return ["| program | version |", "|---|---|"] + [f"| {row['work']} | {row['program']} |" for row in rows]
     if group == "start":
-        return ["| program | processor time | memory |", "|---|--:|--:|"] + ["| %s | %s | %s |" % (r[1], r[5], r[6]) for r in map(cells, rows)]
-    head = ["| work | program | tensors | perplexity | KL | processor time | memory |", "|---|---|--:|--:|--:|--:|--:|"]
+        return ["| program | processor time, s | memory, MB |", "|---|--:|--:|"] + ["| %s | %s | %s |" % (r[1], r[5], r[6]) for r in map(cells, rows)]
+    head = ["| work | program | tensors, MB | perplexity, % | KL | processor time, s | memory, MB |", "|---|---|--:|--:|--:|--:|--:|"]
     return head + ["| " + " | ".join(cells(row)) + " |" for row in rows]
 
 

@@ -108,21 +108,21 @@ measure_published() {
 # Prints the tables of a published model: prunings by sparsity, then schemes and cuts. Time and memory of a pruning are those at 50 %.
 published_table() {
     published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" -v served="$served" '
-        function cost(name, level) { return sprintf(" %.1f s | %.0f MB |", seconds[name, level], peak[name, level] * 1024 / 1e6) }
+        function cost(name, level) { return sprintf(" %.1f | %.0f |", seconds[name, level], peak[name, level] * 1024 / 1e6) }
         FILENAME == "-" { order[++n] = $1; next }
         $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; seconds[$2, $3] = $8; peak[$2, $3] = $9
             if ($3 == "-") schemes[$2]; else methods[$2] }
         END {
-            print "| method | 30 % | 50 % | 70 % | processor | memory |\n|---|--:|--:|--:|--:|--:|"
+            print "| method | 30 % | 50 % | 70 % | processor, s | memory, MB |\n|---|--:|--:|--:|--:|--:|"
             for (j = 1; j <= n; j++) if (order[j] in methods) {
                 printf "| %s |", order[j]
                 for (level = 30; level <= 70; level += 20)
                     if ((order[j], level) in kl) printf " %.1f (%.3f) |", rise[order[j], level], kl[order[j], level]; else printf " |"
                 print (order[j], 50) in kl ? cost(order[j], 50) : " | |"
             }
-            print "\n| scheme or cut | size | perplexity | KL | processor | memory |\n|---|--:|--:|--:|--:|--:|"
+            print "\n| scheme or cut | size, MB | perplexity, % | KL | processor, s | memory, MB |\n|---|--:|--:|--:|--:|--:|"
             for (j = 1; j <= n; j++) if (order[j] in schemes)
-                printf "| %s%s | %.0f MB | %+.2f %% | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : order[j] ~ served ? " ‡" : "", bytes[order[j], "-"] / 1e6,
+                printf "| %s%s | %.0f | %+.2f | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : order[j] ~ served ? " ‡" : "", bytes[order[j], "-"] / 1e6,
                     rise[order[j], "-"], kl[order[j], "-"], cost(order[j], "-")
         }' - "$lines"
 }

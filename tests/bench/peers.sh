@@ -62,7 +62,7 @@ peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $f
 # compare_peers.py does the jobs of organ without packages of Python; those of llama.cpp need llama-quantize and llama-imatrix in the directory LLAMA.
 compared=(--models fixtures --model tiny-llama --calibration tiny-llama/calibration.txt --heldout tiny-llama/heldout.txt --size 32 --samples 4
     --context 64 --tokens 256 --page "$scratch/compare.md" --organ "$organ" --python "$python" --work)
-job="^\| [^|]+ \| [a-z.-]+ \| $figure MB \| $figure % \| $figure \| $figure s \| $figure MB \|"
+job="^\| [^|]+ \| [a-z.-]+( \| $figure){5} \|"
 cp docs/compare.md "$scratch"
 peer compare_peers "" 16 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,zeros,gguf --judge-with ""
 peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 19 "$job" "${compared[@]}" "$scratch/compare2" \
