@@ -2,9 +2,9 @@
 #include "orchestrator/stream/product.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/parts.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
 #define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread */
@@ -40,58 +40,11 @@ void organ_share(const organ_engine *engine, const organ_stop *stop, size_t coun
     organ_share_work(engine, stop, count, INFINITY, task, context);
 }
 
-typedef struct share_attempt {
-    const organ_stop *stop;
-    organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error);
-    void *context;
-    pthread_mutex_t lock; /* protects the members below */
-    size_t count, next;   /* number of tasks; first task that no worker has taken */
-    size_t failed;        /* lowest index of a task that failed; valid if `error` is set */
-    organ_error error;    /* of that task */
-} share_attempt;
-
-static bool take_attempt(share_attempt *s, size_t *index)
-{
-    pthread_mutex_lock(&s->lock);
-    const bool go = s->next < s->count && !s->error.status && !organ_stop_is_requested(s->stop);
-    *index = go ? s->next++ : 0;
-    pthread_mutex_unlock(&s->lock);
-    return go;
-}
-
-/* Keeps the error of the lowest task that fails. A task that was taken is finished, so the lowest failing task is
- * always tried. */
-static void run_attempts(void *context, size_t worker)
-{
-    share_attempt *const s = context;
-    for (size_t k; take_attempt(s, &k);) {
-        organ_error error = {0};
-        if (s->task(s->context, k, worker, &error) == ORGAN_OK)
-            continue;
-        pthread_mutex_lock(&s->lock);
-        if (!s->error.status || k < s->failed) {
-            s->error = error;
-            s->failed = k;
-        }
-        pthread_mutex_unlock(&s->lock);
-    }
-}
-
 organ_status organ_share_try(const organ_engine *engine, size_t count,
                              organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error),
                              void *context, organ_error *error)
 {
-    share_attempt s = {.stop = engine->stop, .count = count, .task = task, .context = context};
-    if (!count)
-        return ORGAN_OK;
-    pthread_mutex_init(&s.lock, NULL);
-    organ_workers_run(engine->workers, run_attempts, &s);
-    pthread_mutex_destroy(&s.lock);
-    if (s.error.status)
-        *error = s.error;
-    else if (s.next < count)
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    return error->status;
+    return organ_parts_run(&(organ_parts){.count = count, .context = context, .work = task}, engine, error);
 }
 
 /* Sizes of the parts into which a product c = a bᵀ is divided for the workers. A part has PART_ROWS rows of a, as many

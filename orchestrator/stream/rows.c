@@ -5,9 +5,9 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/parts.h"
 
 #include <organ/stream.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,52 +81,24 @@ void organ_progress_warn_of_model(const organ_progress *progress, const organ_mo
 typedef struct rows_run {
     const organ_row_walk *walk;
     const organ_engine *engine;
-    organ_row_set set;    /* the set in memory */
-    size_t next;          /* first unit or task of the set that no worker has taken; atomic */
-    pthread_mutex_t lock; /* protects the members below */
-    size_t failed;        /* lowest index of a unit of the set that failed; valid if `error` is set */
-    organ_error error;    /* of that unit */
+    organ_row_set set; /* the set in memory */
+    size_t next;       /* first task of the set that no worker has taken; atomic */
 } rows_run;
 
-/* The result may be beyond the last index. */
-static size_t next_index(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
-
-/* Workers take units in ascending order and finish those that they took, so the lowest failing unit of the set is
- * always read, for any number of workers. */
-static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
+static organ_status rows_read_unit(void *context, size_t k, size_t worker, organ_error *error)
 {
-    pthread_mutex_lock(&r->lock);
-    if (!r->error.status || unit < r->failed) {
-        r->failed = unit;
-        r->error = *error;
-    }
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void rows_read_units(void *context, size_t worker)
-{
-    rows_run *const r = context;
+    const rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->readers && (k = next_index(r)) < r->set.units;) {
-        const size_t from = k * w->unit_rows;
-        const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
-        organ_error error = {0};
-        if (organ_stop_is_requested(r->engine->stop))
-            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
-        else
-            w->unit(w->context, &unit, worker, &error);
-        if (error.status) {
-            keep_first_error(r, k, &error);
-            return;
-        }
-    }
+    const size_t from = k * w->unit_rows;
+    const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
+    return w->unit(w->context, &unit, worker, error);
 }
 
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->helpers && (k = next_index(r)) < w->tasks;)
+    for (size_t k; worker < w->helpers && (k = __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED)) < w->tasks;)
         w->task(w->context, &r->set, k, worker);
 }
 
@@ -135,12 +107,9 @@ static organ_status rows_run_set(rows_run *r, organ_error *error)
     const organ_row_walk *const w = r->walk;
     r->set.rows = w->rows - r->set.first < w->set_rows ? (size_t)(w->rows - r->set.first) : w->set_rows;
     r->set.units = organ_pieces_of(r->set.rows, w->unit_rows);
-    r->next = 0;
-    organ_workers_run(r->engine->workers, rows_read_units, r);
-    if (r->error.status) {
-        *error = r->error;
+    const organ_parts units = {.count = r->set.units, .workers = w->readers, .context = r, .work = rows_read_unit};
+    if (organ_parts_run(&units, r->engine, error))
         return error->status;
-    }
     r->next = 0;
     if (w->tasks)
         organ_workers_run(r->engine->workers, rows_run_tasks, r);
@@ -152,10 +121,8 @@ static organ_status rows_run_set(rows_run *r, organ_error *error)
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error)
 {
     rows_run r = {.walk = walk, .engine = engine};
-    pthread_mutex_init(&r.lock, NULL);
     while (r.set.first < walk->rows && rows_run_set(&r, error) == ORGAN_OK)
         r.set.first += r.set.rows;
-    pthread_mutex_destroy(&r.lock);
     return error->status;
 }
 

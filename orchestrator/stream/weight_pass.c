@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Passes over weights. Each worker takes the next strip, opens its item if no other worker has done so, reads the strip
- * into its own buffers and processes it. The calling thread retires strips in order. One mutex guards the queue of
- * strips; workers open, read and process without it. Workers take strips in order, so for any number of workers the
- * pass ends with the error of the earliest strip that fails. */
+ * into its own buffers and processes it. The calling thread retires strips in order. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/product.h"
 
@@ -10,6 +8,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -39,8 +38,7 @@ typedef struct open_item {
 typedef struct weight_pass_slot {
     organ_weight_strip strip; /* rows and values of the strip */
     void *result;             /* pass->result_bytes bytes, within weight_pass_run.results */
-    bool done;                /* the worker has finished the strip, or failed */
-    organ_error error;        /* of the worker */
+    uint64_t read;            /* about how many bytes this strip and all before it have */
 } weight_pass_slot;
 
 typedef struct buffer_plan {
@@ -61,16 +59,11 @@ typedef struct weight_pass_run {
     unsigned char *results;  /* results of all slots */
     organ_read_ahead ahead;  /* announces reads in the order of the items */
     organ_reader_gate gate;  /* limits the workers that read at the same time */
-    pthread_mutex_t lock;
-    /* `more` wakes workers: a strip may be taken, or the pass ends. `opened` wakes workers: an item is open. `finished`
-     * wakes the calling thread: the strip that it retires next is done */
-    pthread_cond_t more, opened, finished;
+    pthread_mutex_t lock;    /* protects the states of items */
+    pthread_cond_t opened;   /* wakes workers: an item is open */
     size_t item;             /* item of the next strip */
     uint64_t row;            /* first row of the next strip */
     uint64_t read;           /* about how many bytes the strips have that were taken */
-    uint64_t taken, retired; /* strips taken and retired since the start */
-    bool halted;             /* the pass has ended: workers must return */
-    bool failing;            /* a strip has failed, so no later strip is begun */
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
@@ -197,7 +190,7 @@ static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c,
     return c->rows ? (uint64_t)((double)all * ((double)strip->rows / (double)c->rows)) : all;
 }
 
-/* Reads headers alone, which plan_buffers has read without an error. The caller holds the lock. */
+/* Reads headers alone, which plan_buffers has read without an error. */
 static void begin_item(weight_pass_run *r)
 {
     organ_weight_reader reader;
@@ -208,47 +201,28 @@ static void begin_item(weight_pass_run *r)
         item->cut = weight_pass_cut_of(r->pass, &reader);
 }
 
-/* The caller holds the lock. */
-static weight_pass_slot *take_strip(weight_pass_run *r)
+static weight_pass_slot *slot_of(const weight_pass_run *r, size_t number) { return &r->slots[number % r->plan.window]; }
+
+static bool take_strip(void *context, size_t number)
 {
+    weight_pass_run *const r = context;
+    if (r->item == r->pass->item_count)
+        return false;
     if (r->row == 0)
         begin_item(r);
     const open_item *const item = entry_of(r, r->item);
     const weight_pass_cut *const c = &item->cut;
-    weight_pass_slot *const s = &r->slots[r->taken++ % r->plan.window];
-    s->done = false;
-    s->error.status = ORGAN_OK;
+    weight_pass_slot *const s = slot_of(r, number);
     s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols, .note = item->note};
     if (c->rows)
         s->strip.rows = organ_min(c->strip_rows, (size_t)(c->matrix_rows - r->row % c->matrix_rows));
     r->row += s->strip.rows;
-    r->read += stored_bytes(r, c, &s->strip);
+    s->read = r->read += stored_bytes(r, c, &s->strip);
     if ((s->strip.last = r->row == c->rows)) {
         r->item++;
         r->row = 0;
     }
-    if (r->item == r->pass->item_count)
-        pthread_cond_broadcast(&r->more); /* no strip is left for workers that wait for one */
-    return s;
-}
-
-/* A strip may be taken if fewer than plan.window strips are taken and not retired. Returns NULL if no strip is left,
- * a strip has failed, or the pass was halted. */
-static weight_pass_slot *await_strip(weight_pass_run *r)
-{
-    weight_pass_slot *s = NULL;
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
-    pthread_mutex_lock(&r->lock);
-    while (!r->halted && !r->failing && r->item < r->pass->item_count && r->taken - r->retired == r->plan.window)
-        pthread_cond_wait(&r->more, &r->lock);
-    if (!r->halted && !r->failing && r->item < r->pass->item_count)
-        s = take_strip(r);
-    const uint64_t read = r->read;
-    pthread_mutex_unlock(&r->lock);
-    organ_activity_begin(before);
-    if (s)
-        organ_read_ahead_move(&r->ahead, read);
-    return s;
+    return true;
 }
 
 /* ---- items ---- */
@@ -330,105 +304,58 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
                                    : error->status;
 }
 
-static organ_status read_pass_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer,
-                                    unsigned char *other, void *scratch)
+static organ_status read_pass_strip(weight_pass_run *r, const organ_weight_strip *strip, unsigned char *buffer,
+                                    unsigned char *other, void *scratch, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
-    const open_item *const item = entry_of(r, s->strip.item);
-    const organ_weight_strip *const strip = &s->strip;
+    const open_item *const item = entry_of(r, strip->item);
     organ_reader_gate_enter(&r->gate);
-    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, scratch, &s->error) ==
-            ORGAN_OK &&
+    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, scratch, error) == ORGAN_OK &&
         pass->overflow && pass->as != ORGAN_F32)
-        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, scratch, &s->error);
-    if (!s->error.status && item->reader[1])
-        organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, scratch, &s->error);
+        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, scratch, error);
+    if (!error->status && item->reader[1])
+        organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, scratch, error);
     organ_reader_gate_leave(&r->gate);
-    return s->error.status;
+    return error->status;
 }
 
-static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
+static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer, organ_error *error)
 {
     const organ_weight_pass *const pass = r->pass;
     unsigned char *const other = buffer + r->plan.values, *const reading = other + r->plan.other,
                          *const scratch = reading + r->plan.reader;
-    if (await_item(r, s->strip.item, &s->error) || s->strip.rows == 0 || read_pass_strip(r, s, buffer, other, reading))
-        return s->error.status;
+    if (await_item(r, s->strip.item, error) || s->strip.rows == 0 ||
+        read_pass_strip(r, &s->strip, buffer, other, reading, error))
+        return error->status;
     s->strip.values = buffer;
     s->strip.other = entry_of(r, s->strip.item)->reader[1] ? other : NULL;
     memset(s->result, 0, pass->result_bytes);
-    return pass->work(pass->context, &s->strip, scratch, s->result, &s->error);
+    return pass->work(pass->context, &s->strip, scratch, s->result, error);
 }
 
-static void work_on_strips(void *context, size_t worker)
+static organ_status work_on_strip(void *context, size_t number, size_t worker, organ_error *error)
 {
-    weight_pass_run *r = context;
-    if (worker >= r->plan.active)
-        return;
-    for (weight_pass_slot *s; (s = await_strip(r));) {
-        const organ_status status = do_strip(r, s, r->buffers[worker]);
-        pthread_mutex_lock(&r->lock);
-        s->strip.values = NULL;
-        s->strip.other = NULL;
-        s->done = true;
-        if (status) {
-            r->failing = true; /* strips before this one are completed, later ones are not begun */
-            pthread_cond_broadcast(&r->more);
-        }
-        if (s == &r->slots[r->retired % r->plan.window])
-            pthread_cond_signal(&r->finished);
-        pthread_mutex_unlock(&r->lock);
-    }
+    weight_pass_run *const r = context;
+    weight_pass_slot *const s = slot_of(r, number);
+    organ_read_ahead_move(&r->ahead, s->read);
+    do_strip(r, s, r->buffers[worker], error);
+    s->strip.values = NULL;
+    s->strip.other = NULL;
+    return error->status;
 }
 
-/* ---- the calling thread ---- */
-
-static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_error *error)
+static organ_status retire_strip(void *context, size_t number, organ_error *error)
 {
-    if (s->error.status) {
-        *error = s->error;
-        return error->status;
-    }
+    const weight_pass_run *const r = context;
+    const weight_pass_slot *const s = slot_of(r, number);
     if (r->pass->retire && s->strip.rows && r->pass->retire(r->pass->context, &s->strip, s->result, error))
         return error->status;
     if (s->strip.last)
         close_item(entry_of(r, s->strip.item));
-    pthread_mutex_lock(&r->lock);
-    r->retired++;
-    pthread_cond_signal(&r->more);
-    pthread_mutex_unlock(&r->lock);
     return ORGAN_OK;
 }
 
-/* Returns NULL after the last strip, or with ORGAN_INTERRUPTED if a stop is requested. */
-static weight_pass_slot *await_done(weight_pass_run *r, organ_error *error)
-{
-    weight_pass_slot *s = NULL;
-    pthread_mutex_lock(&r->lock);
-    while (!s && !error->status && (r->retired < r->taken || r->item < r->pass->item_count)) {
-        s = &r->slots[r->retired % r->plan.window];
-        if (organ_stop_is_requested(r->engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (r->retired == r->taken || !s->done) {
-            s = NULL;
-            organ_condition_wait(&r->finished, &r->lock);
-        }
-    }
-    pthread_mutex_unlock(&r->lock);
-    return error->status ? NULL : s;
-}
-
-/* Runs on the calling thread. Strips are retired in order; at the end, the workers return after their current
- * strips. */
-static void drive_weight_pass(weight_pass_run *r, organ_error *error)
-{
-    for (weight_pass_slot *s; (s = await_done(r, error)) && retire_next(r, s, error) == ORGAN_OK;)
-        continue;
-    pthread_mutex_lock(&r->lock);
-    r->halted = true;
-    pthread_cond_broadcast(&r->more);
-    pthread_mutex_unlock(&r->lock);
-}
+/* ---- the pass ---- */
 
 /* Each active worker has a buffer on its NUMA node. Each strip that is taken may be of another item, so as many
  * items as strips may be open. */
@@ -464,9 +391,7 @@ static void release_queue(weight_pass_run *r)
     free(r->results);
     organ_read_ahead_close(&r->ahead);
     organ_reader_gate_close(&r->gate);
-    pthread_cond_destroy(&r->more);
     pthread_cond_destroy(&r->opened);
-    pthread_cond_destroy(&r->finished);
     pthread_mutex_destroy(&r->lock);
 }
 
@@ -479,14 +404,16 @@ organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_en
     organ_read_ahead_open(&r.ahead);
     organ_reader_gate_open(&r.gate, engine);
     pthread_mutex_init(&r.lock, NULL);
-    pthread_cond_init(&r.more, NULL);
     pthread_cond_init(&r.opened, NULL);
-    organ_condition_init(&r.finished);
-    if (allocate_queue(&r, error) == ORGAN_OK) {
-        organ_workers_start(engine->workers, work_on_strips, &r);
-        drive_weight_pass(&r, error);
-        organ_workers_wait(engine->workers);
-    }
+    const organ_parts strips = {.count = SIZE_MAX,
+                                .workers = r.plan.active,
+                                .window = r.plan.window,
+                                .context = &r,
+                                .take = take_strip,
+                                .work = work_on_strip,
+                                .retire = retire_strip};
+    if (allocate_queue(&r, error) == ORGAN_OK)
+        organ_parts_run(&strips, engine, error);
     release_queue(&r);
     return error->status;
 }

@@ -4,8 +4,9 @@
  * sums are added are the same in both cases, so the number of workers has no influence on the result. */
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
-#include "orchestrator/machine/workers.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/parts.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #define WHOLE_VALUES ((uint64_t)1 << 22)
 
 /* Strips of a result that a worker takes at once at most, so that its writes are long. */
-#define RUN 8
+#define RUN ((size_t)8)
 
 /* The phase of a divided tensor that applies the method; other numbers are passes of `scan`. */
 #define APPLY UINT_MAX
@@ -26,25 +27,14 @@ typedef struct merge_state {
     size_t workers; /* workers that have memory */
     merge_lane *lanes;
     organ_reader_gate gate;
-    pthread_mutex_t lock;
-    pthread_cond_t more, finished; /* for workers: a strip may be taken; for the calling thread: an item is done */
-    organ_error error;             /* of the first item, or strip of the divided item, that failed */
-    uint64_t failed;               /* its number */
-    bool failing;                  /* no further items or strips are taken */
-    size_t working;                /* workers that have not returned */
-    /* Items [from, to) that are merged by one worker each. */
-    size_t from, to, next;
-    bool *done;               /* for each of them */
-    organ_merge_moved *moved; /* sizes.inputs for each of them */
+    size_t from;              /* the divided item, or the first of the items that are merged by one worker each */
+    organ_merge_moved *moved; /* sizes.inputs for each item */
     /* The divided item. */
     unsigned phase;
     void *state;
-    uint64_t strips, taken, folded; /* number of strips, strips taken, and strips whose sums are added */
-    size_t run;                     /* strips that a worker takes at once */
-    size_t window;                  /* slots of the ring of sums: strip k has slot k % window */
-    size_t slot;                    /* bytes of a slot, which has the sums of a strip */
+    size_t window; /* slots of the ring of sums: strip k has slot k % window */
+    size_t slot;   /* bytes of a slot, which has the sums of a strip */
     unsigned char *slots;
-    bool *ready; /* the slot has the sums of its strip */
 } merge_state;
 
 /* ---- memory ---- */
@@ -135,12 +125,10 @@ static organ_status allocate_all(merge_state *w, organ_error *error)
 {
     const size_t inputs = w->sizes.inputs;
     w->lanes = calloc(w->workers, sizeof *w->lanes);
-    w->done = calloc(w->walk->count, sizeof *w->done);
     w->moved = calloc(w->walk->count * inputs, sizeof *w->moved);
-    w->ready = calloc(4 * RUN * w->workers, sizeof *w->ready);
     w->slots = aligned_alloc(64, w->workers * ring_bytes(&w->sizes));
     w->state = w->sizes.state ? aligned_alloc(64, w->sizes.state) : NULL;
-    if (!w->lanes || !w->done || !w->moved || !w->ready || !w->slots || (w->sizes.state && !w->state))
+    if (!w->lanes || !w->moved || !w->slots || (w->sizes.state && !w->state))
         return organ_fail_memory(error, w->walk->items[0].task.name);
     for (size_t k = 0; k < w->workers && !error->status; k++)
         allocate_lane(w, k, error);
@@ -155,25 +143,12 @@ static void release_all(merge_state *w)
         free(w->lanes[k].from);
     }
     free(w->lanes);
-    free(w->done);
     free(w->moved);
-    free(w->ready);
     free(w->slots);
     free(w->state);
 }
 
 /* ---- faults ---- */
-
-/* The caller holds the lock. Keeps the error of the smallest number: all smaller ones were taken before. */
-static void keep_error(merge_state *w, uint64_t number, const organ_error *error)
-{
-    if (w->failing && w->failed <= number)
-        return;
-    w->error = *error;
-    w->failed = number;
-    w->failing = true;
-    pthread_cond_broadcast(&w->more);
-}
 
 static void name_tensor(const organ_merge_item *item, organ_error *error)
 {
@@ -207,18 +182,17 @@ static void begin_state(const organ_merge_item *item, void *state)
         item->task.method->begin(&item->task, state);
 }
 
-static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item)
+static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_merge_item *item, organ_error *error)
 {
     const uint64_t strips = organ_merge_strips(&item->task.shape);
     bool again = organ_merge_scans(item);
     for (unsigned pass = 0; again; pass++) {
         clear_counters(item, lane);
-        for (uint64_t s = 0; s < strips && !lane->error.status; s++)
-            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->gate, &lane->error) &&
-                item->task.method->fold)
+        for (uint64_t s = 0; s < strips && !error->status; s++)
+            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->gate, error) && item->task.method->fold)
                 item->task.method->fold(&item->task, lane->state, pass, lane->sums);
-        if (lane->error.status || end_pass(item, lane->state, pass, lane->counters, &again, &lane->error))
-            return lane->error.status;
+        if (error->status || end_pass(item, lane->state, pass, lane->counters, &again, error))
+            return error->status;
     }
     return ORGAN_OK;
 }
@@ -228,187 +202,95 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
     organ_merge_add_moved(moved, (const organ_merge_moved *)(const void *)sums, inputs);
 }
 
-static organ_status settle(const merge_state *w, merge_lane *lane)
+static organ_status settle(const merge_state *w, size_t worker, organ_error *error)
 {
     organ_error own = {0};
-    if (w->walk->settle && w->walk->settle(w->walk->context, lane->worker, &own) && !lane->error.status)
-        lane->error = own;
-    return lane->error.status;
+    if (w->walk->settle && w->walk->settle(w->walk->context, worker, &own) && !error->status)
+        *error = own;
+    return error->status;
 }
 
-static organ_status merge_whole(merge_state *w, merge_lane *lane, size_t number)
-{
-    const organ_merge_item *const item = &w->walk->items[number];
-    const size_t inputs = organ_merge_item_inputs(item);
-    begin_state(item, lane->state);
-    if (!organ_merge_open_item(lane->from, item, &lane->error) && !scan_whole(w, lane, item))
-        for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !lane->error.status; s++)
-            if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->gate,
-                                         &lane->error))
-                add_moved(&w->moved[number * w->sizes.inputs], lane->sums, inputs);
-    organ_merge_close_item(lane->from, item);
-    return settle(w, lane);
-}
-
-static bool take_whole(merge_state *w, size_t *number)
-{
-    pthread_mutex_lock(&w->lock);
-    const bool any = !w->failing && w->next < w->to && !organ_stop_is_requested(w->engine->stop);
-    if (any)
-        *number = w->next++;
-    else if (--w->working == 0)
-        pthread_cond_signal(&w->finished);
-    pthread_mutex_unlock(&w->lock);
-    return any;
-}
-
-static void work_whole(void *context, size_t worker)
+static organ_status merge_whole(void *context, size_t part, size_t worker, organ_error *error)
 {
     merge_state *const w = context;
-    if (worker >= w->workers)
-        return;
     merge_lane *const lane = &w->lanes[worker];
-    for (size_t number; take_whole(w, &number);) {
-        const organ_status status = merge_whole(w, lane, number);
-        pthread_mutex_lock(&w->lock);
-        if (status)
-            keep_error(w, number, &lane->error);
-        else
-            w->done[number] = true;
-        pthread_cond_signal(&w->finished);
-        pthread_mutex_unlock(&w->lock);
-    }
+    const size_t number = w->from + part;
+    const organ_merge_item *const item = &w->walk->items[number];
+    begin_state(item, lane->state);
+    if (!organ_merge_open_item(lane->from, item, error) && !scan_whole(w, lane, item, error))
+        for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !error->status; s++)
+            if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->gate, error))
+                add_moved(&w->moved[number * w->sizes.inputs], lane->sums, organ_merge_item_inputs(item));
+    organ_merge_close_item(lane->from, item);
+    return settle(w, worker, error);
 }
 
-/* Finishes the items in their order while the workers merge. */
-static organ_status finish_items(merge_state *w, organ_error *error)
+static organ_status finish_item(void *context, size_t part, organ_error *error)
 {
-    size_t k = w->from;
-    pthread_mutex_lock(&w->lock);
-    while (k < w->to && (w->working || w->done[k])) {
-        if (!w->done[k]) {
-            organ_condition_wait(&w->finished, &w->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&w->lock);
-        if (!error->status)
-            w->walk->finish(w->walk->context, k, &w->moved[k * w->sizes.inputs], error);
-        pthread_mutex_lock(&w->lock);
-        if (error->status)
-            keep_error(w, k, error);
-        k++;
-    }
-    pthread_mutex_unlock(&w->lock);
-    return error->status;
+    const merge_state *const w = context;
+    const size_t number = w->from + part;
+    return w->walk->finish(w->walk->context, number, &w->moved[number * w->sizes.inputs], error);
 }
 
 static organ_status merge_each(merge_state *w, size_t from, size_t to, organ_error *error)
 {
-    w->from = w->next = from;
-    w->to = to;
-    w->working = w->workers;
-    organ_workers_start(w->engine->workers, work_whole, w);
-    finish_items(w, error);
-    organ_workers_wait(w->engine->workers);
-    if (!error->status && w->failing)
-        *error = w->error;
-    if (!error->status && organ_stop_is_requested(w->engine->stop))
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    return error->status;
+    const organ_parts items = {
+        .count = to - from, .workers = w->workers, .context = w, .work = merge_whole, .retire = finish_item};
+    w->from = from;
+    return organ_parts_run(&items, w->engine, error);
 }
 
 /* ---- a tensor that all workers merge ---- */
 
-/* A worker without strips takes the next ones, once their sums have room. It finishes those before a strip that failed,
- * so that the error is that of the first. */
-static bool take_strip(merge_state *w, merge_lane *lane, uint64_t *strip)
-{
-    pthread_mutex_lock(&w->lock);
-    while (lane->next == lane->end && !w->failing && w->taken < w->strips && w->taken + w->run > w->folded + w->window)
-        pthread_cond_wait(&w->more, &w->lock);
-    if (lane->next == lane->end && !w->failing) {
-        lane->next = w->taken;
-        w->taken = w->strips - w->taken < w->run ? w->strips : w->taken + w->run;
-        lane->end = w->taken;
-    }
-    const bool any =
-        lane->next < lane->end && (!w->failing || lane->next < w->failed) && !organ_stop_is_requested(w->engine->stop);
-    if (any)
-        *strip = lane->next++;
-    pthread_mutex_unlock(&w->lock);
-    return any;
-}
-
-/* The caller holds the lock. */
-static void fold_ready(merge_state *w)
-{
-    const organ_merge_item *const item = &w->walk->items[w->from];
-    for (size_t slot; w->folded < w->taken && w->ready[slot = (size_t)(w->folded % w->window)]; w->folded++) {
-        const double *const sums = (const double *)(const void *)(w->slots + slot * w->slot);
-        w->ready[slot] = false;
-        if (w->phase == APPLY)
-            add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_item_inputs(item));
-        else if (item->task.method->fold)
-            item->task.method->fold(&item->task, w->state, w->phase, sums);
-    }
-    pthread_cond_broadcast(&w->more);
-}
-
-/* Strips whose sums are added may be written still: an error that comes now has their last number. */
-static void settle_divided(merge_state *w, merge_lane *lane)
-{
-    const bool failed = lane->error.status;
-    if (w->phase != APPLY || !settle(w, lane) || failed)
-        return;
-    pthread_mutex_lock(&w->lock);
-    keep_error(w, w->strips, &lane->error);
-    pthread_mutex_unlock(&w->lock);
-}
-
-static void work_divided(void *context, size_t worker)
+static organ_status merge_strip(void *context, size_t strip, size_t worker, organ_error *error)
 {
     merge_state *const w = context;
-    if (worker >= w->workers)
-        return;
     merge_lane *const lane = &w->lanes[worker];
     const organ_merge_item *const item = &w->walk->items[w->from];
-    clear_counters(item, lane);
-    organ_merge_open_item(lane->from, item, &lane->error);
-    lane->next = lane->end = 0;
-    for (uint64_t strip; take_strip(w, lane, &strip);) {
-        if (!lane->error.status && w->phase == APPLY)
-            organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->gate,
-                                    &lane->error);
-        else if (!lane->error.status)
-            organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->gate, &lane->error);
-        const size_t slot = (size_t)(strip % w->window);
-        memcpy(w->slots + slot * w->slot, lane->sums, w->slot);
-        pthread_mutex_lock(&w->lock);
-        w->ready[slot] = true;
-        if (lane->error.status)
-            keep_error(w, strip, &lane->error);
-        else
-            fold_ready(w);
-        pthread_mutex_unlock(&w->lock);
-    }
-    settle_divided(w, lane);
-    organ_merge_close_item(lane->from, item);
+    if (!lane->open && organ_merge_open_item(lane->from, item, error))
+        return error->status;
+    lane->open = true;
+    if (w->phase == APPLY)
+        organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->gate, error);
+    else
+        organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->gate, error);
+    memcpy(w->slots + strip % w->window * w->slot, lane->sums, w->slot);
+    return error->status;
 }
 
+static organ_status fold_strip(void *context, size_t strip, organ_error *error)
+{
+    const merge_state *const w = context;
+    const organ_merge_item *const item = &w->walk->items[w->from];
+    const double *const sums = (const double *)(const void *)(w->slots + strip % w->window * w->slot);
+    if (w->phase == APPLY)
+        add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_item_inputs(item));
+    else if (item->task.method->fold)
+        item->task.method->fold(&item->task, w->state, w->phase, sums);
+    return error->status;
+}
+
+/* Strips whose sums are added may be written still: an error that comes then is that of the last strip. */
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
-    const uint64_t share = w->strips / (4 * w->workers), most = share < RUN ? share : RUN;
+    const organ_merge_item *const item = &w->walk->items[w->from];
+    const size_t strips = (size_t)organ_merge_strips(&item->task.shape), share = strips / (4 * w->workers);
+    organ_parts parts = {
+        .count = strips, .workers = w->workers, .run = 1, .context = w, .work = merge_strip, .retire = fold_strip};
+    if (phase == APPLY && share)
+        parts.run = organ_min(share, RUN);
     w->phase = phase;
-    w->run = phase == APPLY && most ? (size_t)most : 1;
-    w->window = 4 * w->run * w->workers;
+    w->window = parts.window = 4 * parts.run * w->workers;
     w->slot = phase == APPLY ? moved_bytes(&w->sizes) : w->sizes.sums;
-    w->taken = w->folded = 0;
-    memset(w->ready, 0, w->window * sizeof *w->ready);
-    organ_workers_run(w->engine->workers, work_divided, w);
-    if (w->failing)
-        *error = w->error;
-    else if (w->folded < w->strips)
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    for (size_t k = 0; k < w->workers; k++)
+        clear_counters(item, &w->lanes[k]);
+    organ_parts_run(&parts, w->engine, error);
+    for (size_t k = 0; k < w->workers; k++) {
+        if (phase == APPLY)
+            settle(w, k, error);
+        organ_merge_close_item(w->lanes[k].from, item);
+        w->lanes[k].open = false;
+    }
     return error->status;
 }
 
@@ -418,7 +300,6 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
     const size_t counters = organ_merge_stated(item->task.method->counters, item);
     bool again = organ_merge_scans(item);
     w->from = number;
-    w->strips = organ_merge_strips(&item->task.shape);
     begin_state(item, w->state);
     for (unsigned pass = 0; again; pass++) {
         if (run_phase(w, pass, error))
@@ -429,9 +310,7 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
         if (end_pass(item, w->state, pass, w->lanes[0].counters, &again, error))
             return error->status;
     }
-    if (!run_phase(w, APPLY, error))
-        w->walk->finish(w->walk->context, number, &w->moved[number * w->sizes.inputs], error);
-    return error->status;
+    return run_phase(w, APPLY, error) ? error->status : finish_item(w, 0, error);
 }
 
 static organ_status merge_all_items(merge_state *w, organ_error *error)
@@ -456,15 +335,9 @@ organ_status organ_merge_walk_run(const organ_merge_walk *run, const organ_engin
     if (run->count == 0 || plan_lanes(&w, error))
         return error->status;
     organ_reader_gate_open(&w.gate, engine);
-    pthread_mutex_init(&w.lock, NULL);
-    pthread_cond_init(&w.more, NULL);
-    organ_condition_init(&w.finished);
     if (allocate_all(&w, error) == ORGAN_OK)
         merge_all_items(&w, error);
     release_all(&w);
-    pthread_cond_destroy(&w.finished);
-    pthread_cond_destroy(&w.more);
-    pthread_mutex_destroy(&w.lock);
     organ_reader_gate_close(&w.gate);
     return error->status;
 }

@@ -22,16 +22,15 @@ typedef struct merge_sizes {
 /* The memory of a worker. */
 typedef struct merge_lane {
     size_t worker;
-    uint64_t next, end; /* strips of the divided item that the worker took and has not begun */
-    void *memory;       /* all buffers */
-    float **input;      /* sizes.inputs buffers */
+    bool open;     /* `from` has the readers of the divided item */
+    void *memory;  /* all buffers */
+    float **input; /* sizes.inputs buffers */
     float *out;
     unsigned char *reading;
     void *scratch, *state;
     uint64_t *counters;
     double *sums;
     organ_merge_reader *from; /* readers of the open item: entry k reads organ_merge_read_of(item, k) */
-    organ_error error;
 } merge_lane;
 
 bool organ_merge_scans(const organ_merge_item *item); /* whether the method has passes before it is applied */

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Reads the tensors of all models side by side, in the strips of organ_merge_strips; the sums of a round of strips are
- * added in the order of the strips, so the number of workers has no influence on them. */
+ * Reads the tensors of all models side by side, in the strips of organ_merge_strips, whose sums are added in the order
+ * of the strips. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/read_ahead.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUND ((size_t)256)  /* strips whose sums are in memory */
-#define CHUNK ((size_t)1024) /* values that are compared at a time */
+#define WINDOW ((size_t)256)  /* strips whose sums are in memory */
+#define CHUNK  ((size_t)1024) /* values that are compared at a time */
 
 /* ---- arithmetic ---- */
 
@@ -104,12 +105,11 @@ typedef struct compare_pass {
     size_t changes;         /* bytes of the states of changes of an item, which are allocated while it is open */
     size_t workers;
     compare_lane *lanes;
-    compare_sums *sums;    /* of each strip of the round */
-    compare_strip *strips; /* of the round */
-    size_t count, next;
-    organ_error error; /* of strip `failed`, the first that failed */
-    size_t failed;
-    pthread_mutex_t lock;
+    /* Strip k has entry k % WINDOW of both: */
+    compare_sums *sums;
+    compare_strip *strips;
+    size_t item;    /* item of the next strip */
+    uint64_t strip; /* number of that strip in its item */
     organ_reader_gate gate;
 } compare_pass;
 
@@ -216,9 +216,28 @@ static organ_status open_readers(const compare_job *job, compare_lane *lane, siz
     return error->status;
 }
 
-static organ_status compare_rows(compare_pass *pass, compare_lane *lane, const compare_strip *strip, compare_sums *sums,
-                                 organ_error *error)
+static bool take_strip(void *context, size_t number)
 {
+    compare_pass *const pass = context;
+    const compare_job *const job = pass->job;
+    compare_strip *const strip = &pass->strips[number % WINDOW];
+    for (; pass->item < job->item_count; pass->item++, pass->strip = 0) {
+        const organ_matrices m = organ_weight_matrices(job->items[pass->item].like);
+        if (pass->strip == organ_merge_strips(&m))
+            continue;
+        strip->item = pass->item;
+        strip->first = organ_merge_strip_first(&m, pass->strip++, &strip->rows);
+        return true;
+    }
+    return false;
+}
+
+static organ_status compare_rows(void *context, size_t number, size_t worker, organ_error *error)
+{
+    compare_pass *const pass = context;
+    compare_lane *const lane = &pass->lanes[worker];
+    const compare_strip *const strip = &pass->strips[number % WINDOW];
+    compare_sums *const sums = &pass->sums[number % WINDOW];
     const compare_job *const job = pass->job;
     const compare_item *const item = &job->items[strip->item];
     const size_t n = strip->rows * (size_t)organ_weight_matrices(item->like).cols;
@@ -236,39 +255,11 @@ static organ_status compare_rows(compare_pass *pass, compare_lane *lane, const c
     return error->status;
 }
 
-static bool take_strip(compare_pass *pass, size_t *strip)
+static organ_status fold(void *context, size_t number, organ_error *error)
 {
-    pthread_mutex_lock(&pass->lock);
-    const bool any =
-        pass->next < pass->count && !pass->error.status && !organ_stop_is_requested(pass->job->engine->stop);
-    if (any)
-        *strip = pass->next++;
-    pthread_mutex_unlock(&pass->lock);
-    return any;
-}
-
-static void work(void *context, size_t worker)
-{
-    compare_pass *const pass = context;
-    if (worker >= pass->workers)
-        return;
-    for (size_t s; take_strip(pass, &s);) {
-        organ_error error = {0};
-        if (compare_rows(pass, &pass->lanes[worker], &pass->strips[s], &pass->sums[s], &error) == ORGAN_OK)
-            continue;
-        pthread_mutex_lock(&pass->lock);
-        if (!pass->error.status || s < pass->failed) {
-            pass->error = error;
-            pass->failed = s;
-        }
-        pthread_mutex_unlock(&pass->lock);
-    }
-}
-
-/* ---- rounds ---- */
-
-static void fold(compare_job *job, const compare_strip *strip, compare_sums *sums)
-{
+    compare_job *const job = ((const compare_pass *)context)->job;
+    const compare_strip *const strip = &((const compare_pass *)context)->strips[number % WINDOW];
+    compare_sums *const sums = &((const compare_pass *)context)->sums[number % WINDOW];
     const compare_item *const item = &job->items[strip->item];
     const organ_matrices m = organ_weight_matrices(item->like);
     const bool last = strip->first + strip->rows == m.count * m.rows;
@@ -281,41 +272,12 @@ static void fold(compare_job *job, const compare_strip *strip, compare_sums *sum
     if (item->like->rank > 1)
         organ_compare_add(&job->matrices, sums);
     if (!last)
-        return;
+        return error->status;
     uint64_t bytes = 0;
     for (size_t i = 0; i < job->count; i++)
         bytes += item->weights[i] ? organ_weight_bytes(item->weights[i]) : 0;
     organ_progress_advance(job->progress, bytes, item->like->name, NULL);
-}
-
-static organ_status run_round(compare_pass *pass, organ_error *error)
-{
-    pass->next = 0;
-    organ_workers_run(pass->job->engine->workers, work, pass);
-    if (pass->error.status)
-        *error = pass->error;
-    else if (pass->next < pass->count)
-        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    for (size_t s = 0; s < pass->count && !error->status; s++)
-        fold(pass->job, &pass->strips[s], &pass->sums[s]);
-    pass->count = 0;
     return error->status;
-}
-
-static organ_status run_rounds(compare_pass *pass, organ_error *error)
-{
-    const compare_job *const job = pass->job;
-    for (size_t k = 0; k < job->item_count; k++) {
-        const organ_matrices m = organ_weight_matrices(job->items[k].like);
-        for (uint64_t s = 0; s < organ_merge_strips(&m); s++) {
-            compare_strip *const strip = &pass->strips[pass->count++];
-            strip->item = k;
-            strip->first = organ_merge_strip_first(&m, s, &strip->rows);
-            if (pass->count == ROUND && run_round(pass, error))
-                return error->status;
-        }
-    }
-    return pass->count ? run_round(pass, error) : ORGAN_OK;
 }
 
 /* ---- memory ---- */
@@ -347,15 +309,15 @@ static organ_status allocate(compare_pass *pass, organ_error *error)
     const compare_job *const job = pass->job;
     const size_t lane = job->count * pass->values + pass->scratch, all = organ_workers_count(job->engine->workers);
     const size_t each = lane + pass->changes + sizeof *pass->lanes;
-    const size_t shared = ROUND * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
+    const size_t shared = WINDOW * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
     if (organ_memory_claim(job->engine, each + shared, error, "a strip of each of %zu models", job->count))
         return error->status;
     organ_memory_prefer(job->engine, each * all + shared);
     const uint64_t fits = (organ_engine_memory(job->engine) - shared) / each;
     pass->workers = fits < all ? (size_t)fits : all;
     pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
-    pass->sums = calloc(ROUND, sizeof *pass->sums);
-    pass->strips = calloc(ROUND, sizeof *pass->strips);
+    pass->sums = calloc(WINDOW, sizeof *pass->sums);
+    pass->strips = calloc(WINDOW, sizeof *pass->strips);
     if (!pass->lanes || !pass->sums || !pass->strips)
         return organ_fail_memory(error, job->models[0].path);
     for (size_t k = 0; k < pass->workers; k++) {
@@ -391,14 +353,19 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
     for (size_t k = 0; k < job->item_count; k++)
         for (size_t i = 0; i < job->count; i++)
             bytes += job->items[k].weights[i] ? organ_weight_bytes(job->items[k].weights[i]) : 0;
-    pthread_mutex_init(&pass.lock, NULL);
     organ_reader_gate_open(&pass.gate, job->engine);
     organ_progress_begin(job->progress, "comparing", bytes, job->item_count);
     if (measure(&pass, error) == ORGAN_OK && allocate(&pass, error) == ORGAN_OK)
-        run_rounds(&pass, error);
+        organ_parts_run(&(organ_parts){.count = SIZE_MAX,
+                                       .workers = pass.workers,
+                                       .window = WINDOW,
+                                       .context = &pass,
+                                       .take = take_strip,
+                                       .work = compare_rows,
+                                       .retire = fold},
+                        job->engine, error);
     organ_progress_end(job->progress);
     release(&pass);
     organ_reader_gate_close(&pass.gate);
-    pthread_mutex_destroy(&pass.lock);
     return error->status;
 }

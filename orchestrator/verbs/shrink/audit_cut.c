@@ -7,6 +7,7 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/audit/audit.h"
 
@@ -126,27 +127,17 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     return error->status;
 }
 
-typedef struct comparing {
-    organ_cut_audit *audit;
-    pthread_mutex_t lock;    /* protects the progress display */
-    organ_first_fault first; /* first error of a worker */
-} comparing;
-
-static void compare_piece_task(void *context, size_t piece, size_t worker)
+static organ_status compare_piece_task(void *context, size_t piece, size_t worker, organ_error *error)
 {
-    comparing *const c = context;
-    organ_error error = {0};
     (void)worker;
-    if (organ_fault_found(&c->first))
-        return;
-    if (compare_piece(c->audit, piece, &error)) {
-        organ_fault_keep(&c->first, &error);
-        return;
-    }
-    pthread_mutex_lock(&c->lock);
-    organ_progress_advance(c->audit->progress, c->audit->verdicts[piece].donor->bytes, c->audit->run.pieces[piece].name,
-                           NULL);
-    pthread_mutex_unlock(&c->lock);
+    return compare_piece(context, piece, error);
+}
+
+static organ_status advance_piece(void *context, size_t piece, organ_error *error)
+{
+    const organ_cut_audit *const a = context;
+    organ_progress_advance(a->progress, a->verdicts[piece].donor->bytes, a->run.pieces[piece].name, NULL);
+    return error->status;
 }
 
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
@@ -167,7 +158,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 /* If --memory lacks buffers for all workers, one worker compares all pieces. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
-    comparing c = {.audit = a, .first = {.error = error}};
+    const size_t workers = organ_workers_count(a->engine->workers);
     uint64_t bytes = 0;
     if (list_pieces(a, error))
         return error->status;
@@ -175,18 +166,15 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
         bytes += a->verdicts[k].donor->bytes;
     if (organ_memory_claim(a->engine, 3 * ORGAN_CUT_WINDOW, error, "the buffers of a comparison") != ORGAN_OK)
         return error->status;
-    organ_memory_prefer(a->engine, 3 * ORGAN_CUT_WINDOW * (uint64_t)organ_workers_count(a->engine->workers));
-    pthread_mutex_init(&c.lock, NULL);
+    organ_memory_prefer(a->engine, 3 * ORGAN_CUT_WINDOW * (uint64_t)workers);
+    const organ_parts pieces = {.count = a->run.piece_count,
+                                .workers = organ_engine_memory(a->engine) / (3 * ORGAN_CUT_WINDOW) >= workers ? 0 : 1,
+                                .context = a,
+                                .work = compare_piece_task,
+                                .retire = advance_piece};
     organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
-    if (organ_engine_memory(a->engine) / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
-        organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_piece_task, &c);
-    else
-        for (size_t k = 0; k < a->run.piece_count && !organ_fault_found(&c.first); k++)
-            compare_piece_task(&c, k, 0);
+    organ_parts_run(&pieces, a->engine, error);
     organ_progress_end(a->progress);
-    pthread_mutex_destroy(&c.lock);
-    if (!error->status && organ_stop_is_requested(a->engine->stop))
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;
 }
 

@@ -5,7 +5,7 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -148,9 +148,8 @@ typedef struct copy_buffers {
 
 typedef struct copy_run {
     organ_cut_run *run;
-    copy_buffers *buffers;   /* for each worker */
-    size_t *todo, count;     /* indices in run->parts of the parts to copy, and their number */
-    organ_first_fault first; /* first error of a worker */
+    copy_buffers *buffers; /* for each worker */
+    size_t *todo, count;   /* indices in run->parts of the parts to copy, and their number */
 } copy_run;
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
@@ -170,22 +169,18 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
     return error->status;
 }
 
-static void copy_task(void *context, size_t k, size_t worker)
+static organ_status copy_task(void *context, size_t k, size_t worker, organ_error *error)
 {
-    copy_run *const c = context;
+    const copy_run *const c = context;
     organ_cut_run *const run = c->run;
     const organ_cut_part *const part = &run->parts[c->todo[k]];
-    organ_error error = {0};
-    if (organ_fault_found(&c->first))
-        return;
-    if (copy_part(run, part, &c->buffers[worker], &error) == ORGAN_OK) {
-        pthread_mutex_lock(&run->lock);
-        organ_write_finish(run->writing, part->piece, json_object(), &error);
-        organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
-        pthread_mutex_unlock(&run->lock);
-    }
-    if (error.status)
-        organ_fault_keep(&c->first, &error);
+    if (copy_part(run, part, &c->buffers[worker], error))
+        return error->status;
+    pthread_mutex_lock(&run->lock);
+    organ_write_finish(run->writing, part->piece, json_object(), error);
+    organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
+    pthread_mutex_unlock(&run->lock);
+    return error->status;
 }
 
 static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
@@ -222,20 +217,15 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
     const size_t workers = organ_workers_count(engine->workers);
     organ_memory_prefer(engine, workers * organ_cut_copy_memory());
     const bool all = organ_engine_memory(engine) / organ_cut_copy_memory() >= workers;
-    copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
+    copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo)};
     if (!c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)
         if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
             c.todo[c.count++] = k;
-    if (!error->status && allocate_worker_buffers(&c, workers, all ? workers : 1, error) == ORGAN_OK) {
-        if (all)
-            organ_share(engine, engine->stop, c.count, copy_task, &c);
-        for (size_t k = 0; !all && k < c.count && !organ_fault_found(&c.first); k++)
-            copy_task(&c, k, 0);
-    }
+    const organ_parts copies = {.count = c.count, .workers = all ? 0 : 1, .context = &c, .work = copy_task};
+    if (!error->status && allocate_worker_buffers(&c, workers, all ? workers : 1, error) == ORGAN_OK)
+        organ_parts_run(&copies, engine, error);
     free_worker_buffers(&c, workers);
-    if (!error->status && organ_stop_is_requested(engine->stop))
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;
 }
