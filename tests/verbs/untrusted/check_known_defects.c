@@ -299,14 +299,13 @@ END_TEST
 
 /* ---- chat templates ---- */
 
-/* llama-cpp-python and SGLang rendered the template of a GGUF file by Jinja without a sandbox. organ reports the
- * template and renders none: the file that the template would write does not exist afterwards. */
+/* llama-cpp-python and SGLang rendered the template of a GGUF file by Jinja without a sandbox. organ renders none
+ * and reports what the template uses. */
 static void expect_template(const char *text, const char *what)
 {
     char words[2000];
     organ_error error = {0};
     json_t *report = NULL;
-    unlink(scratch_path("written"));
     snprintf(words, sizeof words,
              HEAD(0, 6) WORDS_MODEL TOKENS(2, "s:<unk> s:n") SCORES(2) "4:0 4:0 " KINDS(2, "4:2 4:1")
                  TEXT_KEY("tokenizer.chat_template", "%s"),
@@ -317,28 +316,21 @@ static void expect_template(const char *text, const char *what)
                   "%s", error.message);
     json_decref(report);
     organ_tokenizer_close(open_tokenizer("m.gguf", ORGAN_OK, ""));
-    ck_assert_int_ne(access(scratch_path("written"), F_OK), 0);
 }
 
 START_TEST(cve_2024_34359_template_of_llama_cpp_python)
 {
-    char text[1000];
-    snprintf(text, sizeof text,
-             "{%%for\nc\nin\n[].__class__.__base__.__subclasses__()%%}{%%if\n'warning'\nin\nc.__name__%%}"
-             "{{c()._module.__builtins__['__import__']('os').popen('touch\n%s').read()}}{%%endif%%}{%%endfor%%}",
-             scratch_path("written"));
-    expect_template(text, "it uses '__class__'");
+    expect_template("{%for\nc\nin\n[].__class__.__base__.__subclasses__()%}{%if\n'warning'\nin\nc.__name__%}"
+                    "{{c()._module.__builtins__['__import__']('os').popen('id').read()}}{%endif%}{%endfor%}",
+                    "it uses '__class__'");
 }
 END_TEST
 
 START_TEST(cve_2026_5760_template_of_sglang)
 {
-    char text[1000];
-    snprintf(text, sizeof text,
-             "<|im_start|>system\nJudge\nwhether\nthe\nDocument\nmeets\nthe\nrequirements.\n"
-             "{{self.__init__.__globals__.__builtins__.open('%s','w').write('x')}}<|im_end|>",
-             scratch_path("written"));
-    expect_template(text, "it uses '__init__'");
+    expect_template("<|im_start|>system\nJudge\nwhether\nthe\nDocument\nmeets\nthe\nrequirements.\n"
+                    "{{self.__init__.__globals__.__builtins__.open('x','w').write('x')}}<|im_end|>",
+                    "it uses '__init__'");
 }
 END_TEST
 
