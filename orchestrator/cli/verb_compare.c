@@ -35,7 +35,8 @@ const organ_verb organ_compare_verb = {
              "of equal signs by role; the report has them for each layer, with a map. It finds which models descend "
              "from one base, which of them is the base, and the nearest relative of each.\n"
              "It also lists what a merge would clash on: settings, shapes, heads and vocabularies that differ, and "
-             "tensors that only some models have. Experts of mixtures are matched by their rows in the router.",
+             "tensors that only some models have. Experts of mixtures are matched first, so that another numbering is "
+             "no difference.",
     OPERANDS(ADAPTED("MODEL...", models,
                      "two or more models: directories, .safetensors, .gguf, URLs; MODEL+ADAPTER for one that a LoRA "
                      "adapter changes")),

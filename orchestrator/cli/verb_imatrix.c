@@ -95,8 +95,8 @@ const organ_verb organ_imatrix_verb = {
              "layer at a time within --memory, and the file has the same bytes for any number of threads and ranks "
              "and after --resume.\n"
              "An expert counts only the tokens that are routed to it. An expert that no token reached gets the mean of "
-             "its layer, and the report lists it. The first block for multi-token prediction (MTP) has entries, too, "
-             "if its tensors have the names of DeepSeek-V3, GLM-4.5, Qwen3-Next or Qwen3.5.",
+             "its layer, and the report lists it. Blocks for multi-token prediction (MTP) have entries, too, if their "
+             "tensors have the names of DeepSeek-V3, GLM-4.5, Qwen3-Next, Qwen3.5, MiMo-V2 or ERNIE 4.5.",
     OPERANDS(OPERAND("MODEL", MODEL, importance.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer; with --merge an importance matrix"),

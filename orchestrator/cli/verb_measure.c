@@ -25,8 +25,7 @@ static const organ_option measure_options[] = {
            "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html to this directory"),
     SELECT(measure.types, "measure only these tensors", .former = "type"),
     CHOICE("definition", "z|seed", definition,
-           "z: theta; seed: also compute the theta of an older script, from a sample of 4,096 values, for comparison "
-           "with its published figures",
+           "z: theta; seed: also compute another theta, from a sample of 4,096 values",
            .fallback = "z"),
     FLAG("tensors", call.tensors, "list every tensor", .common = true)};
 
@@ -86,7 +85,7 @@ const organ_verb organ_fleet_verb = {
              "A broken model is reported, and the run continues with the others. A second run into the same OUT "
              "processes only changed models. Adapters, importance matrices, vocabularies, projectors and optimizer "
              "states are listed separately and not ranked.\n"
-             "fleet does not compute the older measure of measure --definition seed, and runs no model on a text. The "
+             "fleet does not compute the theta of measure --definition seed, and runs no model on a text. The "
              "report states the method of each pruned model, which it reads from the model's log.",
     OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
