@@ -25,5 +25,6 @@
 #include <organ/inspect.h>
 #include <organ/evaluate.h>
 #include <organ/report.h>
+#include <organ/schemes.h>
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <organ/base.h>
 #include <organ/options.h>
+#include <organ/schemes.h>
 
 ORGAN_API_BEGIN
 
@@ -12,21 +13,6 @@ ORGAN_API_BEGIN
 
 /* Safetensors models get scales and a quantization_config that inference servers load; GGUF models get blocks that
  * llama.cpp reads. */
-
-/* Names of schemes, separated by '|': those of safetensors models with one width for all targets, and all schemes. */
-#define ORGAN_CODE_SCHEMES                                                                                             \
-    "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
-    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|"       \
-    "nvfp4|mxfp4"
-#define ORGAN_QUANTIZE_SCHEMES                                                                                         \
-    ORGAN_CODE_SCHEMES "|mxfp8|int6-group128|int6-group64|int6-group32|int5-group128|int5-group64|"                    \
-                       "int5-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs|"           \
-                       "iq3_s|iq3_xxs|iq2_s"
-/* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
-#define ORGAN_QUANTIZE_RECIPES                                                                                         \
-    "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \
-    "recipe:q3_k_m|recipe:q3_k_l|recipe:q4_k_s|recipe:q4_k_m|recipe:q5_k_s|recipe:q5_k_m|recipe:q6_k|recipe:iq4_nl|"   \
-    "recipe:iq4_xs|recipe:iq3_m|recipe:iq3_s|recipe:iq3_xs|recipe:iq3_xxs|recipe:iq2_m|recipe:mxfp4_moe"
 
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {

@@ -4,32 +4,25 @@
 
 #include "formats/base/text.h"
 
-#include <organ/quantize.h>
+#include <organ/schemes.h>
 #include <string.h>
 #include <strings.h>
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+#define MEANT(name, type, bits, narrower, file_type, mixed, meant) {name, "did you mean '" meant "'?", false},
+
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
     const char *prefix, *text;
     bool exact; /* the value must equal the prefix, not only begin with it */
 } hints[] = {
-    {"q4_k", "did you mean 'recipe:q4_k_m'?", false},
-    {"q5_k", "did you mean 'recipe:q5_k_m'?", false},
-    {"q6_k", "did you mean 'q6_k'?", false},
-    {"q8_0", "did you mean 'q8_0'?", false},
-    {"q4_0", "did you mean 'q4_0'?", false},
-    {"q4_1", "did you mean 'q4_1'?", false},
-    {"q5_0", "did you mean 'q5_0'?", false},
-    {"q5_1", "did you mean 'q5_1'?", false},
+    ORGAN_BLOCK_SCHEMES(MEANT, MEANT) ORGAN_BLOCK_TENSOR_SCHEMES(MEANT)
     {"q8", "the scheme of 8 bits for GGUF models is q8_0, for safetensors models int8-channel", true},
     {"q4", "the schemes of 4 bits are q4_k for GGUF models and int4-group128 for safetensors models", true},
-    {"iq", "the IQ schemes are iq4_nl, iq4_xs, iq3_s, iq3_xxs and iq2_s", false},
-    {"q2_k", "did you mean 'q2_k'?", false},
-    {"q3_k", "did you mean 'q3_k' or 'recipe:q3_k_m'?", false},
-    {"tq", "organ writes no ternary types; the smallest GGUF scheme is iq2_s", false},
+    {"iq", "the schemes of GGUF models are " ORGAN_GGUF_SCHEMES_TEXT, false},
+    {"tq", "organ writes no ternary types", false},
     {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"fp8_dynamic", "did you mean 'fp8-channel'?", false},
@@ -54,8 +47,6 @@ static const struct scheme_hint {
     {"w8a8", "did you mean 'int8-channel'? It is W8A8 of llm-compressor", false},
     {"nf4", "organ writes no formats of bitsandbytes; int4-group64 has about as many bits per weight", false},
     {"fp4", "the FP4 schemes are nvfp4 and mxfp4", false},
-    {"mxfp4", "did you mean 'mxfp4'?", false},
-    {"nvfp4", "did you mean 'nvfp4'?", false},
     {"bnb", "organ writes no formats of bitsandbytes; int4-group64 has about as many bits per weight", false},
     {"gptq", "gptq is a method: --scheme int4-group128 --method gptq --calibration TEXT", false},
     {"awq", "organ reads AWQ but does not write it; int4-group128 with --method gptq has the same size", false},

@@ -95,7 +95,7 @@ for scheme in Q4_K_M q5_k_s IQ3_m; do
     ends 0 quantize names.gguf -o no.gguf -s $scheme --dry-run
     says "$scheme is understood as recipe:${scheme,,}: every tensor gets the type that llama-quantize gives it for ${scheme^^}"
 done
-refused 2 "--scheme cannot be 'IQ4_XL': the IQ schemes are" quantize $plain -o no.gguf -s IQ4_XL
+refused 2 "--scheme cannot be 'IQ4_XL': the schemes of GGUF models are" quantize $plain -o no.gguf -s IQ4_XL
 ends 0 quantize $plain -o recipe.gguf -s Q4_K_M --type-of '*blk.0.ffn_down*=f16,feed-forward=q8_0,*attn_k.*=keep'
 says "Q4_K_M is understood as recipe:q4_k_m"
 matches quantize/gguf_recipe ../out
@@ -229,7 +229,7 @@ refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
 refused 2 "nvfp4 needs a scale for each tensor, which llama.cpp does not apply" quantize $plain -o no.gguf -s nvfp4
 refused 2 "nvfp4 needs a scale for each tensor" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_up*=nvfp4'
-refused 2 "the IQ schemes are iq4_nl, iq4_xs, iq3_s, iq3_xxs and iq2_s" quantize $plain -o no.gguf -s IQ1_S
+refused 2 "the schemes of GGUF models are q4_0" quantize $plain -o no.gguf -s IQ1_S
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
 refused 2 "type 'q8_9' is unknown; did you mean 'q8_0'?" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'

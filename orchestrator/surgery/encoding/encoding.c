@@ -14,59 +14,32 @@ enum { ORGAN_BLOCK_TYPES(NUMBER) };
 #undef NUMBER
 
 /* clang-format off */
-/* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
- * codes, type of scales, narrower encoding, GGUF file type. */
-#define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
-#define FLOATS4(name, of, group, type) {name, {4, of, group}, ORGAN_U8, type, NULL, 0}
-/* MLX; the first of the three types is that which organ_encoding_for finds. */
-#define AFFINE_OF(bits, size, type)                                                                                    \
-    {"int" #bits "-group" #size, {bits, ORGAN_SCALE_AFFINE_##type, size}, ORGAN_U32, ORGAN_##type, NULL, 0}
-#define AFFINE(bits, size) AFFINE_OF(bits, size, BF16), AFFINE_OF(bits, size, F16), AFFINE_OF(bits, size, F32)
-#define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
-    {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
+#define TENSORS(name, bits, of, size, codes, scales) \
+    {name, {bits, ORGAN_SCALE_##of, size}, ORGAN_##codes, ORGAN_##scales, NULL, 0, false},
+#define BLOCKS(name, type, bits, narrower, file_type, mixed, meant) \
+    {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type, mixed},
+#define MLX_ROW(name, bits, of, size, scales) \
+    {name, {bits, ORGAN_SCALE_##of, size}, ORGAN_U32, ORGAN_##scales, NULL, 0, false},
+#define MLX_E8M0(name, bits, size)     MLX_ROW(name, bits, E8M0, size, U8)
+#define MLX_E4M3_ALL(name, bits, size) MLX_ROW(name, bits, E4M3_ALL, size, U8)
+/* organ_encoding_for finds the first of the three types. */
+#define MLX_AFFINE(name, bits, size) \
+    MLX_ROW(name, bits, AFFINE_BF16, size, BF16) MLX_ROW(name, bits, AFFINE_F16, size, F16) \
+    MLX_ROW(name, bits, AFFINE_F32, size, F32)
+#define MLX(name, bits, of, size) MLX_##of(name, bits, size)
 
 static const organ_encoding encodings[] = {
-    {"fp8-block128", {0, ORGAN_SCALE_BLOCK, 128}, ORGAN_F8_E4M3, ORGAN_F32, NULL, 0},
-    {"fp8-tensor", {0, ORGAN_SCALE_TENSOR, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
-    {"fp8-channel", {0, ORGAN_SCALE_CHANNEL, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
-    {"int8-channel", {8, ORGAN_SCALE_CHANNEL, 0}, ORGAN_I8, ORGAN_BF16, NULL, 0},
-    PACKED(8, 128), PACKED(8, 64), PACKED(8, 32),
-    PACKED(4, 128), PACKED(4, 64), PACKED(4, 32),
-    PACKED(3, 128), PACKED(3, 64), PACKED(3, 32),
-    PACKED(2, 128), PACKED(2, 64), PACKED(2, 32),
-    FLOATS4("nvfp4", ORGAN_SCALE_E4M3, 16, ORGAN_F8_E4M3), FLOATS4("mxfp4", ORGAN_SCALE_E8M0, 32, ORGAN_U8),
-    {"mixed", {8, ORGAN_SCALE_GROUP, 32}, ORGAN_I32, ORGAN_BF16, NULL, 0},
-    BLOCKS("q4_0", 4, Q4_0, NULL, 2),
-    BLOCKS("q4_1", 4, Q4_1, NULL, 3),
-    BLOCKS("q5_0", 5, Q5_0, NULL, 8),
-    BLOCKS("q5_1", 5, Q5_1, NULL, 9),
-    BLOCKS("q8_0", 8, Q8_0, NULL, 7),
-    BLOCKS("q2_k", 2, Q2_K, "q4_0", 10),
-    BLOCKS("q3_k", 3, Q3_K, "q4_0", 11),
-    BLOCKS("q4_k", 4, Q4_K, "q5_0", 14),
-    BLOCKS("q5_k", 5, Q5_K, "q5_1", 16),
-    BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
-    BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
-    BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
-    BLOCKS("iq3_xxs", 3, IQ3_XXS, "iq4_nl", 23),
-    BLOCKS("iq3_s", 3, IQ3_S, "iq4_nl", 26),
-    BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
-    BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
-    BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
-    {"nvfp4", {4, ORGAN_SCALE_E4M3_ALL, 16}, ORGAN_U32, ORGAN_U8, NULL, 0},
-    {"mxfp4", {4, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
-    {"mxfp8", {0, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
-    AFFINE(2, 128), AFFINE(2, 64), AFFINE(2, 32), AFFINE(3, 128), AFFINE(3, 64), AFFINE(3, 32),
-    AFFINE(4, 128), AFFINE(4, 64), AFFINE(4, 32), AFFINE(5, 128), AFFINE(5, 64), AFFINE(5, 32),
-    AFFINE(6, 128), AFFINE(6, 64), AFFINE(6, 32), AFFINE(8, 128), AFFINE(8, 64), AFFINE(8, 32),
-};
+    ORGAN_TENSOR_SCHEMES(TENSORS, TENSORS)
+    {"mixed", {8, ORGAN_SCALE_GROUP, 32}, ORGAN_I32, ORGAN_BF16, NULL, 0, false},
+    ORGAN_BLOCK_SCHEMES(BLOCKS, BLOCKS) ORGAN_BLOCK_TENSOR_SCHEMES(BLOCKS)
+    ORGAN_MLX_TENSOR_SCHEMES(MLX) ORGAN_MLX_SCHEMES(MLX)};
 /* clang-format on */
 
 /* Types without blocks; the size of the grid is the number of the type in GGUF files. */
 static const organ_encoding plain_types[] = {
-    {"f32", {0, ORGAN_SCALE_GGUF, 0}, ORGAN_F32, ORGAN_DTYPE_COUNT, NULL, 0},
-    {"f16", {0, ORGAN_SCALE_GGUF, 1}, ORGAN_F16, ORGAN_DTYPE_COUNT, NULL, 1},
-    {"bf16", {0, ORGAN_SCALE_GGUF, 30}, ORGAN_BF16, ORGAN_DTYPE_COUNT, NULL, 32},
+    {"f32", {0, ORGAN_SCALE_GGUF, 0}, ORGAN_F32, ORGAN_DTYPE_COUNT, NULL, 0, false},
+    {"f16", {0, ORGAN_SCALE_GGUF, 1}, ORGAN_F16, ORGAN_DTYPE_COUNT, NULL, 1, false},
+    {"bf16", {0, ORGAN_SCALE_GGUF, 30}, ORGAN_BF16, ORGAN_DTYPE_COUNT, NULL, 32, false},
 };
 
 const organ_encoding *organ_encoding_plain(const char *name)
@@ -88,6 +61,31 @@ const organ_encoding *organ_encoding_named(const char *name)
         if (strcmp(name, encodings[k].name) == 0)
             return &encodings[k];
     return NULL;
+}
+
+/* In the order of bits per weight, then of falling block sizes, then from the last of the table on. */
+static bool comes_before(const organ_encoding *a, const organ_encoding *b)
+{
+    const organ_dtype_info *const x = organ_dtype_describe(a->codes), *const y = organ_dtype_describe(b->codes);
+    const size_t own = x->bytes * y->elements, other = y->bytes * x->elements;
+    if (own != other)
+        return own < other;
+    return x->elements != y->elements ? x->elements > y->elements : a > b;
+}
+
+size_t organ_encodings_of_mixed(const organ_encoding **types, size_t most)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings && count < most; k++) {
+        size_t at = count;
+        if (!encodings[k].mixed || !organ_grid_blocks(&encodings[k].grid))
+            continue;
+        for (; at > 0 && comes_before(&encodings[k], types[at - 1]); at--)
+            types[at] = types[at - 1];
+        types[at] = &encodings[k];
+        count++;
+    }
+    return count;
 }
 
 organ_kind organ_encoding_kind(const organ_encoding *encoding)

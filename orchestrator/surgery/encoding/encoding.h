@@ -13,6 +13,7 @@
 
 #include <organ/kernels.h>
 #include <organ/models.h>
+#include <organ/schemes.h>
 
 /* Grids: the values that codes can represent. A value is a code (an integer of few bits or an E4M3 number) times a
  * scale, plus a minimum in some GGUF blocks. */
@@ -111,16 +112,12 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
-/* The encodings of MLX, for messages. */
-#define ORGAN_MLX_SCHEMES                                                                                              \
+/* The schemes of MLX, for messages; those of GGUF models as an array of names. */
+#define ORGAN_MLX_SCHEMES_TEXT                                                                                         \
     "int2, int3, int4, int5, int6 and int8 with -group128, -group64 or -group32, mxfp4, mxfp8, nvfp4"
-
-/* The encodings of GGUF models, for messages, and as an array of names. */
-#define ORGAN_GGUF_SCHEMES                                                                                             \
-    "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s, mxfp4, nvfp4"
+#define ORGAN_NAME_COMMA(name, ...) name,
 #define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "iq3_s",       \
-        "iq3_xxs", "iq2_s", "mxfp4", "nvfp4"
+    ORGAN_BLOCK_SCHEMES(ORGAN_NAME_COMMA, ORGAN_NAME_COMMA) ORGAN_BLOCK_TENSOR_SCHEMES(ORGAN_NAME_COMMA)
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -130,6 +127,7 @@ typedef struct organ_encoding {
     organ_dtype scales;   /* type of the tensor of scales; ORGAN_DTYPE_COUNT: GGUF, whose blocks contain the scales */
     const char *narrower; /* GGUF: name of the encoding for rows that are not whole blocks of this one; NULL: none */
     int64_t file_type;    /* GGUF: value of general.file_type, by the numbers of llama.cpp */
+    bool mixed;           /* GGUF: scheme mixed tries it */
 } organ_encoding;
 
 /* ---- the table ---- */
@@ -142,6 +140,9 @@ organ_kind organ_encoding_kind(const organ_encoding *encoding);
 const organ_encoding *organ_encoding_named(const char *name);
 /* Returns the encoding with this name for outputs of the kind, a constant; NULL if there is none. */
 const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
+/* Lists the block types that scheme mixed tries, those of them that GPTQ can write, in the order that decides between
+ * types of equal size and cost. Returns their number, at most `most`. */
+size_t organ_encodings_of_mixed(const organ_encoding **types, size_t most);
 /* Returns the encoding of MLX with scales (and minima) of `type`, the type of the weights: BF16, F16 or F32. Encodings
  * whose scales do not depend on the type stay. */
 const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, organ_dtype type);

@@ -152,7 +152,7 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
     const organ_model *const model = job->model;
     if (model->gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
+                          "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES_TEXT,
                           model->path, job->encoding->name);
     if (job->weights->packed || *job->weights->method)
         return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,

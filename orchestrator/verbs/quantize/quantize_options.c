@@ -135,11 +135,12 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
             "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
             "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
             "mixed, "
-            "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
+            "and for GGUF models " ORGAN_GGUF_SCHEMES_TEXT ", and recipes such as recipe:q4_k_m",
             o->scheme);
     if (o->format && !organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES, o->scheme);
+                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,
+                          o->scheme);
     if (o->format && organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "--format mlx writes a directory, not one file: %s", o->write.output);
     if (!o->format && organ_quantize_is_mlx(job))

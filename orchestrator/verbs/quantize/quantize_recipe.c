@@ -10,38 +10,12 @@
 
 /* ---- the recipes ---- */
 
-/* Name, type of the tensors to which no rule applies, number in general.file_type. */
-#define RECIPES(X)                                                                                                     \
-    X(Q4_0, "q4_0", "q4_0", 2)                                                                                         \
-    X(Q4_1, "q4_1", "q4_1", 3)                                                                                         \
-    X(Q8_0, "q8_0", "q8_0", 7)                                                                                         \
-    X(Q5_0, "q5_0", "q5_0", 8)                                                                                         \
-    X(Q5_1, "q5_1", "q5_1", 9)                                                                                         \
-    X(Q2_K, "q2_k", "q2_k", 10)                                                                                        \
-    X(Q3_K_S, "q3_k_s", "q3_k", 11)                                                                                    \
-    X(Q3_K_M, "q3_k_m", "q3_k", 12)                                                                                    \
-    X(Q3_K_L, "q3_k_l", "q3_k", 13)                                                                                    \
-    X(Q4_K_S, "q4_k_s", "q4_k", 14)                                                                                    \
-    X(Q4_K_M, "q4_k_m", "q4_k", 15)                                                                                    \
-    X(Q5_K_S, "q5_k_s", "q5_k", 16)                                                                                    \
-    X(Q5_K_M, "q5_k_m", "q5_k", 17)                                                                                    \
-    X(Q6_K, "q6_k", "q6_k", 18)                                                                                        \
-    X(Q2_K_S, "q2_k_s", "q2_k", 21)                                                                                    \
-    X(IQ3_XS, "iq3_xs", "iq3_s", 22)                                                                                   \
-    X(IQ3_XXS, "iq3_xxs", "iq3_xxs", 23)                                                                               \
-    X(IQ4_NL, "iq4_nl", "iq4_nl", 25)                                                                                  \
-    X(IQ3_S, "iq3_s", "iq3_s", 26)                                                                                     \
-    X(IQ3_M, "iq3_m", "iq3_s", 27)                                                                                     \
-    X(IQ2_M, "iq2_m", "iq2_s", 29)                                                                                     \
-    X(IQ4_XS, "iq4_xs", "iq4_xs", 30)                                                                                  \
-    X(MXFP4_MOE, "mxfp4_moe", "mxfp4", 38)
-
 #define AT(id, name, base, file_type)  AT_##id,
 #define BIT(id, name, base, file_type) id = 1 << AT_##id,
 #define ROW(id, name, base, file_type) {name, base, file_type},
-enum { RECIPES(AT) RECIPE_COUNT };
-enum { RECIPES(BIT) ALL = (1 << RECIPE_COUNT) - 1, WITHOUT_IQ2 = ALL & ~IQ2_M };
-static const organ_recipe recipes[] = {RECIPES(ROW)};
+enum { ORGAN_RECIPES(AT, AT) RECIPE_COUNT };
+enum { ORGAN_RECIPES(BIT, BIT) ALL = (1 << RECIPE_COUNT) - 1, WITHOUT_IQ2 = ALL & ~IQ2_M };
+static const organ_recipe recipes[] = {ORGAN_RECIPES(ROW, ROW)};
 #undef AT
 #undef BIT
 #undef ROW

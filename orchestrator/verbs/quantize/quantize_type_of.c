@@ -13,11 +13,11 @@ const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE
 
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
 {
-    static const char *const similar[] = {ORGAN_GGUF_SCHEME_NAMES, "f16", "bf16", "f32", "keep"};
+    static const char *const similar[] = {ORGAN_GGUF_SCHEME_NAMES "f16", "bf16", "f32", "keep"};
     char hint[ORGAN_HINT_ROOM];
     organ_nearest_hint(type, similar, sizeof similar / sizeof *similar, "", hint);
     return organ_fail(error, ORGAN_USAGE,
-                      "--type-of '%.200s': type '%.60s' is unknown%s (the types are " ORGAN_GGUF_SCHEMES
+                      "--type-of '%.200s': type '%.60s' is unknown%s (the types are " ORGAN_GGUF_SCHEMES_TEXT
                       ", f16, bf16, f32, and keep for an unchanged tensor)",
                       word, type, hint);
 }

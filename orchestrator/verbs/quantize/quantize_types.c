@@ -18,10 +18,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* Types that a tensor may get, if GPTQ can write them. The order decides between types of equal size and cost. */
-static const char *const candidates[] = {"iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_k", "iq4_nl",
-                                         "q4_0",  "q4_1", "q5_k",    "q5_0",  "q5_1", "q6_k",   "q8_0"};
-
 /* ---- options ---- */
 
 bool organ_quantize_types_wanted(const organ_quantize_options *o)
@@ -98,14 +94,11 @@ static organ_status check_listed(const organ_quantize_types *w, const char *list
 static organ_status list_types(organ_quantize_types *w, organ_error *error)
 {
     const char *const list = w->job->options->types;
-    for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
+    w->type_count = organ_encodings_of_mixed(w->types, ORGAN_TYPES);
+    for (size_t k = 0; k < w->type_count; k++) {
         const size_t at = strlen(w->names);
-        const organ_encoding *const encoding = organ_quantize_type_named(candidates[k]);
-        if (!encoding || !organ_grid_blocks(&encoding->grid))
-            continue;
-        w->types[w->type_count] = encoding;
-        w->allowed[w->type_count++] = !list || is_listed(list, candidates[k]);
-        organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", candidates[k]);
+        w->allowed[k] = !list || is_listed(list, w->types[k]->name);
+        organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", w->types[k]->name);
     }
     w->levels[ORGAN_TYPES_NEAR] = w->levels[ORGAN_TYPES_NEAR_ERROR] = 1;
     for (size_t k = 0; k < ORGAN_TYPES_WAYS * w->type_count; k++)
