@@ -225,19 +225,6 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
-                                    const char *folder, organ_error *error)
-{
-    for (size_t k = 0; k < list->count && !error->status; k++) {
-        char *name = NULL;
-        if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", list->names[k]) < 0)
-            return organ_fail_memory(error, list->names[k]);
-        organ_copy_file(root, list->names[k], directory, name, error);
-        free(name);
-    }
-    return error->status;
-}
-
 void organ_layout_release(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {

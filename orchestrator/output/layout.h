@@ -107,10 +107,6 @@ json_t *organ_layout_digest(const organ_layout *layout, size_t k);
  * keeps its reference. Returns ORGAN_IO if the file cannot be written or memory runs out. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
-/* Copies the listed files from `root` into directory/folder (`folder` "": into the directory itself). */
-organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
-                                    const char *folder, organ_error *error);
-
 /* Frees what the layout owns and zeroes it; a zeroed layout is allowed. */
 void organ_layout_release(organ_layout *layout);
 

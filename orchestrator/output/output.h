@@ -16,6 +16,9 @@
 #include <organ/models.h>
 #include <organ/stream.h>
 
+typedef struct organ_view organ_view;                 /* report/view/views.h */
+typedef struct organ_report_files organ_report_files; /* there, too */
+
 #define ORGAN_OUTPUT_REPORTS 4 /* files of a report next to a single file: JSON, Markdown, HTML page, JSON lines */
 
 /* An output from its first check until it has its name. */
@@ -141,14 +144,6 @@ json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const ch
 
 /* ---- reports ---- */
 
-/* File names of a report, which is written as JSON, as Markdown, and as an HTML page that has the name of the Markdown
- * file with the ending ".html". */
-typedef struct organ_report_files {
-    const char *json;     /* "purify.json"; next to X.gguf the file is "X.purify.json" */
-    const char *markdown; /* "PURIFY_REPORT.md"; next to X.gguf the file is "X.PURIFY_REPORT.md" */
-    const char *lines;    /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
-} organ_report_files;
-
 /* Returns the path of the report `name` while the output `path` is written in `directory`: DIRECTORY/organ/NAME or, if
  * the output is a `single` file X.gguf or X.safetensors, DIRECTORY/X.NAME. The caller frees it; NULL if memory runs
  * out. */
@@ -169,14 +164,14 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
  * all ranks have reached the call. */
 typedef organ_status organ_more_reports(const organ_output *output, const void *context, const json_t *report,
                                         organ_error *error);
-organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
-                                const void *context, const json_t *report, organ_error *error);
+organ_status organ_reports_make(organ_output *output, organ_more_reports *more, const void *context,
+                                const json_t *report, organ_error *error);
 
 /* The directory of -o for reports, which may exist and contain other files. If `path` is NULL, the functions below do
  * nothing. Only rank 0 writes. */
 typedef struct organ_report_folder {
     const char *path;
-    organ_report_files files;
+    const organ_view *view; /* of the report */
     organ_ranks *ranks;
     bool made;  /* this run created the directory */
     bool wrote; /* this run has begun to write the reports */

@@ -141,13 +141,14 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
 }
 
 /* Makes an output that consists of reports only; ranks other than the first only wait. */
-organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
-                                const void *context, const json_t *report, organ_error *error)
+organ_status organ_reports_make(organ_output *output, organ_more_reports *more, const void *context,
+                                const json_t *report, organ_error *error)
 {
     if (organ_ranks_agree(output->ranks, "writing the report", error) || !organ_ranks_first(output->ranks) ||
         organ_output_begin(output, 0, error))
         return error->status;
-    if (write_reports_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
+    if (write_reports_into(organ_output_directory(output), &organ_view_of(report)->files, report, error) == ORGAN_OK &&
+        more)
         more(output, context, report, error);
     if (!error->status)
         organ_output_sync(output, error);
@@ -165,10 +166,11 @@ static bool output_reports_is_requested(const organ_report_folder *folder)
 static organ_status each_report(const organ_report_folder *folder,
                                 organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {
-    const int stem = (int)(strrchr(folder->files.markdown, '.') - folder->files.markdown);
+    const organ_report_files *const files = &folder->view->files;
+    const int stem = (int)(strrchr(files->markdown, '.') - files->markdown);
     char page[64];
-    snprintf(page, sizeof page, "%.*s.html", stem, folder->files.markdown);
-    const char *const names[] = {folder->files.json, folder->files.markdown, page};
+    snprintf(page, sizeof page, "%.*s.html", stem, files->markdown);
+    const char *const names[] = {files->json, files->markdown, page};
     for (size_t k = 0; k < sizeof names / sizeof *names && !error->status; k++) {
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", folder->path, names[k]) >= (int)sizeof path)
@@ -221,7 +223,7 @@ organ_status organ_report_folder_write(organ_report_folder *folder, const json_t
         return error->status;
     const int lock = lock_report_folder(folder);
     folder->wrote = true;
-    if (write_reports_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+    if (write_reports_into(folder->path, &folder->view->files, report, error) == ORGAN_OK)
         organ_error_set_output(error, folder->path);
     if (lock >= 0)
         close(lock);

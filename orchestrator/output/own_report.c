@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,13 +28,13 @@ static void name_report(const organ_model *model, const char *file, char *name, 
         snprintf(name, size, "%.*s.%s", end ? (int)(end - base) : (int)strlen(base), base, file);
 }
 
-json_t *organ_own_report(const organ_model *model, const char *file, const char *schema, organ_error *error)
+json_t *organ_own_report(const organ_model *model, const organ_view *view, organ_error *error)
 {
     char name[1024], *bytes = NULL;
     size_t length = 0;
     json_error_t fault;
     bool no_memory;
-    name_report(model, file, name, sizeof name);
+    name_report(model, view->files.json, name, sizeof name);
     if (organ_model_load(model, name, LARGEST, &bytes, &length, error) != ORGAN_OK || !bytes)
         return NULL;
     json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
@@ -42,7 +43,7 @@ json_t *organ_own_report(const organ_model *model, const char *file, const char 
         organ_fail_memory(error, name);
     else if (!report)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s", model->path, name, fault.text);
-    else if (strcmp(organ_json_text(report, "schema"), schema) == 0) {
+    else if (strcmp(organ_json_text(report, "schema"), view->schema) == 0) {
         json_object_set_new(report, "file", organ_document_string(name));
         return report;
     }
@@ -52,33 +53,24 @@ json_t *organ_own_report(const organ_model *model, const char *file, const char 
 
 /* ---- how the model was made ---- */
 
-/* Verbs that write models, with the name and the schema of their reports. */
-static const struct {
-    const char *verb, *file, *schema;
-} reports[] = {{"prune", "prune.json", "organ.prune/1"},
-               {"quantize", "quantize.json", "organ.quantize/1"},
-               {"dequantize", "dequantize.json", "organ.dequantize/1"},
-               {"convert", "convert.json", "organ.convert/1"},
-               {"layers", "layers.json", "organ.layers/1"},
-               {"experts", "experts.json", "organ.experts/1"},
-               {"width", "width.json", "organ.width/1"},
-               {"purify", "purify.json", "organ.purify/1"},
-               {"lora merge", "lora_merge.json", "organ.lora_merge/1"}};
-
 static json_t *text_at(const json_t *report, const char *path)
 {
     json_t *const value = (json_t *)organ_json_at(report, path);
     return json_is_string(value) ? json_incref(value) : json_null();
 }
 
-static json_t *made_of_report(const json_t *report, size_t which)
+static json_t *method_of(const json_t *report, const organ_view *view)
 {
-    const bool quantized = strcmp(reports[which].verb, "quantize") == 0;
-    json_t *method = text_at(report, "parameters.method");
-    if (quantized && json_is_null(method))
-        method = json_string("nearest");
-    return ORGAN_OBJECT(SET_TEXT("by", reports[which].verb), SET("method", method),
-                        SET("scheme", quantized ? text_at(report, "parameters.scheme") : json_null()));
+    char *const text = organ_words_text(&(organ_scope){report, report}, view->method, ORGAN_WORDS_TERMINAL);
+    json_t *const method = text && !*text ? json_null() : json_string(text);
+    free(text);
+    return method;
+}
+
+static json_t *made_of_report(const json_t *report, const organ_view *view)
+{
+    return ORGAN_OBJECT(SET_TEXT("by", view->made_by), SET("method", method_of(report, view)),
+                        SET("scheme", text_at(report, "parameters.scheme")));
 }
 
 json_t *organ_memory_share_json(const organ_engine *engine)
@@ -96,9 +88,9 @@ json_t *organ_model_made(const organ_model *model, organ_error *error)
 {
     organ_weights *weights = NULL;
     json_t *made = NULL;
-    for (size_t k = 0; k < sizeof reports / sizeof *reports && !made && !error->status; k++) {
-        json_t *const report = organ_own_report(model, reports[k].file, reports[k].schema, error);
-        made = report ? made_of_report(report, k) : NULL;
+    for (size_t k = 0; k < ORGAN_VIEWS && !made && !error->status; k++) {
+        json_t *const report = organ_views[k]->made_by ? organ_own_report(model, organ_views[k], error) : NULL;
+        made = report ? made_of_report(report, organ_views[k]) : NULL;
         json_decref(report);
     }
     if (made || error->status || organ_weights_find(model, &weights, error) != ORGAN_OK)

@@ -49,6 +49,16 @@ ends 0 prune tiny-qwen2 -o v1-50 -s 50 --quiet
 # Models that were not pruned: how they were made and are stored, and nothing about sparsity.
 ends 0 quantize tiny-qwen2 -o int8 --scheme int8-channel --quiet
 ends 0 width tiny-qwen2 -o slim --ffn 75% --calibration tiny-qwen2/calibration.txt --samples 4 --context 32 --quiet
+ends 0 merge tiny-qwen2 v1 --method linear -o mean --quiet
+ends 0 merge tiny-qwen2 v1 --method linear -o mean4 --then int4-group32 --quiet
+ends 0 graft --source tiny-qwen2 --target v1 --select 1 -o grafted --quiet # the target's own reports are those of a pruning
+ends 0 graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --select 1 -o part.gguf --quiet
+judge "the reports of the target are not kept" test -e grafted/organ/donor/prune.json
+ends 0 evaluate tiny-qwen2 mean mean4 part.gguf "${scored[@]}" --json
+judge "merged and grafted models have no method" test "$(jq -c '[.models[1:][].made | [.by, .method]]' ../out)" = \
+    '[["merge","linear"],["quantize","merge linear, nearest"],["graft",null]]'
+ends 0 evaluate tiny-qwen2 grafted "${scored[@]}"
+judge "a grafted model has no method" grep -qE 'grafted +graft +' ../out
 ends 0 evaluate tiny-qwen2 int8 slim tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${scored[@]}" -o stored
 for view in ../out stored/EVALUATION_REPORT.md; do
     for row in 'donor[ |]+BF16[ |]+16\.00' 'int8`?[ |]+nearest[ |]+INT8 channel[ |]+8\.04' 'slim`?[ |]+width[ |]+BF16[ |]+16\.00' 'Q8_0[ |]+8\.50'; do

@@ -248,7 +248,15 @@ struct organ_block {
     char *(*draw)(const json_t *row);
 };
 
-/* A view: how the documents of one schema are printed. */
+/* File names of a report, which is written as JSON, as Markdown, and as an HTML page that has the name of the Markdown
+ * file with the ending ".html". */
+typedef struct organ_report_files {
+    const char *json;     /* "purify.json"; next to X.gguf the file is "X.purify.json" */
+    const char *markdown; /* "PURIFY_REPORT.md"; next to X.gguf the file is "X.PURIFY_REPORT.md" */
+    const char *lines;    /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
+} organ_report_files;
+
+/* A view: how the documents of one schema are printed, and how a model names the verb that has written it. */
 typedef struct organ_view {
     const char *schema;              /* the member "schema" of these documents: "organ.purify/1" */
     const char *kind, *title, *lead; /* words for the page: the sort of report, its subject, and its result */
@@ -258,6 +266,10 @@ typedef struct organ_view {
     const organ_block *blocks;
     size_t count;
     bool only_text; /* the terminal's text is for other programs: its last line does not name what bound the run */
+    organ_report_files files; /* all NULL: the verb writes no report next to its output or to -o */
+    /* The verb, if its output is a model that keeps this report ("lora merge"); NULL: the output is none. */
+    const char *made_by;
+    const char *method; /* words for the method of that model; NULL: the verb has only one */
 } organ_view;
 
 /* Initializers of a block's inner blocks: from an array, or listed in place. */

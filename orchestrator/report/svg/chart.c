@@ -323,7 +323,7 @@ static void choose_scales(chart_drawing *d)
     const double margin =
         c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
     d->x = organ_axis_of(organ_scale_tight(x.low - margin, x.high + margin, d->columns > 1 ? 6 : 12, c->whole_x));
-    d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
+    d->y = organ_axis_of(organ_scale_over(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
 /* Rows are full, or group the panels well: of seven projections, the four of attention are above the three of the

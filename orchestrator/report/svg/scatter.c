@@ -73,8 +73,8 @@ static void choose_scales(scatter_drawing *d)
     }
     widen_single_value(&x, s->log_x);
     widen_single_value(&y, s->log_y);
-    d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, s->whole_x));
-    d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
+    d->x = organ_axis_of(organ_scale_over(x.low, x.high, 8, s->log_x, s->whole_x));
+    d->y = organ_axis_of(organ_scale_over(y.low, y.high, 6, s->log_y, false));
 }
 
 /* The first row is centred at `y`. Only measures the legend if `drawn` is false. Returns the y of the row after it. */
@@ -329,7 +329,7 @@ static void choose_scale(ranking_drawing *d)
         organ_extent_widen(&all, bar->low != bar->high ? bar->high : 0);
     }
     /* 0 to 1 if all values are 0 */
-    d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
+    d->axis = organ_axis_of(organ_scale_over(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
 static void ranking_arrange(ranking_drawing *d)

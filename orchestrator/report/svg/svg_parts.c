@@ -202,7 +202,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
 
 /* The step is 1, 2 or 5 times a power of 10, or with `log` whole decades. The default scale is 0 .. 1, or 0.1 .. 1
  * with `log`. */
-organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
+organ_scale organ_scale_over(double low, double high, unsigned ticks, bool log, bool integers)
 {
     /* rounding both ends outwards adds up to two ticks */
     ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
@@ -234,7 +234,7 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
 
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers)
 {
-    organ_scale s = organ_scale_of(low, high, ticks, false, integers);
+    organ_scale s = organ_scale_over(low, high, ticks, false, integers);
     s.first = low / s.step;
     s.last = high / s.step;
     return s;

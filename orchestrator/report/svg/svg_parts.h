@@ -105,7 +105,7 @@ typedef struct organ_tick {
 /* Returns a scale that contains low and high and begins and ends at ticks. It has about `ticks` ticks, at most
  * ORGAN_MAX_TICKS; with `integers` only at whole numbers. low and high are finite, and above 0 if `log`. low > high
  * means that there are no values; the result is then a default scale. */
-organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers);
+organ_scale organ_scale_over(double low, double high, unsigned ticks, bool log, bool integers);
 
 /* Returns a linear scale that has the step of organ_scale_of, but begins exactly at `low` and ends exactly at `high`;
  * these two ends need not be ticks. low < high. */

@@ -481,5 +481,6 @@ const organ_view organ_autopsy_view = {.schema = "organ.autopsy/1",
                                        .kind = "Autopsy",
                                        .title = "{model.name}{other? against {other.name}}",
                                        .lead = VERDICT("", ""),
+                                       .files = {"autopsy.json", "AUTOPSY_REPORT.md", NULL},
                                        .make = autopsy_of,
                                        BLOCKS_OF(blocks)};

@@ -189,6 +189,9 @@ const organ_view organ_experts_view = {
     .title = "{model.name}",
     .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would be kept|are kept} in each layer; "
             "{heal?their down projections are refitted|their bytes are unchanged}.",
+    .files = {"experts.json", "EXPERTS_REPORT.md", NULL},
+    .made_by = "experts",
+    .method = "{parameters.method?{parameters.method}}",
     .make = with_flags,
     BLOCKS_OF(experts_blocks)};
 
@@ -310,6 +313,9 @@ const organ_view organ_layers_view = {
     .title = "{model.name}",
     .lead = "{layers_after:count} of {layers_before:count} blocks {dry_run?would be kept|are kept}; their bytes are "
             "unchanged{heal?, except for refitted weights}.",
+    .files = {"layers.json", "LAYERS_REPORT.md", NULL},
+    .made_by = "layers",
+    .method = "{parameters.method?{parameters.method}}",
     BLOCKS_OF(layers_blocks)};
 
 /* The view of organ.width/1, the report of `organ width`. */
@@ -454,5 +460,8 @@ const organ_view organ_width_view = {.schema = "organ.width/1",
                                      .title = "{model.name}",
                                      .lead = "{dry_run?A dry run: the channels and heads that would be removed.|The "
                                              "channels and heads removed from each layer, and the loss.}",
+                                     .files = {"width.json", "WIDTH_REPORT.md", NULL},
+                                     .made_by = "width",
+                                     .method = "{parameters.method?{parameters.method}}",
                                      .make = with_experts,
                                      BLOCKS_OF(width_blocks)};

@@ -132,6 +132,7 @@ const organ_view organ_tasks_view = {.schema = "organ.tasks/1",
                                      .kind = "Tasks",
                                      .title = "{models.0.model.name}",
                                      .lead = "Questions with several choices, answered by likelihood.",
+                                     .files = {"tasks.json", "TASKS_REPORT.md", NULL},
                                      BLOCKS_OF(tasks_blocks)};
 
 /* The views of organ.perplexity/1 and organ.evaluate/1, the reports of `organ perplexity` and `organ evaluate`. */
@@ -229,6 +230,7 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
                                           .title = "{models.0.model.name}{models.1? against {models.1.model.name}}",
                                           .lead =
                                               "{models.1?Two models compared: both scored the same tokens in one run.}",
+                                          .files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL},
                                           BLOCKS_OF(perplexity_blocks)};
 
 /* ---- evaluate ---- */
@@ -351,6 +353,7 @@ const organ_view organ_evaluate_view = {
     .kind = "Evaluation",
     .title = "{models.0.model.name}",
     .lead = "Models made from one donor, with their loss: all scored the same tokens in one run.",
+    .files = {"evaluate.json", "EVALUATION_REPORT.md", NULL},
     BLOCKS_OF(evaluation_blocks)};
 
 /* The view of organ.generate/1, the report of `organ generate`. */

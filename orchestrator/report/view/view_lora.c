@@ -116,6 +116,7 @@ const organ_view organ_lora_extract_view = {.schema = "organ.lora_extract/1",
                                             .kind = "LoRA extraction{dry_run?, dry run}",
                                             .title = "{tuned.name}",
                                             .lead = "{method.text}",
+                                            .files = {"lora_extract.json", "LORA_REPORT.md", NULL},
                                             BLOCKS_OF(lora_blocks)};
 
 /* The views of organ.lora_sanitize/1 and organ.lora_resize/1, the reports of `organ lora sanitize` and `organ lora
@@ -235,6 +236,7 @@ const organ_view organ_lora_sanitize_view = {
     .title = "{adapter.name}",
     .lead = "{check&findings?A server would reject it: {findings:size} finding{findings:s}.|A server accepts {check?it "
             "unchanged|the result}.}",
+    .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md", NULL},
     BLOCKS_OF(sanitize_blocks)};
 
 /* ---- resize ---- */
@@ -273,6 +275,7 @@ const organ_view organ_lora_resize_view = {
     .title = "{adapter.name}",
     .lead = "To rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of "
             "every module}.",
+    .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md", NULL},
     BLOCKS_OF(resize_blocks)};
 
 /* The view of organ.lora_merge/1, the report of `organ lora merge`. */
@@ -390,4 +393,6 @@ const organ_view organ_lora_merge_view = {
     .title = "{adapter.name} into {base.name}",
     .lead = "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, nothing was written: every key matches a "
             "weight.|The weights include the adapter's changes, rounded to their type.}}",
+    .files = {"lora_merge.json", "LORA_MERGE_REPORT.md", NULL},
+    .made_by = "lora merge",
     BLOCKS_OF(merge_blocks)};

@@ -382,4 +382,5 @@ const organ_view organ_measure_view = {
         "{models.0.theta_min:.2f}° to {models.0.theta_max:.2f}°.|How far the weights are from noise: none of "
         "{models.0.tensors} tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are "
         "from noise, measured over {models:sum.tensors} tensors.}",
+    .files = {"z_report.json", "Z_MEASURE_REPORT.md", NULL},
     BLOCKS_OF(blocks)};

@@ -244,6 +244,7 @@ const organ_view organ_orthogonality_view = {
     .title = "{clean.name} against {noises.0.noisy.name}{noises.1? and {noises.1.noisy.name}}",
     .lead = "{noises.1?{noises.0.noisy.name}: }{noises.0.verdict.sentences.0}{noises.1? {noises.1.noisy.name}: "
             "{noises.1.verdict.sentences.0}}",
+    .files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL},
     BLOCKS_OF(noise_blocks)};
 
 /* The view of organ.noise_pairs/1. A and B are two pairs of models; N_A and N_B are their quantisation noises, clean
@@ -388,4 +389,5 @@ const organ_view organ_noise_pairs_view = {.schema = "organ.noise_pairs/1",
                                            .kind = "Quantisation noise of two pairs",
                                            .title = "{pairs.0.noisy.name} and {pairs.1.noisy.name}",
                                            .lead = "{verdict.sentences.0}",
+                                           .files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL},
                                            BLOCKS_OF(noise_pairs_blocks)};

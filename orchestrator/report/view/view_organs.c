@@ -187,10 +187,11 @@ static const organ_block blocks[] = {
     LINES(NULL, "{mismatches?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Grafted "
                 "}}{source:model}\n"
                 "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
+    HEADING("Graft of {source.name} into {target.name}"),
     EACH(ON_TERMINAL, "mismatches", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}"))),
     HIGHLIGHTS(FITS, highlights),
-    SAY(ON_PAGE, NULL, "Source: {source:model}."),
-    SAY(ON_PAGE, NULL, "Target: {target:model}."),
+    SAY(ON_FILES, NULL, "Source: {source:model}."),
+    SAY(ON_FILES, NULL, "Target: {target:model}."),
     SECTION(ON_PAGE, FITS, "Copied tensors"),
     BARS(FITS, "parts",
          .style = {.title = "Anatomy",
@@ -213,26 +214,26 @@ static const organ_block blocks[] = {
         .role = "role", .value = "percent",
         .caption = "0: all from the target, 100: all from the source. The column \"none\" has the tensors outside the "
                    "layers."),
-    SAY(ON_TERMINAL, FITS,
+    SAY(ON_TERMINAL | ON_MARKDOWN, FITS,
         "{totals.percent_of_elements:percent} of the output's elements come from the source. The header is "
         "{header_anew?rewritten|the target's, byte for byte}."),
-    SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
+    SECTION(ON_FILES, FITS "&metadata|" FITS "&notes", "Notes"),
     EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
     EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .max = SHOWN, .rest = AND_MORE),
-    EACH_IF(ON_PAGE, FITS, "metadata", BLOCKS_OF(sentences)),
-    EACH_IF(ON_PAGE, FITS, "notes", BLOCKS_OF(sentences)),
-    SECTION(ON_PAGE, FITS, "Grafted tensors"),
-    TABLE(ON_PAGE, FITS, "tensors", FIELDS(graft_tensors), .max = EVERY_TENSOR, .what = "grafted tensors",
+    EACH_IF(ON_FILES, FITS, "metadata", BLOCKS_OF(sentences)),
+    EACH_IF(ON_FILES, FITS, "notes", BLOCKS_OF(sentences)),
+    SECTION(ON_FILES, FITS, "Grafted tensors"),
+    TABLE(ON_FILES, FITS, "tensors", FIELDS(graft_tensors), .max = EVERY_TENSOR, .what = "grafted tensors",
           .caption = "{dry_run?Tensors that would be copied from the source.|Tensors copied from the source, with the "
                      "digest of the written bytes.}"),
-    SAY(ON_PAGE, FITS "&!dry_run",
+    SAY(ON_FILES, FITS "&!dry_run",
         "If the type is unchanged, the digest equals that of the source's bytes. All other tensors have the target's "
         "bytes."),
-    SECTION(ON_PAGE, "mismatches", "Mismatches"),
-    TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
+    SECTION(ON_FILES, "mismatches", "Mismatches"),
+    TABLE(ON_FILES, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
           .caption = "All mismatches between source and target: first of the models, then of their tensors."),
     PLAN,
-    EVALUATION_ON(ON_TERMINAL | ON_PAGE),
+    EVALUATION_ON(ON_ALL),
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
     PAGE_ENDING,
 };
@@ -242,6 +243,8 @@ const organ_view organ_graft_view = {
     .title = "{source.name} into {target.name}",
     .lead = "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: the tensors that would be "
             "grafted; nothing was written.|A copy of the target with the chosen tensors of the source.}}",
+    .files = {"graft.json", "GRAFT_REPORT.md", NULL},
+    .made_by = "graft",
     .make = with_graft_rows,
     BLOCKS_OF(blocks)};
 

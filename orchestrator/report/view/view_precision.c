@@ -117,6 +117,8 @@ const organ_view organ_dequantize_view = {
     .kind = "Dequantisation",
     .title = "{model.name}",
     .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; plain tensors keep their type and bytes.",
+    .files = {"dequantize.json", "DEQUANTIZE_REPORT.md", NULL},
+    .made_by = "dequantize",
     BLOCKS_OF(dequantize_blocks)};
 
 /* ---- quantize ---- */
@@ -403,6 +405,9 @@ const organ_view organ_quantize_view = {
             "calibrated on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
             "nearest to its weight{types?, with the scales of least error{imatrix? weighted by an imatrix|}|}: no "
             "calibration{imatrix?|, no data}.}",
+    .files = {"quantize.json", "QUANTIZE_REPORT.md", NULL},
+    .made_by = "quantize",
+    .method = "{merge?merge {merge.parameters.method}, |}{parameters.method?{parameters.method}|nearest}",
     BLOCKS_OF(quantize_blocks)};
 
 /* ---- several sizes of one call ---- */
@@ -464,6 +469,8 @@ const organ_view organ_convert_view = {.schema = "organ.convert/1",
                                        .kind = "Conversion",
                                        .title = "{model.name}",
                                        .lead = "Tensors {dry_run?would become|became} {parameters.to}.",
+                                       .files = {"convert.json", "CONVERT_REPORT.md", NULL},
+                                       .made_by = "convert",
                                        BLOCKS_OF(convert_blocks)};
 
 /* The view of organ.purify/1, the report of `organ purify`. */
@@ -569,4 +576,7 @@ const organ_view organ_purify_view = {
     .kind = "Purification",
     .title = "{model.name}",
     .lead = "{dry_run?A dry run: the tensors that would be purified.|The noise that was removed from each tensor.}",
+    .files = {"purify.json", "PURIFY_REPORT.md", NULL},
+    .made_by = "purify",
+    .method = "{parameters.method?{parameters.method}}",
     BLOCKS_OF(blocks)};

@@ -284,6 +284,9 @@ const organ_view organ_prune_view = {
             "{totals.full.elements:count} weights are targets.|{parameters.method} set {totals.target.killed:count} "
             "weights to zero: {totals.target.percent:percent} of the {totals.target.elements:count} target weights, "
             "{totals.full.percent:percent} of all {totals.full.elements:count} weights of the model.}",
+    .files = {"prune.json", "REPORT.md", "prune.jsonl"},
+    .made_by = "prune",
+    .method = "{parameters.method?{parameters.method}}",
     .make = organ_sparsity_fold,
     BLOCKS_OF(prune_blocks)};
 

@@ -15,6 +15,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/surgery/convert/convert_across.h"
+#include "orchestrator/report/view/views.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -327,8 +328,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .gguf = job->gguf,
                               .files = job->files,
                               .stage = "converting",
-                              .name = "convert.json",
-                              .markdown_name = "CONVERT_REPORT.md",
+                              .view = &organ_convert_view,
                               .model_is = "model",
                               .made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = true,
@@ -338,7 +338,6 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .outline = job->outline,
                               .begun = job->to_gguf ? organ_convert_check : NULL,
                               .check = convert_check_output,
-                              .schema = "organ.convert/1",
                               .parameters = convert_parameters,
                               .document = convert_document};
     return organ_write_run(&made, report, error);

@@ -46,7 +46,7 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const organ_report_files files = {m->name, m->markdown_name, organ_writing_lines(w)};
+    const organ_report_files files = organ_writing_files(w);
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
@@ -180,7 +180,9 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 static organ_status prepare_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if (organ_writing_plan_layout(w, error) || !m->source || w->output.single || m->model->gguf)
+    const organ_report_files files = organ_writing_files(w);
+    if (organ_writing_plan_layout(w, error) || (files.json && organ_output_reports_check(&w->output, &files, error)) ||
+        !m->source || w->output.single || m->model->gguf)
         return error->status;
     return prepare_config(w, error);
 }
@@ -238,16 +240,25 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
     return true;
 }
 
-/* The model's own reports in organ/ become organ/donor/, because organ/ gets the reports about the output. */
-static organ_status prepare_copy_extra(const organ_writing *w, const char *to, organ_error *error)
+/* The model's own reports in organ/ become organ/donor/, because organ/ gets the reports about the output. A layout
+ * without a second model restores the donor. */
+static char *new_name_of(const organ_writing *w, const char *name)
+{
+    const organ_write *const m = w->write;
+    const bool record = strncmp(name, "organ/", 6) == 0 && (!m->layout || m->source);
+    if (m->apart)
+        return organ_format(ORGAN_FILES_FOLDER "/%s", name);
+    return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
+}
+
+static organ_status copy_extra(const organ_writing *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {
         const char *const name = w->extra.names[k];
-        const bool record = strncmp(name, "organ/", 6) == 0;
-        char *new_name = NULL;
-        if (!prepare_is_copied(w, name))
+        if (!w->write->layout && !prepare_is_copied(w, name))
             continue;
-        if (asprintf(&new_name, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
+        char *const new_name = new_name_of(w, name);
+        if (!new_name)
             return organ_fail_memory(error, w->write->requested->output);
         organ_copy_file(w->root, name, to, new_name, error);
         free(new_name);
@@ -301,14 +312,33 @@ static organ_status prepare_write_file(const organ_writing *w, const char *to, c
     return error->status;
 }
 
+static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
+{
+    char *const folder = organ_format("%s/%s", to, w->write->apart ? ORGAN_FILES_FOLDER : "");
+    if (folder)
+        organ_config_replace(folder, &w->config, error);
+    else
+        organ_fail_memory(error, to);
+    free(folder);
+    return error->status;
+}
+
+static organ_status begin_layout(const organ_writing *w, const char *to, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if ((m->apart && organ_layout_folders(m->layout, to, error)) || copy_extra(w, to, error))
+        return error->status;
+    return w->config_changed ? replace_layout_config(w, to, error) : ORGAN_OK;
+}
+
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
     if (w->write->layout)
-        return organ_writing_begin_layout(w, to, error);
+        return begin_layout(w, to, error);
     for (const organ_written_file *file = w->write->files; file && file->name; file++)
         if (prepare_write_file(w, to, file, error))
             return error->status;
     if (w->config_path && prepare_write_text(w, to, CONFIG, w->config.bytes, error))
         return error->status;
-    return prepare_copy_extra(w, to, error);
+    return copy_extra(w, to, error);
 }

@@ -264,17 +264,17 @@ json_t *organ_writing_head(const organ_writing *w)
 
 /* ---- the report ---- */
 
-/* Only a document with organ_write.schema gets the members that all reports share. NULL if memory runs out. */
+/* A document that lacks a schema gets the members that all reports share. NULL if memory runs out. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
     json_t *const object = m->document(m->context, w);
     organ_leftovers_report(object, w->stripped);
-    if (!m->schema)
+    if (!object || !m->parameters || json_object_get(object, "schema"))
         return object;
     const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
     json_t *const made = organ_json_joined(
-        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->requested->dry_run),
+        ORGAN_OBJECT(SET_HEAD(m->view->schema, m->definition), SET_FLAG("dry_run", m->requested->dry_run),
                      SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
         object);
     ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
@@ -317,7 +317,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const organ_report_files files = {m->name, m->markdown_name, organ_writing_lines(w)};
+    const organ_report_files files = organ_writing_files(w);
     if (path)
         organ_evaluation_run(&w->evaluation, path);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
@@ -328,7 +328,7 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
         return organ_fail_memory(error, m->requested->output);
     if (!organ_warnings_add(*report, m->progress))
         return organ_fail_memory(error, m->requested->output);
-    if (path && m->name && !m->outline && organ_ranks_first(w->output.ranks) &&
+    if (path && files.json && !m->outline && organ_ranks_first(w->output.ranks) &&
         organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);
     return error->status;
@@ -375,26 +375,6 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
-{
-    char *const folder = organ_format("%s/%s", to, w->write->apart ? ORGAN_FILES_FOLDER : "");
-    if (folder)
-        organ_config_replace(folder, &w->config, error);
-    else
-        organ_fail_memory(error, to);
-    free(folder);
-    return error->status;
-}
-
-organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
-{
-    const organ_write *const m = w->write;
-    if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
-        organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
-        return error->status;
-    return w->config_changed ? replace_layout_config(w, to, error) : ORGAN_OK;
-}
-
 static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)
 {
     json_t *const about = organ_model_json(w->write->model);
@@ -406,28 +386,7 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* A layout has no report, so the folder organ/ of `to` is created first. */
-static organ_status write_layout_record(const char *to, organ_error *error)
-{
-    char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
-    if (!folder)
-        organ_fail_memory(error, to);
-    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be created", folder);
-    else
-        organ_file_record_write(to, error);
-    free(folder);
-    return error->status;
-}
-
-/* A model directory with tensors of a second model (write->source) gets the record of its files. A single file, and
- * a model directory that restores the donor, get neither record nor manifest.json. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
-    if (!organ_ranks_first(w->output.ranks) || w->output.single)
-        return ORGAN_OK;
-    if (w->write->apart)
-        return write_layout_manifest(w, to, error);
-    /* Without a second model the output restores the donor byte for byte, so no file may be added. */
-    return w->write->source ? write_layout_record(to, error) : ORGAN_OK;
+    return w->write->apart && organ_ranks_first(w->output.ranks) ? write_layout_manifest(w, to, error) : ORGAN_OK;
 }

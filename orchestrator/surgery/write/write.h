@@ -7,8 +7,8 @@
  *   replaced   copies of the model's files in which some tensors get other bytes of the same length
  *   pieces     new shards (or one GGUF file), with config.json edited; if the user named one of the model's files, only
  *              the new file is written
- *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; then
- *              `edit` and `fill` are not called, and there are no reports in OUT/organ */
+ *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; then `fill` is
+ *              not called, and an organ directory gets no reports */
 #ifndef ORGAN_SURGERY_WRITE_WRITE_H
 #define ORGAN_SURGERY_WRITE_WRITE_H
 
@@ -229,12 +229,11 @@ typedef struct organ_write {
 
     /* ---- names ---- */
     const char *definition; /* name and version of the definition, "quantize/1", for document and journal */
-    const char *schema;     /* schema of the document; NULL: `document` returns the complete document */
-    const char *stage;      /* label of the progress bar: "dequantizing" */
-    /* File names of the reports in OUT/organ: "dequantize.json", "DEQUANTIZE_REPORT.md". */
-    const char *name, *markdown_name;
-    const char *lines_name; /* file name of a report that `check` writes; see organ_report_files.lines */
-    const char *model_is;   /* key of the model in document and journal: "model", "base" */
+    /* View of the document, which names the schema and the files of the reports; never NULL. `check` writes the report
+     * view->files.lines. */
+    const organ_view *view;
+    const char *stage;    /* label of the progress bar: "dequantizing" */
+    const char *model_is; /* key of the model in document and journal: "model", "base" */
 
     /* ---- run ---- */
     const organ_progress *progress;
@@ -282,8 +281,9 @@ typedef struct organ_write {
     /* Called after all tensors were written and stretches->xxh3 is complete: checks the finished output. `to` and
      * `path` as in `begun`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
-    /* Returns the members of the report, a new object; NULL if memory runs out. If `schema` is set, the driver adds
-     * "schema", "definition", "organ", "dry_run", the model, "parameters" and, if it is missing, "run". */
+    /* Returns the members of the report, a new object; NULL if memory runs out. If it lacks "schema" and `parameters`
+     * is set, the driver adds "schema", "definition", "organ", "dry_run", the model, "parameters" and, if it is
+     * missing, "run". */
     json_t *(*document)(void *context, const organ_writing *writing);
     /* Edits the report after the evaluation was added to it. Returns -1 if memory runs out. */
     int (*finish_report)(void *context, json_t *report);

@@ -163,7 +163,7 @@ static organ_status write_finish_stretches(const organ_writing *w, const char *p
 static organ_status write_origin_text(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write_origin *const from = w->write->origin;
-    if (!organ_writing_lines(w) || w->write->lines_name || !organ_ranks_first(w->output.ranks))
+    if (!organ_writing_has_origin(w) || !from->name || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     char *const path = organ_output_report_path(to, w->output.path, true, from->name);
     if (path)

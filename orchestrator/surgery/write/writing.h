@@ -8,6 +8,7 @@
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/report/view/views.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -66,11 +67,19 @@ struct organ_writing {
     organ_overflow overflow;
 };
 
-/* Returns the file name of the report that is neither the document nor a view of it; NULL: there is none. */
-static inline const char *organ_writing_lines(const organ_writing *w)
+/* Returns whether the output gets the report of an earlier step, as it has no `lines` of its own. */
+static inline bool organ_writing_has_origin(const organ_writing *w)
 {
-    const organ_write_origin *const origin = w->write->origin;
-    return origin && w->output.single && !w->write->lines_name ? origin->name : w->write->lines_name;
+    return w->write->origin && w->output.single && !w->write->view->files.lines;
+}
+
+/* Returns the names of the reports; all are NULL for an organ directory, whose manifest lists all files. */
+static inline organ_report_files organ_writing_files(const organ_writing *w)
+{
+    organ_report_files files = w->write->view->files;
+    if (organ_writing_has_origin(w))
+        files.lines = w->write->origin->name;
+    return w->write->apart ? (organ_report_files){0} : files;
 }
 
 /* ---- prepare.c: before anything is written ---- */
@@ -78,7 +87,8 @@ static inline const char *organ_writing_lines(const organ_writing *w)
 /* Checks the output's path, plans files and units, edits config.json and opens the evaluation. Writes nothing. */
 organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 
-/* Writes config.json and the other files without tensors into the directory `to`. */
+/* Writes config.json and the other files without tensors into the directory `to`; makes the folders of an organ
+ * directory. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
 /* ---- units.c ---- */
@@ -86,12 +96,7 @@ organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_e
 /* Lists the files without tensors, and plans the files and units of a layout. Writes nothing. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
 
-/* Copies the files without tensors into the directory `to`, before the tensors; makes the folders of an organ
- * directory. */
-organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error);
-
-/* Writes manifest.json of an organ directory, or the record of the files of a new model, into `to`, after the tensors.
- * Only rank 0 writes. */
+/* Writes manifest.json of an organ directory into `to`, after the tensors. Only rank 0 writes. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
 /* ---- units.c ---- */

@@ -222,11 +222,11 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
 }
 
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
-                                           const organ_report_files *files, const json_t *report, organ_error *error)
+                                           const json_t *report, organ_error *error)
 {
     if (!report || !o->output || error->status)
         return error->status;
-    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files,
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks},
                               s->scoring.sums ? write_imatrix : NULL, &s->scoring, report, error);
 }
 
@@ -286,7 +286,6 @@ static organ_status complete_sums(const organ_scoring *scoring, organ_error *err
 
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
     if (o->experiment.imatrix && !o->experiment.output)
@@ -301,7 +300,7 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
         return error->status;
     json_t *const models = models_json(&s->scoring, error);
     *report = evaluate_document(&s->scoring, "organ.perplexity/1", models);
-    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
+    return evaluate_write_reports(s, &o->experiment, *report, error);
 }
 
 static organ_status perplexity_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
@@ -538,7 +537,6 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
 
 static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};
     const organ_evaluate_options *const o = s->evaluate;
     if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
         return organ_fail_memory(error, o->donor);
@@ -552,7 +550,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
         organ_scoring_run(&s->scoring, error) == ORGAN_OK)
         *report = evaluation_json(&s->scoring, histories, error);
     json_decref(histories);
-    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
+    return evaluate_write_reports(s, &o->experiment, *report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,

@@ -260,7 +260,6 @@ static organ_status score_answers(task_run *r, organ_error *error)
 static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"tasks.json", "TASKS_REPORT.md", NULL};
     const organ_experiment_options *const o = &r->options->experiment;
     if (organ_scoring_open_inputs(&r->scoring, paths, r->options->count + 1, o, engine, progress, error))
         return error->status;
@@ -275,8 +274,8 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
         return organ_fail_memory(error, o->text);
     if (!o->output)
         return ORGAN_OK;
-    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = engine->ranks}, &files,
-                              NULL, NULL, *report, error);
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = engine->ranks}, NULL, NULL,
+                              *report, error);
 }
 
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,

@@ -5,6 +5,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/report/view/views.h"
 
 #include <organ/organs.h>
 #include <organ/weights.h>
@@ -102,6 +103,7 @@ static organ_status assemble_model(assembly *a, json_t **report, organ_error *er
                               .ranks = o->ranks,
                               .stop = a->stop,
                               .definition = "assemble/1",
+                              .view = &organ_assemble_view,
                               .stage = "assembling",
                               .model_is = "model",
                               .progress = a->progress,
@@ -195,6 +197,7 @@ static organ_status extract_model(extraction *e, json_t **report, organ_error *e
                               .ranks = o->ranks,
                               .stop = e->stop,
                               .definition = "extract/1",
+                              .view = &organ_extract_view,
                               .stage = "extracting",
                               .model_is = "model",
                               .progress = e->progress,

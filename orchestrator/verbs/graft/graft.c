@@ -3,6 +3,7 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <organ/base.h>
@@ -317,6 +318,7 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
                               .ranks = o->ranks,
                               .stop = job->stop,
                               .definition = "graft/1",
+                              .view = &organ_graft_view,
                               .stage = "grafting",
                               .model_is = "target",
                               .progress = job->progress,

@@ -9,6 +9,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,8 +222,7 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
                                   .checked = !job->options->write.dry_run && !job->inner,
                                   .definition = job->repairs ? "lora-repair/1" : "lora-extract/1",
                                   .stage = "extracting",
-                                  .name = "lora_extract.json",
-                                  .markdown_name = "LORA_REPORT.md",
+                                  .view = &organ_lora_extract_view,
                                   .model_is = "base",
                                   .parameters = extract_parameters,
                                   .identity = extract_identity,

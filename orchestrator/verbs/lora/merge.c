@@ -13,6 +13,7 @@
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <organ/base.h>
@@ -306,8 +307,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               .definition = "lora merge/1",
                               .left_out = job->packed ? organ_packed_files : NULL,
                               .stage = "merging",
-                              .name = "lora_merge.json",
-                              .markdown_name = "LORA_MERGE_REPORT.md",
+                              .view = &organ_lora_merge_view,
                               .model_is = "base",
                               .repacked = job->packed > 0,
                               .gguf = job->gguf,

@@ -6,6 +6,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <math.h>
@@ -123,7 +124,7 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
         .config = config,
         .rest = j->adapter->rest,
         .rest_count = j->adapter->rest_count,
-        .files = {.json = "lora_resize.json", .markdown = "LORA_RESIZE_REPORT.md"},
+        .view = &organ_lora_resize_view,
         .context = j,
         .document = resize_document_of};
     if (config)

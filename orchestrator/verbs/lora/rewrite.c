@@ -13,6 +13,7 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -422,10 +423,9 @@ static void describe_output(rewriting *w, const organ_model *whole)
     w->making = (organ_adapter_making){.write = {.model = whole,
                                                  .requested = &o->write,
                                                  .checked = true,
-                                                 .definition = o->files.json,
+                                                 .definition = o->view->files.json,
                                                  .stage = w->rewrite->stage,
-                                                 .name = o->files.json,
-                                                 .markdown_name = o->files.markdown,
+                                                 .view = o->view,
                                                  .model_is = "adapter",
                                                  .progress = w->rewrite->progress,
                                                  .engine = w->rewrite->engine,

@@ -111,7 +111,7 @@ typedef struct organ_lora_output {
     const json_t *config;            /* adapter_config.json */
     const organ_tensor *const *rest; /* tensors that are copied unchanged */
     size_t rest_count;
-    organ_report_files files;                 /* names of the report's files in organ/ */
+    const organ_view *view;                   /* of the report */
     void *context;                            /* argument of `document` */
     json_t *(*document)(const void *context); /* returns the report; NULL if out of memory */
 } organ_lora_output;

@@ -5,6 +5,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/merge/merge_input.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <organ/lora.h>
@@ -221,7 +222,7 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     const organ_lora_output output = {
         .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
         .config = j->config,
-        .files = {.json = "lora_sanitize.json", .markdown = "LORA_SANITIZE_REPORT.md"},
+        .view = &organ_lora_sanitize_view,
         .context = j,
         .document = sanitize_document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);

@@ -13,6 +13,7 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -379,8 +380,7 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
-    organ_report_folder folder = {
-        o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false, false};
+    organ_report_folder folder = {o->output, &organ_measure_view, m->engine->ranks, false, false};
     if (organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&

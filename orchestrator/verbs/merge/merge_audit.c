@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "orchestrator/output/facts.h"
+#include "orchestrator/report/view/views.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -40,7 +41,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
                           "%s: is GGUF, which a conversion has made of the merged model: `recipe` recomputes models of "
                           "safetensors; organ compare compares it with one",
                           a->options->model);
-    json_t *const report = organ_own_report(a->model, "merge.json", "organ.merge/1", error);
+    json_t *const report = organ_own_report(a->model, &organ_merge_view, error);
     const json_t *const given = json_object_get(report, "parameters");
     const char *const missing = json_string_value(json_object_get(given, "missing"));
     const char *const order = json_string_value(json_object_get(given, "match_experts"));

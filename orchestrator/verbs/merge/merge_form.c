@@ -11,6 +11,7 @@
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/publish.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,6 +91,7 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                               .unit_count = model->tensor_count,
                               .files = files,
                               .definition = "merge/1",
+                              .view = &organ_merge_view,
                               .model_is = "base",
                               .document = no_document};
     organ_error own = {0}; /* without a note that the outline is complete */

@@ -10,6 +10,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/publish.h"
 #include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,12 +142,9 @@ static organ_status write_merged(model_merge *job, json_t **report, organ_error 
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
                               .definition = "merge/1",
-                              .schema = "organ.merge/1",
                               .left_out = left_out,
                               .stage = "merging",
-                              .name = "merge.json",
-                              .markdown_name = "MERGE_REPORT.md",
-                              .lines_name = ORGAN_MERGE_RECIPE_NAME,
+                              .view = &organ_merge_view,
                               .model_is = "base",
                               .repacked = job->packed || job->recipe.sliced,
                               .edit = edit_merged,

@@ -15,6 +15,7 @@
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -305,7 +306,7 @@ static organ_status read_merged(const merge_steps *s, json_t **report, organ_err
 {
     organ_model *model = NULL;
     if (organ_model_open(s->path, &model, error) == ORGAN_OK &&
-        !(*report = organ_own_report(model, "merge.json", "organ.merge/1", error)) && !error->status)
+        !(*report = organ_own_report(model, &organ_merge_view, error)) && !error->status)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report of its merge: `force` starts over", s->path);
     if (*report)
         json_object_del(*report, "file"); /* as the run that finished the merge had it */

@@ -83,13 +83,12 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
 
 static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
     if (pairs_open_inputs(job, error) || organ_pairs_check_memory(job, error) ||
         organ_compared_measure(job, pairs_measure_module, error) || !(*report = organ_pairs_document(job)) ||
         !organ_warnings_add(*report, job->progress) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              &files, NULL, NULL, *report, error);
+                              NULL, NULL, *report, error);
 }
 
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,

@@ -48,14 +48,13 @@ static organ_status write_charts(const organ_output *output, const void *context
 
 static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
     if (organ_compared_open(job, job->options->access, error) || organ_compared_match(job, error) ||
         organ_orthogonality_check_memory(job, error) ||
         organ_compared_measure(job, orthogonality_measure_module, error) ||
         !(*report = organ_orthogonality_document(job)) || !organ_warnings_add(*report, job->progress) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              &files, write_charts, NULL, *report, error);
+                              write_charts, NULL, *report, error);
 }
 
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,

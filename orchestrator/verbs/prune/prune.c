@@ -8,6 +8,7 @@
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <organ/base.h>
@@ -298,14 +299,11 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
                               .stretches = &job->stretches,
                               .definition = job->definition,
                               .stage = "pruning",
-                              .name = "prune.json",
-                              .markdown_name = "REPORT.md",
-                              .lines_name = ORGAN_PRUNE_LINES,
+                              .view = &organ_prune_view,
                               .plan = &job->plan,
                               .model_is = "donor",
                               .fill = prune_fill,
                               .recall = organ_prune_recall,
-                              .schema = "organ.prune/1",
                               .parameters = organ_prune_parameters,
                               .inputs = prune_inputs,
                               .identity = organ_prune_identity,

@@ -7,6 +7,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <organ/base.h>
@@ -445,10 +446,8 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
                               .replaced = job->chosen,
                               .definition = job->haar ? "purify-haar/1" : "purify-fft/2",
                               .stage = "purifying",
-                              .name = "purify.json",
-                              .markdown_name = "PURIFY_REPORT.md",
+                              .view = &organ_purify_view,
                               .model_is = "model",
-                              .schema = "organ.purify/1",
                               .rows = &job->rows,
                               .parameters = purify_parameters,
                               .check = check_copy,

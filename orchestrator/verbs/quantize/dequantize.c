@@ -14,6 +14,7 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <organ/base.h>
@@ -480,8 +481,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .gguf = job->gguf,
                               .left_out = organ_packed_files,
                               .stage = "dequantizing",
-                              .name = "dequantize.json",
-                              .markdown_name = "DEQUANTIZE_REPORT.md",
+                              .view = &organ_dequantize_view,
                               .model_is = "model",
                               .made_as = job->as == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = job->part_count > 0,
@@ -489,7 +489,6 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .fill = dequantize_all,
                               .recall = dequantize_recall,
                               .check = dequantize_check,
-                              .schema = "organ.dequantize/1",
                               .parameters = dequantize_parameters,
                               .document = dequantize_document};
     dequantize_note_before(job);

@@ -9,6 +9,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
 #include <stdio.h>
@@ -151,9 +152,10 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
 {
     const organ_model *const model = job->model;
     if (model->gguf)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES_TEXT,
-                          model->path, job->encoding->name);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES_TEXT,
+            model->path, job->encoding->name);
     if (job->weights->packed || *job->weights->method)
         return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
                                       *job->weights->method ? job->weights->method : "by its tensors");
@@ -356,15 +358,13 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .definition = quantize_definition(job),
                               .gguf = job->writer,
                               .stage = "quantizing",
-                              .name = "quantize.json",
-                              .markdown_name = "QUANTIZE_REPORT.md",
+                              .view = &organ_quantize_view,
                               .model_is = "model",
                               .made_as = ORGAN_TYPES_PACKED,
                               .repacked = true,
                               .edit = job->writer ? NULL : config,
                               .fill = quantize_all,
                               .recall = organ_quantize_recall,
-                              .schema = "organ.quantize/1",
                               .parameters = organ_quantize_parameters,
                               .inputs = quantize_inputs,
                               .identity = organ_quantize_identity,

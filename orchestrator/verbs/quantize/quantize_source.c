@@ -17,6 +17,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/convert/convert_across.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <organ/convert.h>
@@ -201,7 +202,7 @@ static organ_status repeat_warnings(const organ_quantize_source *s, const organ_
     organ_model *model = NULL;
     json_t *report = NULL;
     if (organ_model_open(s->path, &model, error) == ORGAN_OK)
-        report = organ_own_report(model, "convert.json", "organ.convert/1", error);
+        report = organ_own_report(model, &organ_convert_view, error);
     organ_warnings_repeat(report, progress);
     json_decref(report);
     organ_model_close(model);

@@ -10,6 +10,7 @@
 #include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/report/view/views.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,9 +20,7 @@
 
 /* Reads from a cut model which of its tensors were refitted when it was made, and the digests of their bytes. */
 
-static const struct {
-    const char *schema, *file;
-} reports[] = {{"organ.layers/1", "layers.json"}, {"organ.experts/1", "experts.json"}, {"organ.width/1", "width.json"}};
+static const organ_view *const reports[] = {&organ_layers_view, &organ_experts_view, &organ_width_view};
 
 static organ_status take_list(organ_cut_audit *a, const json_t *list, const char *name, organ_error *error)
 {
@@ -39,7 +38,7 @@ static organ_status take_list(organ_cut_audit *a, const json_t *list, const char
 /* a->report stays NULL if the report does not exist, has another schema, or lists nothing. */
 static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *error)
 {
-    json_t *const report = organ_own_report(a->copy, reports[which].file, reports[which].schema, error);
+    json_t *const report = organ_own_report(a->copy, reports[which], error);
     if (report && json_array_size(json_object_get(report, "refitted"))) {
         a->report = json_incref(report);
         take_list(a, json_object_get(report, "refitted"), organ_json_text(report, "file"), error);

@@ -38,7 +38,7 @@ typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while org
 
 /* Input of organ_cut_make. All pointers must stay valid during the call. */
 typedef struct organ_cut_out {
-    /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
+    /* The caller sets `model`, `requested`, `definition`, `view`, `stage`, `progress`,
      * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept parts,
      * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are refitted.
      * organ_cut_make sets the other members. */

@@ -8,6 +8,7 @@
 #include "orchestrator/output/plan.h"
 #include "orchestrator/output/run_names.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
 #include <organ/forward.h>
@@ -258,9 +259,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .checked = !o->write.dry_run,
                                    ORGAN_WRITE_BY(job),
                                    .definition = ORGAN_EXPERT_SCORES_DEFINITION,
-                                   .schema = "organ.experts/1",
-                                   .name = "experts.json",
-                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .view = &organ_experts_view,
                                    .stage = "cutting",
                                    .parameters = organ_experts_parameters,
                                    .inputs = experts_inputs,

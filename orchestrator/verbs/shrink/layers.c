@@ -8,6 +8,7 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
 #include <stdio.h>
@@ -392,9 +393,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .plan = &job->plan,
                                     .fill = job->heal ? layers_fill : NULL,
                                     .definition = ORGAN_LAYERS_DEFINITION,
-                                    .schema = ORGAN_LAYERS_SCHEMA,
-                                    .name = "layers.json",
-                                    .markdown_name = "LAYERS_REPORT.md",
+                                    .view = &organ_layers_view,
                                     .stage = "dropping blocks",
                                     .parameters = layers_parameters,
                                     .identity = layers_identity,

@@ -249,7 +249,6 @@ organ_status organ_layers_sets_judge(organ_layers_sets *sets, const bool *droppe
                                      organ_error *error);
 
 #define ORGAN_LAYERS_DEFINITION "layers/2"
-#define ORGAN_LAYERS_SCHEMA     "organ.layers/1"
 
 /* The search for blocks on a part of the calibration text. */
 typedef struct organ_layers_choice {

@@ -9,6 +9,7 @@
 #include "orchestrator/output/run_names.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
+#include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
 #include <organ/cut.h>
@@ -285,9 +286,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .fill = write_refitted_parts,
                                     .plan = dry ? &job->plan : NULL,
                                     .definition = "width/1",
-                                    .schema = "organ.width/1",
-                                    .name = "width.json",
-                                    .markdown_name = "WIDTH_REPORT.md",
+                                    .view = &organ_width_view,
                                     .stage = "writing",
                                     .parameters = organ_width_parameters,
                                     .identity = organ_width_identity,

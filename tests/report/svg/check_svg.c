@@ -241,7 +241,7 @@ START_TEST(ticks_are_round)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         char all[512] = "";
         organ_tick ticks[ORGAN_MAX_TICKS];
-        const organ_scale scale = organ_scale_of(rows[k].low, rows[k].high, 5, rows[k].log, rows[k].whole);
+        const organ_scale scale = organ_scale_over(rows[k].low, rows[k].high, 5, rows[k].log, rows[k].whole);
         const size_t count = organ_scale_ticks(&scale, ticks);
         for (size_t t = 0; t < count; t++)
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", t ? " " : "", ticks[t].text);

@@ -6,6 +6,7 @@
 #include <organ/weights.h>
 #include <organ/report.h>
 #include "orchestrator/verbs/lora/rewrite.h"
+#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -402,6 +403,7 @@ static organ_status make_given(given_adapter *given, organ_error *error)
     organ_adapter_making making = {.write = {.model = &whole,
                                              .requested = &requested,
                                              .definition = "test/1",
+                                             .view = &organ_extract_view,
                                              .stage = "testing",
                                              .model_is = "adapter",
                                              .engine = &room.engine,

@@ -10,6 +10,7 @@
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/verbs/prune/method_rig.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <math.h>
@@ -227,10 +228,8 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
                                        .engine = engine,
                                        .context = &h,
                                        .definition = "experts/1",
-                                       .schema = "organ.experts/1",
                                        .stage = "cutting",
-                                       .name = "experts.json",
-                                       .markdown_name = "EXPERTS_REPORT.md",
+                                       .view = &organ_experts_view,
                                        .parameters = parameters,
                                        .fill = fill,
                                        .document = document},

@@ -4,6 +4,7 @@
 #include "formats/gguf/file.h"
 #include "orchestrator/report/text/report_text.h"
 #include "tests/kit/require.h"
+#include "orchestrator/report/view/views.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -324,9 +325,7 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                    .context = j,
                                    .fill = way->refitted ? resolve : NULL,
                                    .definition = "experts/1",
-                                   .schema = "organ.experts/1",
-                                   .name = "experts.json",
-                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .view = &organ_experts_view,
                                    .stage = "cutting",
                                    .parameters = parameters,
                                    .document = document},
