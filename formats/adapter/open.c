@@ -3,6 +3,8 @@
 #include <organ/weights.h>
 
 #include "formats/adapter/adapter_config.h"
+
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/remote/remote.h"
@@ -313,6 +315,7 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
 
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *adapter = NULL;
     open_state *const s = calloc(1, sizeof *s);
     if (!s)

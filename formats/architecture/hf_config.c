@@ -2,6 +2,8 @@
 #include <organ/models.h>
 
 #include "formats/architecture/config_readers.h"
+
+#include "formats/base/results.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
@@ -280,6 +282,7 @@ void organ_hf_config_tidy(char *s, size_t length)
 
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     if (access(path, F_OK) != 0 && errno == ENOENT)
         return organ_hf_config_parse(NULL, 0, path, config, error);
     const char *label = organ_path_name(path);
@@ -295,6 +298,7 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *config = organ_hf_config_unknown;
     if (!bytes)
         return ORGAN_OK;

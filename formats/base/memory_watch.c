@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/arena.h"
+
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 
@@ -115,6 +117,7 @@ organ_memory_work organ_memory_work_begin(void)
 
 organ_status organ_memory_work_check(const char *what, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return !working || refusals == refusals_before ? error->status
                                                    : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
 }
@@ -122,6 +125,7 @@ organ_status organ_memory_work_check(const char *what, organ_error *error)
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     if (refusals != refusals_before) {
         if (error->status == ORGAN_BAD_INPUT || error->status == ORGAN_CHECK_FAILED || error->status == ORGAN_USAGE)
             *error = (organ_error){0};

@@ -120,8 +120,8 @@ static void begin_message(organ_error *error, organ_status status, const char *f
 
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
 {
-    if (error->status != ORGAN_OK)
-        return error->status;
+    if (!error || error->status != ORGAN_OK)
+        return error ? error->status : status;
     va_list args;
     va_start(args, format);
     begin_message(error, status, format, args);
@@ -131,8 +131,8 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
 
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
 {
-    if (error->status != ORGAN_OK)
-        return error->status;
+    if (!error || error->status != ORGAN_OK)
+        return error ? error->status : ORGAN_IO;
     va_list args;
     va_start(args, format);
     begin_message(error, ORGAN_IO, format, args);
@@ -152,7 +152,7 @@ organ_status organ_fail_memory(organ_error *error, const char *what)
 void organ_error_set_output(organ_error *error, const char *path)
 {
     char shown[sizeof error->message / 2];
-    if (error->status != ORGAN_OK || error->errnum == WHOLE_OUTPUT)
+    if (!error || error->status != ORGAN_OK || error->errnum == WHOLE_OUTPUT)
         return;
     snprintf(shown, sizeof shown, "%s", path);
     error->message[0] = '\0';

@@ -2,6 +2,8 @@
 #include <organ/models.h>
 
 #include "formats/base/files.h"
+
+#include "formats/base/results.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -467,6 +469,7 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *model = NULL;
     organ_rows_rest();
     model_state *s = calloc(1, sizeof *s);
@@ -530,6 +533,7 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     int fd;
     if (model->files[file].remote)
         return organ_http_read(model->files[file].remote, to, bytes, offset, error);
@@ -544,12 +548,14 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return load_next_to((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes,
                         length, error);
 }
 
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_model_file *const f = &model->files[file];
     *fd = f->fd;
     if (organ_model_is_here(model, "opened as a file", error) != ORGAN_OK || f->fd >= 0)
@@ -565,6 +571,7 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
 
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_manifest *const manifest = model->manifest;
     if (model->config_file && organ_model_file_unchanged(model->config_file, error) != ORGAN_OK)
         return error->status;
@@ -575,17 +582,6 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
         if (organ_model_file_unchanged(&model->files[k], error) != ORGAN_OK)
             return error->status;
     return ORGAN_OK;
-}
-
-/* A verb that needs all bytes of the model must not download it unasked. */
-organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
-{
-    if (model->file_count == 0 || !model->files[0].remote)
-        return ORGAN_OK;
-    return organ_fail(
-        error, ORGAN_USAGE,
-        "%s: a model at a URL can be read (inspect, measure, autopsy, perplexity), but not %s: download it first",
-        model->path, doing);
 }
 
 const char *organ_model_adapter(const organ_model *model)

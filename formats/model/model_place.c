@@ -403,3 +403,14 @@ organ_seal_state organ_seal_check(int fd, const char *path, organ_error *error)
     }
     return ORGAN_SEAL_MISSING;
 }
+
+/* A verb that needs all bytes of the model must not download it unasked. */
+organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
+{
+    if (model->file_count == 0 || !model->files[0].remote)
+        return ORGAN_OK;
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "%s: a model at a URL can be read (inspect, measure, autopsy, perplexity), but not %s: download it first",
+        model->path, doing);
+}

@@ -3,6 +3,8 @@
  * text, applies the pre-tokenizer to the text between them, and encodes each word. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include "formats/base/results.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -484,12 +486,14 @@ static organ_status encode_normalised(encoding *e, const char *text, size_t byte
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     encoding e = {
         .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tokenizer/tokenizer_files.h"
+
+#include "formats/base/results.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -61,6 +63,7 @@ organ_tokenizer *organ_tokenizer_create(const char *label, organ_error *error)
 
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_tokenizer *const t = organ_tokenizer_create(model->path, error);
     *tokenizer = NULL;
     if (!t)

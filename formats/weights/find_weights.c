@@ -2,6 +2,7 @@
  * Finds all weights of a model: first packed ones, then plain ones among the remaining tensors. */
 #include "formats/weights/weight_search.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 
 #include <errno.h>
@@ -325,6 +326,7 @@ static size_t longest_name(const organ_model *model)
 
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *weights = NULL;
     organ_weight_search *const search = calloc(1, sizeof *search);
     if (!search)

@@ -36,7 +36,7 @@ typedef enum organ_status {
     ORGAN_INTERRUPTED = 130 /* stopped on request; --resume can continue the output */
 } organ_status;
 
-/* An error. All members are zero before the first fault. */
+/* An error; functions accept NULL for it. All members are zero before the first fault; verbs clear it first. */
 typedef struct organ_error {
     organ_status status;
     char message[1000];
@@ -45,7 +45,7 @@ typedef struct organ_error {
 
 /* Formats the message and returns `status`, so that callers can write `return organ_fail(error, ORGAN_BAD_INPUT,
  * ...)`. The message names the file, the tensor and field if there are any, and both values; it has no final newline.
- * If `error` is already set it stays unchanged, because the first fault is the cause. Names come from files, so
+ * If `error` is set it stays unchanged: the first fault is the cause. It may be NULL. Names come from files, so
  * control characters, invisible marks that reorder text and invalid UTF-8 are written as \xNN. A
  * message that is too long is cut. */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)

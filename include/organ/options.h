@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Options that several operations share. An operation gets a struct of options, an engine, and a progress object to
- * report to; it returns a report as JSON, and an error. */
+ * report to; it returns a report as JSON, and an error. `report` and `error` may be NULL. */
 #ifndef ORGAN_API_OPTIONS_H
 #define ORGAN_API_OPTIONS_H
 

@@ -4,6 +4,7 @@
 #include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 
 #include <stdio.h>
@@ -113,6 +114,7 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const uint64_t floats = floats_before(f, max, f->config.layers);
     const size_t together = decode_cache_is_reset(f, first, max) ? max : first;
     *cache = NULL;
@@ -187,6 +189,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache,
                                     void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const size_t kind = organ_forward_rotation_kind(&f->rotation, count),
                  local_kind = organ_forward_rotation_kind(&f->rotation_local, count);
     if (kind != cache->kind || local_kind != cache->local_kind)

@@ -12,6 +12,7 @@
 #include "orchestrator/forward/forward_parts.h"
 
 #include "formats/architecture/families.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -158,6 +159,7 @@ static organ_status open_block(organ_forward *f, unsigned k, organ_error *error)
  * choice with later layers. */
 organ_status organ_forward_open_draft(organ_forward *f, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     if (f->config.state != f->config.hidden || f->config.shortcut || organ_forward_has_draft(f))
         return ORGAN_OK;
     for (unsigned k = 0; k < FORWARD_DRAFTS && find_project(f, k); k++) {
@@ -299,6 +301,7 @@ static organ_status keep_outputs(const draft_run *r, size_t count, organ_error *
 organ_status organ_draft_run(organ_forward *forward, const organ_layer *layer, const uint32_t *tokens, size_t count,
                              const float *hidden, const organ_tap *tap, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const unsigned block = (unsigned)(layer->plan - forward->plans) - forward->config.layers;
     if (count < block + 2)
         return error->status;

@@ -2,6 +2,7 @@
  * The embedding of tokens, their learned positions, and the norm of both. */
 #include "orchestrator/forward/forward_parts.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, o
 organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *tokens, size_t count,
                                         organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     for (size_t t = 0; t < count; t++)
         if (tokens[t] >= f->config.vocabulary)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -174,6 +176,7 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *states,
                                  organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return organ_forward_embed_after(forward, windows, 0, states, error);
 }
 
@@ -360,6 +363,7 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
                                        const size_t *rows, size_t count, void *context,
                                        void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     head_job j = {.forward = forward, .context = context, .each = each, .other = head};
     return pass_logits(&j, NULL, hidden, rows, count, error);
 }
@@ -367,6 +371,7 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
 organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,
                                     organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const size_t width = (size_t)forward->config.hidden;
     size_t rows[HEAD_TOKENS];
     head_job j = {.forward = forward, .normed = organ_forward_floats(HEAD_TOKENS * width, error)};
@@ -389,5 +394,6 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return organ_forward_logits_by(forward, NULL, hidden, rows, count, context, each, error);
 }

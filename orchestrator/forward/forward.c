@@ -3,6 +3,8 @@
 #include <organ/forward.h>
 
 #include "formats/architecture/config_readers.h"
+
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/forward/mixers.h"
@@ -17,6 +19,7 @@
 
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *config = (organ_forward_config){0};
     const organ_status status =
         model->gguf ? organ_forward_config_gguf(model, config, error) : organ_forward_config_hf(model, config, error);
@@ -159,6 +162,7 @@ organ_status organ_forward_measure(organ_forward *f, organ_error *error)
 /* The sizes are for the plan of a dry run. */
 organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     f->hypothetical = true;
     for (unsigned k = 0; k < f->plan_count && !error->status; k++)
         organ_forward_plan_estimate(f, as, &f->plans[k], error);
@@ -208,12 +212,14 @@ static organ_status open_as(const organ_model *model, const organ_engine *engine
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return open_as(model, engine, false, forward, error);
 }
 
 organ_status organ_forward_open_unpacked(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                          organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return open_as(model, engine, true, forward, error);
 }
 
@@ -350,6 +356,7 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     float *const scratch = organ_forward_layer_room(layer, floats_of_largest_group(forward, windows), error);
     return run_layer_on_batch(
         (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = scratch}, hidden,
@@ -447,6 +454,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const size_t tokens = windows->begin[windows->count];
     uint64_t bytes = 0;
     for (unsigned k = 0; k < forward->config.layers; k++)

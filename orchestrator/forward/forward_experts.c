@@ -3,6 +3,8 @@
  * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
  * sorting. */
 #include "orchestrator/forward/forward_parts.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -530,6 +532,7 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_forward_config *c = &forward->config;
     if (expert >= organ_layer_experts(layer))
         return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,

@@ -4,6 +4,7 @@
 
 #include "formats/architecture/families.h"
 #include "formats/architecture/pairing.h"
+#include "formats/base/results.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,7 @@ bool organ_forward_input_order(const organ_forward *f, int32_t layer, const char
 organ_status organ_forward_visit_inputs(const organ_forward *f, int32_t layer, void *context, organ_input_visit *each,
                                         organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const forward_plan *const plan = &f->plans[layer];
     for (size_t k = 0; k < plan->count && !error->status; k++) {
         const forward_slot *const slot = &plan->slots[k];

@@ -2,6 +2,7 @@
  * Loading of one layer's weights, and access to them. */
 #include "orchestrator/forward/layer.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
@@ -361,6 +362,7 @@ static bool layer_streams(const organ_forward *f, int32_t number)
 
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.streamed = layer_streams(forward, number)}, loaded, error);
 }
@@ -368,6 +370,7 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
 /* The CPU's dot instructions, which the other settings of --compute use, do not accept transposed factors. */
 organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return load_layer(forward, number,
                       (layer_load){.streamed = layer_streams(forward, number),
                                    .as_stored = forward->engine->compute == ORGAN_COMPUTE_EXACT},
@@ -376,6 +379,7 @@ organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, org
 
 organ_status organ_layer_load_by_ranks(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.ranks = forward->engine->ranks}, loaded, error);
 }

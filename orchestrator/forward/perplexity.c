@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
 #include "formats/base/plain_numbers.h"
+
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 
 #include <errno.h>
@@ -202,6 +204,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     scoring_pass s = {
         .kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
@@ -345,6 +348,7 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_perplexity_style style = protocol->style;
     int64_t prefix = protocol->adds_bos ? protocol->bos : -1;
     if (style == ORGAN_STYLE_LM_EVAL)
@@ -429,6 +433,7 @@ static double difference_error(const double *x, const double *y, double X, doubl
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     double *const values = calloc(count + 1, sizeof *values);
     if (!values)
         return organ_fail_errno(error, ENOMEM, "cannot allocate the comparison of %zu tokens", count);

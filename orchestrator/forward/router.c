@@ -3,6 +3,7 @@
 #include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/layer.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -255,6 +256,7 @@ static bool groups_are_even(const organ_forward_config *c, const bool *kept, uns
 /* After an error the router may choose all experts. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_forward_config *c = &layer->forward->config;
     unsigned count = 0;
     free(layer->kept);

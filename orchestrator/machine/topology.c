@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/files.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/machine/topology_parts.h"
 #include "orchestrator/machine/workers.h"
 
@@ -131,6 +133,7 @@ static organ_status finish_topology(organ_topology *made, organ_topology **topol
 
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_topology *const made = create_empty();
     *topology = NULL;
     if (!made || hwloc_topology_load(made->machine) != 0) {
@@ -144,6 +147,7 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
                                       organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_topology *const made = create_empty();
     *topology = NULL;
     if (!made)
@@ -188,6 +192,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
 
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     char *xml = NULL;
     size_t length = 0;
     *topology = NULL;
@@ -332,6 +337,7 @@ static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_typ
 /* Machines that do not report cores are divided by CPUs. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_topology *topology = NULL;
     if (share >= of)
         return organ_fail(error, ORGAN_USAGE, "share %zu of %zu", share, of);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/workers.h"
 
+#include "formats/base/results.h"
+
 #include <errno.h>
 #include <organ/machine.h>
 #include <signal.h>
@@ -264,6 +266,7 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
 organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
                                   organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     *workers = NULL;
     if (threads == 0)
         threads = organ_topology_cores(topology);

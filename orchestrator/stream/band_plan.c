@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/pass_parts.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/machine/topology_parts.h"
 
@@ -280,6 +281,7 @@ void organ_engine_destroy(organ_engine *engine)
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const char *why = "";
     own_engine *const own = calloc(1, sizeof *own);
     *engine = NULL;

@@ -3,6 +3,8 @@
 #include <organ/stream.h>
 
 #include "formats/base/activity.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/pass_parts.h"
 
@@ -187,6 +189,7 @@ static void end_run(organ_pass_run_state *r)
 
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_pass_run_state r = {.pass = pass, .engine = engine};
     if (organ_band_plan_make(pass, engine, organ_workers_count(engine->workers), &r.plan, error))
         return error->status;

@@ -2,6 +2,8 @@
 #include <organ/stream.h>
 
 #include "formats/weights/weight_search.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/stream/row_function.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -43,6 +45,7 @@ organ_status organ_weight_reader_open(const organ_model *model, const organ_weig
                                       const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
                                       organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_weight_reader *r = malloc(sizeof *r);
     *reader = NULL;
     if (note)
@@ -118,6 +121,7 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_weight_reader reader;
     if (organ_weight_reader_prepare(model, weight, kernels, &reader, error) == ORGAN_OK)
         *step = organ_weight_reader_step(&reader, rows);
@@ -127,6 +131,7 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     organ_weight_reader reader;
     *scratch = 0;
     if (organ_weight_reader_prepare(model, weight, kernels, &reader, error) == ORGAN_OK)
@@ -154,6 +159,7 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const organ_matrices *shape = &reader->shape;
     const size_t row_bytes = (size_t)shape->cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     unsigned char *to = values;

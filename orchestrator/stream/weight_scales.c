@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Companions of packed weights: reads scales and zero points as FP32, and the groups of columns. */
 #include "orchestrator/stream/product.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
@@ -40,6 +42,7 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     unsigned char *at = memory;
     memset(reader->held, 0, sizeof reader->held);
     for (size_t k = 0; k < HELD; k++) {

@@ -20,27 +20,53 @@ static void start_engine(void)
 
 static void end_engine(void) { organ_engine_destroy(engine); }
 
-/* Runs `call`, which uses report and error, and requires ORGAN_USAGE, no report and `told` in the message. */
+/* A function that is no verb leaves the fault of an earlier call, and needs no error. */
+START_TEST(functions)
+{
+    organ_error error = {0};
+    organ_model *model = NULL;
+    organ_topology *topology = NULL;
+    ck_assert_int_eq(organ_model_open("nowhere", &model, NULL), ORGAN_IO);
+    ck_assert_int_eq(organ_model_open(MODEL, &model, NULL), ORGAN_OK);
+    organ_model_close(model);
+    ck_assert_int_eq(organ_model_open("nowhere", &model, &error), ORGAN_IO);
+    ck_assert_int_eq(organ_fail(&error, ORGAN_USAGE, "another"), ORGAN_IO);
+    ck_assert_int_eq(organ_fail(NULL, ORGAN_USAGE, "none"), ORGAN_USAGE);
+    ck_assert_int_eq(organ_fail_errno(NULL, 1, "none"), ORGAN_IO);
+    ck_assert_int_eq(organ_fail_memory(NULL, "none"), ORGAN_IO);
+    organ_error_set_output(NULL, "none");
+    ck_assert_int_eq(organ_topology_import("nowhere", &topology, NULL), ORGAN_IO);
+}
+END_TEST
+
+/* Runs `call`, which uses `report` and `error`, with results whose memory holds anything, and without results. Requires
+ * ORGAN_USAGE, no report and `told` in the message. */
 #define REFUSED(told, call)                                                                                            \
     do {                                                                                                               \
-        organ_error error = {0};                                                                                       \
-        json_t *other = json_true(), *report = other;                                                                  \
-        ck_assert_msg((call) == ORGAN_USAGE, "%s: %s", told, error.message);                                           \
-        ck_assert_msg(strstr(error.message, told), "'%s' lacks '%s'", error.message, told);                            \
-        ck_assert_ptr_null(report);                                                                                    \
+        organ_error result, *error = memset(&result, 0xA5, sizeof result);                                             \
+        json_t *other = json_true(), **report = &other;                                                                \
+        ck_assert_msg((call) == ORGAN_USAGE, "%s: %s", told, result.message);                                          \
+        ck_assert_msg(strstr(result.message, told), "'%s' lacks '%s'", result.message, told);                          \
+        ck_assert_int_eq(result.status, ORGAN_USAGE);                                                                  \
+        ck_assert_ptr_null(other);                                                                                     \
+        error = NULL, report = NULL;                                                                                   \
+        ck_assert_int_eq((call), ORGAN_USAGE);                                                                         \
     } while (0)
 
-/* Runs `call` and requires a report. */
+/* Runs `call` likewise and requires a report. */
 #define REPORTS(call)                                                                                                  \
     do {                                                                                                               \
-        organ_error error = {0};                                                                                       \
-        json_t *report = NULL;                                                                                         \
-        ck_assert_msg((call) == ORGAN_OK, "%s", error.message);                                                        \
-        ck_assert_ptr_nonnull(report);                                                                                 \
-        json_decref(report);                                                                                           \
+        organ_error result, *error = memset(&result, 0xA5, sizeof result);                                             \
+        json_t *other = NULL, **report = &other;                                                                       \
+        ck_assert_msg((call) == ORGAN_OK, "%s", result.message);                                                       \
+        ck_assert_int_eq(result.status, ORGAN_OK);                                                                     \
+        ck_assert_ptr_nonnull(other);                                                                                  \
+        json_decref(other);                                                                                            \
+        error = NULL, report = NULL;                                                                                   \
+        ck_assert_int_eq((call), ORGAN_OK);                                                                            \
     } while (0)
 
-#define ENGINE engine, NULL, &report, &error
+#define ENGINE engine, NULL, report, error
 
 /* In options `o` of a verb, sets one member after the other; until it is set, each is asked for by its name. */
 #define NEEDS(verb, member, value, ...)                                                                                \
@@ -126,6 +152,9 @@ START_TEST(cutters)
         NEEDS(layers, model, MODEL, ENGINE);
         NEEDS(layers, drop, "1", ENGINE);
         NEEDS(layers, write.output, "build/none", ENGINE);
+        o = organ_layers_defaults();
+        o.model = MODEL, o.drop = "1-1", o.write.output = "build/none", o.write.dry_run = true;
+        REPORTS(organ_layers(&o, ENGINE));
     }
     {
         organ_width_options o = {0};
@@ -134,6 +163,7 @@ START_TEST(cutters)
         NEEDS(width, calibration.text, "fixtures/tiny-qwen2/config.json", ENGINE);
         NEEDS(width, score, "loss", ENGINE);
         NEEDS(width, write.output, "build/none", ENGINE);
+        REFUSED("nothing to remove", organ_width(&o, ENGINE));
     }
 }
 END_TEST
@@ -176,22 +206,26 @@ START_TEST(movers)
 {
     {
         organ_extract_options o = {0};
-        SIZED(extract, NULL, NULL, &report, &error);
-        NEEDS(extract, model, MODEL, NULL, NULL, &report, &error);
-        NEEDS(extract, write.output, "build/none", NULL, NULL, &report, &error);
+        SIZED(extract, NULL, NULL, report, error);
+        NEEDS(extract, model, MODEL, NULL, NULL, report, error);
+        NEEDS(extract, write.output, "build/none", NULL, NULL, report, error);
+        o.write.dry_run = true;
+        REPORTS(organ_extract(&o, NULL, NULL, report, error));
     }
     {
         organ_assemble_options o = {0};
-        SIZED(assemble, NULL, NULL, &report, &error);
-        NEEDS(assemble, directory, MODEL, NULL, NULL, &report, &error);
-        NEEDS(assemble, write.output, "build/none", NULL, NULL, &report, &error);
+        SIZED(assemble, NULL, NULL, report, error);
+        NEEDS(assemble, directory, MODEL, NULL, NULL, report, error);
+        NEEDS(assemble, write.output, "build/none", NULL, NULL, report, error);
     }
     {
         organ_graft_options o = {0};
-        SIZED(graft, engine->kernels, NULL, NULL, &report, &error);
-        NEEDS(graft, source, MODEL, engine->kernels, NULL, NULL, &report, &error);
-        NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, &report, &error);
-        NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, &report, &error);
+        SIZED(graft, engine->kernels, NULL, NULL, report, error);
+        NEEDS(graft, source, MODEL, engine->kernels, NULL, NULL, report, error);
+        NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, report, error);
+        NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, report, error);
+        o.write.dry_run = true;
+        REPORTS(organ_graft(&o, engine->kernels, NULL, NULL, report, error));
     }
     {
         organ_merge_options o = {0};
@@ -199,6 +233,11 @@ START_TEST(movers)
         NEEDS(merge, missing, "error", ENGINE);
         NEEDS(merge, match_experts, "auto", ENGINE);
         NEEDS(merge, write.output, "build/none", ENGINE);
+        const char *const models[] = {MODEL};
+        o.models = models, o.model_count = 1, o.method = "lineer", o.write.dry_run = true;
+        REFUSED("`method` is 'lineer'", organ_merge(&o, ENGINE));
+        o.method = "linear";
+        REPORTS(organ_merge(&o, ENGINE));
     }
     {
         organ_merge_audit_options o = {0};
@@ -235,25 +274,27 @@ START_TEST(reporters)
     }
     {
         organ_inspect_options o = {0};
-        SIZED(inspect, &report, &error);
-        NEEDS(inspect, model, MODEL, &report, &error);
-        REPORTS(organ_inspect(&o, &report, &error));
+        SIZED(inspect, report, error);
+        NEEDS(inspect, model, MODEL, report, error);
+        REPORTS(organ_inspect(&o, report, error));
     }
     {
         organ_autopsy_options o = {0};
         SIZED(autopsy, ENGINE);
         NEEDS(autopsy, model, MODEL, ENGINE);
+        o.match = "0";
+        REPORTS(organ_autopsy(&o, ENGINE));
     }
     {
         organ_untrusted_options o = {0};
-        SIZED(untrusted, &report, &error);
-        NEEDS(untrusted, model, MODEL, &report, &error);
-        REPORTS(organ_untrusted(&o, &report, &error));
+        SIZED(untrusted, report, error);
+        NEEDS(untrusted, model, MODEL, report, error);
+        REPORTS(organ_untrusted(&o, report, error));
     }
     {
         organ_machine_plan_options o = {0};
-        SIZED(machine_plan, &report, &error);
-        REPORTS(organ_machine_plan(&o, &report, &error));
+        SIZED(machine_plan, report, error);
+        REPORTS(organ_machine_plan(&o, report, error));
     }
     {
         organ_orthogonality_options o = {0};
@@ -281,7 +322,9 @@ START_TEST(readers)
         organ_perplexity_options o = {0};
         SIZED(perplexity, ENGINE);
         NEEDS(perplexity, model, MODEL, ENGINE);
-        NEEDS(perplexity, experiment.text, "nowhere", ENGINE);
+        NEEDS(perplexity, experiment.text, MODEL "/heldout.txt", ENGINE);
+        o.dry_run = true;
+        REPORTS(organ_perplexity(&o, ENGINE));
     }
     {
         organ_evaluate_options o = {0};
@@ -307,22 +350,25 @@ START_TEST(readers)
     }
     {
         organ_generate_options o = {0};
-        SIZED(generate, engine, NULL, NULL, &report, &error);
-        NEEDS(generate, model, MODEL, engine, NULL, NULL, &report, &error);
-        NEEDS(generate, prompt, "a", engine, NULL, NULL, &report, &error);
+        SIZED(generate, engine, NULL, NULL, report, error);
+        NEEDS(generate, model, MODEL, engine, NULL, NULL, report, error);
+        NEEDS(generate, prompt, "a", engine, NULL, NULL, report, error);
+        o.count = 1;
+        REPORTS(organ_generate(&o, engine, NULL, NULL, report, error));
     }
     {
         organ_tokenize_options o = {0};
-        SIZED(tokenize, NULL, &report, &error);
-        NEEDS(tokenize, model, MODEL, NULL, &report, &error);
-        NEEDS(tokenize, text, "nowhere", NULL, &report, &error);
+        SIZED(tokenize, NULL, report, error);
+        NEEDS(tokenize, model, MODEL, NULL, report, error);
+        NEEDS(tokenize, text, MODEL "/config.json", NULL, report, error);
+        REPORTS(organ_tokenize(&o, NULL, report, error));
     }
 }
 END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"options", {writers, cutters, adapters, movers, reporters, readers}}};
+    const suite_case cases[] = {{"options", {functions, writers, cutters, adapters, movers, reporters, readers}}};
     Suite *const suites[] = {suite_of("verb_options", cases, sizeof cases / sizeof *cases, start_engine, end_engine),
                              NULL};
     return run_suites(suites);

@@ -4,6 +4,7 @@
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
 #include <organ/base.h>
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/model/recognise.h"
@@ -163,10 +164,12 @@ static organ_status print_document(const json_t *document, FILE *out, int indent
 
 organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return print_document(document, out, 0, error);
 }
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return print_document(document, out, -1, error);
 }
 
@@ -393,6 +396,7 @@ static organ_status write_draft(draft *d, organ_printer *print, const void *cont
 
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return write_draft(&(draft){.path = path, .way = ORGAN_REPLACE_REPORTS}, print, context, error);
 }
 
@@ -411,6 +415,7 @@ static organ_status print_json(const void *document, FILE *out, organ_error *err
 
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     draft d = {.path = path, .way = ORGAN_REPLACE_REPORTS, .run_last = has_run_last(document)};
     return write_draft(&d, print_json, document, error);
 }
@@ -438,6 +443,7 @@ static organ_status print_long(const void *context, FILE *out, organ_error *erro
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     draft d = {.path = path, .way = ORGAN_REPLACE_REPORTS, .run_last = has_run_last(document)};
     return write_draft(&d, print_long, &(long_document){document, rows}, error);
 }
@@ -450,6 +456,7 @@ static organ_status print_text(const void *text, FILE *out, organ_error *error)
 
 organ_status organ_text_write(const char *path, const char *text, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     return organ_printed_write(path, print_text, text, error);
 }
 

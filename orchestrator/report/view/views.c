@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/views.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -45,6 +46,7 @@ void organ_html_report_schemas(char *out, size_t size)
 
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const char *const schema = organ_json_text(report, "schema");
     const organ_view *const view = organ_view_of(report);
     char known[1024] = "";
@@ -68,6 +70,7 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
 
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     char *html = NULL;
     if (organ_html_report(report, &html, error) == ORGAN_OK)
         organ_text_write(path, html, error);
@@ -77,6 +80,7 @@ organ_status organ_html_report_write(const char *path, const json_t *report, org
 
 organ_status organ_html_report_next_to(const char *markdown_path, const json_t *report, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     const char *const dot = strrchr(markdown_path, '.');
     const int length = dot && strcmp(dot, ".md") == 0 ? (int)(dot - markdown_path) : (int)strlen(markdown_path);
     char *path = NULL;

@@ -5,6 +5,7 @@
 #include "formats/architecture/config_readers.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -423,5 +424,6 @@ organ_status organ_convert_from(const organ_convert_options *options, const orga
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     return organ_convert_from(options, NULL, engine, progress, report, error);
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -412,6 +413,7 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_autopsy_options, options, report, error, "model", options->model))
         return error->status;
     organ_autopsy_job job = {.options = options,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/compare/compare_job.h"
 
+#include "formats/base/results.h"
 #include "formats/names/hub_requests.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -121,6 +122,7 @@ static void release(compare_job *job)
 organ_status organ_compare(const organ_compare_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_compare_options, options, report, error, "models",
                          options->model_count ? options->models[0] : NULL))
         return error->status;

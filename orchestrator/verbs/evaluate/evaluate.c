@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
@@ -317,6 +318,7 @@ static organ_status perplexity_verb(const void *given, const organ_engine *engin
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_perplexity_options, options, report, error, "model", options->model, "experiment.text",
                          options->experiment.text))
         return error->status;
@@ -556,6 +558,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_evaluate_options, options, report, error, "donor", options->donor, "experiment.text",
                          options->experiment.text, "pruned", options->count ? (const char *)options->pruned : ""))
         return error->status;

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/files.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/machine/quantity.h"
@@ -291,6 +292,7 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             const organ_progress *progress, const organ_listener *listener, json_t **report,
                             organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_generate_options, options, report, error, "model", options->model, "prompt",
                          options->prompt))
         return error->status;
@@ -487,6 +489,7 @@ static void close_tokenizing(tokenizing *t)
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report,
                             organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_tokenize_options, options, report, error, "model", options->model, "text",
                          options->text))
         return error->status;

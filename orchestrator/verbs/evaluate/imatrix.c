@@ -5,6 +5,7 @@
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/files.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -232,6 +233,7 @@ static organ_status importance_verb(const void *given, const organ_engine *engin
 organ_status organ_importance(const organ_importance_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_importance_options, options, report, error, "model", options->model, "text",
                          options->text, "output", options->output))
         return error->status;

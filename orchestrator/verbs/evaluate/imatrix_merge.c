@@ -3,6 +3,8 @@
  *
  * Ranks: rank 0 alone writes the file; the others wait for it. */
 #include "formats/base/text.h"
+
+#include "formats/base/results.h"
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -122,6 +124,7 @@ static organ_status begin_and_write(merge_job *job, organ_error *error)
 organ_status organ_importance_merge(const organ_importance_merge_options *options, const organ_engine *engine,
                                     const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     (void)progress;
     if (ORGAN_BEGIN_VERB(organ_importance_merge_options, options, report, error, "files",
                          options->files ? options->files[0] : NULL, "output", options->output))

@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/graft/graft_parts.h"
 
 #include "formats/architecture/pairing.h"
+#include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"
@@ -122,6 +123,7 @@ static void close_assembly(assembly *a)
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_assemble_options, options, report, error, "directory", options->directory,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
@@ -216,6 +218,7 @@ static void close_extraction(extraction *e)
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_extract_options, options, report, error, "model", options->model, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/view/views.h"
@@ -350,6 +351,7 @@ static void close_graft(organ_graft_job *job)
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_graft_options, options, report, error, "source", options->source, "target",
                          options->target, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

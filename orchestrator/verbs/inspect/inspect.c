@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/inspect/inspect_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
@@ -424,6 +425,7 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
 
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_inspect_options, options, report, error, "model", options->opened ? "" : options->model))
         return error->status;
     if (options->opened)

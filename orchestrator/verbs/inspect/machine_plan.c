@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of how organ places its work on a machine. */
 #include "formats/base/json.h"
+
+#include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
@@ -176,6 +178,7 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_machine_plan_options, options, report, error, NULL))
         return error->status;
     machine_plan p = {0};

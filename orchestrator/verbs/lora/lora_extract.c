@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -328,6 +329,7 @@ static organ_status extract_verb(const void *given, const organ_engine *engine, 
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_extract_options, options, report, error, "base", options->base, "tuned",
                          options->tuned, "dtype", options->dtype, "write.output", options->write.output))
         return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/lora_parts.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
@@ -375,6 +376,7 @@ static organ_status merge_verb(const void *given, const organ_engine *engine, co
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_merge_options, options, report, error, "base", options->base, "adapter",
                          options->adapter, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

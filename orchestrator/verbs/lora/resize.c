@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/lora/rewrite.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
@@ -150,6 +151,7 @@ static void close_resizing(resize_job *j)
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_resize_options, options, report, error, "adapter", options->adapter, "output",
                          options->output))
         return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/rewrite.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
@@ -309,6 +310,7 @@ static void close_sanitizing(sanitize_job *j)
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_sanitize_options, options, report, error, "adapter", options->adapter))
         return error->status;
     organ_kept_warnings kept;

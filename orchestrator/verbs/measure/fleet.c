@@ -3,6 +3,7 @@
  * model and continue without it. */
 #include "orchestrator/verbs/measure/z_measure.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -482,6 +483,7 @@ static void close_fleet(fleet *f)
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_fleet_options, options, report, error, "directory", options->directory, "output",
                          options->output))
         return error->status;

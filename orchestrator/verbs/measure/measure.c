@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/measure/z_measure.h"
 
 #include "formats/base/files.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/remote/remote.h"
@@ -402,6 +403,7 @@ static void close_measuring(measure_run *m)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_measure_options, options, report, error, "models",
                          options->model_count ? (const char *)options->models : ""))
         return error->status;

@@ -4,6 +4,7 @@
 #include "orchestrator/verbs/measure/z_measure.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
@@ -203,6 +204,7 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     z_measure_crew c = {.model = model,
                         .options = options,
                         .engine = engine,
@@ -229,6 +231,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error)
 {
+    ORGAN_OWN_ERROR(error);
     z_measure_crew c = {.model = model, .options = options, .engine = engine};
     organ_z_subjects mine = {0};
     uint64_t max;

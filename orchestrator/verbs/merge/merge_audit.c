@@ -2,6 +2,7 @@
  * organ audit --recipe: plans the merge of a recipe again, and recomputes some tensors of it from the donors. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/view/views.h"
 
@@ -216,6 +217,7 @@ static organ_status plan_and_compare(merge_audit *a, json_t **report, organ_erro
 organ_status organ_merge_audit(const organ_merge_audit_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_merge_audit_options, options, report, error, "recipe", options->recipe, "model",
                          options->model))
         return error->status;

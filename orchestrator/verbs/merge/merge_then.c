@@ -7,6 +7,7 @@
  * removed. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -471,6 +472,7 @@ static organ_status run_steps(const void *given, const organ_engine *engine, con
 organ_status organ_merge(const organ_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_merge_options, options, report, error, "missing", options->missing, "match_experts",
                          options->match_experts, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

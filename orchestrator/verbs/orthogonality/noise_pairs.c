@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -94,6 +95,7 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_noise_pairs_options, o, report, error, "clean[0]", o->clean[0], "noisy[0]", o->noisy[0],
                          "clean[1]", o->clean[1], "noisy[1]", o->noisy[1]))
         return error->status;

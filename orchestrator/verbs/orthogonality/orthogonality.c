@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"
@@ -60,6 +61,7 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
                          o->adapter))
         return error->status;

@@ -2,6 +2,7 @@
  * Runs organ prune: opens the donor and what the method needs, then runs it. */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/layout.h"
@@ -368,6 +369,7 @@ static organ_status prune_verb(const void *given, const organ_engine *engine, co
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;

@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/purify/purify_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -486,6 +487,7 @@ static organ_status purify_verb(const void *given, const organ_engine *engine, c
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_purify_options, options, report, error, "model", options->model, "method",
                          options->method, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

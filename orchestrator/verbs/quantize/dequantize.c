@@ -3,6 +3,7 @@
  * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
@@ -512,6 +513,7 @@ static organ_status dequantize_verb(const void *given, const organ_engine *engin
 organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_dequantize_options, options, report, error, "model", options->model, "dtype",
                          options->dtype, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

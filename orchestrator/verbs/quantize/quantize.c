@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -523,5 +524,6 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     return organ_quantize_from(options, NULL, engine, progress, report, error);
 }

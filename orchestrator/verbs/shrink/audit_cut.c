@@ -3,6 +3,7 @@
  * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
@@ -397,6 +398,7 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_audit_options, options, report, error, "donor", options->donor, "pruned",
                          options->pruned))
         return error->status;

@@ -2,6 +2,7 @@
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -338,6 +339,7 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep",
                          options->predict ? "" : options->keep, "write.output",
                          options->predict || options->write.dry_run ? "" : options->write.output))

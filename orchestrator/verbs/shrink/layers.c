@@ -2,6 +2,7 @@
  * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
@@ -440,6 +441,7 @@ static organ_status layers_verb(const void *given, const organ_engine *engine, c
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
@@ -360,6 +361,7 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_width_options, options, report, error, "model", options->model, "calibration.text",
                          options->calibration.text, "score", options->score, "write.output",
                          options->write.dry_run ? "" : options->write.output))

@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
@@ -430,6 +431,7 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
 
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
+    ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_untrusted_options, options, report, error, "model", options->model))
         return error->status;
     const organ_report_work work = organ_report_begin(report);
