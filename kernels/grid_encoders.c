@@ -69,8 +69,7 @@ typedef struct high_half {
     f32x16 first[9], second[9], flips[2];
 } high_half;
 
-/* The points chosen for 16 groups. For each run and lane: the number of the point, and above bit 15 its entry. For 8
- * values and lane: a bit for the value whose sign is wrong, if one is. levels: the level of each value, negative if its
+/* The points chosen for 16 groups. For each run and lane: the number of the point. For 8 values and lane: a bit for the value whose sign is wrong, if one is. levels: the level of each value, negative if its
  * sign is wrong. */
 typedef struct grid_choice {
     uint32_t points[RUNS][16], wrong[RUNS / 2][16];
@@ -151,7 +150,7 @@ INLINE void fill_low(const high_half *half, const codebook *book, low_half *low)
         }
 }
 
-/* The least error of a run over all points, and the point: its number, and above bit 15 its entry. */
+/* The least error of a run over all points, and the number of the point. */
 typedef struct grid_best {
     f32x16 error;
     u32x16 point;
@@ -168,31 +167,61 @@ INLINE void take_better(grid_best *best, f32x16 error, u32x16 point, int locate)
 /* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
  * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
  * equal wrong signs, that of the lower half. */
+/* The best points of an upper half with right signs, and with one wrong sign; of all upper halves. */
+typedef struct best_run {
+    grid_best lower, lower_flipped, plain, flipped;
+} best_run;
+
+/* Compares a point whose lower half is `code` and whose number is in all lanes of `point`. */
+INLINE void take_point(const low_half *low, int code, u32x16 point, const codebook *book, int locate, best_run *best)
+{
+    take_better(&best->lower, f32_load(low->plain[code]), point, locate);
+    if (book->even)
+        take_better(&best->lower_flipped, f32_load(low->flipped[code]), point, locate);
+}
+
+/* Compares the best points of the upper half `code` with those of the halves before, and forgets them. */
+INLINE void take_upper(const high_half *high, int code, const codebook *book, int locate, best_run *best)
+{
+    const f32x16 upper = half_error(high, code, book);
+    take_better(&best->plain, f32_add(upper, best->lower.error), best->lower.point, locate);
+    if (book->even) {
+        const f32x16 other = half_flipped(high, code, upper, book);
+        take_better(&best->flipped, f32_add(upper, best->lower_flipped.error), best->lower_flipped.point, locate);
+        take_better(&best->flipped, f32_add(other, best->lower.error), best->lower.point, locate);
+    }
+    best->lower.error = best->lower_flipped.error = f32_set1(FIT_MAX_ERROR);
+}
+
+/* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
+ * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
+ * equal wrong signs, that of the lower half. The search that locates points runs a third as often as the other one;
+ * unrolled, it would take more than half of the time to compile this source. */
 INLINE void best_points(const low_half *low, const high_half *high, const codebook *book, int locate, grid_best *plain,
                         grid_best *flipped)
 {
     const uint16_t *const entries = book->entries;
     const int bits = half_bits(book), mask = (1 << bits) - 1;
-    grid_best lower = {f32_set1(FIT_MAX_ERROR), u32_set1(0)}, lower_flipped = lower;
-    *plain = *flipped = lower;
-    UNROLL_POINTS for (int p = 0; p < book->points; p++)
-    {
-        const u32x16 point = u32_set1((uint32_t)p | (uint32_t)entries[p] << 16);
-        if (p == 0 || entries[p] >> bits != entries[p - 1] >> bits)
-            lower.error = lower_flipped.error = f32_set1(FIT_MAX_ERROR);
-        take_better(&lower, f32_load(low->plain[entries[p] & mask]), point, locate);
-        if (book->even)
-            take_better(&lower_flipped, f32_load(low->flipped[entries[p] & mask]), point, locate);
-        if (p + 1 < book->points && entries[p] >> bits == entries[p + 1] >> bits)
-            continue;
-        const f32x16 upper = half_error(high, entries[p] >> bits, book);
-        take_better(plain, f32_add(upper, lower.error), lower.point, locate);
-        if (!book->even)
-            continue;
-        const f32x16 other = half_flipped(high, entries[p] >> bits, upper, book);
-        take_better(flipped, f32_add(upper, lower_flipped.error), lower_flipped.point, locate);
-        take_better(flipped, f32_add(other, lower.error), lower.point, locate);
+    const grid_best none = {f32_set1(FIT_MAX_ERROR), u32_set1(0)};
+    best_run best = {none, none, none, none};
+    if (locate) {
+        u32x16 point = none.point;
+        for (int p = 0; p < book->points;) {
+            const int upper = entries[p] >> bits;
+            for (; p < book->points && entries[p] >> bits == upper; p++, point = u32_add(point, u32_set1(1)))
+                take_point(low, entries[p] & mask, point, book, 1, &best);
+            take_upper(high, upper, book, 1, &best);
+        }
+    } else {
+        UNROLL_POINTS for (int p = 0; p < book->points; p++)
+        {
+            take_point(low, entries[p] & mask, none.point, book, 0, &best);
+            if (p + 1 == book->points || entries[p] >> bits != entries[p + 1] >> bits)
+                take_upper(high, entries[p] >> bits, book, 0, &best);
+        }
     }
+    *plain = best.plain;
+    *flipped = best.flipped;
 }
 
 /* odd: all bits of a lane are set if of the 8 values an odd number is negative, else none. Sets best[0] and, for runs
@@ -237,6 +266,14 @@ INLINE f32x16 error_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, c
     return sum;
 }
 
+INLINE u32x16 entries_of(const uint32_t points[16], const codebook *book)
+{
+    uint32_t entries[16];
+    for (int l = 0; l < 16; l++)
+        entries[l] = book->entries[points[l]];
+    return u32_get(entries);
+}
+
 /* The levels that fields of `entries` stand for. */
 INLINE f32x16 levels_of(u32x16 entries, int field, const codebook *book)
 {
@@ -275,8 +312,9 @@ INLINE void choose_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, co
         best_of_8(g, k, scale, odd[k / 8], book, 1, best, flips);
         for (int part = 0; part < 8 / book->run; part++) {
             const int from = k + part * book->run;
-            const u32x16 entries = u32_srl(best[part].point, 16);
-            u32_put(to->points[from / book->run], best[part].point);
+            uint32_t *const points = to->points[from / book->run];
+            u32_put(points, best[part].point);
+            const u32x16 entries = entries_of(points, book);
             for (int i = 0; i < book->run; i++)
                 f32_store(to->levels[from + i], levels_of(entries, i, book));
             if (book->even)

@@ -285,8 +285,8 @@ grep -E '^(formats|kernels|orchestrator)/' "$scratch/c_files" | grep -v '/plain_
 # Lists the programs of suites. Programs named *_long take hours or minutes; a separate target runs each.
 test_programs() { sed -nE 's,^build build/tests/([^ :]+): .*,\1,p' tests/build.ninja | grep -v '_long$'; }
 # objects: reads sources and prints a build statement for each, with what packaging/source_flags.tsv says of it: `isas`, for which instruction sets it is
-# compiled; `needs`, shell patterns of files that it includes; or a variable of the rule. Objects of tests are in build/objects, because
-# build/tests/NAME is the program of a suite.
+# compiled; `needs`, shell patterns of files that it includes; or a variable of the rule, for a source or for all of a folder. Objects of tests are
+# in build/objects, because build/tests/NAME is the program of a suite.
 objects() {
     # shellcheck disable=SC2016 # $0 is awk's
     awk -F '\t' '
@@ -312,7 +312,9 @@ objects() {
         {
             object = "build/" (/^tests\// ? "objects/" : "") $0
             sub(/c$/, "o", object)
-            print "build " object ": " (/^tests\// ? "cc_test" : "cc") " " $0 needs[$0] variables[$0]
+            folder = $0
+            while (!(folder in variables) && sub(/[^\/]+\/?$/, "", folder)) { }
+            print "build " object ": cc " $0 needs[$0] variables[folder]
         }' packaging/source_flags.tsv -
 }
 # archived NAME PATTERN: prints the build line of the archive with the objects that match the pattern.
@@ -346,7 +348,7 @@ source_list >"$scratch/expected"
 if ! diff -q packaging/sources.ninja "$scratch/expected" >/dev/null 2>&1; then
     if $write; then cp "$scratch/expected" packaging/sources.ninja && echo "written: packaging/sources.ninja" >&2; else echo "tests/check_house.sh --write updates it"; fi
 fi | check "packaging/sources.ninja lists all sources"
-cut -f 1 packaging/source_flags.tsv | grep -v '^#' | grep -vxFf "$scratch/listed" | check "packaging/source_flags.tsv names sources that exist"
+cut -f 1 packaging/source_flags.tsv | grep -v '^#' | grep -vxFf <(sed -E 'p;:up;s,[^/]+/?$,,;/./{p;bup}' "$scratch/listed") | check "packaging/source_flags.tsv names sources that exist"
 while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
     < <(grep -E '^(bench|docs)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
 # Benchmarks only measure; targets with other names change pages.
