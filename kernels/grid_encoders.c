@@ -69,14 +69,12 @@ typedef struct high_half {
     f32x16 first[9], second[9], flips[2];
 } high_half;
 
-/* The points chosen for 16 groups. For each run and lane: the number of the point. For 8 values and lane: a bit for the value whose sign is wrong, if one is. levels: the level of each value, negative if its
- * sign is wrong. */
+/* The points chosen for 16 groups. For each run and lane: the number of the point. For 8 values and lane: a bit for the
+ * value whose sign is wrong, if one is. levels: the level of each value, negative if its sign is wrong. */
 typedef struct grid_choice {
     uint32_t points[RUNS][16], wrong[RUNS / 2][16];
     float levels[FIT_MAX][16];
 } grid_choice;
-
-INLINE int half_bits(const codebook *book) { return book->run / 2 * book->width; }
 
 /* The errors of value k at each level. */
 INLINE void level_errors(const fit_groups *g, int k, f32x16 scale, const codebook *book, f32x16 *errors)
@@ -197,11 +195,10 @@ INLINE void take_upper(const high_half *high, int code, const codebook *book, in
  * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
  * equal wrong signs, that of the lower half. The search that locates points runs a third as often as the other one;
  * unrolled, it would take more than half of the time to compile this source. */
-INLINE void best_points(const low_half *low, const high_half *high, const codebook *book, int locate, grid_best *plain,
-                        grid_best *flipped)
+INLINE best_run best_points(const low_half *low, const high_half *high, const codebook *book, int locate)
 {
     const uint16_t *const entries = book->entries;
-    const int bits = half_bits(book), mask = (1 << bits) - 1;
+    const int bits = book->run / 2 * book->width, mask = (1 << bits) - 1;
     const grid_best none = {f32_set1(FIT_MAX_ERROR), u32_set1(0)};
     best_run best = {none, none, none, none};
     if (locate) {
@@ -220,8 +217,7 @@ INLINE void best_points(const low_half *low, const high_half *high, const codebo
                 take_upper(high, entries[p] >> bits, book, 0, &best);
         }
     }
-    *plain = best.plain;
-    *flipped = best.flipped;
+    return best;
 }
 
 /* odd: all bits of a lane are set if of the 8 values an odd number is negative, else none. Sets best[0] and, for runs
@@ -232,26 +228,27 @@ INLINE f32x16 best_of_8(const fit_groups *g, int k, f32x16 scale, u32x16 odd, co
 {
     low_half low;
     high_half half, high;
-    grid_best plain[2], flipped[2];
+    best_run of[2];
     for (int part = 0; part < 8 / book->run; part++) {
         half_errors(g, k + part * book->run, scale, book, &half);
         fill_low(&half, book, &low);
         half_errors(g, k + part * book->run + book->run / 2, scale, book, &high);
-        best_points(&low, &high, book, locate, &plain[part], &flipped[part]);
-        best[part] = plain[part];
+        of[part] = best_points(&low, &high, book, locate);
+        best[part] = of[part].plain;
     }
     if (book->run == 8)
-        return plain[0].error;
-    const f32x16 right = f32_add(plain[0].error, plain[1].error);
+        return of[0].plain.error;
+    const f32x16 right = f32_add(of[0].plain.error, of[1].plain.error);
     if (!book->even)
         return right;
-    const f32x16 first = f32_add(flipped[0].error, plain[1].error), second = f32_add(plain[0].error, flipped[1].error);
+    const f32x16 first = f32_add(of[0].flipped.error, of[1].plain.error),
+                 second = f32_add(of[0].plain.error, of[1].flipped.error);
     const m32x16 even = u32_eq(odd, u32_set1(0)), in_second = f32_gt(first, second);
     if (locate) {
         flips[1] = u32_keep(in_second, odd);
         flips[0] = u32_sub(odd, flips[1]);
         for (int part = 0; part < 2; part++)
-            best[part].point = u32_select(u32_eq(flips[part], u32_set1(0)), plain[part].point, flipped[part].point);
+            best[part].point = u32_select(u32_eq(flips[part], u32_set1(0)), best[part].point, of[part].flipped.point);
     }
     return f32_select(even, right, f32_min(first, second));
 }
@@ -434,8 +431,7 @@ INLINE void first_units(f32x16 scales, f32x16 pp, int span, const codebook *book
     float top[2] = {0, 0};
     for (int l = 0; l < 16; l++)
         top[l / span] = s[l] > top[l / span] ? s[l] : top[l / span];
-    for (int l = 0; l < 16; l++)
-        units[l] = 0;
+    memset(units, 0, 16 * sizeof *units);
     for (int t = 0; t < UNITS; t++) {
         float tried[16], errors[16];
         for (int b = 0; b < 16; b += span)
@@ -467,37 +463,27 @@ INLINE f32x16 best_multiples(const fit_groups *g, const u32x16 *odd, f32x16 unit
     return best;
 }
 
-INLINE void solve_units(f32x16 px, f32x16 pp, f32x16 multiples, int span, const codebook *book, float *units)
+/* Sets the unit of each block to the quotient of the sums of its lanes, or to the root of the quotient. */
+INLINE void quotient_units(f32x16 above, f32x16 below, int root, int span, const codebook *book, float *units)
 {
     float over[16], under[16];
-    f32_store(over, f32_mul(multiples, px));
-    f32_store(under, f32_mul(f32_mul(multiples, multiples), pp));
+    f32_store(over, above);
+    f32_store(under, below);
     for (int b = 0; b < 16; b += span) {
         const float o = sum_of_lanes(over + b, span), u = sum_of_lanes(under + b, span);
         if (u > 0 && o > 0)
-            spread_unit(units + b, span, o / u, book);
+            spread_unit(units + b, span, root ? __builtin_sqrtf(o / u) : o / u, book);
     }
 }
 
-/* Least squares makes decoded values smaller than the values by the same factor in all rows of a matrix, which outputs
- * would show. Gives the decoded values of each block the weighted sum of squares of the values, with all points fixed.
- */
-INLINE void unshrink_units(const fit_groups *g, f32x16 pp, f32x16 multiples, int span, const codebook *book,
-                           float *units)
+INLINE f32x16 sum_of_squares(const fit_groups *g)
 {
     f32x16 squares = f32_set1(0);
-    float over[16], under[16];
     for (int k = 0; k < g->size; k++) {
         const f32x16 a = f32_load(g->values[k]);
         squares = f32_fma(f32_mul(f32_load(g->weights[k]), a), a, squares);
     }
-    f32_store(over, squares);
-    f32_store(under, f32_mul(f32_mul(multiples, multiples), pp));
-    for (int b = 0; b < 16; b += span) {
-        const float o = sum_of_lanes(over + b, span), u = sum_of_lanes(under + b, span);
-        if (u > 0 && o > 0)
-            spread_unit(units + b, span, __builtin_sqrtf(o / u), book);
-    }
+    return squares;
 }
 
 /* ---- blocks ---- */
@@ -524,10 +510,13 @@ INLINE void fit_16(fit_groups *g, const codebook *book, fitted *f)
     multiples = best_multiples(g, odd, f32_load(f->units), multiples, book);
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     level_sums(g, &f->points, &px, &pp);
-    solve_units(px, pp, multiples, span, book, f->units);
+    const f32x16 factors = f32_mul(multiples, multiples);
+    quotient_units(f32_mul(multiples, px), f32_mul(factors, pp), 0, span, book, f->units);
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     level_sums(g, &f->points, &px, &pp);
-    unshrink_units(g, pp, multiples, span, book, f->units);
+    /* Least squares makes decoded values smaller than the values by the same factor in all rows of a matrix, which
+     * outputs would show. This gives the decoded values of each block the weighted sum of squares of the values. */
+    quotient_units(sum_of_squares(g), f32_mul(factors, pp), 1, span, book, f->units);
     u8_store(f->codes, s8_of_f32(f32_mul(f32_sub(multiples, f32_set1(1)), f32_set1(0.5f))));
     for (int k = 0; k < g->size / 8; k++)
         u32_put(f->signs[k], signs[k]);
@@ -580,31 +569,20 @@ INLINE void store_iq2_s(const fitted *f, block_iq2_s *b)
     }
 }
 
-void KERNEL(fit_iq3_xxs)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    block_iq3_xxs *to = blocks;
-    fit_groups g = {.size = 32};
-    fitted f;
-    for (size_t at = 0; at < n; at += 2) {
-        fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);
-        fit_16(&g, &of_iq3_xxs, &f);
-        for (size_t b = 0; b < 2 && at + b < n; b++)
-            store_iq3_xxs(&f, 8 * (int)b, to + at + b);
+#define FIT_IQ3(name)                                                                                                  \
+    void KERNEL(fit_##name)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)            \
+    {                                                                                                                  \
+        fit_groups g = {.size = 32};                                                                                   \
+        fitted f;                                                                                                      \
+        for (size_t at = 0; at < n; at += 2) {                                                                         \
+            fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);        \
+            fit_16(&g, &of_##name, &f);                                                                                \
+            for (size_t b = 0; b < 2 && at + b < n; b++)                                                               \
+                store_##name(&f, 8 * (int)b, (block_##name *)blocks + at + b);                                         \
+        }                                                                                                              \
     }
-}
-
-void KERNEL(fit_iq3_s)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    block_iq3_s *to = blocks;
-    fit_groups g = {.size = 32};
-    fitted f;
-    for (size_t at = 0; at < n; at += 2) {
-        fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);
-        fit_16(&g, &of_iq3_s, &f);
-        for (size_t b = 0; b < 2 && at + b < n; b++)
-            store_iq3_s(&f, 8 * (int)b, to + at + b);
-    }
-}
+FIT_IQ3(iq3_xxs)
+FIT_IQ3(iq3_s)
 
 void KERNEL(fit_iq2_s)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
