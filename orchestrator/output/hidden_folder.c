@@ -107,3 +107,106 @@ organ_status organ_hidden_folder_remove(organ_hidden_folder *folder, organ_error
     organ_hidden_folder_leave(folder);
     return error->status;
 }
+
+/* ---- a temporary model ---- */
+
+organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error)
+{
+    if (organ_outline_folder_open(m->output, ending, m->ranks, &m->sketch, error))
+        return error->status;
+    m->outline = organ_format("%s/%s", m->sketch.path, name);
+    return m->outline ? ORGAN_OK : organ_fail_memory(error, m->sketch.path);
+}
+
+organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error)
+{
+    free(m->outline);
+    m->outline = NULL;
+    return organ_hidden_folder_remove(&m->sketch, error);
+}
+
+organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error)
+{
+    if (organ_ranks_agree(m->ranks, "the end of the outline", error))
+        return error->status;
+    m->begun = true;
+    organ_hidden_folder_open(m->folder, m->output, m->ranks, &m->entered, error);
+    return organ_ranks_agree(m->ranks, "the directory of the temporary model", error);
+}
+
+/* A model that is not in the record of its inputs is removed. */
+static organ_status settle_model(organ_hidden_model *m, const organ_hidden_making *making, const char *record,
+                                 bool *whole, organ_error *error)
+{
+    if (making->resume)
+        organ_run_record_check(record, making->inputs, json_object(), m->output, making->key, m->path, whole, error);
+    m->refused = error->status == ORGAN_USAGE;
+    if (!error->status && !*whole && organ_ranks_first(m->ranks)) {
+        if (access(m->path, F_OK) == 0 && organ_remove_tree(m->path))
+            organ_fail_errno(error, errno, "%s: cannot be removed", m->path);
+        else
+            organ_run_record_begin(record, making->inputs, json_object(), error);
+    }
+    return organ_ranks_agree(m->ranks, "the record of the temporary model", error);
+}
+
+static organ_status reuse_model(const organ_hidden_model *m, const organ_hidden_making *making,
+                                const organ_progress *progress, json_t **report, organ_error *error)
+{
+    organ_model *model = NULL;
+    if (organ_model_open(m->path, &model, error) == ORGAN_OK &&
+        !(*report = organ_own_report(model, making->report, error)) && !error->status)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report: `force` starts over", m->path);
+    if (*report)
+        json_object_del(*report, "file"); /* as the run that finished the model had it */
+    organ_warnings_repeat(*report, progress);
+    organ_model_close(model);
+    return error->status;
+}
+
+organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_making *making,
+                                     const organ_progress *progress, json_t **report, organ_error *error)
+{
+    bool whole = false;
+    organ_error own = {0}; /* the model is not the output that a later error would call complete */
+    char *const record = organ_format("%s/inputs.json", m->folder);
+    if (!record)
+        organ_fail_memory(error, m->folder);
+    else if (settle_model(m, making, record, &whole, error) == ORGAN_OK && whole)
+        reuse_model(m, making, progress, report, error);
+    else if (!error->status &&
+             making->make(making->context, making->resume && organ_publish_is_begun(m->path), report, &own))
+        *error = own;
+    else if (!error->status && organ_ranks_first(m->ranks))
+        organ_run_record_end(record, making->key, m->path, error);
+    free(record);
+    return organ_ranks_agree(m->ranks, "the end of the temporary model", error);
+}
+
+/* The message says that the model stays. */
+static void say_kept(const organ_hidden_model *m, organ_error *error)
+{
+    const organ_error met = *error;
+    *error = (organ_error){0};
+    organ_fail(error, met.status, "%.700s; %.200s stays: `resume` continues the run", met.message, m->folder);
+    error->errnum = met.errnum;
+}
+
+void organ_hidden_model_close(organ_hidden_model *m, bool keep, organ_error *error)
+{
+    const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
+    organ_error met = *error;
+    organ_hidden_model_drop_outline(m, error);
+    if (m->begun)
+        organ_ranks_agree(m->ranks, "the end of the steps", &met);
+    if (m->entered.path && !m->refused && !(stopped && keep))
+        organ_hidden_folder_remove(&m->entered, error);
+    else if (m->entered.path && !m->refused && !strstr(error->message, "resume"))
+        say_kept(m, error);
+    organ_hidden_folder_leave(&m->entered);
+    organ_run_names_release(&m->names);
+    free(m->folder);
+    free(m->path);
+    free(m->partial);
+    *m = (organ_hidden_model){0};
+}

@@ -5,7 +5,10 @@
 #ifndef ORGAN_OUTPUT_HIDDEN_FOLDER_H
 #define ORGAN_OUTPUT_HIDDEN_FOLDER_H
 
+#include "orchestrator/output/facts.h"
 #include "orchestrator/output/partial.h"
+#include "orchestrator/output/run_inputs.h"
+#include "orchestrator/output/run_names.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <organ/base.h>
@@ -45,5 +48,52 @@ void organ_hidden_folder_leave(organ_hidden_folder *folder);
 
 /* Returns ORGAN_USAGE if `path` is a symbolic link or a file where a run would have its hidden directory. */
 organ_status organ_hidden_path_check(const char *path, organ_error *error);
+
+/* ---- a temporary model: what a run makes before its last step, and removes at the end ----
+ *
+ * Before the model is made, the last step may be tried on an outline, the same model without data. All ranks call the
+ * functions below: the model must have its name before a rank opens it, and all ranks must have closed it before it is
+ * removed. */
+
+/* The caller sets the members up to `partial`, and frees them with organ_hidden_model_close. */
+typedef struct organ_hidden_model {
+    const char *output;          /* path of the output of the last step */
+    organ_ranks *ranks;          /* NULL: one process */
+    char *folder;                /* path of the hidden directory; NULL: there is no temporary model */
+    char *path, *partial;        /* of the model in it, and of its partial directory (organ_publish_partial) */
+    organ_run_names names;       /* the outputs, reserved for this run */
+    organ_hidden_folder sketch;  /* hidden directory of the outline */
+    char *outline;               /* the outline; NULL: there is none */
+    organ_hidden_folder entered; /* `folder`, locked by this run */
+    bool begun;                  /* the ranks have begun to use it */
+    bool refused;                /* the model there is of another run and stays */
+} organ_hidden_model;
+
+/* How a temporary model is made. */
+typedef struct organ_hidden_making {
+    const organ_run_inputs *inputs; /* all files from which it is made */
+    bool resume;                    /* keep a finished model, or continue an unfinished one, with the same inputs */
+    const char *key;                /* of the model in the record of its directory (organ_run_record_begin) */
+    const organ_view *report;       /* of the verb that makes it */
+    void *context;                  /* first argument of `make` */
+    /* Writes the model to m->path, and gives its report. */
+    organ_status (*make)(void *context, bool resume, json_t **report, organ_error *error);
+} organ_hidden_making;
+
+/* Makes the directory of the outline (organ_outline_folder_open), and m->outline, the path of `name` in it. */
+organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending, const char *name, organ_error *error);
+/* Removes the outline, if there is one. Returns ORGAN_IO if it cannot be removed and `error` was not set. */
+organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error);
+
+/* Makes and locks m->folder. Returns the errors of organ_hidden_folder_open. */
+organ_status organ_hidden_model_enter(organ_hidden_model *m, organ_error *error);
+/* Makes the model; m->folder is entered. One that an earlier run has finished is kept, and its warnings are repeated.
+ * Returns the errors of `make`, and ORGAN_USAGE if the model there is of other inputs. */
+organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_making *making,
+                                     const organ_progress *progress, json_t **report, organ_error *error);
+
+/* Removes outline and model, and releases `m`. The model stays after an interruption or ORGAN_IO with `keep`, and
+ * without it if it is of another run. Allocates nothing: memory may have run out. */
+void organ_hidden_model_close(organ_hidden_model *m, bool keep, organ_error *error);
 
 #endif

@@ -11,7 +11,6 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/run_names.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/encoding/encoding.h"
@@ -29,16 +28,9 @@ typedef struct merge_steps {
     const organ_engine *engine;
     const organ_progress *progress;
     merge_made made;
-    char *stem;                  /* name of the merged model, which GGUF files repeat */
-    organ_run_names names;       /* the output, reserved for this run */
-    organ_hidden_folder sketch;  /* hidden directory of the outline */
-    char *outline;               /* the outline in it */
-    char *folder;                /* hidden directory of the merged model */
-    organ_hidden_folder entered; /* the same, locked by this run */
-    char *path, *partial;        /* of the merged model in it, complete and not */
-    bool begun;                  /* the ranks have begun to use that directory */
-    bool whole;                  /* the output has its name */
-    bool refused;                /* the merged model there is of another run and stays */
+    char *stem;               /* name of the merged model, which GGUF files repeat */
+    organ_hidden_model model; /* the merged model */
+    bool whole;               /* the output has its name */
 } merge_steps;
 
 /* ---- options and paths ---- */
@@ -74,38 +66,31 @@ static organ_status name_paths(merge_steps *s, organ_error *error)
     const bool single = organ_output_is_file(output);
     const int stem = single ? (int)(strrchr(name, '.') - name) : own;
     s->stem = organ_format("%.*s", stem, name);
-    s->folder = organ_hidden_path(output, "organ-merged");
-    return s->stem && s->folder ? organ_hidden_path_check(s->folder, error) : organ_fail_memory(error, output);
+    s->model.folder = organ_hidden_path(output, "organ-merged");
+    return s->stem && s->model.folder ? organ_hidden_path_check(s->model.folder, error)
+                                      : organ_fail_memory(error, output);
 }
 
 /* ---- the outline ---- */
 
 static organ_status make_outline(merge_steps *s, organ_error *error)
 {
+    organ_hidden_model *const m = &s->model;
     organ_merge_options inner = *s->options;
     organ_engine engine = *s->engine;
     json_t *report = NULL;
-    if (organ_outline_folder_open(s->options->write.output, "organ-merge-outline", s->engine->ranks, &s->sketch, error))
+    if (organ_hidden_model_sketch(m, "organ-merge-outline", s->stem, error))
         return error->status;
-    if (!(s->outline = organ_format("%s/%s", s->sketch.path, s->stem)))
-        return organ_fail_memory(error, s->sketch.path);
-    inner.write = (organ_write_options){.output = s->outline, .max_shard_size = s->options->write.max_shard_size};
+    inner.write = (organ_write_options){.output = m->outline, .max_shard_size = s->options->write.max_shard_size};
     engine.ranks = NULL;
     s->made = (merge_made){.outline = true, .last = s->options->write.output};
     organ_error own = {0}; /* without a note that the outline is complete */
     if (organ_merge_once(&inner, &s->made, &engine, NULL, &report, &own))
         *error = own;
     json_decref(report);
-    s->path = error->status ? NULL : organ_format("%s/%s/%s", s->folder, s->made.print, s->stem);
-    s->partial = s->path ? organ_publish_partial(s->path) : NULL;
-    return error->status || s->partial ? error->status : organ_fail_memory(error, s->folder);
-}
-
-static organ_status drop_outline(merge_steps *s, organ_error *error)
-{
-    free(s->outline);
-    s->outline = NULL;
-    return organ_hidden_folder_remove(&s->sketch, error);
+    m->path = error->status ? NULL : organ_format("%s/%s/%s", m->folder, s->made.print, s->stem);
+    m->partial = m->path ? organ_publish_partial(m->path) : NULL;
+    return error->status || m->partial ? error->status : organ_fail_memory(error, m->folder);
 }
 
 /* ---- the last step ---- */
@@ -137,7 +122,7 @@ static organ_status try_last(const merge_steps *s, json_t **report, organ_error 
 {
     const organ_write_origin origin = {.scored = s->made.base, .name = ORGAN_MERGE_RECIPE_NAME, .text = s->made.recipe};
     const bool dry = s->options->write.dry_run;
-    if (run_last(s, s->outline, true, &origin, dry ? s->progress : NULL, report, error) || dry)
+    if (run_last(s, s->model.outline, true, &origin, dry ? s->progress : NULL, report, error) || dry)
         return error->status;
     const json_t *const plan = json_object_get(*report, "plan");
     return organ_memory_claim(s->engine, (uint64_t)json_integer_value(json_object_get(plan, "memory_enough")), error,
@@ -231,7 +216,7 @@ static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *err
 {
     organ_merge_options inner = *s->options;
     json_t *last = NULL;
-    char *const planned = organ_format("%s/%s.planned", s->sketch.path, s->stem);
+    char *const planned = organ_format("%s/%s.planned", s->model.sketch.path, s->stem);
     inner.write.output = planned;
     inner.write.evaluate = NULL;
     if (!planned)
@@ -252,25 +237,25 @@ static organ_status settle_folder(const merge_steps *s, organ_error *error)
     const organ_write_options *const w = &s->options->write;
     if (!w->force && organ_ranks_first(s->engine->ranks)) {
         if (s->options->then && access(w->output, F_OK) == 0)
-            organ_quantize_source_tidy(s->path, w->output, s->options->then);
-        organ_publish_tidy(w->output, s->folder, s->path);
+            organ_quantize_source_tidy(s->model.path, w->output, s->options->then);
+        organ_publish_tidy(w->output, s->model.folder, s->model.path);
     }
     if (organ_ranks_agree(s->engine->ranks, "what an earlier run has left", error))
         return error->status;
-    const bool left = access(s->folder, F_OK) == 0, begun = organ_publish_is_begun(w->output);
-    char *const mine = organ_format("%s/%s", s->folder, s->made.print);
+    const bool left = access(s->model.folder, F_OK) == 0, begun = organ_publish_is_begun(w->output);
+    char *const mine = organ_format("%s/%s", s->model.folder, s->made.print);
     if (!mine)
-        organ_fail_memory(error, s->folder);
+        organ_fail_memory(error, s->model.folder);
     else if ((left || begun) && !w->resume && !w->force)
         organ_fail(error, ORGAN_USAGE,
                    "%s: an unfinished run was found%s%s: `resume` continues it, `force` starts over", w->output,
-                   left ? " in " : "", left ? s->folder : "");
+                   left ? " in " : "", left ? s->model.folder : "");
     else if (left && w->resume && access(mine, F_OK))
         organ_fail(error, ORGAN_USAGE,
                    "%s: the unfinished run in %s had another recipe or other options: `force` starts over", w->output,
-                   s->folder);
-    else if (left && !w->resume && organ_ranks_first(s->engine->ranks) && organ_remove_tree(s->folder))
-        organ_fail_errno(error, errno, "%s: cannot be removed", s->folder);
+                   s->model.folder);
+    else if (left && !w->resume && organ_ranks_first(s->engine->ranks) && organ_remove_tree(s->model.folder))
+        organ_fail_errno(error, errno, "%s: cannot be removed", s->model.folder);
     free(mine);
     return organ_ranks_agree(s->engine->ranks, "the check of the merge", error);
 }
@@ -285,96 +270,41 @@ static organ_status make_folder(const char *path, organ_error *error)
 
 static organ_status enter_folder(merge_steps *s, const json_t *last, organ_error *error)
 {
-    char *const mine = organ_format("%s/%s", s->folder, s->made.print);
-    const bool begun = access(s->folder, F_OK) == 0;
-    s->begun = true;
+    organ_hidden_model *const m = &s->model;
+    char *const mine = organ_format("%s/%s", m->folder, s->made.print);
+    const bool begun = access(m->folder, F_OK) == 0;
     if (!mine)
-        organ_fail_memory(error, s->folder);
-    else
-        organ_hidden_folder_open(s->folder, s->options->write.output, s->engine->ranks, &s->entered, error);
-    if (organ_ranks_agree(s->engine->ranks, "the directory of the steps", error) == ORGAN_OK &&
-        make_folder(mine, error) == ORGAN_OK && !begun)
-        organ_transfer_room(s->folder, s->options->write.output, "the merged model and the output need",
+        organ_fail_memory(error, m->folder);
+    if (organ_hidden_model_enter(m, error) == ORGAN_OK && make_folder(mine, error) == ORGAN_OK && !begun)
+        organ_transfer_room(m->folder, m->output, "the merged model and the output need",
                             temporary_bytes(s, last) + count_of(last, "plan", "output_bytes"), error);
     free(mine);
-    return organ_ranks_agree(s->engine->ranks, "the directory of the merged model", error);
+    return organ_ranks_agree(m->ranks, "the directory of the merged model", error);
 }
 
-#define MERGED "merged" /* the merged model in its record */
-
-/* The report of a merge that an earlier run has finished. */
-static organ_status read_merged(const merge_steps *s, json_t **report, organ_error *error)
+static organ_status merge_hidden(void *context, bool resume, json_t **report, organ_error *error)
 {
-    organ_model *model = NULL;
-    if (organ_model_open(s->path, &model, error) == ORGAN_OK &&
-        !(*report = organ_own_report(model, &organ_merge_view, error)) && !error->status)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: has no report of its merge: `force` starts over", s->path);
-    if (*report)
-        json_object_del(*report, "file"); /* as the run that finished the merge had it */
-    organ_warnings_repeat(*report, s->progress);
-    organ_model_close(model);
-    return error->status;
-}
-
-/* The merged model is not the output that a later error would call complete. */
-static organ_status merge_into(const merge_steps *s, const organ_merge_options *inner, json_t **report,
-                               organ_error *error)
-{
-    organ_error own = {0};
-    if (organ_merge_once(inner, NULL, s->engine, s->progress, report, &own))
-        *error = own;
-    return error->status;
-}
-
-/* A merged model that is not in the record of its inputs is removed. */
-static organ_status settle_merged(merge_steps *s, const char *record, bool *whole, organ_error *error)
-{
-    organ_run_record_check(record, &s->made.inputs, json_object(), s->options->write.output, MERGED, s->path, whole,
-                           error);
-    s->refused = error->status == ORGAN_USAGE;
-    if (!error->status && !*whole && organ_ranks_first(s->engine->ranks)) {
-        if (access(s->path, F_OK) == 0 && organ_remove_tree(s->path))
-            organ_fail_errno(error, errno, "%s: cannot be removed", s->path);
-        organ_run_record_begin(record, &s->made.inputs, json_object(), error);
-    }
-    return organ_ranks_agree(s->engine->ranks, "the record of the merge", error);
-}
-
-static organ_status merge_recorded(merge_steps *s, const char *record, json_t **report, organ_error *error)
-{
+    const merge_steps *const s = context;
     organ_merge_options inner = *s->options;
     char size[16];
-    bool whole = false;
-    if (settle_merged(s, record, &whole, error) || whole)
-        return error->status ? error->status : read_merged(s, report, error);
-    inner.write.output = s->path;
+    inner.write.output = s->model.path;
     inner.write.evaluate = NULL;
-    inner.write.resume = organ_publish_is_begun(s->path);
+    inner.write.resume = resume;
     inner.write.force = false;
     organ_progress_note_once(s->progress, "the merged model is first written to %s (%s), which is removed at the end",
-                             s->folder, organ_quantity_text(s->made.bytes, size));
-    if (merge_into(s, &inner, report, error) == ORGAN_OK && organ_ranks_first(s->engine->ranks))
-        organ_run_record_end(record, MERGED, s->path, error);
-    return error->status;
-}
-
-static organ_status make_merged(merge_steps *s, json_t **report, organ_error *error)
-{
-    char *const record = organ_format("%s/inputs.json", s->folder);
-    if (!record)
-        organ_fail_memory(error, s->folder);
-    else
-        merge_recorded(s, record, report, error);
-    free(record);
-    return error->status;
+                             s->model.folder, organ_quantity_text(s->made.bytes, size));
+    return organ_merge_once(&inner, NULL, s->engine, s->progress, report, error);
 }
 
 static organ_status make_output(merge_steps *s, const json_t *tried, json_t **report, json_t **last, organ_error *error)
 {
-    if (enter_folder(s, tried, error))
-        return error->status;
-    make_merged(s, report, error);
-    if (organ_ranks_agree(s->engine->ranks, "the end of the merge", error))
+    const organ_hidden_making making = {.inputs = &s->made.inputs,
+                                        .resume = s->options->write.resume,
+                                        .key = "merged",
+                                        .report = &organ_merge_view,
+                                        .context = s,
+                                        .make = merge_hidden};
+    if (enter_folder(s, tried, error) || organ_hidden_model_make(&s->model, &making, s->progress, report, error))
         return error->status;
     json_t *const document = json_copy(*report);
     const organ_write_origin origin = {.scored = s->made.base,
@@ -385,7 +315,7 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
     if (!document)
         return organ_fail_memory(error, s->stem);
     json_object_del(document, "run"); /* a report has one, at its end */
-    run_last(s, s->path, false, &origin, s->progress, last, error);
+    run_last(s, s->model.path, false, &origin, s->progress, last, error);
     json_decref(document);
     s->whole = !error->status || *last; /* with a report and an error, the evaluation failed */
     return error->status;
@@ -396,7 +326,7 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
 {
     json_t *tried = NULL, *last = NULL;
     try_last(s, &tried, error);
-    drop_outline(s, error);
+    organ_hidden_model_drop_outline(&s->model, error);
     if (organ_ranks_agree(s->engine->ranks, "the try of the last step", error) == ORGAN_OK)
         make_output(s, tried, report, &last, error);
     if (last)
@@ -412,38 +342,11 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
 
 /* ---- the verb ---- */
 
-/* After an error with which the run can be continued, the merged model stays. Allocates nothing: memory may have run
- * out. */
-static void leave_folder(merge_steps *s, organ_error *error)
-{
-    const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
-    organ_error met = *error;
-    organ_ranks_agree(s->engine->ranks, "the end of the steps", &met);
-    if (s->refused) {
-        organ_hidden_folder_leave(&s->entered);
-        return;
-    }
-    if (!stopped || s->whole || (access(s->path, F_OK) && access(s->partial, F_OK)))
-        organ_hidden_folder_remove(&s->entered, error);
-    else if (!strstr(error->message, "--resume")) {
-        met = *error;
-        *error = (organ_error){0};
-        organ_fail(error, met.status, "%.700s; %.200s stays: `resume` continues the run", met.message, s->folder);
-        error->errnum = met.errnum;
-    }
-    organ_hidden_folder_leave(&s->entered);
-}
-
 static void close_steps(merge_steps *s, organ_error *error)
 {
-    if (s->begun)
-        leave_folder(s, error);
-    drop_outline(s, error);
-    organ_run_names_release(&s->names);
+    const bool left = s->model.partial && (access(s->model.path, F_OK) == 0 || access(s->model.partial, F_OK) == 0);
+    organ_hidden_model_close(&s->model, left && !s->whole, error);
     free(s->stem);
-    free(s->folder);
-    free(s->path);
-    free(s->partial);
     free(s->made.recipe);
     organ_run_inputs_release(&s->made.inputs);
     free(s->made.base);
@@ -452,12 +355,13 @@ static void close_steps(merge_steps *s, organ_error *error)
 static organ_status run_steps(const void *given, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
-    merge_steps s = {.options = given, .engine = engine, .progress = progress};
+    merge_steps s = {.options = given, .engine = engine, .progress = progress, .model.ranks = engine->ranks};
     const organ_report_work work = organ_report_begin(report);
     const bool dry = s.options->write.dry_run;
+    s.model.output = s.options->write.output;
     if (check_scheme(s.options, error) == ORGAN_OK)
         name_paths(&s, error);
-    if (organ_run_names_reserve(&s.names, &s.options->write.output, !dry, s.options->write.force, engine->ranks,
+    if (organ_run_names_reserve(&s.model.names, &s.options->write.output, !dry, s.options->write.force, engine->ranks,
                                 error) == ORGAN_OK)
         make_outline(&s, error);
     if (organ_ranks_agree(engine->ranks, "the outline of the merge", error) == ORGAN_OK && dry)

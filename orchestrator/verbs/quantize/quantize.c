@@ -440,7 +440,7 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     organ_quantize_options inner = options_of_converted(options);
     if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error))
         return error->status;
-    inner.model = source->outline;
+    inner.model = source->hidden.outline;
     inner.write.dry_run = true;
     inner.write.evaluate = NULL;
     const quantize_call call = {&inner, source, source->origin};
@@ -449,7 +449,7 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     json_t *checked = NULL;
     quantize_verb(&call, engine, NULL, &checked, error);
     json_decref(checked);
-    return organ_quantize_source_drop_outline(source, error);
+    return organ_hidden_model_drop_outline(&source->hidden, error);
 }
 
 static organ_status convert_and_quantize(const organ_quantize_options *options, organ_quantize_source *source,
@@ -463,10 +463,10 @@ static organ_status convert_and_quantize(const organ_quantize_options *options, 
         return error->status;
     if (measures && organ_quantize_source_outline(source, engine, NULL, error))
         return error->status;
-    organ_quantize_source_drop_outline(source, error);
+    organ_hidden_model_drop_outline(&source->hidden, error);
     if (organ_quantize_source_make(source, options->write.resume || source->waits, engine, progress, error))
         return error->status;
-    inner.model = source->path;
+    inner.model = source->hidden.path;
     if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source, source->origin};
@@ -515,9 +515,10 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     organ_quantize_source_find(&named, &source, error);
     source.origin = origin;
     if (!error->status && organ_quantize_source_reserve(&named, &source, engine->ranks, error) == ORGAN_OK)
-        source.folder ? quantize_converted(&named, &source, engine, progress, report, error)
-                      : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
-    organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
+        source.hidden.folder
+            ? quantize_converted(&named, &source, engine, progress, report, error)
+            : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+    organ_quantize_source_close(&source, error);
     return error->status;
 }
 

@@ -4,7 +4,6 @@
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 
 #include "orchestrator/output/hidden_folder.h"
-#include "orchestrator/output/run_names.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
@@ -13,20 +12,13 @@ struct organ_quantize_source {
     const char *output;               /* path of the output */
     const organ_write_origin *origin; /* of the model, as in organ_write; set by the caller */
     organ_run_inputs inputs;          /* the files of the model, for the record of the conversion */
-    bool measures;         /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
-    char *folder;          /* path of the hidden directory of the converted file; NULL: no conversion is needed */
-    char *like;            /* organ_output.like of the output */
-    char *name;            /* name of the converted file */
-    char *path;            /* its path; NULL: organ_quantize_source_make was not called */
-    char *partials[2];     /* partial directories of this file and of the output; set with `path` */
-    organ_run_names names; /* the outputs, reserved for this run */
-    bool waits;            /* the output of a killed run is complete and waits for its name */
-    organ_hidden_folder entered; /* `folder`, locked by this run */
-    bool begun;                  /* the ranks have begun to use it */
-    organ_hidden_folder sketch;  /* hidden directory of the outline */
-    char *outline;               /* the file without data; NULL: there is none */
-    bool refused;                /* the converted file there is of another run and stays */
-    uint64_t bytes;              /* bytes of the converted file; set with the outline */
+    bool measures;             /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
+    organ_hidden_model hidden; /* the converted file; `folder` NULL: no conversion is needed */
+    char *like;                /* organ_output.like of the output */
+    char *name;                /* name of the converted file */
+    char *partial;             /* partial directory of the output; set with hidden.partial */
+    bool waits;                /* the output of a killed run is complete and waits for its name */
+    uint64_t bytes;            /* bytes of the converted file; set with the outline */
 };
 
 #define ORGAN_QUANTIZE_SIZES 64 /* most sizes of one call */
@@ -48,9 +40,9 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *options,
                                           bool waits, organ_error *error);
 void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 
-/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->folder is NULL. Checks
- * that the output can be written. Returns the errors of organ_model_open, ORGAN_USAGE if the output is no file or
- * exists. The caller calls organ_quantize_source_close, also after an error. */
+/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->hidden.folder is NULL.
+ * Checks that the output can be written. Returns the errors of organ_model_open, ORGAN_USAGE if the output is no file
+ * or exists. The caller calls organ_quantize_source_close, also after an error. */
 organ_status organ_quantize_source_find(const organ_quantize_options *options, organ_quantize_source *source,
                                         organ_error *error);
 /* Reserves the outputs of a run that converts, measures or writes several of them, before that work, and removes the
@@ -62,20 +54,18 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *options
 /* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
  * has reserved the output. */
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
-/* Makes source->outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
+/* Makes the outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
  * for temporary files cannot be written. */
 organ_status organ_quantize_source_outline(organ_quantize_source *source, const organ_engine *engine,
                                            const organ_progress *progress, organ_error *error);
-/* Removes the outline, if there is one. Returns ORGAN_IO if it cannot be removed and `error` was not set. */
-organ_status organ_quantize_source_drop_outline(organ_quantize_source *source, organ_error *error);
-/* Converts the model to source->path, unless a rank has an error already. With `resume`, keeps a finished file and
- * continues an unfinished one, if their record (organ_run_record_begin) has the same inputs; else returns ORGAN_USAGE.
- * Returns the errors of organ_convert. */
+/* Converts the model to source->hidden.path, unless a rank has an error already. With `resume`, keeps a finished file
+ * and continues an unfinished one, if their record (organ_run_record_begin) has the same inputs; else returns
+ * ORGAN_USAGE. Returns the errors of organ_convert. */
 organ_status organ_quantize_source_make(organ_quantize_source *source, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error);
 /* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
  * stays. All ranks call it. */
-void organ_quantize_source_close(organ_quantize_source *source, organ_ranks *ranks, organ_error *error);
+void organ_quantize_source_close(organ_quantize_source *source, organ_error *error);
 
 /* organ_quantize of a temporary model. */
 organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,
