@@ -37,7 +37,7 @@ static const organ_weight *weight_of(const organ_expert_match *m, size_t source,
     return m->find(m->context, source, like, expert).weight;
 }
 
-const char *organ_expert_match_unfit(const organ_expert_match *m, size_t source)
+static const char *unfit(const organ_expert_match *m, size_t source)
 {
     if (m->experts % m->groups)
         return "the router has another number of experts than the configuration";
@@ -51,6 +51,21 @@ const char *organ_expert_match_unfit(const organ_expert_match *m, size_t source)
             return "the router has another number of experts than there are";
     }
     return NULL;
+}
+
+organ_status organ_expert_match_check(organ_expert_match *m, const organ_model *model, unsigned *groups, size_t source,
+                                      const char **why, organ_error *error)
+{
+    organ_forward_config config;
+    if (!*groups) {
+        if (organ_forward_config_read(model, &config, error))
+            return error->status;
+        *groups = config.router_groups > 1 ? config.router_groups : 1;
+        organ_forward_config_release(&config);
+    }
+    m->groups = *groups;
+    *why = *why ? *why : unfit(m, source);
+    return ORGAN_OK;
 }
 
 static void add_part(organ_expert_match *m, const organ_weight *like)
@@ -216,6 +231,8 @@ static void add_to_signatures(const organ_expert_match *m, const organ_expert_pa
 organ_status organ_expert_match_sign(const organ_expert_match *m, size_t source, size_t place, organ_error *error)
 {
     float *values = signature(m, place, 0);
+    if (organ_stop_is_requested(m->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     for (size_t k = 0; k < m->part_count && !error->status; k++) {
         if (read_part(m, source, &m->parts[k], error) == ORGAN_OK)
             add_to_signatures(m, &m->parts[k], values);

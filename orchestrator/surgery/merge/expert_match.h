@@ -41,8 +41,11 @@ typedef struct organ_expert_match {
 /* Fills parts, experts and width from the weights of a model, whose layer has this number. Returns whether the layer
  * has routed experts. Sets *why to the reason if their order is fixed, else to NULL. */
 bool organ_expert_match_find(organ_expert_match *m, const organ_weights *weights, int32_t layer, const char **why);
-/* Returns why the experts of the model whose weights were given cannot be reordered; NULL: they can. */
-const char *organ_expert_match_unfit(const organ_expert_match *m, size_t source);
+/* Sets m->groups to *groups, which is first read from the configuration of `model` if it is 0. Sets *why, unless it has
+ * a reason already, to why the experts of model `source`, whose weights were given, cannot be reordered; NULL: they
+ * can. Returns the errors of organ_forward_config_read. */
+organ_status organ_expert_match_check(organ_expert_match *m, const organ_model *model, unsigned *groups, size_t source,
+                                      const char **why, organ_error *error);
 /* Returns whether the model has all parts in the same shapes. */
 bool organ_expert_match_has(const organ_expert_match *m, size_t source);
 
@@ -53,7 +56,8 @@ size_t organ_expert_match_memory(organ_expert_match *m, size_t models);
 organ_status organ_expert_match_open(organ_expert_match *m, size_t models, const char *what, organ_error *error);
 void organ_expert_match_close(organ_expert_match *m);
 
-/* Reads signature `place` of a model that has all parts. Values that are not finite count as 0. */
+/* Reads signature `place` of a model that has all parts. Values that are not finite count as 0. Returns
+ * ORGAN_INTERRUPTED if a stop is requested. */
 organ_status organ_expert_match_sign(const organ_expert_match *m, size_t source, size_t place, organ_error *error);
 /* Sets row_of[e] to the expert of signature `other` that expert e of signature `place` is. Experts whose distance does
  * not fall clearly keep their number. Returns whether experts are in other groups of the router, so that a better order

@@ -27,9 +27,11 @@ static organ_merge_input find_input(const void *context, size_t source, const or
         .model = m->model, .weight = weight, .change = weight ? organ_adapted_change(&m->adapted, weight) : NULL};
 }
 
-static void say_unmatched(compare_job *job, const char *text)
+/* Takes over the text. */
+static void say_unmatched(compare_job *job, char *text)
 {
-    job->broken |= json_array_append_new(job->notes, json_string(text)) != 0;
+    job->broken |= !text || json_array_append_new(job->notes, json_string(text)) != 0;
+    free(text);
 }
 
 /* ---- orders ---- */
@@ -98,34 +100,13 @@ static organ_status match_layer(compare_job *job, organ_expert_match *m, compare
     order->experts = m->experts;
     snprintf(what, sizeof what, "the experts of a layer of %zu models", count);
     organ_expert_match_open(m, count, what, error);
-    for (size_t k = 0; k < count && !error->status; k++) {
-        if (organ_stop_is_requested(job->engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (organ_expert_match_sign(m, models[k], k, error) == ORGAN_OK && k > 0)
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (organ_expert_match_sign(m, models[k], k, error) == ORGAN_OK && k > 0)
             order_model(job, m, models, k, order, error);
-    }
     if (!error->status)
         note_pairs(job, m, models, count, order, error);
     organ_expert_match_close(m);
     return error->status;
-}
-
-/* Sets *groups to that of the routers of the form. Returns false, with a note, if its settings are not known. */
-static bool know_groups(compare_job *job, size_t *groups)
-{
-    organ_forward_config config;
-    organ_error fault = {0};
-    if (*groups)
-        return true;
-    if (organ_forward_config_read(job->models[job->form].model, &config, &fault)) {
-        char *const text = organ_format("Experts are not matched: %s.", fault.message);
-        say_unmatched(job, text);
-        free(text);
-        return false;
-    }
-    *groups = config.router_groups > 1 ? config.router_groups : 1;
-    organ_forward_config_release(&config);
-    return true;
 }
 
 /* The parts are named by the first model with the names of the form that has them. */
@@ -153,7 +134,8 @@ static int32_t count_layers(const compare_job *job)
 
 organ_status organ_compare_experts(compare_job *job, organ_error *error)
 {
-    size_t owner, groups = 0;
+    size_t owner;
+    unsigned groups = 0;
     bool said = false;
     job->order_count = count_layers(job);
     job->orders = calloc((size_t)job->order_count + 1, sizeof *job->orders);
@@ -163,19 +145,19 @@ organ_status organ_compare_experts(compare_job *job, organ_error *error)
         organ_expert_match m = {
             .engine = job->engine, .label = job->models[0].path, .find = find_input, .context = job};
         const char *why;
+        organ_error fault = {0};
         if (!find_parts(job, &m, layer, &owner, &why))
             continue;
-        if (!know_groups(job, &groups))
+        if (organ_expert_match_check(&m, job->models[job->form].model, &groups, owner, &why, &fault)) {
+            say_unmatched(job, organ_format("Experts are not matched: %s.", fault.message));
             break;
-        m.groups = groups;
-        why = why ? why : organ_expert_match_unfit(&m, owner);
+        }
         if (!why) {
             match_layer(job, &m, &job->orders[layer], error);
         } else if (!said) {
-            char *const text = organ_format(
-                "Experts of layer %d are compared in their order, and so are those of others like it: %s.", layer, why);
-            say_unmatched(job, text);
-            free(text);
+            say_unmatched(job, organ_format("Experts of layer %d are compared in their order, and so are those of "
+                                            "others like it: %s.",
+                                            layer, why));
             said = true;
         }
     }

@@ -109,31 +109,11 @@ static organ_status match_layer(merge_matching *m, size_t reference, const uint3
 {
     if (organ_expert_match_open(&m->experts, 2, "the experts of a layer of two models", error) == ORGAN_OK)
         organ_expert_match_sign(&m->experts, reference, 0, error);
-    for (size_t k = 0; k < m->slice->source_count && !error->status; k++) {
-        if (organ_stop_is_requested(m->job->engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (k != reference && organ_expert_match_has(&m->experts, k))
+    for (size_t k = 0; k < m->slice->source_count && !error->status; k++)
+        if (k != reference && organ_expert_match_has(&m->experts, k))
             match_source(m, k, &orders[k], error);
-    }
     organ_expert_match_close(&m->experts);
     return error->status;
-}
-
-/* Sets job->expert_groups: the router of the output chooses experts of some of as many groups. */
-static bool know_groups(model_merge *job)
-{
-    organ_forward_config config;
-    organ_error fault = {0};
-    if (job->expert_groups)
-        return true;
-    if (organ_forward_config_read(job->donors[job->host].model, &config, &fault)) {
-        organ_say(job->recipe.warnings, "experts are not matched: %s", fault.message);
-        job->experts_fixed = true;
-        return false;
-    }
-    job->expert_groups = config.router_groups > 1 ? config.router_groups : 1;
-    organ_forward_config_release(&config);
-    return true;
 }
 
 organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slice, uint64_t layer, size_t reference,
@@ -141,16 +121,20 @@ organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slic
 {
     merge_matching m = {.job = job, .slice = slice, .layer = layer};
     const char *why;
+    organ_error fault = {0};
     m.experts =
         (organ_expert_match){.engine = job->engine, .label = job->recipe.label, .find = find_input, .context = &m};
     *orders = (merge_orders){0};
     if (job->experts_fixed || slice->source_count < 2 || strcmp(job->options->match_experts, "off") == 0 ||
         !organ_expert_match_find(&m.experts, job->donors[slice->sources[reference].donor].weights,
-                                 (int32_t)(slice->sources[reference].first + layer), &why) ||
-        !know_groups(job))
+                                 (int32_t)(slice->sources[reference].first + layer), &why))
         return error->status;
-    m.experts.groups = job->expert_groups;
-    why = why ? why : organ_expert_match_unfit(&m.experts, reference);
+    if (organ_expert_match_check(&m.experts, job->donors[job->host].model, &job->expert_groups, reference, &why,
+                                 &fault)) {
+        organ_say(job->recipe.warnings, "experts are not matched: %s", fault.message);
+        job->experts_fixed = true;
+        return error->status;
+    }
     if (why) {
         if (!job->experts_unfit)
             organ_say(job->recipe.warnings, "experts of layer %llu are not matched, nor those of others like it: %s",
