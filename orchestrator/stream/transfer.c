@@ -10,10 +10,10 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
-#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/write_behind.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,9 +25,8 @@
 #define STEP    ((size_t)1 << 20)
 #define LONG    ((size_t)4 << 20)
 #define ROOM    ((size_t)16 << 20)
-#define BEHIND  ((size_t)64 << 10) /* shorter writes are not worth the change of thread */
-#define EXTENT  ((size_t)8 << 20)  /* bytes of an extent, unless the digest of the whole tensor is needed */
-#define CONVERT ((size_t)1 << 16)  /* elements converted at once: whole blocks of every type */
+#define EXTENT  ((size_t)8 << 20) /* bytes of an extent, unless the digest of the whole tensor is needed */
+#define CONVERT ((size_t)1 << 16) /* elements converted at once: whole blocks of every type */
 
 enum { MOST_SLOTS = 2 };
 
@@ -37,7 +36,7 @@ typedef struct transfer_part {
 } transfer_part;
 
 typedef struct transfer_wait {
-    pthread_cond_t turn;     /* the bytes before the step are hashed, an earlier part failed, or a write has ended */
+    pthread_cond_t turn;     /* the bytes before the step are hashed, or an earlier part failed */
     const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
     uint64_t at;             /* offset of the step in the transfer */
 } transfer_wait;
@@ -52,9 +51,9 @@ typedef struct transfer_pool {
     XXH3_state_t **hashes;   /* a digest for each active worker */
     size_t step;             /* bytes of a buffer: of a step */
     size_t slots;            /* buffers of each worker: MOST_SLOTS with writers, else 1 */
-    organ_writers *writers;  /* NULL: the workers write */
-    size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
-    transfer_wait *waits;    /* one for each active worker */
+    organ_behind *behind;
+    size_t active;        /* workers 0 .. active - 1 move bytes, the others do nothing */
+    transfer_wait *waits; /* one for each active worker */
     pthread_mutex_t lock; /* protects the members below, waits, `left` and `hashed` of transfers, and the callbacks */
     size_t next;          /* index of the transfer with the next part */
     uint64_t next_at;     /* offset of that part in the bytes that are written */
@@ -67,27 +66,22 @@ typedef struct transfer_pool {
 } transfer_pool;
 
 typedef struct transfer_slot {
-    organ_queued_write queued; /* first member: writers have a pointer to it */
-    unsigned char *memory;     /* pool->step bytes, aligned to a page */
-    bool busy;                 /* a write was begun and is not reported yet */
-    bool queues;               /* a writer has not ended the write yet; protected by the lock */
-    const unsigned char *data; /* what the writer writes ... */
-    organ_direct_file *file;   /* ... to this file */
-    transfer_wait *wait;       /* of the worker that a writer wakes */
-    organ_error error;         /* of the write */
-    bool ends;                 /* these are the last bytes of their part */
-    transfer_part part;        /* the part of the bytes */
-    uint64_t at;               /* offset of the bytes in the transfer */
-    size_t bytes, source;      /* bytes written, and the bytes of the source tensor that they were made from */
+    organ_behind_part write;
+    unsigned char *memory; /* pool->step bytes, aligned to a page */
+    bool busy;             /* a write was begun and is not reported yet */
+    bool ends;             /* these are the last bytes of their part */
+    transfer_part part;    /* the part of the bytes */
+    uint64_t at;           /* offset of the bytes in the transfer */
+    size_t bytes, source;  /* bytes written, and the bytes of the source tensor that they were made from */
 } transfer_slot;
 
 typedef struct transfer_worker {
     transfer_pool *pool;
+    size_t number;
     transfer_slot slots[MOST_SLOTS];
     size_t turn;                    /* index of the slot for the next step; used in turn */
     XXH3_state_t *hash;             /* of the bytes of the current part */
     transfer_wait *wait;            /* its element of pool->waits */
-    organ_direct_file file;         /* the open output file; path NULL: none */
     const organ_model_file *source; /* the open file of a model; NULL: none */
     int fd;                         /* its descriptor, for this worker alone: the system reads ahead separately for each
                                        descriptor; -1: the file is at a URL */
@@ -179,29 +173,12 @@ static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 
 /* ---- writes ---- */
 
-static void write_slot(void *pool, organ_queued_write *queued)
-{
-    transfer_pool *const c = pool;
-    transfer_slot *const s = (transfer_slot *)queued;
-    organ_direct_write(s->file, s->data, s->bytes, c->transfers[s->part.number].offset + s->at, &s->error);
-    pthread_mutex_lock(&c->lock);
-    s->queues = false;
-    pthread_cond_signal(&s->wait->turn);
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* The slot is busy until end_write. A writer takes the write if it waits for a disk. */
+/* The slot is busy until end_write. */
 static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned char *data)
 {
+    const organ_transfer *const t = &h->pool->transfers[s->part.number];
     s->busy = true;
-    s->data = data;
-    s->file = &h->file;
-    s->error = (organ_error){0};
-    s->queues = h->pool->writers && h->file.direct >= 0 && s->bytes >= BEHIND;
-    if (s->queues)
-        organ_writers_queue(h->pool->writers, &s->queued, s->bytes);
-    else
-        organ_direct_write(&h->file, data, s->bytes, h->pool->transfers[s->part.number].offset + s->at, &s->error);
+    organ_behind_begin(h->pool->behind, h->number, &s->write, t->path, data, s->bytes, t->offset + s->at);
 }
 
 /* After an error a tensor may be written but not hashed as a whole; it is then not reported. The caller holds the
@@ -233,20 +210,18 @@ static bool end_write(transfer_worker *h, transfer_slot *s)
     transfer_pool *const c = h->pool;
     if (!s->busy)
         return true;
+    organ_error error = {0};
     s->busy = false;
+    organ_behind_await(&s->write, &error);
     pthread_mutex_lock(&c->lock);
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
-    while (s->queues)
-        pthread_cond_wait(&h->wait->turn, &c->lock);
-    organ_activity_begin(before);
-    if (!s->error.status)
-        report_written(c, s, &s->error);
-    keep_transfer_fault(c, &s->part, &s->error);
+    if (!error.status)
+        report_written(c, s, &error);
+    keep_transfer_fault(c, &s->part, &error);
     pthread_mutex_unlock(&c->lock);
-    for (size_t k = 0; k < c->slots && s->error.status; k++) /* an extent with a failed write is not reported */
+    for (size_t k = 0; k < c->slots && error.status; k++) /* an extent with a failed write is not reported */
         if (!is_before(&s->part, &h->slots[k].part))
             h->slots[k].ends = false;
-    return !s->error.status;
+    return !error.status;
 }
 
 static void end_writes(transfer_worker *h)
@@ -255,21 +230,9 @@ static void end_writes(transfer_worker *h)
         end_write(h, &h->slots[(h->turn + k) % h->pool->slots]);
 }
 
-/* ---- source and target ---- */
+/* ---- source ---- */
 
 /* Keeps the open file if it is the same, because consecutive tensors are usually in the same file. */
-static organ_status open_target(transfer_worker *h, const organ_transfer *t, organ_error *error)
-{
-    if (h->file.path && strcmp(h->file.path, t->path) == 0)
-        return ORGAN_OK;
-    end_writes(h);
-    if (h->file.path)
-        organ_direct_close(&h->file);
-    if (organ_direct_open(t->path, 0666, &h->file, error) != ORGAN_OK)
-        h->file.path = NULL;
-    return error->status;
-}
-
 static organ_status open_source(transfer_worker *h, const organ_transfer *t, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -397,7 +360,7 @@ static void move_part(transfer_worker *h, transfer_part *part)
     organ_error error = {0};
     size_t bytes = 0;
     XXH3_64bits_reset(h->hash);
-    if (open_target(h, t, &error) == ORGAN_OK && open_source(h, t, &error) == ORGAN_OK)
+    if (open_source(h, t, &error) == ORGAN_OK)
         for (uint64_t at = part->here.at; !error.status && (at == part->here.at || at < end); at += bytes) {
             announce_transfers(h->pool);
             if (!move_step(h, part, at, &bytes, &error) || at + bytes == end || part_is_in_vain(h->pool, part))
@@ -413,21 +376,17 @@ static void move_part(transfer_worker *h, transfer_part *part)
 static void run_transfers(void *context, size_t worker)
 {
     transfer_pool *const c = context;
-    transfer_worker h = {.pool = c, .fd = -1};
+    transfer_worker h = {.pool = c, .number = worker, .fd = -1};
     transfer_part part;
     if (worker >= c->active)
         return;
-    for (size_t k = 0; k < c->slots; k++) {
+    for (size_t k = 0; k < c->slots; k++)
         h.slots[k].memory = c->buffers[worker] + k * c->step;
-        h.slots[k].wait = &c->waits[worker];
-    }
     h.hash = c->hashes[worker];
     h.wait = &c->waits[worker];
     while (take_part(c, &part))
         move_part(&h, &part);
     end_writes(&h);
-    if (h.file.path)
-        organ_direct_close(&h.file);
     if (h.fd >= 0)
         close(h.fd);
 }
@@ -448,7 +407,7 @@ static bool writes_wait(const transfer_pool *c)
     organ_direct_file file;
     organ_error ignored = {0}; /* a worker reports it */
     size_t k = 0;
-    while (k < c->count && transfer_bytes(&c->transfers[k]) < BEHIND)
+    while (k < c->count && transfer_bytes(&c->transfers[k]) < ORGAN_BEHIND_SHORT)
         k++;
     if (k == c->count || organ_direct_open(c->transfers[k].path, 0666, &file, &ignored) != ORGAN_OK)
         return false;
@@ -486,15 +445,13 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
         if (!c->buffers[k] || !c->hashes[k])
             return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", c->slots * c->step);
     }
-    if (c->slots > 1)
-        organ_writers_create(c->active, write_slot, c, &c->writers, error);
-    return error->status;
+    return organ_behind_create(c->active, c->slots > 1, &c->behind, error);
 }
 
 /* Accepts what allocate_transfer_buffers leaves after it has failed. Frees digests of unfinished transfers. */
 static void release_transfer_pool(transfer_pool *c)
 {
-    organ_writers_destroy(c->writers);
+    organ_behind_destroy(c->behind);
     for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
         organ_topology_free(c->engine->topology, c->buffers[k], c->slots * c->step);
         XXH3_freeState(c->hashes[k]);

@@ -120,7 +120,7 @@ static void write_behind_once(const char *name, int number, int errnum, organ_st
     for (size_t k = 0; k < BEHIND; k++)
         data[k] = (char)(k * k >> 7);
     spill(path, "", 0);
-    ck_assert_int_eq(organ_behind_create(2, &behind, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_behind_create(2, true, &behind, &error), ORGAN_OK);
     fault_at(FAULT_PWRITE, number, errnum, true, NULL);
     ck_assert_int_eq(write_with_two(behind, path, data, &error), expected);
     fault_clear();
@@ -146,7 +146,7 @@ START_TEST(writes_behind_workers)
         write_behind_once("broken", number, EIO, ORGAN_IO);
     organ_behind *behind;
     organ_error error = {0};
-    ck_assert_int_eq(organ_behind_create(1, &behind, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_behind_create(1, true, &behind, &error), ORGAN_OK);
     ck_assert_int_eq(organ_behind_wait(behind, 0, &error), ORGAN_OK);
     ck_assert_int_eq(organ_behind_write(behind, 0, scratch_path("no/such/folder"), "a", 1, 0, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "cannot be opened"));

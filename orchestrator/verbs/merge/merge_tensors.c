@@ -100,7 +100,7 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     organ_merge_walk walk;
     job->writing = writing;
     if (make_walk(job, writing, &walk, error) == ORGAN_OK && walk.count &&
-        organ_behind_create(organ_workers_count(job->engine->workers), &job->behind, error) == ORGAN_OK)
+        organ_behind_create(organ_workers_count(job->engine->workers), true, &job->behind, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, job->engine, error);
     organ_behind_destroy(job->behind);
     job->behind = NULL;
