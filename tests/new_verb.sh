@@ -268,7 +268,7 @@ judge "the values of packed weights are not those of the model" \
 
 # ---- refusals ----
 refused 2 "MODEL" @NAME@
-refused 2 "unknown option '--jsn'; did you mean '--json'" @NAME@ tiny-qwen2 --jsn
+refused 2 "'--json'" @NAME@ tiny-qwen2 --jsn
 refused 4 "nowhere" @NAME@ nowhere
 mkdir bare && echo '{}' >bare/config.json
 refused 3 "bare" @NAME@ bare

@@ -286,6 +286,8 @@ neon() {
 }
 
 unset ORGAN_ISA
+export MESSAGES=$scratch/messages
+mkdir "$MESSAGES"
 for tree in "$@"; do
     case $tree in
     native | complete) native "$tree" ;;
@@ -302,6 +304,13 @@ mapfile -t sorted < <(in_order "${waiting[@]}")
 pool "$jobs" "${sorted[@]}"
 mapfile -t sorted < <(in_order "${waiting_alone[@]}")
 pool "$jobs" "${sorted[@]}"
+# A script of MESSAGES records the errors of the program, and one suite compares them.
+if compgen -G "$MESSAGES/*.rows" >/dev/null; then
+    began_last=$EPOCHREALTIME
+    tests/messages.sh "$MESSAGES" >"$scratch/messages.log"
+    read -r good bad < <(counts "$scratch/messages.log")
+    report all messages "$good" "$bad" "$began_last" "$scratch/messages.log"
+fi
 standing | LC_ALL=C comm -13 "$scratch/standing" - >"$scratch/left.log"
 sed -i 's/^/left behind: /' "$scratch/left.log"
 report all left-overs $(($(wc -l <"$scratch/left.log") == 0)) $(($(wc -l <"$scratch/left.log") > 0)) "$began" "$scratch/left.log"

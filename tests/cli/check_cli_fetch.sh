@@ -38,16 +38,16 @@ judge "the wrong files are selected" test "$(jq -c '[.files[].file]' ../out)" = 
     '["config.json","generation_config.json","model.safetensors.index.json","reference.json","sub/deep/x.txt","vocab.json"]'
 ends 0 fetch hf:tiny/qwen2/config.json -o one
 judge "more than one file is fetched" test "$(ls one)" = config.json
-refused 2 "none of the 15 files of commit $commit is selected" fetch hf:tiny/qwen2 -o none --include '*.bin'
-refused 2 "name either a folder with -o DIR, or the cache with --cache" fetch hf:tiny/qwen2
-refused 2 "name either a folder" fetch hf:tiny/qwen2 -o x --cache
-refused 2 "is not a model name" fetch hf:tiny/../x -o x
-refused 2 "the server has no such model, or no revision main of it" fetch hf:tiny/lost -o x
-refused 2 "the server has no such model, or no revision v7 of it" fetch hf:tiny/qwen2@v7 -o x
-HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests" fetch hf:tiny/qwen2 -o x
-HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is not an http(s) URL" fetch hf:tiny/qwen2 -o x
+refused 2 "$commit" fetch hf:tiny/qwen2 -o none --include '*.bin'
+refused 2 "--cache" fetch hf:tiny/qwen2
+refused 2 "--cache" fetch hf:tiny/qwen2 -o x --cache
+refused 2 "hf:tiny/../x" fetch hf:tiny/../x -o x
+refused 2 "revision main" fetch hf:tiny/lost -o x
+refused 2 "revision v7" fetch hf:tiny/qwen2@v7 -o x
+HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE" fetch hf:tiny/qwen2 -o x
+HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT" fetch hf:tiny/qwen2 -o x
 echo other >one/config.json
-refused 2 "one/config.json: exists, but its content differs from config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
+refused 2 "one/config.json" fetch hf:tiny/qwen2/config.json -o one
 
 # ---- interrupted downloads and wrong content ----
 big=model-00002-of-00003.safetensors
@@ -72,30 +72,30 @@ wrong() {
     judge "manners '$1': something is left" test "$(ls one)" = config.json
     straight
 }
-wrong digest 3 "the received bytes have the digest"
-wrong size 3 "has 4307712 bytes, but its list states 4307713"
-wrong longer 3 "has 4307722 bytes, but its list states 4307712"
-wrong path 3 "'a/../../b' is not a valid path of a file in a repository"
-wrong form 3 "is neither SHA-256 nor SHA-1"
-wrong commit 3 "has no commit or no list of files"
+wrong digest 3 "digest"
+wrong size 3 4307713
+wrong longer 3 4307722
+wrong path 3 "'a/../../b'"
+wrong form 3 SHA-256
+wrong commit 3 commit
 wrong garbage 3 "hf:tiny/qwen2/$big"
 
 # ---- lists that are refused before anything is downloaded ----
 : >../hub/log
-listed() { # listed MANNERS TEXT [ARGS...]
+listed() { # listed MANNERS THING [ARGS...]
     manners "$1"
     refused 3 "$2" fetch hf:tiny/qwen2 -o list "${@:3}"
     HF_HOME=$PWD/../user/none refused 3 "$2" fetch hf:tiny/qwen2 --cache "${@:3}"
     judge "manners '$1': the cache is written" test ! -e ../user/none
     straight
 }
-listed huge "the sizes of the files in the list add up to 2^63 bytes or more"
-listed huge "the sizes of the files in the list add up to 2^63 bytes or more" --dry-run
-listed "called config.json/x" "lists config.json as a file, but also config.json/x below it"
-listed "called sub/deep" "lists sub/deep as a file, but also sub/deep/x.txt below it"
-listed "called config.json" "lists config.json twice"
+listed huge 2^63
+listed huge 2^63 --dry-run
+listed "called config.json/x" config.json/x
+listed "called sub/deep" sub/deep/x.txt
+listed "called config.json" config.json
 for name in .git/hooks/post-checkout .GIT/config .bashrc sub/.git/config .gitignore/x sub/.eval_results/a.yaml .eval_results/.x; do
-    listed "called $name" "the list has the hidden file $name, which organ does not write: to fetch the others, add --exclude '$name'"
+    listed "called $name" "--exclude '$name'"
 done
 judge "more than the list is asked for" test "$(asked 1 | cut -d ' ' -f 2)" = hub
 judge "something is downloaded" test "$(cut -d ' ' -f 3 ../hub/log | sort -u | grep -cv /api/)" = 0
@@ -124,11 +124,11 @@ judge "the hub does not get the token" test "$(grep -c '^hub .* Bearer hf_secret
 judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' -$')" = 0
 judge "the other host is not asked" grep -q ^cdn ../hub/log
 rm "$HF_HOME/token"
-HF_TOKEN='a b' refused 2 "the token in HF_TOKEN contains a space or a character outside ASCII" fetch hf:tiny/qwen2 -o x
+HF_TOKEN='a b' refused 2 "HF_TOKEN" fetch hf:tiny/qwen2 -o x
 refused 4 "nowhere" fetch hf:tiny/qwen2 -o x --token-file nowhere
 
 # ---- into the cache, in the layout of huggingface_hub ----
-refused 2 "has no models--tiny--qwen2; prune needs it there: organ fetch hf:tiny/qwen2 --cache" prune hf:tiny/qwen2 -o made
+refused 2 "models--tiny--qwen2" prune hf:tiny/qwen2 -o made
 ends 0 fetch hf:tiny/qwen2 --cache
 entry=$HF_HOME/hub/models--tiny--qwen2
 judge "refs/main is not the commit" test "$(cat "$entry/refs/main")" = $commit
@@ -157,10 +157,10 @@ judge "files are not of the commit" test "$(grep '^hub GET /tiny' ../hub/log | g
 judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' -$')" = 0
 ends 0 inspect hf:tiny/gguf
 ends 0 inspect hf:tiny/many/b.gguf
-refused 3 "no index of shards and not one GGUF model: name a file" inspect hf:tiny/many
-refused 2 "the repository has no file c.gguf at commit $commit" inspect hf:tiny/many/c.gguf
-refused 2 "tiny/qwen2: no file or folder of this name" inspect tiny/qwen2
-HF_HUB_OFFLINE=1 refused 2 "has no models--tiny--qwen2" inspect hf:tiny/qwen2
+refused 3 "tiny/many" inspect hf:tiny/many
+refused 2 "c.gguf" inspect hf:tiny/many/c.gguf
+refused 2 "tiny/qwen2" inspect tiny/qwen2
+HF_HUB_OFFLINE=1 refused 2 "models--tiny--qwen2" inspect hf:tiny/qwen2
 judge "the cache is written" test ! -e "$HF_HOME/hub"
 kill $server
 finish

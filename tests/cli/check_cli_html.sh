@@ -62,32 +62,30 @@ ln -s nowhere/at/all dangling
 for command in "audit tiny-qwen2 out --html" "prune tiny-qwen2 -o new --html" "report audit.json -o"; do
     # shellcheck disable=SC2086 # words
     {
-        refused 2 "notes.html: exists and is not a report of organ: it is not overwritten" $command notes.html
-        refused 2 "weights.html: exists and is not a report of organ" $command weights.html
-        refused 2 "directory: exists and is not a file" $command directory
-        refused 4 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
+        refused 2 "notes.html" $command notes.html
+        refused 2 "weights.html" $command weights.html
+        refused 2 "directory" $command directory
+        refused 4 "nowhere/page.html" $command nowhere/page.html
     }
 done
-refused 2 "--html needs a value" audit tiny-qwen2 out --html
-refused 2 "--print-ranges cannot be combined with --html" autopsy --print-ranges --html page.html
+refused 2 "--html" audit tiny-qwen2 out --html
+refused 2 "--print-ranges" autopsy --print-ranges --html page.html
 
 # ---- organ report ----
 echo '{"schema": "organ.prune/1",' >broken.json
 printf '{"schema": "organ.prune/1", "schema": "organ.audit/1"}' >twice.json
 echo '{"schema": "organ.unheard-of/3"}' >unknown.json
 echo '[1, 2, 3]' >list.json
-refused 3 "broken.json: line " report broken.json -o new.html
-refused 3 "twice.json: line 1" report twice.json -o new.html
-refused 3 "unknown.json: there is no page for a report with the schema 'organ.unheard-of/3'; there are pages for" report unknown.json -o new.html
+refused 3 "broken.json" report broken.json -o new.html
+refused 3 "twice.json" report twice.json -o new.html
+refused 3 "'organ.unheard-of/3'" report unknown.json -o new.html
 says "organ.prune/1"
-refused 3 "list.json: the document has no \"schema\"" report list.json -o new.html
+refused 3 "schema" report list.json -o new.html
 refused 3 "directory" report directory -o new.html
 refused 4 "missing.json" report missing.json -o new.html
-refused 2 "-o PAGE is missing" report audit.json
+refused 2 "PAGE" report audit.json
 refused 2 "FILE" report -o new.html
-refused 2 "unexpected argument 'more'" report audit.json more -o new.html
+refused 2 "'more'" report audit.json more -o new.html
 ln -s /dev/full full.html
-refused 2 "full.html: exists and is not a file" report audit.json -o full.html
-mkdir locked && chmod 500 locked
-if [[ $(id -u) != 0 ]]; then refused 4 "locked" report audit.json -o locked/new.html; fi
+refused 2 "full.html" report audit.json -o full.html
 finish

@@ -30,7 +30,7 @@ both_ways() {
     judge "$d: the form that was translated twice does" same_weights in-made in-back
     ends 0 convert in-made -o converted.gguf --to gguf --dtype f32 --quiet
     ends 3 lora extract --base made.gguf --tuned converted.gguf -o no --quiet
-    says "differs from made.gguf: there is nothing to extract"
+    says "made.gguf"
     judge "$d: nothing was changed" bash -c '! cmp -s base.gguf made.gguf'
     ends 0 lora resize made --rank 1 -o smaller --quiet
     judge "$d: no smaller adapter" test "$(stat -c %s smaller/adapter_model.gguf)" -lt "$(stat -c %s made/adapter_model.gguf)"
@@ -54,34 +54,34 @@ edited later.gguf 'adapter.lora.twist=f32:0.5'
 edited text.gguf 'adapter.lora.alpha=string:"4"'
 for words in "merge --base $base --adapter alora.gguf" "resize alora.gguf --rank 2" "sanitize alora.gguf" "sanitize alora.gguf --base tiny-qwen2"; do
     read -ra words <<<"$words"
-    refused 3 "alora.gguf: adapter.alora.invocation_tokens is set: the adapter only acts on tokens after its invocation tokens" lora "${words[@]}" -o no
+    refused 3 "adapter.alora.invocation_tokens" lora "${words[@]}" -o no
 done
-refused 3 "adapter.alora.invocation_tokens is set" lora sanitize alora.gguf --check
-refused 3 "adapter.alora.invocation_tokens is set" orthogonality tiny-qwen2 tiny-qwen2 alora.gguf
-refused 3 "adapter.alora.invocation_tokens is set" merge --method linear tiny-qwen2+alora.gguf tiny-qwen2 -o no
-refused 3 "adapter.alora.invocation_tokens is set" compare tiny-qwen2+alora.gguf tiny-qwen2
-refused 3 "text.gguf: adapter.lora.alpha is not a number" lora sanitize text.gguf --check
+refused 3 "adapter.alora.invocation_tokens" lora sanitize alora.gguf --check
+refused 3 "adapter.alora.invocation_tokens" orthogonality tiny-qwen2 tiny-qwen2 alora.gguf
+refused 3 "adapter.alora.invocation_tokens" merge --method linear tiny-qwen2+alora.gguf tiny-qwen2 -o no
+refused 3 "adapter.alora.invocation_tokens" compare tiny-qwen2+alora.gguf tiny-qwen2
+refused 3 "adapter.lora.alpha" lora sanitize text.gguf --check
 ends 0 lora sanitize none.gguf --check --quiet
 ends 0 lora sanitize later.gguf --check
-says "later.gguf: the key 'adapter.lora.twist' is unknown and has no effect"
+says "'adapter.lora.twist'"
 for verb in "sanitize told.gguf" "resize told.gguf --rank 2"; do
     read -ra words <<<"$verb"
     ends 0 lora "${words[@]}" -o kept --force
     judge "$verb: a key is lost" test "$("${organ%/*}/checks/gguf_keys" kept/adapter_model.gguf | grep -c 'task_name.*sums\|prompt_prefix.*Add:\|general.name.*adder')" == 3
-    judge "$verb: no warning" bash -c '! grep -q "does not keep" ../err'
+    judge "$verb: no warning" test "$(grep -c 'adapter\.lora\.' ../err)" = 0
 done
 ends 0 lora sanitize told.gguf --base tiny-qwen2 -o kept --force
-says "the output does not keep adapter.lora.task_name, which only an adapter in GGUF can have"
+says "adapter.lora.task_name"
 ends 0 lora merge --base $base --adapter told.gguf -o no.gguf --dry-run
-says "the output does not keep adapter.lora.prompt_prefix"
+says "adapter.lora.prompt_prefix"
 rm -r made kept ./*.gguf
 
 # ---- errors ----
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 cp -rL tiny-lora strange && chmod -R u+w strange && LC_ALL=C sed -i 's/model\.model\.norm\.weight/model.model.morm.weight/' strange/adapter_model.safetensors
 ends 3 lora merge --base $base --adapter strange -o no.gguf --quiet
-says "1 tensor of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.morm.weight'"
+says "'base_model.model.model.morm.weight'"
 rm -rf strange
-refused 3 "general.type must be \"adapter\" and adapter.type \"lora\"" lora merge --base $base --adapter $base -o no
-refused 2 "--save-full: llama.cpp loads no whole tensors" lora extract --base $base --tuned $base -o no --save-full
+refused 3 "general.type" lora merge --base $base --adapter $base -o no
+refused 2 "--save-full" lora extract --base $base --tuned $base -o no --save-full
 finish

@@ -59,7 +59,8 @@ kinds='[{"name": "model.layers.N.mixer.blend", "tensors": 2, "elements": 16384, 
  {"name": "model.layers.N.self_attn.third", "tensors": 1, "elements": 2048, "percent": 4.444444}]'
 # The sums of the kinds above and of the two targets of 4,096 values.
 expected="{tensors: 11, elements: 46080, target_tensors: 2, target_elements: 8192, percent: 17.777778, few: true, left: $kinds}"
-few() { echo "Only 17.78 % of the weights in matrices are $1."; }
+small="of the weights in matrices are"
+few() { echo "Only 17.78 % $small $1."; }
 
 for how in "targets prune unknown -o pruned --iterations 2" "quantised quantize unknown -o codes --scheme int8-channel"; do
     what=${how%% *}
@@ -87,9 +88,9 @@ done
 # If no or few matrices are left out, the report states the share without a warning.
 ends 0 prune known -o all --iterations 2 --quiet
 prints "Matrices: targets are 100.00 % of the 8,192 weights in matrices of"
-judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
+judge "a warning about nothing" test "$(grep -c "$small" ../out)" = 0
 ends 0 prune tiny-moe -o moe --iterations 2 --quiet
-judge "a warning about routers" bash -c '! grep -q WARNING ../out'
+judge "a warning about routers" test "$(grep -c "$small" ../out)" = 0
 judge "the routers are not listed" jq -e '.matrices.left == [{name: "model.layers.N.mlp.gate", tensors: 4, elements: 12288, percent: .matrices.left[0].percent}]' moe/organ/prune.json
 # Targets named by --select count, also an embedding.
 ends 0 prune known -o some --iterations 2 --select '*embed_tokens*,*.0.*q_proj*' --quiet

@@ -70,24 +70,20 @@ for donor in tiny-qwen2 tiny-moe; do
 done
 ends 0 perplexity tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --text two --style llama.cpp --context 206 -o sums --write-imatrix --memory 40M --quiet
 judge "the importance matrix of the GGUF file differs" cmp -s sums/imatrix.gguf ../of_safetensors
-ends 2 perplexity tiny-qwen2 "${short[@]}" --write-imatrix
-judge "no word of -o" grep -q -- "--write-imatrix needs -o DIR" ../err
+refused 2 "-o DIR" perplexity tiny-qwen2 "${short[@]}" --write-imatrix
 
 # ---- --compute: a supported type gives the same result with any threads and memory; an error names a type that this CPU does not support ----
-ORGAN_ISA=scalar ends 2 perplexity tiny-qwen2 "${short[@]}" --compute bf16
-judge "no word of what bf16 needs" grep -q -- "--compute bf16 is not available on this machine: .*BF16 products need AVX-512; --compute exact always works" ../err
-ORGAN_ISA=scalar ends 2 generate tiny-qwen2 --prompt "In the" --compute split
-judge "no word of what split needs" grep -q -- "--compute split is not available on this machine" ../err
-ORGAN_ISA=scalar ends 2 prune tiny-qwen2 -o not-made --evaluate $text --compute split
-judge "what is refused is begun" test ! -e not-made
-ends 2 prune tiny-qwen2 -o not-made --compute bf16
-judge "--compute without --evaluate" grep -q -- "--compute has no meaning without --evaluate FILE" ../err
-ends 2 perplexity tiny-qwen2 "${short[@]}" --compute fast
+ORGAN_ISA=scalar refused 2 "--compute bf16" perplexity tiny-qwen2 "${short[@]}" --compute bf16
+says AVX-512
+ORGAN_ISA=scalar refused 2 "--compute split" generate tiny-qwen2 --prompt "In the" --compute split
+ORGAN_ISA=scalar refused 2 "--compute split" prune tiny-qwen2 -o not-made --evaluate $text --compute split
+refused 2 --evaluate prune tiny-qwen2 -o not-made --compute bf16
+refused 2 "'fast'" perplexity tiny-qwen2 "${short[@]}" --compute fast
 exact=$(sed -n 's/^ *"perplexity": //p' report/perplexity.json | head -n 1)
 for compute in split bf16; do
     run perplexity tiny-qwen2 "${short[@]}" --compute $compute --json --quiet --threads 1 --memory 32M
     if [[ $code != 0 ]]; then
-        judge "$compute is refused without a reason" grep -q -- "--compute $compute is not available on this machine: .*; --compute exact always works" ../err
+        judge "$compute is refused without a reason" grep -q -- "--compute $compute" ../err
         echo "skipped: figures of --compute $compute: $(sed 's/.*had here: //' ../err)"
         continue
     fi
@@ -142,7 +138,7 @@ mkdir strange
 ln -s "$PWD"/tiny-qwen2/* strange
 rm strange/config.json
 sed 's/Qwen2ForCausalLM/KlingonForCausalLM/' tiny-qwen2/config.json >strange/config.json
-refused 3 "architecture 'KlingonForCausalLM' is not supported by the forward pass, which supports Llama, Mistral, Mixtral, Qwen2," \
+refused 3 "'KlingonForCausalLM'" \
     perplexity strange --text $text
 judge "the list of architectures ends inside a name" grep -Eq '[A-Za-z0-9_]{3,}, and [0-9]+ more \(docs/models.md\)$' ../err
 rm -r strange
@@ -152,8 +148,8 @@ refused 2 "PRUNED" evaluate tiny-qwen2 --text $text
 ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 3 --html ../spoken.html --quiet
 judge "the page does not show what was asked" grep -q "In the beginning" ../spoken.html
 refused 2 "-p TEXT" generate tiny-qwen2
-refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
-refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
+refused 2 "'--style'" perplexity tiny-qwen2 --text $text --stile hf
+refused 2 "'gpt'" perplexity tiny-qwen2 --text $text --style gpt
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 # A tokenizer with a token that the model does not have. The check is a part of the dry run.
 cp -rL tiny-qwen2 mixed
@@ -163,42 +159,42 @@ jq ".added_tokens += [{id: $size, content: \"<beyond>\", special: false, single_
 mv mixed/tokenizer.new mixed/tokenizer.json
 { head -c 20000 $text && echo "<beyond>" && head -c 20000 $text; } >beyond.txt
 for run in "" --dry-run; do
-    refused 3 "is $size, outside the vocabulary of $size: the tokenizer is not that of the model" perplexity mixed --text beyond.txt $run
+    refused 3 "$size" perplexity mixed --text beyond.txt $run
 done
-refused 3 "is $size, outside the vocabulary of $size: the tokenizer is not that of the model" \
+refused 3 "$size" \
     prune mixed -o new --method wanda -s 50 --calibration beyond.txt --dry-run
 rm -r mixed beyond.txt
 printf x >letter.txt
-refused 3 "letter.txt has 1 token, but at least 2 are needed, of which the second is scored: give a longer text" \
+refused 3 "letter.txt" \
     perplexity tiny-qwen2 --text letter.txt
 mkdir there && touch there/file
-refused 2 "--memory 8M is too little for a window of 1023 tokens, one layer, 54986 tokens in all and 1 model" perplexity tiny-qwen2 --text $text --memory 8M
+refused 2 "--memory 8M" perplexity tiny-qwen2 --text $text --memory 8M
 cp -rL tiny-qwen2 narrow
 sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narrow/config.json
-refused 2 "narrow supports windows of 3 tokens, but at least 4 are needed: --context N" perplexity narrow --text $text --max-tokens 100
+refused 2 "--context" perplexity narrow --text $text --max-tokens 100
 ends 0 perplexity narrow --text $text --max-tokens 100 --context 4 --quiet
 rm -r narrow
 # The memory that the error names is enough.
 for others in "" "--compare tiny-qwen2"; do
     # shellcheck disable=SC2086 # words
-    refused 2 "M is enough" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 8M
+    refused 2 "--memory" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 8M
     enough=$(sed -n 's/.*; --memory \([0-9]*M\) is enough.*/\1/p' ../err)
     # shellcheck disable=SC2086
     ends 0 perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory "$enough" --quiet
 done
-refused 2 "--memory 8M is too little for a layer of " generate tiny-qwen2 --prompt x -n 3000 --memory 8M
+refused 2 "--memory 8M" generate tiny-qwen2 --prompt x -n 3000 --memory 8M
 refused 2 "there" perplexity tiny-qwen2 --text $text -o there
 refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force
 refused 4 "nowhere" perplexity nowhere --text $text
 refused 4 "no.txt" perplexity tiny-qwen2 --text no.txt
 refused 3 "tiny-qwen2" perplexity tiny-qwen2 --text tiny-qwen2
 : >empty.txt
-refused 3 "empty.txt has 0 tokens" perplexity tiny-qwen2 --text empty.txt
+refused 3 "empty.txt" perplexity tiny-qwen2 --text empty.txt
 printf 'In the beginning' >short.txt
-refused 3 "two windows of 512, that is 1024 tokens" perplexity tiny-qwen2 --text short.txt --style llama.cpp -o out
+refused 3 "1024 tokens" perplexity tiny-qwen2 --text short.txt --style llama.cpp -o out
 cp -rL tiny-qwen2 other && chmod -R u+w other
 jq '.model.vocab["!"] as $id | .model.vocab["!"] = .model.vocab["#"] | .model.vocab["#"] = $id' tiny-qwen2/tokenizer.json >other/tokenizer.json
-refused 3 "other has another tokenizer than tiny-qwen2: the text '" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
+refused 3 "tokenizer" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
 sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
 refused 3 "UnheardOfModel" perplexity other "${short[@]}" -o out
 refused 3 "UnheardOfModel" generate other --prompt x
@@ -206,7 +202,7 @@ mv pruned/tokenizer.json ../
 refused 3 "tokenizer" evaluate tiny-qwen2 pruned "${short[@]}" -o out
 mv ../tokenizer.json pruned/
 printf '{"schema": "organ.else/1"}' >pruned/organ/prune.json
-refused 3 "its schema is 'organ.else/1'" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+refused 3 "'organ.else/1'" evaluate tiny-qwen2 pruned "${short[@]}" -o out
 rm pruned/organ/prune.json
 
 # ---- Ctrl-C ----

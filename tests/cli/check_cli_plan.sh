@@ -131,7 +131,7 @@ least() {
     judge "does not say that --memory is too little" grep -q -- '--memory 8M is too little: the run would end with an error' ../out
     ends 0 "$@" -o made --dry-run --json --quiet --threads 2 --memory 8M
     judge "the plan depends on --memory" test "$(jq -c '.plan | [.memory_enough, .memory_given, .memory_short]' ../out)" = "[$enough,8388608,true]"
-    refused 2 " is enough" "$@" -o made --quiet --threads 2 --memory 8M
+    refused 2 "--memory" "$@" -o made --quiet --threads 2 --memory 8M
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
     judge "--memory 8M is refused with $named, and the plan says $enough" \
         test "$(awk -v n="${named%[KM]}" -v u="${named: -1}" -v e="$enough" 'BEGIN { m = n * (u == "M" ? 1048576 : 1024); print (m >= e && m - e < 1048576) }')" = 1

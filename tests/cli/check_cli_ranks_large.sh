@@ -67,7 +67,7 @@ audited 0
 # Changes the last matrix of the stack, which is a part of its own.
 printf '\x11\x3f' | dd of=pruned/model.safetensors bs=1 seek=95000000 conv=notrunc status=none
 audited 1
-says "tensor 'model.layers.0.mlp.experts.gate_up_proj': "
+says "'model.layers.0.mlp.experts.gate_up_proj'"
 if in_part; then finish; fi
 same 3 prune large --sparsity 40 --iterations 1
 same 3 prune large --method magnitude -s 50
@@ -91,6 +91,6 @@ here="mpirun -n 3, killed"
 judge "the output has its name" test ! -e new
 judge "nothing of a tensor is done" test "$(stretches)" -gt 0
 ranks 2 0 prune large -o new --iterations 60 --resume
-says 'continuing: '
+says "continuing"
 judge "resumed by others it is not the same" diff <(holds one) <(holds new)
 finish

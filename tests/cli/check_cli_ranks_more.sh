@@ -41,7 +41,7 @@ looked 0 orthogonality --pair tiny-qwen2 fp8 --pair "$model-gguf/tiny-qwen2-BF16
 reported NOISE_PAIRS_REPORT.md orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf int4 --select '*.layers.1.mlp.*'
 broken 3 'a value of row .* is NaN' orthogonality tiny-qwen2 odd tiny-lora -o new
 ranks 3 2 orthogonality tiny-qwen2 fp8 tiny-lora -o fp8
-says 'error: orthogonality: fp8 exists'
+says "fp8"
 
 # ---- autopsy ----
 looked 0 autopsy fp8 tiny-qwen2

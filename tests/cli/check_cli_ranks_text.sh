@@ -76,7 +76,7 @@ run prune tiny-qwen2 -o slowly "${how[@]}" --quiet
 slowly 3 KILL
 judge "the output has its name" test ! -e new
 ranks 2 0 prune tiny-qwen2 -o new "${how[@]}" --resume
-says 'continuing: '
+says "continuing"
 judge "resumed along a text it is not the same" diff <(holds slowly) <(holds new)
 judge "it tells something else" cmp <(tells slowly/organ/prune.json) <(tells new/organ/prune.json)
 finish

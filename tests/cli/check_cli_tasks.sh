@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Compares organ evaluate --tasks with lm-evaluation-harness (fixtures/tasks/reference.tsv) and tests comparisons of models, ranks and malformed
 # files. Ends with the line "N passed, N failed".
-set -uo pipefail
-cd "$(dirname "$0")/../.." || exit 1
-. tests/kit/counts.sh
-organ=${ORGAN:-$PWD/build/organ}
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "$top/fixtures" fixtures
 model=fixtures/tiny-qwen2
 
 # ---- every choice and likelihood of lm-evaluation-harness ----
@@ -59,47 +57,43 @@ if [[ ${EFFORT:-some} != few ]]; then
 fi
 
 # ---- errors ----
-# refuses CODE WORDS ARGS...: checks the exit code and the message.
-refuses() {
-    "$organ" evaluate "${@:3}" >"$scratch/out" 2>"$scratch/log"
-    local code=$?
-    judge "code $code: ${*:3}" test $code -eq "$1"
-    if grep -qF -- "$2" "$scratch/log"; then good; else bad "another message than '$2'" "$scratch/log"; fi
-    judge "output: ${*:3}" test ! -s "$scratch/out"
+refused 2 "--text FILE or --tasks FILE" evaluate $model
+refused 2 "--text FILE or --tasks FILE" evaluate $model --tasks fixtures/tasks/tasks.jsonl --text fixtures/tiny-qwen2/heldout.txt
+refused 2 PRUNED evaluate $model --text fixtures/tiny-qwen2/heldout.txt
+refused 2 --answers evaluate $model "$scratch/pruned" --text fixtures/tiny-qwen2/heldout.txt --answers
+refused 2 --max-tokens evaluate $model --tasks fixtures/tasks/tasks.jsonl --max-tokens 10
+refused 2 --select evaluate $model --tasks fixtures/tasks/tasks.jsonl --select '*'
+refused 2 --style evaluate $model --tasks fixtures/tasks/tasks.jsonl --style llama.cpp
+refused 4 nothing.jsonl evaluate $model --tasks nothing.jsonl
+# line TEXT THING [ARGS...]: a file with the text is refused.
+line() {
+    printf '%s\n' "$1" >bad.jsonl
+    refused 3 "$2" evaluate $model --tasks bad.jsonl -o bad "${@:3}"
 }
-refuses 2 "either --text FILE or --tasks FILE" $model
-refuses 2 "either --text FILE or --tasks FILE" $model --tasks fixtures/tasks/tasks.jsonl --text fixtures/tiny-qwen2/heldout.txt
-refuses 2 "--text needs PRUNED" $model --text fixtures/tiny-qwen2/heldout.txt
-refuses 2 "--answers belongs to --tasks" $model "$scratch/pruned" --text fixtures/tiny-qwen2/heldout.txt --answers
-refuses 2 "--max-tokens does not apply to --tasks" $model --tasks fixtures/tasks/tasks.jsonl --max-tokens 10
-refuses 2 "--select counts killed weights" $model --tasks fixtures/tasks/tasks.jsonl --select '*'
-refuses 2 "--style llama.cpp does not apply" $model --tasks fixtures/tasks/tasks.jsonl --style llama.cpp
-refuses 4 "nothing.jsonl" $model --tasks nothing.jsonl
-line() { printf '%s\n' "$1" >"$scratch/bad.jsonl" && refuses 3 "$2" $model --tasks "$scratch/bad.jsonl" -o "$scratch/bad" "${@:3}" && judge "a report is left" test ! -e "$scratch/bad"; }
 good_line='{"context": "a", "choices": ["b", "c"], "gold": 0}'
-line "" "has no questions"
+line "" bad.jsonl
 line "not json" "line 1"
 line "$good_line
-[]" "line 2: is not an object"
-line '{"choices": ["b", "c"], "gold": 0}' '"context" must be a text'
-line '{"context": 1, "choices": ["b", "c"], "gold": 0}' '"context" must be a text'
-line '{"context": "a\u0000b", "choices": ["b", "c"], "gold": 0}' '"context" must be a text'
-line '{"context": "a", "choices": ["b"], "gold": 0}' '"choices" must be an array of 2 to 1024 texts'
-line '{"context": "a", "choices": "bc", "gold": 0}' '"choices" must be an array'
-line '{"context": "a", "choices": ["b", ""], "gold": 0}' 'that is not empty'
-line '{"context": "a", "choices": ["b", 1], "gold": 0}' 'that is not empty'
-line '{"context": "a", "choices": ["b", "c"]}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": 2}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": -1}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": []}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": [0, 5]}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": "b"}' '"gold" must be the index'
-line '{"context": "a", "choices": ["b", "c"], "gold": 0, "task": ""}' '"task" must have 1 to 256 bytes'
-line '{"context": "a", "choices": ["b", "c"], "gold": 0, "delimiter": 1}' '"delimiter" and "task" must be texts'
+[]" "line 2"
+line '{"choices": ["b", "c"], "gold": 0}' '"context"'
+line '{"context": 1, "choices": ["b", "c"], "gold": 0}' '"context"'
+line '{"context": "a\u0000b", "choices": ["b", "c"], "gold": 0}' '"context"'
+line '{"context": "a", "choices": ["b"], "gold": 0}' '"choices"'
+line '{"context": "a", "choices": "bc", "gold": 0}' '"choices"'
+line '{"context": "a", "choices": ["b", ""], "gold": 0}' '"choices"'
+line '{"context": "a", "choices": ["b", 1], "gold": 0}' '"choices"'
+line '{"context": "a", "choices": ["b", "c"]}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": 2}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": -1}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": []}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": [0, 5]}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": "b"}' '"gold"'
+line '{"context": "a", "choices": ["b", "c"], "gold": 0, "task": ""}' '"task"'
+line '{"context": "a", "choices": ["b", "c"], "gold": 0, "delimiter": 1}' '"delimiter"'
 line '{"context": "a", "context": "b", "choices": ["b", "c"], "gold": 0}' 'line 1'
-line '{"context": "a", "choices": ["b", "one two three four five six seven eight nine ten"], "gold": 0}' "more than a window (--context 8)" --context 8
-awk 'BEGIN { printf "{\"context\": \"a\", \"gold\": 0, \"choices\": [\"b\""; for (k = 0; k < 1024; k++) printf ", \"c%d\"", k; print "]}" }' >"$scratch/many"
-line "$(cat "$scratch/many")" '"choices" must be an array of 2 to 1024 texts'
-awk 'BEGIN { while (length(text) < 6000) text = text "word "; for (k = 0; k < 400; k++) printf "{\"context\": \"%s\", \"choices\": [\"b\", \"c\"], \"gold\": 0}\n", text }' >"$scratch/large.jsonl"
-refuses 2 "the questions of large.jsonl" $model --tasks "$scratch/large.jsonl" --memory 8M
+line '{"context": "a", "choices": ["b", "one two three four five six seven eight nine ten"], "gold": 0}' "--context 8" --context 8
+awk 'BEGIN { printf "{\"context\": \"a\", \"gold\": 0, \"choices\": [\"b\""; for (k = 0; k < 1024; k++) printf ", \"c%d\"", k; print "]}" }' >../many
+line "$(cat ../many)" '"choices"'
+awk 'BEGIN { while (length(text) < 6000) text = text "word "; for (k = 0; k < 400; k++) printf "{\"context\": \"%s\", \"choices\": [\"b\", \"c\"], \"gold\": 0}\n", text }' >large.jsonl
+refused 2 large.jsonl evaluate $model --tasks large.jsonl --memory 8M
 finish

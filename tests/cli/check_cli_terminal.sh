@@ -57,8 +57,8 @@ if [[ -e /dev/full ]]; then
 fi
 
 # ---- errors for people: the verb, and the command that lists its options ----
-refused 2 "Try 'organ prune -h'." prune tiny-qwen2 -o new --progress jason
-says "prune: --progress cannot be 'jason'; did you mean 'json'?"
+refused 2 "'json'" prune tiny-qwen2 -o new --progress jason
+says "'organ prune -h'"
 
 # ---- a log, and a progress bar on request ----
 ends 0 prune tiny-qwen2 -o out --force --progress auto

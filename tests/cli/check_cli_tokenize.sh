@@ -46,28 +46,28 @@ exec 3>&-
 # ---- errors ----
 refused 2 "MODEL" tokenize
 refused 2 "--text" tokenize tiny-qwen2
-refused 2 "unknown option '--id'; did you mean '--ids'" tokenize tiny-qwen2 --text text --id
+refused 2 "'--ids'" tokenize tiny-qwen2 --text text --id
 refused 4 "nowhere" tokenize tiny-qwen2 --text nowhere
 refused 4 "nowhere" tokenize nowhere --text text
-refused 3 "is a directory" tokenize tiny-qwen2 --text tiny-qwen2
+refused 3 "tiny-qwen2" tokenize tiny-qwen2 --text tiny-qwen2
 mkdir bare
 cp tiny-qwen2/model-00001-of-00003.safetensors bare/model.safetensors
-refused 3 "there is no tokenizer.json: copy it from the original model into this directory" tokenize bare --text text
+refused 3 "tokenizer.json" tokenize bare --text text
 truncate -s 1073741825 long.txt # has no blocks on the disk
-refused 3 "long.txt: has 1073741825 bytes, but the limit for texts is 1 GiB: give a part of it (head -c 1G long.txt)" \
+refused 3 "1073741825" \
     tokenize tiny-qwen2 --text long.txt
 rm long.txt
 # The error for the root of an entry of the Hugging Face cache names its snapshots.
 mkdir -p models--a--b/snapshots/0123abc models--a--b/blobs models--a--b/refs
-refused 3 "models--a--b: no model here; it is an entry of the Hugging Face cache, whose models are snapshots/0123abc: name one of these" \
+refused 3 "models--a--b" \
     tokenize models--a--b --text text
 rm -r models--a--b
 echo '{"model":{"type":"Unigram","vocab":[["a",0.0]]}}' >bare/tokenizer.json
-refused 3 "bare/tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
+refused 3 "'Unigram'" tokenize bare --text text
 head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json
-refused 3 "bare/tokenizer.json: line" tokenize bare --text text
+refused 3 "bare/tokenizer.json" tokenize bare --text text
 sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
-refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
+refused 3 "'bert'" tokenize bert.gguf --text text
 
 # ---- normalisation steps that multiply the text: 16 rules that replace 'a' by 100 of it would need more than any memory ----
 a100=$(printf 'a%.0s' {1..100})
@@ -82,6 +82,6 @@ exec "%s" "$@"
 ' "$organ" >"$capped" && chmod +x "$capped"
 fi
 whole=$organ organ=$capped
-refused 3 "the tokenizer's normalizer: step 2 of 16, Replace, makes more than 73344 bytes of a text of 61" tokenize bare --text sixty-one
+refused 3 "step 2 of 16" tokenize bare --text sixty-one
 organ=$whole
 finish

@@ -45,7 +45,7 @@ printf '%s' '{"model_type":"qwen2","auto_map":{"AutoModel":"modeling_tiny.Model"
 printf '%s' "{\"chat_template\":\"{{ ''.__class__.__mro__[1].__subclasses__() }}\"}" >bad/tokenizer_config.json
 truncate -s -640 bad/model-00003-of-00003.safetensors
 ends 1 inspect --untrusted bad
-says "error: bad: 8 findings, the first: LICENSE: the link to '/etc/passwd' leaves the directory"
+says "'/etc/passwd'"
 matches inspect/untrusted ../out
 ends 1 inspect --untrusted bad --json
 matches_briefly inspect/untrusted_json ../out
@@ -69,9 +69,9 @@ judge "a saved report makes the same page" cmp -s bad.html again.html
 before=$(inventory)
 ends 1 inspect --untrusted bad --quiet
 judge "nothing is left behind" test "$(inventory)" == "$before"
-refused 2 "is at a URL" inspect --untrusted https://example.invalid/model
-refused 2 "--tensors and --select have no meaning with it" inspect --untrusted bad --tensors
-refused 4 "gone: cannot be opened" inspect --untrusted gone
-refused 3 "is a device or a pipe" inspect --untrusted bad/pipe
+refused 2 "URL" inspect --untrusted https://example.invalid/model
+refused 2 "--tensors" inspect --untrusted bad --tensors
+refused 4 "gone" inspect --untrusted gone
+refused 3 "bad/pipe" inspect --untrusted bad/pipe
 ends 1 inspect --untrusted bad/modeling_tiny.py
 finish

@@ -4,9 +4,11 @@
 # an empty directory with links to the fixtures, and ends with `finish`. The golden files are in tests/cli/VERB/; `--bless` writes them again.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
-organ=$PWD/build/organ
+top=$PWD
+organ=$top/build/organ
 golden=$PWD/tests/cli
 model=$PWD/fixtures/tiny-qwen2
+suite=${0##*/check_} suite=${suite%.sh}
 bless=false
 [[ ${1:-} == --bless ]] && bless=true
 . tests/kit/counts.sh
@@ -74,21 +76,36 @@ refits_are_audited() {
     rm -r audited
 }
 
-# says TEXT: checks that stderr contains the text; prints TEXT: the same for stdout.
-says() { if grep -qF -- "$1" ../err; then good; else bad "stderr does not say '$1'" ../err; fi; }
+# record LINE: adds an error, a warning or a note to what the suite `messages` compares with tests/messages.tsv after a run of suites. Lines of progress
+# differ from run to run.
+record() {
+    local row=${here//[$'\n\t']/ }$'\t'$1
+    [[ -n ${MESSAGES:-} && $1 =~ ^(error|warning|note):\  ]] || return 0
+    row=${row//"$scratch"/@SCRATCH@}
+    printf '%s\t%s\n' "$suite" "${row//"$top"/@TREE@}" >>"$MESSAGES/$suite.rows"
+}
+
+# says THING: checks that a line of stderr names the thing: a path, an option, a tensor, a key, a value. Its sentence is in tests/messages.tsv.
+says() {
+    local line
+    if line=$(grep -m 1 -F -- "$1" ../err); then good; else bad "stderr does not name '$1'" ../err; fi
+    record "$line"
+}
+# prints TEXT: checks that stdout contains the text.
 prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
 
 # Prints every path in the test's directory with size and times. A rejected run must not change it.
 inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n' | sort; }
 
-# refused CODE TEXT ARGS...: the run exits with CODE, names the text in one line of stderr, prints nothing and changes no file.
+# refused CODE THING ARGS...: the run exits with CODE, its error names the thing (as in `says`), it prints nothing else and changes no file.
 refused() {
-    local before
+    local before line
     before=$(inventory)
     ends "$1" "${@:3}"
-    says "$2"
     [[ -s ../out ]] && bad "something is on stdout" ../out
-    if [[ $(grep -vE "^(warning|note): " ../err | head -n 1) == "error: "* ]]; then good; else bad "the error is not the first line of stderr after notes" ../err; fi
+    line=$(grep -vE "^(warning|note): " ../err | head -n 1)
+    if [[ $line == "error: "*"$2"* ]]; then good; else bad "after notes stderr does not begin with an error that names '$2'" ../err; fi
+    record "$line"
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
@@ -197,5 +214,6 @@ finish() {
     if grep -rlF --include='*.md' --include='*.html' "(no member)" "$scratch/area" >../out; then
         bad "a field of a table names what the document does not have" ../out
     else good; fi
+    if [[ -n ${MESSAGES:-} && ${EFFORT:-some} != few ]] && ((failed == 0)); then echo "$suite" >"$MESSAGES/$suite.whole"; fi
     conclude
 }

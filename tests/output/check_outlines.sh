@@ -75,7 +75,7 @@ stays() {
     at=$(od -A n -v -t x8 -w8 -j 8 -N $((8 * all)) ../map | awk '{ if (substr($1, 13, 1) ~ /[89a-f]/) last = NR - 1 } END { print last }')
     empty && faulty ORGAN_FAULT_AT="$at" ORGAN_FAULT_KIND=0 "${words[@]}"
     judge "ends with $?" test $? -eq 4
-    says "this temporary directory cannot be removed: remove it: Input/output error"
+    says "Input/output error"
     judge "nothing is left in $1" test -n "$(ls -A "$1")"
     judge "$(allocated) bytes stay" test "$(allocated)" -le $limit
     [[ $1 == place ]] || return

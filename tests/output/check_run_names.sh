@@ -29,7 +29,7 @@ held() {
     here="organ ${*:2} while $1 is locked"
     flock -n "$1" "$organ" "${@:2}" --quiet >../out 2>../err
     judge "ends with $?" test $? -eq 4
-    judge "does not name the other process: $(<../err)" grep -Eq 'another process \([0-9]+\) is writing this output' ../err
+    judge "does not name the other process: $(<../err)" grep -Eq 'another process \([0-9]+\)' ../err
     is_clean "$1 "
     rmdir "$1"
 }
@@ -56,7 +56,7 @@ for words in merge_gguf merge_then quantize; do
     mkdir elsewhere
     ln -s elsewhere .o.gguf.organ-merge-outline
     ln -s elsewhere .o.gguf.organ-source-outline
-    refused 2 "is a symbolic link" "${of[@]}"
+    refused 2 "symbolic link" "${of[@]}"
     judge "the link was followed" test -z "$(ls elsewhere)"
     rm -r elsewhere .o.gguf.organ-merge-outline .o.gguf.organ-source-outline
 done
@@ -79,7 +79,7 @@ for words in merge_gguf merge_then quantize sizes; do
     # The same command changes nothing that --resume needs.
     interrupted KILL $name "${of[@]}"
     ends 2 "${of[@]}"
-    says "--resume continues"
+    says "--resume"
     ends 0 "${of[@]}" --resume
     judge "hidden files are left" test -z "$(find . -maxdepth 1 -name '.o*')"
     rm -f o.* o-*
@@ -96,12 +96,12 @@ rm o.*
 
 # ---- names that are inputs or other outputs ----
 touch o-9.9MB.gguf
-refused 2 "would be written over its input" "${sizes[@]}" --imatrix o-9.9MB.gguf
+refused 2 "o-9.9MB.gguf" "${sizes[@]}" --imatrix o-9.9MB.gguf
 refused 2 "o-9.9MB.gguf" "${sizes[@]}" --allocation o-9.9MB.gguf
 refused 2 "o.sizes.json" "${sizes[@]}" --allocation o.sizes.json
 rm o-9.9MB.gguf
 refused 2 "o-adapter" "${repair[@]}" --html o-adapter
 ends 0 merge "$small" cut --method linear -o m
-refused 2 "is inside the output, which would replace it" merge m/organ/recipe.yaml -o m --force
+refused 2 "m/organ/recipe.yaml" merge m/organ/recipe.yaml -o m --force
 judge "the recipe is gone" test -f m/organ/recipe.yaml
 finish

@@ -60,7 +60,7 @@ pair() {
     here="organ ${second[*]}, while this is held: organ ${first[*]}"
     if $shares; then
         judge "ends with $cell: $(head -n 1 ../err2)" test $cell -eq 4
-        judge "does not name the process $(<../err.pid): $(<../err2)" grep -q "another process ($(<../err.pid)) is writing this output" ../err2
+        judge "does not name the process $(<../err.pid): $(<../err2)" grep -q "another process ($(<../err.pid))" ../err2
         judge "changed names: $(entries)" test "$left" = "$(entries)"
     else
         judge "ends with $cell: $(head -n 1 ../err2)" test $cell -eq 0

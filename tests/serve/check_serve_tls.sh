@@ -23,33 +23,25 @@ certificate second
 printf 'alice run alice-alice-alice-alice\nbob read bob-bob-bob-bob-bob\n' >tokens
 
 # ---- errors ----
-# refuses CODE PART OPTION...: checks the exit code and the message.
-refuses() {
-    here="organ serve ${*:3}"
-    timeout 120 "$organ" serve --root root --listen 127.0.0.1:0 "${@:3}" >/dev/null 2>../serve
-    local code=$?
-    judge "ends with $code instead of $1" test "$code" -eq "$1"
-    if grep -qF -- "$2" ../serve; then good; else bad "does not say '$2'" ../serve; fi
-}
 echo junk >junk.pem
 cp first.key open.key && chmod 644 open.key
 cp first.key written.key && chmod 602 written.key
 openssl ec -in first.key -aes256 -passout pass:secret -out locked.key 2>/dev/null
-refuses 2 "--tls-key is missing" --tls-cert first.pem
-refuses 2 "--tls-cert is missing" --tls-key first.key
-refuses 4 "nowhere.pem: No such file" --tls-cert nowhere.pem --tls-key first.key
-refuses 4 "nowhere.key: No such file" --tls-cert first.pem --tls-key nowhere.key
-refuses 3 "junk.pem: is not a certificate" --tls-cert junk.pem --tls-key first.key
-refuses 3 "junk.pem: is not a private key" --tls-cert first.pem --tls-key junk.pem
-refuses 3 "first.key: is not a certificate" --tls-cert first.key --tls-key first.key
-refuses 3 "locked.key: is not a private key in PEM without a password" --tls-cert first.pem --tls-key locked.key
-refuses 3 "second.key: is not the key of certificate first.pem" --tls-cert first.pem --tls-key second.key
-refuses 3 "open.key: all users may read the key (mode 0644)" --tls-cert first.pem --tls-key open.key
-refuses 3 "written.key: all users may change the key (mode 0602)" --tls-cert first.pem --tls-key written.key
+refused 2 --tls-key serve --root root --listen 127.0.0.1:0 --tls-cert first.pem
+refused 2 --tls-cert serve --root root --listen 127.0.0.1:0 --tls-key first.key
+refused 4 nowhere.pem serve --root root --listen 127.0.0.1:0 --tls-cert nowhere.pem --tls-key first.key
+refused 4 nowhere.key serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key nowhere.key
+refused 3 junk.pem serve --root root --listen 127.0.0.1:0 --tls-cert junk.pem --tls-key first.key
+refused 3 junk.pem serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key junk.pem
+refused 3 first.key serve --root root --listen 127.0.0.1:0 --tls-cert first.key --tls-key first.key
+refused 3 locked.key serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key locked.key
+refused 3 second.key serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key second.key
+refused 3 0644 serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key open.key
+refused 3 0602 serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key written.key
 cp first.key root/inside.key
-refuses 2 "is below the root" --tls-cert first.pem --tls-key root/inside.key
+refused 2 root/inside.key serve --root root --listen 127.0.0.1:0 --tls-cert first.pem --tls-key root/inside.key
 rm root/inside.key
-refuses 2 "give a --token-file" --listen 0.0.0.0:0 --tls-cert first.pem --tls-key first.key
+refused 2 --token-file serve --root root --listen 0.0.0.0:0 --tls-cert first.pem --tls-key first.key
 
 # ---- served ----
 # serve_encrypted OPTION...: starts a server on $port.

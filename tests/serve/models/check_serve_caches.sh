@@ -90,5 +90,5 @@ server=
 # ---- a secret in a cache ----
 umask 077
 echo "a-token-of-22-letters!" >"$hub/token"
-refused 2 "$hub/token: is below the root or a cache" serve --root root --caches --token-file "$hub/token"
+refused 2 "$hub/token" serve --root root --caches --token-file "$hub/token"
 finish

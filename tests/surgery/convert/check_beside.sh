@@ -20,10 +20,10 @@ while read -r mode number; do
     embedder "{\"word_embedding_dimension\": 320, \"pooling_mode_mean_tokens\": false, \"$mode\": true}"
     to_gguf
     judge "$mode is not $number" test "$(key x.gguf qwen2.pooling_type)" = "$number"
-    says "does not store that vectors are normalised"
+    says "normalised"
     says "config_sentence_transformers.json"
     ends 0 convert x.gguf -o back --to safetensors --force
-    says "modules.json has the pooling of the GGUF file"
+    says "modules.json"
     holds back/1_Pooling/config.json ".$mode" '.word_embedding_dimension == 320' '[to_entries[] | select(.value == true and (.key | startswith("pooling_mode")))] | length == 1'
     holds back/modules.json '.[1].path == "1_Pooling"' '.[1].type == "sentence_transformers.models.Pooling"' '.[0].type | endswith("Transformer")'
     ends 0 convert back -o again.gguf --to gguf --quiet --force
@@ -44,12 +44,12 @@ judge "the default is not the mean" test "$(key x.gguf qwen2.pooling_type)" = 1
 for pooling in '{"pooling_mode_mean_tokens": false, "pooling_mode_max_tokens": true}' '{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}'; do
     embedder "$pooling"
     to_gguf
-    says "1_Pooling/config.json states no pooling that GGUF has (mean, cls or last)"
+    says "1_Pooling/config.json"
     judge "a pooling that GGUF lacks is stored" test -z "$(key x.gguf qwen2.pooling_type)"
 done
 jq '. + [{idx: 3, name: "3", path: "3_Dense", type: "sentence_transformers.models.Dense"}]' embedder/modules.json >m.json && mv m.json embedder/modules.json
 to_gguf
-says "GGUF does not store the module '3_Dense' (sentence_transformers.models.Dense)"
+says "'3_Dense'"
 echo '[{' >embedder/modules.json
 refused 3 "modules.json" convert embedder -o none.gguf --to gguf
 
@@ -82,13 +82,13 @@ lora merge --base embedder --adapter lora
 VERBS
 touch embedder/y{1,2,3}.txt
 ends 0 merge embedder tiny-qwen2 --method linear -o single.safetensors --force --dry-run
-says ", 3 more (the name of a directory gets all of them)"
+says "3 more"
 ends 0 merge embedder tiny-qwen2 --method linear -o whole --quiet
 judge "a directory has a note on files" test "$(grep -c 'tensors only' ../err)" -eq 0
 
 # A plain model: files without a place in GGUF are named, those that the conversion reads are not.
 ends 0 convert tiny-qwen2 -o plain.gguf --to gguf
-says "GGUF does not hold these files of the model: calibration.txt, heldout.txt, reference.json"
+says "calibration.txt"
 ends 0 convert plain.gguf -o plain --to safetensors --quiet
 judge "a pooling is made up" test ! -e plain/modules.json
 finish

