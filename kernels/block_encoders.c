@@ -172,7 +172,7 @@ void KERNEL(quantize_q5_1)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit_blocks). */
+/* ---- types with blocks of 32 values, with a search for scales (organ_fit_blocks) ---- */
 
 typedef struct fit_block {
     size_t bytes;              /* size of a block */
@@ -268,8 +268,10 @@ void KERNEL(fit_q8_0)(const float *values, const float *weights, size_t cols, vo
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});
 }
 
-/* Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit_blocks). A block has 256 values; its groups'
- * scales are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
+/* ---- q4_k, q5_k and q6_k, with a search for scales (organ_fit_blocks) ---- */
+
+/* A block has 256 values; its groups' scales are stored as codes, whole multiples of the block's factor d. fit.h
+ * explains lanes and weighted errors. */
 
 /* Rounds of the search; each first fits the codes of the scales with d fixed, then d with the codes fixed. */
 enum { FIT_K_ROUNDS = 2 };

@@ -276,10 +276,12 @@ static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decoders for GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, in runs
- * of 8 that share an entry of the codebook. One vector processes two runs, which share a scale in all of these
- * types. The entry of a run is spread to 8 bytes of a word; with the sign as an additional bit, each byte indexes a
- * table of signed values. Layouts, constant factors and the order of operations are those of ggml. */
+/* ---- types whose codes are indices into a codebook: IQ1, IQ2, IQ3 ---- */
+
+/* A block has 256 elements, in runs of 8 that share an entry of the codebook. One vector processes two runs, which
+ * share a scale in all of these types. The entry of a run is spread to 8 bytes of a word; with the sign as an
+ * additional bit, each byte indexes a table of signed values. Layouts, constant factors and the order of operations are
+ * those of ggml. */
 
 /* Spreads the eight fields of 2 bits of an entry of a codebook to one byte each: separates halves, then pairs, then
  * single fields. */
@@ -459,7 +461,7 @@ static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decoders for rarer block types of GGUF, in vector code. Each function processes n blocks. */
+/* ---- rarer types ---- */
 
 /* Returns the first ternary digit of each byte, less 1. Byte b represents five ternary digits as the fraction b /
  * 256, the most significant digit first: the first digit is floor(3 b / 256), which is at least 1 above 85 and 2 above
@@ -555,8 +557,9 @@ static void dequantize_q2_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes blocks to arrays larger than the caches: decodes pieces into a buffer that fits L1, then copies them with
- * non-temporal stores. */
+/* ---- arrays larger than the caches ---- */
+
+/* Pieces are decoded into a buffer that fits L1, then copied with non-temporal stores. */
 
 enum { STREAM_FLOATS = 2048 }; /* values in the buffer */
 

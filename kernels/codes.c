@@ -460,8 +460,7 @@ DECODE_ALL(u8, ORGAN_CODE_U8)
 DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
 DECODE_ALL(u4, ORGAN_CODE_U4)
 
-/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
- * Also the largest magnitude of an array, from which callers choose scales. */
+/* ---- floats to codes of packed weights, by groups, and the largest magnitude of an array ---- */
 
 /* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and
  * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(e + 23 - fraction), where e is

@@ -85,8 +85,9 @@ void KERNEL(f16_to_f32)(const uint16_t *src, float *dst, size_t n) { widen_eleme
 void KERNEL(f32_to_bf16)(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, BF16); }
 void KERNEL(f32_to_f16)(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, F16); }
 
-/* Kernels that count zeros and compare a copy with its donor. Lanes past the end are loaded as zeros on both sides
- * and subtracted from the counts. */
+/* ---- zeros, and comparison of a copy with its donor ---- */
+
+/* Lanes past the end are loaded as zeros on both sides and subtracted from the counts. */
 
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }

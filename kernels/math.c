@@ -181,9 +181,10 @@ double KERNEL(entropy)(const double *p, size_t n)
     return f64_fold(sum);
 }
 
-/* The selective scan (organ_selective_scan): a linear recurrence whose decay differs by channel, state and token.
- * The states of 16 channels are processed at a time; the caller bounds the channels of a call so that their states
- * stay in the cache closest to the core. */
+/* ---- the selective scan (organ_selective_scan) ---- */
+
+/* A linear recurrence whose decay differs by channel, state and token. The states of 16 channels are processed at a
+ * time; the caller bounds the channels of a call so that their states stay in the cache closest to the core. */
 
 /* Processes one token of n <= 16 channels from channel `from` on by the recurrence of Mamba (Gu and Dao 2023). For
  * each state i of a channel: h_i = exp(A_i dt) h_i + B_i dt x. Then y = sum of C_i h_i + D x, which replaces x. In

@@ -81,9 +81,11 @@ static void row_by_bf16(const organ_product *p, const float *a) { row_by_strips(
 static void row_by_f16(const organ_product *p, const float *a) { row_by_strips(p, a, F16); }
 static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p, a, F32); }
 
-/* The exact product of the factors a and b. For each chunk of k, a block of rows of a is packed row by row, then
- * each strip of b is packed so that a vector contains one value of k from 16 rows of b. A tile of sums stays in
- * registers for the whole chunk. The arrangement of tiles does not change the order of any sum. */
+/* ---- the exact product of the factors a and b ---- */
+
+/* For each chunk of k, a block of rows of a is packed row by row, then each strip of b is packed so that a vector
+ * contains one value of k from 16 rows of b. A tile of sums stays in registers for the whole chunk. The arrangement of
+ * tiles does not change the order of any sum. */
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
 /* Floats from one packed row of a to the next. A power of two would map rows to the same cache sets. */

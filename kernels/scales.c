@@ -299,8 +299,10 @@ void KERNEL(error_squares)(const float *values, const float *back, size_t n, dou
     sums[1] = f64_fold(errors);
 }
 
-/* Kernels of GPTQ on a block of columns of 16 rows (organ_coding): codes columns one after another, and refits the
- * scales of groups. A lane stands for a row; the values of a column are adjacent. */
+/* ---- GPTQ on a block of columns of 16 rows (organ_coding) ---- */
+
+/* Codes columns one after another, and refits the scales of groups. A lane stands for a row; the values of a column are
+ * adjacent. */
 
 enum { CODING_COLUMNS = RUN };    /* columns whose values are in registers at the same time */
 #define CODING_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */

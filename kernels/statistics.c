@@ -123,8 +123,7 @@ void KERNEL(moments_f16)(const uint16_t *values, size_t n, organ_moments *moment
 }
 void KERNEL(moments_f32)(const float *values, size_t n, organ_moments *moments) { moments_of(values, n, moments, F32); }
 
-/* Kernels of the Z-measure: histograms of codes and of standardised values, means of pairs, and the spread (mean
- * and squared deviations) of values. */
+/* ---- the Z-measure: histograms of codes and of standardised values, means of pairs, and the spread of values ---- */
 
 /* Equal neighbours are slow: each increment of a counter waits for the one before. */
 INLINE void count_four(const uint16_t *codes, uint64_t *counts)

@@ -91,9 +91,11 @@ void KERNEL(transpose)(const float *from, size_t from_stride, float *to, size_t 
         }
 }
 
-/* Purifies a row by Haar wavelets: decomposes it into levels of details, estimates the noise of each level,
- * attenuates details that are noise or have no significant parent, and reconstructs the row. All operations are
- * FP32 on single elements; medians are exact. */
+/* ---- purification of a row by Haar wavelets ---- */
+
+/* Decomposes the row into levels of details, estimates the noise of each level, attenuates details that are noise or
+ * have no significant parent, and reconstructs the row. All operations are FP32 on single elements; medians are exact.
+ */
 
 #define HAAR_LEVELS 5           /* levels of the decomposition, at most */
 #define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
@@ -249,9 +251,10 @@ void KERNEL(haar_purify)(float *row, size_t n, float threshold, float strength, 
         haar_join(&levels[k - 1], row);
 }
 
-/* Linear recurrences (organ_recurrence). A strip of columns of the state is processed for all tokens before the
- * next strip, so that it stays in the cache closest to the core. One pass over its rows ends a token and begins the
- * next one. */
+/* ---- linear recurrences (organ_recurrence) ---- */
+
+/* A strip of columns of the state is processed for all tokens before the next strip, so that it stays in the cache
+ * closest to the core. One pass over its rows ends a token and begins the next one. */
 
 #define RECURRENCE_VECTORS 2 /* width of a strip, in vectors */
 

@@ -321,8 +321,7 @@ void organ_adapter_rules_release(organ_adapter_rules *rules)
     *rules = (organ_adapter_rules){0};
 }
 
-/* Splits the names of an adapter's factors, the tensors A and B, and finds the parameters of a module that peft's
- * wrappers of the module change. */
+/* ---- names of factors and modules ---- */
 
 /* llama.cpp names the tensors of an adapter MODULE.weight.lora_a and MODULE.weight.lora_b. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)

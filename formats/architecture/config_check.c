@@ -388,8 +388,7 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
     return check_rope(label, c, &c->rope_local, error);
 }
 
-/* Converts between the share of gates that Gemma 3n sets to 0 and the cut of the gates, in standard deviations above
- * their mean (gate_cut of organ_layer_kind). */
+/* ---- the share of gates that Gemma 3n sets to 0, and the cut in standard deviations above their mean ---- */
 
 #define SQRT_PI 1.77245385090551602730
 

@@ -248,8 +248,10 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     return error->status;
 }
 
-/* Lists the tensors (parts) of recurrent mixers with their shapes: {part, small, rows, cols}, rows 0 for a vector.
- * `small` is false for the matrices of linear layers; all other tensors have few numbers, which are read as FP32. */
+/* ---- tensors of recurrent mixers ---- */
+
+/* Rows of {part, small, rows, cols}, rows 0 for a vector. `small` is false for the matrices of linear layers; all other
+ * tensors have few numbers, which are read as FP32. */
 
 #define MAX FORWARD_MIXER_PARTS
 

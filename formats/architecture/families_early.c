@@ -162,7 +162,7 @@ const forward_family organ_forward_families_early[] = {
     {0}};
 /* clang-format on */
 
-/* Architectures whose layers all have latent attention, as transformers and llama.cpp define them. */
+/* ---- architectures whose layers all have latent attention, as transformers and llama.cpp define them ---- */
 
 /* clang-format off */
 

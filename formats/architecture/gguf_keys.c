@@ -111,10 +111,7 @@ static bool key_equals(const config_gguf_source *s, const char *key, const char 
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }
 
-/* Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
- * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
- * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
- * `m` is the family's mixture. */
+/* ---- the mixture of experts ---- */
 
 /* Used if the row has no mixture: files of the architecture llama that have experts are Mixtral models. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
@@ -243,10 +240,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
         find_dense(s, c);
 }
 
-/* Reads the rotary position embeddings and the scale of queries from GGUF key-values.
- * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
- * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
- */
+/* ---- rotary position embeddings, and the scale of queries ---- */
 
 /* The two tensors are the only sign of LongRoPE: there is no key. */
 static bool has_longrope(const config_gguf_source *s)
@@ -338,11 +332,7 @@ void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
                             .dimensions = organ_key_size(s, "rope.dimension_count_swa", c->rope.dimensions)};
 }
 
-/* Reads key-values that only Gemma 3n and Gemma 4 have (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its
- * converter).
- * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
- * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
- */
+/* ---- Gemma 3n and Gemma 4 (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its converter) ---- */
 
 #define MOST_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 #define MOST_STREAMS 16         /* streams of AltUp */
@@ -443,10 +433,7 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
         organ_forward_config_share(s->label, shared, c, s->error);
 }
 
-/* Reads multi-head latent attention and the indexer of sparse attention from GGUF key-values.
- * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
- * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
- */
+/* ---- latent attention, and the indexer of sparse attention ---- */
 
 /* A layer has an indexer if the file has its tensor indexer.attn_k. A layer without an indexer uses the keys that
  * the last layer with one has chosen, so layer 0 must have one. If there are layers without an indexer, c->state has

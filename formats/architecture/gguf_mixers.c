@@ -165,7 +165,7 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
     read_options(s, c, &c->recurrent);
 }
 
-/* Adds the names of GGUF keys to messages of config_check.c, which name members of config.json for both formats. */
+/* ---- names of keys in messages of config_check.c, which name members of config.json ---- */
 
 #define MOST_KEYS 6 /* keys of a row of message_keys */
 
@@ -253,10 +253,7 @@ void organ_key_name_fault(const config_gguf_source *s)
         }
 }
 
-/* Reads the heads, windows and positions of layers from GGUF key-values.
- * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
- * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
- */
+/* ---- heads, windows and positions of layers ---- */
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */

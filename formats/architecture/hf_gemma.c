@@ -206,10 +206,7 @@ void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
         read_shared_keys(s, c);
 }
 
-/* Reads multi-head latent attention and the indexer of sparse attention from config.json.
- * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
- * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
- * there. The root, s->root, is the JSON object of the text model. */
+/* ---- latent attention, and the indexer of sparse attention ---- */
 
 /* Some families have factors sqrt(hidden_size / rank). q_lora_rank must be present, but may be null: no latent
  * vector of queries. */

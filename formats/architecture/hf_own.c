@@ -13,11 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads single members of config.json and reports wrong types. A member that is null counts as missing; `fallback` is
- * the value of a missing member.
- * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
- * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
- * there. The root, s->root, is the JSON object of the text model. */
+/* ---- single members ---- */
 
 const json_t *organ_config_member(const json_t *object, const char *key)
 {
@@ -346,10 +342,7 @@ void organ_config_early(const config_hf_source *s, organ_forward_config *c)
     organ_forward_config_place(c);
 }
 
-/* Reads from config.json which layers have a sliding window, chunks, sinks, or no rotation of q and k.
- * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
- * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
- * there. The root, s->root, is the JSON object of the text model. */
+/* ---- windows, chunks, sinks and rotation of layers ---- */
 
 /* In families with chunks, "chunked_attention" takes the place of "sliding_attention" and gives a layer chunks. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)

@@ -220,7 +220,7 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
     return count;
 }
 
-/* Finds the text part of a multimodal model in the names of tensors. */
+/* ---- the text part of a multimodal model ---- */
 
 const char *const organ_base_words[] = {"model.", "transformer.", "gpt_neox.", "backbone.", "biogpt.", NULL};
 

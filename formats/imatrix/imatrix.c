@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Appends entries and names of texts to an importance matrix, for the readers of both formats. */
-
 #define MAX_DATASETS 65536u /* names of texts */
 
 /* Appends the entry `name` with `values` sums and `counts` counts, which the file has at `place`. The name must be in
@@ -63,8 +61,9 @@ static organ_status imatrix_add_dataset(organ_imatrix_state *s, const char *text
     return ORGAN_OK;
 }
 
-/* Reads importance matrices in the format that llama.cpp wrote before GGUF (imatrix.dat) and still writes on request.
- * All numbers are little endian:
+/* ---- imatrix.dat, which llama.cpp wrote before GGUF and still writes on request ---- */
+
+/* All numbers are little endian:
  *
  *     i32 number of entries
  *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares

@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Recognition of reports by their seal, and of files with weights by their name and their first bytes. */
-
 #define HEAD_BYTES 4096
 #define LINE_START "{\"tensor\":\"" /* the beginning of a line of prune.jsonl */
 

@@ -15,10 +15,12 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-/* Models in Ollama's folder. manifests/HOST/USER/NAME/TAG is a JSON file whose layers name files
+/* ---- Ollama ---- */
+
+/* manifests/HOST/USER/NAME/TAG is a JSON file whose layers name files
  * blobs/sha256-DIGEST; the layer with the weights is a GGUF file. Newer versions write
  * manifests-v2/HOST/USER/NAME/TAG instead: a link into blobs, with ollama.com as the usual host. Such a manifest may
- * be a list of manifests, one for each program that runs models. In this file, `root` is a folder of Ollama,
+ * be a list of manifests, one for each program that runs models. `root` is a folder of Ollama,
  * `manifest` the path of a manifest, `text` the name that the user typed. */
 
 #define USUAL_HOST "registry.ollama.ai"

@@ -205,7 +205,9 @@ organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store
     return error->status;
 }
 
-/* Models in LM Studio's folder: PUBLISHER/NAME/FILES. `text` is the name that the user typed, for messages. */
+/* ---- LM Studio: PUBLISHER/NAME/FILES ---- */
+
+/* `text` is the name that the user typed, for messages. */
 
 enum { POINTER_LIMIT = 4096, SETTINGS_LIMIT = 4 << 20 }; /* bytes of .lmstudio-home-pointer and settings.json at most */
 

@@ -148,7 +148,7 @@ organ_status organ_curl_open(organ_error *error)
                         : ORGAN_OK;
 }
 
-/* Finds which directory or file of a model a URL names, and which part of the URL may be shown in messages. */
+/* ---- what a URL names, and which part of it messages may show ---- */
 
 bool organ_http_is_url(const char *path)
 {

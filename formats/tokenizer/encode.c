@@ -11,7 +11,9 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
-/* Byte-pair encoding of one word. The word is a linked list of symbols (tokens); a heap contains the possible merges of
+/* ---- byte-pair encoding of one word ---- */
+
+/* The word is a linked list of symbols (tokens); a heap contains the possible merges of
  * neighbouring symbols, ordered by rank and then from the left. A word of n characters takes n log n steps. */
 
 #define NONE ORGAN_NO_ID

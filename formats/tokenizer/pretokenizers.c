@@ -195,8 +195,7 @@ organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *la
     return error->status;
 }
 
-/* Finds the matches of a step's text or regular expression in a text, and splits the text at them as the package
- * tokenizers does. */
+/* ---- matches of a text or a regular expression, where a text is split as by the package tokenizers ---- */
 
 /* Limits of the match steps of PCRE2. A "start" is a character at which a match might begin; PCRE2 restarts its count
  * of steps at each start. MATCH_LIMIT is more than any pattern in use needs for a word; a pattern that needs more would

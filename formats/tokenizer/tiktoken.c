@@ -94,7 +94,7 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
     return error->status;
 }
 
-/* ---- special tokens ---- */
+/* ---- special tokens of a config ---- */
 
 /* The keys must be ids of special tokens, `count` to count + class->special - 1. `label` is the config's path, for
  * messages. */
@@ -145,7 +145,7 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
     return ORGAN_OK;
 }
 
-/* ---- the whole tokenizer ---- */
+/* ---- the whole tokenizer of tiktoken ---- */
 
 /* Only the config names the class of the tokenizer file `label`. `config_label` is its path in messages. */
 static organ_status load_config(const organ_model *model, const char *config_label, const char *label, json_t **config,
@@ -211,10 +211,12 @@ organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_token
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }
 
-/* Reads tekken.json of Mistral. The special tokens have the first ids; the tokens of "vocab" have the ids after them,
- * in the order of their ranks. The file contains the pattern that splits a text. The list "vocab" has 150,000 elements,
- * so it is read element by element. mistral_common always encodes names of special tokens in a text as characters; here
- * the caller of the encoder decides. */
+/* ---- tekken.json of Mistral ---- */
+
+/* The special tokens have the first ids; the tokens of "vocab" have the ids after them, in the order of their ranks.
+ * The file contains the pattern that splits a text. The list "vocab" has 150,000 elements, so it is read element by
+ * element. mistral_common always encodes names of special tokens in a text as characters; here the caller of the
+ * encoder decides. */
 
 enum { TEKKEN_ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16 }; /* upper bounds of tokens and of special tokens */
 enum { LAST_WITHOUT_SPECIAL = 7 };                           /* last version that does not list special tokens */
@@ -324,7 +326,7 @@ static organ_status read_config(tekken_reading *r, long *version)
     return r->error->status;
 }
 
-/* ---- special tokens ---- */
+/* ---- special tokens of tekken.json ---- */
 
 static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
 {
@@ -448,7 +450,7 @@ static organ_status read_vocab(const tekken_reading *r)
     return r->error->status;
 }
 
-/* ---- the whole tokenizer ---- */
+/* ---- the whole tokenizer of tekken.json ---- */
 
 /* mistral_common puts "<s>" before each text. */
 organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,

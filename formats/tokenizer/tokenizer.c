@@ -108,8 +108,9 @@ const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id,
     return there ? tokenizer->tokens[id].piece : "";
 }
 
-/* Reads and writes the parts of ModelProto (sentencepiece_model.proto) that state tokens. A message of protobuf is a
- * list of fields: a varint with number and type, then the value. */
+/* ---- tokens of ModelProto (sentencepiece_model.proto) ---- */
+
+/* A message of protobuf is a list of fields: a varint with number and type, then the value. */
 
 enum { PIECES_LIMIT = 256 << 20 }; /* largest size of tokenizer.model, in bytes */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Texts with which tokenizers are compared: each rule of a normalizer or pre-tokenizer in use changes at least one. */
+/* ---- the texts: each rule of a normalizer or pre-tokenizer in use changes at least one ---- */
 
 #define TEXT(literal)                                                                                                  \
     {                                                                                                                  \

@@ -293,10 +293,10 @@ organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)
     return all;
 }
 
-/* Vocabularies whose tokens have ranks instead of merges: tiktoken, Tekken and SentencePiece. Two neighbouring tokens
- * may be merged whenever their joined text is a token; the joined token of lowest rank is made first. */
+/* ---- vocabularies whose tokens have ranks instead of merges: tiktoken, Tekken and SentencePiece ---- */
 
-/* ---- merges ---- */
+/* Two neighbouring tokens may be merged whenever their joined text is a token; the joined token of lowest rank is made
+ * first. */
 
 /* A single character without a token becomes a token with an id after the vocabulary, so that merges can use it.
  * Several characters without one give ORGAN_NO_ID. */
@@ -404,7 +404,7 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
     return ORGAN_OK;
 }
 
-/* Reads from tokenizer_config.json and from the post_processor of tokenizer.json which tokens begin and end a text. */
+/* ---- tokens that begin and end a text, by tokenizer_config.json and the post_processor of tokenizer.json ---- */
 
 enum { DEPTH_LIMIT = 8 }; /* levels of post-processors inside post-processors */
 

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Classifies tensors of quantised models that belong to no packed weight: scales of activations and caches,
- * companions without a weight, unknown tensors. Also writes the notes on inconsistencies. */
+/* ---- tensors of quantised models that belong to no packed weight ---- */
 
 static bool has_leaf(const char *name, const char *leaf)
 {

@@ -126,8 +126,10 @@ void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_fiel
     }
 }
 
-/* Reads MLX's quantisation settings: {"bits": 4, "group_size": 64, "mode": "affine"}. The same object lists modules
- * with their own numbers ("model.embed_tokens": {"bits": 8, ...}) or without quantisation (false). */
+/* ---- MLX: {"bits": 4, "group_size": 64, "mode": "affine"} ---- */
+
+/* The same object lists modules with their own numbers ("model.embed_tokens": {"bits": 8, ...}) or without quantisation
+ * (false). */
 
 /* Only MLX writes U32 words under the name *.weight. */
 static bool has_packed_weights(const organ_model *model)

@@ -48,7 +48,7 @@ organ_matrices organ_weight_matrices(const organ_weight *weight)
     return organ_tensor_matrices(&plain);
 }
 
-/* Helpers of the search for weights: looks up companions by name, reports errors, collects weights and notes. */
+/* ---- the search for weights: companions by name, errors, lists of weights and notes ---- */
 
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf)
@@ -146,7 +146,7 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
     return ORGAN_OK;
 }
 
-/* Describes a weight in words: scheme, bits, blocks, zero points, types of scales. */
+/* ---- a weight in words: scheme, bits, blocks, zero points, types of scales ---- */
 
 static const struct scheme {
     const char *name;  /* result of organ_scheme_name */

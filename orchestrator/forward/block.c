@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The mixers of a layer: dispatch to the function of each kind, and the sizes that all kinds need together. */
+/* ---- the mixers of a layer ---- */
 
 static const forward_mixer mixers[] = {
     [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
@@ -85,7 +85,7 @@ static organ_status forward_mix(forward_group *g, organ_error *error)
                          : organ_forward_add_all(g, PART_NORM_POST_ATTENTION, g->hidden, out, g->tokens, error);
 }
 
-/* The feed-forward of a layer, FORWARD_GROUP tokens at a time, or more in a streamed layer. */
+/* ---- the feed-forward of a layer, FORWARD_GROUP tokens at a time, or more in a streamed layer ---- */
 
 /* If layers may be streamed, the number is enough for a streamed layer, which processes more tokens together; if the
  * state of a token is wider than its hidden state, that layer also needs contiguous copies of the hidden states. */

@@ -180,14 +180,13 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
     return organ_forward_embed_after(forward, windows, 0, states, error);
 }
 
-/* The output head. Unless a caller has loaded it, its matrix is never in memory as a whole: products read panels of
- * rows. */
+/* ---- the output head ---- */
+
+/* Unless a caller has loaded it, its matrix is never in memory as a whole: products read panels of rows. */
 
 /* Least and greatest number of tokens whose logits are computed in one pass over the head. */
 #define MIN_TOKENS  ((size_t)64)
 #define HEAD_TOKENS ((size_t)128)
-
-/* ---- output head ---- */
 
 /* The forward pass owns the weights. */
 organ_final_norm organ_forward_final_norm(const organ_forward *f)

@@ -363,7 +363,7 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Attention by head and position: the scale of queries, ALiBi, and the gate of the output. */
+/* ---- attention by head and position: the scale of queries, ALiBi, and the gate of the output ---- */
 
 /* The factor is 1 + beta ln(1 + floor((position + offset) / length)), as get_llama_4_attn_scale of transformers'
  * modeling_ministral3.py and Llama4TextAttention.forward compute it. It is 1 also for rotated layers if only

@@ -12,8 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Reads pieces of a weight that is not packed: rows that llama.cpp has reordered are put back into the order of Hugging
- * Face, and matrices stored as in_features x out_features are transposed. */
+/* ---- pieces of a weight that is not packed ---- */
+
+/* Rows that llama.cpp has reordered are put back into the order of Hugging Face, and matrices stored as in_features x
+ * out_features are transposed. */
 
 #define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Distribution of work to the workers, and large allocations. */
+/* ---- work for the workers, and large allocations ---- */
 
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
@@ -193,8 +193,9 @@ void organ_forward_products_release(forward_products *products)
     *products = (forward_products){0};
 }
 
-/* Norms, activations and the online softmax on rows of numbers. Loops are written for vectorisation by the compiler;
- * exp and tanh are computed by kernels. */
+/* ---- norms, activations and the online softmax on rows of numbers ---- */
+
+/* Loops are written for vectorisation by the compiler; exp and tanh are computed by kernels. */
 
 /* Adds by halves in the order of the kernels, so that bits do not depend on vectorisation. */
 static float math_fold_lanes(const float lanes[16])
@@ -414,7 +415,7 @@ void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_con
         rates[k] = -rates[k];
 }
 
-/* Sizes of streamed layers, whose experts do not fit in memory together. */
+/* ---- streamed layers, whose experts do not fit in memory together ---- */
 
 /* A streamed layer uses a sixteenth of the memory for the inputs and outputs of its feed-forward. */
 #define SHARE_OF_STATES 16

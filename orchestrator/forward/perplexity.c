@@ -231,7 +231,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     return error->status;
 }
 
-/* Choice of windows and scored tokens. */
+/* ---- windows and scored tokens ---- */
 
 /* The order is that of the enum organ_perplexity_style. */
 static const char *const style_names[] = {"hf", "llama.cpp", "lm-eval"};
@@ -396,7 +396,7 @@ uint64_t organ_perplexity_words(const char *text, size_t bytes)
     return words;
 }
 
-/* Figures computed from the scores of all tokens. */
+/* ---- figures of the scores of all tokens ---- */
 
 organ_mean organ_mean_of(const double *values, size_t count)
 {

@@ -70,7 +70,7 @@ void organ_forward_plan_release(forward_plan *plan)
     free(plan->head_norms);
 }
 
-/* Weights of the model by name and shape. */
+/* ---- weights by name and shape ---- */
 
 /* A GGUF name is "blk.N.PART"; others have the prefix of the text model, the word for its list of layers, the number
  * and the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here, and a '%' in the part is

@@ -278,8 +278,10 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     return ORGAN_OK;
 }
 
-/* Layers whose experts do not fit in memory. A streamed layer has the addresses of all its weights; the matrices of an
- * expert are read to their addresses when tokens reach the expert, and their pages are given back afterwards. */
+/* ---- layers whose experts do not fit in memory ---- */
+
+/* A streamed layer has the addresses of all its weights; the matrices of an expert are read to their addresses when
+ * tokens reach the expert, and their pages are given back afterwards. */
 
 /* ---- groups of experts ---- */
 

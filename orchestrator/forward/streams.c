@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads rows of matrices that have a row for each token id (the embedding and the per-layer embeddings) or for each
- * position (learned positions). Such a matrix is never in memory as a whole. */
+/* ---- rows of matrices that have a row for each token id or for each position ---- */
+
+/* Such a matrix (the embedding, per-layer embeddings, learned positions) is never in memory as a whole. */
 
 #define TOKENS_AT_ONCE ((size_t)64) /* tokens of one task */
 
@@ -81,8 +82,10 @@ organ_status organ_forward_rows_read(const organ_forward *f, const forward_rows 
     return organ_forward_share(f->engine, organ_pieces_of(count, TOKENS_AT_ONCE), INFINITY, embed_read, &j, error);
 }
 
-/* Per-layer embeddings (transformers: modeling_gemma4.py and modeling_gemma3n.py, project_per_layer_inputs and the end
- * of the decoder layer). Layer l gets, of each token, p = width numbers:
+/* ---- per-layer embeddings ---- */
+
+/* transformers: modeling_gemma4.py and modeling_gemma3n.py, project_per_layer_inputs and the end of the decoder layer.
+ * Layer l gets, of each token, p = width numbers:
  *   input = (norm(projection_l(embedding) / sqrt(hidden)) + sqrt(p) table_l[token]) / sqrt(2)
  * where table_l and projection_l are the columns and rows [l p, (l + 1) p) of matrices for all layers, and adds
  *   norm(out(act(gate(x)) * input))

@@ -275,7 +275,7 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
     return done;
 }
 
-/* Products with a symmetric matrix that is stored as its diagonal blocks. */
+/* ---- products with a symmetric matrix that is stored as its diagonal blocks ---- */
 
 /* organ_product multiplies by the transpose of its operand b, so b has the columns of the block as rows. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,

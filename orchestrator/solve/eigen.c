@@ -316,10 +316,11 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
     return done;
 }
 
-/* Singular value decomposition of a matrix in memory, from the eigenvectors V of A^T A. The columns of A V are
- * orthogonal except for rounding errors, which orthogonalisation in FP64 removes; the lengths of these columns are the
- * singular values. Errors are about 1e-8 of the largest singular value, less than the rounding errors of an FP32
- * matrix. */
+/* ---- singular values of a matrix in memory, from the eigenvectors V of A^T A ---- */
+
+/* The columns of A V are orthogonal except for rounding errors, which orthogonalisation in FP64 removes; the lengths of
+ * these columns are the singular values. Errors are about 1e-8 of the largest singular value, less than the rounding
+ * errors of an FP32 matrix. */
 
 /* X is A or its transpose, whichever has at least as many rows as columns. Vectors are consecutive. */
 typedef struct tall_matrix {
@@ -404,8 +405,10 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
     return done;
 }
 
-/* QR factorisation by Householder reflections in blocks. A block of vectors is reduced in FP64. The product of its
- * reflections is I - V T V^T, with V rounded to FP32, so that two matrix products apply it to all other vectors. */
+/* ---- QR factorisation by Householder reflections in blocks ---- */
+
+/* A block of vectors is reduced in FP64. The product of its reflections is I - V T V^T, with V rounded to FP32, so that
+ * two matrix products apply it to all other vectors. */
 
 #define BLOCK ((size_t)16) /* vectors that are reduced together */
 

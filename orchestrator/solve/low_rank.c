@@ -196,11 +196,12 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     return error->status;
 }
 
-/* Solution of V H = X with the factor R of organ_block_factor, H = R R^T: first Y R^T = X, block columns from the last
- * to the first, then V R = Y, from the first to the last. Both overwrite X. A block column of ORGAN_FACTOR_BLOCK
- * columns first loses the products of the columns that are solved already, then is multiplied by the inverse of its
- * diagonal block. Columns outside of its GROUP of block columns are subtracted for the group together, so that the
- * solved columns are read from memory less often. */
+/* ---- solution of V H = X with the factor R of organ_block_factor, H = R R^T ---- */
+
+/* First Y R^T = X, block columns from the last to the first, then V R = Y, from the first to the last. Both overwrite
+ * X. A block column of ORGAN_FACTOR_BLOCK columns first loses the products of the columns that are solved already, then
+ * is multiplied by the inverse of its diagonal block. Columns outside of its GROUP of block columns are subtracted for
+ * the group together, so that the solved columns are read from memory less often. */
 
 #define BLOCK ORGAN_FACTOR_BLOCK
 #define GROUP (4 * BLOCK) /* columns of a group; the bits of the result depend on it, as on BLOCK */

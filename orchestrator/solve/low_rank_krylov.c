@@ -16,8 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SVD of a product B A. With B = Q1 R1 and A^T = Q2 R2, B A = Q1 (R1 R2^T) Q2^T, so only R1 R2^T needs a dense SVD; it
- * has at most as many rows and columns as B has columns. */
+/* ---- SVD of a product B A ---- */
+
+/* With B = Q1 R1 and A^T = Q2 R2, B A = Q1 (R1 R2^T) Q2^T, so only R1 R2^T needs a dense SVD; it has at most as many
+ * rows and columns as B has columns. */
 
 void organ_svd_release(organ_svd *svd)
 {

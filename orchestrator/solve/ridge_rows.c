@@ -205,8 +205,10 @@ organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_
     return error->status;
 }
 
-/* Solves A X = B for a normal matrix A. A^-1 = U^T U with U upper triangular, so X = U^T (U B): two matrix products,
- * which use all cores, in place of two triangular solves, which do not. */
+/* ---- solution of A X = B for a normal matrix A ---- */
+
+/* A^-1 = U^T U with U upper triangular, so X = U^T (U B): two matrix products, which use all cores, in place of two
+ * triangular solves, which do not. */
 
 /* organ_inverse_factor leaves values below the diagonal undefined; they are set to 0 here, because products read
  * them. */
@@ -253,10 +255,11 @@ void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
             values[o * width + c] = rows[c * outputs + o];
 }
 
-/* Solver by inputs of the ridge regression: the normal equations (Z^T Z + shift I) D = Z^T R. Tokens are collected into
- * chunks, in which the inputs of blocks that a token does not use are zeros. Products of 256 tokens are computed in
- * FP32 and added in FP64, because FP32 sums over many tokens would lose the small eigenvalues. Fitted and held-out
- * tokens have separate sums. */
+/* ---- the solver by inputs: the normal equations (Z^T Z + shift I) D = Z^T R ---- */
+
+/* Tokens are collected into chunks, in which the inputs of blocks that a token does not use are zeros. Products of 256
+ * tokens are computed in FP32 and added in FP64, because FP32 sums over many tokens would lose the small eigenvalues.
+ * Fitted and held-out tokens have separate sums. */
 
 static bool ridge_inputs_allocate(organ_ridge *ridge)
 {

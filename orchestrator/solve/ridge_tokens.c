@@ -222,7 +222,7 @@ const organ_ridge_solver organ_ridge_by_tokens = {.name = "tokens",
                                                   .held_error = ridge_tokens_held_error,
                                                   .block = ridge_tokens_block};
 
-/* Reads a matrix in strips of rows, and keeps the strips if they fit in memory. */
+/* ---- strips of rows of a matrix, which are kept if they fit in memory ---- */
 
 /* The matrix is read in strips of ORGAN_STRIP_ROWS rows, in sets of as many strips as fit into memory. */
 struct organ_strips {

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Random numbers that depend only on seed, stream and index: Philox4x32-10 (Salmon et al. 2011, "Parallel random
- * numbers: as easy as 1, 2, 3"). */
+/* ---- random numbers that depend only on seed, stream and index: Philox4x32-10 ---- */
+
+/* Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". */
 
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
@@ -159,7 +160,7 @@ double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, siz
     return left;
 }
 
-/* Arrays of FP32 values, and sums in an order that does not depend on vector instructions. */
+/* ---- arrays of FP32 values, and sums in an order that does not depend on vector instructions ---- */
 
 #define LANES       8                 /* partial sums of organ_dot */
 #define LARGE_ARRAY ((size_t)4 << 20) /* bytes of an array for which large pages are worth a call */

@@ -12,9 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The slots of a pass and the order of what happens to their bands. A band is complete when it is written and retired.
- * The worker that closes a gap in a chain retires all later bands of the chain that are processed, so no thread waits
- * for another one to retire. */
+/* ---- slots of a pass, and the order of what happens to their bands ---- */
+
+/* A band is complete when it is written and retired. The worker that closes a gap in a chain retires all later bands of
+ * the chain that are processed, so no thread waits for another one to retire. */
 
 void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error *error)
 {

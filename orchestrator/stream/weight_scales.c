@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads the bytes of a weight's tensors: from memory if organ_weight_reader_hold has read them, else from the file. */
+/* ---- bytes of a weight's tensors: from memory if organ_weight_reader_hold has read them, else from the file ---- */
 
 /* Number of a weight's tensors that organ_weight_reader_hold keeps in memory. */
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
@@ -330,9 +330,11 @@ organ_real organ_weight_real(organ_dtype as)
     return as == ORGAN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F16;
 }
 
-/* The two versions of GPTQ (gptq and gptq_v2) differ only in the stored zero points: version 1 stores them minus 1.
- * Some files declare one version and store the other. Symmetric weights show the version, because all their zero points
- * are half of the range (8 for 4 bits): version 2 stores this number, version 1 one less. */
+/* ---- the two versions of GPTQ, which differ only in the stored zero points ---- */
+
+/* Version 1 (gptq) stores them minus 1, version 2 (gptq_v2) as they are. Some files declare one version and store the
+ * other. Symmetric weights show the version, because all their zero points are half of the range (8 for 4 bits):
+ * version 2 stores this number, version 1 one less. */
 
 /* The counts are of zero points as stored. */
 typedef struct zero_census {
@@ -400,9 +402,10 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
     return ORGAN_OK;
 }
 
-/* The family of gpt-oss experts: pairs of E2M1 codes with one E8M0 scale for 32 inputs. The file stores each expert as
- * [outputs][inputs], the unpacked weight is [inputs][outputs]. Rows of the weight are thus columns of the stored
- * matrix: read_inputs decodes tiles of the stored matrix and transposes them. */
+/* ---- experts of gpt-oss: pairs of E2M1 codes with one E8M0 scale for 32 inputs ---- */
+
+/* The file stores each expert as [outputs][inputs], the unpacked weight is [inputs][outputs]. Rows of the weight are
+ * thus columns of the stored matrix: read_inputs decodes tiles of the stored matrix and transposes them. */
 
 /* TILE: stored rows (outputs) of a tile. GROUP: inputs that share a scale. STEP: rows of the weight (inputs) that are
  * read at once. */

@@ -243,8 +243,9 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
 const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip,
                                                  organ_weight_can_decode_to};
 
-/* The family of plain weights, a single tensor of any type: GGUF blocks, floats, integers. Types of at most 8 bits are
- * decoded with a table of the values of all codes. */
+/* ---- plain weights, a single tensor of any type: GGUF blocks, floats, integers ---- */
+
+/* Types of at most 8 bits are decoded with a table of the values of all codes. */
 
 /* Sizes of the fields, most significant first. */
 typedef struct small_float {

@@ -16,11 +16,12 @@
 #include <math.h>
 #include <string.h>
 
-/* The indexer of sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and
- * GlmMoeDsaIndexer of transformers). From x, the normed input of the layer, and c, the normed latent vector of queries,
- * the indexer computes for each token a query with heads q_h = wq_b(c), a key k = LayerNorm(wk(x)) without heads, and a
- * weight of each head, w = weights_proj(x). The first qk_rope_head_dim numbers of q_h and k are rotated. The score of a
- * key for a query is
+/* ---- the indexer of sparse attention ---- */
+
+/* DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and GlmMoeDsaIndexer of transformers. From x,
+ * the normed input of the layer, and c, the normed latent vector of queries, the indexer computes for each token a
+ * query with heads q_h = wq_b(c), a key k = LayerNorm(wk(x)) without heads, and a weight of each head, w =
+ * weights_proj(x). The first qk_rope_head_dim numbers of q_h and k are rotated. The score of a key for a query is
  *
  *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0).
  *
@@ -40,7 +41,7 @@ size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, siz
 
 size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
-/* ---- projections ---- */
+/* ---- projections of the indexer ---- */
 
 typedef struct index_prepare_job {
     forward_group *group;
@@ -272,7 +273,7 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
     return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
 }
 
-/* ---- projections ---- */
+/* ---- projections of latent attention ---- */
 
 /* In layers with a rotation the part of the key that all heads share is rotated. */
 static void norm_latents(void *context, size_t t)

@@ -336,9 +336,11 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
     return run_delta(&j, normed, out, error);
 }
 
-/* Lightning attention of MiniMax 1 (MiniMax 2025, "MiniMax-01", arXiv:2501.08313; transformers,
- * MiniMaxLightningAttention). The rows of one linear layer of the normed hidden state are q, k and v of head 0, then of
- * head 1, and so on; silu follows. The state S of a head (head_dim x head_dim) and the output of a token are
+/* ---- lightning attention of MiniMax 1 ---- */
+
+/* MiniMax 2025, "MiniMax-01", arXiv:2501.08313; transformers, MiniMaxLightningAttention. The rows of one linear layer
+ * of the normed hidden state are q, k and v of head 0, then of head 1, and so on; silu follows. The state S of a head
+ * (head_dim x head_dim) and the output of a token are
  *
  *     S = e^(-s) S + k v^T,    o = S^T q,
  *     s = 2^(-8 (h + 1) / heads) (1 - l / (layers - 1 + 1e-5) + 1e-5)

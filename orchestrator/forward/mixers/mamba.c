@@ -13,8 +13,10 @@
 
 #include <string.h>
 
-/* Causal convolutions by channels. A task is a block of channels of one window. It processes the window from its last
- * token to its first, because an output replaces its input, which the outputs of later tokens need. */
+/* ---- causal convolutions by channels ---- */
+
+/* A task is a block of channels of one window. It processes the window from its last token to its first, because an
+ * output replaces its input, which the outputs of later tokens need. */
 
 #define CHANNELS ((size_t)64) /* channels of a block */
 
@@ -279,8 +281,10 @@ organ_status organ_forward_mamba(forward_group *g, const float *normed, float *o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Mamba-2 (Dao, Gu 2024, "Transformers are SSMs", arXiv:2405.21060; transformers, Mamba2Mixer, NemotronHMamba2Mixer,
- * FalconH1Mixer). One linear layer of the normed hidden state gives z, x, B, C and dt; x, B and C pass a causal
+/* ---- Mamba-2 ---- */
+
+/* Dao, Gu 2024, "Transformers are SSMs", arXiv:2405.21060; transformers, Mamba2Mixer, NemotronHMamba2Mixer,
+ * FalconH1Mixer. One linear layer of the normed hidden state gives z, x, B, C and dt; x, B and C pass a causal
  * convolution of each channel and silu. A head has P numbers of x; the heads of a group share N numbers of B and of C.
  * The time step and the decay of a token and a head are
  *
@@ -471,9 +475,10 @@ organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *
     return run_mamba2(&j, normed, out, error);
 }
 
-/* The short gated convolution of LFM2 (transformers, Lfm2ShortConv): one linear layer of the normed hidden state gives
- * B, C and x, each hidden_size wide, and the output is a linear layer of C conv(B x), with a causal convolution by
- * channels. */
+/* ---- the short gated convolution of LFM2 (transformers, Lfm2ShortConv) ---- */
+
+/* One linear layer of the normed hidden state gives B, C and x, each hidden_size wide, and the output is a linear layer
+ * of C conv(B x), with a causal convolution by channels. */
 
 /* rows: tokens x 3 hidden: B, C and x; outs: tokens x hidden: C conv(B x). */
 typedef struct short_conv_job {
