@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * The kernel tables, and the selection of one: a pure function of the CPU's features and an optional name. Compiled
  * without the flags of any ISA, because it runs on every CPU. */
-#include "kernels/table.h"
+#include "kernels/encoders.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "organ supports only little-endian machines: it uses weights in the byte order of their files"
 #endif
 
 DECLARE_KERNELS(scalar)
+DECLARE_ENCODERS(scalar)
 static const organ_kernels scalar = KERNEL_TABLE("scalar", scalar, scalar, );
 const organ_kernels *const organ_kernels_scalar = &scalar;
 #if defined(__x86_64__)
 DECLARE_KERNELS(avx2)
+DECLARE_ENCODERS(avx2)
 DECLARE_KERNELS(avx512)
+DECLARE_ENCODERS(avx512)
 DECLARE_PHYSARUM(avx512, _mixed)
 DECLARE_MATH(nofma)
 static const organ_kernels avx2 = KERNEL_TABLE("avx2", avx2, avx2, ), avx512 = KERNEL_TABLE("avx512", avx512, avx512, ),
@@ -26,6 +29,7 @@ const organ_kernels *const organ_kernels_avx2 = NULL, *const organ_kernels_avx51
 #endif
 #if defined(__aarch64__)
 DECLARE_KERNELS(neon)
+DECLARE_ENCODERS(neon)
 static const organ_kernels neon = KERNEL_TABLE("neon", neon, neon, );
 const organ_kernels *const organ_kernels_neon = &neon;
 #else

@@ -3,6 +3,7 @@
  * each lane of a vector; a number "for each group" is a vector. A weighted sum or error multiplies the
  * term of each value by the value's importance. docs/definitions/gguf.md defines which scales are tried and in which
  * order sums over a group are computed, and states the numbers in the tables of this file. */
+#include "kernels/encoders.h"
 #include "kernels/half.h"
 
 enum { FIT_MAX = 32 }; /* values in a group, at most */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The kernels of an instruction set: DECLARE_KERNELS declares its functions, KERNEL_TABLE is the value of its table. In
- * the lists, X(set, ...) stands for one kernel. */
+ * the lists, X(set, ...) stands for one kernel. The tables also have the encoders of blocks (encoders.h). */
 #ifndef ORGAN_KERNELS_TABLE_H
 #define ORGAN_KERNELS_TABLE_H
 #include "kernels/ggml.h"
@@ -47,22 +47,6 @@
     X(set, softcap)                                                                                                    \
     X(set, powers_of)                                                                                                  \
     X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy) X(set, raised_divergence)
-/* Block types with an encoder; those with a search for scales. */
-#define QUANTIZED(X, set) X(set, Q4_0, q4_0) X(set, Q4_1, q4_1) X(set, Q5_0, q5_0) X(set, Q5_1, q5_1) X(set, Q8_0, q8_0)
-#define FITTED(X, set)                                                                                                 \
-    QUANTIZED(X, set)                                                                                                  \
-    X(set, Q2_K, q2_k)                                                                                                 \
-    X(set, Q3_K, q3_k)                                                                                                 \
-    X(set, Q4_K, q4_k)                                                                                                 \
-    X(set, Q5_K, q5_k)                                                                                                 \
-    X(set, Q6_K, q6_k)                                                                                                 \
-    X(set, IQ4_NL, iq4_nl)                                                                                             \
-    X(set, IQ4_XS, iq4_xs)                                                                                             \
-    X(set, MXFP4, mxfp4)                                                                                               \
-    X(set, NVFP4, nvfp4)                                                                                               \
-    X(set, IQ3_XXS, iq3_xxs)                                                                                           \
-    X(set, IQ3_S, iq3_s)                                                                                               \
-    X(set, IQ2_S, iq2_s)
 /* Formats of codes with an encoder; all formats. */
 #define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4) X(set, E2M1, e2m1)
 #define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8)
@@ -70,7 +54,6 @@
 #define DECLARE_MEMBER(set, name)           extern __typeof__(*((organ_kernels *)0)->name) KERNEL_OF(set, name);
 #define DECLARE_BLOCK(set, type, name, ...) extern organ_dequantize_blocks KERNEL_OF(set, dequantize_##name);
 #define DECLARE_QUANTIZER(set, type, name)  extern organ_quantize_blocks KERNEL_OF(set, quantize_##name);
-#define DECLARE_FITTER(set, type, name)     extern organ_fit_blocks KERNEL_OF(set, fit_##name);
 #define DECLARE_DECODERS(set, code, name)                                                                              \
     extern organ_decode_codes KERNEL_OF(set, decode_##name##_f32), KERNEL_OF(set, decode_##name##_bf16),               \
         KERNEL_OF(set, decode_##name##_f16);
@@ -89,8 +72,6 @@
     GGML_BLOCK_TYPES(DECLARE_BLOCK, set)                                                                               \
     DECLARE_BLOCK(set, , f16)                                                                                          \
     DECLARE_BLOCK(set, , bf16)                                                                                         \
-    FITTED(DECLARE_FITTER, set)                                                                                        \
-    QUANTIZED(DECLARE_QUANTIZER, set)                                                                                  \
     DECLARE_QUANTIZER(set, , f16)                                                                                      \
     DECLARE_QUANTIZER(set, , bf16)                                                                                     \
     DECODED(DECLARE_DECODERS, set)                                                                                     \
