@@ -127,6 +127,12 @@ static bool replace_words(char *name, size_t size, const char *at, size_t length
     return true;
 }
 
+bool organ_module_replace(char *name, size_t size, const char *from, const char *to)
+{
+    const char *const at = find_words(name, from, false);
+    return !at || replace_words(name, size, at, strlen(from), to);
+}
+
 /* With `start` only the first row that matches the beginning applies. *split becomes a row that cuts the matrix. */
 static bool apply_rows(const module_row *rows, size_t count, bool start, const char *model_type, char *name,
                        size_t size, const module_row **split)
@@ -182,69 +188,6 @@ const char *organ_module_split_parts(const char *model_type, const char *name)
     char renamed[ORGAN_MODULE_NAME_SIZE];
     const module_row *split;
     return rename_module(model_type, name, renamed, sizeof renamed, &split) && split ? split->parts : NULL;
-}
-
-/* ---- names in mlx-lm ---- */
-
-/* The part of the name before "experts", and the projection; NULL unless the module is a numbered expert's. */
-static const char *expert_projection(const char *name, size_t *before)
-{
-    /* the projections of an expert have other names in mlx-lm */
-    static const char *const projections[][2] = {{"w1", "gate_proj"}, {"w2", "down_proj"}, {"w3", "up_proj"}};
-    static const char word[] = "experts.";
-    const char *const experts = strstr(name, ".experts.");
-    if (!experts)
-        return NULL;
-    *before = (size_t)(experts - name) + 1;
-    const char *const number = name + *before + strlen(word), *const end = number + strspn(number, "0123456789");
-    if (end == number || *end != '.')
-        return NULL;
-    for (size_t k = 0; k < sizeof projections / sizeof *projections; k++)
-        if (strcmp(end + 1, projections[k][0]) == 0)
-            return projections[k][1];
-    return end + 1;
-}
-
-/* As `insides`, for names in files of mlx-lm. Granite's router has both names in published files. */
-static const module_row mlx_insides[] = {
-    {"granitemoe", "block_sparse_moe.router.layer", "block_sparse_moe.router", NULL},
-    {"granitemoe", "block_sparse_moe.router", "block_sparse_moe.router.layer", NULL},
-    {"lfm2_moe", "feed_forward.w1", "feed_forward.gate_proj", NULL},
-    {"lfm2_moe", "feed_forward.w2", "feed_forward.down_proj", NULL},
-    {"lfm2_moe", "feed_forward.w3", "feed_forward.up_proj", NULL},
-};
-
-bool organ_module_file_in_mlx(const char *model_type, const char *name, char *out, size_t size)
-{
-    const module_row *split;
-    return snprintf(out, size, "%s", name) < (int)size &&
-           apply_rows(mlx_insides, sizeof mlx_insides / sizeof *mlx_insides, false, model_type, out, size, &split);
-}
-
-bool organ_module_stack_in_mlx(const char *model_type, const char *name, char *out, size_t size)
-{
-    size_t before = 0;
-    const char *const projection = expert_projection(name, &before);
-    static const char *const kept[] = {"afmoe", "dots1", NULL};
-    const char *const word = organ_is_one_of(model_type, kept) ? "experts" : "switch_mlp";
-    const int length = projection ? snprintf(out, size, "%.*s%s.%s", (int)before, name, word, projection) : -1;
-    return length >= 0 && (size_t)length < size;
-}
-
-bool organ_module_name_in_mlx(const char *model_type, const char *name, char *out, size_t size)
-{
-    static const char published[] = "model.language_model.";
-    static const char *const moved_types[] = {"qwen3_5", "qwen3_5_moe", NULL};
-    const bool moves = organ_is_one_of(model_type, moved_types) && strncmp(name, "language_model.", 15) != 0;
-    const bool moved = moves && strncmp(name, published, strlen(published)) == 0;
-    const int length = snprintf(out, size, "%s%s", moves ? "language_model." : "", moved ? "model." : "");
-    if (length < 0 || (size_t)length >= size)
-        return false;
-    name += moved ? strlen(published) : 0;
-    size_t before = 0;
-    if (expert_projection(name, &before))
-        return organ_module_stack_in_mlx(model_type, name, out + length, size - (size_t)length);
-    return organ_module_file_in_mlx(model_type, name, out + length, size - (size_t)length);
 }
 
 organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,

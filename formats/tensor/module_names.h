@@ -32,6 +32,31 @@ bool organ_module_name(const char *model_type, const char *name, char *out, size
 /* Returns whether the list, words separated by blanks, has the word of `length` bytes. */
 bool organ_lists_word(const char *list, const char *word, size_t length);
 
+/* Replaces the first occurrence of `from`, a run of whole words between dots, by `to`. Returns false if the result
+ * exceeds `size` bytes. */
+bool organ_module_replace(char *name, size_t size, const char *from, const char *to);
+
+/* What mlx-lm 0.32 makes of models of a type, and so how organ stores them for it. Without a flag, the output has the
+ * names of published models: mlx-lm cuts or changes no quantised matrix, and joins the experts of a layer with their
+ * scales. */
+typedef struct organ_mlx_type {
+    const char *types;   /* model types, separated by blanks */
+    bool stacked;        /* mlx-lm joins unquantised experts only, so the output has one tensor for each projection */
+    bool finished;       /* mlx-lm changes nothing of a file with stacked experts: the output has norms as mlx-lm */
+    bool nearest;        /* the calibration does not know the matrices into which stacks are cut */
+    bool split;          /* stacks hold columns of gate and up in turn */
+    bool headless;       /* mlx-lm has no output head: the embedding is the head */
+    bool moved;          /* the language model is below "language_model" */
+    const char *plain;   /* end of the names of matrices that must stay unquantised; NULL: there are none */
+    const char *why;     /* the reason */
+    const char *experts; /* name of the module of all experts of a layer; NULL: "switch_mlp" */
+    /* Names in published files and in files of mlx-lm, runs of whole words; each pair applies in turn. */
+    const char *renamed[3][2];
+} organ_mlx_type;
+
+/* Returns the row of a model type; NULL if mlx-lm lacks the type, or stores its weights otherwise. */
+const organ_mlx_type *organ_mlx_type_of(const char *model_type);
+
 /* Writes to `out` the name in mlx-lm 0.32 of a module of a file, as in "quantization" of config.json:
  * "mlp.switch_mlp.up_proj" for "mlp.experts.3.up_proj" (dots1: "mlp.experts.up_proj"), because the experts of a layer
  * are one module there. Other names are copied, except for the types whose language model has another place (Qwen3.5).

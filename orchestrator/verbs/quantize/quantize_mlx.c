@@ -13,10 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CUT_BY_HEADS "mlx-lm cuts this matrix by heads, and would quantise the parts anew."
-
 struct organ_quantize_mlx {
-    const struct mlx_type *type;
+    const organ_mlx_type *type;
     const organ_tensor *repeated; /* a head with the values of the embedding, which is the head; NULL: none */
     organ_weights *found, split;  /* as job->weights was found, and with the stacks split; NULL: nothing was split */
     organ_mlx_made *made;         /* unquantised tensors with other rows or values than in the model */
@@ -25,41 +23,6 @@ struct organ_quantize_mlx {
     size_t count, capacity;
     organ_name_table names; /* name of a stack -> its index */
 };
-
-/* How organ stores models of a type for mlx-lm 0.32. Without a flag, the output has the names of published models:
- * mlx-lm cuts or changes no quantised matrix, and joins the experts of a layer with their scales. */
-static const struct mlx_type {
-    const char *types; /* model types, separated by blanks */
-    bool stacked;      /* mlx-lm joins unquantised experts only, so the output has one tensor for each projection */
-    bool finished;     /* mlx-lm changes nothing of a file with stacked experts: the output has norms as mlx-lm */
-    bool nearest;      /* the calibration does not know the matrices into which stacks are cut */
-    bool split;        /* stacks hold columns of gate and up in turn (organ_quantize_mlx_split) */
-    const char *plain; /* end of the names of matrices that must stay unquantised; NULL: there are none */
-    const char *why;   /* the reason */
-} types[] = {
-    {.types = "afmoe cohere cohere2 deepseek_v2 dots1 ernie4_5 exaone4 exaone_moe gemma gemma2 gemma3 "
-              "gemma3_text glm glm4 glm4_moe granite helium hunyuan_v1_dense internlm3 jamba lfm2 llama minicpm3 "
-              "ministral3 mistral mixtral nemotron olmo2 olmo3 olmoe phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 "
-              "seed_oss smollm3 solar_open stablelm starcoder2"},
-    {.types = "deepseek_v3 glm4_moe_lite kimi_k2", .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
-    {.types = "laguna", .plain = ".mlp.gate.weight", .why = "mlx-lm renames this matrix, but not its scales."},
-    {.types = "ernie4_5_moe lfm2_moe minimax_m2 qwen3_5_moe qwen3_moe", .stacked = true},
-    {.types = "granitemoe", .stacked = true, .nearest = true},
-    {.types = "mistral4", .stacked = true, .plain = ".kv_b_proj.weight", .why = CUT_BY_HEADS},
-    {.types = "qwen3_next", .stacked = true, .finished = true},
-    {.types = "gpt_oss", .nearest = true, .split = true},
-};
-
-/* mlx-lm has no output head of these types: their embedding is the head. */
-static const char headless[] = "cohere cohere2 gemma gemma2 lfm2 lfm2_moe";
-
-static const struct mlx_type *type_of(const char *model_type)
-{
-    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
-        if (organ_lists_word(types[k].types, model_type, strlen(model_type)))
-            return &types[k];
-    return NULL;
-}
 
 static organ_status split_stacks(organ_quantize_job *job, organ_error *error)
 {
@@ -79,7 +42,7 @@ static organ_status settle_head(organ_quantize_job *job, organ_error *error)
     if (organ_text_check_embedding(job->model, job->weights, error) ||
         organ_head_find(job->model, job->weights, job->engine, &head, error))
         return error->status;
-    if (head.own && organ_lists_word(headless, name, strlen(name)))
+    if (head.own && job->mlx->type->headless)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: '%s' differs from the embedding, but mlx-lm has no output head for models of type '%s': "
                           "quantise it for another format",
@@ -91,7 +54,7 @@ static organ_status settle_head(organ_quantize_job *job, organ_error *error)
 organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, organ_error *error)
 {
     const char *const name = job->model->config.model_type, *const path = job->model->path;
-    const struct mlx_type *const type = type_of(name);
+    const organ_mlx_type *const type = organ_mlx_type_of(name);
     if (!type)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
@@ -279,7 +242,7 @@ bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor 
 
 const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const organ_weight *weight)
 {
-    const struct mlx_type *const type = job->mlx ? job->mlx->type : NULL;
+    const organ_mlx_type *const type = job->mlx ? job->mlx->type : NULL;
     return type && type->plain && organ_ends_with(weight->name, type->plain) ? type->why : NULL;
 }
 
