@@ -51,5 +51,10 @@ if trial verb 7 tests/new_verb.sh $verb; then
     judge "do not name the verb" test "$(grep -lE "^sweep_[a-z]+ [0-9]+ $verb\$" tests/faults/*.sh | wc -l)" = 3
 fi
 
-# ---- one script each: trial NAME MOST tests/trials/new_NAME.sh ----
+# ---- one script each ----
+# name, most files
+while read -r name most; do trial "$name" "$most" "tests/trials/new_$name.sh" </dev/null; done <<'TRIALS'
+encoder 3
+mlx_type 1
+TRIALS
 conclude
