@@ -110,6 +110,16 @@ static organ_status check_size(const organ_quantize_options *o, organ_error *err
                       o->target_size ? "--target-size" : "--types", o->scheme);
 }
 
+static organ_status fail_unknown(const char *scheme, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE,
+                      "scheme '%s' is unknown; the schemes are " ORGAN_TENSOR_SCHEMES(
+                          ORGAN_NAME, ORGAN_COMMA_NAME) ", "
+                                                        "mixed, and for GGUF models " ORGAN_GGUF_SCHEMES_TEXT
+                                                        ", and recipes such as recipe:q4_k_m",
+                      scheme);
+}
+
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -130,13 +140,7 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
                                 : organ_quantize_encoding_requested(o, o->scheme, gguf);
     if (!job->encoding)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
-            "mixed, "
-            "and for GGUF models " ORGAN_GGUF_SCHEMES_TEXT ", and recipes such as recipe:q4_k_m",
-            o->scheme);
+        return fail_unknown(o->scheme, error);
     if (o->format && !organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE,
                           "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,
