@@ -4,6 +4,7 @@
 #define ORGAN_API_MERGE_H
 
 #include <organ/base.h>
+#include <organ/merge_methods.h>
 #include <organ/models.h>
 #include <organ/options.h>
 #include <organ/stream.h>
@@ -19,7 +20,7 @@ typedef struct organ_merge_options {
     const char *recipe;        /* path of a recipe in mergekit's YAML; NULL: the members up to `dtype` are the recipe */
     const char *const *models; /* paths, names or URLs of models */
     size_t model_count;
-    const char *method; /* "linear", "slerp", ... */
+    const char *method; /* a name of ORGAN_MERGE_METHODS */
     const char *base;   /* the model whose changes are merged, or NULL */
     /* Parameters of the method as texts, NULL: the default. `weight` and `density` may have a value for each model but
      * the base, separated by commas. */

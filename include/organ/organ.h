@@ -21,6 +21,7 @@
 #include <organ/organs.h>
 #include <organ/purify.h>
 #include <organ/measure.h>
+#include <organ/merge_methods.h>
 #include <organ/merge.h>
 #include <organ/inspect.h>
 #include <organ/evaluate.h>

@@ -19,16 +19,14 @@ typedef struct merge_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-#define METHODS \
-    "linear|slerp|nuslerp|multislerp|karcher|task_arithmetic|ties|dare_linear|dare_ties|della|della_linear|" \
-    "breadcrumbs|breadcrumbs_ties|model_stock|nearswap|sce|arcee_fusion|ram|ramplus_tl|moments|passthrough"
+#define OR_METHOD(name) "|" #name
 
 static const organ_option merge_options[] = {
     OUTPUT("OUT", merge.write.output,
            "the new model: a directory, or one file if the name ends in .safetensors or .gguf",
            .required = true),
     TEXT("method", "METHOD", merge.method, "how the models are merged; needed without a recipe", .common = true,
-         .choices = METHODS),
+         .choices = &ORGAN_MERGE_METHODS(OR_METHOD)[1]),
     MODEL("base", "MODEL", merge.base, "the model from which the others were tuned; default for slerp: the first",
           .common = true, .adapted = true),
     TEXT("weight", "W,...", merge.weight, "weight of all models, or of each model but the base; default 1",

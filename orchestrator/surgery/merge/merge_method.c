@@ -3,29 +3,8 @@
 
 #include <string.h>
 
-static const organ_merge_method *const methods[] = {
-    &organ_merge_linear,
-    &organ_merge_slerp,
-    &organ_merge_nuslerp,
-    &organ_merge_multislerp,
-    &organ_merge_karcher,
-    &organ_merge_task_arithmetic,
-    &organ_merge_ties,
-    &organ_merge_dare_linear,
-    &organ_merge_dare_ties,
-    &organ_merge_della,
-    &organ_merge_della_linear,
-    &organ_merge_breadcrumbs,
-    &organ_merge_breadcrumbs_ties,
-    &organ_merge_model_stock,
-    &organ_merge_nearswap,
-    &organ_merge_sce,
-    &organ_merge_arcee_fusion,
-    &organ_merge_ram,
-    &organ_merge_ramplus_tl,
-    &organ_merge_moments,
-    &organ_merge_passthrough,
-};
+#define ROW(name) &organ_merge_##name,
+static const organ_merge_method *const methods[] = {ORGAN_MERGE_METHODS(ROW)};
 
 const organ_merge_method *const *organ_merge_methods(size_t *count)
 {

@@ -19,6 +19,7 @@
 
 #include <organ/base.h>
 #include <organ/kernels.h>
+#include <organ/merge_methods.h>
 #include <organ/models.h>
 
 /* The way in which a method uses the base model of the recipe. */
@@ -133,13 +134,8 @@ size_t organ_merge_parameter_named(const organ_merge_method *method, const char 
 /* Parameters of the method moments. */
 enum { ORGAN_MOMENTS_WEIGHT, ORGAN_MOMENTS_RIDGE, ORGAN_MOMENTS_DRIFT, ORGAN_MOMENTS_PRIOR };
 
-/* Rows of the table, by file. */
-extern const organ_merge_method organ_merge_linear, organ_merge_nearswap, organ_merge_passthrough, organ_merge_moments;
-extern const organ_merge_method organ_merge_slerp, organ_merge_nuslerp, organ_merge_multislerp, organ_merge_karcher,
-    organ_merge_model_stock;
-extern const organ_merge_method organ_merge_task_arithmetic, organ_merge_ties, organ_merge_dare_linear,
-    organ_merge_dare_ties, organ_merge_della, organ_merge_della_linear, organ_merge_breadcrumbs,
-    organ_merge_breadcrumbs_ties;
-extern const organ_merge_method organ_merge_sce, organ_merge_arcee_fusion, organ_merge_ram, organ_merge_ramplus_tl;
+/* The methods: organ_merge_linear and so on. */
+#define ORGAN_MERGE_DECLARE(name) extern const organ_merge_method organ_merge_##name;
+ORGAN_MERGE_METHODS(ORGAN_MERGE_DECLARE)
 
 #endif
