@@ -80,6 +80,11 @@ while read -r path; do
 done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0-9_./-]*`' "${definitions[@]}" docs/formats.md CONTRIBUTING.md |
     tr -d '`' | grep -v NAME | sort -u)
 
+# The page of merging has every method.
+while read -r method; do
+    if grep -qw "$method" docs/definitions/merging.md; then pass; else fail "docs/definitions/merging.md does not have the method $method"; fi
+done < <(sed -nE 's/^ *METHOD\(([a-z_]+)\).*/\1/p' include/organ/merge_methods.h)
+
 # The block types of GGUF, rows "| type | name | elements | bytes |", equal the table in the source.
 {
     sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/tensor.c

@@ -57,4 +57,6 @@ while read -r name most; do trial "$name" "$most" "tests/trials/new_$name.sh" </
 encoder 3
 mlx_type 1
 TRIALS
+# ---- one script each: trial NAME MOST tests/trials/new_NAME.sh ----
+if trial merge_method 2 tests/trials/new_merge_method.sh; then passes tests/check_house.sh; fi
 conclude
