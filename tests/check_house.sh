@@ -104,7 +104,7 @@ formats/architecture base tensor
 formats/gguf base remote tensor
 formats/imatrix base remote gguf
 formats/safetensors base remote tensor
-formats/model base remote tensor gguf safetensors
+formats/model base remote tensor architecture gguf safetensors
 formats/names base remote gguf
 formats/tokenizer base gguf model
 formats/weights base tensor
@@ -151,7 +151,7 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 formats/adapter adapter_config.h
-formats/architecture pairing.h families.h config_readers.h layer_values.h
+formats/architecture pairing.h families.h config_readers.h layer_values.h sizes.h settings.h
 formats/gguf file.h
 formats/imatrix imatrix.h
 formats/model recognise.h organ_directory.h recognise_lists.h
@@ -250,6 +250,10 @@ grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include 
 # shellcheck disable=SC2016
 each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if ((getline line < quoted[2]) < 0) print; close(quoted[2]) }' |
     check "include paths are written from the root"
+
+# What members of config.json mean is in formats/architecture. Few other files need this one: the public structure, the view and the conversion.
+{ grep -E '^(kernels|formats|orchestrator|include)/' "$scratch/files" | grep -v '^formats/architecture/' | xargs -d '\n' grep -l num_key_value_heads |
+    tail -n +5; } | check "at most 4 files outside formats/architecture name a member of config.json such as num_key_value_heads"
 
 # Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
 # shellcheck disable=SC2016

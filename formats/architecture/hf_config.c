@@ -2,10 +2,10 @@
 #include <organ/models.h>
 
 #include "formats/architecture/config_readers.h"
-
-#include "formats/base/results.h"
+#include "formats/architecture/sizes.h"
 #include "formats/base/files.h"
 #include "formats/base/json.h"
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/tensor/tensor_list.h"
 
@@ -16,34 +16,18 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum field_kind { WORD, SIZE } field_kind; /* JSON string, whole number */
-
-/* If several keys fill one member, the first key of this table that the file has is used. */
-static const struct hf_config_field {
+/* Members that are strings. If several fill one field, the first of this table that the file has is used. */
+static const struct word_field {
     const char *key;
-    field_kind kind;
     size_t at, capacity; /* offset and size of the member in organ_hf_config */
-} fields[] = {
+} word_fields[] = {
 /* clang-format off */
-/* A row for a string, and for a whole number. */
-#define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
-#define NUMBER(key, member) {key, SIZE, offsetof(organ_hf_config, member), sizeof(int64_t)}
+#define WORD(key, member) {key, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
     /* clang-format on */
-    TEXT("model_type", model_type),
-    TEXT("torch_dtype", torch_dtype),
-    TEXT("dtype", torch_dtype),
-    NUMBER("hidden_size", hidden_size),
-    NUMBER("intermediate_size", intermediate_size),
-    NUMBER("num_hidden_layers", num_hidden_layers),
-    NUMBER("num_attention_heads", num_attention_heads),
-    NUMBER("num_key_value_heads", num_key_value_heads),
-    NUMBER("head_dim", head_dim),
-    NUMBER("vocab_size", vocab_size),
-    NUMBER("num_experts", num_experts),
-    NUMBER("num_local_experts", num_experts),
-    NUMBER("n_routed_experts", num_experts),
-#undef TEXT
-#undef NUMBER
+    WORD("model_type", model_type),
+    WORD("torch_dtype", torch_dtype),
+    WORD("dtype", torch_dtype),
+#undef WORD
 };
 
 const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
@@ -76,17 +60,34 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* A member that an earlier key or an outer object has set stays. */
-static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
-                                      organ_hf_config *config, organ_error *error)
+/* A field that an earlier member or an outer object has set stays. */
+static organ_status read_word_field(const organ_json_object *from, const struct word_field *field,
+                                    organ_hf_config *config, organ_error *error)
 {
-    const json_t *value = organ_json_value(from, field->key);
-    void *out = (char *)config + field->at;
-    if (!value)
-        return ORGAN_OK;
-    if (field->kind == WORD)
-        return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->capacity, error);
-    return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
+    const json_t *const value = organ_json_value(from, field->key);
+    char *const out = (char *)config + field->at;
+    return value && !*out ? read_word(from, field->key, value, out, field->capacity, error) : ORGAN_OK;
+}
+
+static organ_status read_size_field(const organ_json_object *from, const organ_size *size, const char *key,
+                                    organ_hf_config *config, organ_error *error)
+{
+    const json_t *const value = organ_json_value(from, key);
+    int64_t *const out = (int64_t *)(void *)((char *)config + size->at);
+    return value && *out < 0 ? read_size(from, key, value, out, error) : ORGAN_OK;
+}
+
+/* A member that is missing may have one of several other names. */
+static organ_status read_size_fields(const organ_json_object *from, const organ_size *size, organ_hf_config *config,
+                                     organ_error *error)
+{
+    char key[64];
+    read_size_field(from, size, size->member, config, error);
+    for (const char *at = size->others; at && *at && !error->status; at += strcspn(at, " "), at += *at == ' ') {
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(at, " "), at);
+        read_size_field(from, size, key, config, error);
+    }
+    return error->status;
 }
 
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
@@ -126,8 +127,10 @@ static organ_status read_fields(const organ_json_object *from, organ_hf_config *
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
         read_quantisation(from, config, error);
-    for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
-        read_config_field(from, &fields[k], config, error);
+    for (size_t k = 0; !error->status && k < sizeof word_fields / sizeof *word_fields; k++)
+        read_word_field(from, &word_fields[k], config, error);
+    for (size_t k = 0; !error->status && k < ORGAN_SIZES; k++)
+        read_size_fields(from, &organ_sizes[k], config, error);
     return error->status;
 }
 

@@ -2,6 +2,8 @@
  * The rules are those of the configuration classes of transformers 5.24. */
 #include "formats/architecture/layer_values.h"
 
+#include "formats/tensor/module_names.h"
+
 #include <string.h>
 
 #define FULL    "full_attention"
@@ -74,16 +76,50 @@ static const layer_rule rules[] = {
     {NULL, "no_rope_layers", RULE_PERIOD, "no_rope_layer_interval", 0, 1, NULL, NULL},
 };
 
-/* ---- members ---- */
+/* ---- members that say something of layers ---- */
+
+/* clang-format off */
+static const char *const members[LAYER_MEMBER_KINDS] = {
+    [LAYER_MEMBER_ENTRIES] =
+        "layer_types mlp_layer_types no_rope_layers layer_rope_theta block_types layers_block_type "
+        "attn_layer_types attn_type_list moe_layer_freq hybrid_layer_pattern sliding_window_pattern "
+        "block_configs intermediate_size activation_sparsity_pattern num_key_value_heads num_attention_heads "
+        "attention_layers ffn_multipliers num_query_heads num_kv_heads moe_topk num_shared_expert "
+        "moe_intermediate_size num_attention_heads_per_layer num_key_value_heads_per_layer indexer_types "
+        "index_topk_pattern sliding_windows swiglu_limits swiglu_limits_shared",
+    [LAYER_MEMBER_NUMBERS] =
+        "mlp_only_layers cross_attention_layers attn_layer_indices hybrid_layer_ids full_attn_idxs",
+    [LAYER_MEMBER_OTHER_LIST] =
+        "architectures eos_token_id bos_token_id pad_token_id suppress_tokens begin_suppress_tokens "
+        "keys_to_ignore_at_inference mtp_layers_block_type mtp_layer_types mtp_mlp_layer_types "
+        "time_step_limit ssm_multipliers mlp_multipliers mup_multipliers mrope_section moe_layers "
+        "attention_types",
+    [LAYER_MEMBER_KNOWN] =
+        "num_hidden_layers n_layer n_layers num_layers first_k_dense_replace num_dense_layers n_dense_layers "
+        "max_window_layers moe_layer_start_index moe_layer_end_index moe_layer_interval moe_layer_freq "
+        "interleave_moe_layer_step decoder_sparse_step attn_layer_period attn_layer_offset "
+        "expert_layer_period expert_layer_offset global_attn_every_n_layers full_attention_interval "
+        "no_rope_layer_interval num_kv_shared_layers index_skip_topk_offset layer_switch "
+        /* of draft layers, towers, encoders, adapters, training and blocks of a sequence */
+        "num_nextn_predict_layers num_mtp_layers mtp_num_layers mtp_num_hidden_layers num_mtp_hidden_layers "
+        "vision_feature_layer spatial_vision_layer encoder_layers decoder_layers num_decoder_layers "
+        "num_encoder_layers hidden_size_per_layer_input vocab_size_per_layer_input block_size "
+        "block_multiple_of block_ffn_dim_multiplier block_ff_dim summary_first_dropout decoder_start_token_id "
+        "num_random_blocks layer_scale_init_value index_topk_blocks index_local_blocks index_block_size",
+};
+/* clang-format on */
+
+bool organ_layer_member_is(const char *name, layer_member kind)
+{
+    return organ_lists_word(members[kind], name, strlen(name));
+}
+
+/* ---- values of members ---- */
 
 bool organ_layer_is_model(const json_t *object, const char *words)
 {
     const char *const model = json_string_value(json_object_get(object, "model_type"));
-    const size_t length = model ? strlen(model) : 0;
-    for (const char *at = words; model && at && *at; at += strcspn(at, " "), at += *at == ' ')
-        if (strcspn(at, " ") == length && strncmp(at, model, length) == 0)
-            return true;
-    return false;
+    return model && words && organ_lists_word(words, model, strlen(model));
 }
 
 uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t otherwise)

@@ -18,6 +18,17 @@ typedef struct organ_layer_origin {
     size_t layers, layer;
 } organ_layer_origin;
 
+/* What a member of config.json with this name says of layers. A name may have two kinds: a list in one architecture, a
+ * number in another. */
+typedef enum layer_member {
+    LAYER_MEMBER_ENTRIES,    /* a list with an entry for each layer, with or without draft layers */
+    LAYER_MEMBER_NUMBERS,    /* a list of layer numbers */
+    LAYER_MEMBER_OTHER_LIST, /* a list of other things */
+    LAYER_MEMBER_KNOWN,      /* a number that a rule reads, or one that has a word such as "layer" for another reason */
+    LAYER_MEMBER_KINDS
+} layer_member;
+bool organ_layer_member_is(const char *name, layer_member kind);
+
 /* A rule from which transformers derives a list with an entry for each layer. */
 typedef struct layer_rule layer_rule;
 

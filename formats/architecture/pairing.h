@@ -30,6 +30,15 @@ typedef enum pairing_number {
     PAIRING_FLOAT,
     PAIRING_BOOL
 } pairing_number;
+#define PAIRING_NUMBER(member)                                                                                         \
+    _Generic((member), double                                                                                          \
+             : PAIRING_DOUBLE, float                                                                                   \
+             : PAIRING_FLOAT, bool                                                                                     \
+             : PAIRING_BOOL, uint64_t                                                                                  \
+             : PAIRING_U64, default                                                                                    \
+             : PAIRING_UNSIGNED)
+/* Returns the number of that type at an address. */
+double organ_pairing_number(const void *at, pairing_number number);
 
 /* A key-value of a GGUF file, where its value is found, and the members of config.json with the same meaning. */
 typedef struct pairing_key {
@@ -42,6 +51,7 @@ typedef struct pairing_key {
      * rope_parameters or rope_scaling (of full_attention there), or of config.json itself if these lack it; "swa.NAME"
      * is a member of sliding_attention in rope_parameters. */
     const char *members;
+    const char *more; /* further members with this meaning, which conversions do not read; NULL: none */
     /* "sigmoid=2 softmax=1": texts in config.json and the numbers that stand for them in GGUF; NULL: the value is a
      * number. "differ", for an array: only files whose layers have different values have the key. For an array of flags
      * a number n: only files in which other layers than every n-th have the flag 0 have the key. */
@@ -76,6 +86,10 @@ extern const pairing_key organ_pairing_common[];
 /* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`
  * characters of the key's name in forward_pairing.keys, ':' and what follows included. */
 const pairing_key *organ_pairing_key_named(const char *key, size_t length);
+#define ORGAN_MEMBER_ROOM 96 /* bytes of the name of a member with its NUL */
+/* Writes the name of member number `index` of config.json that states what the key says; 0 is the usual one, where all
+ * architectures have it. Returns false after the last, and for a key without a row. */
+bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBER_ROOM]);
 /* Returns whether a key of that name, without the architecture, has a row in one of both tables. */
 bool organ_pairing_has_key(const char *name);
 

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- values that are computed from a configuration ---- */
@@ -123,15 +124,6 @@ static double key_cut(const organ_forward_config *c, const organ_layer_kind *kin
 #define FLAG ORGAN_GGUF_BOOL
 #define WORD ORGAN_GGUF_STRING
 
-/* The type of a member of a configuration. */
-#define NUMBER(value)                                                                                                  \
-    _Generic((value), unsigned                                                                                         \
-             : PAIRING_UNSIGNED, uint64_t                                                                              \
-             : PAIRING_U64, double                                                                                     \
-             : PAIRING_DOUBLE, float                                                                                   \
-             : PAIRING_FLOAT, bool                                                                                     \
-             : PAIRING_BOOL)
-
 #define OF(name)       .members = name
 #define YARN(name)     .members = name, .when = "rope.rope_type=yarn"
 #define CONSTANT(text) .rule = PAIRING_CONSTANT, .words = text
@@ -139,10 +131,10 @@ static double key_cut(const organ_forward_config *c, const organ_layer_kind *kin
 #define BY_LAYER(name) .rule = PAIRING_BY_LAYER, .of_layer = key_##name
 #define SETTING(name)                                                                                                  \
     .rule = PAIRING_SETTING, .offset = offsetof(organ_forward_config, name),                                           \
-    .number = NUMBER(((organ_forward_config *)0)->name)
+    .number = PAIRING_NUMBER(((organ_forward_config *)0)->name)
 #define OF_LAYER(name)                                                                                                 \
     .rule = PAIRING_BY_LAYER, .offset = offsetof(organ_layer_kind, name),                                              \
-    .number = NUMBER(((organ_layer_kind *)0)->name)
+    .number = PAIRING_NUMBER(((organ_layer_kind *)0)->name)
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -152,7 +144,7 @@ const pairing_key organ_pairing_common[] = {
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
     {"feed_forward_length", U32,
      OF("intermediate_size_mlp prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner "
-        "hidden_dim ffn_hidden_size")},
+        "hidden_dim ffn_hidden_size"), .more = "ffn_dim"},
     {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
     {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads num_kv_heads n_head_kv")},
     {"rope.scaling.type", WORD, .members = "rope.rope_type", .words = "linear=linear yarn=yarn longrope=longrope"},
@@ -166,8 +158,10 @@ const pairing_key organ_pairing_common[] = {
     {"rope.freq_base_swa", F32, OF("swa.rope_theta rope_local_base_freq")},
     {"attention.layer_norm_rms_epsilon", F32, OF("rms_norm_eps")},
     {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon")},
-    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts moe_num_experts")},
-    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k moe_topk")},
+    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts moe_num_experts"),
+     .more = "num_moe_experts"},
+    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k moe_topk"),
+     .more = "experts_per_token moe_top_k"},
     {"expert_group_count", U32, OF("n_group")},
     {"expert_group_used_count", U32, OF("topk_group")},
     {"attention.key_length", U32, OF("head_dim")},
@@ -293,6 +287,22 @@ const pairing_key *organ_pairing_key_named(const char *key, size_t length)
     return NULL;
 }
 
+bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBER_ROOM])
+{
+    const pairing_key *row = organ_pairing_common;
+    while (row->key && strcmp(row->key, key) != 0)
+        row++;
+    row = row->key ? row : organ_pairing_key_named(key, strlen(key));
+    const char *const lists[] = {row ? row->members : NULL, row ? row->more : NULL};
+    for (size_t k = 0; k < 2; k++)
+        for (const char *at = lists[k]; at && *at; at += strcspn(at, " "), at += *at == ' ')
+            if (index-- == 0) {
+                snprintf(member, ORGAN_MEMBER_ROOM, "%.*s", (int)strcspn(at, " "), at);
+                return true;
+            }
+    return false;
+}
+
 static bool is_key_of(const pairing_key *row, const char *name)
 {
     const size_t length = strcspn(row->key, ":");
@@ -309,7 +319,7 @@ bool organ_pairing_has_key(const char *name)
     return has;
 }
 
-static double key_number(const void *at, pairing_number number)
+double organ_pairing_number(const void *at, pairing_number number)
 {
     switch (number) {
     case PAIRING_UNSIGNED:
@@ -332,5 +342,5 @@ double organ_pairing_value(const pairing_key *row, const organ_forward_config *c
         return row->compute(c);
     if (row->of_layer)
         return row->of_layer(c, kind);
-    return key_number((const char *)(kind ? (const void *)kind : c) + row->offset, row->number);
+    return organ_pairing_number((const char *)(kind ? (const void *)kind : c) + row->offset, row->number);
 }

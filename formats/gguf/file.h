@@ -85,14 +85,6 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
 organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                     unsigned index, unsigned parts, uint64_t tensors, organ_error *error);
 
-/* ---- config ---- */
-
-/* Fills in *config, the fields of a config.json, from the key-values. `label` is the name of the file in messages;
- * `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key whose
- * value is an array (one number for each layer) sets the field to -1. */
-organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
-                                    organ_hf_config *config, organ_error *error);
-
 /* ---- writing ---- */
 
 /* Builds the header of a file of version 3, and computes the offsets of the tensors' data. */

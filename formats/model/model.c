@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/models.h>
 
+#include "formats/architecture/sizes.h"
 #include "formats/base/files.h"
 
 #include "formats/base/results.h"

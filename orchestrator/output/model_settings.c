@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/model_settings.h"
 
-#include "formats/architecture/pairing.h"
+#include "formats/architecture/settings.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,135 +53,16 @@ bool organ_settings_agree(const organ_model *a, const organ_model *b)
     return agree(a, organ_settings_architecture(a, of_a), b, organ_settings_architecture(b, of_b));
 }
 
-/* ---- the table of settings ---- */
+/* ---- values ---- */
 
-typedef enum setting_type { UNSIGNED, U64, DOUBLE, FLOAT, BOOL } setting_type;
-
-/* In which models a setting is compared. */
-typedef enum setting_scope {
-    EVERY,   /* all: both formats state it alike */
-    ONE,     /* those of one format */
-    WINDOWED /* those of one format that have layers with a sliding window */
-} setting_scope;
-
-typedef struct model_setting {
-    const char *name; /* the member of config.json, or what it means */
-    setting_scope scope;
-    setting_type type;
-    size_t offset;
-    const char *words; /* names of the values 0, 1, ..., separated by blanks; NULL: the value is a number */
-} model_setting;
-
-#define TYPE_OF(member)                                                                                                \
-    _Generic((member), double : DOUBLE, float : FLOAT, bool : BOOL, uint64_t : U64, default : UNSIGNED)
-#define SETTING(scope, name, member)                                                                                   \
-    {                                                                                                                  \
-        (name), (scope), TYPE_OF(((organ_forward_config *)0)->member), offsetof(organ_forward_config, member), NULL    \
-    }
-#define CHOICE(scope, name, member, words)                                                                             \
-    {                                                                                                                  \
-        (name), (scope), UNSIGNED, offsetof(organ_forward_config, member), (words)                                     \
-    }
-#define OF_LAYER(scope, name, member)                                                                                  \
-    {                                                                                                                  \
-        (name), (scope), TYPE_OF(((organ_layer_kind *)0)->member), offsetof(organ_layer_kind, member), NULL            \
-    }
-
-#define ROPES "default linear llama3 yarn dynamic longrope proportional"
-
-static const model_setting settings[] = {
-    SETTING(EVERY, "hidden_size", hidden),
-    SETTING(EVERY, "vocab_size", vocabulary),
-    SETTING(EVERY, "num_attention_heads", heads),
-    SETTING(ONE, "num_key_value_heads", kv_heads),
-    SETTING(ONE, "head_dim", head_dim),
-    SETTING(ONE, "intermediate_size", intermediate),
-    SETTING(ONE, "max_position_embeddings", context),
-    CHOICE(EVERY, "hidden_act", activation, "silu gelu_tanh gelu relu relu_squared xielu"),
-    SETTING(EVERY, "rms_norm_eps", rms_eps),
-    CHOICE(EVERY, "kind of norm", norm, "RMSNorm LayerNorm"),
-    CHOICE(EVERY, "places of norms", norms, "before around after on_sum"),
-    SETTING(ONE, "norms multiply by 1 + weight", norm_adds_one),
-    CHOICE(EVERY, "norm of q and k", qk_norm, "none head all heads"),
-    SETTING(EVERY, "rope_theta", rope.theta),
-    SETTING(ONE, "rotated dimensions", rope.dimensions),
-    CHOICE(ONE, "rope_type", rope.kind, ROPES),
-    SETTING(ONE, "rope factor", rope.factor),
-    SETTING(ONE, "rope original_max_position_embeddings", rope.original_context),
-    SETTING(ONE, "rope low_freq_factor", rope.low_freq_factor),
-    SETTING(ONE, "rope high_freq_factor", rope.high_freq_factor),
-    SETTING(ONE, "rope beta_fast", rope.beta_fast),
-    SETTING(ONE, "rope beta_slow", rope.beta_slow),
-    SETTING(ONE, "rope attention_factor", rope.attention_factor),
-    SETTING(WINDOWED, "rope_theta of windows", rope_local.theta),
-    CHOICE(WINDOWED, "rope_type of windows", rope_local.kind, ROPES),
-    SETTING(WINDOWED, "rope factor of windows", rope_local.factor),
-    SETTING(ONE, "sliding_window", window),
-    SETTING(ONE, "scale of attention scores", attention_scale),
-    SETTING(ONE, "scale of embeddings", embedding_scale),
-    SETTING(EVERY, "scale of the residual", residual_scale),
-    SETTING(ONE, "scale of logits", logit_scale),
-    SETTING(ONE, "scale of values", value_scale),
-    SETTING(EVERY, "scale of queries by position", query_scale.beta),
-    SETTING(EVERY, "attn_logit_softcapping", attention_softcap),
-    SETTING(EVERY, "final_logit_softcapping", final_softcap),
-    SETTING(ONE, "limit of gate and up", gate_limit),
-    SETTING(ONE, "scale of gates", gate_scale),
-    SETTING(EVERY, "clip_qkv", clip_qkv),
-    SETTING(EVERY, "alibi_bias_max", alibi_max),
-    SETTING(EVERY, "parallel attention and feed-forward", parallel),
-    SETTING(EVERY, "kv_lora_rank", latent.rank),
-    SETTING(EVERY, "q_lora_rank", latent.q_rank),
-    SETTING(EVERY, "index_topk", latent.keys),
-    SETTING(EVERY, "heads of recurrent layers", recurrent.heads),
-    SETTING(EVERY, "groups of recurrent layers", recurrent.groups),
-    SETTING(ONE, "limits of time steps", recurrent.step_max),
-    SETTING(EVERY, "num_experts", experts),
-    SETTING(EVERY, "num_experts_per_tok", experts_used),
-    SETTING(ONE, "moe_intermediate_size", expert_intermediate),
-    SETTING(ONE, "norm_topk_prob", normalise_experts),
-    SETTING(EVERY, "sigmoid of router logits", router.logistic),
-    SETTING(ONE, "routed_scaling_factor", router_scale),
-    SETTING(EVERY, "n_group", router_groups),
-    SETTING(EVERY, "topk_group", router_groups_used),
-    SETTING(EVERY, "width of the shared expert", shared_intermediate)};
-
-/* Of layers with the same number. */
-static const model_setting by_layer_settings[] = {OF_LAYER(EVERY, "mixer", mixer),
-                                                  OF_LAYER(ONE, "heads", heads),
-                                                  OF_LAYER(ONE, "key and value heads", kv_heads),
-                                                  OF_LAYER(ONE, "head_dim", head_dim),
-                                                  OF_LAYER(ONE, "sliding window", window),
-                                                  OF_LAYER(ONE, "chunk of attention", chunk),
-                                                  OF_LAYER(EVERY, "rotation of q and k", rotated),
-                                                  OF_LAYER(EVERY, "experts", mixture),
-                                                  OF_LAYER(ONE, "intermediate_size", intermediate)};
-
-static double number_of(const model_setting *s, const void *object)
-{
-    const char *const at = (const char *)object + s->offset;
-    switch (s->type) {
-    case UNSIGNED:
-        return *(const unsigned *)at;
-    case U64:
-        return (double)*(const uint64_t *)at;
-    case DOUBLE:
-        return *(const double *)at;
-    case FLOAT:
-        return *(const float *)at;
-    default:
-        return *(const bool *)at;
-    }
-}
-
-static void print_value(const model_setting *s, double value, char text[ORGAN_SETTINGS_VALUE])
+static void print_value(const forward_setting *s, double value, char text[ORGAN_SETTINGS_VALUE])
 {
     const char *word = s->words;
     for (unsigned k = 0; word && k < (unsigned)value; k++)
         word = strchr(word, ' ') ? strchr(word, ' ') + 1 : NULL;
     if (word)
         snprintf(text, ORGAN_SETTINGS_VALUE, "%.*s", (int)strcspn(word, " "), word);
-    else if (s->type == BOOL)
+    else if (s->number == PAIRING_BOOL)
         snprintf(text, ORGAN_SETTINGS_VALUE, "%s", value != 0 ? "yes" : "no");
     else
         organ_snprintf(text, ORGAN_SETTINGS_VALUE, "%.10g", value);
@@ -231,16 +111,16 @@ void organ_settings_say(const json_t *rows, json_t *sentences)
 }
 
 /* `layer`: of the setting; -1: it is of the model. */
-static bool is_compared(const settings_comparison *c, const model_setting *s, size_t k, int layer)
+static bool is_compared(const settings_comparison *c, const forward_setting *s, size_t k, int layer)
 {
     const bool one_format = !c->sides[k].model->gguf == !c->sides[c->form].model->gguf;
-    if (!c->known[k] || (s->scope == WINDOWED && !c->configs[k].window))
+    if (!c->known[k] || (s->scope == SETTING_WINDOWED && !c->configs[k].window))
         return false;
-    return (s->scope == EVERY || one_format) && (layer < 0 || (unsigned)layer < c->configs[k].layers);
+    return (s->scope == SETTING_EVERY || one_format) && (layer < 0 || (unsigned)layer < c->configs[k].layers);
 }
 
 /* Fills `values`. Returns whether two of them differ. */
-static bool differs(const settings_comparison *c, const model_setting *s, int layer)
+static bool differs(const settings_comparison *c, const forward_setting *s, int layer)
 {
     bool differ = false, any = false;
     double first = 0;
@@ -250,7 +130,7 @@ static bool differs(const settings_comparison *c, const model_setting *s, int la
             continue;
         const organ_forward_config *const config = &c->configs[k];
         const double value =
-            number_of(s, layer < 0 ? (const void *)config : (const void *)&config->kinds[(unsigned)layer]);
+            organ_setting_value(s, layer < 0 ? (const void *)config : (const void *)&config->kinds[(unsigned)layer]);
         differ |= any && !is_same(first, value);
         first = any ? first : value;
         any = true;
@@ -262,25 +142,24 @@ static bool differs(const settings_comparison *c, const model_setting *s, int la
 
 static organ_status compare_settings(const settings_comparison *c, organ_error *error)
 {
-    for (size_t k = 0; k < sizeof settings / sizeof *settings; k++)
-        if (differs(c, &settings[k], -1) &&
-            organ_settings_row(c->sides, c->count, settings[k].name, c->values, c->rows, error))
+    for (const forward_setting *s = organ_model_settings; s->name; s++)
+        if (differs(c, s, -1) && organ_settings_row(c->sides, c->count, s->name, c->values, c->rows, error))
             return error->status;
     return ORGAN_OK;
 }
 
 /* The rows of the model state values that all layers have. */
-static bool is_uniform(const settings_comparison *c, const model_setting *s)
+static bool is_uniform(const settings_comparison *c, const forward_setting *s)
 {
     for (size_t k = 0; k < c->count; k++)
         for (unsigned layer = 1; c->known[k] && layer < c->configs[k].layers; layer++)
-            if (number_of(s, &c->configs[k].kinds[layer]) != number_of(s, &c->configs[k].kinds[0]))
+            if (organ_setting_value(s, &c->configs[k].kinds[layer]) != organ_setting_value(s, &c->configs[k].kinds[0]))
                 return false;
     return true;
 }
 
 /* A row states the first layer in which a setting differs. */
-static organ_status compare_layer_setting(const settings_comparison *c, const model_setting *s, unsigned layers,
+static organ_status compare_layer_setting(const settings_comparison *c, const forward_setting *s, unsigned layers,
                                           organ_error *error)
 {
     char what[80];
@@ -294,14 +173,14 @@ static organ_status compare_layer_setting(const settings_comparison *c, const mo
 
 static organ_status compare_layers(const settings_comparison *c, organ_error *error)
 {
-    static const model_setting count = SETTING(EVERY, "num_hidden_layers", layers);
+    const forward_setting *const count = &organ_layers_setting;
     unsigned layers = 0;
-    if (differs(c, &count, -1) && organ_settings_row(c->sides, c->count, count.name, c->values, c->rows, error))
+    if (differs(c, count, -1) && organ_settings_row(c->sides, c->count, count->name, c->values, c->rows, error))
         return error->status;
     for (size_t k = 0; k < c->count; k++)
         layers = c->known[k] && c->configs[k].layers > layers ? c->configs[k].layers : layers;
-    for (size_t k = 0; k < sizeof by_layer_settings / sizeof *by_layer_settings && !error->status; k++)
-        compare_layer_setting(c, &by_layer_settings[k], layers, error);
+    for (const forward_setting *s = organ_layer_settings; s->name && !error->status; s++)
+        compare_layer_setting(c, s, layers, error);
     return error->status;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * GGUF files: header, key-values, tensors, split and configuration; and the file written again. */
+#include "formats/architecture/sizes.h"
 #include "formats/gguf/file.h"
 #include "tests/fuzz/targets.h"
 

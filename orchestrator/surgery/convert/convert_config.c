@@ -181,16 +181,22 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-static int config_put_latent(const organ_forward_config *c, json_t *config)
+int organ_convert_put_kv_heads(json_t *config, uint64_t count)
 {
-    return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
-                      SET_COUNT("qk_nope_head_dim", c->latent.plain), SET_COUNT("qk_rope_head_dim", c->latent.rotated),
-                      SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank),
-                      SET_IF(c->latent.keys && c->latent.index_neighbours, "indexer_types",
-                             config_words(c, config_is_indexed, "full", "shared")));
+    return json_object_set_new(config, "num_key_value_heads", json_integer((json_int_t)count));
 }
 
-/* The usual names are intermediate_size, head_dim and num_key_value_heads. */
+static int config_put_latent(const organ_forward_config *c, json_t *config)
+{
+    int failed = !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated));
+    failed |= organ_convert_put_kv_heads(config, c->heads);
+    return failed | !ORGAN_ADD(config, SET_COUNT("qk_nope_head_dim", c->latent.plain),
+                               SET_COUNT("qk_rope_head_dim", c->latent.rotated),
+                               SET_COUNT_OF("q_lora_rank", c->latent.q_rank, c->latent.q_rank),
+                               SET_IF(c->latent.keys && c->latent.index_neighbours, "indexer_types",
+                                      config_words(c, config_is_indexed, "full", "shared")));
+}
+
 static bool config_has_usual_sizes(const forward_family *f)
 {
     return !f->aliases || (f->old_aliases && !f->four_times);
@@ -256,11 +262,11 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    const bool sized = config_has_usual_sizes(f) && !f->attention_free; /* adds head_dim and num_key_value_heads */
-    int failed =
-        !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
-                   SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
-                   SET_FLAG("tie_word_embeddings", c->tied_output));
+    const bool sized = config_has_usual_sizes(f) && !f->attention_free;
+    int failed = !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary),
+                            SET_IF(sized, "head_dim", json_integer(c->head_dim)));
+    failed |= sized ? organ_convert_put_kv_heads(config, c->kv_heads) : 0;
+    failed |= !ORGAN_ADD(config, SET_FLAG("tie_word_embeddings", c->tied_output));
     failed |= organ_convert_put_flag(config, f->qkv_bias, c->qkv_bias) |
               organ_convert_put_flag(config, f->mlp_bias, c->mlp_bias) | config_put_windows(job, config);
     if (f->output_bias.key && (!f->qkv_bias.key || strcmp(f->output_bias.key, f->qkv_bias.key)))

@@ -241,6 +241,8 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
 /* Adds the places of a tensor of a model for which organ_convert_is_scaled is true: like `all`, but values are
  * multiplied by the multipliers of the part. */
 organ_status organ_convert_scaled(organ_convert_job *job, organ_row_place all, forward_part part, organ_error *error);
+/* Sets the heads of K and V in config.json. Returns nonzero if an allocation was refused. */
+int organ_convert_put_kv_heads(json_t *config, uint64_t count);
 /* Sets the member `flag.key` of config.json to `value`; does nothing if the architecture has no such member (key NULL).
  * Returns nonzero if an allocation was refused. */
 static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool value)

@@ -288,10 +288,9 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
         json_object_del(config, "num_attention_heads");
         json_object_del(config, "intermediate_size");
     }
-    int failed = f->attention_free || f->latent
-                     ? 0
-                     : recurrent_put_count(config, "num_key_value_heads", job->config.kv_heads) |
-                           recurrent_put_count(config, "head_dim", job->config.head_dim);
+    int failed = f->attention_free || f->latent ? 0
+                                                : organ_convert_put_kv_heads(config, job->config.kv_heads) |
+                                                      recurrent_put_count(config, "head_dim", job->config.head_dim);
     failed |= recurrent_put_sizes(job, config) | recurrent_put_kinds(job, config) |
               organ_convert_put_flag(config, r->conv_bias, c->conv_biased) |
               organ_convert_put_flag(config, r->bias, c->biased) |

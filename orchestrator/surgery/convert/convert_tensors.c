@@ -436,11 +436,14 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
     const organ_layer_kind *const full = organ_pairing_kind(c, false), *const local = organ_pairing_kind(c, true);
     const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
     const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
-    return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),
-                      SET_COUNT("num_key_value_heads", local->kv_heads), SET_FLAG("attention_k_eq_v", equal),
-                      SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
-                      SET_COUNT("intermediate_size", c->kinds[0].intermediate), SET_FLAG("use_double_wide_mlp", wide),
-                      SET_FLAG("enable_moe_block", c->dual_ffn), SET_COUNT("vocab_size_per_layer_input", rows));
+    int failed =
+        !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim));
+    failed |= organ_convert_put_kv_heads(config, local->kv_heads);
+    return failed | !ORGAN_ADD(config, SET_FLAG("attention_k_eq_v", equal),
+                               SET_COUNT_OF("num_global_key_value_heads", equal, full->kv_heads),
+                               SET_COUNT("intermediate_size", c->kinds[0].intermediate),
+                               SET_FLAG("use_double_wide_mlp", wide), SET_FLAG("enable_moe_block", c->dual_ffn),
+                               SET_COUNT("vocab_size_per_layer_input", rows));
 }
 
 /* The architectures of llama.cpp, as values of general.architecture (src/llama-arch.cpp and

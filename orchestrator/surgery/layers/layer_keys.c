@@ -10,22 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys, without the architecture, that readers of the architecture know (formats/architecture), that other functions
- * change, or that describe blocks of a sequence. */
-static const char *const known[] = {"block_count",
-                                    "leading_dense_block_count",
-                                    "nextn_predict_layers",
-                                    "full_attention_interval",
-                                    "interleave_moe_layer_step",
-                                    "moe_every_n_layers",
-                                    "attention.shared_kv_layers",
-                                    "attention.recurrent_layers",
-                                    "attention.sliding_window_pattern",
-                                    "attention.head_count",
-                                    "attention.head_count_kv",
-                                    "feed_forward_length",
-                                    "activation_sparsity_scale",
-                                    "embedding_length_per_layer_input",
+/* Keys, without the architecture, that have no row in formats/architecture: other functions change them, or they
+ * describe blocks of a sequence. */
+static const char *const known[] = {"moe_every_n_layers",
                                     "n_deepstack_layers",
                                     "attention.indexer.block_size",
                                     "attention.indexer.local_blocks",

@@ -8,60 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A member that is a list may have an entry for each layer (by_layer), with or without draft layers, or be a list of
- * layer numbers (of_numbers); lists of other things (of_others) stay unchanged. */
-static const char *const by_layer[] = {"layer_types",
-                                       "mlp_layer_types",
-                                       "no_rope_layers",
-                                       "layer_rope_theta",
-                                       "block_types",
-                                       "layers_block_type",
-                                       "attn_layer_types",
-                                       "attn_type_list",
-                                       "moe_layer_freq",
-                                       "hybrid_layer_pattern",
-                                       "sliding_window_pattern",
-                                       "block_configs",
-                                       "intermediate_size",
-                                       "activation_sparsity_pattern",
-                                       "num_key_value_heads",
-                                       "num_attention_heads",
-                                       "attention_layers",
-                                       "ffn_multipliers",
-                                       "num_query_heads",
-                                       "num_kv_heads",
-                                       "moe_topk",
-                                       "num_shared_expert",
-                                       "moe_intermediate_size",
-                                       "num_attention_heads_per_layer",
-                                       "num_key_value_heads_per_layer",
-                                       "indexer_types",
-                                       "index_topk_pattern",
-                                       "sliding_windows",
-                                       "swiglu_limits",
-                                       "swiglu_limits_shared",
-                                       NULL};
-static const char *const of_numbers[] = {"mlp_only_layers",  "cross_attention_layers", "attn_layer_indices",
-                                         "hybrid_layer_ids", "full_attn_idxs",         NULL};
-static const char *const of_others[] = {"architectures",
-                                        "eos_token_id",
-                                        "bos_token_id",
-                                        "pad_token_id",
-                                        "suppress_tokens",
-                                        "begin_suppress_tokens",
-                                        "keys_to_ignore_at_inference",
-                                        "mtp_layers_block_type",
-                                        "mtp_layer_types",
-                                        "mtp_mlp_layer_types",
-                                        "time_step_limit",
-                                        "ssm_multipliers",
-                                        "mlp_multipliers",
-                                        "mup_multipliers",
-                                        "mrope_section",
-                                        "moe_layers",      /* layer_periods.c */
-                                        "attention_types", /* layer_periods.c */
-                                        NULL};
-
 /* ---- lists with an entry for each layer ---- */
 
 /* The list has entries for the layers of the text model or for the draft layers too. A donor without the list and
@@ -190,7 +136,7 @@ static void edit_layer_sizes(organ_layer_plan *p)
 
 static bool has_entries(const organ_layer_plan *p, const char *key, size_t count)
 {
-    return organ_is_one_of(key, by_layer) &&
+    return organ_layer_member_is(key, LAYER_MEMBER_ENTRIES) &&
            (count == p->layers || (count > p->layers && count == p->layers + p->count - p->after));
 }
 
@@ -202,11 +148,11 @@ void organ_layers_edit_lists(organ_layer_plan *p)
     json_object_foreach((json_t *)p->object, key, value)
     {
         const size_t count = json_array_size(value);
-        if (!count || p->error->status || organ_is_one_of(key, of_others))
+        if (!count || p->error->status || organ_layer_member_is(key, LAYER_MEMBER_OTHER_LIST))
             continue;
         if (has_entries(p, key, count))
             edit_entries(p, key, value);
-        else if (organ_is_one_of(key, of_numbers))
+        else if (organ_layer_member_is(key, LAYER_MEMBER_NUMBERS))
             edit_numbers(p, key, value);
     }
     for (size_t k = 0; letters[k] && !p->error->status; k++)
@@ -219,21 +165,8 @@ void organ_layers_edit_lists(organ_layer_plan *p)
 
 /* ---- unknown members ---- */
 
-/* Words in the names of numbers by layer, and names of numbers that have such a word for another reason. */
+/* Words in the names of numbers by layer, and parts of names that have such a word for another reason. */
 static const char *const words[] = {"layer", "block", "interval", "period", "step", "first", NULL};
-static const char *const known[] = {
-    /* edited in layer_periods.c, by the caller, or read by a rule of formats/architecture/layer_values.c */
-    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "first_k_dense_replace", "num_dense_layers",
-    "n_dense_layers", "max_window_layers", "moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval",
-    "moe_layer_freq", "interleave_moe_layer_step", "decoder_sparse_step", "attn_layer_period", "attn_layer_offset",
-    "expert_layer_period", "expert_layer_offset", "global_attn_every_n_layers", "full_attention_interval",
-    "no_rope_layer_interval", "num_kv_shared_layers", "index_skip_topk_offset", "layer_switch",
-    /* of draft layers, towers, encoders, adapters, training and blocks of a sequence */
-    "num_nextn_predict_layers", "num_mtp_layers", "mtp_num_layers", "mtp_num_hidden_layers", "num_mtp_hidden_layers",
-    "vision_feature_layer", "spatial_vision_layer", "encoder_layers", "decoder_layers", "num_decoder_layers",
-    "num_encoder_layers", "hidden_size_per_layer_input", "vocab_size_per_layer_input", "block_size",
-    "block_multiple_of", "block_ffn_dim_multiplier", "block_ff_dim", "summary_first_dropout", "decoder_start_token_id",
-    "num_random_blocks", "layer_scale_init_value", "index_topk_blocks", "index_local_blocks", "index_block_size", NULL};
 static const char *const parts[] = {"layer_norm", "layernorm", "layerdrop", "layer_drop",
                                     "layerscale", "time_step", NULL};
 
@@ -261,8 +194,9 @@ static bool is_kept(const organ_layer_plan *p, const char *key, const json_t *va
 
 static bool is_unknown_list(const organ_layer_plan *p, const char *key, size_t count)
 {
-    return count && !organ_is_one_of(key, of_others) && !organ_is_one_of(key, of_numbers) &&
-           !has_entries(p, key, count) && (count == p->layers || strstr(key, "layer"));
+    return count && !organ_layer_member_is(key, LAYER_MEMBER_OTHER_LIST) &&
+           !organ_layer_member_is(key, LAYER_MEMBER_NUMBERS) && !has_entries(p, key, count) &&
+           (count == p->layers || strstr(key, "layer"));
 }
 
 void organ_layers_refuse_unknown(organ_layer_plan *p)
@@ -272,7 +206,7 @@ void organ_layers_refuse_unknown(organ_layer_plan *p)
     json_object_foreach((json_t *)p->object, key, value)
     {
         const char *why = NULL;
-        if (json_is_number(value) && organ_layers_is_suggestive(key) && !organ_is_one_of(key, known))
+        if (json_is_number(value) && organ_layers_is_suggestive(key) && !organ_layer_member_is(key, LAYER_MEMBER_KNOWN))
             why = ORGAN_LAYERS_SUGGESTS;
         else if (is_unknown_list(p, key, json_array_size(value)))
             why = ORGAN_LAYERS_LISTS;

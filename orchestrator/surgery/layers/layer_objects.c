@@ -15,17 +15,14 @@ const json_t *organ_layers_object(const json_t *root, size_t k, const char **ins
     return objects[k] ? json_object_get(root, objects[k]) : root;
 }
 
-bool organ_layers_describes(const json_t *object, uint64_t layers, const char **count)
+bool organ_layers_describes(const json_t *object, uint64_t layers, char count[ORGAN_MEMBER_ROOM])
 {
-    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", NULL};
     static const char *const lists[] = {"layers_block_type", "layer_types", NULL};
     const char *const letters = json_string_value(json_object_get(object, "hybrid_override_pattern"));
-    *count = NULL;
-    for (size_t k = 0; counts[k]; k++)
-        if (json_is_integer(json_object_get(object, counts[k]))) {
-            *count = counts[k];
-            return (uint64_t)json_integer_value(json_object_get(object, counts[k])) == layers;
-        }
+    for (size_t k = 0; organ_pairing_member("block_count", k, count); k++)
+        if (json_is_integer(json_object_get(object, count)))
+            return (uint64_t)json_integer_value(json_object_get(object, count)) == layers;
+    *count = 0;
     for (size_t k = 0; lists[k]; k++)
         if (json_is_array(json_object_get(object, lists[k])))
             return json_array_size(json_object_get(object, lists[k])) == layers;
@@ -37,7 +34,8 @@ organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t
 {
     char *bytes = NULL;
     size_t length = 0;
-    const char *inside, *count;
+    const char *inside;
+    char count[ORGAN_MEMBER_ROOM];
     *root = NULL;
     *object = NULL;
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
@@ -47,7 +45,7 @@ organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t
     organ_json_parse_object(&text, root, error);
     for (size_t k = ORGAN_LAYERS_OBJECTS; k-- > 0 && !*object;) {
         const json_t *const found = organ_layers_object(*root, k, &inside);
-        if (organ_layers_describes(found, layers, &count))
+        if (organ_layers_describes(found, layers, count))
             *object = found;
     }
     free(bytes);

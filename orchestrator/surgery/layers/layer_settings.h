@@ -7,6 +7,7 @@
 #define ORGAN_SURGERY_LAYERS_LAYER_SETTINGS_H
 
 #include "formats/architecture/layer_values.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
 
 #include <organ/architecture.h>
@@ -35,9 +36,9 @@ typedef struct organ_layer_plan {
 #define ORGAN_LAYERS_OBJECTS 4
 /* Returns object k of config.json, or NULL; *inside becomes the member's name, NULL for the document itself. */
 const json_t *organ_layers_object(const json_t *root, size_t k, const char **inside);
-/* Returns whether an object describes that many layers; sets *count to its member that does so, NULL if the length of
- * a list does. */
-bool organ_layers_describes(const json_t *object, uint64_t layers, const char **count);
+/* Returns whether an object describes that many layers; `count` becomes its member that does so, "" if the length of a
+ * list does. */
+bool organ_layers_describes(const json_t *object, uint64_t layers, char count[ORGAN_MEMBER_ROOM]);
 /* Reads config.json of a model. *root becomes the document, which the caller releases, and *object the object that
  * describes that many layers; both are NULL if there is none. Returns errors of reading. */
 organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t **root, const json_t **object,

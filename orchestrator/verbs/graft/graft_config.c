@@ -64,7 +64,8 @@ static organ_status edit_objects(organ_graft_job *job, organ_json_edit *config, 
                                  bool noted, organ_error *error)
 {
     const organ_graft_config *const target = &job->target_config;
-    const char *inside, *count;
+    const char *inside;
+    char count[ORGAN_MEMBER_ROOM];
     for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
         const json_t *const object = organ_layers_object(target->root, k, &inside);
         organ_layer_plan plan = {.edit = config,
@@ -77,7 +78,7 @@ static organ_status edit_objects(organ_graft_job *job, organ_json_edit *config, 
                                  .changed = noted ? note_change : NULL,
                                  .context = job,
                                  .error = error};
-        if (json_is_object(object) && organ_layers_describes(object, target->layers, &count))
+        if (json_is_object(object) && organ_layers_describes(object, target->layers, count))
             organ_layers_edit(&plan);
     }
     return error->status;

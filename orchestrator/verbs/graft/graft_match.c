@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
+#include "formats/architecture/sizes.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/model_settings.h"
 #include "orchestrator/stream/product.h"
@@ -98,15 +99,20 @@ static void check_layers(organ_graft_job *job)
 
 /* ---- configurations of both models ---- */
 
-/* A number that is not known is negative. */
-static void compare_count(organ_graft_job *job, const char *what, int64_t source, int64_t target)
-{
-    if (source >= 0 && target >= 0 && source != target)
-        organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
-                                 (long long)target);
-}
-
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->groups >> group & 1; }
+
+/* Compares the sizes that tensors of the group have. */
+static void compare_sizes(organ_graft_job *job, organ_group group)
+{
+    for (size_t k = 0; k < ORGAN_SIZES; k++) {
+        const organ_size *const size = &organ_sizes[k];
+        const int64_t source = organ_size_value(size, &job->source->config),
+                      target = organ_size_value(size, &job->target->config);
+        if (size->group == group && size->what && source >= 0 && target >= 0 && source != target)
+            organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", size->what,
+                                     (long long)source, (long long)target);
+    }
+}
 
 static void architecture_of(const organ_model *model, char out[96])
 {
@@ -148,20 +154,14 @@ static void compare_tokens(organ_graft_job *job)
 /* A difference that makes the result unusable is a mismatch, another architecture only a note. */
 static void compare_facts(organ_graft_job *job)
 {
-    const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
     char source[96], target[96];
-    compare_count(job, "width (hidden size)", a->hidden_size, b->hidden_size);
-    if (graft_selects(job, ORGAN_GROUP_SKELETON)) {
-        compare_count(job, "attention heads", a->num_attention_heads, b->num_attention_heads);
-        compare_count(job, "KV heads", a->num_key_value_heads, b->num_key_value_heads);
-        compare_count(job, "head width", a->head_dim, b->head_dim);
-    }
-    if (graft_selects(job, ORGAN_GROUP_ORGAN)) {
-        compare_count(job, "feed-forward width", a->intermediate_size, b->intermediate_size);
-        compare_count(job, "experts", a->num_experts, b->num_experts);
-    }
+    compare_sizes(job, ORGAN_GROUP_OTHER);
+    if (graft_selects(job, ORGAN_GROUP_SKELETON))
+        compare_sizes(job, ORGAN_GROUP_SKELETON);
+    if (graft_selects(job, ORGAN_GROUP_ORGAN))
+        compare_sizes(job, ORGAN_GROUP_ORGAN);
     if (graft_selects(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
-        compare_count(job, "vocabulary", a->vocab_size, b->vocab_size);
+        compare_sizes(job, ORGAN_GROUP_EMBED);
         compare_tokens(job);
     }
     compare_rope(job);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/inspect/inspect_parts.h"
 
+#include "formats/architecture/sizes.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -71,14 +72,14 @@ static json_t *describe_config(const organ_hf_config *config)
 {
     if (!config->present)
         return json_null();
-#define SET_FACT(fact) SET_IF(config->fact >= 0, #fact, json_integer(config->fact))
-    return ORGAN_OBJECT(SET_FACT(num_hidden_layers), SET_FACT(hidden_size), SET_FACT(intermediate_size),
-                        SET_FACT(num_attention_heads), SET_FACT(num_key_value_heads), SET_FACT(head_dim),
-                        SET_FACT(num_experts), SET_FACT(vocab_size),
-                        SET_FLAG("tie_word_embeddings", config->tie_word_embeddings),
-                        SET_IF(*config->torch_dtype, "torch_dtype", organ_document_string(config->torch_dtype)),
-                        SET_IF(*config->quant_method, "quant_method", organ_document_string(config->quant_method)));
-#undef SET_FACT
+    json_t *const described = json_object();
+    for (size_t k = 0; k < ORGAN_SIZES; k++)
+        if (organ_size_value(&organ_sizes[k], config) >= 0)
+            ORGAN_ADD(described, SET(organ_sizes[k].member, json_integer(organ_size_value(&organ_sizes[k], config))));
+    ORGAN_ADD(described, SET_FLAG("tie_word_embeddings", config->tie_word_embeddings),
+              SET_IF(*config->torch_dtype, "torch_dtype", organ_document_string(config->torch_dtype)),
+              SET_IF(*config->quant_method, "quant_method", organ_document_string(config->quant_method)));
+    return described;
 }
 
 /* ---- roles ---- */

@@ -212,15 +212,16 @@ static organ_status edit_with(const model_merge *job, const layers_donor *donors
 {
     const layers_donor *const host = &donors[job->host];
     const uint64_t before = job->donors[job->host].layers;
-    const char *member, *inside;
+    const char *inside;
+    char member[ORGAN_MEMBER_ROOM];
     size_t found = 0;
     if (fill_origins(job, donors, origins, kinds, count, error) || check_keys(job, error))
         return error->status;
     for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
         const json_t *const object = organ_layers_object(host->root, k, &inside);
-        if (!json_is_object(object) || !organ_layers_describes(object, before, &member))
+        if (!json_is_object(object) || !organ_layers_describes(object, before, member))
             continue;
-        edit_object(job, config, inside, object, member, origins, error);
+        edit_object(job, config, inside, object, *member ? member : NULL, origins, error);
         found++;
     }
     if (!error->status && !found && job->layers != before)

@@ -3,7 +3,9 @@
  * how many members of c->object they found the number that they edit; 0 means that the object does not state it. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,8 +13,11 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
-/* The objects of config.json that may describe the layers: NULL is the document itself, the others are its members. */
-static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
+/* Widths of feed-forwards, of those of layers before the mixtures, of routed and of shared experts. */
+#define WIDTH        "intermediate_size"
+#define DENSE_WIDTH  "prefix_dense_intermediate_size"
+#define EXPERT_WIDTH "moe_intermediate_size"
+#define SHARED_WIDTH "expert_shared_feed_forward_length" /* a key of GGUF files, which stands for several members */
 
 static uint64_t config_number_of(const organ_cut_config *c, const char *key)
 {
@@ -42,19 +47,24 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     return same;
 }
 
-/* Returns how many of the members it has set. A list among them is ORGAN_BAD_INPUT. */
-static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
-                             uint64_t after)
+/* Returns 1 if the member has the old value and is set, else 0. A list is ORGAN_BAD_INPUT. */
+static size_t change_number(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
+    if (json_is_array(json_object_get(c->object, key)))
+        organ_cut_refuse(c, key, "a list gives each layer its own number, which no known loader supports");
+    if (config_number_of(c, key) != before)
+        return 0;
+    set_number(c, key, after);
+    return 1;
+}
+
+/* Returns how many of the members with the meaning of the GGUF key it has set. */
+static size_t change_numbers(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
+{
+    char member[ORGAN_MEMBER_ROOM];
     size_t found_settings = 0;
-    for (size_t k = 0; k < count; k++) {
-        if (json_is_array(json_object_get(c->object, keys[k])))
-            organ_cut_refuse(c, keys[k], "a list gives each layer its own number, which no known loader supports");
-        if (config_number_of(c, keys[k]) != before)
-            continue;
-        set_number(c, keys[k], after);
-        found_settings++;
-    }
+    for (size_t k = 0; organ_pairing_member(key, k, member); k++)
+        found_settings += change_number(c, member, before, after);
     return found_settings;
 }
 
@@ -64,18 +74,14 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
  * of experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
-    static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
-                                         "num_moe_experts"};
-    static const char *const chosen[] = {
-        "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
-        "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
-    uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the members in `chosen` */
-    const size_t found_settings = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
-    for (size_t k = 0; k < COUNT_OF(chosen); k++) {
-        uint64_t each = config_number_of(c, chosen[k]);
+    char chosen[ORGAN_MEMBER_ROOM];
+    uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the members that state it */
+    const size_t found_settings = change_numbers(c, "expert_count", run->experts_before, run->experts_after);
+    for (size_t k = 0; organ_pairing_member("expert_used_count", k, chosen); k++) {
+        uint64_t each = config_number_of(c, chosen);
         if (each > run->experts_after)
-            set_number(c, chosen[k], each = run->experts_after);
+            set_number(c, chosen, each = run->experts_after);
         max = each > max ? each : max;
     }
     const char *const method = json_string_value(json_object_get(c->object, "topk_method"));
@@ -95,12 +101,12 @@ static bool boolean_or(const organ_cut_config *c, const char *key, bool otherwis
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* While block_auto_adjust_ff_dim is true, LFM2 computes another width from intermediate_size or block_ff_dim.
+/* While block_auto_adjust_ff_dim is true, LFM2 computes another width from the members.
  * Returns 1, the number of found members. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
     organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
-    set_number(c, "intermediate_size", c->run->channels_after);
+    set_number(c, WIDTH, c->run->channels_after);
     if (json_object_get(c->object, "block_ff_dim"))
         set_number(c, "block_ff_dim", c->run->channels_after);
     return 1;
@@ -110,21 +116,20 @@ static size_t set_unadjusted(const organ_cut_config *c)
  * hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
-    static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
-                                       "ffn_dim"};
-    static const char *const own[] = {"prefix_dense_intermediate_size"}; /* intermediate_size is then that of experts */
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
     if (model && strcmp(model, "lfm2") == 0 && boolean_or(c, "block_auto_adjust_ff_dim", true))
         return set_unadjusted(c);
     if (model && (strcmp(model, "bloom") == 0 || strcmp(model, "mpt") == 0))
         organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");
-    if (json_is_array(json_object_get(c->object, keys[0])) && change_list(c, keys[0], before, after)) /* Gemma 3n */
+    if (json_is_array(json_object_get(c->object, WIDTH)) && change_list(c, WIDTH, before, after)) /* Gemma 3n */
         return 1;
-    if (config_number_of(c, own[0]))
-        return change_numbers(c, own, COUNT_OF(own), before, after);
-    return change_numbers(c, keys, COUNT_OF(keys), before, after);
+    if (config_number_of(c, DENSE_WIDTH)) /* the other member is then the width of experts */
+        return change_number(c, DENSE_WIDTH, before, after);
+    return change_numbers(c, "feed_forward_length", before, after);
 }
+
+static bool has_expert_width(const organ_cut_config *c) { return json_object_get(c->object, EXPERT_WIDTH) != NULL; }
 
 static bool keeps_dense_layer(const organ_cut_run *run)
 {
@@ -137,66 +142,67 @@ static bool keeps_dense_layer(const organ_cut_run *run)
 /* Edits the width of shared experts. Returns 1 if the object states it, else 0. The width may be
  *   - a member of its own, which is changed if routed experts keep their width;
  *   - a multiple of the routed width, if a member gives the number of shared experts;
- *   - equal to the routed width intermediate_size, which edit_expert_channels changes.
+ *   - equal to the routed width WIDTH, which edit_expert_channels changes.
  * In the last two cases both widths must keep the same share of channels. */
 static size_t edit_shared_channels(const organ_cut_config *c)
 {
-    static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
-                                      "moe_shared_expert_intermediate_size"};
-    static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
     const organ_cut_run *const run = c->run;
+    char member[ORGAN_MEMBER_ROOM];
     if (!run->cuts_expert_channels &&
-        change_numbers(c, own, COUNT_OF(own), run->shared_channels_before, run->shared_channels_after))
+        change_numbers(c, SHARED_WIDTH, run->shared_channels_before, run->shared_channels_after))
         return 1;
     /* A number of shared experts gives their width as a multiple of the routed width if the routed width has a member
      * of its own, or if the product is the width that the tensors have. */
-    for (size_t k = 0; k < COUNT_OF(keys); k++)
-        if (config_number_of(c, keys[k]) &&
-            (json_object_get(c->object, "moe_intermediate_size") ||
-             config_number_of(c, keys[k]) * run->expert_channels_before == run->shared_channels_before)) {
+    for (size_t k = 0; organ_pairing_member("expert_shared_count", k, member); k++)
+        if (config_number_of(c, member) &&
+            (has_expert_width(c) ||
+             config_number_of(c, member) * run->expert_channels_before == run->shared_channels_before)) {
             if (!organ_cut_shared_follow(run))
-                organ_cut_refuse(c, keys[k], ORGAN_CUT_SHARED_FOLLOW);
+                organ_cut_refuse(c, member, ORGAN_CUT_SHARED_FOLLOW);
             return 1;
         }
-    for (size_t k = 0; k < COUNT_OF(own); k++)
-        if (json_object_get(c->object, own[k]))
+    for (size_t k = 0; organ_pairing_member(SHARED_WIDTH, k, member); k++)
+        if (json_object_get(c->object, member))
             return 0;
-    return json_object_get(c->object, "intermediate_size") && organ_cut_shared_follow(run) &&
+    return json_object_get(c->object, WIDTH) && organ_cut_shared_follow(run) &&
            run->shared_channels_before == run->expert_channels_before;
 }
 
-/* In models without moe_intermediate_size the width is intermediate_size, which may also be the width of kept layers
- * without experts. Returns 1 if the member has the old width, else 0. */
+/* In models without a member of its own the width is WIDTH, which may also be the width of kept layers without experts.
+ * Returns 1 if the member has the old width, else 0. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
-    static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
     const organ_cut_run *const run = c->run;
-    const bool has_own = json_object_get(c->object, own[0]) != NULL;
+    const bool own = has_expert_width(c);
     const size_t found_settings =
-        change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
-    if (found_settings && !has_own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
-        !config_number_of(c, "prefix_dense_intermediate_size") &&
+        change_number(c, own ? EXPERT_WIDTH : WIDTH, run->expert_channels_before, run->expert_channels_after);
+    if (found_settings && !own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
+        !config_number_of(c, DENSE_WIDTH) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
-        organ_cut_refuse(c, common[0], "it is also the width of layers without experts, which keep another width");
+        organ_cut_refuse(c, WIDTH, "it is also the width of layers without experts, which keep another width");
     return found_settings;
 }
 
-/* Adds head_dim if it is missing, because its default is hidden_size / num_attention_heads. Returns 1, or 0 without
- * a change if num_attention_heads of the object is missing or not the model's number. */
+/* Adds the width of a head if it is missing, because its default depends on the number of heads. Returns 1, or 0
+ * without a change if the object does not state the model's number of heads. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
-    const uint64_t heads = config_number_of(c, "num_attention_heads"), hidden = config_number_of(c, "hidden_size");
+    char query[ORGAN_MEMBER_ROOM], kv[ORGAN_MEMBER_ROOM], width[ORGAN_MEMBER_ROOM];
+    organ_pairing_member("attention.head_count", 0, query);
+    organ_pairing_member("attention.head_count_kv", 0, kv);
+    organ_pairing_member("attention.key_length", 0, width);
+    const uint64_t heads = config_number_of(c, query), hidden = config_number_of(c, "hidden_size");
     if (heads != (uint64_t)run->model->config.num_attention_heads)
         return 0;
-    if (!config_number_of(c, "head_dim")) {
+    if (!config_number_of(c, width)) {
         if (hidden == 0 || hidden % heads)
             organ_cut_refuse(c, "hidden_size", "it does not determine the size of a head");
-        set_number(c, "head_dim", hidden / heads);
+        set_number(c, width, hidden / heads);
     }
     /* each head of K and V keeps its query heads, the same number for each */
-    set_number(c, "num_attention_heads", heads / run->kv_heads_before * run->kv_heads_after);
-    set_number(c, "num_key_value_heads", run->kv_heads_after);
+    set_number(c, query, heads / run->kv_heads_before * run->kv_heads_after);
+    set_number(c, kv, run->kv_heads_after);
     return 1;
 }
 
@@ -207,17 +213,17 @@ static size_t edit_heads(const organ_cut_config *c)
  * layers. Returns how many members state the number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
-    static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
     const uint64_t later = config_number_of(c, "num_nextn_predict_layers"); /* layers for multi-token prediction */
+    char count[ORGAN_MEMBER_ROOM];
     size_t found_settings = 0;
     c->layers = 0;
-    for (size_t k = 0; k < COUNT_OF(counts); k++) {
-        const uint64_t layers = config_number_of(c, counts[k]);
+    for (size_t k = 0; organ_pairing_member("block_count", k, count); k++) {
+        const uint64_t layers = config_number_of(c, count);
         if (layers == 0 || layers > c->run->layer_count || layers + later < c->run->layer_count)
             continue;
         c->layers = (size_t)layers;
-        set_number(c, counts[k], organ_cut_kept_before(c->run, c->layers));
+        set_number(c, count, organ_cut_kept_before(c->run, c->layers));
         found_settings++;
     }
     for (size_t k = 0; k < COUNT_OF(lists) && !found_settings; k++) {
@@ -302,9 +308,9 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     organ_hf_config_tidy(bytes, config->length);
     const organ_json_source text = {config->label, bytes, config->length};
     organ_json_parse_object(&text, &root, error);
-    for (size_t k = 0; k < COUNT_OF(parts_of_config) && !error->status; k++) {
-        const char *const inside = parts_of_config[k];
-        organ_cut_config c = {run, config, inside, inside ? json_object_get(root, inside) : root, 0, error};
+    for (size_t k = 0; k < ORGAN_LAYERS_OBJECTS && !error->status; k++) {
+        organ_cut_config c = {.run = run, .edit = config, .error = error};
+        c.object = organ_layers_object(root, k, &c.inside);
         if (json_is_object(c.object))
             edit_object(&c, &f);
         layers = c.layers ? c.layers : layers;

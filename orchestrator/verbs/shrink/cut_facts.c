@@ -3,6 +3,7 @@
  * experts, channels and heads a layer has before and after the cut. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/sizes.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
 
@@ -199,7 +200,7 @@ static bool layer_has_attention(const organ_model *model, size_t layer)
 
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
-    const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
+    const int64_t kv = (int64_t)organ_kv_heads(&run->model->config), heads = run->model->config.num_attention_heads;
     const bool channels = is_requested(run, CHANNELS), kv_heads = is_requested(run, KV_HEADS);
     const bool of_experts = is_requested(run, EXPERT_CHANNELS), of_shared = is_requested(run, SHARED_CHANNELS);
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
@@ -225,7 +226,7 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
             return error->status;
         if (kv_heads)
             check_same_count(run, l, &layer->kv_heads,
-                             layer_has_attention(run->model, l) ? (uint64_t)(kv >= 1 ? kv : heads) : 0,
+                             layer_has_attention(run->model, l) ? organ_kv_heads(&run->model->config) : 0,
                              "heads of K and V", &run->kv_heads_before, &run->kv_heads_after, error);
     }
     run->cuts_channels = run->channels_after < run->channels_before;

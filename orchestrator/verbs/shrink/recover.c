@@ -4,6 +4,7 @@
  * blocks after a removed one, which are then recognised by their norms. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/sizes.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/rows.h"
 
@@ -312,8 +313,8 @@ static organ_status digest_shared_channels(const recover_side *s, size_t layer, 
 
 static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
 {
-    const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
-    return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
+    const bool known = model->config.num_attention_heads > 0 && recover_weight_of(weights, layer, ORGAN_ROLE_O);
+    return known ? organ_kv_heads(&model->config) : 0;
 }
 
 /* A fused matrix has all rows of Q, then of K, then of V. */

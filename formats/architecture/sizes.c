@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/architecture/sizes.h"
+
+#include "formats/base/text.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+/* clang-format off */
+#define SIZE(member) #member, .at = offsetof(organ_hf_config, member)
+const organ_size organ_sizes[ORGAN_SIZES] = {
+    {SIZE(num_hidden_layers), .group = ORGAN_GROUP_OTHER, .key = "block_count"},
+    {SIZE(hidden_size), .key = "embedding_length", .what = "width (hidden size)", .group = ORGAN_GROUP_OTHER},
+    {SIZE(intermediate_size), .key = "feed_forward_length", .what = "feed-forward width", .group = ORGAN_GROUP_ORGAN},
+    {SIZE(num_attention_heads), .key = "attention.head_count", .what = "attention heads",
+     .group = ORGAN_GROUP_SKELETON},
+    {SIZE(num_key_value_heads), .key = "attention.head_count_kv", .what = "KV heads", .group = ORGAN_GROUP_SKELETON},
+    {SIZE(head_dim), .key = "attention.key_length", .what = "head width", .group = ORGAN_GROUP_SKELETON},
+    {SIZE(num_experts), .key = "expert_count", .what = "experts", .group = ORGAN_GROUP_ORGAN,
+     .others = "num_local_experts n_routed_experts"},
+    {SIZE(vocab_size), .key = "vocab_size", .what = "vocabulary", .group = ORGAN_GROUP_EMBED},
+};
+#undef SIZE
+/* clang-format on */
+
+int64_t organ_size_value(const organ_size *size, const organ_hf_config *config)
+{
+    return *(const int64_t *)(const void *)((const char *)config + size->at);
+}
+
+uint64_t organ_kv_heads(const organ_hf_config *config)
+{
+    const int64_t kv = config->num_key_value_heads, heads = kv > 0 ? kv : config->num_attention_heads;
+    return heads > 0 ? (uint64_t)heads : 0;
+}
+
+/* ---- the key-values of a GGUF file ---- */
+
+static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
+                                      organ_error *error)
+{
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, "general.architecture");
+    size_t length = 0;
+    const char *text = organ_gguf_string(gguf, "general.architecture", &length);
+    if (!kv)
+        return ORGAN_OK;
+    if (!text)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is of type %s, not a string", label,
+                          organ_gguf_type_name(kv->type));
+    if (length >= sizeof config->model_type)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label,
+                          length, sizeof config->model_type - 1);
+    memcpy(config->model_type, text, length);
+    if (strlen(config->model_type) != length || !organ_utf8_valid(config->model_type))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL",
+                          label, config->model_type);
+    strcpy(config->architecture, config->model_type);
+    return ORGAN_OK;
+}
+
+static organ_status read_size(const char *label, const organ_gguf *gguf, const organ_size *size,
+                              organ_hf_config *config, organ_error *error)
+{
+    char key[sizeof config->model_type + 32];
+    snprintf(key, sizeof key, "%s.%s", config->model_type, size->key);
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
+    if (!kv || kv->type == ORGAN_GGUF_ARRAY)
+        return ORGAN_OK;
+    int64_t *const value = (int64_t *)(void *)((char *)config + size->at);
+    if (!organ_gguf_integer_at(kv, 0, value))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", label, key,
+                          organ_gguf_type_name(kv->type));
+    if (*value < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, *value);
+    return ORGAN_OK;
+}
+
+/* The number of tokens in tokenizer.ggml.tokens gives the vocabulary size if no key does. Embeddings count as tied
+ * if the model has token_embd.weight but no output.weight. */
+organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
+                                    organ_hf_config *config, organ_error *error)
+{
+    *config = organ_hf_config_unknown;
+    config->present = true;
+    read_architecture(label, gguf, config, error);
+    for (size_t k = 0; !error->status && k < ORGAN_SIZES; k++)
+        read_size(label, gguf, &organ_sizes[k], config, error);
+    const organ_gguf_kv *tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
+    if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
+        config->vocab_size = (int64_t)tokens->count;
+    if (config->num_experts == 0)
+        config->num_experts = -1; /* no mixture: as for a config.json without the field */
+    config->tie_word_embeddings = organ_name_table_find(&list->names, "token_embd.weight") &&
+                                  !organ_name_table_find(&list->names, "output.weight");
+    return error->status;
+}
