@@ -243,4 +243,18 @@ organ_status organ_text_check_embedding(const organ_model *model, const organ_we
  * embedding. */
 const char *organ_text_new_head(const char *architecture, const char *embedding);
 
+/* Returns the period of layers that llama.cpp gives another attention by their position in files without a key for it;
+ * 0: none. */
+unsigned organ_forward_gguf_period(const forward_family *family);
+
+/* The classes that transformers chooses by model_type of config.json. */
+
+/* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts
+ * for images, the class that AutoModelForImageTextToText loads; NULL for a type that is unknown. */
+const char *organ_class_of_type(const char *model_type);
+
+/* Returns whether `architecture` is the class of a model without its output head ("LlamaModel"). transformers loads
+ * such a file as a causal model too, because it ignores `architectures`. */
+bool organ_class_is_base(const char *architecture);
+
 #endif

@@ -472,8 +472,8 @@ typedef struct forward_family {
     /* names of the members partial_rotary_factor and rope_theta in this architecture; NULL: these names */
     const char *rotated_key, *theta_key;
     bool falcon; /* Falcon: flags in config.json choose the heads of k and v, and the norms */
-    /* without intermediate_size in config.json, feed-forwards are 4 x hidden_size wide */
-    bool four_times;
+    /* without intermediate_size in config.json (four_times_only: always), feed-forwards are 4 x hidden_size wide */
+    bool four_times, four_times_only;
     /* longest context if config.json has no max_position_embeddings; 0: it must have the member */
     unsigned context;
     forward_early early;

@@ -99,7 +99,7 @@ static const forward_fixed gpt2_fixed[] = {
 #define ALL_BIASES .qkv_bias = {NULL, true}, .output_bias = {NULL, true}, .mlp_bias = {NULL, true}
 #define LAYER_NORM .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5
 
-#define MPT .prefix = "transformer.", .ladder = "blocks", .theta = 1e4, .four_times = true, \
+#define MPT .prefix = "transformer.", .ladder = "blocks", .theta = 1e4, .four_times = true, .four_times_only = true, \
     .context = 2048, .aliases = mpt_aliases, .early = EARLY_MPT, .alibi = 8, .norm = ORGAN_NORM_LAYER, \
     .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU, .activation_key = "", \
     .tied = true, .names = mpt_names, .fixed = mpt_fixed
@@ -120,7 +120,7 @@ const forward_family organ_forward_families_early[] = {
      .mlp_bias = {NULL, true}, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH,
      .activation_key = "activation_function", .tied = true, .names = neo_names},
     {.architecture = "BloomForCausalLM", .gguf = "bloom", .prefix = "transformer.", .ladder = "h", .theta = 1e4,
-     .four_times = true,
+     .four_times = true, .four_times_only = true,
      .context = 2048, .aliases = bloom_aliases, .fused = ORGAN_FUSED_HEADS, .embedding_normed = true, .alibi = 8,
      ALL_BIASES, LAYER_NORM, .ungated = true, .activation = ORGAN_GELU_TANH, .activation_key = "", .tied = true,
      .names = bloom_names, .fixed = bloom_fixed},

@@ -310,15 +310,21 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* GGUF files have no list of the layers that do not rotate. With UNROTATED_LIST, every fourth layer does not rotate,
- * as in llama.cpp. With UNROTATED_FULL, layers without a window do not rotate if the model has a sliding window;
- * with the values after UNROTATED_FULL, no layer without a window rotates. The comments below state two exceptions. */
+unsigned organ_forward_gguf_period(const forward_family *f)
+{
+    return f->unrotated == UNROTATED_LIST ? 4 : f->window_pattern;
+}
+
+/* GGUF files have no list of the layers that do not rotate. With UNROTATED_LIST, the last layer of each period of
+ * organ_forward_gguf_period does not rotate, as in llama.cpp. With UNROTATED_FULL, layers without a window do not
+ * rotate if the model has a sliding window; with the values after UNROTATED_FULL, no layer without a window rotates.
+ * The comments below state two exceptions. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
-            c->kinds[l].rotated = (l + 1) % 4 != 0;
+            c->kinds[l].rotated = (l + 1) % organ_forward_gguf_period(s->family) != 0;
     if (s->family->chunk)
         read_chunks(s, c);
     /* Granite 4, which has no windows, rotates q and k in no layer if the key is false. */

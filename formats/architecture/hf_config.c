@@ -30,15 +30,6 @@ static const struct word_field {
 #undef WORD
 };
 
-const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
-                                                 .intermediate_size = -1,
-                                                 .num_hidden_layers = -1,
-                                                 .num_attention_heads = -1,
-                                                 .num_key_value_heads = -1,
-                                                 .head_dim = -1,
-                                                 .vocab_size = -1,
-                                                 .num_experts = -1};
-
 static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
                               size_t capacity, organ_error *error)
 {

@@ -2,6 +2,7 @@
  * The rules are those of the configuration classes of transformers 5.24. */
 #include "formats/architecture/layer_values.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/tensor/module_names.h"
 
 #include <string.h>
@@ -120,6 +121,13 @@ bool organ_layer_is_model(const json_t *object, const char *words)
 {
     const char *const model = json_string_value(json_object_get(object, "model_type"));
     return model && words && organ_lists_word(words, model, strlen(model));
+}
+
+const forward_family *organ_layer_family(const json_t *object)
+{
+    const char *const model = json_string_value(json_object_get(object, "model_type"));
+    const char *const architecture = model ? organ_class_of_type(model) : NULL;
+    return architecture ? organ_forward_family_named(architecture, false) : NULL;
 }
 
 uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t otherwise)

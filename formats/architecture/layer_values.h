@@ -6,6 +6,8 @@
 #ifndef ORGAN_ARCHITECTURE_LAYER_VALUES_H
 #define ORGAN_ARCHITECTURE_LAYER_VALUES_H
 
+#include "formats/architecture/families.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,6 +53,9 @@ uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t othe
 
 /* Returns whether a list of layer numbers, which count from `first`, has the layer. NULL is an empty list. */
 bool organ_layer_among(const json_t *list, size_t first, size_t layer);
+
+/* Returns the row of the architecture that the object's model_type names, or NULL. */
+const forward_family *organ_layer_family(const json_t *object);
 
 /* Returns whether model_type is one of the words, which are separated by blanks. */
 bool organ_layer_is_model(const json_t *object, const char *words);

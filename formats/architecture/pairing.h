@@ -93,6 +93,13 @@ bool organ_pairing_member(const char *key, size_t index, char member[ORGAN_MEMBE
 /* Returns whether a key of that name, without the architecture, has a row in one of both tables. */
 bool organ_pairing_has_key(const char *name);
 
+/* Bits of forward_pairing.traits. Rows of one general.architecture have the second and third of them together. */
+typedef enum pairing_trait {
+    PAIRING_NORMS_PLUS_ONE = 1, /* the weights of norms in GGUF files are those of safetensors plus 1 */
+    PAIRING_FULL_HEADS = 2,     /* llama.cpp requires that all heads together are as wide as the hidden size */
+    PAIRING_TENSOR_SCALES = 4   /* llama.cpp multiplies by the scale of a tensor, which NVFP4 needs */
+} pairing_trait;
+
 /* An architecture that can be converted. */
 typedef struct forward_pairing {
     const char *architecture; /* in config.json: the row in families.h */
@@ -102,13 +109,20 @@ typedef struct forward_pairing {
     /* a key, without "ARCHITECTURE.": the row is for GGUF files in which it is not 0 or, after '!', in which it is 0 or
      * missing; NULL: the row is for all files */
     const char *when;
-    const char *rest;    /* members of config.json that have no key-value, as a JSON object */
-    bool norms_plus_one; /* the weights of norms in GGUF files are those of safetensors plus 1 */
+    const char *rest; /* members of config.json that have no key-value, as a JSON object */
+    unsigned traits;  /* of GGUF files and llama.cpp */
 } forward_pairing;
+
+/* The rows; in the last one `architecture` is NULL. */
+extern const forward_pairing organ_pairing_rows[];
 
 /* Returns the row of an architecture in config.json, or NULL. If models with experts have another general.architecture,
  * their row precedes the row for dense models; without `experts` it is skipped. */
 const forward_pairing *organ_pairing_named(const char *architecture, bool experts);
+/* Returns whether a row of that general.architecture has the trait. */
+bool organ_pairing_has_trait(const char *gguf_architecture, pairing_trait trait);
+/* Returns the first row with this model_type, or NULL. */
+const forward_pairing *organ_pairing_of_type(const char *model_type);
 /* Returns the row for converting a GGUF file to safetensors, or NULL. */
 const forward_pairing *organ_pairing_of_gguf(const organ_gguf *gguf, const char *architecture);
 /* Returns the row of organ_pairing_of_gguf or, if there is none, the first row with this general.architecture, which

@@ -154,7 +154,7 @@ static const char *layout_whole(layout_job *j)
     static const char end[] = "norm.weight";
     const size_t length = strlen(s->name);
     /* the gated norm of a mixer is an exception in all architectures */
-    if (j->model->pairing->norms_plus_one && part != PART_NORM_MIXED && length >= sizeof end - 1 &&
+    if (j->model->pairing->traits & PAIRING_NORMS_PLUS_ONE && part != PART_NORM_MIXED && length >= sizeof end - 1 &&
         strcmp(s->name + length - (sizeof end - 1), end) == 0)
         j->layout->function = PLACE_PLUS_ONE;
     if (j->model->gguf_family->gguf_pairs &&

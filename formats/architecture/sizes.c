@@ -25,6 +25,15 @@ const organ_size organ_sizes[ORGAN_SIZES] = {
 #undef SIZE
 /* clang-format on */
 
+const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
+                                                 .intermediate_size = -1,
+                                                 .num_hidden_layers = -1,
+                                                 .num_attention_heads = -1,
+                                                 .num_key_value_heads = -1,
+                                                 .head_dim = -1,
+                                                 .vocab_size = -1,
+                                                 .num_experts = -1};
+
 int64_t organ_size_value(const organ_size *size, const organ_hf_config *config)
 {
     return *(const int64_t *)(const void *)((const char *)config + size->at);

@@ -52,16 +52,6 @@ static inline bool organ_role_is_tower(organ_role role)
     return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO;
 }
 
-/* The classes that transformers chooses by model_type of config.json. */
-
-/* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts
- * for images, the class that AutoModelForImageTextToText loads; NULL for a type that the table lacks. */
-const char *organ_class_of_type(const char *model_type);
-
-/* Returns whether `architecture` is the class of a model without its output head ("LlamaModel"). transformers loads
- * such a file as a causal model too, because it ignores `architectures`. */
-bool organ_class_is_base(const char *architecture);
-
 /* The table of names that anatomy.c uses: it maps modules of a language model to roles. */
 
 /* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor

@@ -26,7 +26,7 @@ typedef struct translation {
     bool to_gguf;                  /* the base is GGUF */
     /* The base's architecture, with its names of tensors in safetensors and in GGUF; NULL: unknown. */
     const forward_family *family, *gguf_family;
-    bool norms_plus_one;         /* forward_pairing.norms_plus_one */
+    bool norms_plus_one;         /* PAIRING_NORMS_PLUS_ONE */
     organ_forward_config config; /* of the base; only read if base and adapter have different formats */
     translated *to;
     organ_error *error;
@@ -327,7 +327,7 @@ static organ_status translate_find_families(translation *t, const organ_model *b
                                                 : organ_pairing_named(base->config.architecture, true);
     t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, false);
     t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, true) : NULL;
-    t->norms_plus_one = pairing && pairing->norms_plus_one;
+    t->norms_plus_one = pairing && pairing->traits & PAIRING_NORMS_PLUS_ONE;
     if (!t->gguf_family && (gguf || t->from->gguf))
         t->family = NULL;
     if (!t->family || gguf == t->from->gguf)

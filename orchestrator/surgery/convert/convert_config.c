@@ -181,11 +181,6 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-int organ_convert_put_kv_heads(json_t *config, uint64_t count)
-{
-    return json_object_set_new(config, "num_key_value_heads", json_integer((json_int_t)count));
-}
-
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     int failed = !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated));
@@ -512,7 +507,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     if (json_object_get(rope, "mscale_all_dim") && !json_object_get(rope, "mscale"))
         failed |= json_object_set_new(rope, "mscale", json_real(1));
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
-    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->pairing->gguf, "phi3") == 0)
+    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || organ_convert_has_longrope(job))
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
     failed |= config_put_rotation(job, config, rope) | (job->coded ? organ_convert_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

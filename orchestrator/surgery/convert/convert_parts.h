@@ -7,6 +7,7 @@
 #include "formats/architecture/pairing.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
+#include "formats/tensor/module_names.h"
 #include "formats/weights/weight_search.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
@@ -241,8 +242,18 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
 /* Adds the places of a tensor of a model for which organ_convert_is_scaled is true: like `all`, but values are
  * multiplied by the multipliers of the part. */
 organ_status organ_convert_scaled(organ_convert_job *job, organ_row_place all, forward_part part, organ_error *error);
+/* Returns whether GGUF files of the architecture have the factors of LongRoPE. */
+static inline bool organ_convert_has_longrope(const organ_convert_job *job)
+{
+    static const char key[] = "rope.scaling.attn_factor";
+    return organ_lists_word(job->pairing->keys, key, sizeof key - 1);
+}
 /* Sets the heads of K and V in config.json. Returns nonzero if an allocation was refused. */
-int organ_convert_put_kv_heads(json_t *config, uint64_t count);
+static inline int organ_convert_put_kv_heads(json_t *config, uint64_t count)
+{
+    return json_object_set_new(config, "num_key_value_heads", json_integer((json_int_t)count));
+}
+
 /* Sets the member `flag.key` of config.json to `value`; does nothing if the architecture has no such member (key NULL).
  * Returns nonzero if an allocation was refused. */
 static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool value)

@@ -196,7 +196,7 @@ static bool tensor_keeps_codes(const tensor_move *t)
     const convert_source *const source = &t->job->sources[t->job->source_count];
     return t->layout.kind == PLACE_TRANSPOSED && t->weight->rank == 3 && source->codes &&
            t->weight->codes->dtype == ORGAN_MXFP4 && (!source->other || source->other->codes->dtype == ORGAN_MXFP4) &&
-           strcmp(t->job->pairing->model_type, "gpt_oss") == 0;
+           t->job->family->mixture && t->job->family->mixture->pairs;
 }
 
 /* A tensor NAME_blocks has the codes, a tensor NAME_scales the scales. Rows of gate and up alternate. */
@@ -371,7 +371,7 @@ static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
         return ORGAN_OK;
     if (r->kind == ORGAN_ROPE_LLAMA3 || (r->kind == ORGAN_ROPE_PROPORTIONAL && r->factor == 1))
         return tensor_rope_freqs(job, error);
-    if (r->kind != ORGAN_ROPE_LONGROPE || strcmp(job->pairing->gguf, "phi3") != 0)
+    if (r->kind != ORGAN_ROPE_LONGROPE || !organ_convert_has_longrope(job))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: config.json: the rope_type cannot be expressed in a GGUF file of %s", job->model->path,
                           job->pairing->gguf);

@@ -106,6 +106,12 @@ static json_t *layers_that(const organ_layer_plan *p, has_experts *has, bool wha
     return made;
 }
 
+static bool has_dense_rule(const json_t *object, forward_dense rule)
+{
+    const forward_family *const family = organ_layer_family(object);
+    return family && family->mixture && family->mixture->dense == rule;
+}
+
 /* Qwen: every decoder_sparse_step-th layer that mlp_only_layers does not list. */
 static bool qwen_has_experts(const organ_layer_origin *o)
 {
@@ -135,8 +141,8 @@ static void edit_moe_layers(organ_layer_plan *p)
 {
     static const char *const list = "moe_layers";
     const bool listed = json_is_array(json_object_get(p->object, list)),
-               stepped = organ_layer_is_model(p->object, "llama4_text") ||
-                         json_object_get(p->object, "interleave_moe_layer_step");
+               stepped =
+                   has_dense_rule(p->object, DENSE_STEP) || json_object_get(p->object, "interleave_moe_layer_step");
     if (listed || (stepped && !holds(p, llama_has_experts)))
         organ_layers_set(p, list, layers_that(p, llama_has_experts, true));
 }
@@ -172,7 +178,7 @@ static void edit_range(organ_layer_plan *p)
     size_t from = 0, to = p->after;
     const bool stated = json_object_get(p->object, ernie[0]) || json_object_get(p->object, ernie[1]) ||
                         json_object_get(p->object, ernie[2]);
-    if ((!stated && !organ_layer_is_model(p->object, "ernie4_5_moe")) || holds(p, ernie_has_experts))
+    if ((!stated && !has_dense_rule(p->object, DENSE_INTERVAL)) || holds(p, ernie_has_experts))
         return;
     while (from < p->after && !ernie_has_experts(&p->origins[from]))
         from++;

@@ -35,11 +35,12 @@ static void edit_depth(organ_layer_plan *p)
 static void refuse_numbered(organ_layer_plan *p)
 {
     static const char *const inverse = "scale_attn_by_inverse_layer_idx";
+    const forward_family *const family = organ_layer_family(p->object);
+    const bool lightning = family && family->recurrent && family->recurrent->lightning;
     for (size_t n = 0; n < p->after && !p->error->status; n++) {
         const organ_layer_origin *const o = &p->origins[n];
         const bool moved = o->layer != n;
-        if (organ_layer_is_model(p->object, "minimax") && (moved || p->after != p->layers) &&
-            is_value(o, "layer_types", "linear_attention"))
+        if (lightning && (moved || p->after != p->layers) && is_value(o, "layer_types", "linear_attention"))
             organ_layers_refuse(p, "model_type",
                                 "loaders compute the decays of a layer from its number and the number of layers");
         else if (moved && json_is_true(json_object_get(p->object, inverse)))

@@ -3,6 +3,7 @@
  * and makes the key-values of the output. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
@@ -74,9 +75,8 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
 }
 
 /* NVFP4 needs a tensor scale. llama.cpp (0c1e570, llama-model.cpp) loads it for many matrices of every architecture,
- * but the graphs of most architectures do not multiply by it, without a message. These do, for the matrices below. */
-static const char *const scaled_architectures[] = {"llama",    "mistral3", "cohere2",   "qwen3",
-                                                   "qwen3moe", "qwen35",   "qwen35moe", "qwen3next"};
+ * but the graphs of most architectures do not multiply by it, without a message. Those with PAIRING_TENSOR_SCALES do,
+ * for the matrices below. */
 static const char *const scaled_matrices[] = {"attn_q", "attn_k",   "attn_v",        "attn_output", "ffn_gate",
                                               "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
 
@@ -92,9 +92,8 @@ static bool has_tensor_scale(const organ_tensor *tensor)
 
 static organ_status check_scaled(const organ_model *model, organ_error *error)
 {
-    for (size_t k = 0; k < sizeof scaled_architectures / sizeof *scaled_architectures; k++)
-        if (organ_gguf_text_equals(model->gguf, "general.architecture", scaled_architectures[k]))
-            return ORGAN_OK;
+    if (organ_pairing_has_trait(model->config.architecture, PAIRING_TENSOR_SCALES))
+        return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
                       "%s: nvfp4 needs a scale for each tensor, which llama.cpp does not apply in models of this "
                       "architecture, so that they would give nonsense; iq4_nl has as many bits per weight",

@@ -116,11 +116,11 @@ static size_t set_unadjusted(const organ_cut_config *c)
  * hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
-    const char *const model = json_string_value(json_object_get(c->object, "model_type"));
+    const forward_family *const family = organ_layer_family(c->object);
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
-    if (model && strcmp(model, "lfm2") == 0 && boolean_or(c, "block_auto_adjust_ff_dim", true))
+    if (family && family->adjusted_feed && boolean_or(c, "block_auto_adjust_ff_dim", true))
         return set_unadjusted(c);
-    if (model && (strcmp(model, "bloom") == 0 || strcmp(model, "mpt") == 0))
+    if (family && family->four_times_only)
         organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");
     if (json_is_array(json_object_get(c->object, WIDTH)) && change_list(c, WIDTH, before, after)) /* Gemma 3n */
         return 1;

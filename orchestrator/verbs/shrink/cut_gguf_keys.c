@@ -2,6 +2,7 @@
  * Edits the key-values of the smaller GGUF model. */
 #include "orchestrator/verbs/shrink/cut.h"
 
+#include "formats/architecture/config_readers.h"
 #include "formats/base/json.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
@@ -187,34 +188,24 @@ static bool check_positions(const keys *k)
     return true;
 }
 
-/* In the architectures in `fixed`, llama.cpp gives every period-th layer another kind without a key for it, so kept
- * layers would change their kind. Other models llama.cpp recognises by their number of layers. */
+/* Without a key for it, llama.cpp gives every period-th layer of some architectures another kind, so kept layers would
+ * change their kind. Other models llama.cpp recognises by their number of layers. */
 static void check_architecture(const keys *k)
 {
-    static const struct {
-        const char *architecture;
-        uint64_t period;
-    } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
-                 {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
+    const forward_family *const family = organ_forward_family_named(k->architecture, true);
     const bool decided = check_positions(k) || is_listed(k);
-    for (size_t i = 0; i < COUNT_OF(fixed) && !decided; i++)
-        if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
-            !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
-            organ_fail(k->error, ORGAN_BAD_INPUT,
-                       "%s: llama.cpp gives every %" PRIu64
-                       "th layer of %s another attention by its position: drop whole periods of %" PRIu64
-                       ", so that the kept layers keep their kind",
-                       k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
-    uint64_t largest = 0; /* number of layers by which llama.cpp recognises a model; 0: none */
-    if (strcmp(k->architecture, "gemma2") == 0)
-        largest = 46;
-    else if (strcmp(k->architecture, "gemma3") == 0)
-        largest = 62;
-    if (largest && k->run->layer_count == largest)
+    const uint64_t period = family ? organ_forward_gguf_period(family) : 0;
+    if (period && !decided && !organ_cut_period_holds(k->run, k->run->layer_count, period, 1))
         organ_fail(k->error, ORGAN_BAD_INPUT,
-                   "%s: llama.cpp recognises the %s with a different attention scale by its %" PRIu64
-                   " layers: none can be dropped",
-                   k->run->model->path, k->architecture, largest);
+                   "%s: llama.cpp gives every %" PRIu64
+                   "th layer of %s another attention by its position: drop whole periods of %" PRIu64
+                   ", so that the kept layers keep their kind",
+                   k->run->model->path, period, k->architecture, period);
+    if (family && family->large_layers && k->run->layer_count == family->large_layers)
+        organ_fail(k->error, ORGAN_BAD_INPUT,
+                   "%s: llama.cpp recognises the %s with a different attention scale by its %u layers: none can be "
+                   "dropped",
+                   k->run->model->path, k->architecture, family->large_layers);
 }
 
 static void check_layer_periods(const keys *k)

@@ -2,6 +2,7 @@
  * Counts the channels and heads of a model, and computes from the options how many are kept. */
 #include "orchestrator/verbs/shrink/width_parts.h"
 
+#include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
@@ -318,13 +319,12 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     return experts && shared ? follow_experts(job, error) : ORGAN_OK;
 }
 
-/* For these GGUF architectures llama.cpp assumes that all heads together are as wide as the hidden size, regardless
+/* For some GGUF architectures llama.cpp assumes that all heads together are as wide as the hidden size, regardless
  * of attention.key_length. */
 static organ_status check_reader(const organ_width_job *job, organ_error *error)
 {
-    static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};
     const char *const architecture = job->model->config.architecture;
-    if (job->model->gguf && organ_is_one_of(architecture, fixed))
+    if (job->model->gguf && organ_pairing_has_trait(architecture, PAIRING_FULL_HEADS))
         return organ_fail(error, ORGAN_USAGE,
                           "%s: llama.cpp requires for architecture '%s' that all heads together are as wide as the "
                           "hidden size: only --ffn can narrow a GGUF model of it",
