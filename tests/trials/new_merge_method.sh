@@ -47,7 +47,7 @@ cmp <(values "$scratch/merged.safetensors" | awk '{ print $1 == 32768 ? 0 : $1 }
 printf 'merge_method: largest\nmodels:\n  - model: %s\n' "$PWD/$donor" >"$scratch/recipe.yaml"
 $organ merge "$scratch/recipe.yaml" -o "$scratch/same.safetensors" --quiet
 $organ help merge | grep -w largest >/dev/null
-$organ completion bash | grep -w largest >/dev/null
+$organ complete merge --method larg | grep -w largest >/dev/null
 status=0
 $organ merge $donor --method larges -o "$scratch/none" --quiet 2>"$scratch/message" || status=$?
 [[ $status == 2 ]] && grep -w "'largest'" "$scratch/message" >/dev/null
