@@ -58,5 +58,6 @@ encoder 3
 mlx_type 1
 TRIALS
 # ---- one script each: trial NAME MOST tests/trials/new_NAME.sh ----
+if trial architecture 2 tests/trials/new_architecture.sh; then passes tests/check_house.sh; fi
 if trial merge_method 2 tests/trials/new_merge_method.sh; then passes tests/check_house.sh; fi
 conclude
