@@ -560,11 +560,6 @@ typedef struct forward_family {
     const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */
 } forward_family;
 
-/* The rows of architectures with latent attention in all layers, of those with recurrent layers
- * (families_recurrent.c) and of early ones (families_early.c). In the last row of each, `architecture` is NULL. */
-extern const forward_family organ_forward_families_latent[], organ_forward_families_recurrent[],
-    organ_forward_families_early[];
-
 /* Returns the quantile of the standard normal distribution at `part`, above 0 and below 1: gate_cut of organ_layer_kind
  * for a share `part` of gates that become 0. 2 part - 1, the inverse of erf and the product with the root of 2 are
  * rounded to FP32, as transformers does. */
