@@ -54,10 +54,9 @@ fi
 # ---- one script each ----
 # name, most files
 while read -r name most; do trial "$name" "$most" "tests/trials/new_$name.sh" </dev/null; done <<'TRIALS'
+architecture 2
 encoder 3
+merge_method 2
 mlx_type 1
 TRIALS
-# ---- one script each: trial NAME MOST tests/trials/new_NAME.sh ----
-if trial architecture 2 tests/trials/new_architecture.sh; then passes tests/check_house.sh; fi
-if trial merge_method 2 tests/trials/new_merge_method.sh; then passes tests/check_house.sh; fi
 conclude
