@@ -123,7 +123,7 @@ serve/page http jobs
 serve http jobs models page
 surgery/calibration
 surgery/adapter convert merge write
-surgery/allocate calibration
+surgery/allocate calibration write
 surgery/audit
 surgery/convert encoding scoring write
 surgery/encoding

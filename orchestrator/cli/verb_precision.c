@@ -75,9 +75,7 @@ static const organ_option quantize_options[] = {
          "GGUF: type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     SHARD_SIZE(quantize),
-    WRITING(quantize,
-            "print what would be quantised" AND_PLAN
-            "; --scheme mixed of a safetensors model measures the widths first, as the run does")};
+    WRITING(quantize, "print what would be quantised" AND_PLAN)};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,

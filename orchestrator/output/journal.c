@@ -270,10 +270,45 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-static organ_status check_same_run(organ_run_journal *journal, const json_t *now, const char *output,
+/* Other processes may append to the journal meanwhile, so nothing is cut off. */
+static organ_status peek_lines(const char *path, json_t *lines, organ_error *error)
+{
+    bool no_memory = lines == NULL;
+    size_t size = 0;
+    const int fd = organ_open(path, O_RDONLY, 0);
+    char *const text = fd >= 0 ? read_journal(fd, &size) : NULL;
+    if (text && lines)
+        parse_lines(text, size, lines, &no_memory);
+    else if (fd >= 0 || (errno != ENOENT && errno != ENOTDIR))
+        organ_fail_errno(error, errno, "%s: cannot be read", path);
+    if (fd >= 0)
+        close(fd);
+    free(text);
+    return no_memory && !error->status ? organ_fail_memory(error, path) : error->status;
+}
+
+organ_status organ_run_journal_peek(organ_run_journal *journal, json_t *head, const char *final, organ_error *error)
+{
+    char *const partial = organ_publish_partial(final);
+    char *const path = partial ? organ_format("%s/" ORGAN_JOURNAL_NAME, partial) : NULL;
+    json_t *const lines = json_array();
+    organ_error differs = {0};
+    if (!head || !path)
+        organ_fail_memory(error, final);
+    else if (peek_lines(path, lines, error) == ORGAN_OK && json_array_size(lines) &&
+             organ_run_heads_compare(json_array_get(lines, 0), head, final, &differs) == ORGAN_OK)
+        journal->lines = json_incref(lines);
+    json_decref(lines);
+    json_decref(head);
+    free(partial);
+    free(path);
+    return error->status;
+}
+
+static organ_status check_same_run(organ_run_journal *journal, const json_t *was, const json_t *now, const char *output,
                                    organ_error *error)
 {
-    organ_run_heads_compare(json_array_get(journal->lines, 0), now, output, error);
+    organ_run_heads_compare(was, now, output, error);
     journal->refused = error->status == ORGAN_USAGE;
     return error->status;
 }
@@ -283,10 +318,26 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
     if (!head)
         return organ_fail_memory(error, journal->path);
     if (json_array_size(journal->lines) > 0)
-        check_same_run(journal, head, output, error);
+        check_same_run(journal, json_array_get(journal->lines, 0), head, output, error);
     else if (journal_clear(&journal->journal, error) == ORGAN_OK)
         organ_journal_append(&journal->journal, head, error);
     json_decref(head);
+    return error->status;
+}
+
+/* Earlier versions recorded the plan in the first line. */
+organ_status organ_run_journal_plan(organ_run_journal *journal, json_t *line, const char *output, organ_error *error)
+{
+    const json_t *was = NULL, *each;
+    size_t k;
+    if (!line)
+        return organ_fail_memory(error, journal->path);
+    json_array_foreach(journal->lines, k, each) if (json_object_get(each, "plan")) was = each;
+    if (was)
+        check_same_run(journal, was, line, output, error);
+    else
+        organ_journal_append(&journal->journal, line, error);
+    json_decref(line);
     return error->status;
 }
 
@@ -339,9 +390,13 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
         return; /* the message of check_same_run names the next step */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
-    organ_fail(error, cause.status, "%.700s (%zu of %zu %s are done; %s continues, or remove %.200s)", cause.message,
-               done, all, journal->unit ? journal->unit : "tensors",
-               journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
+    const char *const by = journal->resumed_by ? journal->resumed_by : "--resume";
+    if (all)
+        organ_fail(error, cause.status, "%.700s (%zu of %zu %s are done; %s continues, or remove %.200s)",
+                   cause.message, done, all, journal->unit ? journal->unit : "tensors", by, publish->partial);
+    else
+        organ_fail(error, cause.status, "%.700s (the choices so far are kept; %s continues, or remove %.200s)",
+                   cause.message, by, publish->partial);
     error->errnum = cause.errnum; /* callers can still recognise a full disk (ENOSPC) */
 }
 

@@ -16,6 +16,8 @@
 
 #define ORGAN_JOURNAL_FOLDER "organ" /* folder in an unfinished output */
 #define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
+#define ORGAN_CHOICES_NAME   ORGAN_JOURNAL_FOLDER "/choices" /* file with values that belong to choices in the journal \
+                                                              */
 /* The journals of ranks 1, 2, ... if several ranks write one output; %zu is the rank. */
 #define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 
@@ -57,6 +59,11 @@ typedef struct organ_run_journal {
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
+/* For a dry run: sets journal->lines to those of the unfinished output of `final` if its first line is equal to `head`,
+ * and opens nothing. Takes `head` over; NULL means that the caller had no memory. Returns ORGAN_IO if the journal
+ * cannot be read. */
+organ_status organ_run_journal_peek(organ_run_journal *journal, json_t *head, const char *final, organ_error *error);
+
 /* Sends journal->lines of rank 0 to all ranks, after rank 0 has begun its journal. Each other rank opens a journal
  * file of its own, because several processes cannot append to one file safely. Does nothing if `ranks` is NULL. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
@@ -66,6 +73,10 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
  * is compared with the first line: returns ORGAN_USAGE if an input or a member differs (organ_run_heads_compare). Takes
  * `head` over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error);
+
+/* Records the plan of the output, which is made after the run has decided: appends `line`, which has a member "plan",
+ * or compares it with the one that the journal has. Errors and ownership are those of organ_run_journal_begin. */
+organ_status organ_run_journal_plan(organ_run_journal *journal, json_t *line, const char *output, organ_error *error);
 
 /* Appends a line to this rank's journal. Takes it over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error);

@@ -182,9 +182,7 @@ static organ_status begin_partial(organ_output *output, bool resume, organ_error
                                     .discard = !output->journal,
                                     .journal = output->journal,
                                     .closed = output->closed};
-    organ_publish_begin(output->path, output->like, way, &output->publish, error);
-    output->publish.choice = output->choice;
-    return error->status;
+    return organ_publish_begin(output->path, output->like, way, &output->publish, error);
 }
 
 /* An interrupted run that had no journal, or wrote no first line into it, cannot be continued: its hidden directory
@@ -268,9 +266,9 @@ static organ_status remove_file(const organ_output *output, const char *name, or
 organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
                                      const void *context, organ_error *error)
 {
-    static const char *const journal[] = {ORGAN_JOURNAL_NAME};
+    static const char *const kept[] = {ORGAN_JOURNAL_NAME, ORGAN_CHOICES_NAME};
     organ_file_list there;
-    if (organ_list_files(organ_output_directory(output), journal, 1, &there, error))
+    if (organ_list_files(organ_output_directory(output), kept, 2, &there, error))
         return error->status;
     for (size_t k = 0; k < there.count && !error->status; k++)
         if (!keeps(context, there.names[k]))

@@ -27,11 +27,8 @@ typedef struct organ_output {
     /* Directory of the model whose other files the output copies; with it --force can recognise an earlier output that
      * has copies of these files. NULL: none. */
     const char *like;
-    bool single; /* one file, not a directory */
-    bool force;  /* --force: replace an existing output */
-    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice, or its
-     * measurements in a hidden file. They are removed once the output at `path` is complete. */
-    bool choice;
+    bool single;     /* one file, not a directory */
+    bool force;      /* --force: replace an existing output */
     unsigned closed; /* permission bits that no file of the output may have (organ_output_closed) */
     /* Journal of a run that can be continued; the caller closes it after organ_output_end. NULL: the run cannot be
      * continued, and resume, resumed_by, done and all are not used. */

@@ -282,40 +282,6 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
     return fault;
 }
 
-static bool discard_own(const char *path, int *fault)
-{
-    const char *name;
-    organ_held_folders_use();
-    const int folder = organ_held_folder_of(path, &name);
-    const bool own = folder != AT_FDCWD && strcmp(name, ".") == 0;
-    if (own)
-        *fault = organ_partial_remove(&(organ_partial){folder, -1}, path, NULL);
-    organ_held_folders_leave();
-    return own;
-}
-
-/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds.
- * Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
-static int partial_discard(const char *path, bool own)
-{
-    organ_partial partial;
-    int fault;
-    if (own && discard_own(path, &fault))
-        return fault;
-    switch (organ_partial_lock(path, &partial, &fault)) {
-    case ORGAN_PARTIAL_LOCKED:
-        fault = organ_partial_remove(&partial, path, NULL);
-        organ_partial_unlock(&partial);
-        return fault;
-    case ORGAN_PARTIAL_MISSING:
-        return 0;
-    case ORGAN_PARTIAL_BUSY:
-        return EWOULDBLOCK;
-    default:
-        return fault;
-    }
-}
-
 #define LARGEST_NOTE ((size_t)1 << 30) /* bytes; a larger file is not read */
 
 /* note->there stays false if the line has no inodes. Sets *no_memory if an allocation failed, which would otherwise
@@ -329,7 +295,6 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
         note->nodes[note->count] = (uint64_t)json_integer_value(json_array_get(nodes, note->count));
     note->there = note->count > 0;
     note->force = json_is_true(json_object_get(json, "force"));
-    note->choice = json_is_true(json_object_get(json, "choice"));
     json_decref(json);
 }
 
@@ -364,37 +329,13 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     int length = snprintf(line, sizeof line, "{\"finished\":[");
     for (size_t k = 0; k < note->count; k++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);
-    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s,\"choice\":%s}\n",
-                       note->force ? "true" : "false", note->choice ? "true" : "false");
+    length +=
+        snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s}\n", note->force ? "true" : "false");
     const int fd = organ_open_at(at, name, O_WRONLY | O_APPEND | O_NOFOLLOW | (make ? O_CREAT | O_TRUNC : 0), 0666);
     if (fd < 0)
         return errno;
     const int fault = organ_write_all(fd, line, (size_t)length) || organ_sync_file(fd) ? errno : 0;
     return close(fd) && errno != EINTR && !fault ? errno : fault;
-}
-
-/* The path is "PARENT/.NAME" and `ending`. Returns false if it is too long. */
-static bool hidden_path(const char *final, const char *ending, char path[PATH_MAX])
-{
-    const char *const name = organ_path_name(final);
-    int length = (int)(name - final); /* of the parent's path, as dirname has it: a run that holds it has that path */
-    while (length > 1 && final[length - 1] == '/')
-        length--;
-    return snprintf(path, PATH_MAX, "%.*s/.%s%s", length > 0 ? length : 1, length > 0 ? final : ".", name, ending) <
-           PATH_MAX;
-}
-
-int organ_naming_remove_choice(const char *final, bool own)
-{
-    char path[PATH_MAX];
-    if (!hidden_path(final, ORGAN_SCORES_ENDING, path))
-        return ENAMETOOLONG;
-    const int fault = unlink(path) && errno != ENOENT ? errno : 0;
-    if (!hidden_path(final, ORGAN_CHOICE_ENDING ORGAN_PARTIAL_ENDING, path))
-        return ENAMETOOLONG;
-    const int other = partial_discard(path, own);
-    /* If another run holds the lock, the choices are its own and not those of this output. */
-    return fault || other == EWOULDBLOCK ? fault : other;
 }
 
 /* ---- finishing the work of a killed run ---- */
@@ -501,9 +442,6 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
 {
     if (partial->folder >= 0)
         S_ISDIR(final->st_mode) ? finish_directory(p, partial, error) : finish_files(p, note, partial, error);
-    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final, false) : 0;
-    if (fault)
-        organ_fail_errno(error, fault, "%s" ORGAN_CHOICE_ENDING ": cannot be removed", p->final);
     if (!error->status && unlink(p->note) && errno != ENOENT)
         organ_fail_errno(error, errno, "%s: cannot be removed", p->note);
     return error->status;

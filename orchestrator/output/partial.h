@@ -76,26 +76,20 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
  * a note finishes the renaming that a killed run began.
  *
  * The note is the journal of the run, if the run had one, followed by one line: {"finished": [NUMBER, ...], "force":
- * BOOLEAN, "choice": BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they
+ * BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they
  * distinguish the output from older files with the same names. */
 
 #define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
 
-/* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
- * and the refitted values, so that --resume need not repeat them. */
-#define ORGAN_CHOICE_ENDING ".organ-choice"
 /* End of the name of a partial directory: of NAME it is .NAME.organ-partial. */
 #define ORGAN_PARTIAL_ENDING ".organ-partial"
-/* Ending of the name of the hidden file next to the output in which `organ experts` stores its measurements so far. */
-#define ORGAN_SCORES_ENDING ".organ-scores.json"
 
 /* The content of a note of a finished output that waits for its name. */
 typedef struct organ_naming_note {
-    bool there;   /* the note exists and its last line is complete */
-    bool journal; /* the note begins with the journal of the run */
-    bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
-    bool choice;  /* remove choices and measurements (organ_naming_remove_choice) when this output has its name */
-    size_t count; /* number of nodes */
+    bool there;                       /* the note exists and its last line is complete */
+    bool journal;                     /* the note begins with the journal of the run */
+    bool force;                       /* existing files may be replaced if organ_check_replaceable accepts them */
+    size_t count;                     /* number of nodes */
     uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
 
@@ -115,11 +109,6 @@ typedef struct organ_naming_place {
     const char *note;    /* path of the note */
     const char *like;    /* for organ_check_replaceable */
 } organ_naming_place;
-
-/* Removes the output with the choices (ORGAN_CHOICE_ENDING) and the file with the measurements (ORGAN_SCORES_ENDING) of
- * the output `final`, if there are any. Choices that another run has locked stay; those that this process holds are
- * removed only if `own` is set. Returns 0 or an errno. */
-int organ_naming_remove_choice(const char *final, bool own);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
  * output, removes the files that had these names before, the partial directory and the note. Does nothing if `final` is

@@ -38,7 +38,6 @@ typedef struct organ_publish {
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
     unsigned closed;           /* permission bits that no file of the output may have */
-    bool choice;               /* remove the run's choices and measurements at the end (organ_naming_remove_choice) */
     size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 

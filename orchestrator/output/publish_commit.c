@@ -57,7 +57,7 @@ static organ_status remove_journal_folder(const organ_publish *publish, organ_er
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
-    organ_naming_note note = {.force = publish->force, .choice = publish->choice};
+    organ_naming_note note = {.force = publish->force};
     struct stat info;
     for (size_t r = 1; journal && r < publish->writers && !error->status; r++) {
         char name[64];
@@ -76,8 +76,10 @@ static organ_status write_finished_note(const organ_publish *publish, const char
         organ_fail_errno(error, fault, "%s: cannot be written", publish->note);
     if (error->status || !journal)
         return error->status;
-    return organ_publish_move_journal(publish, journal, false, error) ? error->status
-                                                                      : remove_journal_folder(publish, error);
+    if (organ_publish_move_journal(publish, journal, false, error) == ORGAN_OK &&
+        remove_entry(publish, ORGAN_CHOICES_NAME, error) == ORGAN_OK)
+        remove_journal_folder(publish, error);
+    return error->status;
 }
 
 static int sync_folder(const char *path)
@@ -241,14 +243,14 @@ static void end_named(const organ_publish *publish, organ_partial *rest, bool re
     struct stat info;
     const bool failed = error->status != ORGAN_OK;
     const int fault = failed ? 0 : sync_folder(publish->parent);
-    const char *const note = publish->choice && organ_naming_remove_choice(publish->final, true) ? NULL : publish->note;
-    const int remains = removes && !failed ? remove_former_output(publish, rest, note) : 0;
+    const int remains = removes && !failed ? remove_former_output(publish, rest, publish->note) : 0;
     if (remains)
         organ_fail_errno(error, remains,
                          "%.300s is complete, but the output that it replaced cannot be removed from %.300s",
                          publish->final, publish->partial);
-    else if (note && lstat(publish->partial, &info) && unlink(note) && errno != ENOENT && !failed)
-        organ_fail_errno(error, errno, "%.300s is complete, but %.300s cannot be removed", publish->final, note);
+    else if (lstat(publish->partial, &info) && unlink(publish->note) && errno != ENOENT && !failed)
+        organ_fail_errno(error, errno, "%.300s is complete, but %.300s cannot be removed", publish->final,
+                         publish->note);
     if (fault && !error->status)
         fail_unsynchronised(publish, publish->parent, fault, error);
 }

@@ -118,41 +118,42 @@ judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --force --quiet
 
 # ---- killed during the measurement ----
-# The first layer's scores are stored next to the output. The next run continues after it, also without --scores, and makes the same output. If this
-# script is delayed until the measurement is over, it tries again.
-killed_measuring() { # experts MODEL -o OUT ARGUMENT...
-    local pid tries
+# The journal gets the scores of each layer. The next run continues after it and makes the same output. If this script is delayed until the measurement
+# is over, it tries again.
+killed_measuring() { # experts MODEL --score SCORE -o OUT ARGUMENT...
+    local pid tries journal=.$6.organ-partial/organ/journal.jsonl
+    is_measuring() { grep -qs '"scores"' "$journal" || ! kill -0 "$pid" 2>/dev/null; }
     for tries in 1 2 3 4 5; do
         "$organ" "$@" --quiet >../out 2>../err &
         pid=$!
-        await test -s "$kept"
+        await is_measuring
         kill -KILL "$pid" 2>../err
         wait "$pid" 2>../err
-        [[ ! -e $4 && ! -e .$4.organ-partial ]] && return
+        [[ -e $6 ]] || grep -q '"plan"' "$journal" || return
         echo "try $tries: the run was past its measurement"
-        rm -rf "$4" ".$4.organ-partial" "$kept"
+        rm -rf "$6" ".$6.organ-partial" long.json
     done
 }
 long=(--calibration tiny-moe/calibration.txt --samples 48 --context 128)
 ends 0 experts tiny-moe --score loss -o whole --keep 50% "${long[@]}" --scores long.json --quiet
-kept=.late.organ-scores.json killed_measuring experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --threads 1
-judge "no scores are kept beside the output" test -s .late.organ-scores.json
+cp long.json whole.json
+killed_measuring experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --threads 1
+judge "no scores are kept" grep -q '"scores"' .late.organ-partial/organ/journal.jsonl
 judge "something is under the final name" test ! -e late
-rmdir .late.organ-partial 2>../err # reserved by the killed run, and empty; the refused run would remove it
-refused 2 "late.organ-scores.json" \
-    experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
-refused 2 "--samples 48 --context 128" \
-    experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
-judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
+refused 2 "./.late.organ-partial" experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
+ends 2 experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
+says "samples"
 ends 0 experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --resume
 says "layers"
 judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
-judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers long.json)"
+judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers whole.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 rm long.json
-kept=long.json killed_measuring experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json --threads 1
-ends 0 experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json
-judge "a file that went on gives other bytes" cmp -s whole/model.safetensors file/model.safetensors
+killed_measuring experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json --threads 1
+rm -f long.json # the journal has what the file had
+ends 0 experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json --resume
+judge "a run that went on gives other bytes" cmp -s whole/model.safetensors file/model.safetensors
+judge "a run that went on writes another file" cmp -s whole.json long.json
 rm -r late file
 
 # ---- one budget for all layers: a plan ----

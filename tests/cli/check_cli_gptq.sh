@@ -265,7 +265,7 @@ watched=cut.curves interrupted INT mixed-cut "${mixed[@]/--quiet/--threads=1}" "
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 known=$(jq '[.tensors[].cost | values] | length' cut.curves)
 judge "$known curves are kept" test "$known" -gt 0 -a "$known" -lt 6
-ends 0 "${mixed[@]/--quiet/--threads=3}" "${some[@]}" -o mixed-cut --budget 3.5bpw --allocation cut.curves
+ends 0 "${mixed[@]/--quiet/--threads=3}" "${some[@]}" -o mixed-cut --budget 3.5bpw --allocation cut.curves --resume
 says "$((6 - known)) tensors at 2 levels"
 judge "curves are not the same" cmp -s mixed.curves cut.curves
 judge "an interrupted measurement makes other bytes" cmp -s mixed/model.safetensors mixed-cut/model.safetensors

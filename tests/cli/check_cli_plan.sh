@@ -143,4 +143,34 @@ least gptq quantize tiny-qwen2 -s int4-group32 --method gptq "${text[@]}" --samp
 least healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --refit
 least mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --refit --samples 8
 least width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
+
+# ---- a dry run does not run the model ----
+# blank MODEL NAME: makes a copy of the model whose weights are NaN, so that every run of the model ends with 3.
+blank() {
+    local file header size
+    mkdir "$2" && cp "$1"/* "$2" && chmod -R u+w "$2"
+    for file in "$2"/*.safetensors; do
+        header=$((8 + $(od -An -tu8 -N8 "$file"))) size=$(stat -c %s "$file")
+        { head -c $header "$1/${file##*/}" && head -c $((size - header)) /dev/zero | tr '\0' '\377'; } >"$file"
+    done
+}
+blank tiny-qwen2 nan && blank tiny-moe nan-moe
+# decides ARGUMENTS...: checks that the dry run leaves the choice to the run, which needs the model.
+decides() {
+    ends 0 "$@" "${text[@]}" --samples 4 -o never --dry-run --json --quiet
+    cp ../out decided.json
+    ends 3 "$@" "${text[@]}" --samples 4 -o never --quiet
+    judge "something is left" test -z "$(find . -maxdepth 1 -name '*never*')"
+}
+budget=(--allocate global --allocate-tokens 64 --rounds 1)
+decides quantize nan -s mixed --method gptq "${budget[@]}" --budget 3.5bpw
+judge "the widths are not provisional" jq -e '.allocation | .provisional and .measured == 0 and has("cost") == false' decided.json >../judged
+decides prune nan --method sparsegpt "${budget[@]}" --budget 50%
+judge "a division is known" jq -e '.allocation | .known == false and .tensors == []' decided.json >../judged
+decides prune nan --method sparsegpt "${budget[@]}" --budget 50% --then int4-group32
+decides layers nan --drop 1 --search-tokens 64
+judge "the blocks are known" jq -e '.dropped == null and .search.done == false' decided.json >../judged
+decides experts nan-moe --keep 50%
+judge "the experts are known" jq -e '.measured == false and .layers == []' decided.json >../judged
+decides width nan --ffn 50%
 finish

@@ -11,8 +11,7 @@ if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; th
 # kills NAME: all calls, or the last ones of those verbs that `ninja test` takes.
 kills() {
     local last=14
-    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize lora-sanitize-force measure experts-measured " != *" $1 "* ]] && return
-    [[ $1 == experts-measured && -z ${FAULT_RUNS:-} ]] && last=5 # from before the renaming on
+    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize lora-sanitize-force measure " != *" $1 "* ]] && return
     sweep kills "last:$last" "$1"
 }
 
@@ -22,7 +21,12 @@ mkdir -p coming again again-gguf again-lora && cp -rL "$model" coming/m && chmod
 made again-gguf/q.gguf quantize "$moe" --scheme q8_0
 made again-lora/l lora sanitize "$adapter"
 
-for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts experts-measured quantize quantize-gguf quantize-source quantize-sizes quantize-repair dequantize dequantize-file \
+# While a run decides, its journal grows before its files do.
+deciding="layers width experts-measured decide-widths decide-types decide-prune decide-then"
+for name in $deciding; do
+    if [[ -n ${FAULT_RUNS:-} ]]; then kills "$name"; else sweep kills first:64:1:${FAULT_TURN:-7} "$name"; fi
+done
+for name in prune prune-gguf purify purify-parts width-experts layers-named layers-heal experts quantize quantize-gguf quantize-source quantize-sizes quantize-repair dequantize dequantize-file \
     convert convert-back extract assemble graft graft-part merge merge-ties merge-tokens merge-then lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
     orthogonality evaluate perplexity-reports imatrix; do
     kills $name

@@ -171,29 +171,32 @@ static void pick_paths(sweep *s)
     qsort(s->picks, (size_t)s->picked, sizeof *s->picks, by_place);
 }
 
-/* Picks the last events. */
-static void pick_last(sweep *s, long count)
+/* Picks the events from number `first` to the one before `end`. */
+static void pick_range(sweep *s, long first, long end)
 {
     long picked = 0;
     for (long k = 0; k < s->picked; k++)
-        if (s->picks[k].at >= s->events - count)
+        if (s->picks[k].at >= first && s->picks[k].at < end)
             s->picks[picked++] = s->picks[k];
     s->picked = s->paths = picked;
 }
 
-/* Chooses the runs. Values: all; paths; COUNT:TURN, which picks COUNT of the paths, others for each turn; last:EVENTS;
- * last:EVENTS:COUNT:TURN. */
+/* Chooses the runs. Values: all; paths; COUNT:TURN, which picks COUNT of the paths, others for each turn; last:EVENTS
+ * or first:EVENTS; both with :COUNT:TURN. */
 static void choose(sweep *s)
 {
-    const bool last = strncmp(s->runs, "last:", 5) == 0;
+    const bool last = strncmp(s->runs, "last:", 5) == 0, first = strncmp(s->runs, "first:", 6) == 0;
     char *end = (char *)s->runs;
+    const long count = last || first ? strtol(strchr(s->runs, ':') + 1, &end, 10) : 0;
     if (last)
-        pick_last(s, strtol(s->runs + 5, &end, 10));
+        pick_range(s, s->events - count, s->events);
+    else if (first)
+        pick_range(s, 0, count);
     else if (strcmp(s->runs, "all") != 0 && s->what != POWER)
         pick_paths(s);
-    if (last && *end != ':')
+    if ((last || first) && *end != ':')
         return;
-    const long some = strtol(end + last, &end, 10), turn = *end == ':' ? strtol(end + 1, NULL, 10) : 0;
+    const long some = strtol(end + (last || first), &end, 10), turn = *end == ':' ? strtol(end + 1, NULL, 10) : 0;
     if (some <= 0 || some >= s->picked)
         return;
     const long step = s->picked / some;
@@ -352,7 +355,7 @@ static long sweep_all(sweep *s)
 static int usage(void)
 {
     fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY "
-          "all|paths|last:EVENTS[:COUNT:TURN]|COUNT:TURN JOBS "
+          "all|paths|first:EVENTS[:COUNT:TURN]|last:EVENTS[:COUNT:TURN]|COUNT:TURN JOBS "
           "[--resumable|--keeps|--again] [--each] "
           "[--tells] [--finds] [--forced]\n"
           "                   [--from BEGIN] [--donor NAME] -- COMMAND ...\n"

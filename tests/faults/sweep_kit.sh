@@ -48,6 +48,20 @@ verb() {
             words=(quantize "$model" "${t1[@]}" --scheme mixed --target-size "9.9MB,10MB" --calibration "$area/longer" --samples 1 --context 32
                 --allocate-tokens 64 --select blk.1.ffn_up.weight -o s.gguf)
             ;;
+        # Runs that decide by runs of the model; `layers`, `width`, `width-experts` and `experts-measured` do so too.
+        decide-widths)
+            words=(quantize "$model" "${t1[@]}" --scheme mixed --method gptq --calibration "$area/longer" --samples 1 --context 32 --allocate global
+                --budget 3.5bpw --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qv]_proj.weight' -o q)
+            ;;
+        decide-types)
+            words=(quantize "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" "${t1[@]}" --scheme mixed --budget 14bpw --calibration "$area/longer"
+                --samples 1 --context 32 --allocate-tokens 64 --allocate-layers 2 --types q8_0,q4_0 -o t.gguf)
+            ;;
+        decide-prune)
+            words=(prune "$model" "${t1[@]}" --method sparsegpt --calibration "$area/longer" --samples 1 --context 32 --allocate global --budget 50%
+                --allocate-tokens 64 --rounds 1 --select '*.[01].self_attn.[qv]_proj.weight' -o p)
+            ;;
+        decide-then) verb decide-prune && words=("${words[@]}" --then int4-group32) ;;
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
@@ -85,7 +99,6 @@ verb() {
         imatrix) words=(imatrix "$model" --calibration "$area/longer" --context 32 --chunks 2 "${t1[@]}" -o i.gguf) ;;
         generate) words=(generate "$model" --prompt "a b" --tokens 3 "${t1[@]}") ;;
         experts) scores_of_experts && words=(experts "$mixture" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
-        # It stores its measurements next to the output until the output has its name.
         experts-measured) words=(experts "$mixture" --keep 4 --calibration "$mixture/calibration.txt" --samples 1 --context 16 "${t1[@]}" -o fewer) ;;
         audit-cut) scores_of_experts && words=(audit "$fixtures/tiny-moe" "$area/fewer" "${t1[@]}") ;;
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
@@ -107,7 +120,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | decide-* | lora-* | extract | assemble | graft | graft-part | merge* | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)
@@ -116,9 +129,9 @@ sweep() {
     case $name in measure* | autopsy | fleet | audit | report | fetch* | inspect-html) leaves+=(--forced) ;; esac
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
-    [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 12 + 1))
+    [[ -n $asan && $count != paths && $count != *t:* ]] && count=$((count / 12 + 1))
     [[ -n $asan && $count == paths ]] && count=8
-    [[ $count == paths || $count =~ ^last:[0-9]+$ ]] || count=$count:${FAULT_TURN:-0}
+    [[ $count == paths || $count =~ ^(first|last):[0-9]+$ ]] || count=$count:${FAULT_TURN:-0}
     here="organ ${words[*]}"
     (
         [[ -n $asan && $what != memory ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0

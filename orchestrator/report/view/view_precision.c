@@ -171,10 +171,13 @@ static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SH
 
 static const organ_block width_blocks[] = {
     SECTION(ON_FILES, NULL, "Width of each tensor"),
-    SAY(ON_TERMINAL, NULL,
+    SAY(ON_ALL, "provisional",
+        "Budget: {budget}. The run decides the width of each tensor by measured costs; the widths here are "
+        "provisional."),
+    SAY(ON_TERMINAL, "!provisional",
         "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits per weight are used; predicted cost {cost:.3g} "
         "nats per token, against {uniform_cost:.3g} with {uniform_bits} bits for each tensor."),
-    SAY(ON_FILES, NULL,
+    SAY(ON_FILES, "!provisional",
         "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by the cost of quantising "
         "each alone; {bits_per_weight:.3f} bits per weight are used: curves of {measured} of them were measured on "
         "{tokens:count} tokens in {windows} windows of {text.name} that are not used for calibration. The predicted "
@@ -213,6 +216,7 @@ static const organ_block choice_blocks[] = {
     SAY(ON_ALL, NULL,
         "Types for {requested}: {of_file?a file|tensors} of {bytes:count} bytes, {bits_per_weight_of_all:.4f} bits per "
         "weight of all tensors."),
+    SAY(ON_ALL, "provisional", "The run decides the types by measured costs; the types here are provisional."),
     SAY(ON_ALL, "cost",
         "Predicted KL divergence: {cost:.4g} nats per token; {exact?no other choice {fits_unquantised?that changes a "
         "tensor|within that size} is predicted to be better|the lower bound is {bound:.4g}}."),
@@ -222,7 +226,7 @@ static const organ_block choice_blocks[] = {
     SAY(ON_ALL, "unfit",
         "{unfit:count} tensor{unfit:s} stay{unfit=1?s|} unquantised, because no allowed type fits the rows and makes "
         "them smaller."),
-    SAY(ON_FILES, "tokens",
+    SAY(ON_FILES, "tokens&!provisional",
         "The costs of {measured} of {tensors_in_all} tensors were measured on {tokens:count} tokens in {windows} "
         "windows "
         "of the calibration text that are not used for calibration, and are in {file}."),

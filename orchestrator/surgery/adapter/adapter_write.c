@@ -539,15 +539,15 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
     organ_shard file = {.name = ORGAN_ADAPTER_WEIGHTS};
     organ_write write = making->write;
     if (place_all(&w, &file.size, error) == ORGAN_OK) {
-        write.pieces = w.pieces;
-        write.piece_count = write.unit_count = making->unit_count;
-        write.units = w.units;
-        write.laid = &file;
-        write.files = &none;
+        write.pieces.list = w.pieces;
+        write.pieces.count = write.pieces.unit_count = making->unit_count;
+        write.pieces.units = w.units;
+        write.pieces.laid = &file;
+        write.pieces.files = &none;
         write.inner = &w;
-        write.fill = adapter_fill;
-        write.recall = adapter_recall;
-        write.written = adapter_written;
+        write.make.fill = adapter_fill;
+        write.make.recall = adapter_recall;
+        write.make.written = adapter_written;
         organ_write_run(&write, report, error);
     }
     for (size_t k = 0; k < making->unit_count && w.tensors; k++)

@@ -10,6 +10,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/calibration.h"
+#include "orchestrator/surgery/write/write.h"
 
 #include <jansson.h>
 #include <organ/base.h>
@@ -184,11 +185,22 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     organ_ranks *ranks, organ_error *error);
 
-/* Returns the journal line {"curve_of", "cost"} of a measured curve. NULL if memory runs out. */
-json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
-/* Sets the costs of the tensor that a journal line names, and its `known`. Returns false, and changes nothing, if the
- * allocation has no tensor of this name or the line has no curve. */
-bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
+/* Where a run keeps its curves: in the journal of its output, from which a continued run takes them, and in a file. */
+typedef struct organ_curves_store {
+    organ_writing *writing;
+    const json_t *identity; /* of the file */
+    const char *file;       /* --allocation; NULL: none */
+    organ_ranks *ranks;
+} organ_curves_store;
+
+/* Takes the curves that the journal has, then those of the file, which the journal gets too. *whole becomes true if
+ * all curves are known. Returns the errors of organ_allocation_read, and ORGAN_IO if the journal cannot be written. */
+organ_status organ_curves_recall(organ_allocation *allocation, const organ_curves_store *store, bool *whole,
+                                 organ_error *error);
+/* Appends a measured curve to the journal, and writes the file. `tensor` NULL: only writes the file. Returns ORGAN_IO
+ * if that fails. */
+organ_status organ_curves_keep(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
+                               const organ_curves_store *store, organ_error *error);
 
 /* Measures the curves of a model's targets. A curve has the divergence from the donor if the target alone is made
  * smaller, at each level, on the inputs that it has in the donor. The divergence is measured on tokens that are not
@@ -296,9 +308,16 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
 void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
+/* Sets the sparsity of tensors and *report to the result that the journal of an interrupted run has. Returns false if
+ * it has none. */
+bool organ_exchanges_recall(organ_allocation *allocation, const organ_writing *writing, organ_exchanges_report *report);
 /* Runs all rounds: the model runs once in each round, and a last time to measure the result. Sets the sparsity of
- * tensors to the best division that was measured. The sum of sparsity x elements stays equal. */
-organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
+ * tensors to the best division that was measured, and appends it to the journal. The sum of sparsity x elements stays
+ * equal. */
+organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_writing *writing, organ_exchanges_report *report,
+                                 organ_error *error);
+/* Returns {"tried", "taken", "before", "after"} for documents. NULL if memory runs out. */
+json_t *organ_exchanges_json(const organ_exchanges_report *report);
 
 /* Measures the divergence of variants of a model from the model. A variant has one changed layer: its input is the
  * donor's, and its output runs through the later layers. Many variants run at a time, so that each layer is loaded once

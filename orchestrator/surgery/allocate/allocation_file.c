@@ -41,12 +41,12 @@ static organ_cache allocation_file_cache(const char *path, const json_t *identit
 
 /* ---- lines ---- */
 
-json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor)
+static json_t *curve_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor)
 {
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
+static bool recall_curve(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
     double costs[ORGAN_ALLOCATION_LEVELS] = {0};
@@ -144,6 +144,32 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     json_decref(document);
+    return error->status;
+}
+
+/* ---- journal and file ---- */
+
+organ_status organ_curves_keep(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
+                               const organ_curves_store *store, organ_error *error)
+{
+    if (tensor && organ_write_note_once(store->writing, curve_line(allocation, tensor), error) != ORGAN_OK)
+        return error->status;
+    return store->file ? organ_allocation_write(allocation, store->identity, store->file, store->ranks, error)
+                       : ORGAN_OK;
+}
+
+organ_status organ_curves_recall(organ_allocation *allocation, const organ_curves_store *store, bool *whole,
+                                 organ_error *error)
+{
+    size_t noted = 0, at;
+    const json_t *line;
+    json_array_foreach(organ_write_lines(store->writing), at, line) noted += recall_curve(allocation, line);
+    *whole = false;
+    if (store->file)
+        organ_allocation_read(allocation, store->identity, store->file, whole, error);
+    for (size_t t = 0; t < allocation->count && !noted && !error->status; t++)
+        if (allocation->tensors[t].known && !allocation->tensors[t].between)
+            organ_write_note_once(store->writing, curve_line(allocation, &allocation->tensors[t]), error);
     return error->status;
 }
 

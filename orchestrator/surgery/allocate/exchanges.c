@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 
 #include <errno.h>
@@ -385,7 +386,7 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 /* Each round measures the divergence of the current allocation and of each random pair's exchange, and applies the
  * exchanges that lower it. If the next round finds that these exchanges together raise the divergence, it restores the
  * best allocation; from then on a round applies only its best exchange. The last round only measures. */
-organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
+static organ_status run_rounds(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
 {
     bool alone = false;
     *report = (organ_exchanges_report){0};
@@ -406,6 +407,50 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
     }
     report->after = x->least_divergence;
     return error->status;
+}
+
+/* ---- the journal ---- */
+
+#define REPORT(member, type) ORGAN_STRUCT_FIELD(organ_exchanges_report, member, type)
+static const organ_struct_field report_fields[] = {REPORT(tried, U64), REPORT(taken, U64), REPORT(before, REAL),
+                                                   REPORT(after, REAL)};
+
+json_t *organ_exchanges_json(const organ_exchanges_report *report)
+{
+    return ORGAN_STRUCT_ADD(json_object(), report_fields, report);
+}
+
+/* The line has the value of each tensor (member "given") and the report. */
+bool organ_exchanges_recall(organ_allocation *allocation, const organ_writing *writing, organ_exchanges_report *report)
+{
+    size_t index;
+    json_t *line;
+    bool found = false;
+    json_array_foreach(organ_write_lines(writing), index, line)
+    {
+        const json_t *const given = json_object_get(line, "given");
+        if (json_array_size(given) != allocation->count)
+            continue;
+        for (size_t k = 0; k < allocation->count; k++)
+            allocation->tensors[k].sparsity = json_real_value(json_array_get(given, k));
+        found = ORGAN_STRUCT_READ(line, report_fields, report);
+    }
+    return found;
+}
+
+static json_t *given_json(const void *context, size_t k)
+{
+    return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
+}
+
+organ_status organ_exchanges_run(organ_exchanges *x, organ_writing *writing, organ_exchanges_report *report,
+                                 organ_error *error)
+{
+    if (run_rounds(x, report, error) != ORGAN_OK)
+        return error->status;
+    json_t *const line = organ_exchanges_json(report);
+    ORGAN_ADD(line, SET("given", organ_json_rows(x->allocation->count, given_json, x->allocation)));
+    return organ_write_note_once(writing, line, error);
 }
 
 /* ---- creation ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prepares an output before anything is written: checks its path, plans its files and units, edits config.json, and
- * lists the files without tensors that are copied. organ_rows_passed (formats/base/rows.h) frees the memory of
+ * Checks the path and the inputs of a run; plans files and units of its output, edits config.json, and lists the files
+ * without tensors that are copied. organ_rows_passed (formats/base/rows.h) frees the memory of
  * large arrays from time to time. */
 #include "orchestrator/surgery/write/writing.h"
 
@@ -21,25 +21,29 @@
 
 /* ---- the path of the output ---- */
 
-/* An output with GGUF key-values (m->gguf) must be one .gguf file. A copy with replaced tensors can be a single file
+/* In a run that decides, the key-values of a GGUF output are made later. */
+static bool writes_gguf(const organ_write *m) { return m->decide ? m->model->gguf != NULL : m->pieces.gguf != NULL; }
+
+/* An output with GGUF key-values must be one .gguf file. A copy with replaced tensors can be a single file
  * only if the model is a single file with the same extension. Any other single file must be .safetensors. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
+    const bool gguf = writes_gguf(m);
     const char *const dot = strrchr(m->requested->output, '.');
     const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
     const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
-    const char *const kind = m->gguf ? ".gguf" : ".safetensors";
-    if (m->gguf && !single)
+    const char *const kind = gguf ? ".gguf" : ".safetensors";
+    if (gguf && !single)
         return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf",
                           m->requested->output);
     if (!single)
         return ORGAN_OK;
-    if (m->replaced && (!its || strcmp(dot, its) != 0))
+    if (m->replaced.chosen && (!its || strcmp(dot, its) != 0))
         return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy",
                           m->requested->output, m->model->path, dot);
-    if (!m->replaced && strcmp(dot, kind) != 0)
+    if (!m->replaced.chosen && strcmp(dot, kind) != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: the output has the format of %s: name a %s%s", m->requested->output,
-                          m->model->path, kind, m->gguf ? "" : " or a directory");
+                          m->model->path, kind, gguf ? "" : " or a directory");
     return ORGAN_OK;
 }
 
@@ -50,7 +54,7 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
-    if (m->checked)
+    if (m->check.early)
         organ_output_still_free(m->requested->output, w->output.like, m->requested->force, error);
     else
         organ_output_check(m->requested->output, w->output.like, m->requested->force, error);
@@ -70,10 +74,10 @@ static organ_status prepare_row_stretches(organ_writing *w, organ_error *error)
     if (!(w->tensors = calloc(model->tensor_count + 1, sizeof *w->tensors)))
         return organ_fail_memory(error, m->requested->output);
     for (size_t t = 0; t < model->tensor_count; t++)
-        if (m->replaced[t])
+        if (m->replaced.chosen[t])
             w->tensors[count++] = &model->tensors[t];
     if (organ_stretches_make(w->tensors, count, ORGAN_STRETCH_ROWS, w->stretches, error) == ORGAN_OK &&
-        !(m->rows->results = organ_rows_take(w->stretches->count + 1, sizeof *m->rows->results)))
+        !(m->replaced.rows->results = organ_rows_take(w->stretches->count + 1, sizeof *m->replaced.rows->results)))
         organ_fail_memory(error, m->requested->output);
     return error->status;
 }
@@ -83,8 +87,8 @@ static organ_status prepare_row_stretches(organ_writing *w, organ_error *error)
  * prepare_row_stretches. */
 static organ_status prepare_stretches(organ_writing *w, organ_error *error)
 {
-    w->stretches = w->write->stretches;
-    if (w->write->rows && prepare_row_stretches(w, error))
+    w->stretches = w->write->replaced.stretches;
+    if (w->write->replaced.rows && prepare_row_stretches(w, error))
         return error->status;
     const size_t count = w->piece_count = w->unit_count = w->stretches->count;
     w->pieces = w->own_pieces = organ_rows_take(count + 1, sizeof *w->pieces);
@@ -95,7 +99,8 @@ static organ_status prepare_stretches(organ_writing *w, organ_error *error)
         const organ_tensor *const t = &w->stretches->list[k].tensor;
         w->pieces[k] = (organ_shard_piece){
             .name = w->stretches->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
-        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->calib};
+        w->units[k] =
+            (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->replaced.calib};
         w->source_bytes += t->bytes;
         organ_rows_passed();
     }
@@ -108,21 +113,21 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     const char *const name = w->output.single ? organ_output_name(&w->output) : NULL;
-    w->pieces = m->pieces;
-    w->piece_count = m->piece_count;
-    w->units = m->units;
-    w->unit_count = m->unit_count;
-    for (size_t u = 0; u < m->unit_count && m->laid; u++)
-        w->source_bytes += m->units[u].bytes;
-    if (m->laid)
-        return organ_resharding_of(m->model, m->pieces, m->piece_count, m->laid, 1, m->engine->kernels, &w->plan,
+    w->pieces = w->made.list;
+    w->piece_count = w->made.count;
+    w->units = w->made.units;
+    w->unit_count = w->made.unit_count;
+    for (size_t u = 0; u < w->made.unit_count && w->made.laid; u++)
+        w->source_bytes += w->made.units[u].bytes;
+    if (w->made.laid)
+        return organ_resharding_of(m->model, w->made.list, w->made.count, w->made.laid, 1, m->engine->kernels, &w->plan,
                                    error);
     for (size_t t = 0; t < m->model->tensor_count; t++)
         w->source_bytes += m->model->tensors[t].bytes;
-    if (m->gguf)
-        return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->plan, error);
+    if (w->made.gguf)
+        return organ_resharding_plan_gguf(m->model, w->made.list, w->made.count, name, w->made.gguf, &w->plan, error);
     const uint64_t requested = m->requested->max_shard_size;
-    return organ_resharding_plan(m->model, m->pieces, m->piece_count, requested ? requested : ORGAN_SHARD_BYTES, name,
+    return organ_resharding_plan(m->model, w->made.list, w->made.count, requested ? requested : ORGAN_SHARD_BYTES, name,
                                  w->output.single, &w->plan, error);
 }
 
@@ -143,8 +148,8 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     }
     if (organ_input_load(w->config_path, w->config_path, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
         organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK &&
-        organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->edit)
-        w->write->edit(organ_write_inner(w), &w->config, error);
+        organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->make.edit)
+        w->write->make.edit(organ_write_inner(w), &w->config, error);
     w->config_changed = !error->status && (w->config.length != length || memcmp(w->config.bytes, bytes, length) != 0);
     free(bytes);
     return error->status;
@@ -155,19 +160,19 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
-    if (w->output.single || w->write->files)
+    if (w->output.single || w->made.files)
         return ORGAN_OK;
-    if (w->write->replaced)
+    if (w->write->replaced.chosen)
         return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
     return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
-/* A single safetensors file has no config.json of its own, and with m->repacked the model's does not describe its
+/* A single safetensors file has no config.json of its own, and with `repacked` the model's does not describe its
  * weights. */
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if (m->requested->evaluate && w->output.single && !m->gguf && m->repacked)
+    if (m->requested->evaluate && w->output.single && !writes_gguf(m) && m->pieces.repacked)
         return organ_fail(error, ORGAN_USAGE,
                           "--evaluate: %s would have tensors only, but the config.json of %s describes packed weights: "
                           "name a directory",
@@ -182,17 +187,16 @@ static organ_status prepare_layout(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     const organ_report_files files = organ_writing_files(w);
     if (organ_writing_plan_layout(w, error) || (files.json && organ_output_reports_check(&w->output, &files, error)) ||
-        !m->source || w->output.single || m->model->gguf)
+        !m->layout.source || w->output.single || m->model->gguf)
         return error->status;
     return prepare_config(w, error);
 }
 
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
-    if (w->write->layout)
+    if (w->write->layout.files)
         return prepare_layout(w, error);
-    if (prepare_check_destination(w, error) ||
-        (w->write->replaced ? prepare_stretches(w, error) : prepare_pieces(w, error)))
+    if (w->write->replaced.chosen ? prepare_stretches(w, error) : prepare_pieces(w, error))
         return error->status;
     return prepare_extra(w, error);
 }
@@ -203,22 +207,28 @@ static organ_status prepare_inputs(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     if (m->outline)
         return ORGAN_OK;
-    organ_run_inputs_add_model(&w->inputs, m->model_is, m->model, error);
-    if (m->source)
-        organ_run_inputs_add_model(&w->inputs, "source", m->source, error);
-    if (m->inputs && !error->status)
-        m->inputs(m->context, &w->inputs, error);
+    organ_run_inputs_add_model(&w->inputs, m->names.model, m->model, error);
+    if (m->layout.source)
+        organ_run_inputs_add_model(&w->inputs, "source", m->layout.source, error);
+    if (m->check.inputs && !error->status)
+        m->check.inputs(m->context, &w->inputs, error);
     w->output.closed |= w->inputs.closed;
     return error->status || !m->requested->output ? error->status
                                                   : organ_output_check_inputs(m->requested->output, &w->inputs, error);
 }
 
-organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
+organ_status organ_writing_check(organ_writing *w, organ_error *error)
 {
-    if (prepare_files(w, error) != ORGAN_OK || prepare_inputs(w, error) != ORGAN_OK)
+    if ((!w->write->layout.files && prepare_check_destination(w, error)) || prepare_inputs(w, error))
         return error->status;
-    organ_leftovers_note(w->write->progress, w->stripped);
     return prepare_evaluation(w, error);
+}
+
+organ_status organ_writing_plan(organ_writing *w, organ_error *error)
+{
+    if (prepare_files(w, error) == ORGAN_OK)
+        organ_leftovers_note(w->write->progress, w->stripped);
+    return error->status;
 }
 
 /* ---- files without tensors ---- */
@@ -245,8 +255,8 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
 static char *new_name_of(const organ_writing *w, const char *name)
 {
     const organ_write *const m = w->write;
-    const bool record = strncmp(name, "organ/", 6) == 0 && (!m->layout || m->source);
-    if (m->apart)
+    const bool record = strncmp(name, "organ/", 6) == 0 && (!m->layout.files || m->layout.source);
+    if (m->layout.apart)
         return organ_format(ORGAN_FILES_FOLDER "/%s", name);
     return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
 }
@@ -255,7 +265,7 @@ static organ_status copy_extra(const organ_writing *w, const char *to, organ_err
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {
         const char *const name = w->extra.names[k];
-        if (!w->write->layout && !prepare_is_copied(w, name))
+        if (!w->write->layout.files && !prepare_is_copied(w, name))
             continue;
         char *const new_name = new_name_of(w, name);
         if (!new_name)
@@ -314,7 +324,7 @@ static organ_status prepare_write_file(const organ_writing *w, const char *to, c
 
 static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
 {
-    char *const folder = organ_format("%s/%s", to, w->write->apart ? ORGAN_FILES_FOLDER : "");
+    char *const folder = organ_format("%s/%s", to, w->write->layout.apart ? ORGAN_FILES_FOLDER : "");
     if (folder)
         organ_config_replace(folder, &w->config, error);
     else
@@ -326,16 +336,16 @@ static organ_status replace_layout_config(const organ_writing *w, const char *to
 static organ_status begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if ((m->apart && organ_layout_folders(m->layout, to, error)) || copy_extra(w, to, error))
+    if ((m->layout.apart && organ_layout_folders(m->layout.files, to, error)) || copy_extra(w, to, error))
         return error->status;
     return w->config_changed ? replace_layout_config(w, to, error) : ORGAN_OK;
 }
 
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
-    if (w->write->layout)
+    if (w->write->layout.files)
         return begin_layout(w, to, error);
-    for (const organ_written_file *file = w->write->files; file && file->name; file++)
+    for (const organ_written_file *file = w->made.files; file && file->name; file++)
         if (prepare_write_file(w, to, file, error))
             return error->status;
     if (w->config_path && prepare_write_text(w, to, CONFIG, w->config.bytes, error))

@@ -44,7 +44,7 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     for (size_t r = 0; r < tile->rows; r++) {
         row.data = (char *)tile->data + r * tile->stride * type->bytes;
         organ_widen(row.kernels, tensor->dtype, row.data, row.values, row.units);
-        m->rows->row(m->context, &row);
+        m->replaced.rows->row(m->context, &row);
     }
 }
 
@@ -60,7 +60,7 @@ static json_t *result_json(const organ_row_result *result)
 bool organ_row_work_recall(organ_writing *w, size_t stretch, const json_t *line)
 {
     organ_stretches *const stretches = w->stretches;
-    organ_row_result *const result = &w->write->rows->results[stretch];
+    organ_row_result *const result = &w->write->replaced.rows->results[stretch];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
     bool complete =
         digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_stretches_is_whole(stretches, stretch));
@@ -75,7 +75,7 @@ bool organ_row_work_recall(organ_writing *w, size_t stretch, const json_t *line)
  * after it was read. The digest of the tensor is set too. */
 void organ_row_work_fold(const organ_writing *w)
 {
-    const organ_row_work *const rows = w->write->rows;
+    const organ_row_work *const rows = w->write->replaced.rows;
     const organ_stretches *const stretches = w->stretches;
     for (size_t t = 0; t < stretches->tensor_count; t++) {
         organ_row_result all = rows->results[stretches->first[t]];
@@ -89,7 +89,7 @@ void organ_row_work_fold(const organ_writing *w)
 
 static organ_status finish_row_range(organ_writing *w, size_t stretch, organ_error *error)
 {
-    const organ_row_work *const rows = w->write->rows;
+    const organ_row_work *const rows = w->write->replaced.rows;
     const organ_stretches *const stretches = w->stretches;
     organ_row_result *const result = &rows->results[stretch];
     if (organ_stretches_is_whole(stretches, stretch))
@@ -129,7 +129,7 @@ static organ_status retire_rows(void *context, const organ_band *band, organ_err
 {
     const row_walk *const walk = context;
     organ_writing *const w = walk->w;
-    const organ_row_work *const rows = w->write->rows;
+    const organ_row_work *const rows = w->write->replaced.rows;
     const size_t stretch = walk->todo[band->item];
     double *const sums = rows->results[stretch].sums;
     for (size_t t = 0; t < band->tiles; t++)
@@ -149,7 +149,7 @@ static organ_status rows_finish(void *context, size_t item, organ_error *error)
 static void rows_tell(void *context, size_t item)
 {
     const row_walk *const walk = context;
-    const organ_row_work *const rows = walk->w->write->rows;
+    const organ_row_work *const rows = walk->w->write->replaced.rows;
     const size_t stretch = walk->todo[item];
     char remark[64] = "";
     if (rows->remark)
@@ -191,7 +191,8 @@ static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *e
     row_walk walk = {.w = w,
                      .items = calloc(capacity, sizeof *walk.items),
                      .todo = calloc(capacity, sizeof *walk.todo),
-                     .floats = (organ_row_longest(m->model, m->replaced) + 15) / 16 * 16}; /* whole cache lines */
+                     .floats =
+                         (organ_row_longest(m->model, m->replaced.chosen) + 15) / 16 * 16}; /* whole cache lines */
     if (walk.items && walk.todo)
         list_rows(&walk);
     else
@@ -200,9 +201,9 @@ static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *e
                         .items = walk.items,
                         .item_count = walk.count,
                         .tile_rows = ORGAN_STRETCH_ROWS,
-                        .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
+                        .scratch_bytes = walk.floats * sizeof(float) + m->replaced.rows->scratch_bytes,
                         .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
-                        .least = m->rows->least,
+                        .least = m->replaced.rows->least,
                         .context = &walk,
                         .work = work_rows,
                         .retire = retire_rows,
@@ -214,7 +215,7 @@ static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *e
                         .advance = advance_rows};
     if (walk.count && enough && !error->status) {
         const uint64_t least = organ_band_plan_enough(&bands, organ_workers_count(m->engine->workers));
-        *enough = least > m->rows->least ? least : m->rows->least;
+        *enough = least > m->replaced.rows->least ? least : m->replaced.rows->least;
     } else if (walk.count && !error->status) {
         bands.moves = organ_write_moves(w, &bands.behind);
         organ_pass_run(&bands, m->engine, error);

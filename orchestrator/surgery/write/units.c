@@ -37,6 +37,10 @@ const json_t *organ_write_lines(const organ_writing *w) { return w->journal.line
 
 organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)
 {
+    if (w->write->requested->dry_run) {
+        json_decref(line);
+        return ORGAN_OK;
+    }
     w->journal.keep_if_interrupted |= keep_if_interrupted;
     return organ_run_journal_add(&w->journal, line, error);
 }
@@ -48,6 +52,10 @@ organ_status organ_write_note_once(organ_writing *w, json_t *line, organ_error *
     json_decref(line);
     return ORGAN_OK;
 }
+
+bool organ_write_is_whole(const organ_writing *w) { return w->output.publish.whole; }
+
+const char *organ_write_choices(const organ_writing *w) { return w->choices; }
 
 const organ_output *organ_write_output(const organ_writing *w) { return &w->output; }
 
@@ -213,7 +221,7 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
     const organ_resharding_watch watch = {.context = w,
                                           .overflow = &w->overflow,
-                                          .whole = w->write->layout != NULL,
+                                          .whole = w->write->layout.files != NULL,
                                           .is_selected = units_is_selected,
                                           .written = keep_copied,
                                           .copied = finish_copied};
@@ -244,22 +252,31 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
 
 /* ---- the journal ---- */
 
+/* Adds the members by which the verb identifies the run. */
+static json_t *with_identity(const organ_write *m, json_t *line)
+{
+    json_t *const own = organ_json_joined(
+        line, ORGAN_OBJECT(SET_IF(m->check.parameters, "parameters", m->check.parameters(m->context))));
+    return m->check.identity ? organ_json_joined(own, m->check.identity(m->context)) : own;
+}
+
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;
-    json_t *head =
-        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->definition),
-                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)),
-                     SET_IF(m->requested->saturate, "saturate", json_true()));
-    if (m->depends)
-        head = organ_json_joined(head, m->depends(organ_write_inner(w)));
-    if (m->identity)
-        head = organ_json_joined(head, m->identity(m->context));
-    return organ_json_joined(
-        head,
-        ORGAN_OBJECT(SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(&w->inputs)),
-                     SET_IF(w->plan, "plan",
-                            organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
+    json_t *const head =
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->names.definition),
+                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->requested->saturate, "saturate", json_true()));
+    return organ_json_joined(with_identity(m, head),
+                             ORGAN_OBJECT(SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(&w->inputs))));
+}
+
+json_t *organ_writing_plan_line(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    json_t *const line =
+        ORGAN_OBJECT(SET("plan", organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan))));
+    json_t *const decided = m->decide ? with_identity(m, line) : line;
+    return m->make.depends ? organ_json_joined(decided, m->make.depends(organ_write_inner(w))) : decided;
 }
 
 /* ---- the report ---- */
@@ -268,15 +285,16 @@ json_t *organ_writing_head(const organ_writing *w)
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
-    json_t *const object = m->document(m->context, w);
+    json_t *const object = m->report.document(m->context, w);
     organ_leftovers_report(object, w->stripped);
-    if (!object || !m->parameters || json_object_get(object, "schema"))
+    if (!object || !m->check.parameters || json_object_get(object, "schema"))
         return object;
     const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
-    json_t *const made = organ_json_joined(
-        ORGAN_OBJECT(SET_HEAD(m->view->schema, m->definition), SET_FLAG("dry_run", m->requested->dry_run),
-                     SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
-        object);
+    json_t *const made = organ_json_joined(ORGAN_OBJECT(SET_HEAD(m->names.view->schema, m->names.definition),
+                                                        SET_FLAG("dry_run", m->requested->dry_run),
+                                                        SET(m->names.model, organ_model_json(m->model)),
+                                                        SET("parameters", m->check.parameters(m->context))),
+                                           object);
     ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
                            organ_output_run_on(&w->output, bytes, m->model->path, m->engine)));
     return made;
@@ -286,10 +304,10 @@ static json_t *document_of(const organ_writing *w)
 static uint64_t planned_bytes(const organ_writing *w, uint64_t bytes)
 {
     const organ_write *const m = w->write;
-    if (m->layout)
-        return organ_layout_bytes(m->layout);
-    if (m->laid)
-        return m->laid->size;
+    if (m->layout.files)
+        return organ_layout_bytes(m->layout.files);
+    if (w->made.laid)
+        return w->made.laid->size;
     return w->plan ? organ_resharding_total(w->plan) : bytes;
 }
 
@@ -299,12 +317,12 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     const organ_write *const m = w->write;
     if (!m->requested->dry_run)
         return 0;
-    organ_plan all = m->plan ? *m->plan : (organ_plan){0};
+    organ_plan all = m->report.plan ? *m->report.plan : (organ_plan){0};
     uint64_t bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = planned_bytes(w, bytes);
-    organ_plan_memory(&all, m->layout ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
+    organ_plan_memory(&all, m->layout.files ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
     organ_plan_memory(&all, w->evaluation.memory, 0);
     organ_plan_memory(&all, w->rows_memory, 0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
@@ -321,10 +339,11 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
     if (path)
         organ_evaluation_run(&w->evaluation, path);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
-        (m->finish_report && m->finish_report(m->context, *report)) || document_add_plan(w, *report))
+        (m->report.finish && m->report.finish(m->context, *report)) || document_add_plan(w, *report))
         return organ_fail_memory(error, m->requested->output);
-    if (m->origin && m->origin->document &&
-        !ORGAN_ADD_BEFORE_RUN(*report, SET(m->origin->member, json_incref((json_t *)m->origin->document))))
+    if (m->report.origin && m->report.origin->document &&
+        !ORGAN_ADD_BEFORE_RUN(*report,
+                              SET(m->report.origin->member, json_incref((json_t *)m->report.origin->document))))
         return organ_fail_memory(error, m->requested->output);
     if (!organ_warnings_add(*report, m->progress))
         return organ_fail_memory(error, m->requested->output);
@@ -339,7 +358,7 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
 
 static organ_status write_layout_units(organ_writing *w, organ_error *error)
 {
-    const organ_layout *const layout = w->write->layout;
+    const organ_layout *const layout = w->write->layout.files;
     if (!(w->units = w->own_units = organ_rows_take(layout->piece_count + 1, sizeof *w->units)))
         return organ_fail_memory(error, w->write->requested->output);
     for (size_t k = 0; k < layout->piece_count; k++) {
@@ -369,7 +388,7 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
-        organ_layout_plan(m->layout, m->model, m->apart, error) || write_layout_units(w, error))
+        organ_layout_plan(m->layout.files, m->model, m->layout.apart, error) || write_layout_units(w, error))
         return error->status;
     leave_out(w);
     return ORGAN_OK;
@@ -379,7 +398,7 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
 {
     json_t *const about = organ_model_json(w->write->model);
     if (about)
-        organ_layout_manifest(w->write->layout, to, about, error);
+        organ_layout_manifest(w->write->layout.files, to, about, error);
     else
         organ_fail_memory(error, w->write->model->path);
     json_decref(about);
@@ -388,5 +407,6 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
 
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
-    return w->write->apart && organ_ranks_first(w->output.ranks) ? write_layout_manifest(w, to, error) : ORGAN_OK;
+    return w->write->layout.apart && organ_ranks_first(w->output.ranks) ? write_layout_manifest(w, to, error)
+                                                                        : ORGAN_OK;
 }

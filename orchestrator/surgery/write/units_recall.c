@@ -49,7 +49,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return ORGAN_OK;
         at += (uint64_t)bytes;
     }
-    *intact = *intact && (at == w->pieces[piece].bytes || (w->write->laid && !w->pieces[piece].same));
+    *intact = *intact && (at == w->pieces[piece].bytes || (w->made.laid && !w->pieces[piece].same));
     return ORGAN_OK;
 }
 
@@ -67,8 +67,8 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
 
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
-    return w->write->rows ? organ_row_work_recall(w, item, results)
-                          : w->write->recall(organ_write_inner(w), item, results);
+    return w->write->replaced.rows ? organ_row_work_recall(w, item, results)
+                                   : w->write->make.recall(organ_write_inner(w), item, results);
 }
 
 /* A unit with malformed results stays undone. */

@@ -131,9 +131,9 @@ organ_status organ_write_read(const organ_writing *writing, size_t piece, void *
 organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
 
 /* Appends a line to the journal for a value that took long to compute and belongs to no unit. The function takes `line`
- * over; NULL means that the caller had no memory. `keep_if_interrupted`: if the run is interrupted before a unit is
- * done, the output is still kept for --resume, because of this line. Returns ORGAN_IO if the journal cannot be written
- * or memory ran out. */
+ * over; NULL means that the caller had no memory. A dry run appends nothing. `keep_if_interrupted`: if the run is
+ * interrupted before a unit is done, the output is still kept for --resume, because of this line. Returns ORGAN_IO if
+ * the journal cannot be written or memory ran out. */
 organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
 /* Appends a line for a value that all ranks have computed: rank 0 calls organ_write_note with keep_if_interrupted, all
  * other ranks release `line`. Returns ORGAN_IO on rank 0 if the journal cannot be written or memory ran out. */
@@ -148,6 +148,13 @@ const organ_output *organ_write_output(const organ_writing *writing);
 /* Returns the plan of the output's new files, for `document`; NULL for an output with replaced tensors, which has the
  * files of the model. Owned by `writing`. */
 const organ_resharding *organ_write_files(const organ_writing *writing);
+
+/* Returns whether an earlier run has completed the output, so that it only needs its name. */
+bool organ_write_is_whole(const organ_writing *writing);
+
+/* Returns the path of a file in which the run may keep values of its choices until the output has its name. It does not
+ * exist in a new run. Owned by `writing`; valid in `decide` and later. */
+const char *organ_write_choices(const organ_writing *writing);
 
 /* Returns what the output does with finite values beyond the range of the type in which it stores them: with
  * organ_write_options.saturate it limits them, and organ_write_run prints their number at the end. */
@@ -176,122 +183,157 @@ typedef struct organ_write_origin {
     const char *member;
 } organ_write_origin;
 
-/* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
- * Members may be zero unless their comment says otherwise. */
-typedef struct organ_write {
-    const organ_model *model; /* never NULL */
-    /* Path of the output, --resume, --force, --dry-run, --evaluate, and the shard limit of `pieces`. The output is one
-     * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
-    const organ_write_options *requested;
+/* Names of definition, files and progress. */
+typedef struct organ_write_names {
+    const char *definition; /* name and version of the definition, "quantize/1", for document and journal */
+    /* View of the document, which names the schema and the files of the reports; never NULL. make.check writes the
+     * report view->files.lines. */
+    const organ_view *view;
+    const char *stage;      /* label of the progress bar: "dequantizing" */
+    const char *model;      /* key of the model in document and journal: "model", "base" */
     const char *resumed_by; /* option that messages name to continue the run; NULL: "--resume" */
-    bool choice;            /* the run keeps choices or measurements: organ_output.choice */
+} organ_write_names;
+
+/* Phase check: what identifies the run. A run is continued only if all of this is equal. */
+typedef struct organ_write_check {
+    /* Returns the verb's parameters for document and journal, a new object. NULL if memory runs out. */
+    json_t *(*parameters)(void *context);
+    /* Returns a new object with further members of the journal's first line on which choices and output depend. NULL
+     * if memory runs out. */
+    json_t *(*identity)(void *context);
+    /* Adds the files that the run reads besides the models: adapters, texts, recipes, importance matrices,
+     * measurements. A file that the run itself completes is none of them. NULL: there are none. */
+    organ_status (*inputs)(void *context, organ_run_inputs *inputs, organ_error *error);
     /* The verb has checked the path of the output before a long first phase: if another process has created it
      * meanwhile, organ_write_run returns ORGAN_IO, not ORGAN_USAGE. */
-    bool checked;
-    const organ_write_origin *origin; /* NULL: the model is an input of the command */
-    /* Of an output of pieces, write the headers, the index and the files without tensors. The files have their full
-     * size, but holes in place of the tensors. `fill` and `check` are not called, and there are no reports. */
-    bool outline;
+    bool early;
+} organ_write_check;
 
-    /* ---- replaced ---- */
+/* An output of copies of the model's files. */
+typedef struct organ_write_replaced {
     /* A flag for each tensor of the model: its bytes are replaced. NULL: the output is of another kind. */
-    const bool *replaced;
+    const bool *chosen;
     /* Row ranges of these tensors: unit k and piece k are row range k. NULL with `rows`: the driver then makes the row
      * ranges. */
     organ_stretches *stretches;
     bool calib;           /* value of organ_unit.calib for all units */
     organ_row_work *rows; /* work on each row; replaces `fill` and `recall`. NULL: `fill` writes the bytes */
+} organ_write_replaced;
 
-    /* ---- pieces ---- */
-    organ_shard_piece *pieces;
-    size_t piece_count;
+/* An output of new files, whose tensors are pieces. */
+typedef struct organ_write_pieces {
+    organ_shard_piece *list;
+    size_t count;
     organ_unit *units; /* units cover all pieces, in their order */
     size_t unit_count;
     /* The only file of the output, which the verb has laid out: the pieces have bytes and offset. A unit may write
      * fewer bytes than its piece has, from the first on, and `written` completes the file. --force recognises no copies
      * of the model's files in an earlier output of two models. NULL: the driver plans the files. */
     const organ_shard *laid;
-    organ_gguf_writer *gguf;     /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
-    const char *const *left_out; /* names of files of the model that are not copied; ends with NULL. NULL: none */
+    organ_gguf_writer *gguf; /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
      * config.json is not edited. NULL: the files of the model are copied. */
     const organ_written_file *files;
     /* The model's config.json does not describe how the output stores its weights; an output of one file, which has no
      * config.json, can then not be evaluated. */
     bool repacked;
+} organ_write_pieces;
 
-    /* ---- layout ---- */
-    organ_layout *layout;      /* filled by the verb, which releases it */
+/* An output of files that a verb has laid out. */
+typedef struct organ_write_layout {
+    organ_layout *files;       /* filled by the verb, which releases it. NULL: the output is of another kind */
     bool apart;                /* the output is an organ directory */
     const organ_model *source; /* second model from which the layout takes tensors; NULL: none */
     organ_ranks *ranks;        /* ranks of a layout, used in place of engine->ranks */
     const organ_stop *stop;    /* stop flag of a layout, used in place of engine->stop */
+} organ_write_layout;
 
-    /* ---- names ---- */
-    const char *definition; /* name and version of the definition, "quantize/1", for document and journal */
-    /* View of the document, which names the schema and the files of the reports; never NULL. `check` writes the report
-     * view->files.lines. */
-    const organ_view *view;
-    const char *stage;    /* label of the progress bar: "dequantizing" */
-    const char *model_is; /* key of the model in document and journal: "model", "base" */
-
-    /* ---- run ---- */
-    const organ_progress *progress;
-    /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
-     * started for the run. */
-    const organ_engine *engine;
-    organ_type_change made_as; /* how the verb changes the weights, for the evaluation */
-    /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: there is none. */
-    const organ_plan *plan;
-
-    /* ---- callbacks, on the thread of organ_write_run, with `context` ---- */
-    void *context;
-    /* Context of `edit`, `fill`, `recall` and `depends` if a room between verb and driver (verbs/shrink/cut.h)
-     * implements them. NULL: `context`. */
-    void *inner;
+/* Phase make: the files and tensors of the output. */
+typedef struct organ_write_make {
     /* Edits the config.json of an output of pieces, or of a layout with tensors of a second model. Not called if the
-     * model has none, or for a layout of GGUF files. */
-    organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
-    /* Makes the units for which organ_write_done returns false: writes their bytes with organ_write_put, calls
-     * organ_write_finish for each, and advances the progress. The driver then copies the pieces whose `same` is set. */
-    organ_status (*fill)(void *context, organ_writing *writing, organ_error *error);
-    /* Restores the results of the unit of source tensor `item` from `results`, the object that organ_write_finish
-     * received in an interrupted run or in another rank. Returns false if `results` is malformed; the unit is then made
-     * again. Not called for pieces whose `same` is set. */
-    bool (*recall)(void *context, size_t item, const json_t *results);
-    /* Returns the verb's parameters for document and journal, a new object. NULL if memory runs out. */
-    json_t *(*parameters)(void *context);
-    /* Adds the files that the run reads besides `model` and `source`: other models, adapters, texts, recipes,
-     * importance matrices, measurements. Called before anything is written; NULL: there are none. */
-    organ_status (*inputs)(void *context, organ_run_inputs *inputs, organ_error *error);
-    /* Returns a new object with further members of the journal's first line on which the output depends. A run is
-     * continued only if these members are equal. NULL if memory runs out. */
-    json_t *(*identity)(void *context);
-    /* Returns a new object with further members of the journal's first line, for a room between verb and driver; gets
-     * `inner`. The members must be equal in a continued run, as those of `identity`. NULL if memory runs out. */
-    json_t *(*depends)(void *context);
-    /* Called after all tensors were written, before `check`, for a room between verb and driver; gets `inner`. `path`:
-     * by which the output opens as a model. NULL: nothing to do. */
-    organ_status (*written)(void *inner, const char *path, organ_error *error);
+     * model has none, or for a layout of GGUF files. Gets `inner`. */
+    organ_status (*edit)(void *inner, organ_json_edit *config, organ_error *error);
+    /* Returns a new object with members of the journal that the plan of the output depends on. They must be equal in a
+     * continued run. Gets `inner`. NULL: there are none. The function returns NULL if memory runs out. */
+    json_t *(*depends)(void *inner);
     /* Called after config.json and the headers of all files were written, before any tensor: checks everything that
      * does not depend on the bytes of tensors, so that a long run does not end with an error that was predictable at
      * its start. `to` is the directory with the output, `path` the path by which it opens as a model. NULL: no
      * check. */
     organ_status (*begun)(void *context, const char *to, const char *path, organ_error *error);
+    /* Makes the units for which organ_write_done returns false: writes their bytes with organ_write_put, calls
+     * organ_write_finish for each, and advances the progress. The driver then copies the pieces whose `same` is set.
+     * Gets `inner`. */
+    organ_status (*fill)(void *inner, organ_writing *writing, organ_error *error);
+    /* Restores the results of the unit of source tensor `item` from `results`, the object that organ_write_finish
+     * received in an interrupted run or in another rank. Returns false if `results` is malformed; the unit is then made
+     * again. Not called for pieces whose `same` is set. Gets `inner`. */
+    bool (*recall)(void *inner, size_t item, const json_t *results);
+    /* Called after all tensors were written, before `check`, for a room between verb and driver; gets `inner`. `path`:
+     * by which the output opens as a model. NULL: nothing to do. */
+    organ_status (*written)(void *inner, const char *path, organ_error *error);
     /* Called after all tensors were written and stretches->xxh3 is complete: checks the finished output. `to` and
      * `path` as in `begun`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
-    /* Returns the members of the report, a new object; NULL if memory runs out. If it lacks "schema" and `parameters`
-     * is set, the driver adds "schema", "definition", "organ", "dry_run", the model, "parameters" and, if it is
-     * missing, "run". */
+} organ_write_make;
+
+/* The report, after the phase make or of a dry run. */
+typedef struct organ_write_report {
+    /* Returns the members of the report, a new object; NULL if memory runs out. If it lacks "schema" and
+     * check.parameters is set, the driver adds "schema", "definition", "organ", "dry_run", the model, "parameters" and,
+     * if it is missing, "run". */
     json_t *(*document)(void *context, const organ_writing *writing);
     /* Edits the report after the evaluation was added to it. Returns -1 if memory runs out. */
-    int (*finish_report)(void *context, json_t *report);
+    int (*finish)(void *context, json_t *report);
+    /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: there is none. */
+    const organ_plan *plan;
+    organ_type_change made_as;        /* how the verb changes the weights, for the evaluation */
+    const organ_write_origin *origin; /* NULL: the model is an input of the command */
+} organ_write_report;
+
+/* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
+ * Members may be zero unless their comment says otherwise. Callbacks run on the thread of organ_write_run.
+ *
+ * A run has three phases.
+ *   check    compares the path of the output with other files and the inputs, opens the evaluation, begins the output
+ *            under its hidden name and opens the journal. A continued run must have the same `check` members.
+ *   decide   calls `decide`.
+ *   make     plans the files, writes them and their tensors, publishes the output with its report.
+ * A dry run checks, decides by what it can know without running the model, and plans. */
+typedef struct organ_write {
+    const organ_model *model; /* never NULL */
+    /* Path of the output, --resume, --force, --dry-run, --evaluate, and the shard limit of `pieces`. The output is one
+     * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
+    const organ_write_options *requested;
+    const organ_progress *progress;
+    /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
+     * started for the run. */
+    const organ_engine *engine;
+    void *context; /* first argument of the callbacks */
+    void *
+        inner; /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut.h). NULL: `context` */
+    /* Of an output of pieces, write the headers, the index and the files without tensors. The files have their full
+     * size, but holes in place of the tensors. `fill` and `check` are not called, and there are no reports. */
+    bool outline;
+    const char *const *left_out; /* names of files of the model that are not copied; ends with NULL. NULL: none */
+    organ_write_names names;
+    organ_write_check check;
+    /* Makes the choices that take long, such as those that run the model, and completes *pieces. Choices that the
+     * journal has (organ_write_lines) are taken from there; new ones are appended as soon as they are made
+     * (organ_write_note_once). All ranks call it. In a dry run, choices that need a run of the model stay
+     * open: the document says so. Gets `inner`. NULL: there is nothing to decide. */
+    organ_status (*decide)(void *inner, organ_writing *writing, organ_write_pieces *pieces, organ_error *error);
+    organ_write_replaced replaced;
+    organ_write_pieces pieces;
+    organ_write_layout layout;
+    organ_write_make make;
+    organ_write_report report;
 } organ_write;
 
 /* Initialisers of organ_write from members that the job of every verb has. */
-#define ORGAN_WRITE_BY(job)     .progress = (job)->progress, .engine = (job)->engine, .context = (job)
-#define ORGAN_WRITE_PIECES(job) .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units
+#define ORGAN_WRITE_BY(job) .progress = (job)->progress, .engine = (job)->engine, .context = (job)
+#define ORGAN_WRITE_PIECES(job)                                                                                        \
+    .pieces.list = (job)->pieces, .pieces.count = (job)->piece_count, .pieces.units = (job)->units
 
 /* Writes the output and returns its report in *report, which the caller releases. After an error *report is NULL; but
  * if the output is complete and only its evaluation failed, *report is set and the status is that of the evaluation.

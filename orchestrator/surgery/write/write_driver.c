@@ -9,6 +9,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/model_copy.h"
+#include "orchestrator/stream/transfer.h"
 #include <organ/stream.h>
 #include "orchestrator/output/output.h"
 
@@ -49,8 +50,12 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
 /* The other files do not depend on the bytes of tensors. Only rank 0 calls this. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
-    if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
-        (w->output.publish.resumed && remove_files_without_tensors(w, error)))
+    const uint64_t tensors = w->plan && !w->write->outline ? organ_resharding_bytes(w->plan) : 0;
+    if (w->plan && organ_run_journal_plan(&w->journal, organ_writing_plan_line(w), w->output.path, error))
+        return error->status;
+    if (w->output.publish.resumed ? remove_files_without_tensors(w, error)
+                                  : organ_transfer_room(organ_output_directory(&w->output), w->output.path,
+                                                        "the output needs", tensors + w->extra.bytes, error))
         return error->status;
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
@@ -60,7 +65,7 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     const char *const to = organ_output_directory(&w->output);
     const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
     if (!w->plan)
-        return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced,
+        return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced.chosen,
                                       w->output.single ? organ_output_name(&w->output) : NULL, &w->copy, error);
     if (w->write->outline)
         return organ_resharding_begin_outline(w->plan, to, error);
@@ -91,9 +96,9 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
 static organ_status write_fill(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if (m->rows)
+    if (m->replaced.rows)
         return organ_row_work_run(w, error);
-    return m->fill ? m->fill(organ_write_inner(w), w, error) : ORGAN_OK;
+    return m->make.fill ? m->make.fill(organ_write_inner(w), w, error) : ORGAN_OK;
 }
 
 static organ_status write_units(organ_writing *w, organ_error *error)
@@ -101,7 +106,7 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     uint64_t bytes = w->source_bytes;
     for (size_t u = 0; u < w->unit_count; u++)
         bytes -= w->units[u].done ? w->units[u].bytes : 0;
-    organ_progress_begin(w->write->progress, w->write->stage, bytes, w->unit_count - w->done);
+    organ_progress_begin(w->write->progress, w->write->names.stage, bytes, w->unit_count - w->done);
     if (organ_units_assign(w, error) == ORGAN_OK && write_fill(w, error) == ORGAN_OK)
         organ_units_copy(w, error);
     organ_units_join(w, error);
@@ -116,17 +121,17 @@ static char *unfinished_model_path(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
     const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
-    return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
+    return single || !w->made.list ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
 }
 
 static organ_status write_check_begun(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    char *const path = m->begun ? unfinished_model_path(w) : NULL;
-    if (m->begun && !path)
+    char *const path = m->make.begun ? unfinished_model_path(w) : NULL;
+    if (m->make.begun && !path)
         return organ_fail_memory(error, w->output.path);
     if (path)
-        m->begun(m->context, organ_output_directory(&w->output), path, error);
+        m->make.begun(m->context, organ_output_directory(&w->output), path, error);
     free(path);
     return error->status;
 }
@@ -155,14 +160,14 @@ static organ_status write_finish_stretches(const organ_writing *w, const char *p
     if (w->stretches->count > w->stretches->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
         organ_stretches_complete(w->stretches, written, w->output.ranks, error);
     organ_model_close(written);
-    if (!error->status && w->write->rows)
+    if (!error->status && w->write->replaced.rows)
         organ_row_work_fold(w);
     return error->status;
 }
 
 static organ_status write_origin_text(const organ_writing *w, const char *to, organ_error *error)
 {
-    const organ_write_origin *const from = w->write->origin;
+    const organ_write_origin *const from = w->write->report.origin;
     if (!organ_writing_has_origin(w) || !from->name || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     char *const path = organ_output_report_path(to, w->output.path, true, from->name);
@@ -178,8 +183,8 @@ static organ_status write_origin_text(const organ_writing *w, const char *to, or
 static organ_status write_settle_head(const organ_writing *w, const char *to, const char *path, organ_error *error)
 {
     organ_model *made = NULL;
-    const bool has_config =
-        w->write->layout ? w->write->source && !w->write->apart : w->config_path || w->write->replaced;
+    const bool has_config = w->write->layout.files ? w->write->layout.source && !w->write->layout.apart
+                                                   : w->config_path || w->write->replaced.chosen;
     if (w->output.single || !has_config || !w->write->model->config.present || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
     if (organ_model_open(path, &made, error) == ORGAN_OK)
@@ -194,28 +199,27 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     const organ_write *const m = w->write;
     const char *const to = organ_output_directory(&w->output);
     size_t again = 0; /* not used: w->stripped has the number of removed settings already */
-    if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
+    if ((m->layout.source && organ_model_unchanged(m->layout.source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
     if (m->outline)
         return ORGAN_OK;
     if (write_settle_head(w, to, path, error))
         return error->status;
-    if (m->layout)
+    if (m->layout.files)
         return organ_writing_end_layout(w, to, error);
     if (write_origin_text(w, to, error) || (w->stretches && write_finish_stretches(w, path, error)) ||
-        (m->written && m->written(m->inner, path, error)) || (m->check && m->check(m->context, to, path, error)))
+        (m->make.written && m->make.written(m->inner, path, error)) ||
+        (m->make.check && m->make.check(m->context, to, path, error)))
         return error->status;
-    if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
+    if (m->replaced.chosen && w->stripped && organ_ranks_first(w->output.ranks))
         organ_leftovers_strip_copy(m->model, to, &again, error);
     return error->status;
 }
 
 static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
-    if (organ_ranks_first(w->output.ranks))
-        write_begin(w, error);
     organ_rows_rest();
-    if (organ_run_journal_share(&w->output.publish, &w->journal, w->output.ranks, error) || write_tensors(w, error))
+    if (write_tensors(w, error))
         return error->status;
     organ_rows_rest();
     char *const path = unfinished_model_path(w);
@@ -229,38 +233,63 @@ static organ_status write_complete_output(organ_writing *w, json_t **report, org
     return error->status;
 }
 
-/* ---- the run ---- */
+/* ---- the phases ---- */
+
+static organ_status write_decide(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if (m->decide && m->decide(organ_write_inner(w), w, &w->made, error))
+        return error->status;
+    if (organ_writing_plan(w, error) == ORGAN_OK)
+        w->output.all = w->unit_count;
+    return error->status;
+}
+
+static organ_status write_open_journal(organ_writing *w, organ_error *error)
+{
+    if (!(w->choices = organ_publish_path(&w->output.publish, ORGAN_CHOICES_NAME)))
+        organ_fail_memory(error, w->output.path);
+    else if (organ_ranks_first(w->output.ranks))
+        organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error);
+    return organ_run_journal_share(&w->output.publish, &w->journal, w->output.ranks, error);
+}
 
 /* All ranks call this. The output is written into a hidden directory, then published. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
-    const uint64_t tensors = w->plan && !w->write->outline ? organ_resharding_bytes(w->plan) : 0,
-                   bytes = tensors + w->extra.bytes;
     bool begun;
-    organ_output_begin_together(&w->output, bytes, &begun, error);
+    organ_output_begin_together(&w->output, 0, &begun, error);
     if (!begun)
         return error->status;
-    if (!error->status)
-        write_complete_output(w, report, error);
+    if (!error->status && write_open_journal(w, error) == ORGAN_OK) {
+        if (write_decide(w, error) == ORGAN_OK && organ_ranks_first(w->output.ranks))
+            write_begin(w, error);
+        if (organ_ranks_agree(w->output.ranks, "planning the output", error) == ORGAN_OK)
+            write_complete_output(w, report, error);
+    }
     organ_ranks_agree(w->output.ranks, "completing the output", error);
     return organ_output_end(&w->output, error);
 }
 
+/* Choices of an unfinished run with the same inputs and parameters are known. */
 static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
-    if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
+    if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK ||
+        (w->write->decide && w->output.path &&
+         organ_run_journal_peek(&w->journal, organ_writing_head(w), w->output.path, error)) ||
+        write_decide(w, error) != ORGAN_OK)
         return error->status;
-    w->rows_memory = w->write->rows ? organ_row_work_enough(w, error) : 0;
+    w->rows_memory = w->write->replaced.rows ? organ_row_work_enough(w, error) : 0;
     return error->status ? error->status : organ_writing_report(w, NULL, report, error);
 }
 
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);
-    if (!w->write->layout)
+    if (!w->write->layout.files)
         organ_resharding_free(w->plan);
-    if (w->write->rows)
-        organ_rows_free(w->write->rows->results);
+    if (w->write->replaced.rows)
+        organ_rows_free(w->write->replaced.rows->results);
     organ_run_inputs_release(&w->inputs);
     organ_run_journal_close(&w->journal);
     organ_stretches_release(&w->own_stretches);
@@ -269,6 +298,7 @@ static void write_release(organ_writing *w)
     organ_rows_free(w->own_units);
     organ_list_release(&w->extra);
     organ_json_edit_release(&w->config);
+    free(w->choices);
     free(w->root);
     free(w->config_path);
 }
@@ -297,15 +327,15 @@ static organ_status note_left_files(const organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     char *text = NULL;
     size_t count = 0;
-    if (!w->output.single || m->outline || m->apart || !organ_ends_with(w->output.path, ".safetensors"))
+    if (!w->output.single || m->outline || m->layout.apart || !organ_ends_with(w->output.path, ".safetensors"))
         return ORGAN_OK;
-    for (const organ_written_file *file = m->files; file && file->name && !error->status; file++, count++) {
+    for (const organ_written_file *file = w->made.files; file && file->name && !error->status; file++, count++) {
         char *const longer = organ_format("%s%s%s", text ? text : "", text ? ", " : "", file->name);
         free(text);
         if (!(text = longer))
             organ_fail_memory(error, w->output.path);
     }
-    if (!m->files)
+    if (!w->made.files)
         organ_extra_files_text(m->model, is_missed, m->model, &text, &count, error);
     if (!error->status && count)
         organ_progress_note_once(
@@ -318,26 +348,26 @@ static organ_status note_left_files(const organ_writing *w, organ_error *error)
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
-    return (organ_writing){
-        .write = m,
-        .output = {.path = m->requested->output,
-                   .single = organ_output_is_file(m->requested->output) && !m->apart,
-                   .like = m->laid && m->source ? NULL : organ_output_like(m->model),
-                   .force = m->requested->force,
-                   .choice = m->choice,
-                   .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),
-                   .resume = m->requested->resume,
-                   .resumed_by = m->resumed_by,
-                   .ranks = m->layout ? m->ranks : engine->ranks},
-        .stop = m->layout ? m->stop : engine->stop,
-        .overflow = ORGAN_OVERFLOW(m->requested->saturate),
-        .evaluation = {.options = m->requested->evaluate,
-                       .engine = engine,
-                       .progress = m->progress,
-                       .before = m->origin ? m->origin->scored : m->model->path,
-                       .before_is = m->origin ? "base" : m->model_is,
-                       .made_as = m->made_as,
-                       .output = m->requested->output}};
+    return (organ_writing){.write = m,
+                           .made = m->pieces,
+                           .output = {.path = m->requested->output,
+                                      .single = organ_output_is_file(m->requested->output) && !m->layout.apart,
+                                      .like = m->pieces.laid && m->layout.source ? NULL : organ_output_like(m->model),
+                                      .force = m->requested->force,
+                                      .closed = organ_output_closed(m->model) |
+                                                (m->layout.source ? organ_output_closed(m->layout.source) : 0),
+                                      .resume = m->requested->resume,
+                                      .resumed_by = m->names.resumed_by,
+                                      .ranks = m->layout.files ? m->layout.ranks : engine->ranks},
+                           .stop = m->layout.files ? m->layout.stop : engine->stop,
+                           .overflow = ORGAN_OVERFLOW(m->requested->saturate),
+                           .evaluation = {.options = m->requested->evaluate,
+                                          .engine = engine,
+                                          .progress = m->progress,
+                                          .before = m->report.origin ? m->report.origin->scored : m->model->path,
+                                          .before_is = m->report.origin ? "base" : m->names.model,
+                                          .made_as = m->report.made_as,
+                                          .output = m->requested->output}};
 }
 
 /* The evaluation's own error, if any, is set last. */
@@ -346,9 +376,8 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
     const organ_report_work work = organ_report_begin(report);
     organ_writing w = write_of(write);
     organ_rows_rest();
-    if (organ_writing_prepare(&w, error) == ORGAN_OK && note_left_files(&w, error) == ORGAN_OK) {
+    if (organ_writing_check(&w, error) == ORGAN_OK && note_left_files(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
-        w.output.all = w.unit_count;
         write->requested->dry_run ? write_dry_run_report(&w, report, error) : write_output(&w, report, error);
         if (!error->status)
             note_limited(&w);
@@ -372,7 +401,7 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
         *report = NULL;
         if (organ_engine_create(NULL, 0, 0, &own, error) != ORGAN_OK)
             return error->status;
-        own->stop = write->stop;
+        own->stop = write->layout.stop;
         with.engine = own;
     }
     run_with_engine(&with, report, error);

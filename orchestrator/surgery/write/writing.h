@@ -37,6 +37,7 @@ typedef struct organ_unit_log {
 
 struct organ_writing {
     const organ_write *write; /* the verb's description of the output, owned by the caller */
+    organ_write_pieces made;  /* write->pieces as the verb has completed them in `decide` */
     organ_output output;
     organ_run_inputs inputs; /* all files that the run reads */
     organ_run_journal journal;
@@ -58,6 +59,7 @@ struct organ_writing {
     organ_shard_piece *own_pieces;
     organ_unit *own_units;
     organ_file_list extra; /* files without tensors to copy */
+    char *choices;         /* path of organ_write_choices; NULL: nothing is written */
     char *root;            /* directory from which they are copied */
     char *config_path;     /* path of the model's config.json; NULL: the output gets none from here */
     organ_json_edit config;
@@ -70,22 +72,25 @@ struct organ_writing {
 /* Returns whether the output gets the report of an earlier step, as it has no `lines` of its own. */
 static inline bool organ_writing_has_origin(const organ_writing *w)
 {
-    return w->write->origin && w->output.single && !w->write->view->files.lines;
+    return w->write->report.origin && w->output.single && !w->write->names.view->files.lines;
 }
 
 /* Returns the names of the reports; all are NULL for an organ directory, whose manifest lists all files. */
 static inline organ_report_files organ_writing_files(const organ_writing *w)
 {
-    organ_report_files files = w->write->view->files;
+    organ_report_files files = w->write->names.view->files;
     if (organ_writing_has_origin(w))
-        files.lines = w->write->origin->name;
-    return w->write->apart ? (organ_report_files){0} : files;
+        files.lines = w->write->report.origin->name;
+    return w->write->layout.apart ? (organ_report_files){0} : files;
 }
 
-/* ---- prepare.c: before anything is written ---- */
+/* ---- prepare.c ---- */
 
-/* Checks the output's path, plans files and units, edits config.json and opens the evaluation. Writes nothing. */
-organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
+/* Checks the output's path, lists the inputs and opens the evaluation. Writes nothing. */
+organ_status organ_writing_check(organ_writing *w, organ_error *error);
+
+/* Plans files and units, and edits config.json, after the verb has decided. Writes nothing. */
+organ_status organ_writing_plan(organ_writing *w, organ_error *error);
 
 /* Writes config.json and the other files without tensors into the directory `to`; makes the folders of an organ
  * directory. */
@@ -101,9 +106,11 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
 
 /* ---- units.c ---- */
 
-/* Returns the first line of the journal, which has everything that the output depends on: definition, parameters, input
- * files, plan. NULL if memory runs out. */
+/* Returns the first line of the journal: definition, parameters, identity and input files. NULL if memory runs out. */
 json_t *organ_writing_head(const organ_writing *w);
+/* Returns the line of the journal with the digest of the plan and what else the output depends on after the decision.
+ * NULL if memory runs out. */
+json_t *organ_writing_plan_line(const organ_writing *w);
 
 /* Evaluates the output at `path`, makes the report and returns it in *report. Rank 0 also writes the report into the
  * output, if the verb gives it a name. `path` is NULL in a dry run: nothing is evaluated or written. */

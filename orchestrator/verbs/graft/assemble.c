@@ -100,17 +100,17 @@ static organ_status assemble_model(assembly *a, json_t **report, organ_error *er
         return error->status;
     const organ_write made = {.model = a->model,
                               .requested = &o->write,
-                              .layout = &a->layout,
-                              .ranks = o->ranks,
-                              .stop = a->stop,
-                              .definition = "assemble/1",
-                              .view = &organ_assemble_view,
-                              .stage = "assembling",
-                              .model_is = "model",
+                              .layout.files = &a->layout,
+                              .layout.ranks = o->ranks,
+                              .layout.stop = a->stop,
+                              .names.definition = "assemble/1",
+                              .names.view = &organ_assemble_view,
+                              .names.stage = "assembling",
+                              .names.model = "model",
                               .progress = a->progress,
                               .engine = o->engine,
                               .context = a,
-                              .document = assemble_document};
+                              .report.document = assemble_document};
     return organ_write_run(&made, report, error);
 }
 
@@ -193,19 +193,19 @@ static organ_status extract_model(extraction *e, json_t **report, organ_error *e
         return error->status;
     const organ_write made = {.model = e->model,
                               .requested = &o->write,
-                              .resumed_by = o->resumed_by,
-                              .layout = &e->layout,
-                              .apart = true,
-                              .ranks = o->ranks,
-                              .stop = e->stop,
-                              .definition = "extract/1",
-                              .view = &organ_extract_view,
-                              .stage = "extracting",
-                              .model_is = "model",
+                              .names.resumed_by = o->resumed_by,
+                              .layout.files = &e->layout,
+                              .layout.apart = true,
+                              .layout.ranks = o->ranks,
+                              .layout.stop = e->stop,
+                              .names.definition = "extract/1",
+                              .names.view = &organ_extract_view,
+                              .names.stage = "extracting",
+                              .names.model = "model",
                               .progress = e->progress,
                               .engine = o->engine,
                               .context = e,
-                              .document = extract_document};
+                              .report.document = extract_document};
     return organ_write_run(&made, report, error);
 }
 

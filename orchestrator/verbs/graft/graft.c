@@ -313,22 +313,22 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
     job->layout.kernels = job->kernels;
     const organ_write made = {.model = job->target,
                               .requested = &o->write,
-                              .layout = &job->layout,
-                              .source = job->source,
-                              .apart = job->target->manifest && !job->single,
-                              .ranks = o->ranks,
-                              .stop = job->stop,
-                              .definition = "graft/1",
-                              .view = &organ_graft_view,
-                              .stage = "grafting",
-                              .model_is = "target",
+                              .layout.files = &job->layout,
+                              .layout.source = job->source,
+                              .layout.apart = job->target->manifest && !job->single,
+                              .layout.ranks = o->ranks,
+                              .layout.stop = job->stop,
+                              .names.definition = "graft/1",
+                              .names.view = &organ_graft_view,
+                              .names.stage = "grafting",
+                              .names.model = "target",
                               .progress = job->progress,
                               .engine = o->engine,
                               .context = job,
-                              .edit = organ_graft_edit_config,
+                              .make.edit = organ_graft_edit_config,
                               .left_out = job->written_again && !job->target->gguf ? index : NULL,
-                              .parameters = graft_parameters,
-                              .document = graft_document};
+                              .check.parameters = graft_parameters,
+                              .report.document = graft_document};
     return organ_write_run(&made, report, error);
 }
 

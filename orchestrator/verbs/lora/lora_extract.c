@@ -216,18 +216,18 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     if (list_all_units(job, error))
         return error->status;
     making->write = (organ_write){ORGAN_WRITE_BY(job),
-                                  .plan = &job->plan,
+                                  .report.plan = &job->plan,
                                   .model = job->base,
-                                  .source = job->tuned,
+                                  .layout.source = job->tuned,
                                   .requested = &job->options->write,
-                                  .checked = !job->options->write.dry_run && !job->inner,
-                                  .definition = job->repairs ? "lora-repair/1" : "lora-extract/1",
-                                  .stage = "extracting",
-                                  .view = &organ_lora_extract_view,
-                                  .model_is = "base",
-                                  .parameters = extract_parameters,
-                                  .identity = extract_identity,
-                                  .document = organ_lora_extract_document};
+                                  .check.early = !job->options->write.dry_run && !job->inner,
+                                  .names.definition = job->repairs ? "lora-repair/1" : "lora-extract/1",
+                                  .names.stage = "extracting",
+                                  .names.view = &organ_lora_extract_view,
+                                  .names.model = "base",
+                                  .check.parameters = extract_parameters,
+                                  .check.identity = extract_identity,
+                                  .report.document = organ_lora_extract_document};
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;

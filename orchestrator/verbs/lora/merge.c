@@ -301,23 +301,23 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
         return error->status;
     const organ_write made = {.model = job->base,
                               .requested = &o->write,
-                              .plan = &job->plan,
+                              .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .unit_count = job->piece_count,
-                              .definition = "lora merge/1",
+                              .pieces.unit_count = job->piece_count,
+                              .names.definition = "lora merge/1",
                               .left_out = job->packed ? organ_packed_files : NULL,
-                              .stage = "merging",
-                              .view = &organ_lora_merge_view,
-                              .model_is = "base",
-                              .repacked = job->packed > 0,
-                              .gguf = job->gguf,
-                              .edit = edit_config,
-                              .fill = merge_all,
-                              .recall = organ_merge_recall,
-                              .parameters = merge_parameters_json,
-                              .inputs = adapter_inputs,
-                              .document = merge_document};
+                              .names.stage = "merging",
+                              .names.view = &organ_lora_merge_view,
+                              .names.model = "base",
+                              .pieces.repacked = job->packed > 0,
+                              .pieces.gguf = job->gguf,
+                              .make.edit = edit_config,
+                              .make.fill = merge_all,
+                              .make.recall = organ_merge_recall,
+                              .check.parameters = merge_parameters_json,
+                              .check.inputs = adapter_inputs,
+                              .report.document = merge_document};
     return organ_write_run(&made, report, error);
 }
 

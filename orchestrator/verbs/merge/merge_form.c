@@ -85,15 +85,15 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                               .requested = &requested,
                               .engine = &engine,
                               .outline = true,
-                              .pieces = pieces,
-                              .piece_count = model->tensor_count,
-                              .units = units,
-                              .unit_count = model->tensor_count,
-                              .files = files,
-                              .definition = "merge/1",
-                              .view = &organ_merge_view,
-                              .model_is = "base",
-                              .document = no_document};
+                              .pieces.list = pieces,
+                              .pieces.count = model->tensor_count,
+                              .pieces.units = units,
+                              .pieces.unit_count = model->tensor_count,
+                              .pieces.files = files,
+                              .names.definition = "merge/1",
+                              .names.view = &organ_merge_view,
+                              .names.model = "base",
+                              .report.document = no_document};
     organ_error own = {0}; /* without a note that the outline is complete */
     if (!pieces || !units)
         organ_fail_memory(error, model->path);

@@ -24,12 +24,12 @@
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_job *job;
-    organ_allocation curves;            /* the tensors with their curves, and the division */
-    size_t *curve_of;                   /* for each target the index of its tensor in curves.tensors */
-    double *shares;                     /* percent of zeros of each target */
-    json_t *identity;                   /* model, text and options that the curves depend on */
-    organ_curves_work work;             /* callbacks of `walk` */
-    organ_curves *walk;                 /* measures the curves; NULL after organ_prune_allocation_run has all curves */
+    organ_allocation curves; /* the tensors with their curves, and the division */
+    size_t *curve_of;        /* for each target the index of its tensor in curves.tensors */
+    double *shares;          /* percent of zeros of each target */
+    json_t *identity;        /* model, text and options that the curves depend on */
+    organ_curves_work work;  /* callbacks of `walk` */
+    organ_curves *walk;      /* measures the curves; NULL after organ_prune_allocation_decide has all curves */
     organ_exchanges_work exchange_work; /* callbacks of `exchanges` */
     organ_exchanges *exchanges;         /* NULL: no exchanges are requested, or they are done */
     organ_exchanges_report exchanged;   /* result of the exchanges */
@@ -117,10 +117,16 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }
 
+static organ_curves_store store_of(const organ_prune_allocation *a)
+{
+    return (organ_curves_store){a->job->run, a->identity, a->options->allocate.file, a->job->engine->ranks};
+}
+
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
-    return organ_write_note_once(a->job->run, organ_allocation_line(&a->curves, tensor), error);
+    const organ_curves_store store = store_of(a);
+    return organ_curves_keep(&a->curves, tensor, &store, error);
 }
 
 /* ---- opening ---- */
@@ -189,7 +195,6 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
 organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const options = job->calibrated;
-    const char *const file = options->allocate.file;
     organ_prune_allocation *const a = job->allocation = calloc(1, sizeof *a);
     if (!a)
         return organ_fail_memory(error, job->donor->path);
@@ -203,9 +208,7 @@ organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *erro
     allocation_open_walk(a, error);
     if (options->allocate.rounds)
         organ_memory_check_also(open_exchanges, a, error);
-    if (error->status || !file || organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
-        return error->status;
-    return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
+    return error->status;
 }
 
 void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
@@ -231,57 +234,14 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 
 /* ---- the run ---- */
 
-/* The members of organ_exchanges_report in reports and in the journal, under their own names. */
-#define EXCHANGES(member, type) ORGAN_STRUCT_FIELD(organ_exchanges_report, member, type)
-static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
-                                                          EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
-
-/* The journal has the sparsity of each tensor (member "given") and a->exchanged. Returns false if it has no result
- * of exchanges. */
-static bool recall_division(organ_prune_allocation *a)
-{
-    size_t index;
-    json_t *line;
-    bool found = false;
-    json_array_foreach(organ_write_lines(a->job->run), index, line)
-    {
-        const json_t *const given = json_object_get(line, "given");
-        if (json_array_size(given) != a->curves.count)
-            continue;
-        for (size_t k = 0; k < a->curves.count; k++)
-            a->curves.tensors[k].sparsity = json_real_value(json_array_get(given, k));
-        found = ORGAN_STRUCT_READ(line, allocation_exchanges, &a->exchanged);
-    }
-    return found;
-}
-
-static json_t *given_json(const void *context, size_t k)
-{
-    return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
-}
-
-static json_t *exchanges_json(const organ_prune_allocation *a)
-{
-    return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
-}
-
-/* The journal gets the result, because the exchanges take long. */
-static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_error *error)
-{
-    if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
-        return error->status;
-    json_t *const line = exchanges_json(a);
-    ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
-    return organ_write_note_once(a->job->run, line, error);
-}
-
 /* The sum of the curves is minimised. Exchanges, if requested, then improve the division by the divergence of the
  * whole model. curves.cost becomes the sum of the curves for the final division. */
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->job->budget, organ_allocate_way(&a->options->allocate)))
         return organ_fail_memory(error, a->job->donor->path);
-    if (a->exchanges && allocation_exchange_pairs(a, error) != ORGAN_OK)
+    if (a->exchanges && !organ_exchanges_recall(&a->curves, a->job->run, &a->exchanged) &&
+        organ_exchanges_run(a->exchanges, a->job->run, &a->exchanged, error) != ORGAN_OK)
         return error->status;
     organ_exchanges_close(a->exchanges);
     a->exchanges = NULL;
@@ -295,38 +255,27 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     return ORGAN_OK;
 }
 
-/* Curves that the journal of an interrupted run has are not measured again. */
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
-    const char *const file = a->options->allocate.file;
-    size_t index;
-    json_t *line;
-    json_array_foreach(organ_write_lines(a->job->run), index, line)(void) organ_allocation_recall(&a->curves, line);
-    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
+    const organ_curves_store store = store_of(a);
+    if (organ_cache_check_place(store.file, "--allocation", store.ranks, error) || organ_curves_run(a->walk, error))
         return error->status;
-    return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
+    return organ_curves_keep(&a->curves, NULL, &store, error);
 }
 
-/* The measurement of curves has replaced the progress display of pruning by its own. */
-static void begin_pruning(const organ_prune_allocation *a)
+/* A dry run only reads the curves that are known. */
+organ_status organ_prune_allocation_decide(organ_prune_allocation *a, organ_error *error)
 {
-    uint64_t bytes;
-    const size_t remaining = organ_write_left(a->job->run, &bytes);
-    organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
-}
-
-organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
-{
+    const organ_curves_store store = store_of(a);
+    if (organ_curves_recall(&a->curves, &store, &a->known, error) != ORGAN_OK || a->job->options->write.dry_run)
+        return error->status;
     if (!a->known && allocation_measure(a, error) != ORGAN_OK)
         return error->status;
-    const bool measured = !a->known;
     organ_curves_close(a->walk);
     a->walk = NULL;
     a->known = true;
     if (allocation_divide(a, error) != ORGAN_OK)
         return error->status;
-    if (measured)
-        begin_pruning(a);
     organ_progress_note_once(a->job->progress,
                              "allocation: predicted cost %.4g nats per token, against %.4g with equal shares",
                              a->curves.cost, a->curves.uniform_cost);
@@ -366,15 +315,15 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
     const bool counted = requested && !strchr(requested, '%');
     for (size_t k = 0; k < a->curves.count && a->known; k++)
         measured += !a->curves.tensors[k].between;
-    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->job->budget),
-                        SET_IF(counted, "asked", json_string(requested)),
-                        SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
-                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
-                                                 SET_HELD("xxh3", json_object_get(a->identity, "text")))),
-                        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows),
-                        SET_COUNT("tensors_in_all", a->curves.count), SET_COUNT("measured", measured),
-                        SET_REAL_OF("cost", a->divided, a->curves.cost),
-                        SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
-                        SET("exchanges", a->options->allocate.rounds && a->divided ? exchanges_json(a) : json_null()),
-                        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));
+    return ORGAN_OBJECT(
+        SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->job->budget),
+        SET_IF(counted, "asked", json_string(requested)), SET_REAL("way", organ_allocate_way(&a->options->allocate)),
+        SET_FLAG("known", a->known),
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
+                                 SET_HELD("xxh3", json_object_get(a->identity, "text")))),
+        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),
+        SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
+        SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
+        SET("exchanges", a->options->allocate.rounds && a->divided ? organ_exchanges_json(&a->exchanged) : json_null()),
+        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));
 }

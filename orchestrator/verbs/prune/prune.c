@@ -88,17 +88,13 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job, error);
 }
 
-static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
+static organ_status then_decide(void *context, organ_writing *run, organ_plan *plan, organ_error *error)
 {
     organ_prune_job *const job = context;
     job->run = run;
-    return organ_prune_allocation_run(job->allocation, error);
-}
-
-static void then_estimate(void *context, organ_plan *plan)
-{
-    const organ_prune_job *const job = context;
-    organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
+    if (organ_prune_allocation_decide(job->allocation, error) == ORGAN_OK && job->options->write.dry_run)
+        organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
+    return error->status;
 }
 
 static json_t *allocation_json(void *context)
@@ -143,9 +139,8 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                             .prune = then_prune,
                                             .parameters = then_parameters,
                                             .solve = job->method->solve,
-                                            .estimate = divides ? then_estimate : NULL,
                                             .open = divides ? open_division : NULL,
-                                            .begin = divides ? then_divide : NULL,
+                                            .decide = divides ? then_decide : NULL,
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
     if (!job->compensates)
@@ -268,12 +263,21 @@ static organ_status prune_estimate(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
+/* Divides the budget. The pieces of the output do not depend on the division. */
+static organ_status prune_decide(void *context, organ_writing *writing, organ_write_pieces *pieces, organ_error *error)
+{
+    organ_prune_job *const job = context;
+    (void)pieces;
+    job->run = writing;
+    if (job->allocation && organ_prune_allocation_decide(job->allocation, error) != ORGAN_OK)
+        return error->status;
+    return job->options->write.dry_run ? prune_estimate(job, error) : ORGAN_OK;
+}
+
 static organ_status prune_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_prune_job *const job = context;
     organ_prune_units_begin(job, writing);
-    if (job->allocation && organ_prune_allocation_run(job->allocation, error) != ORGAN_OK)
-        return error->status;
     if (job->method->tiles)
         return organ_prune_tiles(job, error);
     if (job->needs_text)
@@ -286,8 +290,7 @@ static organ_status prune_inputs(void *context, organ_run_inputs *inputs, organ_
 {
     const organ_prune_calibrated_options *const o = ((const organ_prune_job *)context)->calibrated;
     organ_run_inputs_add(inputs, "text", o->calibration.text, error);
-    organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
-    return organ_run_inputs_add(inputs, "allocation", o->allocate.file, error);
+    return organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
 }
 
 static organ_status write_output(organ_prune_job *job, json_t **report, organ_error *error)
@@ -295,22 +298,23 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
     const organ_write made = {.model = job->donor,
                               .requested = &job->options->write,
                               ORGAN_WRITE_BY(job),
-                              .replaced = job->targets.chosen,
-                              .calib = job->needs_text,
-                              .stretches = &job->stretches,
-                              .definition = job->definition,
-                              .stage = "pruning",
-                              .view = &organ_prune_view,
-                              .plan = &job->plan,
-                              .model_is = "donor",
-                              .fill = prune_fill,
-                              .recall = organ_prune_recall,
-                              .parameters = organ_prune_parameters,
-                              .inputs = prune_inputs,
-                              .identity = organ_prune_identity,
-                              .check = organ_prune_check,
-                              .document = organ_prune_document,
-                              .finish_report = organ_prune_finish_report};
+                              .decide = prune_decide,
+                              .replaced.chosen = job->targets.chosen,
+                              .replaced.calib = job->needs_text,
+                              .replaced.stretches = &job->stretches,
+                              .names.definition = job->definition,
+                              .names.stage = "pruning",
+                              .names.view = &organ_prune_view,
+                              .report.plan = &job->plan,
+                              .names.model = "donor",
+                              .make.fill = prune_fill,
+                              .make.recall = organ_prune_recall,
+                              .check.parameters = organ_prune_parameters,
+                              .check.inputs = prune_inputs,
+                              .check.identity = organ_prune_identity,
+                              .make.check = organ_prune_check,
+                              .report.document = organ_prune_document,
+                              .report.finish = organ_prune_finish_report};
     return organ_write_run(&made, report, error);
 }
 
@@ -321,7 +325,7 @@ static organ_status prune_model(organ_prune_job *job, json_t **report, organ_err
         return error->status;
     if (job->calibrated->then)
         return prune_then(job, report, error);
-    if (open_all(job, error) || (job->options->write.dry_run && prune_estimate(job, error)))
+    if (open_all(job, error) != ORGAN_OK)
         return error->status;
     return write_output(job, report, error);
 }

@@ -198,7 +198,7 @@ void organ_prune_allocation_estimate(const organ_prune_allocation *allocation, c
 /* Measures missing curves, writes them to the journal of the run and to the file of --allocation, and divides the
  * budget: sets job->shares, the percentage of zeros of each target. job->run must be set. Returns errors of the
  * measurement and of writing. */
-organ_status organ_prune_allocation_run(organ_prune_allocation *allocation, organ_error *error);
+organ_status organ_prune_allocation_decide(organ_prune_allocation *allocation, organ_error *error);
 
 /* Returns the member "allocation" of the report; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *allocation);

@@ -444,15 +444,15 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
     const organ_write made = {.model = job->donor,
                               .requested = &o->write,
                               ORGAN_WRITE_BY(job),
-                              .replaced = job->chosen,
-                              .definition = job->haar ? "purify-haar/1" : "purify-fft/2",
-                              .stage = "purifying",
-                              .view = &organ_purify_view,
-                              .model_is = "model",
-                              .rows = &job->rows,
-                              .parameters = purify_parameters,
-                              .check = check_copy,
-                              .document = purify_document};
+                              .replaced.chosen = job->chosen,
+                              .names.definition = job->haar ? "purify-haar/1" : "purify-fft/2",
+                              .names.stage = "purifying",
+                              .names.view = &organ_purify_view,
+                              .names.model = "model",
+                              .replaced.rows = &job->rows,
+                              .check.parameters = purify_parameters,
+                              .make.check = check_copy,
+                              .report.document = purify_document};
     return organ_write_run(&made, report, error);
 }
 

@@ -210,16 +210,21 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
-    if (gguf && strcmp(o->scheme, "mixed") == 0 && organ_quantize_types_find(job, error) != ORGAN_OK)
-        return error->status;
-    if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
-        return error->status;
+    if (gguf && strcmp(o->scheme, "mixed") == 0)
+        return organ_quantize_types_open(job, error);
+    return organ_encoding_is_mixed(job->encoding) ? organ_quantize_widths_open(job, error) : ORGAN_OK;
+}
+
+/* Lists the tensors of the output, when all encodings are known, and opens what their codes need. */
+static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
     organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
         organ_quantize_activations_open(job, error))
         return error->status;
-    return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
+    return organ_encoding_is_gguf(job->encoding) ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
 static void quantize_note_before(const organ_quantize_job *job)
@@ -308,15 +313,12 @@ static organ_plan_solve quantize_solve(const organ_quantize_job *job)
     return solve;
 }
 
-/* organ_quantize_widths_find has already added the measurement of mixed widths. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve none = {0}, solve = job->calib ? quantize_solve(job) : none;
     if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !organ_quantize_text(job))
         return error->status;
     organ_calibration_run_estimate(organ_quantize_text(job), &solve, &job->plan);
-    if (job->pruning && job->pruning->estimate)
-        job->pruning->estimate(job->pruning->context, &job->plan);
     return ORGAN_OK;
 }
 
@@ -337,41 +339,65 @@ static organ_status quantize_inputs(void *context, organ_run_inputs *inputs, org
     const organ_quantize_options *const o = ((const organ_quantize_job *)context)->options;
     organ_run_inputs_add(inputs, "text", o->calibration.text, error);
     organ_run_inputs_add(inputs, "imatrix", o->imatrix, error);
-    return organ_run_inputs_add(inputs, "allocation", o->allocate.file, error);
+    return organ_run_inputs_add(inputs, "allocation", o->calibration.text ? NULL : o->allocate.file, error);
+}
+
+/* Mixed widths and types, and the shares of a budget of zeros, are decided by runs of the model. */
+static organ_status quantize_choose(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_pruning *const pruning = job->pruning;
+    if ((job->types && organ_quantize_types_decide(job, error)) ||
+        (job->widths && organ_quantize_widths_decide(job, error)))
+        return error->status;
+    if ((job->types || job->widths) && quantize_list(job, error))
+        return error->status;
+    return pruning && pruning->decide ? pruning->decide(pruning->context, job->run, &job->plan, error) : ORGAN_OK;
+}
+
+static organ_status quantize_decide(void *context, organ_writing *writing, organ_write_pieces *pieces,
+                                    organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    job->run = writing;
+    if (quantize_choose(job, error) || (job->options->write.dry_run && quantize_estimate(job, error)))
+        return error->status;
+    pieces->list = job->pieces;
+    pieces->count = job->piece_count;
+    pieces->units = job->units;
+    pieces->unit_count = job->unit_count;
+    pieces->gguf = job->writer;
+    quantize_note_before(job);
+    return ORGAN_OK;
 }
 
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     if (organ_quantize_check_options(job, error) || quantize_open(job, error) ||
-        (o->write.dry_run && quantize_estimate(job, error)))
+        (!job->widths && !job->types && quantize_list(job, error)))
         return error->status;
     organ_status (*const config)(void *, organ_json_edit *, organ_error *) =
         organ_quantize_is_mlx(job) ? organ_quantize_mlx_config : organ_quantize_config;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
-                              .checked = (job->widths || job->types) && !o->write.dry_run,
-                              .origin = job->origin,
+                              .report.origin = job->origin,
                               ORGAN_WRITE_BY(job),
-                              ORGAN_WRITE_PIECES(job),
-                              .unit_count = job->unit_count,
-                              .plan = &job->plan,
-                              .definition = quantize_definition(job),
-                              .gguf = job->writer,
-                              .stage = "quantizing",
-                              .view = &organ_quantize_view,
-                              .model_is = "model",
-                              .made_as = ORGAN_TYPES_PACKED,
-                              .repacked = true,
-                              .edit = job->writer ? NULL : config,
-                              .fill = quantize_all,
-                              .recall = organ_quantize_recall,
-                              .parameters = organ_quantize_parameters,
-                              .inputs = quantize_inputs,
-                              .identity = organ_quantize_identity,
-                              .check = check_imatrix,
-                              .document = organ_quantize_document};
-    quantize_note_before(job);
+                              .decide = quantize_decide,
+                              .report.plan = &job->plan,
+                              .names.definition = quantize_definition(job),
+                              .names.stage = "quantizing",
+                              .names.view = &organ_quantize_view,
+                              .names.model = "model",
+                              .report.made_as = ORGAN_TYPES_PACKED,
+                              .pieces.repacked = true,
+                              .make.edit = job->model->gguf ? NULL : config,
+                              .make.fill = quantize_all,
+                              .make.recall = organ_quantize_recall,
+                              .check.parameters = organ_quantize_parameters,
+                              .check.inputs = quantize_inputs,
+                              .check.identity = organ_quantize_identity,
+                              .make.check = check_imatrix,
+                              .report.document = organ_quantize_document};
     return organ_write_run(&made, report, error);
 }
 

@@ -574,9 +574,6 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
 {
-    const organ_quantize_pruning *const pruning = job->pruning;
-    if (pruning && pruning->begin && pruning->begin(pruning->context, job->run, error) != ORGAN_OK)
-        return error->status;
     return organ_calibration_run_layers(job->calib, error);
 }
 

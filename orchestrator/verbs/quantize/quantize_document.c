@@ -42,20 +42,15 @@ static json_t *quantize_widths_document_tensor_json(const void *context, size_t 
     const organ_quantize_widths *const w = context;
     const organ_allocation_tensor *const t = &w->curves.tensors[k];
     const size_t c = w->choice_of_curve[k], chosen = w->chosen[c];
-    return ORGAN_OBJECT(
-        SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
-        SET_COUNT("elements", t->elements), SET_REAL("bits", quantize_widths_document_bits_of(w, c, chosen)),
-        SET_REAL("bits_per_weight",
-                 w->sizes[c * ORGAN_WIDTH_CHOICES + chosen] / (double)w->choices.tensors[c].elements),
-        SET_FLAG("quantised", chosen < ORGAN_WIDTH_LEVELS), SET_REAL("cost", organ_quantize_width_cost(t, chosen)),
-        SET_REAL("uniform_cost", organ_quantize_width_cost(t, w->uniform)), SET_FLAG("between", t->between));
-}
-
-static json_t *exchanges_json(const organ_quantize_widths *w)
-{
-    const organ_exchanges_report *const r = &w->exchanged;
-    return ORGAN_OBJECT(SET_COUNT("tried", r->tried), SET_COUNT("taken", r->taken), SET_REAL("before", r->before),
-                        SET_REAL("after", r->after));
+    return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
+                        SET_COUNT("elements", t->elements),
+                        SET_REAL("bits", quantize_widths_document_bits_of(w, c, chosen)),
+                        SET_REAL("bits_per_weight",
+                                 w->sizes[c * ORGAN_WIDTH_CHOICES + chosen] / (double)w->choices.tensors[c].elements),
+                        SET_FLAG("quantised", chosen < ORGAN_WIDTH_LEVELS),
+                        SET_IF(t->known, "cost", json_real(organ_quantize_width_cost(t, chosen))),
+                        SET_IF(t->known, "uniform_cost", json_real(organ_quantize_width_cost(t, w->uniform))),
+                        SET_FLAG("between", t->between));
 }
 
 /* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
@@ -64,7 +59,7 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
     const organ_quantize_options *const o = w->job->options;
     size_t measured = 0, unquantised = 0;
     for (size_t k = 0; k < w->curves.count; k++) {
-        measured += !w->curves.tensors[k].between;
+        measured += w->curves.tensors[k].known && !w->curves.tensors[k].between;
         unquantised += w->chosen[w->choice_of_curve[k]] == ORGAN_WIDTH_LEVELS;
     }
     return ORGAN_OBJECT(
@@ -73,10 +68,12 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration.text)),
                                  SET_HELD("xxh3", json_object_get(w->identity, "text")))),
         SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
-        SET_COUNT("measured", measured), SET_REAL("cost", w->choices.cost),
+        SET_COUNT("measured", measured), SET_IF(w->provisional, "provisional", json_true()),
+        SET_IF(!w->provisional, "cost", json_real(w->choices.cost)),
         SET_REAL("uniform_bits", quantize_widths_document_bits_of(w, 0, w->uniform)),
-        SET_REAL("uniform_cost", w->choices.uniform_cost), SET_FLAG("fits_unquantised", w->copied),
-        SET_COUNT("unquantised", unquantised), SET_IF(o->allocate.rounds, "exchanges", exchanges_json(w)),
+        SET_IF(!w->provisional, "uniform_cost", json_real(w->choices.uniform_cost)),
+        SET_FLAG("fits_unquantised", w->copied), SET_COUNT("unquantised", unquantised),
+        SET_IF(o->allocate.rounds && !o->write.dry_run, "exchanges", organ_exchanges_json(&w->exchanged)),
         SET("tensors", organ_json_rows(w->curves.count, quantize_widths_document_tensor_json, w)));
 }
 
@@ -101,7 +98,7 @@ static json_t *quantize_types_tensor_json(const void *context, size_t t)
         SET_COUNT("elements", tensor->elements),
         SET_TEXT("type", quantised ? organ_dtype_name(w->types[type]->codes) : "unchanged"), SET_COUNT("bytes", bytes),
         SET_REAL("bits_per_weight", 8.0 * (double)bytes / (double)tensor->elements),
-        SET_IF(!w->assumed, "cost", json_real(w->costs[t * items + type])), SET_FLAG("between", tensor->between));
+        SET_IF(!w->provisional, "cost", json_real(w->costs[t * items + type])), SET_FLAG("between", tensor->between));
 }
 
 /* Returns the member "choice" of the report: types and costs of all tensors. NULL if memory runs out. */
@@ -112,16 +109,16 @@ static json_t *quantize_types_json(const organ_quantize_types *w)
     const uint64_t tensors = w->bytes - (o->target_size ? w->header : 0);
     size_t measured = 0;
     for (size_t t = 0; t < w->curves.count; t++)
-        measured += !w->curves.tensors[t].between;
+        measured += w->curves.tensors[t].known && !w->curves.tensors[t].between;
     return ORGAN_OBJECT(
-        SET_TEXT("definition", ORGAN_TYPES_DEFINITION),
+        SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_IF(w->provisional, "provisional", json_true()),
         SET_TEXT("requested", o->target_size ? o->target_size : o->allocate.budget),
         SET_FLAG("of_file", o->target_size != NULL), SET_COUNT("requested_bytes", w->requested),
         SET_COUNT("bytes", w->bytes), SET_REAL("bits_per_weight_of_all", 8.0 * (double)tensors / (double)w->elements),
         SET_BYTES("file", organ_path_name(o->allocate.file)), SET_COUNT("tokens", w->tokens),
         SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
-        SET_IF(!w->assumed, "cost", json_real(p->cost)), SET_IF(!w->assumed, "bound", json_real(p->bound)),
-        SET_IF(!w->assumed, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
+        SET_IF(!w->provisional, "cost", json_real(p->cost)), SET_IF(!w->provisional, "bound", json_real(p->bound)),
+        SET_IF(!w->provisional, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
         SET_FLAG("exact", p->exact), SET_FLAG("fits_unquantised", p->copied), SET_COUNT("unquantised", w->kept),
         SET_COUNT("unfit", w->unfit), SET("tensors", organ_json_rows(w->curves.count, quantize_types_tensor_json, w)));
 }
@@ -381,7 +378,9 @@ json_t *organ_quantize_identity(void *context)
     return ORGAN_OBJECT(
         SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
         SET_IF(organ_quantize_text(job), "calibration", organ_calibration_run_json(organ_quantize_text(job), "")),
-        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")));
+        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")),
+        SET_IF(job->widths || job->types, "costs",
+               json_incref(job->widths ? job->widths->identity : job->types->identity)));
 }
 
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */

@@ -56,7 +56,7 @@ typedef struct organ_quantize_pruning {
     const char *method;                  /* name of the method, for messages */
     organ_calibration_inputs_of streams; /* the inputs on which matrices are calibrated */
     bool moments_only; /* the calibration computes second moments only: organ_calibration_run_options */
-    size_t reserve;    /* tokens of the text that calibration windows leave for `begin` */
+    size_t reserve;    /* tokens of the text that calibration windows leave for `decide` */
     uint64_t seed;     /* of the noise with which the calibration measures stability */
     bool rows;         /* `prune` can share the rows of a matrix among ranks */
     /* Returns an upper bound of the bytes that `prune` needs for a matrix of rows x cols, including `keep`, but without
@@ -68,11 +68,10 @@ typedef struct organ_quantize_pruning {
     json_t *(*parameters)(void *context); /* returns the member "pruning" of the parameters */
     organ_plan_solve solve;               /* work of `prune`, for the plan of a dry run */
     /* All callbacks below may be NULL. `open` is called after the targets are selected; it checks that memory and text
-     * suffice for `begin`. */
+     * suffice for `decide`. */
     organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
-    void (*estimate)(void *context, organ_plan *plan); /* adds the work of `begin` to the plan of a dry run */
-    /* Called once, before the first matrix is pruned. */
-    organ_status (*begin)(void *context, organ_writing *run, organ_error *error);
+    /* Implements organ_write.decide. A dry run adds the work that it leaves out to `plan`. */
+    organ_status (*decide)(void *context, organ_writing *run, organ_plan *plan, organ_error *error);
     json_t *(*allocation)(void *context); /* returns the member "sparsity_allocation" of the report */
     void (*close)(void *context);         /* called at the end, also after an error; the model is still open */
 } organ_quantize_pruning;
@@ -206,7 +205,7 @@ typedef struct organ_quantize_job {
     json_t *repair_report;
     organ_quantize_inputs measured; /* --activations with method nearest */
     organ_plan plan;                /* dry run: memory and work, without reading the model and writing the output */
-    organ_writing *run;             /* the output; set when organ_write_run calls `fill` */
+    organ_writing *run;             /* the output; set when organ_write_run calls `decide` or `fill` */
     /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
     organ_quantize_part **todo;
 } organ_quantize_job;
@@ -491,6 +490,7 @@ struct organ_quantize_widths {
     double budget, spent;
     size_t uniform;                     /* highest level that is within the budget if all choices have it */
     bool copied;                        /* the targets fit into the budget unquantised */
+    bool provisional;                   /* a dry run does not know all costs, or has not made the exchanges */
     json_t *identity;                   /* model, text and options on which the curves depend */
     organ_curves_work work;             /* callbacks of `walk` */
     organ_curves *walk;                 /* the run that measures curves; NULL: not open */
@@ -557,7 +557,7 @@ struct organ_quantize_types {
         elements;              /* bytes before the tensors and of tensors without a curve; all weights */
     uint64_t requested, bytes; /* bytes of the request, and of the chosen types, in its unit */
     int64_t file_type;         /* value of general.file_type */
-    bool assumed;              /* costs are not measured: a dry run */
+    bool provisional;          /* costs are not measured: a dry run */
     json_t *identity;          /* model, text and options on which the costs depend */
     organ_curves_work work;    /* callbacks of `walk` */
     organ_curves *walk;        /* the run that measures; NULL: not open */

@@ -313,12 +313,17 @@ static organ_status find_capacity(organ_quantize_types *w, organ_error *error)
 
 /* ---- measurements ---- */
 
-static organ_status write_costs(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+static organ_curves_store types_store(const organ_quantize_types *w)
 {
-    organ_quantize_types *const w = context;
-    (void)tensor;
-    return organ_allocation_write(&w->curves, w->identity, w->job->options->allocate.file, w->job->engine->ranks,
-                                  error);
+    const organ_quantize_job *const job = w->job;
+    return (organ_curves_store){job->run, w->identity, job->options->allocate.file, job->engine->ranks};
+}
+
+static organ_status keep_costs(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    const organ_quantize_types *const w = context;
+    const organ_curves_store store = types_store(w);
+    return organ_curves_keep(&w->curves, tensor, &store, error);
 }
 
 /* A run without a text reads the costs of any text, method and number of tokens: all files have those of the nearest
@@ -367,7 +372,7 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                                   .make = organ_quantize_make_anchor,
                                   .memory = organ_quantize_anchor_memory,
                                   .forget = forget_inputs,
-                                  .found = write_costs};
+                                  .found = keep_costs};
     return organ_curves_open(&options, w->job->model, &w->inner, &w->curves, w->inner_curve_of, &w->work,
                              w->job->engine, w->job->progress, &w->walk, error);
 }
@@ -388,16 +393,10 @@ static void estimate_measuring(organ_quantize_types *w)
 
 static organ_status measure(organ_quantize_types *w, organ_error *error)
 {
-    organ_ranks *const ranks = w->job->engine->ranks;
-    const char *const file = w->job->options->allocate.file;
-    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_quantize_measure_ends(w, error) ||
-        organ_curves_run(w->walk, error)) {
-        if (error->status == ORGAN_INTERRUPTED && access(file, F_OK) == 0)
-            organ_progress_note_once(w->job->progress, "%s has the costs measured so far: the same command continues",
-                                     file);
+    if (organ_cache_check_place(w->job->options->allocate.file, "--allocation", w->job->engine->ranks, error) ||
+        organ_quantize_measure_ends(w, error) || organ_curves_run(w->walk, error))
         return error->status;
-    }
-    return organ_allocation_write(&w->curves, w->identity, file, ranks, error);
+    return keep_costs(w, NULL, error);
 }
 
 /* Costs that a dry run assumes before they are measured: errors that fall by 4 with each bit. */
@@ -408,7 +407,7 @@ static void assume_costs(organ_quantize_types *w)
             w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] = (double)w->curves.tensors[t].elements /
                                                                (double)w->elements *
                                                                exp2(-2 * w->levels[ORGAN_TYPES_FIRST + k]);
-    w->assumed = true;
+    w->provisional = true;
     organ_progress_note_once(
         w->job->progress,
         "--dry-run: the cost of each type is not measured yet, so the types below are provisional, "
@@ -419,9 +418,9 @@ static void assume_costs(organ_quantize_types *w)
 static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
+    const organ_curves_store store = types_store(w);
     bool known = false;
-    if ((o->calibration.text && open_walk(w, error)) || identify(w, error) ||
-        organ_allocation_read(&w->curves, w->identity, o->allocate.file, &known, error))
+    if (organ_curves_recall(&w->curves, &store, &known, error))
         return error->status;
     if (known)
         return ORGAN_OK;
@@ -472,7 +471,7 @@ static void set_costs(organ_quantize_types *w)
     for (size_t t = 0; t < w->curves.count; t++)
         for (size_t k = 0; k < w->type_count; k++)
             w->costs[t * (w->type_count + 1) + k] =
-                w->assumed ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
+                w->provisional ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
 }
 
 /* Counts the tensors that stay unchanged although a type fits them, and those that no allowed type makes smaller. */
@@ -539,7 +538,7 @@ static void note_choice(const organ_quantize_types *w)
     const char *const best =
         p->copied ? "no other choice that changes a tensor costs less" : "no other choice within the size costs less";
     char text[16];
-    if (w->assumed)
+    if (w->provisional)
         return;
     organ_progress_note(w->job->progress,
                         "types for %s: predicted KL %.4g nats per token; %s (%.2g %% above the lower bound)",
@@ -547,7 +546,7 @@ static void note_choice(const organ_quantize_types *w)
                         p->cost > 0 ? 100 * (p->cost - p->bound) / p->cost : 0.0);
 }
 
-organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error)
+organ_status organ_quantize_types_open(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_types *const w = job->types = calloc(1, sizeof *w);
     const organ_quantize_options *const o = job->options;
@@ -555,14 +554,19 @@ organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *err
         return organ_fail_memory(error, o->model);
     w->job = job;
     w->by_text = o->method && strcmp(o->method, "gptq") == 0;
-    if ((!o->write.dry_run &&
-         (organ_output_check_not_input(o->write.output, job->model, error) ||
-          organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))) ||
-        list_types(w, error) || find_targets(w, error) || organ_quantize_gguf_open_imatrix(job, error) ||
+    if (list_types(w, error) || find_targets(w, error) || organ_quantize_gguf_open_imatrix(job, error) ||
         check_entries(w, error) || find_header(w, error))
         return error->status;
     find_sizes(w);
-    if (find_capacity(w, error) || ensure_costs(w, error))
+    if (find_capacity(w, error) || (o->calibration.text && open_walk(w, error)))
+        return error->status;
+    return identify(w, error);
+}
+
+organ_status organ_quantize_types_decide(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_types *const w = job->types;
+    if (ensure_costs(w, error) != ORGAN_OK)
         return error->status;
     stop_measuring(w);
     set_costs(w);

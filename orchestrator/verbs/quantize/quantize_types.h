@@ -23,10 +23,13 @@ organ_status organ_quantize_sizes_check(const organ_quantize_options *options, o
 char *organ_quantize_name_beside(const char *path, const char *end);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
-/* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
- * programme. Creates job->types and sets job->encodings. Returns ORGAN_USAGE if the smallest types are too large, and
- * the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check. */
-organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error);
+/* Creates job->types: lists the tensors that get a type, and opens the text on which costs are measured. Returns
+ * ORGAN_USAGE if the smallest types are too large, and the errors of organ_curves_open. */
+organ_status organ_quantize_types_open(organ_quantize_job *job, organ_error *error);
+/* Chooses the type of each tensor: takes the costs from the journal or --allocation FILE, or measures them, then solves
+ * the integer programme. Sets job->encodings. A dry run assumes costs that are not known. Returns the errors of
+ * organ_curves_run and organ_curves_recall. */
+organ_status organ_quantize_types_decide(organ_quantize_job *job, organ_error *error);
 void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed */
 
 /* ---- mixed widths ---- */
@@ -34,11 +37,13 @@ void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed
 /* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
  * "mixed". */
 organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
-/* Finds the width of each target for --scheme mixed: measures the cost of widths on the text, in nats per token, or
- * reads it from --allocation FILE; then divides the budget of bits. Creates job->widths and sets job->encodings.
- * Returns the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check; ORGAN_USAGE
- * if the budget is too small. */
-organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
+/* Creates job->widths: lists the targets, and opens the text on which costs are measured. Returns ORGAN_USAGE if the
+ * budget is too small, and the errors of organ_curves_open. */
+organ_status organ_quantize_widths_open(organ_quantize_job *job, organ_error *error);
+/* Finds the width of each target: takes the costs of widths from the journal or --allocation FILE, or measures them in
+ * nats per token; then divides the budget of bits. Sets job->encodings. A dry run assumes costs that are not known, and
+ * makes no exchanges. Returns the errors of organ_curves_run, organ_curves_recall and organ_exchanges_run. */
+organ_status organ_quantize_widths_decide(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
 
 #endif

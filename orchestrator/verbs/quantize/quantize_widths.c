@@ -7,7 +7,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
@@ -270,13 +269,17 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
                       requested, plain + least / 8);
 }
 
-/* The file is written after each curve, so that a restarted run measures only the remaining ones. */
+static organ_curves_store widths_store(const organ_quantize_widths *w)
+{
+    const organ_quantize_job *const job = w->job;
+    return (organ_curves_store){job->run, w->identity, job->options->allocate.file, job->engine->ranks};
+}
+
 static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
-    const char *const file = w->job->options->allocate.file;
-    (void)tensor;
-    return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
+    const organ_curves_store store = widths_store(w);
+    return organ_curves_keep(&w->curves, tensor, &store, error);
 }
 
 /* Curves of a file are used only if model, text and options on which they depend are equal. */
@@ -396,8 +399,9 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     organ_exchanges *exchanges = NULL;
     for (size_t c = 0; c < w->choices.count; c++)
         w->choices.tensors[c].sparsity = (double)w->chosen[c];
-    if (open_exchanges(w, &exchanges, error) == ORGAN_OK)
-        organ_exchanges_run(exchanges, &w->exchanged, error);
+    if (!organ_exchanges_recall(&w->choices, w->job->run, &w->exchanged) &&
+        open_exchanges(w, &exchanges, error) == ORGAN_OK)
+        organ_exchanges_run(exchanges, w->job->run, &w->exchanged, error);
     organ_exchanges_close(exchanges);
     w->choices.cost = w->spent = 0;
     for (size_t c = 0; c < w->choices.count; c++) {
@@ -426,35 +430,34 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &text_error);
 }
 
-/* At this point job->plan has only the work of measuring curves and exchanges. */
-static void print_dry_run(const organ_quantize_widths *w)
+/* Costs that a dry run assumes before they are measured: errors that fall by 4 with each bit. */
+static void assume_costs(organ_quantize_widths *w)
 {
-    const organ_quantize_job *const job = w->job;
-    if (!job->options->write.dry_run)
-        return;
-    json_t *const time = organ_plan_time_json(&job->plan, job->engine);
-    organ_progress_note_once(
-        job->progress,
-        "--dry-run: scheme mixed measures the widths first, as the run does: about %.0f s on this "
-        "machine%s",
-        ceil(json_number_value(json_object_get(time, "seconds"))),
-        job->options->allocate.file ? "" : "; with --allocation FILE the run reads them from FILE instead");
-    json_decref(time);
+    for (size_t t = 0; t < w->curves.count; t++)
+        for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
+            w->curves.tensors[t].cost[l] =
+                (double)w->curves.tensors[t].elements / (double)w->targets.elements * exp2(-2 * organ_width_levels[l]);
+    organ_progress_note_once(w->job->progress, "--dry-run: the cost of each width is not measured yet, so the widths "
+                                               "below are provisional, by size alone; the run measures and decides");
 }
 
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
-    const char *const file = w->job->options->allocate.file;
+    const organ_curves_store store = widths_store(w);
     const organ_plan_solve solve = organ_gptq_solve(&w->job->encoding->grid);
+    const bool dry = w->job->options->write.dry_run;
     bool known = false;
-    if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
+    if (organ_curves_recall(&w->curves, &store, &known, error) || known)
         return error->status;
-    organ_curves_estimate(w->walk, &solve, &w->job->plan);
-    print_dry_run(w);
-    organ_ranks *const ranks = w->job->engine->ranks;
-    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_curves_run(w->walk, error))
+    if (dry) {
+        organ_curves_estimate(w->walk, &solve, &w->job->plan);
+        w->provisional = true;
+        assume_costs(w);
+        return ORGAN_OK;
+    }
+    if (organ_cache_check_place(store.file, "--allocation", store.ranks, error) || organ_curves_run(w->walk, error))
         return error->status;
-    return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
+    return organ_curves_keep(&w->curves, NULL, &store, error);
 }
 
 static void stop_measuring(organ_quantize_widths *w)
@@ -486,15 +489,16 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
                             "the targets fit into --budget %s unquantised, and a copy is no quantisation: the output "
                             "has only the one change that is predicted to cost least",
                             job->options->allocate.budget);
-    if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
+    if (job->options->allocate.rounds && !job->options->write.dry_run && quantize_widths_exchange_pairs(w, error))
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)
         job->encodings[w->targets.tensors[k] - job->model->tensors] =
             encoding_at(w->chosen[w->choice_of[k]], details_of(w, k));
-    organ_progress_note(
-        job->progress,
-        "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
-        w->choices.cost, organ_width_levels[w->uniform], w->choices.uniform_cost);
+    if (!w->provisional)
+        organ_progress_note(
+            job->progress,
+            "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
+            w->choices.cost, organ_width_levels[w->uniform], w->choices.uniform_cost);
     return ORGAN_OK;
 }
 
@@ -520,26 +524,26 @@ static void note_split_widths(const organ_quantize_widths *w)
                             split->name);
 }
 
-/* The output is checked before costs are measured, which takes long. */
-static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
-{
-    const organ_quantize_options *const o = job->options;
-    if (o->write.dry_run || organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
-        return error->status;
-    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
-}
-
-/* If no target can be quantised, returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
-organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
+/* If no target can be quantised, organ_quantize_list_parts reports the error. */
+organ_status organ_quantize_widths_open(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_memory(error, job->options->model);
     w->job = job;
-    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->targets.count == 0 ||
-        find_sizes(w, error) || find_budget(w, error) || ensure_curves(w, error))
+    if (list_tensors(w, error) || w->targets.count == 0 || find_sizes(w, error) || find_budget(w, error))
+        return error->status;
+    return open_walks(w, error);
+}
+
+/* A dry run makes no exchanges, so that its widths are provisional also if all costs are known. */
+organ_status organ_quantize_widths_decide(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_widths *const w = job->widths;
+    if (w->targets.count == 0 || ensure_curves(w, error))
         return error->status;
     stop_measuring(w);
+    w->provisional |= job->options->write.dry_run && job->options->allocate.rounds > 0;
     if (quantize_widths_divide(w, error) != ORGAN_OK)
         return error->status;
     note_split_widths(w);

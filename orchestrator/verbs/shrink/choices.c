@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Stores the choices on the disk until the output is complete: which units (channels or heads) each part keeps, and its
- * refitted values. A part is a matrix that loses columns. The choices are in a hidden directory next to the output: a
- * file with the values of all parts, and a journal. This directory is never renamed.
+ * Stores choices until the output is complete: which units (channels or heads) each part keeps is in the journal, its
+ * refitted values are in organ_write_choices. A part is a matrix that loses columns.
  *
- * Ranks: rank 0 writes the directory, and all ranks continue by its journal. */
+ * Ranks: rank 0 writes, and all ranks continue by its journal. */
 #include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/files.h"
@@ -141,7 +140,7 @@ static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
     return job->options->write.dry_run && job->calib ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
-                                                                    SET_COUNT("choices_on_disk", job->choices.bytes))
+                                                                    SET_COUNT("choices_on_disk", job->choice_bytes))
                                                      : json_null();
 }
 
@@ -185,19 +184,17 @@ json_t *organ_width_document(void *context, const organ_writing *made)
                      SET("definitions", width_definitions_json(job))));
 }
 
-#define VALUES "values"
-
 /* ---- values ---- */
 
 static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
-    const organ_width_choices *const c = context;
-    const int fd = organ_open(c->path, O_RDONLY, 0);
+    const char *const path = organ_write_choices(((const organ_width_job *)context)->writing);
+    const int fd = organ_open(path, O_RDONLY, 0);
     const ssize_t got = fd < 0 ? -1 : organ_pread_full(fd, data, bytes, (off_t)offset);
     if (got < 0)
-        organ_fail_errno(error, errno, "%s: cannot be read", c->path);
+        organ_fail_errno(error, errno, "%s: cannot be read", path);
     else if ((size_t)got < bytes)
-        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of the choices", c->path,
+        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of the choices", path,
                    (unsigned long long)(offset + (uint64_t)got));
     if (fd >= 0)
         close(fd);
@@ -213,21 +210,21 @@ organ_status organ_width_choices_put(const organ_width_job *job, const organ_wid
                                      uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
-    return organ_transfer_bytes(job->choices.path, values, bytes, value_at(part, first), error);
+    return organ_transfer_bytes(organ_write_choices(job->writing), values, bytes, value_at(part, first), error);
 }
 
 organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
                                      uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
-    return read_values(&job->choices, values, bytes, value_at(part, first), error);
+    return read_values(job, values, bytes, value_at(part, first), error);
 }
 
 static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
                                   organ_error *error)
 {
     const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
-    return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
+    return organ_run_digest(read_values, job, part->at, bytes, NULL, digits, error);
 }
 
 /* ---- lines ---- */
@@ -246,15 +243,14 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
     char digits[17];
     if (values_digest(job, part, digits, error) != ORGAN_OK)
         return error->status;
-    job->choices.output.done++;
-    return organ_run_journal_add(
-        &job->choices.journal,
+    return organ_write_note(
+        job->writing,
         ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
                                       SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
                                       SET_TEXT("xxh3", digits),
                                       SET("kept", organ_ids_json(part->kept, part->share->keep))),
                          choices_report, &part->report),
-        error);
+        true, error);
 }
 
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
@@ -283,7 +279,7 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
 }
 
 /* A line is ignored if it is malformed or the values in the file do not have its digest; the units of the part are
- * then chosen again. */
+ * then chosen again. A complete output has no such file, and does not need the values. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
@@ -292,139 +288,42 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     char digits[17];
     uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
     if (part && !kept)
-        organ_fail_memory(error, job->choices.path);
+        organ_fail_memory(error, part->tensor->name);
     else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
-             ORGAN_STRUCT_READ(line, choices_report, &report) && values_digest(job, part, digits, error) == ORGAN_OK &&
-             strcmp(digits, expected) == 0) {
+             ORGAN_STRUCT_READ(line, choices_report, &report) &&
+             (organ_write_is_whole(job->writing) ||
+              (values_digest(job, part, digits, error) == ORGAN_OK && strcmp(digits, expected) == 0))) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
-        job->choices.output.done += !part->done;
         part->done = true;
     }
     free(kept);
     return error->status;
 }
 
-/* ---- begin and end ---- */
-
-static json_t *choices_head_of(organ_width_job *job, const organ_run_inputs *inputs)
-{
-    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"),
-                                          SET_TEXT("definition", "width-choice/1"), SET_TEXT("organ", ORGAN_VERSION),
-                                          SET("parameters", organ_width_parameters(job)),
-                                          SET(ORGAN_RUN_INPUTS, organ_run_inputs_json(inputs))),
-                             organ_width_identity(job));
-}
-
-static organ_status name_choices_file(organ_width_job *job, organ_error *error)
-{
-    organ_width_choices *const c = &job->choices;
-    const char *const output = job->options->write.output;
-    c->directory = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
-    return c->directory ? ORGAN_OK : organ_fail_memory(error, output);
-}
-
 /* A file that an interrupted run has left complete in size stays. */
-static organ_status make_values(const organ_width_choices *c, organ_error *error)
+static organ_status make_values(const organ_width_job *job, organ_error *error)
 {
+    const char *const path = organ_write_choices(job->writing);
     struct stat info;
-    const bool there = c->output.publish.resumed && lstat(c->path, &info) == 0;
-    if (there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == c->bytes)
+    const bool there = lstat(path, &info) == 0;
+    if (organ_write_is_whole(job->writing) ||
+        (there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == job->choice_bytes))
         return ORGAN_OK;
-    if (there && organ_remove_file(c->path))
-        return organ_fail_errno(error, errno, "%s: cannot be removed", c->path);
-    return organ_transfer_file(c->path, c->bytes, true, error);
-}
-
-/* Only rank 0 calls this function. */
-static organ_status begin_values(organ_width_job *job, const organ_run_inputs *inputs, organ_error *error)
-{
-    organ_width_choices *const c = &job->choices;
-    if (organ_run_journal_begin(&c->journal, choices_head_of(job, inputs), job->options->write.output, error) ==
-        ORGAN_OK)
-        make_values(c, error);
-    return error->status;
-}
-
-static organ_status recall_choices(organ_width_job *job, organ_error *error)
-{
-    const json_t *line;
-    size_t k;
-    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status)
-        choices_recall(job, line, error);
-    return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
-}
-
-static organ_status begin_choices(organ_width_job *job, const organ_run_inputs *inputs, organ_error *error)
-{
-    organ_width_choices *const c = &job->choices;
-    organ_ranks *const ranks = job->engine->ranks;
-    const organ_width_options *const o = job->options;
-    c->output = (organ_output){.path = c->directory,
-                               .force = o->write.force,
-                               .resume = o->write.resume || organ_publish_waits(o->write.output),
-                               .journal = &c->journal,
-                               .closed = inputs->closed,
-                               .all = job->part_count,
-                               .ranks = ranks};
-    if (organ_output_begin_together(&c->output, c->bytes, &c->begun, error))
-        return error->status;
-    if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
-        organ_fail_memory(error, c->directory);
-    else if (organ_ranks_first(ranks))
-        begin_values(job, inputs, error);
-    return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
-                                                                                  : recall_choices(job, error);
+    if (there && organ_remove_file(path))
+        return organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    return organ_transfer_file(path, job->choice_bytes, true, error);
 }
 
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
-    organ_run_inputs inputs = {0};
-    if (name_choices_file(job, error) == ORGAN_OK &&
-        organ_run_inputs_add_model(&inputs, "model", job->model, error) == ORGAN_OK &&
-        organ_width_inputs(job, &inputs, error) == ORGAN_OK)
-        begin_choices(job, &inputs, error);
-    organ_run_inputs_release(&inputs);
-    return error->status;
-}
-
-/* organ_output_end adds to the error message how to continue; if the message already says this, it stays unchanged. */
-static void end_interrupted(organ_width_choices *c, organ_error *error)
-{
-    const organ_error cause = *error;
-    organ_output_end(&c->output, error);
-    if (strstr(cause.message, "--resume continues"))
-        *error = cause;
-}
-
-static void remove_choices(const organ_width_job *job, organ_publish *publish)
-{
-    struct stat info;
-    organ_publish_abandon(publish);
-    if (lstat(publish->partial, &info) == 0)
-        organ_progress_warn(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
-}
-
-/* Another run has made the output, and this one may not replace it: no later run can use the choices. */
-static bool is_overtaken(const organ_width_job *job)
-{
-    const organ_write_options *const write = &job->options->write;
-    return !write->force && access(write->output, F_OK) == 0 && !organ_publish_waits(write->output);
-}
-
-organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
-{
-    organ_width_choices *const c = &job->choices;
-    if (c->begun && (done || is_overtaken(job))) {
-        if (organ_ranks_first(job->engine->ranks))
-            remove_choices(job, &c->output.publish);
-        organ_publish_end(&c->output.publish);
-    } else if (c->begun)
-        end_interrupted(c, error);
-    c->begun = false;
-    organ_run_journal_close(&c->journal);
-    free(c->path);
-    free(c->directory);
-    c->path = c->directory = NULL;
-    return error->status;
+    organ_ranks *const ranks = job->engine->ranks;
+    const json_t *line;
+    size_t k;
+    if (organ_ranks_first(ranks))
+        make_values(job, error);
+    if (organ_ranks_agree(ranks, "making the file of choices", error))
+        return error->status;
+    json_array_foreach(organ_write_lines(job->writing), k, line) if (!error->status) choices_recall(job, line, error);
+    return organ_ranks_agree(ranks, "reading the choices", error);
 }

@@ -138,6 +138,20 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     return error->status;
 }
 
+/* Returns whether the journal line has influences or a set, which are added. */
+static bool layers_known_recall(organ_layers_known *known, const json_t *line)
+{
+    const json_t *const influence = json_object_get(line, "influence");
+    organ_error malformed = {0};
+    if (!influence)
+        return json_object_get(line, "divergence") && read_set(known, line, 0, "journal", &malformed) == ORGAN_OK;
+    if (!known->influence && read_influence(known, influence, "journal", &malformed)) {
+        free(known->influence);
+        known->influence = NULL;
+    }
+    return known->influence != NULL;
+}
+
 /* ---- the file ---- */
 
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
@@ -294,10 +308,24 @@ void organ_layers_choice_release(organ_layers_job *job)
 
 /* ---- judging ---- */
 
+/* The journal gets the sets from number `first` on and, if they are new, the influences. */
+static organ_status note_scores(const organ_layers_choice *c, bool influence, size_t first, organ_error *error)
+{
+    const organ_layers_known *const known = &c->known;
+    if (influence)
+        organ_write_note_once(
+            c->writing, ORGAN_OBJECT(SET("influence", organ_json_rows(known->layers, influence_json, known))), error);
+    for (size_t k = first; k < known->count && !error->status; k++)
+        organ_write_note_once(c->writing, set_json(known, k), error);
+    return error->status;
+}
+
 /* All ranks call this function, also after an error, because each decides by these scores which sets it judges next. */
-static organ_status store_scores(const organ_layers_job *job, organ_error *error)
+static organ_status store_scores(const organ_layers_job *job, bool influence, size_t first, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
+    if (!error->status)
+        note_scores(c, influence, first, error);
     return layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
 }
 
@@ -315,6 +343,7 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
+    const size_t first = c->known.count;
     double *const divergence = malloc(count * sizeof *divergence);
     if (!divergence)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
@@ -326,7 +355,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
     free(divergence);
-    return store_scores(job, error);
+    return store_scores(job, false, first, error);
 }
 
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
@@ -379,12 +408,26 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
     if (open_sets_if_needed(job, error) == ORGAN_OK &&
         !layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
-    return store_scores(job, error);
+    return store_scores(job, !error->status, c->known.count, error);
 }
 
-organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
+/* Journal and file get the scores of each other, so that a continued run does not depend on the file. */
+static organ_status recall_scores(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
+    size_t noted = 0, at;
+    const json_t *line;
+    json_array_foreach(organ_write_lines(c->writing), at, line) noted += layers_known_recall(&c->known, line);
+    return noted ? store_scores(job, false, c->known.count, error)
+                 : note_scores(c, c->known.influence != NULL, 0, error);
+}
+
+organ_status organ_layers_choice_run(organ_layers_job *job, organ_writing *writing, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    c->writing = writing;
+    if (recall_scores(job, error) != ORGAN_OK)
+        return error->status;
     organ_progress_begin(job->progress, "searching blocks", 0, 0);
     if (ensure_influence(job, error) == ORGAN_OK) {
         const organ_layers_search search = {.layers = job->layers,

@@ -106,7 +106,7 @@ static json_t *requested_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-/* Implements organ_write.depends: the kept parts of all layers determine the output. */
+/* Implements organ_write_make.depends: the kept parts of all layers determine the output. */
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
@@ -187,7 +187,7 @@ static organ_status digest_part(void *context, size_t k, size_t worker, organ_er
     return error->status;
 }
 
-/* Implements organ_write.written: the report of rank 0 states the digests of the bytes in the output. */
+/* Implements organ_write_make.written: the report of rank 0 states the digests of the bytes in the output. */
 static organ_status cut_digest(void *context, const char *path, organ_error *error)
 {
     organ_cut_run *const run = context;
@@ -258,28 +258,36 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     return organ_model_is_here(run->model, "cut", error);
 }
 
-static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
+static organ_status cut_decide(void *inner, organ_writing *writing, organ_write_pieces *pieces, organ_error *error)
 {
-    organ_plan plan;
-    if (write->plan) {
-        plan = *write->plan;
-        organ_plan_memory(&plan, organ_cut_copy_memory(), 0);
-        write->plan = &plan;
-    }
-    write->pieces = run->pieces;
-    write->units = run->units;
-    write->piece_count = write->unit_count = run->piece_count;
-    write->gguf = run->gguf;
-    write->model_is = "model";
-    write->made_as = ORGAN_TYPES_STAY;
-    write->inner = run;
-    write->edit = organ_cut_edit_config;
-    if (!write->fill)
-        write->fill = cut_fill;
-    write->recall = cut_recall;
-    write->depends = cut_kept_json;
-    write->written = cut_digest;
-    return organ_write_run(write, report, error);
+    organ_cut_run *const run = inner;
+    organ_cut_out *const cut = run->cut;
+    const organ_plan *const plan = cut->write.report.plan;
+    if ((cut->decide && cut->decide(cut, writing, error)) || organ_cut_prepare(run, error))
+        return error->status;
+    run->plan = plan ? *plan : (organ_plan){0};
+    organ_plan_memory(&run->plan, organ_cut_copy_memory(), 0);
+    pieces->list = run->pieces;
+    pieces->units = run->units;
+    pieces->count = pieces->unit_count = run->piece_count;
+    pieces->gguf = run->gguf;
+    return ORGAN_OK;
+}
+
+static organ_status cut_write(organ_cut_run *run, organ_write write, json_t **report, organ_error *error)
+{
+    write.names.model = "model";
+    write.inner = run;
+    write.decide = cut_decide;
+    write.make.edit = organ_cut_edit_config;
+    if (!write.make.fill)
+        write.make.fill = cut_fill;
+    write.make.recall = cut_recall;
+    write.make.depends = cut_kept_json;
+    write.make.written = cut_digest;
+    write.report.made_as = ORGAN_TYPES_STAY;
+    write.report.plan = &run->plan;
+    return organ_write_run(&write, report, error);
 }
 
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
@@ -287,9 +295,32 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
-    if (cut_check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
-        cut_write(&run, &cut->write, report, error);
+    if (cut_check_output(&run, error) == ORGAN_OK)
+        cut_write(&run, cut->write, report, error);
     pthread_mutex_destroy(&run.lock);
+    organ_cut_release(&run);
+    return error->status;
+}
+
+static organ_status try_config(organ_cut_run *run, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    if (!run->model->gguf &&
+        organ_model_load(run->model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, run->model->path, bytes, length, error) == ORGAN_OK)
+        organ_cut_edit_config(run, &edit, error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    return error->status;
+}
+
+organ_status organ_cut_try(organ_cut_out *cut, organ_error *error)
+{
+    organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
+    if (organ_cut_prepare(&run, error) == ORGAN_OK)
+        try_config(&run, error);
     organ_cut_release(&run);
     return error->status;
 }
@@ -297,19 +328,12 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {
-    const organ_cut_out cut = {.write = {.model = model}, .layers = layers, .layer_count = layer_count};
+    organ_cut_out cut = {.write = {.model = model}, .layers = layers, .layer_count = layer_count};
     organ_cut_run run = {.cut = &cut, .model = model, .settings = json_array()};
-    char *bytes = NULL;
-    size_t length = 0;
-    organ_json_edit edit = {0};
     if (!run.settings)
         organ_fail_memory(error, model->path);
-    else if (!model->gguf && organ_cut_resolve(&run, error) == ORGAN_OK &&
-             organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-             organ_json_edit_begin(&edit, model->path, bytes, length, error) == ORGAN_OK)
-        organ_cut_edit_config(&run, &edit, error);
-    organ_json_edit_release(&edit);
-    free(bytes);
+    else if (!model->gguf && organ_cut_resolve(&run, error) == ORGAN_OK)
+        try_config(&run, error);
     organ_cut_release(&run);
     return error->status;
 }

@@ -37,23 +37,26 @@ typedef struct organ_cut_layer {
 typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while organ_cut_make runs */
 
 /* Input of organ_cut_make. All pointers must stay valid during the call. */
-typedef struct organ_cut_out {
-    /* The caller sets `model`, `requested`, `definition`, `view`, `stage`, `progress`,
-     * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept parts,
-     * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are refitted.
-     * organ_cut_make sets the other members. */
+typedef struct organ_cut_out organ_cut_out;
+struct organ_cut_out {
+    /* The caller sets `model`, `requested`, `names` without `model`, `progress`, `engine`, `context`, check.parameters
+     * and report.document; if needed also the other members of `check`, report.plan (the memory of a copy is added),
+     * report.finish, and make.fill if tensors are refitted. organ_cut_make sets the other members. */
     organ_write write;
+    /* Implements organ_write.decide: chooses the kept parts and completes the members below. NULL: they are complete.
+     */
+    organ_status (*decide)(organ_cut_out *cut, organ_writing *writing, organ_error *error);
     const organ_cut_layer *layers; /* one for each layer of the donor */
     size_t layer_count;            /* must equal organ_cut_layers */
     /* A flag for each tensor of the donor: true for a refitted tensor, whose kept part gets new values from
-     * `write.fill` (organ_cut_put) instead of the donor's bytes. NULL: no tensor is refitted. */
+     * make.fill (organ_cut_put) instead of the donor's bytes. NULL: no tensor is refitted. */
     const bool *refitted;
     /* `results` returns the object that the journal stores with a complete refitted tensor. `recall` reads it when a
      * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. Both get
      * write.context. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
     bool (*recall)(void *context, const organ_tensor *tensor, const json_t *results);
-} organ_cut_out;
+};
 
 /* Returns one plus the highest layer number in the names of the model's tensors, including layers of multi-token
  * prediction. */
@@ -63,7 +66,7 @@ size_t organ_cut_layers(const organ_model *model);
 uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
 /* Writes the smaller model. Errors, and the files that remain after them, are those of organ_write_run. In addition,
- * before anything is written:
+ * before any tensor is written:
  *   - ORGAN_USAGE if indices of kept parts do not ascend or do not exist in the layer, if a layer would keep no
  *     expert, if layers would keep different numbers of experts or of expert channels (config.json and key-values have
  *     one number for all layers), if nothing would be cut, or if `refitted` names a tensor whose type cannot be
@@ -78,7 +81,10 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error);
 
-/* ---- functions for `write.fill` ---- */
+/* Returns the errors of such a cut before a long decision, with kept parts that have the numbers of the chosen ones. */
+organ_status organ_cut_try(organ_cut_out *cut, organ_error *error);
+
+/* ---- functions for make.fill ---- */
 
 /* The `fill` of a verb with refitted tensors calls organ_cut_begin first, stores each kept matrix of refitted tensors
  * with organ_cut_put, and calls organ_cut_copy last. */
@@ -169,7 +175,8 @@ typedef struct organ_cut_facts {
 
 /* The plan of a smaller model, and its state while it is written. */
 struct organ_cut_run {
-    const organ_cut_out *cut;
+    organ_cut_out *cut;
+    organ_plan plan;          /* of a dry run */
     const organ_model *model; /* the donor */
     organ_weights *weights;   /* the weights of the donor, each with its codes, scales and other companions */
     size_t *weight_of;        /* for each tensor of the model, the index in `weights` of its weight; SIZE_MAX: none */

@@ -7,7 +7,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/run_names.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -223,7 +222,9 @@ static bool experts_recall(void *context, const organ_tensor *tensor, const json
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
-    return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
+    return ORGAN_OBJECT(SET_HELD("samples", json_object_get(job->identity, "samples")),
+                        SET_HELD("context", json_object_get(job->identity, "context")),
+                        SET_IF(job->options->heal, "healed_along", json_incref(job->scores.calibration)));
 }
 
 /* The kept experts are not known yet, but only their number matters, so the check chooses any. If memory does not
@@ -246,33 +247,44 @@ static organ_status experts_inputs(void *context, organ_run_inputs *inputs, orga
 {
     const organ_experts_options *const o = ((const organ_experts_job *)context)->options;
     organ_run_inputs_add(inputs, "text", o->calibration.text, error);
-    return organ_run_inputs_add(inputs, "scores", o->scores, error);
+    return organ_run_inputs_add(inputs, "scores", o->calibration.text ? NULL : o->scores, error);
+}
+
+/* The check: an allocation that failed while JSON was built would leave incomplete scores in the report. */
+static organ_status experts_decide(organ_cut_out *cut, organ_writing *writing, organ_error *error)
+{
+    organ_experts_job *const job = cut->write.context;
+    if (organ_experts_load_scores(job, writing, error) != ORGAN_OK)
+        return error->status;
+    experts_choose(job);
+    if (open_heal(job, error) || organ_memory_work_check(job->model->path, error) || !job->heal)
+        return error->status;
+    cut->refitted = organ_expert_heal_refitted(job->heal);
+    if (job->options->write.dry_run)
+        organ_expert_heal_estimate(job->heal, &job->plan);
+    return ORGAN_OK;
 }
 
 static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (job->heal && o->write.dry_run)
-        organ_expert_heal_estimate(job->heal, &job->plan);
     organ_cut_out all = {.write = {.model = job->model,
                                    .requested = &o->write,
-                                   .choice = job->unfinished != NULL,
-                                   .checked = !o->write.dry_run,
                                    ORGAN_WRITE_BY(job),
-                                   .definition = ORGAN_EXPERT_SCORES_DEFINITION,
-                                   .view = &organ_experts_view,
-                                   .stage = "cutting",
-                                   .parameters = organ_experts_parameters,
-                                   .inputs = experts_inputs,
-                                   .document = organ_experts_document,
-                                   .plan = &job->plan,
-                                   .fill = job->heal ? experts_fill : NULL,
-                                   .identity = job->heal ? experts_identity : NULL},
+                                   .names.definition = ORGAN_EXPERT_SCORES_DEFINITION,
+                                   .names.view = &organ_experts_view,
+                                   .names.stage = "cutting",
+                                   .check.parameters = organ_experts_parameters,
+                                   .check.inputs = experts_inputs,
+                                   .report.document = organ_experts_document,
+                                   .report.plan = &job->plan,
+                                   .make.fill = o->heal ? experts_fill : NULL,
+                                   .check.identity = experts_identity},
+                         .decide = experts_decide,
                          .layers = job->layers,
                          .layer_count = job->layer_count,
-                         .refitted = job->heal ? organ_expert_heal_refitted(job->heal) : NULL,
-                         .results = job->heal ? heal_results : NULL,
-                         .recall = job->heal ? experts_recall : NULL};
+                         .results = o->heal ? heal_results : NULL,
+                         .recall = o->heal ? experts_recall : NULL};
     return organ_cut_make(&all, report, error);
 }
 
@@ -281,9 +293,7 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (experts_check_options(job, error) || check_prediction(job, error) ||
-        organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
-        (!o->predict && (organ_output_check_not_input(o->write.output, job->model, error) ||
-                         organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))))
+        organ_donor_open(o->model, "cut", job->progress, &job->model, error))
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
         ORGAN_OK)
@@ -297,15 +307,9 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
         return error->status;
     if (job->options->predict)
         return organ_experts_predict(job, report, error);
-    if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
-        organ_experts_load_scores(job, error) == ORGAN_OK) {
-        experts_choose(job);
-        /* The check: an allocation that failed while JSON was built would leave incomplete scores in the report. */
-        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
-            experts_cut(job, report, error);
-    }
-    organ_experts_remove_scores(job, error->status);
-    return error->status;
+    if (allocate_layers(job, error) || estimate_heal(job, error) || organ_experts_open_scores(job, error))
+        return error->status;
+    return experts_cut(job, report, error);
 }
 
 static void experts_release(organ_experts_job *job)
@@ -314,7 +318,7 @@ static void experts_release(organ_experts_job *job)
     organ_expert_scores_release(&job->scores);
     json_decref(job->identity);
     json_decref(job->needs);
-    free(job->unfinished);
+    organ_expert_measure_close(job->measure);
     free(job->layers);
     free(job->counts);
     free(job->kept);
@@ -326,13 +330,9 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
 {
     const organ_experts_options *const options = given;
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
-    const bool writes = !options->predict && !options->write.dry_run;
     const organ_report_work work = organ_report_begin(report);
-    organ_run_names names;
-    if (organ_run_names_reserve(&names, &options->write.output, writes, false, engine->ranks, error) == ORGAN_OK)
-        experts_work(&job, report, error);
+    experts_work(&job, report, error);
     experts_release(&job);
-    organ_run_names_release(&names);
     return organ_report_end_partial(&work, options->model, error);
 }
 

@@ -166,6 +166,11 @@ organ_status organ_expert_scores_write(const organ_expert_scores *scores, const 
 organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path,
                                       const char *advice, bool *whole, organ_error *error);
 
+/* Returns the journal line with the scores of a known layer. NULL if out of memory. */
+json_t *organ_expert_scores_line(const organ_expert_scores *scores, size_t layer);
+/* Sets the scores of the layer that a journal line has. Returns whether the line has such scores. */
+bool organ_expert_scores_recall(organ_expert_scores *scores, const json_t *line);
+
 /* Scores routed experts on a calibration text. The donor's hidden states pass through the model layer by layer;
  * the scores of a layer come from the inputs of its router and the outputs of its experts. Packed weights are used
  * unchanged. The scores are bit-identical on every machine, for any number of threads and ranks and for any memory
@@ -196,10 +201,11 @@ const json_t *organ_expert_measure_identity(const organ_expert_measure *measure)
 /* Returns the walk of the measurement, for organ_calibration_cut_test_windows. */
 const organ_calibration_run *organ_expert_measure_walk(const organ_expert_measure *measure);
 
-/* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
- * written). Returns ORGAN_BAD_INPUT if a value is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED
- * if the engine is stopped. */
-organ_status organ_expert_measure_run(organ_expert_measure *measure, const char *file, organ_error *error);
+/* Measures the layers that `scores` lacks. After each layer rank 0 appends its scores to the journal of `writing`
+ * (NULL: there is none) and writes all scores to `file` (NULL: no file is written). Returns ORGAN_BAD_INPUT if a value
+ * is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED if the engine is stopped. */
+organ_status organ_expert_measure_run(organ_expert_measure *measure, organ_writing *writing, const char *file,
+                                      organ_error *error);
 
 /* A run of the verb `experts`. */
 typedef struct organ_experts_job {
@@ -210,37 +216,34 @@ typedef struct organ_experts_job {
     organ_expert_score score; /* the score by which experts are chosen */
     bool global;              /* --per-layer global: the scores decide how many experts each layer keeps */
     organ_expert_scores scores;
-    bool known;       /* `scores` has every layer */
-    json_t *identity; /* model, text and windows that the scores belong to; without --calibration only the
-                       * model */
-    organ_plan plan;  /* dry run: the estimated work, except reading and writing */
-    json_t *needs;    /* dry run: memory that the measurement would need; NULL: no measurement is needed */
-    char *unfinished; /* path of the temporary file of scores that --resume continues, next to the output; NULL: the
-                       * scores are in the file of --scores */
-    uint32_t keep;    /* experts to keep in each layer; with a global budget their average */
-    bool uneven;      /* some layers keep another number of experts than `keep` */
-    organ_cut_layer *layers; /* for each layer of the donor, what the output keeps of it */
-    size_t layer_count;      /* layers of the donor, including those for multi-token prediction */
-    organ_expert_heal *heal; /* NULL: kept experts are copied unchanged */
-    uint32_t *counts;        /* for each layer in `scores`, how many experts it keeps */
+    bool known;                    /* `scores` has every layer */
+    json_t *identity;              /* model, text and windows that the scores belong to; without --calibration only the
+                                    * model */
+    organ_plan plan;               /* dry run: the estimated work, except reading and writing */
+    json_t *needs;                 /* dry run: memory that the measurement would need; NULL: no measurement is needed */
+    organ_expert_measure *measure; /* open until the run has decided; NULL: --scores has all scores */
+    uint32_t keep;                 /* experts to keep in each layer; with a global budget their average */
+    bool uneven;                   /* some layers keep another number of experts than `keep` */
+    organ_cut_layer *layers;       /* for each layer of the donor, what the output keeps of it */
+    size_t layer_count;            /* layers of the donor, including those for multi-token prediction */
+    organ_expert_heal *heal;       /* NULL: kept experts are copied unchanged */
+    uint32_t *counts;              /* for each layer in `scores`, how many experts it keeps */
     uint32_t *kept; /* for each layer in `scores`, the numbers of its kept experts: `scores.experts` entries each, of
                      * which the first counts[layer] are used */
 } organ_experts_job;
 
 /* ---- measure_scores.c ---- */
 
-/* Fills job->scores: reads the file of scores and, if there is a calibration text, measures the layers that the file
- * lacks. Sets job->known. A dry run does not measure: job->known stays false if the file lacks layers, and job->needs
- * and job->plan describe the measurement. Returns ORGAN_USAGE if the file lacks layers and there is no text, and the
- * errors of organ_expert_scores_read, organ_expert_measure_open and organ_expert_measure_run. */
-organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error);
+/* Opens job->measure if there is a calibration text, and sets job->identity. Returns the errors of
+ * organ_expert_measure_open. */
+organ_status organ_experts_open_scores(organ_experts_job *job, organ_error *error);
+/* Fills job->scores from the journal and the file of --scores and, if there is a calibration text, measures the layers
+ * that these lack. Sets job->known. A dry run does not measure: job->known stays false if layers are missing, and
+ * job->needs and job->plan describe the measurement. Returns ORGAN_USAGE if the file lacks layers and there is no text,
+ * and the errors of organ_expert_scores_read and organ_expert_measure_run. */
+organ_status organ_experts_load_scores(organ_experts_job *job, organ_writing *writing, organ_error *error);
 /* Opens the measurement and closes it again. Returns the error if memory or text do not suffice for it. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
-/* Handles the temporary file of scores after a run that ended with `status`. After ORGAN_INTERRUPTED, ORGAN_IO and
- * ORGAN_USAGE leaves the file for --resume, and prints a note with its path if the file exists. Prints no note after an
- * ORGAN_USAGE that occurred before all scores were known. Removes the file after success and after other errors. Does
- * nothing in a dry run, with --scores, or on ranks other than the first. */
-void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
 
 /* ---- predict.c ---- */
 
@@ -380,11 +383,12 @@ struct organ_expert_measure {
     organ_calibration_work work;
     organ_calibration_run *calib;
     const organ_forward_config *config;
-    json_t *identity;    /* model and text of the scores: see organ_expert_scores_read */
-    const char *file;    /* file to which the scores are written after each layer; NULL: none */
-    size_t tokens;       /* tokens of the text that this rank processes */
-    size_t chunk_tokens; /* largest number of tokens in a chunk */
-    size_t batch;        /* number of tokens that experts run on together */
+    json_t *identity;       /* model and text of the scores: see organ_expert_scores_read */
+    const char *file;       /* file to which the scores are written after each layer; NULL: none */
+    organ_writing *writing; /* whose journal gets the scores of each layer; NULL: none */
+    size_t tokens;          /* tokens of the text that this rank processes */
+    size_t chunk_tokens;    /* largest number of tokens in a chunk */
+    size_t batch;           /* number of tokens that experts run on together */
     organ_expert_worker *workers;
     organ_expert_products products;
     /* State of the current layer: */

@@ -224,14 +224,6 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
-{
-    const organ_layers_options *const o = job->options;
-    if (organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
-        return error->status;
-    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
-}
-
 /* In models with an encoder and a decoder (BART, Whisper, T5), the blocks of both are numbered from 0, but
  * config.json has separate counts. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
@@ -259,10 +251,9 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
     job->layers = organ_cut_layers(job->model);
     if (job->layers == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
-    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error) ||
-        organ_layers_kinds_find(job->model, job->layers, &job->kinds, error))
+    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error))
         return error->status;
-    return layers_check_output(job, error);
+    return organ_layers_kinds_find(job->model, job->layers, &job->kinds, error);
 }
 
 /* ---- dropped blocks ---- */
@@ -323,21 +314,39 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
-static organ_status layers_choose(organ_layers_job *job, organ_error *error)
+static organ_status open_search(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))
         return ORGAN_OK;
     organ_layers_choice_open(job, error);
-    if (organ_memory_check_also(estimate_heal, job, error) == ORGAN_OK) {
-        if (job->options->write.dry_run) {
-            organ_layers_choice_estimate(job);
-            drop_smallest(job);
-        } else
-            organ_layers_choice_run(job, error);
-    }
+    return organ_memory_check_also(estimate_heal, job, error);
+}
+
+/* A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
+static organ_status layers_search(organ_layers_job *job, organ_writing *writing, organ_error *error)
+{
+    if (!needs_search(job))
+        return ORGAN_OK;
+    if (job->options->write.dry_run) {
+        organ_layers_choice_estimate(job);
+        drop_smallest(job);
+    } else
+        organ_layers_choice_run(job, writing, error);
     organ_layers_choice_close(job);
     return error->status;
+}
+
+static organ_status layers_decide(organ_cut_out *cut, organ_writing *writing, organ_error *error)
+{
+    organ_layers_job *const job = cut->write.context;
+    if (layers_search(job, writing, error) || open_heal(job, error))
+        return error->status;
+    for (size_t l = 0; l < job->layers; l++)
+        job->kept[l].dropped = job->drop.dropped[l];
+    cut->refitted = job->refitted;
+    if (job->heal && job->options->write.dry_run)
+        organ_layers_heal_estimate(job->heal, &job->plan);
+    return ORGAN_OK;
 }
 
 static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
@@ -359,62 +368,52 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* Refitted weights depend on the calibration text. */
+/* Refitted weights depend on the calibration text, too. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->heal, "text",
+    return ORGAN_OBJECT(SET_IF(job->choice.identity, "search", json_incref(job->choice.identity)),
+                        SET_IF(job->heal, "text",
                                json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
 static organ_status layers_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
 {
     const organ_layers_options *const o = ((const organ_layers_job *)context)->options;
-    organ_run_inputs_add(inputs, "text", o->calibration.text, error);
-    return organ_run_inputs_add(inputs, "scores", o->scores, error);
+    return organ_run_inputs_add(inputs, "text", o->calibration.text, error);
 }
 
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     const size_t blocks = organ_cut_layers(job->model);
-    if (job->heal && o->write.dry_run)
-        organ_layers_heal_estimate(job->heal, &job->plan);
-    organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
-    if (!layers)
+    if (!(job->kept = calloc(blocks, sizeof *job->kept)))
         return organ_fail_memory(error, o->model);
-    for (size_t l = 0; l < job->layers; l++)
-        layers[l].dropped = job->drop.dropped[l];
     organ_cut_out made = {.write = {.model = job->model,
                                     .requested = &o->write,
-                                    .checked = needs_search(job) && !o->write.dry_run,
                                     .progress = job->progress,
                                     .engine = job->engine,
                                     .context = job,
-                                    .plan = &job->plan,
-                                    .fill = job->heal ? layers_fill : NULL,
-                                    .definition = ORGAN_LAYERS_DEFINITION,
-                                    .view = &organ_layers_view,
-                                    .stage = "dropping blocks",
-                                    .parameters = layers_parameters,
-                                    .identity = layers_identity,
-                                    .inputs = layers_inputs,
-                                    .document = layers_document},
-                          .layers = layers,
+                                    .report.plan = &job->plan,
+                                    .make.fill = o->heal ? layers_fill : NULL,
+                                    .names.definition = ORGAN_LAYERS_DEFINITION,
+                                    .names.view = &organ_layers_view,
+                                    .names.stage = "dropping blocks",
+                                    .check.parameters = layers_parameters,
+                                    .check.identity = layers_identity,
+                                    .check.inputs = layers_inputs,
+                                    .report.document = layers_document},
+                          .decide = layers_decide,
+                          .layers = job->kept,
                           .layer_count = blocks,
-                          .refitted = job->refitted,
-                          .results = job->heal ? layers_results : NULL,
-                          .recall = job->heal ? layers_recall : NULL};
-    organ_cut_make(&made, report, error);
-    free(layers);
-    return error->status;
+                          .results = o->heal ? layers_results : NULL,
+                          .recall = o->heal ? layers_recall : NULL};
+    return organ_cut_make(&made, report, error);
 }
 
 static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
 {
-    return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
-               ? error->status
-               : layers_cut(job, report, error);
+    return open_model(job, error) || open_search(job, error) ? error->status : layers_cut(job, report, error);
 }
 
 static void layers_release(organ_layers_job *job)
@@ -423,6 +422,7 @@ static void layers_release(organ_layers_job *job)
     organ_layers_heal_close(job->heal);
     free(job->refitted);
     free(job->drop.dropped);
+    free(job->kept);
     organ_layers_kinds_release(&job->kinds);
     organ_model_close(job->model);
 }

@@ -109,8 +109,8 @@ void organ_layers_kinds_release(organ_layers_kinds *kinds);
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped);
 
 /* Keeps the scores of a search, in memory and in the file of --scores: the influence of each block, and the divergence
- * of each judged set of blocks. An interrupted search continues with the file; a search for another number of blocks
- * reuses the influences. */
+ * of each judged set of blocks. An interrupted search continues with the journal or the file; a search for another
+ * number of blocks reuses the influences. */
 
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
@@ -258,7 +258,8 @@ typedef struct organ_layers_choice {
     organ_layers_known known; /* influences and divergences measured so far or read from the file of --scores */
     organ_layers_sets *sets;  /* measures influences and divergences; NULL until one is needed that `known` lacks */
     organ_layers_found found; /* result of the search */
-    size_t judged;            /* sets judged by this run; others were in the file */
+    size_t judged;            /* sets judged by this run; others were in the file or the journal */
+    organ_writing *writing;   /* its journal gets the scores */
     bool done;                /* the search is complete; false in a dry run */
 } organ_layers_choice;
 
@@ -273,6 +274,7 @@ typedef struct organ_layers_job {
     organ_layers_kinds kinds; /* names of the kinds of blocks, for the report */
     organ_layers_drop drop;   /* --drop, and the dropped blocks: those it names, or the result of the search */
     organ_layers_choice choice;
+    organ_cut_layer *kept;   /* for each block of the donor, what the output keeps of it */
     bool *refitted;          /* a flag for each tensor of the model that --refit may change; NULL: no --refit */
     organ_layers_heal *heal; /* NULL: no --refit */
 } organ_layers_job;
@@ -285,9 +287,10 @@ typedef struct organ_layers_job {
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
 /* Adds the memory and the work of the search to job->plan. */
 void organ_layers_choice_estimate(organ_layers_job *job);
-/* Searches the blocks to drop and sets their flags in job->drop.dropped. Errors are those of organ_layers_search_run
+/* Searches the blocks to drop and sets their flags in job->drop.dropped. Scores that the journal of `writing` has are
+ * not measured again; it gets the others. Errors are those of organ_layers_search_run
  * and organ_layers_sets_open, and ORGAN_IO if the scores file cannot be written. */
-organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
+organ_status organ_layers_choice_run(organ_layers_job *job, organ_writing *writing, organ_error *error);
 /* Closes the text and the forward pass. The results stay until organ_layers_choice_release, which frees all of
  * job->choice. */
 void organ_layers_choice_close(organ_layers_job *job);

@@ -11,7 +11,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/publish.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Estimate for dry runs: work of the greedy removal (organ_plan.products) for each token and pair of experts. */
 #define LOSS_WORK 10000.0
@@ -163,7 +161,9 @@ static organ_status finish_measured_layer(void *context, const organ_calibration
     organ_expert_measure *const m = context;
     if (!m->measuring)
         return ORGAN_OK;
-    if (measure_finish(m, layer->number, error) == ORGAN_OK && m->file)
+    if (measure_finish(m, layer->number, error) == ORGAN_OK && m->writing)
+        organ_write_note_once(m->writing, organ_expert_scores_line(m->scores, (size_t)layer->number), error);
+    if (!error->status && m->file)
         organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
     return error->status;
 }
@@ -336,10 +336,12 @@ static json_t *expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
-organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
+organ_status organ_expert_measure_run(organ_expert_measure *m, organ_writing *writing, const char *file,
+                                      organ_error *error)
 {
     size_t known = 0, mixtures = 0;
     m->file = file;
+    m->writing = writing;
     for (size_t l = 0; l < m->scores->layers; l++) {
         known += m->scores->of[l].known && !m->scores->of[l].dense;
         mixtures += !m->scores->of[l].dense;
@@ -356,36 +358,7 @@ organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file,
     return error->status;
 }
 
-/* Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output; it
- * is removed when the output is complete.
- *
- * Ranks: all ranks read the file. With --force the first rank removes the file of an interrupted run, and all ranks
- * wait for the removal before they read. */
-
-static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
-{
-    const char *const path = job->options->write.output, *const name = organ_path_name(path);
-    const size_t length = organ_path_length(path) - (size_t)(name - path);
-    job->unfinished = organ_format("%.*s.%.*s" ORGAN_SCORES_ENDING, (int)(name - path), path, (int)length, name);
-    return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
-}
-
-/* --resume, --dry-run and a run that gives a finished output its name keep the file; --force sets *remove. */
-static organ_status check_unfinished(const organ_experts_job *job, bool *remove, organ_error *error)
-{
-    const organ_experts_options *const o = job->options;
-    if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
-        return ORGAN_OK;
-    if (organ_publish_waits(o->write.output))
-        return ORGAN_OK;
-    if (!o->write.force)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: belongs to a run that was interrupted during the measurement; --resume continues it, "
-                          "--force starts over",
-                          job->unfinished);
-    *remove = true;
-    return ORGAN_OK;
-}
+/* Takes the scores from the journal and the file of --scores, or measures them. All ranks read both. */
 
 /* The message names the --samples and --context of the file, because only the same windows can complete the file. */
 static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
@@ -404,12 +377,6 @@ static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_e
 /* Scores of any text are accepted, but they must be complete and of this model. */
 static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
 {
-    char model[17];
-    if (organ_model_fingerprint(job->model, model, error) != ORGAN_OK)
-        return error->status;
-    job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
-    if (!job->identity)
-        return organ_fail_memory(error, job->model->path);
     if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
                                  "to measure it, give --calibration TEXT and another file for --scores", &job->known,
                                  error) == ORGAN_OK &&
@@ -418,28 +385,42 @@ static organ_status read_stored_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *measure, organ_error *error)
+/* Journal and file get the scores of each other, so that a continued run does not depend on the file. */
+static organ_status recall_scores(organ_experts_job *job, organ_writing *writing, organ_error *error)
+{
+    const char *const file = job->options->scores;
+    organ_expert_scores *const s = &job->scores;
+    size_t noted = 0, k;
+    const json_t *line;
+    json_array_foreach(organ_write_lines(writing), k, line) noted += organ_expert_scores_recall(s, line);
+    job->known = true;
+    for (size_t l = 0; l < s->layers; l++)
+        job->known &= s->of[l].known;
+    if (job->known && file)
+        organ_expert_scores_write(s, job->identity, file, job->engine->ranks, error);
+    if (job->known || !file)
+        return error->status;
+    if (organ_expert_scores_read(s, job->identity, file, "to measure again, give another file with --scores",
+                                 &job->known, error) != ORGAN_OK)
+        return error->status;
+    for (size_t l = 0; l < s->layers && !noted && !job->options->write.dry_run && !error->status; l++)
+        if (s->of[l].known && !s->of[l].dense)
+            organ_write_note_once(writing, organ_expert_scores_line(s, l), error);
+    return error->status;
+}
+
+static organ_status measure_scores(organ_experts_job *job, organ_writing *writing, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    const char *const file = o->scores ? o->scores : job->unfinished;
-    const char *const advice =
-        o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
-    bool remove = false;
-    job->identity = json_deep_copy(organ_expert_measure_identity(measure));
-    if (!job->identity)
-        return organ_fail_memory(error, file);
-    if (check_unfinished(job, &remove, error) != ORGAN_OK ||
-        organ_cache_start(remove ? job->unfinished : NULL, job->engine->ranks, error) != ORGAN_OK ||
-        organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
+    if (recall_scores(job, writing, error) != ORGAN_OK || job->known)
         return error->status;
-    if (!job->known && o->write.dry_run && !(job->needs = expert_measure_needs(measure)))
-        return organ_fail_memory(error, file);
-    if (!job->known && o->write.dry_run)
-        expert_measure_estimate(measure, &job->plan);
-    if (job->known || o->write.dry_run || organ_expert_measure_run(measure, file, error) != ORGAN_OK)
+    if (!o->write.dry_run) {
+        job->known = organ_expert_measure_run(job->measure, writing, o->scores, error) == ORGAN_OK;
         return error->status;
-    job->known = true;
-    return ORGAN_OK;
+    }
+    expert_measure_estimate(job->measure, &job->plan);
+    job->needs = expert_measure_needs(job->measure);
+    return job->needs ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
 /* The caller closes *walk even after an error. */
@@ -451,7 +432,7 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opening the measurement sets job->scores.calibration, which is released here because organ_experts_load_scores
+/* Opening the measurement sets job->scores.calibration, which is released here because organ_experts_open_scores
  * sets it again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
@@ -463,30 +444,24 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
+organ_status organ_experts_open_scores(organ_experts_job *job, organ_error *error)
 {
-    const organ_experts_options *const o = job->options;
-    organ_expert_measure *walk = NULL;
-    if (!o->calibration.text)
-        return read_stored_scores(job, error);
-    if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
-        return error->status;
-    if (open_measure(job, &walk, error) == ORGAN_OK)
-        known_scores_measure(job, walk, error);
-    organ_expert_measure_close(walk);
-    return error->status;
+    char model[17];
+    if (job->options->calibration.text) {
+        if (open_measure(job, &job->measure, error) == ORGAN_OK)
+            job->identity = json_deep_copy(organ_expert_measure_identity(job->measure));
+    } else if (organ_model_fingerprint(job->model, model, error) == ORGAN_OK)
+        job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
+    return error->status || job->identity ? error->status : organ_fail_memory(error, job->model->path);
 }
 
-/* After an ORGAN_USAGE before all scores were known there is no note, because the message of that error has named
- * the remedy. */
-void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
+organ_status organ_experts_load_scores(organ_experts_job *job, organ_writing *writing, organ_error *error)
 {
-    const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
-    if (!job->unfinished || job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
-        return;
-    if (!is_resumable)
-        unlink(job->unfinished);
-    else if ((job->known || status != ORGAN_USAGE) &&
-             access(job->unfinished, F_OK) == 0) /* after ORGAN_USAGE the message has already named the remedy */
-        organ_progress_note(job->progress, "the measurements are kept in %s: --resume continues", job->unfinished);
+    if (job->measure)
+        measure_scores(job, writing, error);
+    else
+        read_stored_scores(job, error);
+    organ_expert_measure_close(job->measure);
+    job->measure = NULL;
+    return error->status;
 }

@@ -141,7 +141,7 @@ static organ_status measure_and_cut(prediction *p, organ_error *error)
         organ_expert_scores_read(&job->scores, job->identity, o->scores,
                                  "to measure again, give another file with --scores", &job->known, error);
     if (!error->status && !job->known)
-        organ_expert_measure_run(measure, o->scores, error);
+        organ_expert_measure_run(measure, NULL, o->scores, error);
     job->known = !error->status;
     organ_expert_measure_close(measure);
     return error->status;

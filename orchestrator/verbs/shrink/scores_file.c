@@ -185,6 +185,21 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
+json_t *organ_expert_scores_line(const organ_expert_scores *s, size_t layer)
+{
+    return ORGAN_OBJECT(SET("scores", scores_file_layer_json(s, layer)));
+}
+
+bool organ_expert_scores_recall(organ_expert_scores *s, const json_t *line)
+{
+    const json_t *const row = json_object_get(line, "scores");
+    const json_t *const number = json_object_get(row, "layer");
+    const json_int_t layer = json_integer_value(number);
+    organ_error ignored = {0};
+    return json_is_integer(number) && layer >= 0 && (size_t)layer < s->layers &&
+           scores_file_read_layer(s, row, (size_t)layer, "journal", &ignored) == ORGAN_OK;
+}
+
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *advice, bool *whole, organ_error *error)
 {

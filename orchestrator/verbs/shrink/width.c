@@ -7,7 +7,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/output/run_names.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/report/view/views.h"
@@ -215,7 +214,7 @@ static void width_estimate(organ_width_job *job)
     const bool loss = strcmp(job->options->score, "loss") == 0;
     organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0, NARROW_MATRIX},
                                    &job->plan);
-    job->plan.bytes += 2 * (double)job->choices.bytes;
+    job->plan.bytes += 2 * (double)job->choice_bytes;
 }
 
 /* Runs the text through the model layer by layer, chooses and stores the parts that are not done, and closes the
@@ -275,57 +274,47 @@ static organ_status write_refitted_parts(void *inner, organ_writing *writing, or
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
-static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
+/* Each choice is stored immediately, so that an interrupted run continues with it. Errors of the cut are found before
+ * the calibration, which takes long. */
+static organ_status width_decide(organ_cut_out *cut, organ_writing *writing, organ_error *error)
 {
-    organ_write_options requested = job->options->write;
-    requested.dry_run = dry;
+    organ_width_job *const job = cut->write.context;
+    job->writing = writing;
+    if (job->options->write.dry_run)
+        width_estimate(job);
+    else if (organ_cut_try(cut, error) == ORGAN_OK && organ_width_choices_begin(job, error) == ORGAN_OK)
+        width_choose(job, error);
+    return error->status;
+}
+
+static organ_status width_cut(organ_width_job *job, json_t **report, organ_error *error)
+{
     organ_cut_out made = {.write = {.model = job->model,
-                                    .requested = &requested,
+                                    .requested = &job->options->write,
                                     ORGAN_WRITE_BY(job),
-                                    .choice = true,
-                                    .checked = !dry,
-                                    .fill = write_refitted_parts,
-                                    .plan = dry ? &job->plan : NULL,
-                                    .definition = "width/1",
-                                    .view = &organ_width_view,
-                                    .stage = "writing",
-                                    .parameters = organ_width_parameters,
-                                    .identity = organ_width_identity,
-                                    .inputs = organ_width_inputs,
-                                    .document = organ_width_document},
+                                    .make.fill = write_refitted_parts,
+                                    .report.plan = &job->plan,
+                                    .names.definition = "width/1",
+                                    .names.view = &organ_width_view,
+                                    .names.stage = "writing",
+                                    .check.parameters = organ_width_parameters,
+                                    .check.identity = organ_width_identity,
+                                    .check.inputs = organ_width_inputs,
+                                    .report.document = organ_width_document},
+                          .decide = width_decide,
                           .layers = job->layers,
                           .layer_count = job->layer_count,
                           .refitted = job->targets.chosen};
     return organ_cut_make(&made, report, error);
 }
 
-/* The dry run finds errors of the cut before the calibration, which takes long. */
-static organ_status try_cut(organ_width_job *job, organ_error *error)
-{
-    json_t *report = NULL;
-    width_cut(job, true, &report, error);
-    json_decref(report);
-    return error->status;
-}
-
-/* Each choice is stored immediately, so that an interrupted run continues with it. */
 static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
         organ_width_plan(job, error) || width_text(job, error))
         return error->status;
-    if (o->write.dry_run) {
-        width_estimate(job);
-        return width_cut(job, true, report, error);
-    }
-    if (try_cut(job, error) || organ_width_choices_begin(job, error) || width_choose(job, error) ||
-        organ_model_unchanged(job->model, error))
-        return organ_width_choices_end(job, false, error);
-    /* The choices are removed if the output is complete (with *report set only its evaluation failed), and after
-     * ORGAN_USAGE (another run has the output), because no later run could use them. */
-    width_cut(job, false, report, error);
-    return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
+    return width_cut(job, report, error);
 }
 
 static void close_width(organ_width_job *job)
@@ -349,12 +338,8 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
     const organ_width_options *const options = given;
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    organ_run_names names;
-    if (organ_run_names_reserve(&names, &options->write.output, !options->write.dry_run, false, engine->ranks, error) ==
-        ORGAN_OK)
-        narrow_model(&job, report, error);
+    narrow_model(&job, report, error);
     close_width(&job);
-    organ_run_names_release(&names);
     return organ_report_end_partial(&work, options->model, error);
 }
 

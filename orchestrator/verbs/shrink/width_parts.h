@@ -5,7 +5,6 @@
 #ifndef ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
 #define ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
 
-#include "orchestrator/output/output.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/verbs/shrink/cut.h"
 
@@ -90,16 +89,6 @@ typedef struct organ_width_gate_up {
     const organ_weight *weight;
 } organ_width_gate_up;
 
-/* The choices on disk: a file of refitted values, and a journal. */
-typedef struct organ_width_choices {
-    organ_output output;
-    organ_run_journal journal;
-    char *directory; /* OUTPUT.organ-choice; files are in its hidden directory (organ_publish.partial) */
-    char *path;      /* path of the file of values in it */
-    uint64_t bytes;  /* size of the file of values */
-    bool begun;      /* organ_output_end must be called */
-} organ_width_choices;
-
 /* A run of the verb `width`. */
 typedef struct organ_width_job {
     organ_plan plan; /* predicted work of a dry run, in addition to reading and writing */
@@ -124,7 +113,8 @@ typedef struct organ_width_job {
     organ_calibration_run *calib;       /* the calibration; NULL after the choice is complete */
     json_t *calibration;                /* the report's member "calibration" */
     char digest[17];                    /* digest of the calibration text */
-    organ_width_choices choices;
+    uint64_t choice_bytes;              /* bytes of the values of all parts in organ_write_choices */
+    organ_writing *writing;             /* set when the run decides */
 } organ_width_job;
 
 /* Computes job->shares from options and model, and lists the parts. Returns ORGAN_USAGE if nothing or everything would
@@ -142,14 +132,12 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
 /* Frees what organ_width_by_norms keeps in the job. */
 void organ_width_norms_release(organ_width_job *job);
 
-/* Begin and end the directory of choices. organ_width_choices_begin reads the choices of an interrupted run or creates
- * new files; also if it fails, call organ_width_choices_end. With `done`, organ_width_choices_end removes the
- * directory, which is no longer needed; otherwise `error` is set, and organ_output_end decides whether the files stay
- * for --resume. */
+/* Takes the choices that the journal of an interrupted run has, and makes the file of values if there is none. All
+ * ranks call it. Returns ORGAN_IO if that fails. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
-organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
 /* organ_width_choices_put writes, and organ_width_choices_get reads, rows [first, first + rows) of a part in the file
- * of values. `values` has no removed columns: a row has organ_width_columns values. Both return ORGAN_IO on failure. */
+ * of values, organ_write_choices. `values` has no removed columns: a row has organ_width_columns values. Both return
+ * ORGAN_IO on failure. */
 organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
                                      uint64_t first, uint64_t rows, organ_error *error);
 organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,

@@ -74,13 +74,13 @@ static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64
                                .share = share,
                                .rows = organ_width_matrices(job, t).rows,
                                .kind = kind,
-                               .at = job->choices.bytes};
+                               .at = job->choice_bytes};
     if (!(part->kept = calloc(share->keep, sizeof *part->kept)))
         return organ_fail_memory(error, job->model->path);
     job->part_count++;
     for (size_t k = 0; k < share->keep; k++)
         part->kept[k] = (uint32_t)k;
-    job->choices.bytes += organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
+    job->choice_bytes += organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
     return ORGAN_OK;
 }
 

@@ -95,8 +95,8 @@ ascends $requests 1800000 $((whole + whole / 20)) wide.gguf "${own[@]}" --types 
 
 # ---- interrupted, by another method, and the same bytes everywhere ----
 watched=again.allocation.json interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}"
-says "again.allocation.json"
-interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1
+says "--resume"
+interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 --resume
 ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 --resume
 judge "a run that continued makes other bytes" cmp -s one.gguf again.gguf
 judge "it measured other costs" cmp -s one.allocation.json again.allocation.json
