@@ -9,7 +9,8 @@
 # "<!-- not run: REASON -->" is skipped, and one below "<!-- real model -->" unless ORGAN_PUBLISHED names the folder of bench/published.sh, to
 # which the session's directory then has a link `published`.
 #
-# Ends with the line "N passed, N failed". Arguments name the pages to check (default: all).
+# Ends with the line "N passed, N failed". Arguments name the pages to check (default: all). Unless EFFORT is all, it runs the sessions of the pages in
+# `first` and of every third other page.
 # shellcheck source=tests/kit/cli_kit.sh
 . "$(dirname "$0")/kit/cli_kit.sh"
 cd "$golden/../.." && cd -P . || exit 1
@@ -19,8 +20,11 @@ export PATH=$root/build:$PATH
 limit=300 # seconds of a command
 [[ -z ${ORGAN_PUBLISHED:-} ]] || limit=3600
 mapfile -t pages < <(find README.md docs -name '*.md' | LC_ALL=C sort)
+first="README.md docs/tutorial.md docs/cookbook.md"
 chosen=("$@")
-[[ -n ${1:-} ]] || chosen=("${pages[@]}")
+[[ -n ${1:-} ]] || for page in "${!pages[@]}"; do
+    if ! in_part || ((page % 3 == 0)) || [[ " $first " == *" ${pages[page]} "* ]]; then chosen+=("${pages[page]}"); fi
+done
 
 # ---- sessions ----
 # split PAGE FOLDER: writes commands and their outputs as FOLDER/N.command and N.output, and the line number in the page as N.line.

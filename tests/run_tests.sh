@@ -72,6 +72,7 @@ report() {
     printf '%-9s %-16s %6d passed, %d failed %6d.%d s, %6.1f s of processor%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) \
         "$processor" "${7:+  ($7)}"
     processor_sum=$(awk "BEGIN { print $processor_sum + $processor }")
+    printf '%6.1f s  %s %s\n' "$processor" "$1" "$2" >>"$scratch/costs"
     if (($4 > 0)); then
         tail -n 2000 "$6" | sed 's/^/    /'
         failures+=("$1 $2: $(complaints "$6")")
@@ -172,6 +173,12 @@ in_order() {
 # script_of SUITE: its script, or nothing for a suite that is a program.
 script_of() { find tests/ -name "check_$1.sh"; }
 
+# tested_by SUITE: what the first sentence of the comment of its source says.
+tested_by() {
+    { script_of "$1" | grep . || find tests/ -name "check_$1.c"; } | head -n 1 |
+        xargs -r sed -nE '/^(#| \*) [^!]/{/SPDX/!{s/^(#| \*) //;s/\. .*//;p;q}}' | cut -c -160
+}
+
 # targets TREE: the programs of the tree, or those that SUITES names.
 targets() {
     local name
@@ -233,9 +240,9 @@ sanitize() {
     [[ $1 == whole ]] || environment+=:strict_memcmp=0
     # CK_FORK=no runs all tests in one process, which searches for leaks once at its end. Searching after each test takes longer than most tests.
     environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no EFFORT=${EFFORT:-few}"
-    # The sanitizers check more than _FORTIFY_SOURCE does. At -O2 instrumented code takes half as long again to compile, which pays off for the kernels
-    # only; -g1 is enough for a stack trace.
-    local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    # The sanitizers check more than _FORTIFY_SOURCE and the stack protector do. At -O2 instrumented code takes half as long again to compile, which pays
+    # off for the kernels only.
+    local flags="-O1 -U_FORTIFY_SOURCE -fno-stack-protector -fno-stack-clash-protection -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     # The vector tables are the bodies of the scalar table over intrinsics, so undefined behaviour of a body shows in the scalar table. Checking
     # addresses of tables would double the time to compile and run the tree; the suites of the kernels place inaccessible pages around each array, also
     # without a sanitizer.
@@ -252,7 +259,7 @@ threads() {
     # share data only above the kernels.
     local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 EFFORT=${EFFORT:-few}" suites
     suites=$(suites_of threads) || exit 2
-    elsewhere threads CFLAGS="${CFLAGS:-} -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
+    elsewhere threads CFLAGS="${CFLAGS:-} -O1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
         CFLAGS_SIMD="-fno-sanitize=thread -O2" || return
     in_tree threads build/threads "$suites" "$environment" "setarch -R"
 }
@@ -316,6 +323,10 @@ sed -i 's/^/left behind: /' "$scratch/left.log"
 report all left-overs $(($(wc -l <"$scratch/left.log") == 0)) $(($(wc -l <"$scratch/left.log") > 0)) "$began" "$scratch/left.log"
 # Prints the failures again at the end, since only the end of a log may be visible.
 if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
+echo "The 20 suites that took most processor time:"
+sort -n -r "$scratch/costs" | head -n 20 | while read -r seconds _ tree name; do
+    printf '%6.1f s  %-9s %-16s %s\n' "$seconds" "$tree" "$name" "$(tested_by "$name")"
+done
 printf '%.0f s, %.0f s of processor\n' "$SECONDS" "$processor_sum"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))

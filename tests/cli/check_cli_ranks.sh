@@ -44,9 +44,9 @@ judge "something was made" test ! -e new
 # ---- the same bytes ----
 # `ninja test-ranks` runs every verb with 2, 3, 7 and 16 ranks.
 counts="2 3 7"
-same 1 prune tiny-qwen2
-counts="2 3"
 if in_part; then counts=3; fi
+same 1 prune tiny-qwen2
+if ! in_part; then counts="2 3"; fi
 same 2 prune tiny-qwen2 --sparsity 50
 same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
@@ -110,8 +110,8 @@ ranks 2 0 topology
 prints 'buffers on nodes'
 
 # ---- killed and resumed ----
-how=(--iterations 3000)
-run prune tiny-qwen2 -o slow --iterations 3000 --quiet
+how=(--iterations 1000)
+run prune tiny-qwen2 -o slow "${how[@]}" --quiet
 slowly 3 KILL
 judge "a killed rank is not the end" test $code != 0
 judge "the output has its name" test ! -e new
@@ -121,7 +121,7 @@ slowly 2 TERM
 judge "it ends with another code" test $code = 130
 judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
 judge "the command to go on is not shown" grep -q 'note: to continue: organ prune --resume' ../err
-ranks 7 0 prune tiny-qwen2 -o new --iterations 3000 --resume
+ranks 7 0 prune tiny-qwen2 -o new "${how[@]}" --resume
 says "continuing"
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
 judge "journals are left" test -z "$(find new -name 'journal*')"
@@ -132,15 +132,16 @@ for silent in 2 0; do
     rm -rf .new.organ-partial
     ORGAN_SILENCE=5 slowly 3 STOP $silent
     judge "a silent rank is not the end" test $code = 4
-    says "rank $silent of 3" # mpirun puts its own words into longer ones
+    # How far the others came differs from run to run, so tests/messages.tsv has no row. mpirun puts its own words into longer texts.
+    judge "the silent rank is not named" grep -qF "error: rank $silent of 3" ../err
     judge "the output has its name" test ! -e new
 done
-ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
+ends 0 prune tiny-qwen2 -o new "${how[@]}" --resume
 judge "resumed after silence it is not the same" diff <(holds slow) <(holds new)
 rm -rf new
 ORGAN_SILENCE=soon ranks 2 2 prune tiny-qwen2 -o new
 says "'soon'"
 slowly 3 KILL
-ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
+ends 0 prune tiny-qwen2 -o new "${how[@]}" --resume
 judge "resumed by one it is not the same" diff <(holds slow) <(holds new)
 finish

@@ -94,8 +94,8 @@ says() {
 # prints TEXT: checks that stdout contains the text.
 prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
 
-# Prints every path in the test's directory with size and times. A rejected run must not change it.
-inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n' | sort; }
+# Prints every path in the test's directory with size and times, in the order of the directories. A rejected run must not change it.
+inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n'; }
 
 # refused CODE THING ARGS...: the run exits with CODE, its error names the thing (as in `says`), it prints nothing else and changes no file.
 refused() {
@@ -103,7 +103,7 @@ refused() {
     before=$(inventory)
     ends "$1" "${@:3}"
     [[ -s ../out ]] && bad "something is on stdout" ../out
-    line=$(grep -vE "^(warning|note): " ../err | head -n 1)
+    while IFS= read -r line && [[ $line == "warning: "* || $line == "note: "* ]]; do :; done <../err
     if [[ $line == "error: "*"$2"* ]]; then good; else bad "after notes stderr does not begin with an error that names '$2'" ../err; fi
     record "$line"
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
@@ -190,9 +190,11 @@ matches() {
     fi
 }
 
-# holds FILE FILTER...: checks that each filter of jq is true for a document.
+# holds FILE FILTER...: checks that each filter of jq is true for a document. One jq, which takes longer to start than to read, tries all of them.
 holds() {
-    local filter
+    local filter all
+    printf -v all ' and (%s)' "${@:2}"
+    if jq -e "true$all" "$1" >../held 2>&1; then passed=$((passed + $# - 1)) && return; fi
     for filter in "${@:2}"; do judge "$1: not true: $filter" jq -e "$filter" "$1"; done
 }
 
