@@ -524,6 +524,16 @@ done | check "every public header compiles alone"
 grep -E "^include/" "$scratch/files" | sort | diff - <(tr ' ' '\n' <<<"$public" | sort) | check "build.ninja names the files of include"
 grep -v '/organ\.h$' < <(grep '^include/' "$scratch/files") | sed 's,^include/\(.*\),#include <\1>,' | sort |
     diff - <(grep '^#include' include/organ/organ.h | sort) | check "organ.h includes every topic"
+# Comments name functions, types and files that exist. A name in quotes is text. sleef.h and so on are of libraries and of the system.
+grep -oE '\borgan_[a-z0-9_]*[a-z0-9]\b' "$scratch/code" | sed 's/.*://' | sort -u >"$scratch/in_code"
+each c_files grep -ohE '\borgan_[a-z0-9_]*[a-z0-9]\b([^A-Za-z_*]|$)' | grep -oE '^[a-z0-9_]+' | sort -u | comm -23 - "$scratch/in_code" >"$scratch/only_named"
+each c_files grep -nwFf "$scratch/only_named" | grep -vE '"[^"]*organ_[^"]*"|organ_[a-z0-9_]*##' | check "comments name functions and types that exist"
+each c_files grep -nE '^( \*|/\*|.* /\*).*\b[a-z][a-z0-9_]*\.[ch]\b' | grep -vE '#include|"[^"]*\.[ch]"' |
+    grep -oE '^[^:]*:[0-9]+:|[a-z][a-z0-9_]*\.[ch]\b' | awk -v list="$scratch/files" '
+        BEGIN { while ((getline path < list) > 0) { sub(/.*\//, "", path); known[path] } }
+        /:$/ { at = $0; next }
+        !($0 in known) && $0 !~ /^(..?|sleef[a-z]*|prctl|landlock|daemon)\.[ch]$/ { print at " " $0 }' | check "comments name files that exist"
+
 # Users have no other files, so comments of public headers name what these headers declare.
 grep '^include/' "$scratch/code" | grep -oE '\b(organ|ORGAN)_[A-Za-z0-9_]+' | sort -u >"$scratch/declared"
 grep -ohE '\b(organ|ORGAN)_[A-Za-z0-9_]+' include/organ/*.h | sort -u | comm -23 - "$scratch/declared" |

@@ -259,12 +259,10 @@ typedef struct organ_kernels {
      * the same FP32 operations in the same order, each rounded. Scales that are not finite give the results of IEEE
      * 754; bits of NaN may differ between ISAs. 64-bit types are rounded to nearest even. */
     organ_dequantize_blocks *dequantize[ORGAN_GGML_TYPES];
-    /* Encoders of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, which round like ggml's reference; NULL for other
-     * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
-     * to their range and a NaN gets code 0. */
+    /* Encoders that round like ggml's reference; NULL for types without one. If a value or the reciprocal of a scale is
+     * not finite, the reference is undefined; here codes are clamped to their range and a NaN gets code 0. */
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
-    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S
-     * and IQ2_S; NULL for other types. */
+    /* Encoders with a search for scales; NULL for types without one. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];

@@ -2,11 +2,11 @@
  * Macros and shared options for the files verb_*.c. A verb consists of a struct that receives the values of its
  * options, a table of options, a run function, and an organ_verb with all of these and the help texts. For example:
  *
- *   typedef struct scale_call { organ_call call; organ_scale_options scale; } scale_call;
- *   #define CALL scale_call
- *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.write.output, "the directory to make"), ...};
- *   RUN_WRITING(scale, organ_scale, scale)
- *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
+ *   typedef struct NAME_call { organ_call call; organ_NAME_options NAME; } NAME_call;
+ *   #define CALL NAME_call
+ *   static const organ_option NAME_options[] = {OUTPUT("OUT", NAME.write.output, "the directory to make"), ...};
+ *   RUN_WRITING(NAME, organ_NAME, NAME)
+ *   const organ_verb organ_NAME_verb = {.name = "NAME", ..., .run = run_NAME}; */
 #ifndef ORGAN_CLI_CLI_PARTS_H
 #define ORGAN_CLI_CLI_PARTS_H
 

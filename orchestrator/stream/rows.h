@@ -6,12 +6,7 @@
  * units and tasks run in any order. The caller owns the memory of the rows.
  *
  * organ_pass_run and stream/weight_pass.h differ: they read ahead across the tensors of a whole model and never wait
- * for the end of a set. These files read rows without this module:
- *   - forward/layer.c, forward/linear.c and forward/embed.c: tokens or the panel of a
- *     product choose the rows;
- *   - verbs/lora/extract_module.c: the panels of solve/strips.h, of the difference of two models;
- *   - verbs/measure/z_source.c: windows of elements that begin and end within rows;
- *   - verbs/autopsy/autopsy_blocks.c: rows of the same block in two models, some of each block. */
+ * for the end of a set. */
 #ifndef ORGAN_STREAM_ROWS_H
 #define ORGAN_STREAM_ROWS_H
 

@@ -34,7 +34,7 @@ typedef struct organ_expert_match {
     float *rows, *product; /* rows of all experts of a part; products of signatures */
     double *gain;          /* the same as FP64 */
     unsigned char *room;   /* of assignments and products */
-    float *signatures;     /* of as many models as organ_expert_match_place was given */
+    float *signatures;     /* of as many models as organ_expert_match_open was given */
     unsigned char *memory;
 } organ_expert_match;
 

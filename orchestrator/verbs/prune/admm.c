@@ -31,7 +31,7 @@
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
-    size_t cols;         /* columns of the matrix: problem.h.size */
+    size_t cols;         /* columns of the matrix: problem->h.size */
     float *root;         /* square roots of H's diagonal before scaling, one for each column */
     float *z;            /* Z, rows x cols; column j is multiplied by root[j] */
     float *own;          /* buffer for a factor that is not shared; NULL: not needed yet */

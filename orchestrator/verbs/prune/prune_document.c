@@ -172,7 +172,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     return line;
 }
 
-/* organ_calibrated_recall reads these members by their own names. */
+/* Members of a line that a run reads back, besides those whose names in the line differ. */
 static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_prune_figures, compensated, U64),
                                               ORGAN_STRUCT_FIELD(organ_prune_figures, block_diagonal, FLAG),
                                               ORGAN_STRUCT_FIELD(organ_prune_figures, stages, U32),
