@@ -65,6 +65,14 @@ void organ_memory_prefer(const organ_engine *engine, uint64_t good)
         share->bytes = least_of(good, share->ceiling);
 }
 
+size_t organ_memory_workers(const organ_engine *engine, uint64_t each, uint64_t shared)
+{
+    const size_t workers = organ_workers_count(engine->workers);
+    organ_memory_prefer(engine, each * workers + shared);
+    const uint64_t memory = organ_engine_memory(engine), fits = each && memory > shared ? (memory - shared) / each : 0;
+    return fits < workers ? organ_max((size_t)fits, 1) : workers;
+}
+
 static void describe_ceiling(const organ_memory_share *share, char *out, size_t size)
 {
     char ceiling[24];

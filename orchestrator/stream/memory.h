@@ -29,6 +29,10 @@ void organ_memory_lower(const organ_engine *engine, uint64_t ceiling);
  * slower. */
 void organ_memory_prefer(const organ_engine *engine, uint64_t good);
 
+/* Prefers `each` bytes for every worker beside `shared` bytes. Returns for how many workers the memory has room: at
+ * least 1, at most all. */
+size_t organ_memory_workers(const organ_engine *engine, uint64_t each, uint64_t shared);
+
 /* Returns ORGAN_OK if the operation may use `enough` bytes; raises an automatic memory to them. Otherwise reports
  * ORGAN_USAGE like organ_memory_refuse; the message for an automatic memory says where its ceiling comes from. */
 organ_status organ_memory_claim(const organ_engine *engine, uint64_t enough, organ_error *error, const char *what, ...)

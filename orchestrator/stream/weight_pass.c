@@ -160,9 +160,7 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     if (organ_memory_claim(r->engine, each, error, "a strip of tensor '%s'",
                            each ? r->pass->items[widest].weight->name : "") != ORGAN_OK)
         return error->status;
-    organ_memory_prefer(r->engine, each * organ_workers_count(r->engine->workers));
-    const uint64_t fits = each ? organ_engine_memory(r->engine) / each : 0;
-    plan.active = each ? organ_min(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
+    plan.active = organ_memory_workers(r->engine, each, 0);
     plan.window = ORGAN_STRIPS_OPEN / 2 * plan.active;
     r->plan = plan;
     return ORGAN_OK;

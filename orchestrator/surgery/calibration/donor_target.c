@@ -51,18 +51,18 @@ static bool find_drift(const drifting *d, const organ_input_moments *m, const fl
     return m->drift || drift;
 }
 
-void organ_lora_donor_close(organ_lora_donor *donor)
+void organ_donor_target_close(organ_donor_target *donor)
 {
     free(donor->factor);
-    *donor = (organ_lora_donor){0};
+    *donor = (organ_donor_target){0};
 }
 
-static organ_status factorise(organ_lora_donor *donor, const organ_engine *engine,
+static organ_status factorise(organ_donor_target *donor, const organ_engine *engine,
                               const organ_calibration_matrix *matrix, const organ_block_matrix *h, organ_error *error)
 {
     const size_t cols = h->size, block = h->block, entries = organ_block_entries(cols, block);
     bool definite = true, made = true;
-    organ_lora_donor_close(donor);
+    organ_donor_target_close(donor);
     if (!(donor->factor = organ_floats(entries, 1)))
         return organ_fail_memory(error, matrix->name);
     memcpy(donor->factor, h->values, entries * sizeof *donor->factor);
@@ -77,7 +77,7 @@ static organ_status factorise(organ_lora_donor *donor, const organ_engine *engin
     return ORGAN_OK;
 }
 
-organ_status organ_lora_donor_target(organ_lora_donor *donor, const organ_engine *engine,
+organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engine *engine,
                                      const organ_calibration_matrix *matrix, const organ_block_matrix *h,
                                      const float *weights, float *target, organ_error *error)
 {
@@ -102,7 +102,7 @@ organ_status organ_lora_donor_target(organ_lora_donor *donor, const organ_engine
     return error->status;
 }
 
-uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
+uint64_t organ_donor_target_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
 {
     return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(block) + organ_products_scratch(engine) +
            organ_workers_count(engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float);

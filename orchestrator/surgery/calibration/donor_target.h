@@ -8,23 +8,23 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 
 /* Data that matrices with the same inputs share. The caller sets it to zero before the first matrix, and calls
- * organ_lora_donor_close when the calibration of the inputs ends. */
-typedef struct organ_lora_donor {
+ * organ_donor_target_close when the calibration of the inputs ends. */
+typedef struct organ_donor_target {
     const organ_calibration *of; /* the calibration of the inputs; NULL: none */
     float *factor;               /* Cholesky factor of their second moments, in blocks */
-} organ_lora_donor;
+} organ_donor_target;
 
-void organ_lora_donor_close(organ_lora_donor *donor); /* allowed on a zeroed structure */
+void organ_donor_target_close(organ_donor_target *donor); /* allowed on a zeroed structure */
 
 /* Sets `target`, [rows][h->size], to share W (C - H) (H + damping I)^-1, with share 1/2: the change of W,
  * [rows][h->size], with which the inputs X of the changed model give half of the donor's outputs X_d W^T instead of X
  * W^T. C = X_d^T X per token is that of the matrix's calibration; without the donor's inputs `target` is 0. `h`: H +
  * damping I, the same for all matrices of a calibration. Rows are in the order of the forward pass. Returns
  * ORGAN_BAD_INPUT if H is not positive definite, ORGAN_IO if memory cannot be allocated. */
-organ_status organ_lora_donor_target(organ_lora_donor *donor, const organ_engine *engine,
+organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engine *engine,
                                      const organ_calibration_matrix *matrix, const organ_block_matrix *h,
                                      const float *weights, float *target, organ_error *error);
-/* Returns the bytes that organ_lora_donor_target allocates, with the factor. */
-uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block);
+/* Returns the bytes that organ_donor_target_find allocates, with the factor. */
+uint64_t organ_donor_target_memory(const organ_engine *engine, uint64_t cols, uint64_t block);
 
 #endif

@@ -84,13 +84,10 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     if (measure_all(w, &widest, error))
         return error->status;
     const uint64_t each = bytes_of_worker(w), shared = w->sizes.state;
-    const size_t count = organ_workers_count(w->engine->workers);
     if (organ_memory_claim(w->engine, each + shared, error, "a strip of tensor '%s' of all inputs",
                            w->walk->items[widest].task.name))
         return error->status;
-    organ_memory_prefer(w->engine, each * count + shared);
-    const uint64_t fits = (organ_engine_memory(w->engine) - shared) / each;
-    w->workers = fits < count ? (size_t)fits : count;
+    w->workers = organ_memory_workers(w->engine, each, shared);
     return ORGAN_OK;
 }
 

@@ -307,14 +307,12 @@ static organ_status measure(compare_pass *pass, organ_error *error)
 static organ_status allocate(compare_pass *pass, organ_error *error)
 {
     const compare_job *const job = pass->job;
-    const size_t lane = job->count * pass->values + pass->scratch, all = organ_workers_count(job->engine->workers);
+    const size_t lane = job->count * pass->values + pass->scratch;
     const size_t each = lane + pass->changes + sizeof *pass->lanes;
     const size_t shared = WINDOW * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
     if (organ_memory_claim(job->engine, each + shared, error, "a strip of each of %zu models", job->count))
         return error->status;
-    organ_memory_prefer(job->engine, each * all + shared);
-    const uint64_t fits = (organ_engine_memory(job->engine) - shared) / each;
-    pass->workers = fits < all ? (size_t)fits : all;
+    pass->workers = organ_memory_workers(job->engine, each, shared);
     pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
     pass->sums = calloc(WINDOW, sizeof *pass->sums);
     pass->strips = calloc(WINDOW, sizeof *pass->strips);

@@ -94,7 +94,7 @@ static organ_status find_error(repairing *r, organ_error *error)
         return organ_fail_memory(error, r->module->name);
     const organ_block_matrix h = {r->cols, r->block, r->h};
     if (organ_outputs_energy(job->engine, r->module->name, r->weights, r->rows, &h, &outputs, error) != ORGAN_OK ||
-        organ_lora_donor_target(&job->donor, job->engine, r->matrix, &h, r->weights, r->error_of, error) != ORGAN_OK)
+        organ_donor_target_find(&job->donor, job->engine, r->matrix, &h, r->weights, r->error_of, error) != ORGAN_OK)
         return error->status;
     r->module->outputs += outputs;
     for (size_t k = 0; k < r->rows * r->cols; k++)
@@ -289,7 +289,7 @@ static organ_status extract_repair_change(void *context, const organ_calibration
 static organ_status extract_repair_leave(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     (void)layer;
-    organ_lora_donor_close(&((organ_lora_job *)context)->donor);
+    organ_donor_target_close(&((organ_lora_job *)context)->donor);
     return error->status;
 }
 
@@ -320,7 +320,7 @@ static organ_status extract_repair_restore(void *context, const organ_calibratio
     return error->status;
 }
 
-/* Two copies of the matrix, H, what organ_lora_donor_target needs, the correction, and B A in the type of the adapter.
+/* Two copies of the matrix, H, what organ_donor_target_find needs, the correction, and B A in the type of the adapter.
  */
 static uint64_t extract_repair_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
@@ -329,7 +329,7 @@ static uint64_t extract_repair_memory(void *context, const organ_calibration_run
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)m.rows, (size_t)m.cols)),
                    block = job->blocks ? organ_min(ORGAN_CALIBRATION_BLOCK, (size_t)m.cols) : m.cols;
     return sizeof(float) * (2 * m.rows * m.cols + m.cols * block + 2 * (m.count + 1) * rank * (m.rows + m.cols)) +
-           organ_lora_donor_memory(job->engine, m.cols, block) +
+           organ_donor_target_memory(job->engine, m.cols, block) +
            organ_correction_memory(job->engine, m.rows, m.cols, rank) + organ_products_scratch(job->engine);
 }
 
@@ -407,7 +407,7 @@ void organ_lora_repair_close(organ_lora_job *job)
 {
     for (size_t k = 0; job->stacks && k < job->module_count; k++)
         organ_lora_factors_release(&job->stacks[k]);
-    organ_lora_donor_close(&job->donor);
+    organ_donor_target_close(&job->donor);
     organ_calibration_run_close(job->calib);
     free(job->targets.tensors);
     free(job->unit_of);

@@ -114,7 +114,7 @@ typedef struct organ_lora_job {
     organ_calibration_work work;
     organ_calibration_run *calib;
     organ_targets targets;
-    organ_lora_donor donor;
+    organ_donor_target donor;
     size_t *unit_of;
     organ_lora_factors *stacks;
     uint64_t *stack_done; /* number of matrices that are done, for each module */

@@ -119,7 +119,6 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
-    const organ_engine *const engine = s->job->engine;
     room r = {0};
     if (noise_size_buffers(&s->sources, &r, error))
         return error->status;
@@ -127,9 +126,7 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
     s->unit_rows = r.unit_rows;
     s->blocks = organ_pieces_of(m->cols, BLOCK_COLS);
     s->scratch_bytes = r.worker;
-    organ_memory_prefer(engine, r.strips + organ_workers_count(engine->workers) * r.worker);
-    s->active =
-        organ_min(organ_workers_count(engine->workers), (size_t)(organ_engine_memory(engine) - r.strips) / r.worker);
+    s->active = organ_memory_workers(s->job->engine, r.worker, r.strips);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
     bool complete = s->scratch && s->sums;

@@ -92,13 +92,10 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
 
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 {
-    const organ_engine *const engine = s->job->engine;
     if (pairs_size_buffers(&s->sources, s->b != NULL, &s->unit_rows, &s->scratch_bytes, error))
         return error->status;
     s->unit_bytes = organ_to_line(s->unit_rows * s->module->cols * sizeof(float));
-    organ_memory_prefer(engine, organ_workers_count(engine->workers) * s->scratch_bytes);
-    s->active =
-        organ_min(organ_workers_count(engine->workers), (size_t)(organ_engine_memory(engine) / s->scratch_bytes));
+    s->active = organ_memory_workers(s->job->engine, s->scratch_bytes, 0);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = malloc(UNITS * sizeof *s->sums);
     return s->scratch && s->sums ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", s->module->name);

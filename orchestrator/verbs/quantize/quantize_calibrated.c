@@ -302,7 +302,7 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
     (void)calib;
     if (job->repair)
         return gptq + stored + sizeof(float) * (2 * weights + m.cols * m.cols) +
-               organ_lora_donor_memory(job->engine, m.cols, m.cols) +
+               organ_donor_target_memory(job->engine, m.cols, m.cols) +
                organ_repair_adapter_memory(job->engine, m.rows, m.cols, job->options->repair_rank);
     if (!job->pruning)
         return gptq + stored;
@@ -335,7 +335,7 @@ static void quantize_calibrated_release_inputs(void *context)
 {
     organ_quantize_job *const job = context;
     organ_gptq_inputs_close(&job->inputs);
-    organ_lora_donor_close(&job->donor);
+    organ_donor_target_close(&job->donor);
 }
 
 /* Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory
@@ -401,7 +401,7 @@ static organ_status find_target(quantize_calibrated_storing *s, const organ_cali
     const organ_block_matrix h = {in->features, in->block, in->whole};
     if (!s->target)
         return ORGAN_OK;
-    if (organ_lora_donor_target(&s->job->donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
+    if (organ_donor_target_find(&s->job->donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
         return error->status;
     return organ_calibration_reorder_rows(job->calib, job->calibrated_targets.tensors[matrix->target], s->target,
                                           s->rows, true, error);

@@ -196,7 +196,7 @@ typedef struct organ_quantize_job {
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
-    organ_lora_donor donor;
+    organ_donor_target donor;
     /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
     organ_repair_adapter *repair;
     char *repair_output;

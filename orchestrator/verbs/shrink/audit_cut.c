@@ -155,10 +155,8 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* If --memory lacks buffers for all workers, one worker compares all pieces. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
-    const size_t workers = organ_workers_count(a->engine->workers);
     uint64_t bytes = 0;
     if (list_pieces(a, error))
         return error->status;
@@ -166,9 +164,8 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
         bytes += a->verdicts[k].donor->bytes;
     if (organ_memory_claim(a->engine, 3 * ORGAN_CUT_WINDOW, error, "the buffers of a comparison") != ORGAN_OK)
         return error->status;
-    organ_memory_prefer(a->engine, 3 * ORGAN_CUT_WINDOW * (uint64_t)workers);
     const organ_parts pieces = {.count = a->run.piece_count,
-                                .workers = organ_engine_memory(a->engine) / (3 * ORGAN_CUT_WINDOW) >= workers ? 0 : 1,
+                                .workers = organ_memory_workers(a->engine, 3 * ORGAN_CUT_WINDOW, 0),
                                 .context = a,
                                 .work = compare_piece_task,
                                 .retire = advance_piece};

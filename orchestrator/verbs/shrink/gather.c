@@ -183,12 +183,12 @@ static organ_status copy_task(void *context, size_t k, size_t worker, organ_erro
     return error->status;
 }
 
-static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
+static organ_status allocate_worker_buffers(copy_run *c, size_t workers, organ_error *error)
 {
     c->buffers = calloc(workers, sizeof *c->buffers);
     if (!c->buffers)
         return organ_fail_memory(error, c->run->model->path);
-    for (size_t w = 0; w < used; w++) {
+    for (size_t w = 0; w < workers; w++) {
         copy_buffers *const b = &c->buffers[w];
         b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
@@ -210,21 +210,18 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* If --memory has no buffers for all workers, one worker copies all parts. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;
-    const size_t workers = organ_workers_count(engine->workers);
-    organ_memory_prefer(engine, workers * organ_cut_copy_memory());
-    const bool all = organ_engine_memory(engine) / organ_cut_copy_memory() >= workers;
+    const size_t workers = organ_memory_workers(engine, organ_cut_copy_memory(), 0);
     copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo)};
     if (!c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)
         if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
             c.todo[c.count++] = k;
-    const organ_parts copies = {.count = c.count, .workers = all ? 0 : 1, .context = &c, .work = copy_task};
-    if (!error->status && allocate_worker_buffers(&c, workers, all ? workers : 1, error) == ORGAN_OK)
+    const organ_parts copies = {.count = c.count, .workers = workers, .context = &c, .work = copy_task};
+    if (!error->status && allocate_worker_buffers(&c, workers, error) == ORGAN_OK)
         organ_parts_run(&copies, engine, error);
     free_worker_buffers(&c, workers);
     return error->status;
