@@ -15,6 +15,13 @@
 #define ANNOUNCE                                                                                                       \
     ((uint64_t)512 << 10) /* bytes of an announcement: Linux shortens longer ones to about its read-ahead */
 
+organ_read_range organ_read_range_of(const organ_model *model, const organ_weight *w, size_t part)
+{
+    const organ_tensor *const parts[ORGAN_READ_PARTS] = {w ? w->codes : NULL, w ? w->scale : NULL, w ? w->zero : NULL,
+                                                         w ? w->bias : NULL};
+    return (organ_read_range){model, parts[part]};
+}
+
 void organ_read_ahead_open(organ_read_ahead *ahead)
 {
     pthread_mutex_init(&ahead->lock, NULL);

@@ -7,6 +7,7 @@
 #include <organ/kernels.h>
 #include <organ/models.h>
 #include <organ/stream.h>
+#include <organ/weights.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +22,10 @@ typedef struct organ_read_range {
     const organ_model *model;
     const organ_tensor *tensor; /* NULL: nothing to read */
 } organ_read_range;
+
+/* Returns tensor number `part`, below ORGAN_READ_PARTS, from which rows of the weight are read; NULL: no weight. */
+#define ORGAN_READ_PARTS 4
+organ_read_range organ_read_range_of(const organ_model *model, const organ_weight *weight, size_t part);
 
 /* The position of announcements in a list of tensors. The caller sets the first three members, and the others to
  * zero. */

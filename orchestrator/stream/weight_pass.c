@@ -175,10 +175,8 @@ static organ_read_range range_of_item(const void *run, size_t index)
 {
     const organ_weight_pass *const pass = ((const weight_pass_run *)run)->pass;
     const organ_weight_item *const item = &pass->items[index / 8];
-    const organ_weight *const w = index % 8 < 4 ? item->weight : item->other;
-    const organ_tensor *const parts[] = {w ? w->codes : NULL, w ? w->scale : NULL, w ? w->zero : NULL,
-                                         w ? w->bias : NULL};
-    return (organ_read_range){index % 8 < 4 ? pass->model : pass->other_model, parts[index % 4]};
+    return index % 8 < 4 ? organ_read_range_of(pass->model, item->weight, index % 4)
+                         : organ_read_range_of(pass->other_model, item->other, index % 4);
 }
 
 static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c, const organ_weight_strip *strip)

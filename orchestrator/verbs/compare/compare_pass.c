@@ -95,7 +95,7 @@ typedef struct compare_lane {
 
 typedef struct compare_strip {
     size_t item;
-    uint64_t first;
+    uint64_t first, read; /* read: about how many bytes this strip and all before it have */
     size_t rows;
 } compare_strip;
 
@@ -110,6 +110,8 @@ typedef struct compare_pass {
     compare_strip *strips;
     size_t item;    /* item of the next strip */
     uint64_t strip; /* number of that strip in its item */
+    uint64_t read;  /* about how many bytes the strips have that were taken */
+    organ_read_ahead ahead;
     organ_reader_gate gate;
 } compare_pass;
 
@@ -216,6 +218,22 @@ static organ_status open_readers(const compare_job *job, compare_lane *lane, siz
     return error->status;
 }
 
+static uint64_t bytes_of(const compare_job *job, const compare_item *item)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < job->count; i++)
+        bytes += item->weights[i] ? organ_weight_bytes(item->weights[i]) : 0;
+    return bytes;
+}
+
+static organ_read_range range_of(const void *context, size_t index)
+{
+    const compare_job *const job = context;
+    const size_t i = index / ORGAN_READ_PARTS % job->count;
+    const compare_item *const item = &job->items[index / ORGAN_READ_PARTS / job->count];
+    return organ_read_range_of(job->models[i].model, item->weights[i], index % ORGAN_READ_PARTS);
+}
+
 static bool take_strip(void *context, size_t number)
 {
     compare_pass *const pass = context;
@@ -227,6 +245,7 @@ static bool take_strip(void *context, size_t number)
             continue;
         strip->item = pass->item;
         strip->first = organ_merge_strip_first(&m, pass->strip++, &strip->rows);
+        strip->read = pass->read += bytes_of(job, &job->items[pass->item]) / organ_merge_strips(&m);
         return true;
     }
     return false;
@@ -242,6 +261,7 @@ static organ_status compare_rows(void *context, size_t number, size_t worker, or
     const compare_item *const item = &job->items[strip->item];
     const size_t n = strip->rows * (size_t)organ_weight_matrices(item->like).cols;
     memset(sums, 0, sizeof *sums);
+    organ_read_ahead_move(&pass->ahead, strip->read);
     if (open_readers(job, lane, strip->item, error))
         return error->status;
     organ_reader_gate_enter(&pass->gate);
@@ -273,10 +293,7 @@ static organ_status fold(void *context, size_t number, organ_error *error)
         organ_compare_add(&job->matrices, sums);
     if (!last)
         return error->status;
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < job->count; i++)
-        bytes += item->weights[i] ? organ_weight_bytes(item->weights[i]) : 0;
-    organ_progress_advance(job->progress, bytes, item->like->name, NULL);
+    organ_progress_advance(job->progress, bytes_of(job, item), item->like->name, NULL);
     return error->status;
 }
 
@@ -349,8 +366,10 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
     compare_pass pass = {.job = job};
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->item_count; k++)
-        for (size_t i = 0; i < job->count; i++)
-            bytes += job->items[k].weights[i] ? organ_weight_bytes(job->items[k].weights[i]) : 0;
+        bytes += bytes_of(job, &job->items[k]);
+    pass.ahead =
+        (organ_read_ahead){.count = ORGAN_READ_PARTS * job->count * job->item_count, .range = range_of, .context = job};
+    organ_read_ahead_open(&pass.ahead);
     organ_reader_gate_open(&pass.gate, job->engine);
     organ_progress_begin(job->progress, "comparing", bytes, job->item_count);
     if (measure(&pass, error) == ORGAN_OK && allocate(&pass, error) == ORGAN_OK)
@@ -365,5 +384,6 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
     organ_progress_end(job->progress);
     release(&pass);
     organ_reader_gate_close(&pass.gate);
+    organ_read_ahead_close(&pass.ahead);
     return error->status;
 }
