@@ -75,7 +75,7 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
 
 void organ_adapter_rules_release(organ_adapter_rules *rules);
 
-/* Splits the names of factors in adapters of peft and of llama.cpp. */
+/* ---- names of factors in adapters of peft and of llama.cpp ---- */
 
 /* The parts of a name: "base_model.model.[module].lora_A.default.weight", or "[module].weight.lora_a" in GGUF. */
 typedef struct organ_adapter_name {

@@ -50,9 +50,11 @@ void organ_forward_config_place(organ_forward_config *config);
 /* Sets `sinks` of each layer by the architecture's rule. Windows must be set before. */
 void organ_forward_config_sinks(organ_forward_config *config, forward_sinks sinks);
 
-/* Internals of the reader of GGUF key-values. Each function reads the key "ARCHITECTURE.KEY" and reports a fault in
- * `s->error`, with the names of file and key; only the first fault is kept, and callers do not use values after a
- * fault. `fallback` is the value of a missing key. */
+/* ---- single keys of a GGUF file ---- */
+
+/* Each function reads the key "ARCHITECTURE.KEY" and reports a fault in `s->error`, with the names of file and key;
+ * only the first fault is kept, and callers do not use values after a fault. `fallback` is the value of a missing key.
+ */
 
 /* The GGUF file that a configuration is read from. */
 typedef struct config_gguf_source {
@@ -92,8 +94,10 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
 /* Returns true if the file has the tensor. */
 bool organ_key_tensor(const config_gguf_source *s, const char *name);
 
-/* Internals of the reader of GGUF key-values: its parts. Each function reads some members of the configuration and
- * reports the first fault in s->error. Defaults of missing keys are those of llama.cpp. */
+/* ---- parts of a configuration in a GGUF file ---- */
+
+/* Each function reads some members of the configuration and reports the first fault in s->error. s->family, called the
+ * family, is the row of the architecture in families.h. Defaults of missing keys are those of llama.cpp. */
 
 /* If the message in s->error names no key or tensor, appends the names of the GGUF keys whose values were rejected: the
  * checks of config_check.c name members of config.json for both formats. */
@@ -121,9 +125,11 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *config
 /* Reads the mixers of layers and the sizes of recurrent ones; after organ_key_latent; needs the epsilon of norms. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *config);
 
-/* Internals of the reader of config.json, as transformers 4 and 5 write it. Functions that return a value report a
- * fault in `s->error`, with the file's name, the member and its value; only the first fault is kept, and callers do not
- * use values after a fault. A member that is null counts as missing. `fallback` is the value of a missing member. */
+/* ---- single members of config.json, as transformers 4 and 5 write it ---- */
+
+/* Functions that return a value report a fault in `s->error`, with the file's name, the member and its value; only the
+ * first fault is kept, and callers do not use values after a fault. A member that is null counts as missing. `fallback`
+ * is the value of a missing member. */
 
 /* The config.json that a configuration is read from. */
 typedef struct config_hf_source {
@@ -174,8 +180,11 @@ const json_t *organ_config_list(const config_hf_source *s, const char *key, cons
 /* Returns a member of the object that is a string; `fallback`, which may be NULL, if it is missing. */
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback);
 
-/* Internals of the reader of config.json. Each function reads some members of the configuration and reports the first
- * fault in s->error. "After X": function X must have run. */
+/* ---- parts of a configuration in config.json ---- */
+
+/* Each function reads some members of the configuration and reports the first fault in s->error. s->root is the object
+ * of the text model, s->family, called the family, the row of its architecture in families.h. "After X": function X
+ * must have run. */
 
 /* Reads the sizes of heads in layers without a window, if they differ from those of the other layers (Gemma 4); after
  * organ_config_heads and before organ_config_ropes. */
@@ -206,7 +215,7 @@ void organ_config_latent(const config_hf_source *s, organ_forward_config *config
 /* Reads the mixture of experts and which layers have one; after organ_config_mixers. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *config);
 
-/* The text part of a multimodal model: its configuration in config.json, and the prefix of its tensors. */
+/* ---- the text part of a multimodal model ---- */
 
 struct forward_family;
 

@@ -10,8 +10,6 @@
 
 #include <organ/architecture.h>
 
-/* The tensors (parts) of a layer and of the model, and their names in safetensors and GGUF files. */
-
 /* A part: the purpose of a tensor in a layer or in the model. The order matters: some functions compute a part as
  * another one plus a constant. */
 typedef enum forward_part {

@@ -156,9 +156,10 @@ void organ_pairing_attend(pairing_part *part);
  * part->number replaces '#'. Returns false if the architecture has no such part in this format. */
 bool organ_pairing_part_name(const forward_family *family, bool gguf, const pairing_part *part, char name[256]);
 
-/* Tensors of one architecture in safetensors and in GGUF files: their names, and which rows of a tensor in one format
- * are which rows of tensors in the other. Each kind of tensor is described once, towards GGUF: one tensor of
- * safetensors is written to one or two tensors of GGUF. A conversion to safetensors inverts the description. */
+/* ---- places: which rows of a tensor in one format are which rows of tensors in the other ---- */
+
+/* Each kind of tensor is described once, towards GGUF: one tensor of safetensors is written to one or two tensors of
+ * GGUF. A conversion to safetensors inverts the description. */
 
 /* Bytes for a tensor's name with its NUL. */
 #define ORGAN_PLACE_NAME 600
@@ -266,7 +267,7 @@ bool organ_place_name(const place_model *model, bool gguf, int64_t layer, const 
  * end of a sentence that begins with the tensor's name. `layer` must be below config->layers. */
 const char *organ_place_describe(const place_model *model, const place_source *source, place_layout *layout);
 
-/* The same tensor in another model: at another layer, or under the name of the other format. */
+/* ---- the same tensor at another layer, or under the name of the other format ---- */
 
 #define ORGAN_COUNTERPART_SIZE 4200 /* bytes for a tensor's name with its NUL, after its layer number became longer */
 

@@ -30,8 +30,10 @@ void organ_arena_release(organ_arena *arena);
  * elements. Returns false and changes nothing if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 
-/* Collects all faults of a file. A reader normally stops at the first fault. A caller that needs a list of all
- * faults passes an organ_faults, and the reader reports to it each fault after which it can continue. */
+/* ---- all faults of a file ---- */
+
+/* A reader normally stops at the first fault. A caller that needs a list of all faults passes an organ_faults, and the
+ * reader reports to it each fault after which it can continue. */
 
 /* Receives the faults of a file: each is passed to one call of `take`. */
 typedef struct organ_faults {

@@ -53,7 +53,7 @@ bool organ_is_system_failure(int reason);
 /* Writes all `count` bytes at the current position. Returns 0, or -1 with errno. */
 int organ_write_all(int fd, const void *bytes, size_t count);
 
-/* Permissions of outputs: a file that is made from others is never more open than these. */
+/* ---- permissions of outputs: a file that is made from others is never more open than these ---- */
 
 /* Returns the permission bits of group and others that files made from the file or directory at `path` must not have.
  * All files below a directory count, except hidden ones. Follows links, in a directory only those to files. 0 if there
@@ -64,9 +64,11 @@ unsigned organ_closed_modes(const char *path);
  * errno. */
 int organ_close_modes(int folder, unsigned closed);
 
-/* The folders that this process holds open while it writes into them. A path below a held folder is not looked up from
- * the root: it is opened, created, renamed or removed below the folder's descriptor. So a file never gets into another
- * folder that has taken the path meanwhile, and a call below a folder that was removed fails with ENOENT. */
+/* ---- folders that the process holds open while it writes into them ---- */
+
+/* A path below a held folder is not looked up from the root: it is opened, created, renamed or removed below the
+ * folder's descriptor. So a file never gets into another folder that has taken the path meanwhile, and a call below a
+ * folder that was removed fails with ENOENT. */
 
 /* A folder that is held. */
 typedef struct organ_held_folder organ_held_folder;
@@ -85,9 +87,10 @@ void organ_held_folders_leave(void);
  * organ_held_folders_use and organ_held_folders_leave; the descriptor may be used as long. */
 int organ_held_folder_of(const char *path, const char **name);
 
-/* Files without a name, for data that would need more memory than --memory allows. They are created in the folder
- * TMPDIR, or in /var/tmp if that variable is not set; the system removes a file when its last descriptor and mapping
- * are closed. */
+/* ---- files without a name, for data that would need more memory than --memory allows ---- */
+
+/* They are created in the folder TMPDIR, or in /var/tmp if that variable is not set; the system removes a file when its
+ * last descriptor and mapping are closed. */
 
 /* Allows or forbids the process to create such files. Until the first call they are forbidden: organ_unnamed_file
  * then creates none and records no fault. */
@@ -109,8 +112,10 @@ int organ_unnamed_file(void);
  * a write to a mapped page of the file would end the process with SIGBUS. */
 bool organ_unnamed_file_extend(int fd, off_t from, size_t bytes);
 
-/* Reads untrusted files. The functions reject devices and pipes, bound the bytes that they read, and use pread: a
- * mapping of a file that another process truncates would raise SIGBUS. */
+/* ---- untrusted files ---- */
+
+/* The functions reject devices and pipes, bound the bytes that they read, and use pread: a mapping of a file that
+ * another process truncates would raise SIGBUS. */
 
 /* Opens a regular file for reading and fills in *info; symbolic links are followed. The caller closes *fd. Returns
  * ORGAN_IO if the system refuses, ORGAN_BAD_INPUT if the path is not a regular file. */

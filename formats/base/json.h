@@ -90,8 +90,10 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error);
 
-/* Changes members of a JSON object and keeps every other byte of the text: order, spaces, the spelling of numbers,
- * and the words NaN and Infinity that Python writes. */
+/* ---- changes of single members ---- */
+
+/* Every other byte of the text stays: order, spaces, the spelling of numbers, and the words NaN and Infinity that
+ * Python writes. */
 
 /* A JSON document of which single members are changed; all other bytes stay. */
 typedef struct organ_json_edit {
@@ -119,8 +121,6 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
  * Returns ORGAN_BAD_INPUT if there is no object `inside`. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error);
-
-/* Serialises JSON to a string that free releases. */
 
 /* Returns the JSON as text like json_dumps. The caller releases it with free, whichever allocation functions jansson
  * uses. Returns NULL if memory is exhausted, which counts as a refusal. */

@@ -36,9 +36,9 @@ void organ_rows_rest(void);
 /* For loops: calls organ_rows_rest once in every 1,024 calls on a thread. */
 void organ_rows_passed(void);
 
-/* Large JSON documents in a file instead of the heap.
- *
- * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. A
+/* ---- large JSON documents in a file instead of the heap ---- */
+
+/* A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. A
  * piece is the result of one allocation of jansson. After organ_unnamed_files_use(true), the allocation functions of
  * memory_watch.c take pieces from the heap while it has fewer than 16,384 of them. They take further pieces from a file
  * without a name, which rows.c maps into memory. After every few dozen accesses to a different page, rows.c
@@ -64,8 +64,9 @@ void organ_json_spool_visit(const void *memory);
  * is allowed. */
 void organ_json_release_rows(json_t *rows);
 
-/* Hash table from names to numbers (size_t). Its seed differs for each table, so that a file cannot contain names
- * chosen to collide. */
+/* ---- table from names to numbers ---- */
+
+/* Its seed differs for each table, so that a file cannot contain names chosen to collide. */
 
 /* A slot of the hash table. */
 typedef struct organ_name_slot {

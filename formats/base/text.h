@@ -42,7 +42,7 @@ void organ_text_discard(organ_text *text);
  * Returns the status of `error`. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error);
 
-/* UTF-8 decoding, and the characters that messages must not print. */
+/* ---- UTF-8, and the characters that messages must not print ---- */
 
 /* Returns the length of the valid UTF-8 sequence that begins at s, or 0 if it is invalid; overlong forms and
  * surrogates are invalid. The text must be NUL-terminated. */
@@ -75,14 +75,14 @@ bool organ_utf8_valid_within(const char *text, size_t bytes);
 void organ_text_hide_passwords(char *text);
 void organ_text_hide_secrets(char *text);
 
-/* Comparison functions for qsort and bsearch. */
+/* ---- comparison functions for qsort and bsearch ---- */
 
 /* Orders texts by their bytes; the elements are of type char * or const char *. */
 int organ_order_texts(const void *a, const void *b);
 /* Orders numbers of type double, smallest first. None may be NaN. */
 int organ_order_numbers(const void *a, const void *b);
 
-/* Functions on paths, file names and words. */
+/* ---- paths, file names and words ---- */
 
 /* Returns true if `name` ends with `end` and is longer than `end`. */
 bool organ_ends_with(const char *name, const char *end);
@@ -111,8 +111,6 @@ bool organ_path_is_inside(const char *path, const char *folder);
  * memory. */
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name);
 
-/* Finds the name that a mistyped word may mean. */
-
 /* Returns the one of the `count` names that is most similar to `typed`, or NULL if no name is similar. A name is
  * similar if it differs in few letters (wrong, swapped, missing or added), or if `typed` has at least 3 bytes and the
  * name begins with it. Words of more than 96 bytes are similar to none. */
@@ -124,8 +122,10 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
 const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
                                char hint[ORGAN_HINT_ROOM]);
 
-/* SHA-256 and SHA-1 (FIPS 180-4) of a stream of bytes, computed by libmd. Hugging Face's hub identifies the content
- * of files by them. SHA-1 is for the names of git's objects; it detects faults of a transfer, but not an adversary. */
+/* ---- SHA-256 and SHA-1 (FIPS 180-4), computed by libmd ---- */
+
+/* Hugging Face's hub identifies the content of files by them. SHA-1 is for the names of git's objects; it detects
+ * faults of a transfer, but not an adversary. */
 
 /* A running digest; organ_digest_begin sets all members. */
 typedef struct organ_digest {
@@ -145,7 +145,7 @@ void organ_digest_add(organ_digest *digest, const void *bytes, size_t count);
 #define ORGAN_DIGEST_TEXT 65
 void organ_digest_end(organ_digest *digest, char text[ORGAN_DIGEST_TEXT]);
 
-/* Loads a shared library on first use, so that runs that do not need the library start faster. */
+/* ---- libraries that are loaded on first use, so that other runs start faster ---- */
 
 /* Loads the shared library `file` and stores the addresses of the `count` functions `names` in the same order in
  * `functions`, a structure of function pointers. The library is never unloaded. Returns ORGAN_IO if it is not

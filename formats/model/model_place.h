@@ -33,8 +33,10 @@ organ_status organ_model_place_find(const char *path, organ_model_place *place, 
 
 void organ_model_place_release(organ_model_place *place);
 
-/* The seal of a report: the XXH3 of its bytes, at its end. It proves that this program wrote the file and that nobody
- * changed it since; --force replaces only such reports. A seal is not a signature. */
+/* ---- the seal of a report: the XXH3 of its bytes, at its end ---- */
+
+/* It proves that this program wrote the file and that nobody changed it since; --force replaces only such reports. A
+ * seal is not a signature. */
 
 /* The place of a seal in a file depends on the file's form. The digest is of all bytes before the seal; a document and
  * a line also have closing braces after it. */

@@ -50,7 +50,7 @@ organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folde
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT]);
 
-/* Appends names of models to an organ_name_list. */
+/* ---- lists of names ---- */
 
 /* Appends a model to the list; if the list is full, sets list->truncated instead. `name` must live as long as the
  * list; NULL means that the caller had no memory for it. Returns ORGAN_IO if memory is exhausted. */
@@ -62,9 +62,11 @@ organ_status organ_name_list_add(organ_name_list *list, organ_store store, const
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error);
 
-/* The three stores of models, each in a file of its own. organ_STORE_resolve sets *path to the file or folder of a
- * model, `text` being the name with its prefix; only names of the hub may lack it. organ_STORE_list appends the
- * names of all models of the store to a list and leaves `path` and `fault` of each NULL. */
+/* ---- the three stores of models ---- */
+
+/* organ_STORE_resolve sets *path to the file or folder of a model, `text` being the name with its prefix; only names of
+ * the hub may lack it. organ_STORE_list appends the names of all models of the store to a list and leaves `path` and
+ * `fault` of each NULL. */
 
 /* Set *path to the file or folder of the model that `text` names. Return the errors of
  * organ_name_resolve; *path may be set then. */

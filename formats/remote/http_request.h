@@ -64,8 +64,10 @@ void organ_http_line_close(organ_http_line *line); /* NULL is allowed */
  * name in the URL; behind a proxy, which resolves host names itself, only numeric addresses can be checked. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 
-/* Classifies the addresses that a redirect may lead to. organ rejects a redirect from a public server to any address
- * that is not public, and a redirect from any server to a link-local address. */
+/* ---- addresses that a redirect may lead to ---- */
+
+/* organ rejects a redirect from a public server to any address that is not public, and a redirect from any server to a
+ * link-local address. */
 
 /* Kind of an address, by the network from which it can be reached. */
 typedef enum organ_reach {
@@ -87,8 +89,9 @@ organ_reach organ_http_text_reach(const char *text);
 /* Returns true if the text is an address and no host name. */
 bool organ_http_is_address(const char *text);
 
-/* Loads libcurl when the first URL is read: it needs thirty other libraries, whose loading takes half of the time of
- * a short run. */
+/* ---- libcurl, loaded with the first URL ---- */
+
+/* It needs thirty other libraries, whose loading takes half of the time of a short run. */
 
 /* The functions of libcurl under their names without "curl_". Valid after organ_curl_open has succeeded. */
 typedef struct organ_curl_functions {

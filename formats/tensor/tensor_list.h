@@ -52,7 +52,7 @@ static inline bool organ_role_is_tower(organ_role role)
     return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO;
 }
 
-/* The table of names that anatomy.c uses: it maps modules of a language model to roles. */
+/* ---- the table of names, which maps modules of a language model to roles ---- */
 
 /* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor
  * name without its part up to the layer number, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true
@@ -63,7 +63,7 @@ organ_role organ_anatomy_module_role(const char *module, bool in_layer);
  * pattern that begins with '*', the last word only has to end with the rest of the pattern. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern);
 
-/* Tensors whose entries are those of routed experts. */
+/* ---- tensors whose entries are those of routed experts ---- */
 
 /* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
  * expert, for scales and for tables of experts by token. */

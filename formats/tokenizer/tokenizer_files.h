@@ -8,8 +8,7 @@
 #include <jansson.h>
 #include <organ/tokenizer.h>
 
-/* Compares the ids that two tokenizers give to the same texts, to check a tokenizer that was converted to another
- * format. */
+/* ---- ids that two tokenizers give to the same texts, to check a conversion to another format ---- */
 
 /* The first text found to which two tokenizers give different ids. */
 typedef struct organ_tokenizer_difference {
@@ -29,7 +28,7 @@ typedef struct organ_tokenizer_difference {
 organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_tokenizer *made, const char *made_in,
                                      organ_tokenizer_difference *difference, organ_error *error);
 
-/* Compares vocabularies by id. */
+/* ---- vocabularies by id ---- */
 
 /* Returns the text of a token, *length bytes without NUL; "" for an id without a token. A GGUF file has "[PAD151700]"
  * for each id up to the rows of the embedding that has none: this is no token here. */
@@ -73,8 +72,6 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
                                      organ_gguf_writer *writer, organ_tokenizer_difference *difference,
                                      organ_error *error);
 
-/* Writes the tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json. */
-
 /* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
  * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and
  * compared. Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
@@ -90,7 +87,7 @@ organ_status organ_tokenizer_to_pieces(const organ_model *model, char **bytes, s
  * for malformed files, ORGAN_IO if one cannot be read. */
 organ_status organ_chat_template_read(const organ_model *model, char **text, organ_error *error);
 
-/* The tokens after which a model's text ends. */
+/* ---- tokens after which a text ends ---- */
 
 enum { ORGAN_STOP_LIMIT = 64 }; /* largest number of ids */
 
@@ -107,7 +104,7 @@ typedef struct organ_stop_ids {
 organ_status organ_stop_ids_read(const organ_model *model, const organ_tokenizer *tokenizer, organ_stop_ids *stops,
                                  organ_error *error);
 
-/* The union of the vocabularies of several models. */
+/* ---- union of the vocabularies of several models ---- */
 
 #define ORGAN_NO_ROW UINT32_MAX /* a model has no row for a token */
 

@@ -175,9 +175,11 @@ struct organ_tokenizer {
                                        * organ_tokenizer_finish `raw` contains all of them */
 };
 
-/* A reader of a tokenizer file calls these functions in this order: organ_tokenizer_token for each token;
- * organ_tokenizer_add for each added token; organ_tokenizer_ready; organ_tokenizer_merge for each merge;
- * organ_tokenizer_finish. They return false if memory is exhausted. */
+/* ---- functions for readers of tokenizer files ---- */
+
+/* A reader calls these functions in this order: organ_tokenizer_token for each token; organ_tokenizer_add for each
+ * added token; organ_tokenizer_ready; organ_tokenizer_merge for each merge; organ_tokenizer_finish. They return false
+ * if memory is exhausted. */
 
 /* Sets the text of token `id`. If several ids have the same text, encoding produces the last one that was set. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes);
@@ -374,7 +376,7 @@ organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *la
 
 #define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-/* Texts with which tokenizers are compared. */
+/* ---- texts with which tokenizers are compared ---- */
 
 /* A text of the table of probes; it may contain NUL. */
 typedef struct organ_probe_text {
@@ -386,7 +388,7 @@ typedef struct organ_probe_text {
  * appending anything, if `context` is ORGAN_PROBE_CONTEXTS or more. */
 enum { ORGAN_PROBE_CONTEXTS = 12 };
 
-/* tokenizer.model, the file of SentencePiece: the only file of a model that has scores and types of tokens. */
+/* ---- tokenizer.model of SentencePiece: the only file of a model that has scores and types of tokens ---- */
 
 /* Scores of the tokens, by id. */
 typedef struct organ_piece_scores {
@@ -400,7 +402,7 @@ typedef struct organ_piece_scores {
 organ_status organ_piece_scores_read(const organ_model *model, const organ_tokenizer *t, const organ_merge *merges,
                                      size_t merge_count, organ_piece_scores *out, organ_error *error);
 
-/* State and functions that the sources of organ_tokenizer_to_gguf share. */
+/* ---- the sources of organ_tokenizer_to_gguf ---- */
 
 /* State of writing a tokenizer to GGUF metadata. */
 typedef struct gguf_export {

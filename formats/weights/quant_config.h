@@ -14,8 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Rules by which a quantisation config selects modules: by name, pattern or class. The total time of matching is
- * bounded, whatever patterns the config contains. */
+/* ---- rules by which a quantisation config selects modules ---- */
+
+/* The total time of matching is bounded, whatever patterns the config contains. */
 
 /* How a rule selects modules by name. */
 typedef enum organ_rule_kind {
@@ -112,8 +113,9 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);
 
-/* Functions that the readers of all formats of quantisation settings share. `error` of the scope keeps the first error;
- * values read after it are meaningless. */
+/* ---- functions for the readers of all formats of settings ---- */
+
+/* `error` of the scope keeps the first error; values read after it are meaningless. */
 
 /* An object of the config file and its path in it. */
 typedef struct organ_quant_scope {

@@ -149,10 +149,11 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
  * unpacked model does not need the tensor. search->names must contain the names of all packed weights. */
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
-/* Weights in one form that are read from weights in another: a stack of experts from numbered experts, q_proj of
- * safetensors from attn_q of GGUF, and so on. stream/weight_reader reads their rows. Below, "safetensors" and "GGUF"
- * are the two sides of a place also between layouts of one format: the larger weight, such as a stack, counts as that
- * of safetensors. */
+/* ---- weights in one form that are read from weights in another ---- */
+
+/* A stack of experts is read from numbered experts, q_proj of safetensors from attn_q of GGUF, and so on
+ * (stream/weight_reader). Below, "safetensors" and "GGUF" are the two sides of a place also between layouts of one
+ * format: the larger weight, such as a stack, counts as that of safetensors. */
 
 /* The function that a place applies to each value x. Places of made weights have one towards GGUF: not the inverse
  * functions MINUS_ONE and LOG_MINUS. */

@@ -112,8 +112,6 @@ size_t organ_forward_mixer_state(const organ_forward_config *config, const organ
 /* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 
-/* Latent attention (MLA) and the indexer of sparse attention, for a group of windows. */
-
 /* ---- latent attention ---- */
 
 /* The indexer of sparse attention for the tokens of a group, and the keys that it chooses. */

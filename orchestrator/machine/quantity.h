@@ -45,8 +45,6 @@ organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_
  * none from there on. Sizes of files have decimal units (organ_quantity_text). Returns `out`. */
 char *organ_memory_text(uint64_t bytes, char out[16]);
 
-/* Measures durations. */
-
 /* Returns the seconds of a monotonic clock; only differences are meaningful. */
 double organ_seconds_now(void);
 
@@ -57,7 +55,7 @@ double organ_rounded_seconds(double seconds);
  * in bash's notation $'...'. */
 void organ_shell_word(FILE *out, const char *s);
 
-/* Arithmetic on sizes, counts and positions. */
+/* ---- sizes, counts and positions ---- */
 
 static inline size_t organ_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t organ_max(size_t a, size_t b) { return a > b ? a : b; }

@@ -30,7 +30,7 @@ struct organ_topology {
  * kinds, and records in `absent` the nodes that no CPU uses. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
-/* Requests the tile registers of AMX, which Linux gives a process only on request. */
+/* ---- tile registers of AMX, which Linux gives a process only on request ---- */
 
 #if defined(__x86_64__)
 #include <sys/syscall.h>

@@ -26,8 +26,10 @@ void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
 /* Returns the name of the CPU, such as "AMD EPYC 9554", or NULL if it is unknown. Owned by the topology. */
 const char *organ_topology_cpu(const organ_topology *topology);
 
-/* Accounts for the time of a piece of work: how its worker threads spent the runs of organ_workers_run, and what the
- * thread that calls them did in between. The account belongs to the calling thread; the pool adds its workers' sums. */
+/* ---- accounts of time ---- */
+
+/* An account has how the worker threads spent the runs of organ_workers_run, and what the thread that calls them did in
+ * between. It belongs to the calling thread; the pool adds its workers' sums. */
 
 /* Figures of the time between two moments. Times are nanoseconds. */
 typedef struct organ_work_account {

@@ -136,7 +136,7 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
  * cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
 
-/* Operations on FP64 vectors that the dense decompositions share. */
+/* ---- FP64 vectors, for the dense decompositions ---- */
 
 /* Returns the largest magnitude of n values; 0 if n is 0, not finite if a value is not. */
 double organ_max_magnitude(const double *values, size_t n);

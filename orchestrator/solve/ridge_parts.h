@@ -89,9 +89,11 @@ size_t organ_ridge_piece(const organ_ridge_shape *shape);
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape);
 void organ_ridge_blocks_free(organ_ridge_blocks *blocks); /* NULL is allowed */
 
-/* A store of the inputs of tokens, for the solver by blocks of a ridge, which sweeps over them repeatedly. A row has
- * the inputs of a token in one block. The store has a list of rows for each block and part, in the order in which they
- * were added. Rows are stored in batches, in memory or in a scratch file, and several batches are read at once. */
+/* ---- a store of the inputs of tokens, over which the solver by blocks sweeps repeatedly ---- */
+
+/* A row has the inputs of a token in one block. The store has a list of rows for each block and part, in the order in
+ * which they were added. Rows are stored in batches, in memory or in a scratch file, and several batches are read at
+ * once. */
 
 /* Rows of a batch. A wide product adds as many rows in FP32 before it adds them to FP64 sums, so the number of batches
  * that a product covers changes no bit. */
@@ -135,7 +137,9 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *rows, organ_ridge_part p
 organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, organ_ridge_batch *batch,
                                    organ_error *error);
 
-/* Functions that the sources of low_rank.h share. "Vectors" are stored one after another. */
+/* ---- the sources of low_rank.h ---- */
+
+/* "Vectors" are stored one after another. */
 
 /* Allocates a decomposition. Returns false if memory cannot be allocated. The caller calls organ_svd_release in any
  * case.

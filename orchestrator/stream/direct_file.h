@@ -61,8 +61,10 @@ bool organ_reflink(int from, int to);
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
 
-/* A file without a name, for data that exceed the memory (--scratch). The system removes it when it is closed or the
- * process is killed. It is read and written through the page cache, which uses free memory in addition to --memory. */
+/* ---- scratch files (--scratch): files without a name, for data that exceed the memory ---- */
+
+/* The system removes a file when it is closed or the process is killed. It is read and written through the page cache,
+ * which uses free memory in addition to --memory. */
 
 /* Creates a scratch file in `directory` that only this user can read. `directory` must outlive the file and is its path
  * in messages. Write the file with organ_direct_write and close it with organ_direct_close. Returns ORGAN_IO if the
@@ -77,8 +79,10 @@ organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_
 /* Announces to the system that these bytes will be read soon, so that it may begin to read them. */
 void organ_scratch_announce(const organ_direct_file *file, size_t bytes, uint64_t offset);
 
-/* Threads that wait in writes, so that the workers can go on. A write with O_DIRECT returns when the device has the
- * bytes. The threads share one queue: each takes the write that was queued first. */
+/* ---- threads that wait in writes, so that the workers can go on ---- */
+
+/* A write with O_DIRECT returns when the device has the bytes. The threads share one queue: each takes the write that
+ * was queued first. */
 
 typedef struct organ_writers organ_writers;
 

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Division of tensors into bands of whole tile rows that fit the memory, and of bands into tiles. Arithmetic only. */
+/* ---- division of tensors into bands of whole tile rows that fit the memory, and of bands into tiles ---- */
 
 /* Limits that apply to all bands of a pass. */
 typedef struct organ_band_plan {
@@ -158,7 +158,7 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s);
 /* Runs on each worker: begins bands and processes tiles until the pass ends. `run` is the organ_pass_run_state. */
 void organ_pass_work(void *run, size_t worker);
 
-/* The option --compute: arithmetic of the products of a forward pass. */
+/* ---- --compute: arithmetic of the products of a forward pass ---- */
 
 /* Returns "exact", "split" or "bf16". */
 const char *organ_compute_name(organ_compute compute);

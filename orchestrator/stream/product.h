@@ -58,7 +58,7 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
                                       const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error);
 
-/* Runs a number of tasks on all workers: each worker takes the next task until none is left. */
+/* ---- tasks on all workers: each worker takes the next task until none is left ---- */
 
 /* The first error of the tasks of a call of organ_share. */
 typedef struct organ_first_fault {
@@ -104,8 +104,9 @@ enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context);
 
-/* Conversion of elements of any storage type to FP32 and back. A unit is an element, or a block if the type has
- * blocks. */
+/* ---- conversion of elements of any storage type to FP32 and back ---- */
+
+/* A unit is an element, or a block if the type has blocks. */
 
 /* Returns whether organ_widen supports the type: true for every type of GGUF files. */
 bool organ_can_widen(organ_dtype dtype);

@@ -70,9 +70,10 @@ void organ_reader_gate_close(organ_reader_gate *gate);
 void organ_reader_gate_enter(organ_reader_gate *gate);
 void organ_reader_gate_leave(organ_reader_gate *gate);
 
-/* Finite values that exceed the range of the type in which an output stores them: rounding would make them, or the
- * scale of their block, infinite. They are counted where values are converted, and refused or limited. The model's own
- * infinite values and NaN are kept. */
+/* ---- finite values beyond the range of the type in which an output stores them ---- */
+
+/* Rounding would make them, or the scale of their block, infinite. They are counted where values are converted, and
+ * refused or limited. The model's own infinite values and NaN are kept. */
 
 /* The treatment of such values in an output, and their number. Made by ORGAN_OVERFLOW; all threads may share one. */
 typedef struct organ_overflow {
