@@ -77,6 +77,30 @@ static const layer_rule rules[] = {
     {NULL, "no_rope_layers", RULE_PERIOD, "no_rope_layer_interval", 0, 1, NULL, NULL},
 };
 
+const layer_lead organ_leading_layers[] = {
+    {"first_k_dense_replace", "deepseek_v3 glm_moe_dsa deepseek_v32", 3},
+    {"first_k_dense_replace", "glm4_moe exaone_moe kimi_linear sarvam_mla sarvam_moe", 1},
+    {"first_k_dense_replace", NULL, 0},
+    {"num_dense_layers", "lfm2_moe", 2},
+    {"num_dense_layers", "afmoe", 1},
+    {"num_dense_layers", NULL, 0},
+    {"n_dense_layers", NULL, 0},
+    {0}};
+
+const layer_step organ_layer_steps[] = {{.key = "moe_layer_freq", .from = "first_k_dense_replace"},
+                                        {.key = "attn_layer_period",
+                                         .offset = "attn_layer_offset",
+                                         .model = "jamba",
+                                         .otherwise = 8,
+                                         .offset_otherwise = 4},
+                                        {.key = "expert_layer_period",
+                                         .offset = "expert_layer_offset",
+                                         .model = "jamba",
+                                         .otherwise = 2,
+                                         .offset_otherwise = 1},
+                                        {.key = "global_attn_every_n_layers"},
+                                        {0}};
+
 /* ---- members that say something of layers ---- */
 
 /* clang-format off */

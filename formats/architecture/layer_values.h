@@ -54,6 +54,24 @@ uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t othe
 /* Returns whether a list of layer numbers, which count from `first`, has the layer. NULL is an empty list. */
 bool organ_layer_among(const json_t *list, size_t first, size_t layer);
 
+/* The first layers, as many as the member says, have no experts. Of the models that are named an absent member has a
+ * default value in transformers. */
+typedef struct layer_lead {
+    const char *key, *models;
+    uint64_t otherwise;
+} layer_lead;
+extern const layer_lead organ_leading_layers[]; /* the last row has no key */
+
+/* Layer l has the kind if l % step is the offset, which is 0 without a member for it. */
+typedef struct layer_step {
+    const char *key;    /* member of config.json with the step */
+    const char *offset; /* member with the offset; NULL: none */
+    const char *from;   /* the setting is for layers from this member's number on; NULL: for all layers */
+    const char *model;  /* model types for which loaders have default values; NULL: none */
+    uint64_t otherwise, offset_otherwise; /* the default values of step and offset in these models */
+} layer_step;
+extern const layer_step organ_layer_steps[]; /* the last row has no key */
+
 /* Returns the row of the architecture that the object's model_type names, or NULL. */
 const forward_family *organ_layer_family(const json_t *object);
 

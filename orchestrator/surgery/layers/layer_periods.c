@@ -11,24 +11,8 @@
 
 #define MLP_TYPES "mlp_layer_types"
 
-/* The first layers, as many as the member says, have no experts. Of the models that are named an absent member has a
- * default value in transformers. */
-typedef struct leading_layers {
-    const char *key, *models;
-    uint64_t otherwise;
-} leading_layers;
-
-static const leading_layers leading[] = {
-    {"first_k_dense_replace", "deepseek_v3 glm_moe_dsa deepseek_v32", 3},
-    {"first_k_dense_replace", "glm4_moe exaone_moe kimi_linear sarvam_mla sarvam_moe", 1},
-    {"first_k_dense_replace", NULL, 0},
-    {"num_dense_layers", "lfm2_moe", 2},
-    {"num_dense_layers", "afmoe", 1},
-    {"num_dense_layers", NULL, 0},
-    {"n_dense_layers", NULL, 0}};
-
 /* In models whose class reads a list of the layers' feed-forwards, the list decides. */
-static bool is_dense(const leading_layers *b, const organ_layer_origin *o)
+static bool is_dense(const layer_lead *b, const organ_layer_origin *o)
 {
     if (!organ_layer_has_rule(o->object, MLP_TYPES))
         return o->layer < organ_layer_number(o->object, b->key, b->otherwise);
@@ -38,7 +22,7 @@ static bool is_dense(const leading_layers *b, const organ_layer_origin *o)
     return dense;
 }
 
-static void edit_leading(organ_layer_plan *p, const leading_layers *b)
+static void edit_leading(organ_layer_plan *p, const layer_lead *b)
 {
     size_t first = 0;
     while (first < p->after && is_dense(b, &p->origins[first]))
@@ -70,8 +54,8 @@ static void edit_window_layers(organ_layer_plan *p)
 void organ_layers_edit_bounds(organ_layer_plan *p)
 {
     const char *done = NULL;
-    for (size_t k = 0; k < sizeof leading / sizeof *leading && !p->error->status; k++) {
-        const leading_layers *const b = &leading[k];
+    for (size_t k = 0; organ_leading_layers[k].key && !p->error->status; k++) {
+        const layer_lead *const b = &organ_leading_layers[k];
         const bool stated = json_is_integer(json_object_get(p->object, b->key));
         if ((done && strcmp(done, b->key) == 0) || (b->models ? !organ_layer_is_model(p->object, b->models) : !stated))
             continue;
@@ -197,47 +181,22 @@ static void edit_range(organ_layer_plan *p)
 
 /* ---- steps that no list overrides ---- */
 
-/* With a member for an offset, layer l has the kind if l % step is the offset; otherwise if (l + shift) % step is 0. */
-typedef struct period_step {
-    const char *key;    /* member of config.json with the step */
-    const char *offset; /* member with the offset; NULL: none */
-    const char *from;   /* the setting is for layers from this member's number on; NULL: for all layers */
-    const char *model;  /* model types for which loaders have default values; NULL: none */
-    uint64_t shift;     /* used if `offset` is NULL */
-    uint64_t otherwise, offset_otherwise; /* the default values of step and offset in these models */
-} period_step;
-
-static const period_step steps[] = {
-    {.key = "moe_layer_freq", .from = "first_k_dense_replace"},
-    {.key = "attn_layer_period",
-     .offset = "attn_layer_offset",
-     .model = "jamba",
-     .otherwise = 8,
-     .offset_otherwise = 4},
-    {.key = "expert_layer_period",
-     .offset = "expert_layer_offset",
-     .model = "jamba",
-     .otherwise = 2,
-     .offset_otherwise = 1},
-    {.key = "global_attn_every_n_layers"},
-};
-
-static bool is_step_hit(const period_step *s, const organ_layer_origin *o)
+static bool is_step_hit(const layer_step *s, const organ_layer_origin *o)
 {
     const bool known = s->model && organ_layer_is_model(o->object, s->model);
     const uint64_t step = organ_layer_number(o->object, s->key, known ? s->otherwise : 0),
                    offset = s->offset ? organ_layer_number(o->object, s->offset, known ? s->offset_otherwise : 0) : 0;
     if (step < 2 && !s->offset)
         return true;
-    return step && (s->offset ? o->layer % step == offset : (o->layer + s->shift) % step == 0);
+    return step && o->layer % step == offset;
 }
 
-static bool concerns(const period_step *s, const organ_layer_origin *o)
+static bool concerns(const layer_step *s, const organ_layer_origin *o)
 {
     return !s->from || o->layer >= organ_layer_number(o->object, s->from, 0);
 }
 
-static bool step_fits(const organ_layer_plan *p, const period_step *s, uint64_t step, uint64_t offset)
+static bool step_fits(const organ_layer_plan *p, const layer_step *s, uint64_t step, uint64_t offset)
 {
     for (size_t n = 0; n < p->after; n++)
         if (concerns(s, &p->origins[n]) && is_step_hit(s, &p->origins[n]) != (n % step == offset))
@@ -246,16 +205,16 @@ static bool step_fits(const organ_layer_plan *p, const period_step *s, uint64_t 
 }
 
 /* Steps up to the number of layers plus 1 suffice: with that step and the last offset no layer has the kind. */
-static bool find_least_step(const organ_layer_plan *p, const period_step *s, uint64_t *step, uint64_t *offset)
+static bool find_least_step(const organ_layer_plan *p, const layer_step *s, uint64_t *step, uint64_t *offset)
 {
     for (*step = 1; *step <= p->after + 1; ++*step)
         for (*offset = 0; *offset < *step; ++*offset)
-            if ((s->offset || *offset == (*step - s->shift % *step) % *step) && step_fits(p, s, *step, *offset))
+            if ((s->offset || *offset == 0) && step_fits(p, s, *step, *offset))
                 return true;
     return false;
 }
 
-static void edit_step(organ_layer_plan *p, const period_step *s)
+static void edit_step(organ_layer_plan *p, const layer_step *s)
 {
     uint64_t step, offset;
     bool fits = true;
@@ -299,9 +258,10 @@ void organ_layers_edit_periods(organ_layer_plan *p)
     edit_moe_layers(p);
     edit_range(p);
     edit_repeated(p);
-    for (size_t k = 0; k < sizeof steps / sizeof *steps && !p->error->status; k++)
-        if (!organ_layer_has_rule(p->object, "layer_types") || strcmp(steps[k].key, "global_attn_every_n_layers") != 0)
-            edit_step(p, &steps[k]);
+    for (size_t k = 0; organ_layer_steps[k].key && !p->error->status; k++)
+        if (!organ_layer_has_rule(p->object, "layer_types") ||
+            strcmp(organ_layer_steps[k].key, "global_attn_every_n_layers") != 0)
+            edit_step(p, &organ_layer_steps[k]);
 }
 
 /* ---- rules of transformers ---- */
