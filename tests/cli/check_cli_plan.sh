@@ -110,16 +110,6 @@ for verb in prune quantize experts layers width convert dequantize purify "lora 
     judge "help of --dry-run without the time" grep -q "the size of the output, the least --memory and an estimate of the time" <(tr -s ' \n' ' ' <../out)
 done
 
-# A dry run that measures says so first, unless a file has the measurements.
-mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2 --select "*.[03].self_attn.[kv]_proj.weight")
-says="scheme mixed measures the widths first, as the run does: about [0-9]* s on this machine"
-ends 0 "${mixed[@]}" -o made --dry-run
-judge "does not say that it measures, and for how long" grep -q "$says; with --allocation FILE the run reads them" ../err
-ends 0 "${mixed[@]}" -o made --dry-run --allocation curves.json
-judge "does not say that it measures" grep -q "$says\$" ../err
-ends 0 "${mixed[@]}" -o made --dry-run --allocation curves.json
-judge "says that it measures what is known" bash -c '! grep -q "measures the widths" ../err'
-
 # The least memory of the plan is enough, and the error of a run with less names the same number. A dry run with less is not refused: it has the same
 # plan and says so.
 least() {
