@@ -223,21 +223,20 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     if (organ_expert_heal_open(&options, &h.heal, error) == ORGAN_OK) {
         const organ_write_options requested = {
             .output = output, .resume = resume, .max_shard_size = UINT64_MAX, .dry_run = way->dry_run};
-        organ_cut_out cut = {.write = {.model = model,
-                                       .requested = &requested,
-                                       .engine = engine,
-                                       .context = &h,
-                                       .definition = "experts/1",
-                                       .stage = "cutting",
-                                       .view = &organ_experts_view,
-                                       .parameters = parameters,
-                                       .fill = fill,
-                                       .document = document},
-                             .layers = layers,
-                             .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
-                             .refitted = organ_expert_heal_refitted(h.heal),
-                             .results = results,
-                             .recall = recall};
+        organ_cut_out cut = {
+            .write = {.model = model,
+                      .requested = &requested,
+                      .engine = engine,
+                      .context = &h,
+                      .names = {.definition = "experts/1", .view = &organ_experts_view, .stage = "cutting"},
+                      .check = {.parameters = parameters},
+                      .make = {.fill = fill},
+                      .report = {.document = document}},
+            .layers = layers,
+            .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
+            .refitted = organ_expert_heal_refitted(h.heal),
+            .results = results,
+            .recall = recall};
         organ_cut_make(&cut, &report, error);
     }
     organ_expert_heal_close(h.heal);

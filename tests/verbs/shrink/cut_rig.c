@@ -319,19 +319,18 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                            .force = way->force,
                                            .dry_run = way->dry_run,
                                            .max_shard_size = ORGAN_SHARD_BYTES};
-    organ_cut_out cut = {.write = {.model = j->model,
-                                   .requested = &requested,
-                                   .engine = engine,
-                                   .context = j,
-                                   .fill = way->refitted ? resolve : NULL,
-                                   .definition = "experts/1",
-                                   .view = &organ_experts_view,
-                                   .stage = "cutting",
-                                   .parameters = parameters,
-                                   .document = document},
-                         .layers = layers,
-                         .layer_count = organ_cut_layers(j->model),
-                         .refitted = way->refitted ? j->refitted : NULL};
+    organ_cut_out cut = {
+        .write = {.model = j->model,
+                  .requested = &requested,
+                  .engine = engine,
+                  .context = j,
+                  .names = {.definition = "experts/1", .view = &organ_experts_view, .stage = "cutting"},
+                  .check = {.parameters = parameters},
+                  .make = {.fill = way->refitted ? resolve : NULL},
+                  .report = {.document = document}},
+        .layers = layers,
+        .layer_count = organ_cut_layers(j->model),
+        .refitted = way->refitted ? j->refitted : NULL};
     organ_cut_make(&cut, &cut_report, error);
     free(j->refitted);
     return error->status;
