@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. A
  * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
@@ -21,6 +21,35 @@
 #include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
+
+typedef struct organ_dequantize_part {
+    const organ_weight *weight;
+    size_t piece;           /* index of its tensor in job->pieces, and of its unit in job->units */
+    uint64_t bytes_before;  /* bytes of codes, scales and zero points in the input */
+    uint64_t infinite, nan; /* number of infinite and of NaN values in the output */
+    char note[256];         /* remark of the weight reader about the packing; "": none */
+} organ_dequantize_part;
+
+typedef struct organ_dequantize_job {
+    const organ_dequantize_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights;    /* all weights of the model, packed and plain */
+    organ_dtype as;            /* type of the converted weights */
+    organ_shard_piece *pieces; /* tensors of the output */
+    size_t piece_count;
+    organ_unit *units;            /* one for each piece; organ_unit.item is an index of `parts` */
+    organ_dequantize_part *parts; /* the weights that are converted */
+    size_t part_count;
+    const organ_tensor **kept; /* packed tensors that are copied unchanged because organ cannot decode their type */
+    size_t kept_count;
+    organ_gguf_writer *gguf; /* key-values of a GGUF output; NULL: safetensors */
+    organ_writing *run;      /* the output; set when organ_write_run calls `fill` */
+    organ_plan plan;         /* of a dry run */
+    /* during write_parts: todo[k] is the part that item k of the weight pass converts */
+    organ_dequantize_part **todo;
+} organ_dequantize_job;
 
 #define DECODED 24.0 /* plan of a dry run: operations per value */
 
@@ -120,13 +149,13 @@ static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_deq
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
 
-json_t *organ_dequantize_results(const organ_dequantize_part *part)
+static json_t *results_of(const organ_dequantize_part *part)
 {
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
 /* Implements organ_write.recall: restores the figures of part number `part` from `results`, the object that
- * organ_dequantize_results returned. Returns false if `results` is malformed. */
+ * results_of returned. Returns false if `results` is malformed. */
 static bool dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
@@ -218,7 +247,7 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     const not_finite *const found = result;
     part->infinite += found->infinite;
     part->nan += found->nan;
-    if (strip->last && organ_write_finish(job->run, part->piece, organ_dequantize_results(part), error))
+    if (strip->last && organ_write_finish(job->run, part->piece, results_of(part), error))
         return error->status;
     organ_progress_advance(job->progress,
                            dequantize_pass_share(part, strip->first + strip->rows) -
@@ -243,7 +272,7 @@ static void estimate_pass(organ_dequantize_job *job, const organ_weight_pass *pa
 }
 
 /* Without an output (job->run), adds the pass to the plan of a dry run. */
-organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
+static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
@@ -427,7 +456,7 @@ static organ_status dequantize_all(void *context, organ_writing *run, organ_erro
 {
     organ_dequantize_job *const job = context;
     job->run = run;
-    return organ_dequantize_pass(job, error);
+    return write_parts(job, error);
 }
 
 /* Tries the first and last layer of the output. An output of one safetensors file has no config.json, so it cannot
@@ -470,7 +499,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     const organ_dequantize_options *const o = job->options;
     if (organ_dtype_requested(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
-    if (o->write.dry_run && organ_dequantize_pass(job, error))
+    if (o->write.dry_run && write_parts(job, error))
         return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
+#include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
@@ -26,9 +27,9 @@
  * source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
-    job->units[job->unit_count] =
-        (organ_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
-    return job->unit_count++;
+    job->list.units[job->list.unit_count] =
+        (organ_unit){.first = first, .count = count, .item = job->list.part_count - 1, .bytes = bytes};
+    return job->list.unit_count++;
 }
 
 /* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
@@ -50,8 +51,8 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                 const organ_encoding *preferred, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(weight);
-    organ_quantize_part *const part = &job->parts[job->part_count++];
-    const size_t first = job->piece_count;
+    organ_quantize_part *const part = &job->list.parts[job->list.part_count++];
+    const size_t first = job->list.piece_count;
     *part = (organ_quantize_part){.weight = weight,
                                   .encoding = encoding,
                                   .preferred = preferred,
@@ -61,11 +62,11 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
-    job->regrouped += encoding != preferred;
+    job->list.regrouped += encoding != preferred;
     if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
         return error->status;
-    part->unit = add_unit(job, first, job->piece_count - first, organ_quantize_source_bytes(weight));
-    job->units[part->unit].calib = part->calibrated;
+    part->unit = add_unit(job, first, job->list.piece_count - first, organ_quantize_source_bytes(weight));
+    job->list.units[part->unit].calib = part->calibrated;
     return ORGAN_OK;
 }
 
@@ -74,8 +75,8 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
 static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *tensor, const organ_weight *made,
                                 organ_error *error)
 {
-    add_unit(job, job->piece_count, 1, made ? organ_quantize_source_bytes(made) : tensor->bytes);
-    job->pieces[job->piece_count++] = organ_piece_same(tensor);
+    add_unit(job, job->list.piece_count, 1, made ? organ_quantize_source_bytes(made) : tensor->bytes);
+    job->list.pieces[job->list.piece_count++] = organ_piece_same(tensor);
     return job->mlx ? organ_quantize_mlx_keep(job, tensor, made, error) : ORGAN_OK;
 }
 
@@ -105,7 +106,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     const organ_encoding *const preferred = quantize_plan_encoding_of(job, weight, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
-        job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
+        job->list.left_out[job->list.left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
@@ -117,12 +118,12 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 /* With mixed widths, left_out is empty if the budget leaves all targets unchanged. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
-    if (job->left_out_count == 0)
+    if (job->list.left_out_count == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
-                      job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
+                      job->options->scheme, job->list.left_out[0].tensor->name, job->list.left_out[0].why);
 }
 
 /* A tensor of the model, or a weight that is made of a part of it, becomes at most 4 pieces (codes, scales, tensor
@@ -131,11 +132,11 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
 {
     const size_t listed = job->weights->count + job->weights->unmatched_count;
     const size_t capacity = (listed > job->model->tensor_count ? listed : job->model->tensor_count) + 1;
-    job->pieces = organ_rows_take(4 * capacity, sizeof *job->pieces);
-    job->units = organ_rows_take(capacity, sizeof *job->units);
-    job->parts = organ_rows_take(capacity, sizeof *job->parts);
-    job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
-    if (!job->pieces || !job->units || !job->parts || !job->left_out)
+    job->list.pieces = organ_rows_take(4 * capacity, sizeof *job->list.pieces);
+    job->list.units = organ_rows_take(capacity, sizeof *job->list.units);
+    job->list.parts = organ_rows_take(capacity, sizeof *job->list.parts);
+    job->list.left_out = organ_rows_take(capacity, sizeof *job->list.left_out);
+    if (!job->list.pieces || !job->list.units || !job->list.parts || !job->list.left_out)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {
         organ_rows_passed();
@@ -144,7 +145,7 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
         if (!job->mlx || !organ_quantize_mlx_drops(job, job->weights->unmatched[k].tensor))
             keep_tensor(job, job->weights->unmatched[k].tensor, NULL, error);
-    if (!error->status && !job->part_count)
+    if (!error->status && !job->list.part_count)
         return refuse_without_targets(job, error);
     return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
 }
@@ -233,12 +234,12 @@ static void quantize_note_before(const organ_quantize_job *job)
         organ_quantize_gguf_note(job);
     else
         organ_quantize_note_loaders(job);
-    if (job->left_out_count)
+    if (job->list.left_out_count)
         organ_progress_note(job->progress,
                             "%zu of the targets %s copied unchanged: %s is the first; the report "
                             "lists all with the reasons",
-                            job->left_out_count, job->left_out_count == 1 ? "is" : "are",
-                            job->left_out[0].tensor->name);
+                            job->list.left_out_count, job->list.left_out_count == 1 ? "is" : "are",
+                            job->list.left_out[0].tensor->name);
 }
 
 static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
@@ -251,10 +252,10 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     job->run = run;
     if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
         return error->status;
-    if (job->repair)
+    if (job->repair.adapter)
         return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
                                                            : error->status;
-    if ((job->calib && organ_quantize_calibrated(job, error)) || organ_quantize_activations_run(job, error))
+    if ((job->along.run && organ_quantize_calibrated(job, error)) || organ_quantize_activations_run(job, error))
         return error->status;
     return organ_quantize_pass(job, error);
 }
@@ -264,7 +265,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     const organ_quantize_job *const job = context;
     (void)to;
     (void)path;
-    return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
+    return job->imatrix.file ? organ_imatrix_unchanged(job->imatrix.file, error) : ORGAN_OK;
 }
 
 static void close_quantize(organ_quantize_job *job)
@@ -280,15 +281,15 @@ static void close_quantize(organ_quantize_job *job)
     free(job->fixed);
     free(job->recipe_types);
     free(job->encodings);
-    organ_rows_free(job->pieces);
-    organ_rows_free(job->units);
-    for (size_t k = 0; k < job->part_count; k++)
-        json_decref(job->parts[k].fallback);
-    organ_rows_free(job->parts);
-    organ_rows_free(job->left_out);
-    organ_imatrix_close(job->imatrix);
+    organ_rows_free(job->list.pieces);
+    organ_rows_free(job->list.units);
+    for (size_t k = 0; k < job->list.part_count; k++)
+        json_decref(job->list.parts[k].fallback);
+    organ_rows_free(job->list.parts);
+    organ_rows_free(job->list.left_out);
+    organ_imatrix_close(job->imatrix.file);
     organ_targets_release(&job->targets);
-    organ_arena_release(&job->arena);
+    organ_arena_release(&job->list.arena);
     organ_weights_free(job->weights);
     organ_model_close(job->model);
 }
@@ -299,9 +300,9 @@ static organ_plan_solve quantize_solve(const organ_quantize_job *job)
 {
     organ_plan_solve solve = organ_gptq_solve(&job->encoding->grid);
     double work = 0, weights = 0;
-    for (size_t k = 0; k < job->calibrated_targets.count; k++) {
-        const double elements = (double)job->calibrated_parts[k]->weight->elements;
-        work += organ_gptq_solve(&job->calibrated_parts[k]->encoding->grid).weights * elements;
+    for (size_t k = 0; k < job->along.targets.count; k++) {
+        const double elements = (double)job->along.parts[k]->weight->elements;
+        work += organ_gptq_solve(&job->along.parts[k]->encoding->grid).weights * elements;
         weights += elements;
     }
     solve.weights = weights > 0 ? work / weights : solve.weights;
@@ -315,7 +316,7 @@ static organ_plan_solve quantize_solve(const organ_quantize_job *job)
 
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
-    const organ_plan_solve none = {0}, solve = job->calib ? quantize_solve(job) : none;
+    const organ_plan_solve none = {0}, solve = job->along.run ? quantize_solve(job) : none;
     if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !organ_quantize_text(job))
         return error->status;
     organ_calibration_run_estimate(organ_quantize_text(job), &solve, &job->plan);
@@ -361,10 +362,10 @@ static organ_status quantize_decide(void *context, organ_writing *writing, organ
     job->run = writing;
     if (quantize_choose(job, error) || (job->options->write.dry_run && quantize_estimate(job, error)))
         return error->status;
-    pieces->list = job->pieces;
-    pieces->count = job->piece_count;
-    pieces->units = job->units;
-    pieces->unit_count = job->unit_count;
+    pieces->list = job->list.pieces;
+    pieces->count = job->list.piece_count;
+    pieces->units = job->list.units;
+    pieces->unit_count = job->list.unit_count;
     pieces->gguf = job->writer;
     quantize_note_before(job);
     return ORGAN_OK;

@@ -20,7 +20,7 @@ static organ_status take_greatest(void *context, const organ_calibration_matrix 
 {
     organ_quantize_job *const job = context;
     (void)weights, (void)error;
-    job->parts[matrix->target].greatest_input = organ_calibration_moments(matrix->calibration)->greatest;
+    job->list.parts[matrix->target].greatest_input = organ_calibration_moments(matrix->calibration)->greatest;
     return ORGAN_OK;
 }
 
@@ -32,14 +32,14 @@ static organ_status take_greatest(void *context, const organ_calibration_matrix 
 organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    organ_quantize_inputs *const m = &job->measured;
+    organ_quantize_walk *const m = &job->measured;
     if (!o->activations || organ_quantize_by_text(o))
         return ORGAN_OK;
-    m->targets =
-        (organ_targets){.tensors = calloc(job->part_count + 1, sizeof *m->targets.tensors), .count = job->part_count};
+    m->targets = (organ_targets){.tensors = calloc(job->list.part_count + 1, sizeof *m->targets.tensors),
+                                 .count = job->list.part_count};
     if (!m->targets.tensors)
         return organ_fail_memory(error, o->model);
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         m->targets.tensors[k] = organ_quantize_next_part(job, k)->weight->codes;
     m->options = (organ_calibration_run_options){.calibration = o->calibration,
                                                  .method = "--activations",

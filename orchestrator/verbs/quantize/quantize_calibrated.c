@@ -60,7 +60,7 @@ static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing 
 
 static bool is_repaired(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    return job->repair && organ_repair_adapter_has(job->repair, part->weight->name);
+    return job->repair.adapter && organ_repair_adapter_has(job->repair.adapter, part->weight->name);
 }
 
 static bool storing_allocate(quantize_calibrated_storing *s)
@@ -88,7 +88,7 @@ static bool storing_allocate(quantize_calibrated_storing *s)
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
-    organ_quantize_part *const p = job->calibrated_parts[matrix->target];
+    organ_quantize_part *const p = job->along.parts[matrix->target];
     const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
     *s = (quantize_calibrated_storing){.job = job,
                                        .part = p,
@@ -300,7 +300,7 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
                    stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;
-    if (job->repair)
+    if (job->repair.adapter)
         return gptq + stored + sizeof(float) * (2 * weights + m.cols * m.cols) +
                organ_donor_target_memory(job->engine, m.cols, m.cols) +
                organ_repair_adapter_memory(job->engine, m.rows, m.cols, job->options->repair_rank);
@@ -313,9 +313,9 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
 static bool quantize_calibrated_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
-    const organ_quantize_part *const part = job->calibrated_parts[target];
-    return job->units[part->unit].done &&
-           (!is_repaired(job, part) || organ_repair_adapter_done(job->repair, part->weight->name));
+    const organ_quantize_part *const part = job->along.parts[target];
+    return job->list.units[part->unit].done &&
+           (!is_repaired(job, part) || organ_repair_adapter_done(job->repair.adapter, part->weight->name));
 }
 
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
@@ -324,9 +324,9 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     organ_quantize_job *const job = context;
     quantize_calibrated_storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK &&
-        (!s.repaired || organ_repair_adapter_restore(job->repair, s.part->weight->name, matrix->matrix, weights, s.rows,
-                                                     s.cols, error) == ORGAN_OK))
-        organ_calibration_reorder_rows(job->calib, s.part->weight->codes, weights, s.rows, false, error);
+        (!s.repaired || organ_repair_adapter_restore(job->repair.adapter, s.part->weight->name, matrix->matrix, weights,
+                                                     s.rows, s.cols, error) == ORGAN_OK))
+        organ_calibration_reorder_rows(job->along.run, s.part->weight->codes, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
 }
@@ -334,8 +334,8 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
 static void quantize_calibrated_release_inputs(void *context)
 {
     organ_quantize_job *const job = context;
-    organ_gptq_inputs_close(&job->inputs);
-    organ_donor_target_close(&job->donor);
+    organ_gptq_inputs_close(&job->along.inputs);
+    organ_donor_target_close(&job->repair.donor);
 }
 
 /* Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory
@@ -378,8 +378,9 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     organ_quantize_part *const part = s->part;
     const uint64_t count = organ_weight_matrices(part->weight).count;
     /* the least number over the matrices so far */
-    part->tokens = part->matrices_done && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
-    part->block_diagonal |= job->inputs.block < job->inputs.features;
+    part->tokens =
+        part->matrices_done && part->tokens < job->along.inputs.tokens ? part->tokens : job->along.inputs.tokens;
+    part->block_diagonal |= job->along.inputs.block < job->along.inputs.features;
     organ_calibration_note_fallback(&part->fallback, matrix);
     part->energy += m->energy;
     part->gptq_loss += m->gptq_loss;
@@ -397,13 +398,13 @@ static organ_status find_target(quantize_calibrated_storing *s, const organ_cali
                                 const float *weights, organ_error *error)
 {
     const organ_quantize_job *const job = s->job;
-    const organ_gptq_inputs *const in = &job->inputs;
+    const organ_gptq_inputs *const in = &job->along.inputs;
     const organ_block_matrix h = {in->features, in->block, in->whole};
     if (!s->target)
         return ORGAN_OK;
-    if (organ_donor_target_find(&s->job->donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
+    if (organ_donor_target_find(&s->job->repair.donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
         return error->status;
-    return organ_calibration_reorder_rows(job->calib, job->calibrated_targets.tensors[matrix->target], s->target,
+    return organ_calibration_reorder_rows(job->along.run, job->along.targets.tensors[matrix->target], s->target,
                                           s->rows, true, error);
 }
 
@@ -412,7 +413,7 @@ static organ_status find_target(quantize_calibrated_storing *s, const organ_cali
 static organ_status repair(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, float *weights,
                            organ_error *error)
 {
-    const organ_gptq_inputs *const in = &s->job->inputs;
+    const organ_gptq_inputs *const in = &s->job->along.inputs;
     const organ_block_matrix h = {in->features, in->block, in->whole};
     const organ_repair_adapter_matrix x = {
         s->part->weight->name, matrix->matrix, s->rows, weights, s->target, s->repaired, &h};
@@ -423,7 +424,7 @@ static organ_status repair(quantize_calibrated_storing *s, const organ_calibrati
     memcpy(s->repaired, s->values, n * sizeof(float));
     organ_quantize_multiply(s->repaired, n, 1 / divisor);
     organ_quantize_multiply(weights, n, 1 / divisor);
-    organ_repair_adapter_add(s->job->repair, &x, error);
+    organ_repair_adapter_add(s->job->repair.adapter, &x, error);
     organ_quantize_multiply(weights, n, divisor);
     organ_quantize_multiply(s->repaired, n, divisor);
     return error->status;
@@ -455,7 +456,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     organ_quantize_multiply(weights, n, divisor);
     if (s->donor)
         organ_quantize_multiply(s->donor, n, divisor);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
+    if (organ_gptq_run(&job->along.inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
         (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
         return error->status;
     share_rows(&all, rows_take);
@@ -469,9 +470,10 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
 
 static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibration_matrix *matrix, organ_error *error)
 {
-    return job->repair ? organ_gptq_inputs_reopen_flat(job->engine, matrix->calibration, matrix->name,
-                                                       job->options->repair_rank, &job->inputs, error)
-                       : organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->inputs, error);
+    return job->repair.adapter
+               ? organ_gptq_inputs_reopen_flat(job->engine, matrix->calibration, matrix->name,
+                                               job->options->repair_rank, &job->along.inputs, error)
+               : organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->along.inputs, error);
 }
 
 /* Before GPTQ, the rows of `weights` are brought from the order of the forward pass to that of the file: they are
@@ -482,7 +484,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
                                                organ_error *error)
 {
     organ_quantize_job *const job = context;
-    const organ_tensor *const tensor = job->calibrated_targets.tensors[matrix->target];
+    const organ_tensor *const tensor = job->along.targets.tensors[matrix->target];
     quantize_calibrated_storing s;
     /* s.values is allocated after pruning, which needs the memory before */
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
@@ -490,9 +492,9 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
         organ_fail_memory(error, tensor->name);
     if (!error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
         find_target(&s, matrix, weights, error) == ORGAN_OK &&
-        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, true, error) == ORGAN_OK &&
         quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
-        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, false, error);
+        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
 }
@@ -501,7 +503,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
 {
-    return job->repair ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
+    return job->repair.adapter ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
 }
 
 /* If the run also prunes, the pruning method decides which inputs and moments are computed. */
@@ -510,7 +512,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
 {
     const organ_quantize_options *const o = job->options;
     const organ_quantize_pruning *const pruning = job->pruning;
-    job->walk =
+    job->along.options =
         (organ_calibration_run_options){.calibration = o->calibration,
                                         .unpacked = true,
                                         .all_experts = o->all_experts,
@@ -522,41 +524,41 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                         .moments_only = !pruning || pruning->moments_only,
                                         .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
                                         .seed = pruning ? pruning->seed : 0};
-    job->work = (organ_calibration_work){.context = job,
-                                         .memory = quantize_calibrated_matrix_memory,
-                                         .done = quantize_calibrated_is_done,
-                                         .restore = quantize_calibrated_restore,
-                                         .change = quantize_calibrated_change,
-                                         .grouped = true,
-                                         .rows = (!pruning || pruning->rows) && !job->repair,
-                                         .forget = quantize_calibrated_release_inputs,
-                                         .leave = quantize_calibrated_leave_layer};
-    return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
-                                      &job->calib, error);
+    job->along.work = (organ_calibration_work){.context = job,
+                                               .memory = quantize_calibrated_matrix_memory,
+                                               .done = quantize_calibrated_is_done,
+                                               .restore = quantize_calibrated_restore,
+                                               .change = quantize_calibrated_change,
+                                               .grouped = true,
+                                               .rows = (!pruning || pruning->rows) && !job->repair.adapter,
+                                               .forget = quantize_calibrated_release_inputs,
+                                               .leave = quantize_calibrated_leave_layer};
+    return organ_calibration_run_open(&job->along.options, job->model, targets, &job->along.work, job->engine,
+                                      job->progress, &job->along.run, error);
 }
 
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     quantize_calibrated_open_walk(job, targets, error);
-    organ_calibration_run_close(job->calib);
-    job->calib = NULL;
+    organ_calibration_run_close(job->along.run);
+    job->along.run = NULL;
     return error->status;
 }
 
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
-    job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);
-    job->calibrated_parts = calloc(job->part_count + 1, sizeof *job->calibrated_parts);
-    if (!job->calibrated_targets.tensors || !job->calibrated_parts)
+    job->along.targets.tensors = calloc(job->list.part_count + 1, sizeof *job->along.targets.tensors);
+    job->along.parts = calloc(job->list.part_count + 1, sizeof *job->along.parts);
+    if (!job->along.targets.tensors || !job->along.parts)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if (part->calibrated) {
-            job->calibrated_parts[job->calibrated_targets.count] = part;
-            job->calibrated_targets.tensors[job->calibrated_targets.count++] = part->weight->codes;
+            job->along.parts[job->along.targets.count] = part;
+            job->along.targets.tensors[job->along.targets.count++] = part->weight->codes;
         }
     }
-    return job->calibrated_targets.count
+    return job->along.targets.count
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE,
                             "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
@@ -566,7 +568,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 {
     if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
         return error->status;
-    if (quantize_calibrated_open_walk(job, &job->calibrated_targets, error) == ORGAN_OK)
+    if (quantize_calibrated_open_walk(job, &job->along.targets, error) == ORGAN_OK)
         organ_quantize_repair_pair(job, error);
     return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
                                               : error->status;
@@ -574,7 +576,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
 {
-    return organ_calibration_run_layers(job->calib, error);
+    return organ_calibration_run_layers(job->along.run, error);
 }
 
 void organ_quantize_close_text(organ_quantize_job *job)
@@ -582,7 +584,7 @@ void organ_quantize_close_text(organ_quantize_job *job)
     if (job->pruning && job->pruning->close)
         job->pruning->close(job->pruning->context);
     quantize_calibrated_release_inputs(job);
-    organ_calibration_run_close(job->calib);
-    free(job->calibrated_targets.tensors);
-    free(job->calibrated_parts);
+    organ_calibration_run_close(job->along.run);
+    free(job->along.targets.tensors);
+    free(job->along.parts);
 }

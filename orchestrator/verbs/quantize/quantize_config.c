@@ -82,9 +82,9 @@ static bool has_module(const json_t *rows, const char *name)
 /* "ignore" must not list lm_head if the output head is quantised. */
 static bool quantises_head(const organ_quantize_job *job)
 {
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         if (organ_quantize_next_part(job, k)->weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
-            job->parts[k].weight->anatomy.layer < 0)
+            job->list.parts[k].weight->anatomy.layer < 0)
             return true;
     return false;
 }
@@ -107,7 +107,7 @@ static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor
 
 static bool quantises_any(const organ_quantize_job *job, const char *word)
 {
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         if (strstr(organ_quantize_next_part(job, k)->weight->name, word))
             return true;
     return false;
@@ -128,8 +128,8 @@ static bool append_tower(const organ_quantize_job *job, const organ_tensor *tens
 
 static bool has_plain_mtp(const organ_quantize_job *job)
 {
-    for (size_t k = 0; k < job->piece_count; k++)
-        if (job->pieces[k].same && job->pieces[k].same->anatomy.role == ORGAN_ROLE_MTP)
+    for (size_t k = 0; k < job->list.piece_count; k++)
+        if (job->list.pieces[k].same && job->list.pieces[k].same->anatomy.role == ORGAN_ROLE_MTP)
             return true;
     return false;
 }
@@ -141,8 +141,8 @@ static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
     const char *const head = biogpt ? "output_projection" : "lm_head";
     json_t *const rows = json_array();
-    for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_tensor *const same = job->pieces[k].same;
+    for (size_t k = 0; k < job->list.piece_count; k++) {
+        const organ_tensor *const same = job->list.pieces[k].same;
         if (!same || (patterns && append_tower(job, same, rows)))
             continue;
         append_modules(job, same, rows);
@@ -189,10 +189,10 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     const bool pattern = organ_quantize_plain_experts(job) == 0;
     json_t *const rows = json_array();
     bool named = false; /* the list has experts_pattern */
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
-        if (job->parts[k].encoding != encoding || (expert && named))
+        if (job->list.parts[k].encoding != encoding || (expert && named))
             continue;
         if (expert)
             json_array_append_new(rows, json_string(experts_pattern));
@@ -213,7 +213,7 @@ static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
-        if (job->parts[k].encoding == job->parts[part].encoding)
+        if (job->list.parts[k].encoding == job->list.parts[part].encoding)
             return false;
     return true;
 }
@@ -222,8 +222,8 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     char name[24];
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_encoding *const s = job->parts[k].encoding;
+    for (size_t k = 0; k < job->list.part_count; k++) {
+        const organ_encoding *const s = job->list.parts[k].encoding;
         if (!quantize_config_is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
@@ -296,7 +296,7 @@ static const char *format_of(const organ_encoding *s)
 bool organ_quantize_has_one_group(const organ_quantize_job *job)
 {
     size_t groups = 0;
-    for (size_t k = 0; k < job->part_count && organ_quantize_has_several_encodings(job); k++)
+    for (size_t k = 0; k < job->list.part_count && organ_quantize_has_several_encodings(job); k++)
         groups += quantize_config_is_first(job, k);
     return groups < 2;
 }
@@ -314,7 +314,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
                         SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
                         SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
                         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"),
-                        SET_IF(job->repair && organ_quantize_has_one_group(job), "dequantize", json_true()));
+                        SET_IF(job->repair.adapter && organ_quantize_has_one_group(job), "dequantize", json_true()));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
@@ -325,9 +325,9 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
         return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
-    if (!error->status && job->repair) { /* readers ignore members that they do not know */
-        json_t *const adapter = json_string(organ_path_name(job->repair_output));
-        json_t *const pair = json_string(job->repair_pair);
+    if (!error->status && job->repair.adapter) { /* readers ignore members that they do not know */
+        json_t *const adapter = json_string(organ_path_name(job->repair.output));
+        json_t *const pair = json_string(job->repair.pair);
         if (organ_json_edit_set(config, NULL, ORGAN_REPAIR_ADAPTER, adapter, error) == ORGAN_OK)
             organ_json_edit_set(config, NULL, ORGAN_REPAIR_PAIR, pair, error);
         json_decref(adapter);

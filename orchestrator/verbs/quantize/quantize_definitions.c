@@ -11,22 +11,22 @@
 static json_t *quantize_definitions_small_scale(const organ_quantize_job *job, const char *then)
 {
     const organ_grid *const grid = &job->encoding->grid;
-    const char *const weight = job->calib ? "weight x " : "";
+    const char *const weight = job->along.run ? "weight x " : "";
     if (organ_grid_is_free(grid))
         return organ_json_sprintf(
             "%sf 16 pairs of scale and minimum for a group of columns of a row, refitted twice by "
             "least squares and rounded to the type of the weights, and the neighbours of the best "
             "in that type, the pair with the least sum of %s(value - code x scale - minimum)^2.%s",
-            job->calib ? "At first, o" : "O", weight, then);
+            job->along.run ? "At first, o" : "O", weight, then);
     if (grid->scale_of == ORGAN_SCALE_E8M0)
         return organ_json_sprintf("%sf three neighbouring powers of 2 for 32 columns of a row, the one with the least "
                                   "sum of %s(value - code x scale)^2.%s",
-                                  job->calib ? "At first, o" : "O", weight, then);
+                                  job->along.run ? "At first, o" : "O", weight, then);
     return organ_json_sprintf(
         "%sf the 16 E4M3 numbers around the greatest magnitude / 6 of 16 columns of a row, the one with the least sum "
         "of "
         "%s(value - code x scale)^2%s.%s",
-        job->calib ? "At first, o" : "O", weight,
+        job->along.run ? "At first, o" : "O", weight,
         organ_encoding_has_divisor(job->encoding)
             ? ", not below 2^-6, after the tensor was multiplied by its own scale: the greatest power of 2 up to 448 x "
               "6 / its greatest magnitude, of matrices that servers fuse the least"
@@ -43,7 +43,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     static const char *const then =
         " Then the value that minimises the error of the outputs with these codes, rounded in the same way.";
     const organ_grid *const grid = &job->encoding->grid;
-    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_refit;
+    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along.run && !job->options->no_refit;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     const bool refits = solved && grid->scale_of >= ORGAN_SCALE_GROUP;
     if (grid->scale_of > ORGAN_SCALE_GROUP)
@@ -60,8 +60,8 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
         "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
         "numbers%s.%s",
         refits ? "At first, o" : "O", of[grid->scale_of], block ? "in FP32" : "rounded to BF16",
-        job->calib && of_rows ? "weight x " : "",
-        job->calib && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
+        job->along.run && of_rows ? "weight x " : "",
+        job->along.run && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
         (double)organ_grid_max(grid), block ? "1" : "2^-7",
         organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
 }
@@ -70,9 +70,9 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
     const int half = bits ? 1 << (bits - 1) : 0;
-    const char *const rule = job->calib ? " Value is the weight plus the compensation of columns that are already "
-                                          "coded, in order of falling mean square of the input."
-                                        : "";
+    const char *const rule = job->along.run ? " Value is the weight plus the compensation of columns that are already "
+                                              "coded, in order of falling mean square of the input."
+                                            : "";
     if (job->widths)
         return organ_json_sprintf(
             "The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
@@ -98,15 +98,15 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
-    const bool solved = job->calib && !job->options->no_refit;
+    const bool solved = job->along.run && !job->options->no_refit;
     const char *weights = "";
-    if (job->imatrix)
+    if (job->imatrix.file)
         weights = "; the weight of a column is the mean square of its input, by the imatrix";
-    else if (job->calib)
+    else if (job->along.run)
         weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
     return organ_json_sprintf(
         "%sf the scales tried for a block, those with the smallest sum of %s(value - value of its code)^2%s.%s",
-        job->calib ? "At first, o" : "O", job->imatrix || job->calib ? "weight x " : "", weights,
+        job->along.run ? "At first, o" : "O", job->imatrix.file || job->along.run ? "weight x " : "", weights,
         solved ? " Then, except for embeddings and head, the scales that minimise the error of the outputs with these "
                  "codes, limited to values that blocks can store."
                : "");
@@ -121,8 +121,8 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
                                    "values, all in FP32, sums in "
                                    "FP64; of several tensors, over all their values together."),
-        SET_IF(!job->calib, "absmax_error", json_string("The same with the first scale for all values.")),
-        SET_IF(job->calib, "output_error",
+        SET_IF(!job->along.run, "absmax_error", json_string("The same with the first scale for all values.")),
+        SET_IF(job->along.run, "output_error",
                json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - code x scale and H the damped second "
                            "moments of the inputs: the relative error of the outputs on the calibration text. "
                            "gptq_output_error is that of GPTQ before the refit.")),
@@ -146,26 +146,27 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_blocks_scale(job)),
-        SET("code", organ_json_sprintf(
-                        "The code nearest to the value with the stored scales.%s",
-                        job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
+        SET("code",
+            organ_json_sprintf("The code nearest to the value with the stored scales.%s",
+                               job->along.run
+                                   ? " Except for embeddings and head, value is the weight plus the compensation of "
                                      "columns that are already coded, in order of falling mean square of the input."
                                    : "")),
         SET("stored_as", json_string(job->recipe ? STORED_BY_RECIPE : STORED_BY_SCHEME)),
         SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
                                    "blocks, in FP32, sums in FP64; of several "
                                    "tensors, over all their values together."),
-        SET_IF(!job->calib, "absmax_error",
+        SET_IF(!job->along.run, "absmax_error",
                json_string("The same with the blocks of ggml's reference, whose scales map the values of largest "
                            "magnitude to the last code; null for Q4_K, Q5_K and Q6_K.")),
         SET_IF(
-            job->imatrix, "weighted_error",
+            job->imatrix.file, "weighted_error",
             json_string("relative_error with each column times the root of its weight; over tensors with an entry.")),
-        SET_IF(job->imatrix, "unreached_experts",
+        SET_IF(job->imatrix.file, "unreached_experts",
                json_string("Matrices of experts that got no token of the imatrix's text: gate and up are weighted by "
                            "the inputs of the layer's other experts, columns of down have equal weights.")),
         SET_IF(
-            job->calib, "output_error",
+            job->along.run, "output_error",
             json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - W', W' the values of the blocks and H the "
                         "damped second moments of the inputs: the relative error of the outputs on the calibration "
                         "text, over the calibrated tensors. gptq_output_error is that of GPTQ before the refit.")),

@@ -29,12 +29,12 @@ typedef struct fused_part {
     const char *name; /* of its tensor */
     size_t parent;    /* length of the name of its parent, with the dot */
     size_t set;       /* index in `fused`; SETS: fused with no other */
-    size_t part;      /* index in job->parts */
+    size_t part;      /* index in job->list.parts */
 } fused_part;
 
 static fused_part fused_part_of(const organ_quantize_job *job, size_t part)
 {
-    const char *const name = job->parts[part].weight->name;
+    const char *const name = job->list.parts[part].weight->name;
     const size_t length = strlen(name) - strlen(".weight");
     size_t parent = length;
     while (parent > 0 && name[parent - 1] != '.')
@@ -64,7 +64,10 @@ static bool are_fused(const fused_part *a, const fused_part *b)
 
 /* ---- greatest magnitudes ---- */
 
-static bool is_missing(const organ_quantize_job *job, size_t part) { return !job->units[job->parts[part].unit].done; }
+static bool is_missing(const organ_quantize_job *job, size_t part)
+{
+    return !job->list.units[job->list.parts[part].unit].done;
+}
 
 static organ_status measure(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                             organ_error *error)
@@ -78,7 +81,7 @@ static organ_status measure(void *context, const organ_weight_strip *strip, void
 
 static bool has_divisor(const organ_quantize_job *job, size_t part)
 {
-    return organ_encoding_has_divisor(job->parts[part].encoding);
+    return organ_encoding_has_divisor(job->list.parts[part].encoding);
 }
 
 /* The pass counts half of the bytes of a part that the nearest codes are written for, as quantize_pass.c does. */
@@ -89,7 +92,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     const float greatest = *(const float *)result;
     (void)error;
     part->greatest = greatest > part->greatest ? greatest : part->greatest;
-    if (!part->calibrated && !job->units[part->unit].done)
+    if (!part->calibrated && !job->list.units[part->unit].done)
         organ_progress_advance(job->progress, part->weight->codes->bytes / part->rows * strip->rows / 2, NULL, NULL);
     return ORGAN_OK;
 }
@@ -113,12 +116,12 @@ static organ_status measure_parts(organ_quantize_job *job, const organ_weight_it
 static size_t list_items(organ_quantize_job *job, const fused_part *sorted, organ_weight_item *items)
 {
     size_t count = 0;
-    for (size_t from = 0, to; from < job->part_count; from = to) {
+    for (size_t from = 0, to; from < job->list.part_count; from = to) {
         bool missing = is_missing(job, sorted[from].part);
-        for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
+        for (to = from + 1; to < job->list.part_count && are_fused(&sorted[from], &sorted[to]); to++)
             missing = missing || is_missing(job, sorted[to].part);
         for (size_t k = from; k < to && missing && has_divisor(job, sorted[from].part); k++) {
-            job->todo[count] = &job->parts[sorted[k].part];
+            job->todo[count] = &job->list.parts[sorted[k].part];
             items[count].weight = job->todo[count]->weight;
             count++;
         }
@@ -128,31 +131,31 @@ static size_t list_items(organ_quantize_job *job, const fused_part *sorted, orga
 
 static void set_divisors(organ_quantize_job *job, const fused_part *sorted)
 {
-    for (size_t from = 0, to; from < job->part_count; from = to) {
-        float greatest = job->parts[sorted[from].part].greatest;
-        for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
-            greatest = fmaxf(greatest, job->parts[sorted[to].part].greatest);
+    for (size_t from = 0, to; from < job->list.part_count; from = to) {
+        float greatest = job->list.parts[sorted[from].part].greatest;
+        for (to = from + 1; to < job->list.part_count && are_fused(&sorted[from], &sorted[to]); to++)
+            greatest = fmaxf(greatest, job->list.parts[sorted[to].part].greatest);
         for (size_t k = from; k < to && has_divisor(job, sorted[from].part); k++)
-            job->parts[sorted[k].part].divisor = organ_grid_divisor(greatest);
+            job->list.parts[sorted[k].part].divisor = organ_grid_divisor(greatest);
     }
 }
 
 organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error)
 {
     bool any = false;
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         any = any || has_divisor(job, k);
     if (!any)
         return ORGAN_OK;
-    organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
-    fused_part *const sorted = calloc(job->part_count + 1, sizeof *sorted);
-    organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *todo);
+    organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
+    fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
+    organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
     if (!items || !sorted || !todo)
         organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->part_count && !error->status; k++)
+    for (size_t k = 0; k < job->list.part_count && !error->status; k++)
         sorted[k] = fused_part_of(job, k);
     if (!error->status) {
-        qsort(sorted, job->part_count, sizeof *sorted, by_set);
+        qsort(sorted, job->list.part_count, sizeof *sorted, by_set);
         const size_t count = list_items(job, sorted, items);
         if (!count || measure_parts(job, items, count, error) == ORGAN_OK)
             set_divisors(job, sorted);
@@ -178,16 +181,16 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
 organ_status organ_quantize_open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
+    organ_quantize_held held = {.model = job->model, .targets = &job->along.targets};
     for (size_t k = 0; k < job->model->tensor_count; k++)
         held.other_bytes += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const p = organ_quantize_next_part(job, k);
-        held.codes += piece_bytes(&job->pieces[p->codes]);
-        held.scales += piece_bytes(&job->pieces[p->scale]);
+        held.codes += piece_bytes(&job->list.pieces[p->codes]);
+        held.scales += piece_bytes(&job->list.pieces[p->scale]);
         /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
-                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
+        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->list.pieces[p->shape]) : 0) +
+                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->list.pieces[p->global]) : 0) -
                             p->weight->codes->bytes;
     }
     return job->pruning->open(job->pruning->context, &held, error);

@@ -2,7 +2,7 @@
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/plain_numbers.h"
@@ -135,8 +135,8 @@ typedef struct quantize_document_sums {
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < job->units[part->unit].count; k++)
-        bytes += job->pieces[part->codes + k].bytes;
+    for (size_t k = 0; k < job->list.units[part->unit].count; k++)
+        bytes += job->list.pieces[part->codes + k].bytes;
     return bytes;
 }
 
@@ -199,8 +199,8 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
 /* Members of a row that only a calibrated output has, and those that only a pruned output has. `s` points to an
  * organ_quantize_part or to quantize_document_sums; `elements` is its number of weights. */
 #define SET_OUTPUT_ERRORS(job, s)                                                                                      \
-    SET_IF((job)->calib, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
-        SET_IF((job)->calib, "output_error", output_json(job, (s)->output_loss, (s)->energy))
+    SET_IF((job)->along.run, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                      \
+        SET_IF((job)->along.run, "output_error", output_json(job, (s)->output_loss, (s)->energy))
 #define SET_PRUNED(job, s, elements)                                                                                   \
     SET_IF((job)->pruning && !(job)->options->write.dry_run, "sparsity",                                               \
            json_real(100 * (double)(s)->masked / (double)(elements))),                                                 \
@@ -213,15 +213,16 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
 {
     const double bits = 8.0 * (double)s->after / (double)s->elements;
     return organ_json_joined(
-        object, ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-                             SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
-                             SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
-                             SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
-                             SET_IF(!job->calib, "absmax_error",
-                                    unsearched_json(job, !s->no_reference, s->unsearched, &s->loss[ORGAN_LOSS])),
-                             SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
-                             SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)),
-                             SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
+        object,
+        ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                     SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                     SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
+                     SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
+                     SET_IF(!job->along.run, "absmax_error",
+                            unsearched_json(job, !s->no_reference, s->unsearched, &s->loss[ORGAN_LOSS])),
+                     SET_IF(job->imatrix.file, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
+                     SET_IF(job->imatrix.file, "unreached_experts", json_integer((json_int_t)s->unreached)),
+                     SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
 /* `group` is a type in the output if `types` is true, else a row of organ_anatomy_row. `name`, the first member of
@@ -229,7 +230,7 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
 static json_t *group_json(const organ_quantize_job *job, bool types, size_t group, json_t *name)
 {
     quantize_document_sums s = {0};
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if ((types ? (size_t)part->encoding->codes : organ_anatomy_row(&part->weight->anatomy)) == group)
             quantize_document_add_part(&s, job, part);
@@ -272,29 +273,29 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
 static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
-    const organ_quantize_part *const part = &job->parts[k];
+    const organ_quantize_part *const part = &job->list.parts[k];
     const organ_weight *const weight = part->weight;
     const organ_tensor *const tensor = weight->codes, shape = {.rank = weight->rank, .shape = weight->shape};
     organ_rows_passed();
     const bool gguf = job->writer, calibrated = part->calibrated && !(gguf && job->options->write.dry_run);
-    return ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_PLACE(&weight->anatomy),
-                        SET_DTYPE("dtype", tensor->dtype),
-                        SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
-                        SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(&shape)),
-                        SET_COUNT("bytes_before", organ_quantize_source_bytes(weight)),
-                        SET_COUNT("bytes_after", bytes_after(job, part)),
-                        SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
-                        SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
-                        SET_IF(!job->calib, "absmax_error",
-                               unsearched_json(job, has_reference(part), part->unsearched, &part->loss[ORGAN_LOSS])),
-                        SET_IF(job->imatrix, "weighted_error",
-                               part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
-                        SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
-                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)),
-                        SET_IF(calibrated, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                        SET_IF(calibrated, "block_diagonal", json_boolean(part->block_diagonal)),
-                        SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
-                        SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
+    return ORGAN_OBJECT(
+        SET_TEXT("tensor", weight->name), SET_PLACE(&weight->anatomy), SET_DTYPE("dtype", tensor->dtype),
+        SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
+        SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(&shape)),
+        SET_COUNT("bytes_before", organ_quantize_source_bytes(weight)),
+        SET_COUNT("bytes_after", bytes_after(job, part)),
+        SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
+        SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
+        SET_IF(!job->along.run, "absmax_error",
+               unsearched_json(job, has_reference(part), part->unsearched, &part->loss[ORGAN_LOSS])),
+        SET_IF(job->imatrix.file, "weighted_error",
+               part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
+        SET_IF(job->imatrix.file, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
+        SET_IF(job->imatrix.file, "unreached_experts", json_integer((json_int_t)part->unreached)),
+        SET_IF(calibrated, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+        SET_IF(calibrated, "block_diagonal", json_boolean(part->block_diagonal)),
+        SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
+        SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
 }
 
 static json_t *quantize_document_left_json(const void *context, size_t k)
@@ -316,12 +317,12 @@ json_t *organ_quantize_parameters(void *context)
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
     return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
-                        SET_IF(job->calib, "method", json_string(o->method)),
-                        SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
+                        SET_IF(job->along.run, "method", json_string(o->method)),
+                        SET_IF(job->along.run, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(o->activations, "activations", json_true()),
                         SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
-                        SET_IF(job->repair, "repair_rank", json_integer((json_int_t)o->repair_rank)),
+                        SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
@@ -333,15 +334,15 @@ json_t *organ_quantize_parameters(void *context)
 organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error)
 {
     char fingerprint[17];
-    if (!job->repair || organ_model_fingerprint(job->model, fingerprint, error))
+    if (!job->repair.adapter || organ_model_fingerprint(job->model, fingerprint, error))
         return error->status;
-    json_t *const run = ORGAN_OBJECT(SET_TEXT("model", fingerprint),
-                                     SET_TEXT("text", organ_calibration_run_facts_of(job->calib)->digest),
-                                     SET("parameters", organ_quantize_parameters(job)),
-                                     SET_IF(job->imatrix, "imatrix", organ_importance_json(job->imatrix, job->digest)));
+    json_t *const run = ORGAN_OBJECT(
+        SET_TEXT("model", fingerprint), SET_TEXT("text", organ_calibration_run_facts_of(job->along.run)->digest),
+        SET("parameters", organ_quantize_parameters(job)),
+        SET_IF(job->imatrix.file, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)));
     char *const words = run ? organ_json_dump(run, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     if (words)
-        snprintf(job->repair_pair, sizeof job->repair_pair, "%016llx",
+        snprintf(job->repair.pair, sizeof job->repair.pair, "%016llx",
                  (unsigned long long)XXH3_64bits(words, strlen(words)));
     json_decref(run);
     free(words);
@@ -351,23 +352,23 @@ organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *er
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_quantize_job *const job = context;
-    *tensor = job->parts[k].weight->codes;
+    *tensor = job->list.parts[k].weight->codes;
     organ_rows_passed();
-    return job->parts[k].fallback;
+    return job->list.parts[k].fallback;
 }
 
 static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         block_diagonal += organ_quantize_next_part(job, k)->block_diagonal;
     const char *inputs = "inputs from the quantised layers";
     if (job->pruning)
         inputs = job->pruning->streams == ORGAN_INPUTS_BOTH
                      ? "inputs from the pruned and quantised layers and from the donor"
                      : "inputs from the pruned and quantised layers";
-    json_t *const object = organ_calibration_run_json(job->calib, inputs);
-    json_t *const fallback = organ_calibration_fallback_json(quantize_document_fallback_row, job, job->part_count);
+    json_t *const object = organ_calibration_run_json(job->along.run, inputs);
+    json_t *const fallback = organ_calibration_fallback_json(quantize_document_fallback_row, job, job->list.part_count);
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return object;
 }
@@ -376,9 +377,9 @@ json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(
-        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
+        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)),
         SET_IF(organ_quantize_text(job), "calibration", organ_calibration_run_json(organ_quantize_text(job), "")),
-        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")),
+        SET_IF(job->along.run, "moments", json_string(job->blocks ? "blocks" : "whole")),
         SET_IF(job->widths || job->types, "costs",
                json_incref(job->widths ? job->widths->identity : job->types->identity)));
 }
@@ -389,7 +390,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
     if (!quantised)
         return NULL;
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const size_t at = (size_t)(organ_quantize_next_part(job, k)->weight->codes - job->model->tensors);
         quantised[at] = job->targets.chosen[at];
     }
@@ -402,8 +403,8 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 static json_t *bits_of_all_json(const organ_quantize_job *job)
 {
     double bytes = 0, elements = 0;
-    for (size_t k = 0; k < job->piece_count; k++)
-        bytes += (double)job->pieces[k].bytes;
+    for (size_t k = 0; k < job->list.piece_count; k++)
+        bytes += (double)job->list.pieces[k].bytes;
     for (size_t t = 0; t < job->model->tensor_count; t++)
         elements += (double)job->model->tensors[t].elements;
     return json_real(organ_millionth(8 * bytes / elements));
@@ -419,10 +420,10 @@ static json_t *converted_json(const organ_quantize_job *job)
 static json_t *mlx_json(const organ_quantize_job *job)
 {
     json_int_t changed = 0, bytes = 0, dropped = 0;
-    for (size_t k = 0; k < job->unit_count; k++)
-        if (job->units[k].item == SIZE_MAX && organ_quantize_mlx_raises(job)) {
+    for (size_t k = 0; k < job->list.unit_count; k++)
+        if (job->list.units[k].item == SIZE_MAX && organ_quantize_mlx_raises(job)) {
             changed++;
-            bytes += (json_int_t)job->units[k].bytes;
+            bytes += (json_int_t)job->list.units[k].bytes;
         }
     for (size_t k = 0; k < job->model->tensor_count; k++)
         dropped += organ_quantize_mlx_drops(job, &job->model->tensors[k]);
@@ -437,27 +438,29 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     const bool divides = job->pruning && job->pruning->allocation;
     json_t *const mlx = organ_quantize_is_mlx(job) ? mlx_json(job) : NULL;
     quantize_document_sums all = {0};
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         quantize_document_add_part(&all, job, organ_quantize_next_part(job, k));
     json_t *const totals = quantize_document_sums_json(json_object(), job, &all);
-    ORGAN_ADD(totals, SET_IF(job->regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->regrouped)),
+    ORGAN_ADD(totals,
+              SET_IF(job->list.regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->list.regrouped)),
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
               SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
     return ORGAN_OBJECT(
         SET_IF(job->source, "converted", converted_json(job)),
-        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
-        SET_COUNT("clipped_blocks", job->clipped), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET_IF(mlx, "mlx", mlx), SET("matrices", quantize_document_matrices_json(job)),
+        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)),
+        SET("totals", totals), SET_COUNT("clipped_blocks", job->list.clipped),
+        SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)), SET_IF(mlx, "mlx", mlx),
+        SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
-        SET("left_alone", organ_json_rows(job->left_out_count, quantize_document_left_json, job->left_out)),
+        SET("left_alone", organ_json_rows(job->list.left_out_count, quantize_document_left_json, job->list.left_out)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
-        SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
+        SET("tensors", organ_json_rows(job->list.part_count, quantize_document_part_json, job)),
         SET("definitions", organ_quantize_definitions(job)),
-        SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->along.run, "calibration", quantize_document_calibration_json(job)),
         SET_IF(job->measured.run, "inputs",
                organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers")),
-        SET_IF(job->repair, "repair", organ_quantize_repair_json(job)),
+        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
         SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
         SET_IF(job->types, "choice", quantize_types_json(job->types)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
@@ -492,7 +495,7 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
     if (at == SIZE_MAX)
         return true;
-    organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
+    organ_quantize_part *const part = &((organ_quantize_job *)context)->list.parts[at];
     json_decref(part->fallback);
     part->fallback = json_incref(json_object_get(results, "fallback_experts"));
     part->unsearched = json_number_value(json_object_get(results, "unsearched"));

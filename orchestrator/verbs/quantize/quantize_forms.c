@@ -180,7 +180,7 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
-    for (size_t k = 0; k < job->part_count; k++)
+    for (size_t k = 0; k < job->list.part_count; k++)
         count += organ_quantize_is_routed(organ_quantize_next_part(job, k)->weight->codes);
     return count;
 }
@@ -198,7 +198,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 /* A GGUF output has no config.json. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 {
-    return !job->writer && (job->widths || job->regrouped);
+    return !job->writer && (job->widths || job->list.regrouped);
 }
 
 /* ---- notes about loaders ---- */
@@ -206,12 +206,12 @@ bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
-    for (size_t k = 0; k < job->part_count && !first; k++)
-        first = job->parts[k].encoding != job->parts[k].preferred ? &job->parts[k] : NULL;
+    for (size_t k = 0; k < job->list.part_count && !first; k++)
+        first = job->list.parts[k].encoding != job->list.parts[k].preferred ? &job->list.parts[k] : NULL;
     organ_progress_note(job->progress,
                         "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; "
                         "the report lists all",
-                        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->encoding->grid.size,
+                        job->list.regrouped, job->list.regrouped == 1 ? " has" : "s have", job->encoding->grid.size,
                         first->weight->name, first->encoding->name);
 }
 
@@ -219,13 +219,13 @@ static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
     const uint64_t size = job->encoding->grid.size;
-    for (size_t k = 0; k < job->part_count && !first; k++)
-        first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
+    for (size_t k = 0; k < job->list.part_count && !first; k++)
+        first = job->list.parts[k].rows % size || job->list.parts[k].cols % size ? &job->list.parts[k] : NULL;
     organ_progress_warn(
         job->progress,
         "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
         "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
-        job->clipped, job->clipped == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
+        job->list.clipped, job->list.clipped == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
@@ -305,10 +305,10 @@ static void note_type(const organ_quantize_job *job)
     for (size_t k = 0; k < sizeof unopened_types / sizeof *unopened_types && !row; k++)
         row = organ_is_one_of(job->model->config.model_type, unopened_types[k].types) ? &unopened_types[k] : NULL;
     bool found = false;
-    for (size_t k = 0; row && k < job->part_count; k++) {
-        const organ_encoding *const encoding = job->parts[k].encoding;
+    for (size_t k = 0; row && k < job->list.part_count; k++) {
+        const organ_encoding *const encoding = job->list.parts[k].encoding;
         found = found || ((organ_encoding_is_packed(encoding) || (row->bytes && encoding->grid.bits)) &&
-                          (!row->part || strstr(job->parts[k].weight->name, row->part)));
+                          (!row->part || strstr(job->list.parts[k].weight->name, row->part)));
     }
     if (found)
         organ_progress_warn(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
@@ -317,13 +317,13 @@ static void note_type(const organ_quantize_job *job)
 
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
-    if (job->regrouped && organ_quantize_is_mlx(job))
+    if (job->list.regrouped && organ_quantize_is_mlx(job))
         note_regrouped(job);
     if (organ_quantize_is_mlx(job))
         return;
-    if (job->regrouped)
+    if (job->list.regrouped)
         note_regrouped(job);
-    if (job->clipped)
+    if (job->list.clipped)
         note_clipped(job);
     note_stacks(job);
     note_experts(job);

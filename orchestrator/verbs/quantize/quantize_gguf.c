@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
  * and makes the key-values of the output. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
@@ -168,7 +168,7 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
         snprintf(why, sizeof why, "it is stored as %s already.", stored);
     if (!*why)
         return NULL;
-    const char *const kept = organ_arena_copy(&job->arena, why, strlen(why));
+    const char *const kept = organ_arena_copy(&job->list.arena, why, strlen(why));
     if (!kept)
         organ_fail_memory(error, job->options->model);
     return kept;
@@ -211,7 +211,7 @@ static double bits_of_blocks(const organ_encoding *encoding)
 static double bits_of_parts(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     double weights = 0, bits = 0;
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         const organ_encoding *const used = encoding && part->preferred == job->encoding ? encoding : part->encoding;
         weights += (double)part->weight->elements;
@@ -226,7 +226,7 @@ static void note_bits(const organ_quantize_job *job)
     const double planned = bits_of_parts(job, NULL);
     double weights = 0, before = 0;
     char fitting[80] = "";
-    for (size_t k = 0; k < job->part_count; k++) {
+    for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         weights += (double)part->weight->elements;
         before += 8 * (double)part->weight->codes->bytes;
@@ -249,13 +249,13 @@ static void note_bits(const organ_quantize_job *job)
 static void note_replaced(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
-    for (size_t k = 0; k < job->part_count && !first; k++)
-        first = job->parts[k].encoding != job->parts[k].preferred ? &job->parts[k] : NULL;
+    for (size_t k = 0; k < job->list.part_count && !first; k++)
+        first = job->list.parts[k].encoding != job->list.parts[k].preferred ? &job->list.parts[k] : NULL;
     if (!first)
         return;
     organ_progress_note(job->progress,
                         "%zu tensor%s rows that are not whole blocks of %u: %s becomes %s; the report lists all",
-                        job->regrouped, job->regrouped == 1 ? " has" : "s have",
+                        job->list.regrouped, job->list.regrouped == 1 ? " has" : "s have",
                         organ_dtype_describe(first->preferred->codes)->elements, first->weight->name,
                         organ_dtype_name(first->encoding->codes));
     if (!job->recipe && !job->fixed)
@@ -267,9 +267,9 @@ static void warn_of_blocks(const organ_quantize_job *job)
 {
     size_t count[ORGAN_DTYPE_COUNT] = {0}, all = 0;
     char types[160] = "";
-    for (size_t k = 0; k < job->part_count; k++)
-        if (organ_dtype_is_blocks(job->parts[k].weight->codes->dtype)) {
-            count[job->parts[k].weight->codes->dtype]++;
+    for (size_t k = 0; k < job->list.part_count; k++)
+        if (organ_dtype_is_blocks(job->list.parts[k].weight->codes->dtype)) {
+            count[job->list.parts[k].weight->codes->dtype]++;
             all++;
         }
     for (size_t type = 0; type < ORGAN_DTYPE_COUNT; type++) {
@@ -290,7 +290,7 @@ static void warn_without_imatrix(const organ_quantize_job *job)
 {
     static const char *const names[] = {"q2_k_s", "iq3_xxs", "iq2_s", "iq2_m"};
     const char *const name = job->recipe ? job->recipe->name : job->encoding->name;
-    for (size_t k = 0; k < sizeof names / sizeof *names && !job->imatrix && !job->calib; k++)
+    for (size_t k = 0; k < sizeof names / sizeof *names && !job->imatrix.file && !job->along.run; k++)
         if (strcmp(name, names[k]) == 0)
             organ_progress_warn(job->progress,
                                 "%s loses much without --imatrix, as llama-quantize requires, or --method gptq", name);
@@ -381,19 +381,19 @@ static void note_name(const organ_quantize_job *job)
 
 static void warn_of_unweighted(const organ_quantize_job *job)
 {
-    if (job->unweighted)
-        organ_progress_warn(job->progress,
-                            "%s has no entry for %zu of the matrices, so their columns have equal weights: %s is %s",
-                            organ_path_name(job->imatrix->path), job->unweighted, job->first_unweighted->name,
-                            job->unweighted == 1 ? "that one" : "the first");
+    if (job->imatrix.unweighted)
+        organ_progress_warn(
+            job->progress, "%s has no entry for %zu of the matrices, so their columns have equal weights: %s is %s",
+            organ_path_name(job->imatrix.file->path), job->imatrix.unweighted, job->imatrix.first_unweighted->name,
+            job->imatrix.unweighted == 1 ? "that one" : "the first");
 }
 
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     size_t as_requested = 0;
     warn_of_unweighted(job);
-    for (size_t k = 0; k < job->part_count; k++)
-        as_requested += job->parts[k].encoding == job->encoding;
+    for (size_t k = 0; k < job->list.part_count; k++)
+        as_requested += job->list.parts[k].encoding == job->encoding;
     organ_progress_warn_of_model(job->progress, job->model);
     if (job->types) {
         warn_of_blocks(job);
@@ -402,7 +402,7 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
     note_name(job);
     warn_of_blocks(job);
     warn_without_imatrix(job);
-    if (as_requested == 0 && job->part_count > 0 && !job->recipe)
+    if (as_requested == 0 && job->list.part_count > 0 && !job->recipe)
         organ_progress_warn(
             job->progress,
             "no tensor becomes %s, which needs rows of whole blocks of %u: the file has only other types",
@@ -422,7 +422,7 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     if (!norms)
         return organ_fail_memory(error, tensor->name);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
-        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry,
+        if (organ_importance_norms(job->imatrix.file, job->model, tensor, k, part->experts, norms, &count, &part->entry,
                                    error) == ORGAN_OK)
             part->unreached += count == 0;
     free(norms);
@@ -445,7 +445,7 @@ organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, cons
                                              uint64_t experts, organ_error *error)
 {
     organ_error missing = {0};
-    if (organ_importance_check(job->imatrix, tensor, experts, &missing) == ORGAN_OK)
+    if (organ_importance_check(job->imatrix.file, tensor, experts, &missing) == ORGAN_OK)
         return ORGAN_OK;
     return organ_fail(error, missing.status,
                       "%s; --type-of '%s=q8_0', or another type but iq2_s, iq3_xxs and q2_k, quantises it without "
@@ -468,8 +468,8 @@ static organ_status find_own_entry(organ_quantize_job *job, organ_quantize_part 
         *error = missing;
         return error->status;
     }
-    job->unweighted++;
-    job->first_unweighted = job->first_unweighted ? job->first_unweighted : tensor;
+    job->imatrix.unweighted++;
+    job->imatrix.first_unweighted = job->imatrix.first_unweighted ? job->imatrix.first_unweighted : tensor;
     return ORGAN_OK;
 }
 
@@ -481,8 +481,8 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     const organ_role role = tensor->anatomy.role;
     if (role != ORGAN_ROLE_OUTPUT && job->targets.chosen[tensor - job->model->tensors])
         return true;
-    for (size_t k = 0; k < job->imatrix->entry_count; k++)
-        if (role != ORGAN_ROLE_EMBED && strcmp(job->imatrix->entries[k].name, tensor->name) == 0)
+    for (size_t k = 0; k < job->imatrix.file->entry_count; k++)
+        if (role != ORGAN_ROLE_EMBED && strcmp(job->imatrix.file->entries[k].name, tensor->name) == 0)
             return true;
     return false;
 }
@@ -495,12 +495,12 @@ static organ_status check_layers(const organ_quantize_job *job, organ_error *err
         const int32_t layer = job->model->tensors[t].anatomy.layer;
         last = layer > last ? layer : last;
     }
-    for (size_t k = 0; k < job->imatrix->entry_count; k++)
-        if (job->imatrix->entries[k].anatomy.layer > last)
+    for (size_t k = 0; k < job->imatrix.file->entry_count; k++)
+        if (job->imatrix.file->entries[k].anatomy.layer > last)
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
                 "%s: entry '%s' is of a layer that %s does not have: the file was made from another model",
-                job->imatrix->path, job->imatrix->entries[k].name, job->model->path);
+                job->imatrix.file->path, job->imatrix.file->entries[k].name, job->model->path);
     return ORGAN_OK;
 }
 
@@ -509,12 +509,13 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || check_layers(job, error) ||
-                          organ_importance_digest(job->imatrix, job->digest, error)))
+    if (!job->imatrix.file &&
+        (organ_imatrix_open(job->options->imatrix, &job->imatrix.file, error) || check_layers(job, error) ||
+         organ_importance_digest(job->imatrix.file, job->imatrix.digest, error)))
         return error->status;
-    for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
-            find_own_entry(job, &job->parts[k], &known, error);
+    for (size_t k = 0; k < job->list.part_count && !error->status; k++)
+        if (!organ_encoding_is_plain(job->list.parts[k].encoding) && needs_entry(job, job->list.parts[k].weight->codes))
+            find_own_entry(job, &job->list.parts[k], &known, error);
     return error->status;
 }
 
@@ -537,7 +538,7 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
 {
     double count;
     const char *entry;
-    if (organ_importance_norms(job->imatrix, job->model, part->weight->codes, matrix, part->experts, roots, &count,
+    if (organ_importance_norms(job->imatrix.file, job->model, part->weight->codes, matrix, part->experts, roots, &count,
                                &entry, error) == ORGAN_OK)
         make_weights(weights, roots, (size_t)part->cols);
     return error->status;
@@ -549,7 +550,7 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
 static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
 {
     organ_gguf_writer *const w = job->writer;
-    const organ_imatrix *const m = job->imatrix;
+    const organ_imatrix *const m = job->imatrix.file;
     const char *const name = organ_path_name(m->path);
     organ_gguf_writer_set_string(w, "quantize.imatrix.file", name, strlen(name), error);
     if (m->dataset_count && !error->status)
@@ -582,11 +583,11 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
         return error->status;
-    const char *const adapter = job->repair ? organ_path_name(job->repair_output) : NULL;
+    const char *const adapter = job->repair.adapter ? organ_path_name(job->repair.output) : NULL;
     if (adapter &&
         (organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_ADAPTER_KEY, adapter, strlen(adapter), error) ||
-         organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_PAIR_KEY, job->repair_pair, strlen(job->repair_pair),
+         organ_gguf_writer_set_string(job->writer, ORGAN_REPAIR_PAIR_KEY, job->repair.pair, strlen(job->repair.pair),
                                       error)))
         return error->status;
-    return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
+    return job->imatrix.file ? note_imatrix(job, error) : ORGAN_OK;
 }

@@ -99,8 +99,8 @@ static organ_shard_stack *stack_named(organ_quantize_job *job, const char *name)
     const size_t *const found = organ_name_table_find(&m->names, name);
     if (found)
         return m->stacks[*found];
-    organ_shard_stack *const made = organ_arena_take(&job->arena, sizeof *made);
-    const char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
+    organ_shard_stack *const made = organ_arena_take(&job->list.arena, sizeof *made);
+    const char *const kept = organ_arena_copy(&job->list.arena, name, strlen(name));
     if (!made || !kept || !organ_grow(&m->stacks, m->count, &m->capacity, sizeof(organ_shard_stack *)) ||
         !organ_name_table_put(&m->names, kept, m->count))
         return NULL;
@@ -112,14 +112,14 @@ const char *organ_quantize_mlx_name(organ_quantize_job *job, const char *name)
 {
     char renamed[ORGAN_MODULE_NAME_SIZE];
     const bool fits = organ_module_file_in_mlx(job->model->config.model_type, name, renamed, sizeof renamed);
-    return !fits || strcmp(renamed, name) == 0 ? name : organ_arena_copy(&job->arena, renamed, strlen(renamed));
+    return !fits || strcmp(renamed, name) == 0 ? name : organ_arena_copy(&job->list.arena, renamed, strlen(renamed));
 }
 
 organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tensor *source, const char *leaf,
                                       organ_error *error)
 {
     char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE], name[ORGAN_MODULE_NAME_SIZE + 16];
-    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     const size_t length = strlen(source->name);
     if (!job->mlx->type->stacked || source->rank != 2 || source->anatomy.expert < 0 || length >= sizeof module ||
         !organ_ends_with(source->name, ".weight"))
@@ -136,8 +136,8 @@ organ_status organ_quantize_mlx_stack(organ_quantize_job *job, const organ_tenso
 
 organ_status organ_quantize_mlx_finish(organ_quantize_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_shard_piece *const p = &job->pieces[k];
+    for (size_t k = 0; k < job->list.piece_count; k++) {
+        const organ_shard_piece *const p = &job->list.pieces[k];
         organ_shard_stack *const stack = p->stack;
         organ_rows_passed();
         if (!stack)
@@ -180,7 +180,7 @@ bool organ_quantize_mlx_raises(const organ_quantize_job *job) { return job->mlx-
 /* Convolutions are channels x 1 x taps in published files, channels x taps x 1 in MLX, in the same order. */
 static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece, organ_error *error)
 {
-    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
     if (!shape)
         return organ_fail_memory(error, job->options->model);
     memcpy(shape, (const uint64_t[]){piece->shape[0], piece->shape[2], piece->shape[1]}, 3 * sizeof *shape);
@@ -191,13 +191,13 @@ static organ_status turn_axes(organ_quantize_job *job, organ_shard_piece *piece,
 static organ_status make_piece(organ_quantize_job *job, const organ_weight *made, organ_error *error)
 {
     organ_quantize_mlx *const m = job->mlx;
-    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (!made || !organ_grow(&m->made, m->made_count, &m->made_capacity, sizeof *m->made))
         return organ_fail_memory(error, job->options->model);
-    m->made[m->made_count++] = (organ_mlx_made){made, job->piece_count - 1, job->unit_count - 1};
+    m->made[m->made_count++] = (organ_mlx_made){made, job->list.piece_count - 1, job->list.unit_count - 1};
     *piece =
         (organ_shard_piece){.name = made->name, .dtype = made->codes->dtype, .rank = made->rank, .shape = made->shape};
-    job->units[job->unit_count - 1].item = SIZE_MAX;
+    job->list.units[job->list.unit_count - 1].item = SIZE_MAX;
     return ORGAN_OK;
 }
 
@@ -205,7 +205,7 @@ organ_status organ_quantize_mlx_keep(organ_quantize_job *job, const organ_tensor
                                      organ_error *error)
 {
     const bool finished = job->mlx->type->finished;
-    organ_shard_piece *const piece = &job->pieces[job->piece_count - 1];
+    organ_shard_piece *const piece = &job->list.pieces[job->list.piece_count - 1];
     if (made)
         return make_piece(job, made, error);
     if (!(piece->name = organ_quantize_mlx_name(job, tensor->name)))
@@ -279,13 +279,13 @@ static json_t *quantization_json(const organ_quantize_job *job)
 {
     json_t *const made = settings_json(job->encoding);
     bool sound = made != NULL;
-    for (size_t k = 0; k < job->part_count && sound; k++) {
+    for (size_t k = 0; k < job->list.part_count && sound; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if (strcmp(part->encoding->name, job->encoding->name) != 0)
             sound = set_path(job, made, part->weight->name, settings_json(part->encoding));
     }
-    for (size_t k = 0; k < job->piece_count && sound; k++) {
-        const organ_tensor *const same = job->pieces[k].same;
+    for (size_t k = 0; k < job->list.piece_count && sound; k++) {
+        const organ_tensor *const same = job->list.pieces[k].same;
         if (same && same->rank == 2 && organ_ends_with(same->name, ".weight"))
             sound = set_path(job, made, same->name, json_false());
     }

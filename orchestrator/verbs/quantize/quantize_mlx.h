@@ -23,12 +23,12 @@ const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const org
 /* A tensor of the output that is not quantised but has other rows or values than its source in the model. */
 typedef struct organ_mlx_made {
     const organ_weight *weight; /* its rows are read from the source: organ_weight.made */
-    size_t piece, unit;         /* indices in job->pieces and job->units */
+    size_t piece, unit;         /* indices in job->list.pieces and job->list.units */
 } organ_mlx_made;
 
 /* Sets *view to the weights of the job, but with gate, up and down, and their biases, in place of the stacks of
- * gpt-oss; job->arena owns its list. Returns ORGAN_BAD_INPUT if a stack has another form, ORGAN_IO if memory cannot be
- * allocated. */
+ * gpt-oss; job->list.arena owns its list. Returns ORGAN_BAD_INPUT if a stack has another form, ORGAN_IO if memory
+ * cannot be allocated. */
 organ_status organ_quantize_mlx_split(organ_quantize_job *job, organ_weights *view, organ_error *error);
 /* Returns the weight 1 + `tensor`, a vector; NULL if memory cannot be allocated. */
 const organ_weight *organ_quantize_mlx_raised(organ_quantize_job *job, const organ_tensor *tensor);

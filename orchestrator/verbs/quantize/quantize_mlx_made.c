@@ -20,9 +20,9 @@
 static organ_weight *make_weight(organ_quantize_job *job, const char *name, unsigned rank, const uint64_t *shape,
                                  organ_made_part part)
 {
-    organ_made_part *const parts = organ_arena_take(&job->arena, sizeof *parts);
-    organ_made *const made = organ_arena_take(&job->arena, sizeof *made);
-    organ_weight *const weight = organ_arena_take(&job->arena, sizeof *weight);
+    organ_made_part *const parts = organ_arena_take(&job->list.arena, sizeof *parts);
+    organ_made *const made = organ_arena_take(&job->list.arena, sizeof *made);
+    organ_weight *const weight = organ_arena_take(&job->list.arena, sizeof *weight);
     if (!parts || !made || !weight)
         return NULL;
     *parts = part;
@@ -84,8 +84,8 @@ static organ_status add_split(organ_quantize_job *job, const organ_weight *from,
     const size_t before = (size_t)(strrchr(from->name, '.') - from->name) + 1;
     const organ_row_place place = split_place(from, number, row->names[1] ? 2 : 1);
     char *const text = organ_format("%.*s%s", (int)before, from->name, row->names[number]);
-    const char *const name = text ? organ_arena_copy(&job->arena, text, strlen(text)) : NULL;
-    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    const char *const name = text ? organ_arena_copy(&job->list.arena, text, strlen(text)) : NULL;
+    uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
     free(text);
     if (!name || !shape)
         return organ_fail_memory(error, from->name);
@@ -114,7 +114,7 @@ static organ_status check_split(const organ_quantize_job *job, const organ_weigh
 organ_status organ_quantize_mlx_split(organ_quantize_job *job, organ_weights *view, organ_error *error)
 {
     const organ_weights *const found = job->weights;
-    organ_weight *const weights = organ_arena_take(&job->arena, (2 * found->count + 1) * sizeof *weights);
+    organ_weight *const weights = organ_arena_take(&job->list.arena, (2 * found->count + 1) * sizeof *weights);
     if (!weights)
         return organ_fail_memory(error, job->options->model);
     *view = *found;
@@ -142,7 +142,7 @@ const organ_weight *organ_quantize_mlx_raised(organ_quantize_job *job, const org
                                    .per_matrix = tensor->elements,
                                    .per_block = tensor->elements,
                                    .function = ORGAN_ROW_PLUS_ONE};
-    organ_weight *const from = organ_arena_take(&job->arena, sizeof *from);
+    organ_weight *const from = organ_arena_take(&job->list.arena, sizeof *from);
     if (!from)
         return NULL;
     *from = organ_weight_plain(tensor);

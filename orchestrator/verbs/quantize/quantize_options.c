@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. */
+#include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"

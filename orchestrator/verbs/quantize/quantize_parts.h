@@ -94,11 +94,11 @@ typedef struct organ_quantize_part {
     uint64_t groups;         /* scales per row in the tensor of scales; 0: GGUF blocks contain the scales */
     uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
-    /* Indices in job->pieces of the tensors of codes, scales, shape, tensor scale, minima and input scale. `scale` is
-     * unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
+    /* Indices in job->list.pieces of the tensors of codes, scales, shape, tensor scale, minima and input scale. `scale`
+     * is unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
      * organ_grid_is_free, `input` without --activations. */
     size_t codes, scale, shape, global, minimum, input;
-    size_t unit;    /* index in job->units of the unit of these pieces */
+    size_t unit;    /* index in job->list.units of the unit of these pieces */
     float greatest; /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
     float greatest_input; /* --activations: greatest magnitude of an input on the text */
     float divisor;        /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
@@ -140,43 +140,17 @@ typedef struct organ_recipe {
 typedef struct organ_quantize_source organ_quantize_source;
 typedef struct organ_quantize_mlx organ_quantize_mlx;
 
-/* The calibration run that measures the inputs of all parts. */
-typedef struct organ_quantize_inputs {
-    organ_calibration_run_options options;
-    organ_calibration_work work;
-    organ_targets targets;      /* tensors of the parts, in the order of the parts */
-    organ_calibration_run *run; /* NULL: there is none */
-} organ_quantize_inputs;
-
-typedef struct organ_quantize_job {
-    const organ_quantize_options *options;
-    const organ_quantize_pruning *pruning; /* NULL: none */
-    const organ_quantize_source *source;   /* the conversion of the model (quantize_source.h); NULL: there was none */
-    const organ_write_origin *origin;      /* as in organ_write */
-    const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
-    const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
-    bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
-    const organ_engine *engine;
-    const organ_progress *progress;
-    organ_model *model;
-    organ_weights *weights; /* all weights of the model, some of which are targets */
-    organ_targets targets;  /* targets of --select, or the default ones */
-    /* GGUF: a type for each tensor of the model, before the lengths of rows are checked. `fixed` has those of
-     * --type-of, NULL entry: none; `recipe_types` those of the recipe, NULL entry: unchanged. NULL: no such option */
-    const organ_encoding **fixed, **recipe_types;
-    /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
-     * calibrate it. NULL: not computed, because --select is set or the method is not gptq. */
-    bool *untapped;
-    organ_imatrix *imatrix; /* the opened --imatrix; NULL: none */
-    char digest[17];        /* XXH3 of the imatrix file, in hexadecimal */
-    size_t unweighted;      /* number of parts for which the imatrix has no entry, although it should */
+/* The opened --imatrix. */
+typedef struct organ_quantize_importance {
+    organ_imatrix *file; /* NULL: none */
+    char digest[17];     /* XXH3 of the file, in hexadecimal */
+    size_t unweighted;   /* number of parts for which it has no entry, although it should */
     const organ_tensor *first_unweighted;
-    organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: the output is safetensors */
-    organ_quantize_widths *widths;    /* state of --scheme mixed of safetensors models; NULL: another scheme */
-    organ_quantize_types *types;      /* state of --scheme mixed of GGUF models; NULL: another scheme */
-    const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
-    organ_quantize_mlx *mlx;          /* state of an output for MLX (quantize_mlx.h); NULL: another output */
-    organ_shard_piece *pieces;        /* tensors of the output */
+} organ_quantize_importance;
+
+/* The tensors of the output, which are listed when all encodings are known. */
+typedef struct organ_quantize_list {
+    organ_shard_piece *pieces; /* tensors of the output */
     size_t piece_count;
     /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
      * copied tensors */
@@ -188,24 +162,61 @@ typedef struct organ_quantize_job {
     size_t clipped;                /* number of parts that have FP8 blocks clipped at the edge of the matrix */
     organ_quantize_left *left_out; /* targets that are copied unchanged */
     size_t left_out_count;
-    organ_arena arena;                      /* owns names of new tensors and reasons in left_out */
-    organ_calibration_run_options walk;     /* options of `calib` */
-    organ_calibration_work work;            /* callbacks of `calib` */
-    organ_targets calibrated_targets;       /* tensors of the calibrated parts */
-    organ_quantize_part **calibrated_parts; /* calibrated_parts[k]: the part of calibrated_targets.tensors[k] */
-    organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
+    organ_arena arena; /* owns names of new tensors and reasons in left_out */
+} organ_quantize_list;
+
+/* A run of the calibration text: `along` quantises the calibrated parts, `measured` measures the inputs of all parts.
+ */
+typedef struct organ_quantize_walk {
+    organ_calibration_run_options options;
+    organ_calibration_work work;
+    organ_targets targets;       /* tensors of the parts, in their order */
+    organ_quantize_part **parts; /* of `along`: parts[k] is that of targets.tensors[k] */
+    organ_calibration_run *run;  /* NULL: there is none */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
+} organ_quantize_walk;
+
+/* The adapter of --repair-rank. */
+typedef struct organ_quantize_repair {
+    organ_repair_adapter *adapter; /* NULL: none */
     organ_donor_target donor;
-    /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
-    organ_repair_adapter *repair;
-    char *repair_output;
-    char repair_pair[17];               /* digest that the model and its adapter share */
-    bool *repair_changed, repair_named; /* repair_named: the run that is resumed has given it its name */
-    json_t *repair_report;
-    organ_quantize_inputs measured; /* --activations with method nearest */
-    organ_plan plan;                /* dry run: memory and work, without reading the model and writing the output */
-    organ_writing *run;             /* the output; set when organ_write_run calls `decide` or `fill` */
+    char *output;         /* its directory, in the arena */
+    char pair[17];        /* digest that the model and its adapter share */
+    bool *changed, named; /* named: the run that is resumed has given it its name */
+    json_t *report;
+} organ_quantize_repair;
+
+typedef struct organ_quantize_job {
+    const organ_quantize_options *options;
+    const organ_quantize_pruning *pruning; /* NULL: none */
+    const organ_quantize_source *source;   /* the conversion of the model (quantize_source.h); NULL: there was none */
+    const organ_write_origin *origin;      /* as in organ_write */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const organ_encoding *encoding; /* encoding of --scheme; of a recipe, its base */
+    const organ_recipe *recipe;     /* the recipe of --scheme; NULL: none */
+    bool blocks;                    /* second moments are diagonal blocks (--moments blocks) */
+    organ_model *model;
+    organ_weights *weights; /* all weights of the model, some of which are targets */
+    organ_targets targets;  /* targets of --select, or the default ones */
+    /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
+     * calibrate it. NULL: not computed, because --select is set or the method is not gptq. */
+    bool *untapped;
+    /* GGUF: a type for each tensor of the model, before the lengths of rows are checked. `fixed` has those of
+     * --type-of, NULL entry: none; `recipe_types` those of the recipe, NULL entry: unchanged. NULL: no such option */
+    const organ_encoding **fixed, **recipe_types;
+    const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
+    organ_quantize_widths *widths;    /* state of --scheme mixed of safetensors models; NULL: another scheme */
+    organ_quantize_types *types;      /* state of --scheme mixed of GGUF models; NULL: another scheme */
+    organ_quantize_mlx *mlx;          /* state of an output for MLX (quantize_mlx.h); NULL: another output */
+    organ_quantize_importance imatrix;
+    organ_quantize_list list;
+    organ_gguf_writer *writer; /* key-values of a GGUF output; NULL: the output is safetensors */
+    organ_quantize_walk along, measured;
+    organ_quantize_repair repair;
+    organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
+    organ_writing *run; /* the output; set when organ_write_run calls `decide` or `fill` */
     /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
     organ_quantize_part **todo;
 } organ_quantize_job;
@@ -215,7 +226,7 @@ typedef struct organ_quantize_job {
 static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)
 {
     organ_rows_passed();
-    return &job->parts[k];
+    return &job->list.parts[k];
 }
 
 /* Returns the bytes that the weight has in the model; of one that is made of a part of a tensor, those of the part. */
@@ -251,7 +262,7 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
 
-/* Appends the tensors that a part becomes to job->pieces and sets their indices and shapes in the part. Returns
+/* Appends the tensors that a part becomes to job->list.pieces and sets their indices and shapes in the part. Returns
  * ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
@@ -281,15 +292,15 @@ static inline float organ_quantize_input_scale(float greatest) { return fminf(44
 /* Returns the calibration run of the job, for reports; NULL: there is no text. */
 static inline const organ_calibration_run *organ_quantize_text(const organ_quantize_job *job)
 {
-    return job->calib ? job->calib : job->measured.run;
+    return job->along.run ? job->along.run : job->measured.run;
 }
 
 /* Checks that a calibration run on `targets` can be opened: opens it and closes it again. Called before mixed widths
  * are measured, so that a long measurement does not end with an error of the text or of --memory. Returns the errors of
  * organ_calibration_run_open. */
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
-/* Opens job->calib, the calibration run for the calibrated parts, and then the pruning method if there is one. Called
- * after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
+/* Opens job->along.run, the calibration run for the calibrated parts, and then the pruning method if there is one.
+ * Called after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* ---- codes with an adapter (quantize_repair.c) ---- */
@@ -298,7 +309,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
 /* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
 organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
-/* Sets job->repair_pair if there is an adapter. Called when job->calib is open. */
+/* Sets job->repair.pair if there is an adapter. Called when job->along.run is open. */
 organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Makes the adapter with the codes of the calibrated targets, or takes the complete one of the interrupted run. */
 organ_status organ_quantize_repair_write(organ_quantize_job *job, organ_status (*make)(void *job, organ_error *error),
@@ -411,185 +422,11 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
-/* Sets job->repair_pair if there is an adapter. Called when job->calib is open. */
+/* Sets job->repair.pair if there is an adapter. Called when job->along.run is open. */
 organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
 json_t *organ_quantize_definitions(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */
 json_t *organ_quantize_document(void *job, const organ_writing *made);
-
-/* Data and functions that the sources of dequantisation share. */
-
-typedef struct organ_dequantize_part {
-    const organ_weight *weight;
-    size_t piece;           /* index of its tensor in job->pieces, and of its unit in job->units */
-    uint64_t bytes_before;  /* bytes of codes, scales and zero points in the input */
-    uint64_t infinite, nan; /* number of infinite and of NaN values in the output */
-    char note[256];         /* remark of the weight reader about the packing; "": none */
-} organ_dequantize_part;
-
-typedef struct organ_dequantize_job {
-    const organ_dequantize_options *options;
-    const organ_engine *engine;
-    const organ_progress *progress;
-    organ_model *model;
-    organ_weights *weights;    /* all weights of the model, packed and plain */
-    organ_dtype as;            /* type of the converted weights */
-    organ_shard_piece *pieces; /* tensors of the output */
-    size_t piece_count;
-    organ_unit *units;            /* one for each piece; organ_unit.item is an index of `parts` */
-    organ_dequantize_part *parts; /* the weights that are converted */
-    size_t part_count;
-    const organ_tensor **kept; /* packed tensors that are copied unchanged because organ cannot decode their type */
-    size_t kept_count;
-    organ_gguf_writer *gguf; /* key-values of a GGUF output; NULL: safetensors */
-    organ_writing *run;      /* the output; set when organ_write_run calls `fill` */
-    organ_plan plan;         /* of a dry run */
-    /* during organ_dequantize_pass: todo[k] is the part that item k of the weight pass converts */
-    organ_dequantize_part **todo;
-} organ_dequantize_job;
-
-/* Converts and writes the parts that this rank must still make. Returns the errors of organ_weight_pass_run. */
-organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
-
-/* Returns the figures of a finished part for its journal line, a new object: its numbers of infinite and NaN values,
- * and its note. */
-json_t *organ_dequantize_results(const organ_dequantize_part *part);
-
-/* Mixed widths: state shared by the sources that choose widths and report them.
- *
- *   level    index of organ_width_levels: a number of bits, with wide groups (even) or groups of 32 columns (odd)
- *   curve    cost of a tensor at each level, in nats per token; all routed experts of a layer and role share a curve
- *   choice   a set of targets that get the same level; its cost is the sum of the curves of its tensors */
-
-/* Number of levels of a choice: those of organ_width_levels, and a last one that leaves its tensors unchanged. */
-#define ORGAN_WIDTH_CHOICES (ORGAN_WIDTH_LEVELS + 1)
-
-/* A choice: one tensor, or the experts of a layer and role; all routed experts are one choice. With --one-width also q,
- * k and v of a layer, or gate and up. */
-typedef struct organ_quantize_choice {
-    const organ_anatomy *first; /* layer, role and experts of its first tensor */
-    size_t curve;               /* index in organ_quantize_widths.curves of the curve of its first tensor */
-    size_t group; /* columns of a wide group: the largest of 128, 64 and 32 that divides the rows of all its tensors */
-    double unchanged_bits; /* bits of its tensors in the source model */
-} organ_quantize_choice;
-
-/* State of the division of a budget of bits. */
-struct organ_quantize_widths {
-    organ_quantize_job *job;
-    organ_targets targets;          /* the targets that the scheme can represent */
-    organ_allocation curves;        /* one curve per tensor; the experts of a layer and role share one */
-    organ_allocation choices;       /* costs of the choices; `sparsity` of a choice is a level while exchanges run */
-    organ_quantize_choice *details; /* details[c] describes choice c */
-    size_t *choice_of;              /* choice_of[k]: index of the choice of targets.tensors[k] */
-    size_t *curve_of;               /* curve_of[k]: index of the curve of targets.tensors[k] */
-    size_t *choice_of_curve;        /* choice_of_curve[t]: index of the choice of curve t */
-    size_t *chosen;                 /* chosen[c]: level of choice c; ORGAN_WIDTH_LEVELS: unchanged */
-    double *sizes; /* bits of the tensors of each choice at each level, [choices][ORGAN_WIDTH_CHOICES] */
-    /* Bits that the targets may occupy, including scales; bits that they occupy at the chosen levels. */
-    double budget, spent;
-    size_t uniform;                     /* highest level that is within the budget if all choices have it */
-    bool copied;                        /* the targets fit into the budget unquantised */
-    bool provisional;                   /* a dry run does not know all costs, or has not made the exchanges */
-    json_t *identity;                   /* model, text and options on which the curves depend */
-    organ_curves_work work;             /* callbacks of `walk` */
-    organ_curves *walk;                 /* the run that measures curves; NULL: not open */
-    organ_exchanges_work exchange_work; /* callbacks of the exchanges between pairs of choices */
-    organ_exchanges_report exchanged;   /* results of the exchanges; zero if there were none */
-    organ_gptq_inputs inputs;           /* second moments prepared for the last matrix */
-    const organ_calibration *inputs_of; /* the calibration that `inputs` are prepared from; NULL: they are closed */
-    int32_t layer;                      /* layer to which `inputs` belong */
-    size_t tokens, windows;             /* of the text on which costs are measured */
-};
-
-/* Returns the cost of a curve or a choice at a level, in nats per token; 0 at level ORGAN_WIDTH_LEVELS (unchanged). */
-static inline double organ_quantize_width_cost(const organ_allocation_tensor *tensor, size_t level)
-{
-    return level < ORGAN_WIDTH_LEVELS ? tensor->cost[level] : 0;
-}
-
-/* Types by size: state shared by the sources that choose types, measure their costs and report them.
- *
- *   type     index of organ_quantize_types.types; type_count: the tensor stays unchanged
- *   curve    the costs of a tensor; experts of a layer and role in several tensors share one
- *
- * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
- * the two with the nearest codes, relative to the outputs, then those of all types for each way in which codes are
- * chosen (organ_types_way). For embeddings and output head, the divergence of each type is there in place of its first
- * error. */
-#define ORGAN_TYPES_DEFINITION "allocate-types/3"
-#define ORGAN_TYPES_FAR        ((size_t)0)
-#define ORGAN_TYPES_NEAR       ((size_t)1)
-#define ORGAN_TYPES_FAR_ERROR  ((size_t)2)
-#define ORGAN_TYPES_NEAR_ERROR ((size_t)3)
-#define ORGAN_TYPES_FIRST      ((size_t)4)
-
-/* How codes are chosen: by GPTQ, which files of a run with method nearest lack; nearest to the weights, or so with
- * columns weighted by the mean squares of the inputs, as with an imatrix. */
-typedef enum organ_types_way {
-    ORGAN_TYPES_GPTQ,
-    ORGAN_TYPES_NEAREST,
-    ORGAN_TYPES_WEIGHTED,
-    ORGAN_TYPES_WAYS
-} organ_types_way;
-#define ORGAN_TYPES ((ORGAN_ALLOCATION_LEVELS - ORGAN_TYPES_FIRST) / ORGAN_TYPES_WAYS) /* most types */
-
-struct organ_quantize_types {
-    organ_quantize_job *job;
-    const organ_encoding *types[ORGAN_TYPES];
-    bool allowed[ORGAN_TYPES]; /* by --types */
-    size_t type_count;
-    char names[320];                        /* of all types, separated by commas */
-    bool by_text;                           /* GPTQ chooses the codes */
-    double levels[ORGAN_ALLOCATION_LEVELS]; /* of `curves`: bits per weight of the types */
-    bool measured[ORGAN_ALLOCATION_LEVELS]; /* of `curves` */
-    organ_targets targets, inner;           /* the tensors that get a type; those of them in layers */
-    size_t *curve_of, *inner_curve_of;      /* of each of these tensors */
-    organ_allocation curves;
-    uint64_t *matrices_of; /* number of matrices of a curve */
-    double *energies;      /* outputs of the sampled rows of a curve so far; -1: its errors are finished */
-    uint64_t *sizes;       /* bytes of a curve's tensors in each type, and unchanged: [curves][type_count + 1] */
-    double *costs;         /* in nats per token, in the same order */
-    size_t *chosen;        /* type of each curve */
-    size_t kept, unfit;    /* unchanged curves: those that a type fits, and those that no allowed type makes smaller */
-    organ_programme programme;
-    uint64_t header, alignment, other,
-        elements;              /* bytes before the tensors and of tensors without a curve; all weights */
-    uint64_t requested, bytes; /* bytes of the request, and of the chosen types, in its unit */
-    int64_t file_type;         /* value of general.file_type */
-    bool provisional;          /* costs are not measured: a dry run */
-    json_t *identity;          /* model, text and options on which the costs depend */
-    organ_curves_work work;    /* callbacks of `walk` */
-    organ_curves *walk;        /* the run that measures; NULL: not open */
-    organ_gptq_inputs inputs;  /* second moments prepared for the last matrix */
-    size_t tokens, windows;    /* of the text on which costs are measured; 0: costs are from a file */
-};
-
-/* Returns whether rows of `cols` values are whole blocks of the type. */
-static inline bool organ_quantize_type_fits(const organ_quantize_types *types, size_t type, size_t cols)
-{
-    return cols % organ_dtype_describe(types->types[type]->codes)->elements == 0;
-}
-static inline double organ_quantize_type_bits(const organ_quantize_types *types, size_t type)
-{
-    const organ_dtype_info *const info = organ_dtype_describe(types->types[type]->codes);
-    return 8.0 * (double)info->bytes / (double)info->elements;
-}
-/* Returns the index in `cost` of a type's error if codes are chosen in this way. */
-static inline size_t organ_quantize_type_level(const organ_quantize_types *types, organ_types_way way, size_t type)
-{
-    return ORGAN_TYPES_FIRST + way * types->type_count + type;
-}
-/* Returns the measured cost of a type with the codes that this run chooses, in nats per token; 0 for an unchanged
- * tensor. */
-double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve, size_t type);
-/* Implement organ_curves_work. */
-organ_status organ_quantize_make_anchor(void *types, const organ_calibration_matrix *matrix, size_t level,
-                                        float *weights, organ_error *error);
-uint64_t organ_quantize_anchor_memory(void *types, const organ_tensor *tensor);
-/* Measures embeddings and output head; types->walk is open. */
-organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_error *error);
-
-#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #endif

@@ -161,7 +161,7 @@ static void measure_reference(encode_buffers *b, const float *values, size_t row
 static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
-    if (!b->groups && !b->job->calib)
+    if (!b->groups && !b->job->along.run)
         measure_reference(b, values, rows);
     if (b->groups)
         organ_encoding_encode(encoding, b->kernels, values, b->scales, b->cols, b->codes);
@@ -416,15 +416,15 @@ typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item 
 
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
-    organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
-    organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
+    organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!job->parts[k].calibrated && !job->units[job->parts[k].unit].done) {
-            todo[count] = &job->parts[k];
-            items[count++].weight = job->parts[k].weight;
+    for (size_t k = 0; k < job->list.part_count && !error->status; k++)
+        if (!job->list.parts[k].calibrated && !job->list.units[job->list.parts[k].unit].done) {
+            todo[count] = &job->list.parts[k];
+            items[count++].weight = job->list.parts[k].weight;
             organ_rows_passed();
         }
     if (count && !error->status)

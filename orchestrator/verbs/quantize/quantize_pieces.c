@@ -15,18 +15,19 @@ static const char *name_next_to(organ_quantize_job *job, const char *weight, con
 {
     char *text = NULL;
     const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
-    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
+    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->list.arena, text, (size_t)length);
     if (length >= 0)
         free(text);
     return kept;
 }
 
-/* Returns the index in job->pieces. `shape` must outlive the job. */
+/* Returns the index in job->list.pieces. `shape` must outlive the job. */
 static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
                         const uint64_t *shape)
 {
-    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
-    return job->piece_count++;
+    job->list.pieces[job->list.piece_count] =
+        (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
+    return job->list.piece_count++;
 }
 
 /* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
@@ -46,7 +47,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
     if (!codes || !scale || (packed && !shape) || (divided && !global) || (measured && !input))
         return organ_fail_memory(error, job->options->model);
-    job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
+    job->list.clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
     part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
     part->scale_shape[1] = part->groups;
@@ -87,7 +88,7 @@ static size_t add_mlx_piece(organ_quantize_job *job, const organ_quantize_part *
     const organ_encoding *const e = part->encoding;
     const char *const own = name_next_to(job, weight->name, leaf);
     const char *const name = own ? organ_quantize_mlx_name(job, own) : NULL;
-    uint64_t *const shape = organ_arena_take(&job->arena, 3 * sizeof *shape);
+    uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
     if (!name || !shape) {
         organ_fail_memory(error, job->options->model);
         return 0;

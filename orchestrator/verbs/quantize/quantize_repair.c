@@ -2,7 +2,7 @@
  * --repair-rank: while GPTQ chooses the codes of a matrix, organ chooses a correction of low rank for it (arXiv
  * 2606.01412), and later layers run with both. The adapter is written by a run of its own that encloses the calibrated
  * part of this one. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/base/files.h"
 #include "formats/base/json.h"
@@ -40,12 +40,12 @@ static organ_status find_named(organ_quantize_job *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
     const bool begun = !w->dry_run && organ_publish_is_begun(w->output),
-               named = access(job->repair_output, F_OK) == 0 && !organ_publish_is_begun(job->repair_output);
+               named = access(job->repair.output, F_OK) == 0 && !organ_publish_is_begun(job->repair.output);
     if (begun && !w->resume && !w->force)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: an unfinished run was found%s%s: --resume continues it, --force starts over", w->output,
-                          named ? ", which has finished its adapter " : "", named ? job->repair_output : "");
-    job->repair_named = begun && named && w->resume;
+                          named ? ", which has finished its adapter " : "", named ? job->repair.output : "");
+    job->repair.named = begun && named && w->resume;
     return ORGAN_OK;
 }
 
@@ -55,49 +55,49 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
     const char *const output = o->write.output ? o->write.output : "";
     if (!o->repair_rank)
         return ORGAN_OK;
-    job->repair_output = organ_quantize_name_beside(output, "-adapter");
-    job->repair_changed = calloc(job->model->tensor_count + 1, sizeof *job->repair_changed);
-    if (!job->repair_output || !job->repair_changed)
+    job->repair.output = organ_quantize_name_beside(output, "-adapter");
+    job->repair.changed = calloc(job->model->tensor_count + 1, sizeof *job->repair.changed);
+    if (!job->repair.output || !job->repair.changed)
         return organ_fail_memory(error, o->model);
     if (find_named(job, error))
         return error->status;
-    for (size_t k = 0; k < job->calibrated_targets.count; k++)
-        job->repair_changed[job->calibrated_targets.tensors[k] - job->model->tensors] = true;
+    for (size_t k = 0; k < job->along.targets.count; k++)
+        job->repair.changed[job->along.targets.tensors[k] - job->model->tensors] = true;
     const organ_repair_adapter_options options = {.model = o->model,
                                                   .base = output,
-                                                  .output = job->repair_output,
+                                                  .output = job->repair.output,
                                                   .dtype = "bf16",
                                                   .rank = o->repair_rank,
-                                                  .force = o->write.force || job->repair_named,
+                                                  .force = o->write.force || job->repair.named,
                                                   .resume = o->write.resume,
                                                   .dry_run = o->write.dry_run,
-                                                  .changed = job->repair_changed};
-    return organ_repair_adapter_open(&options, job->engine, job->progress, &job->repair, error);
+                                                  .changed = job->repair.changed};
+    return organ_repair_adapter_open(&options, job->engine, job->progress, &job->repair.adapter, error);
 }
 
 /* The adapter has the corrections of all calibrated targets, so the run that made it had finished all their codes. */
 static organ_status take_named(organ_quantize_job *job, organ_error *error)
 {
-    char *const path = organ_format("%s/organ/lora_extract.json", job->repair_output), *text = NULL, pair[17] = "";
+    char *const path = organ_format("%s/organ/lora_extract.json", job->repair.output), *text = NULL, pair[17] = "";
     organ_adapter *named = NULL;
     json_error_t fault;
     size_t length = 0;
     bool no_memory = false, whole = true;
-    for (size_t k = 0; k < job->calibrated_targets.count; k++)
-        whole = whole && job->units[job->calibrated_parts[k]->unit].done;
+    for (size_t k = 0; k < job->along.targets.count; k++)
+        whole = whole && job->list.units[job->along.parts[k]->unit].done;
     if (!path)
-        organ_fail_memory(error, job->repair_output);
-    else if (organ_adapter_open(job->repair_output, &named, error) == ORGAN_OK)
+        organ_fail_memory(error, job->repair.output);
+    else if (organ_adapter_open(job->repair.output, &named, error) == ORGAN_OK)
         organ_repair_pair_of(named, pair, error);
     organ_adapter_close(named);
-    whole = whole && strcmp(pair, job->repair_pair) == 0;
+    whole = whole && strcmp(pair, job->repair.pair) == 0;
     if (!error->status && whole && organ_input_load(path, path, LARGEST_REPORT, &text, &length, error) == ORGAN_OK)
-        job->repair_report = organ_json_load(text, length, 0, &fault, &no_memory);
+        job->repair.report = organ_json_load(text, length, 0, &fault, &no_memory);
     if (!error->status && no_memory)
         organ_fail_memory(error, path);
-    else if (!error->status && !job->repair_report)
+    else if (!error->status && !job->repair.report)
         organ_fail(error, ORGAN_USAGE, "%s: is not the adapter of the unfinished run of %s: --force starts over",
-                   job->repair_output, job->options->write.output);
+                   job->repair.output, job->options->write.output);
     free(path);
     free(text);
     return error->status;
@@ -106,15 +106,15 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
 organ_status organ_quantize_repair_write(organ_quantize_job *job,
                                          organ_status (*calibrated)(void *job, organ_error *error), organ_error *error)
 {
-    return job->repair_named
-               ? take_named(job, error)
-               : organ_repair_adapter_write(job->repair, job->repair_pair, calibrated, job, &job->repair_report, error);
+    return job->repair.named ? take_named(job, error)
+                             : organ_repair_adapter_write(job->repair.adapter, job->repair.pair, calibrated, job,
+                                                          &job->repair.report, error);
 }
 
 json_t *organ_quantize_repair_json(const organ_quantize_job *job)
 {
-    const json_t *const totals = json_object_get(job->repair_report, "totals");
-    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair_output),
+    const json_t *const totals = json_object_get(job->repair.report, "totals");
+    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair.output),
                         SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
                         SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
                         SET_HELD("parameters", json_object_get(totals, "parameters")),
@@ -123,8 +123,8 @@ json_t *organ_quantize_repair_json(const organ_quantize_job *job)
 
 void organ_quantize_repair_close(organ_quantize_job *job)
 {
-    organ_repair_adapter_close(job->repair);
-    json_decref(job->repair_report);
-    free(job->repair_output);
-    free(job->repair_changed);
+    organ_repair_adapter_close(job->repair.adapter);
+    json_decref(job->repair.report);
+    free(job->repair.output);
+    free(job->repair.changed);
 }

@@ -3,6 +3,7 @@
  * that only the first size measures. OUT.sizes.json records of which inputs and options each size was made.
  *
  * Ranks: rank 0 writes the record, and all ranks must have read it before it changes. */
+#include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"

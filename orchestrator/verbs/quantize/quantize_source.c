@@ -4,6 +4,7 @@
  * use a file with the same header and a hole instead of the data.
  *
  * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
+#include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/files.h"

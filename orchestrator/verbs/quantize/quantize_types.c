@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: chooses a block type for each tensor, so that the file has a given size and the sum of the
  * measured costs (quantize_costs.c) is least: an integer programme with a class for each tensor. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -188,7 +188,7 @@ static organ_status check_entries(const organ_quantize_types *w, organ_error *er
 {
     const organ_quantize_job *const job = w->job;
     organ_expert_census known = {0};
-    for (size_t k = 0; k < w->inner.count && job->imatrix && !error->status; k++) {
+    for (size_t k = 0; k < w->inner.count && job->imatrix.file && !error->status; k++) {
         const organ_tensor *const t = w->inner.tensors[k];
         organ_quantize_gguf_check_entry(job, t, organ_experts_of_role(job->model, t, &known), error);
     }
