@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The operations on 16 lanes that scalar.h defines, with two ymm registers; masks are lanes of all ones. Needs AVX2,
  * FMA, F16C, POPCNT. Reductions add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
-#include "kernels/simd/common.h"
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/simd/x86.h"
 
 /* Widths of strips and tiles for the registers of this ISA; scalar.h defines the names. */
 #define FLOW_STRIP      4
@@ -18,8 +16,6 @@ typedef struct {
 typedef struct {
     __m256i lo, hi;
 } u32x16;
-typedef __m256i u16x16;
-typedef __m128i u8x16;
 typedef struct {
     __m256d q[4];
 } f64x16;
@@ -28,14 +24,18 @@ typedef struct {
 } m32x16;
 typedef __m256i m16x16;
 
-/* Applies the instruction `op` to both halves of a and b. */
+/* Apply the instruction `op` to both halves of a, of a and b, or of a, b and c. */
+#define HALVES(type, op, a)                                                                                            \
+    (type) { op((a).lo), op((a).hi) }
 #define BOTH(type, op, a, b)                                                                                           \
     (type) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
+#define ALL_THREE(type, op, a, b, c)                                                                                   \
+    (type) { op((a).lo, (b).lo, (c).lo), op((a).hi, (b).hi, (c).hi) }
 
 /* Returns the FP32 with these bits. */
-INLINE f32x16 f32_of_bits(u32x16 a) { return (f32x16){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+INLINE f32x16 f32_of_bits(u32x16 a) { return HALVES(f32x16, _mm256_castsi256_ps, a); }
 /* Returns the bits of each FP32. */
-INLINE u32x16 f32_bits(f32x16 a) { return (u32x16){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+INLINE u32x16 f32_bits(f32x16 a) { return HALVES(u32x16, _mm256_castps_si256, a); }
 
 INLINE u32x16 u32_set1(uint32_t x) { return (u32x16){_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x)}; }
 /* Returns the lane numbers 0, 1, ... 15. */
@@ -55,10 +55,7 @@ INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpeq_epi3
 /* Returns a mask of the lanes with a > b. Both must be below 2^31, because some ISAs compare signed numbers. */
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpgt_epi32, a, b); }
 /* Returns a in lanes where m is true, b in the other lanes. */
-INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b)
-{
-    return (u32x16){_mm256_blendv_epi8(b.lo, a.lo, m.lo), _mm256_blendv_epi8(b.hi, a.hi, m.hi)};
-}
+INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { return ALL_THREE(u32x16, _mm256_blendv_epi8, b, a, m); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return BOTH(u32x16, _mm256_and_si256, m, a); }
 /* Returns the largest lane. */
@@ -72,24 +69,10 @@ INLINE uint32_t u32_top(u32x16 a)
 
 INLINE f32x16 f32_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE f32x16 f32_load(const float *p) { return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-/* Loads n < 16 floats; the other lanes are 0. */
-INLINE f32x16 f32_load_part(const float *p, size_t n)
-{
-    float whole[16] = {0};
-    memcpy(whole, p, n * sizeof *p);
-    return f32_load(whole);
-}
 INLINE void f32_store(float *p, f32x16 a)
 {
     _mm256_storeu_ps(p, a.lo);
     _mm256_storeu_ps(p + 8, a.hi);
-}
-/* Stores the first n < 16 lanes. */
-INLINE void f32_store_part(float *p, f32x16 a, size_t n)
-{
-    float whole[16];
-    f32_store(whole, a);
-    memcpy(p, whole, n * sizeof *p);
 }
 /* Stores without reading the cache line before (non-temporal); p is 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a)
@@ -102,55 +85,41 @@ INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_sub_ps, a
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_mul_ps, a, b); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_div_ps, a, b); }
 /* Returns a b + c, rounded once. */
-INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
-{
-    return (f32x16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
-}
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { return ALL_THREE(f32x16, _mm256_fmadd_ps, a, b, c); }
 /* Returns c - a b, rounded once. */
-INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
-{
-    return (f32x16){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
-}
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { return ALL_THREE(f32x16, _mm256_fnmadd_ps, a, b, c); }
 /* Returns 1 / a. Callers may rely on a relative error of 2^-14 only, because AVX-512 estimates the reciprocal. */
 INLINE f32x16 f32_reciprocal(f32x16 a) { return f32_div(f32_set1(1), a); }
-INLINE f32x16 f32_sqrt(f32x16 a) { return (f32x16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+INLINE f32x16 f32_sqrt(f32x16 a) { return HALVES(f32x16, _mm256_sqrt_ps, a); }
 /* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_min_ps, a, b); }
 /* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_max_ps, a, b); }
 /* Returns a to the power of e, by SLEEF. */
 INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return BOTH(f32x16, Sleef_finz_powf8_u10avx2, a, e); }
-INLINE f32x16 f32_exp(f32x16 a) { return (f32x16){Sleef_finz_expf8_u10avx2(a.lo), Sleef_finz_expf8_u10avx2(a.hi)}; }
-INLINE f32x16 f32_tanh(f32x16 a) { return (f32x16){Sleef_finz_tanhf8_u10avx2(a.lo), Sleef_finz_tanhf8_u10avx2(a.hi)}; }
-INLINE f32x16 f32_erf(f32x16 a) { return (f32x16){Sleef_finz_erff8_u10avx2(a.lo), Sleef_finz_erff8_u10avx2(a.hi)}; }
-INLINE f32x16 f32_log1p(f32x16 a)
-{
-    return (f32x16){Sleef_finz_log1pf8_u10avx2(a.lo), Sleef_finz_log1pf8_u10avx2(a.hi)};
-}
+INLINE f32x16 f32_exp(f32x16 a) { return HALVES(f32x16, Sleef_finz_expf8_u10avx2, a); }
+INLINE f32x16 f32_tanh(f32x16 a) { return HALVES(f32x16, Sleef_finz_tanhf8_u10avx2, a); }
+INLINE f32x16 f32_erf(f32x16 a) { return HALVES(f32x16, Sleef_finz_erff8_u10avx2, a); }
+INLINE f32x16 f32_log1p(f32x16 a) { return HALVES(f32x16, Sleef_finz_log1pf8_u10avx2, a); }
 /* Rounds to a whole number toward 0. */
 INLINE f32x16 f32_trunc(f32x16 a)
 {
     enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
     return (f32x16){_mm256_round_ps(a.lo, TO_ZERO), _mm256_round_ps(a.hi, TO_ZERO)};
 }
+/* Applies a comparison to both halves of a and b; the mask has lanes of all ones. */
+#define COMPARE(a, b, how)                                                                                             \
+    (m32x16)                                                                                                           \
+    {                                                                                                                  \
+        _mm256_castps_si256(_mm256_cmp_ps((a).lo, (b).lo, how)),                                                       \
+            _mm256_castps_si256(_mm256_cmp_ps((a).hi, (b).hi, how))                                                    \
+    }
 /* Returns a mask of the lanes with a >= b; false if one is NaN. */
-INLINE m32x16 f32_ge(f32x16 a, f32x16 b)
-{
-    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)),
-                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
-}
+INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { return COMPARE(a, b, _CMP_GE_OQ); }
 /* Returns a mask of the lanes with a > b; false if one is NaN. */
-INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
-{
-    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)),
-                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
-}
+INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { return COMPARE(a, b, _CMP_GT_OQ); }
 /* Returns a mask of the lanes that are NaN. */
-INLINE m32x16 f32_nan(f32x16 a)
-{
-    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q)),
-                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q))};
-}
+INLINE m32x16 f32_nan(f32x16 a) { return COMPARE(a, a, _CMP_UNORD_Q); }
 /* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return f32_of_bits(u32_select(m, f32_bits(a), f32_bits(b))); }
 /* f32_lookup for 8 lanes: the permutes ignore bit 3 of the indices, and the blend looks at the sign bit only. */
@@ -212,34 +181,12 @@ INLINE float f32_reduce_max(f32x16 a)
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
-INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
-INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-/* Loads n < 16 words; the other lanes are 0. */
-INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
-{
-    uint16_t whole[16] = {0};
-    memcpy(whole, p, n * sizeof *p);
-    return u16_load(whole);
-}
-INLINE void u16_store(uint16_t *p, u16x16 a) { _mm256_storeu_si256((__m256i *)p, a); }
-/* Stores the first n < 16 lanes. */
-INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n)
-{
-    uint16_t whole[16];
-    u16_store(whole, a);
-    memcpy(p, whole, n * sizeof *p);
-}
 /* Stores a, then b, without reading the cache line before (non-temporal); p is 64-byte aligned. */
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
     _mm256_stream_si256((__m256i *)(void *)p, a);
     _mm256_stream_si256((__m256i *)(void *)(p + 16), b);
 }
-INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
-INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
-/* Adds modulo 2^16. */
-INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
-INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16(a, b); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_and_si256(m, a); }
@@ -251,37 +198,7 @@ INLINE u32x16 u16_widen(u16x16 a)
 }
 /* Returns the lanes as 16 bits; all must be below 2^16. */
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8); }
-/* Returns the upper 16 bits of each lane. */
-INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
-/* Stores the upper 16 bits of the lanes of a, then of b. */
-INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
-{
-    u16_store(p, u32_tops(a));
-    u16_store(p + 16, u32_tops(b));
-}
-/* Stores the upper 16 bits of the lanes of a, then of b, like u16_stream; p is 64-byte aligned. */
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
-INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
-INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
-INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
-/* Subtracts modulo 256. */
-INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* Returns a >> by & mask for each byte; mask << by must be below 256. Shifts 16-bit words; the mask removes
- * the bits that come from the neighbouring byte. */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
-{
-    return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
-}
-/* Shifts each byte left by `by`; no set bit may leave its byte. */
-INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
-/* Returns table[at] for each lane; all lanes of `at` must be below 16. */
-INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
-INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
-INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
-/* Returns nonzero if a >= b in any lane. */
-INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
-INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
 /* Lane l of the result is bit l of `bits`: 0 or 1. */
 INLINE u8x16 u8_of_bits(uint16_t bits)
 {
@@ -290,8 +207,6 @@ INLINE u8x16 u8_of_bits(uint16_t bits)
         _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
     return _mm_min_epu8(_mm_and_si128(spread, place), _mm_set1_epi8(1));
 }
-/* Bit l of the result is lane l of a; all lanes must be 0 or 1. */
-INLINE uint16_t u8_to_bits(u8x16 a) { return (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(a, 7)); }
 /* Converts whole numbers from -128 to 127 to signed bytes. */
 INLINE u8x16 s8_of_f32(f32x16 a)
 {
@@ -317,24 +232,6 @@ INLINE u8x16 u8_of_u32(u32x16 a)
     const __m256i words = u32_narrow(a);
     return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
-/* Sign-extends each byte to 16 bits. */
-INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
-/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
-INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
-/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
-INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
-/* Returns the first 8 lanes of a, then the first 8 of b. */
-INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi64(a, b); }
-/* Returns the last 8 lanes of a, then the last 8 of b. */
-INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi64(a, b); }
-/* Returns lanes 0, 2, ... 14 of a, then of b. u8_evens and u8_odds undo u8_zip_low and u8_zip_high. */
-INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
-{
-    const __m128i low = _mm_set1_epi16(0xff);
-    return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
-}
-/* Returns lanes 1, 3, ... 15 of a, then of b. */
-INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
 /* Returns table[at] for each lane; all lanes of `at` must be below 16. Looks up the two halves of the words separately.
  * The compiler hoists the parts that depend only on the table out of loops. */
 INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
@@ -345,8 +242,6 @@ INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
     return _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
 }
 
-/* Converts one F16 to FP32. */
-INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
 /* Converts F16 to FP32. */
 INLINE f32x16 f16_widen(u16x16 a)
 {
@@ -454,5 +349,4 @@ INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { return zip_halves(a.lo, b.lo); }
 /* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
 INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { return zip_halves(a.hi, b.hi); }
 
-/* Orders the stores of f32_stream and u16_stream before later stores. */
-INLINE void stream_end(void) { _mm_sfence(); }
+#include "kernels/simd/derived.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The operations on 16 lanes that scalar.h defines, with one zmm register; masks are k registers. Needs AVX-512 F,
  * DQ, BW, VL. Reductions add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
-#include "kernels/simd/common.h"
-#include <immintrin.h>
+#include "kernels/simd/x86.h"
 
 /* Widths of strips and tiles for the registers of this ISA; scalar.h defines the names. */
 #define FLOW_STRIP      8
@@ -13,8 +12,6 @@
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;
-typedef __m256i u16x16;
-typedef __m128i u8x16;
 typedef struct {
     __m512d lo, hi;
 } f64x16; /* lanes 0 to 7, 8 to 15 */
@@ -141,11 +138,8 @@ INLINE float f32_reduce_min(f32x16 a) { return _mm512_reduce_min_ps(a); }
 /* Returns the largest lane. */
 INLINE float f32_reduce_max(f32x16 a) { return _mm512_reduce_max_ps(a); }
 
-INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
-INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 /* Loads n < 16 words; the other lanes are 0. */
 INLINE u16x16 u16_load_part(const uint16_t *p, size_t n) { return _mm256_maskz_loadu_epi16(first_lanes(n), p); }
-INLINE void u16_store(uint16_t *p, u16x16 a) { _mm256_storeu_si256((__m256i *)p, a); }
 /* Stores the first n < 16 lanes. */
 INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { _mm256_mask_storeu_epi16(p, first_lanes(n), a); }
 /* Stores a, then b, without reading the cache line before (non-temporal); p is 64-byte aligned. */
@@ -153,11 +147,6 @@ INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
     _mm512_stream_si512((__m512i *)(void *)p, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
 }
-INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
-INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
-/* Adds modulo 2^16. */
-INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
-INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16_mask(a, b); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a); }
@@ -182,30 +171,8 @@ INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b)
     _mm512_stream_si512((__m512i *)(void *)p, both_tops(a, b));
 }
 
-INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
-INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
-INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
-/* Subtracts modulo 256. */
-INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* Returns a >> by & mask for each byte; mask << by must be below 256. Shifts 16-bit words; the mask removes
- * the bits that come from the neighbouring byte. */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
-{
-    return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
-}
-/* Shifts each byte left by `by`; no set bit may leave its byte. */
-INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
-/* Returns table[at] for each lane; all lanes of `at` must be below 16. */
-INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
-INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
-INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
-/* Returns nonzero if a >= b in any lane. */
-INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
-INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
 /* Lane l of the result is bit l of `bits`: 0 or 1. */
 INLINE u8x16 u8_of_bits(uint16_t bits) { return _mm_maskz_set1_epi8(bits, 1); }
-/* Bit l of the result is lane l of a; all lanes must be 0 or 1. */
-INLINE uint16_t u8_to_bits(u8x16 a) { return (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(a, 7)); }
 /* Converts whole numbers from -128 to 127 to signed bytes. */
 INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)); }
 /* Converts signed bytes to FP32. */
@@ -216,27 +183,7 @@ INLINE f32x16 f32_of_u8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi3
 INLINE u8x16 u8_of_u32(u32x16 a) { return _mm512_cvtepi32_epi8(a); }
 /* Returns table[at] for each lane; all lanes of `at` must be below 16. */
 INLINE u16x16 u16_lookup(u16x16 table, u8x16 at) { return _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(at), table); }
-/* Sign-extends each byte to 16 bits. */
-INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
-/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
-INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
-/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
-INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
-/* Returns the first 8 lanes of a, then the first 8 of b. */
-INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi64(a, b); }
-/* Returns the last 8 lanes of a, then the last 8 of b. */
-INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi64(a, b); }
-/* Returns lanes 0, 2, ... 14 of a, then of b. u8_evens and u8_odds undo u8_zip_low and u8_zip_high. */
-INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
-{
-    const __m128i low = _mm_set1_epi16(0xff);
-    return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
-}
-/* Returns lanes 1, 3, ... 15 of a, then of b. */
-INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
 
-/* Converts one F16 to FP32. */
-INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
 /* Converts F16 to FP32. */
 INLINE f32x16 f16_widen(u16x16 a) { return _mm512_cvtph_ps(a); }
 /* Rounds to F16, to nearest even. */
@@ -255,7 +202,9 @@ INLINE unsigned m32_count(m32x16 m) { return (unsigned)__builtin_popcount(m); }
 /* Returns the number of true lanes. */
 INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount(m); }
 
-/* Applies the instruction `op` to both halves of a and b. */
+/* Apply the instruction `op` to both halves of a, or of a and b. */
+#define HALVES(op, a)                                                                                                  \
+    (f64x16) { op((a).lo), op((a).hi) }
 #define EACH_HALF(op, a, b)                                                                                            \
     (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 INLINE f64x16 f64_set1(double x) { return (f64x16){_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
@@ -277,14 +226,8 @@ INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c)
 {
     return (f64x16){_mm512_fmadd_pd(a.lo, b.lo, c.lo), _mm512_fmadd_pd(a.hi, b.hi, c.hi)};
 }
-INLINE f64x16 f64_exp(f64x16 a)
-{
-    return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)};
-}
-INLINE f64x16 f64_log2(f64x16 a)
-{
-    return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)};
-}
+INLINE f64x16 f64_exp(f64x16 a) { return HALVES(Sleef_finz_expd8_u10avx512f, a); }
+INLINE f64x16 f64_log2(f64x16 a) { return HALVES(Sleef_finz_log2d8_u10avx512f, a); }
 /* f64_one_nan for 8 lanes. */
 INLINE __m512d half_one_nan(__m512d a)
 {
@@ -292,7 +235,7 @@ INLINE __m512d half_one_nan(__m512d a)
                               _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)));
 }
 /* Replaces every NaN by 0x7ff8000000000000, because the NaN that an operation returns differs between ISAs. */
-INLINE f64x16 f64_one_nan(f64x16 a) { return (f64x16){half_one_nan(a.lo), half_one_nan(a.hi)}; }
+INLINE f64x16 f64_one_nan(f64x16 a) { return HALVES(half_one_nan, a); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
@@ -312,7 +255,7 @@ INLINE f64x16 f64_min(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_min_pd, a, b
 /* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_max_pd, a, b); }
 /* Rounds down to a whole number. */
-INLINE f64x16 f64_floor(f64x16 a) { return (f64x16){_mm512_floor_pd(a.lo), _mm512_floor_pd(a.hi)}; }
+INLINE f64x16 f64_floor(f64x16 a) { return HALVES(_mm512_floor_pd, a); }
 /* Converts whole numbers from 0 to below 2^31. */
 INLINE u32x16 u32_of_f64(f64x16 a)
 {
@@ -340,6 +283,3 @@ INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b)
     return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
                                   b);
 }
-
-/* Orders the stores of f32_stream and u16_stream before later stores. */
-INLINE void stream_end(void) { _mm_sfence(); }

@@ -3,7 +3,6 @@
  * add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
 #include "kernels/simd/common.h"
 #include <arm_neon.h>
-#include <string.h>
 
 /* Widths of strips and tiles for the registers of this ISA; scalar.h defines the names. */
 #define FLOW_STRIP      2
@@ -72,21 +71,7 @@ INLINE uint32_t u32_top(u32x16 a)
 
 INLINE f32x16 f32_set1(float x) { EACH_Q(f32x16, vdupq_n_f32(x)); }
 INLINE f32x16 f32_load(const float *p) { EACH_Q(f32x16, vld1q_f32(p + 4 * k)); }
-/* Loads n < 16 floats; the other lanes are 0. */
-INLINE f32x16 f32_load_part(const float *p, size_t n)
-{
-    float whole[16] = {0};
-    memcpy(whole, p, n * sizeof *p);
-    return f32_load(whole);
-}
 INLINE void f32_store(float *p, f32x16 a) { UNROLL for (int k = 0; k < 4; k++) vst1q_f32(p + 4 * k, a.q[k]); }
-/* Stores the first n < 16 lanes. */
-INLINE void f32_store_part(float *p, f32x16 a, size_t n)
-{
-    float whole[16];
-    f32_store(whole, a);
-    memcpy(p, whole, n * sizeof *p);
-}
 /* An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
 INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_Q(f32x16, vaddq_f32(a.q[k], b.q[k])); }
@@ -175,21 +160,7 @@ INLINE float f32_reduce_max(f32x16 a)
 
 INLINE u16x16 u16_set1(uint16_t x) { EACH_H(u16x16, vdupq_n_u16(x)); }
 INLINE u16x16 u16_load(const uint16_t *p) { EACH_H(u16x16, vld1q_u16(p + 8 * k)); }
-/* Loads n < 16 words; the other lanes are 0. */
-INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
-{
-    uint16_t whole[16] = {0};
-    memcpy(whole, p, n * sizeof *p);
-    return u16_load(whole);
-}
 INLINE void u16_store(uint16_t *p, u16x16 a) { UNROLL for (int k = 0; k < 2; k++) vst1q_u16(p + 8 * k, a.q[k]); }
-/* Stores the first n < 16 lanes. */
-INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n)
-{
-    uint16_t whole[16];
-    u16_store(whole, a);
-    memcpy(p, whole, n * sizeof *p);
-}
 /* Stores a, then b. An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
@@ -211,16 +182,6 @@ INLINE u32x16 u16_widen(u16x16 a)
 }
 /* Returns the lanes as 16 bits; all must be below 2^16. */
 INLINE u16x16 u32_narrow(u32x16 a) { EACH_H(u16x16, vcombine_u16(vmovn_u32(a.q[2 * k]), vmovn_u32(a.q[2 * k + 1]))); }
-/* Returns the upper 16 bits of each lane. */
-INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
-/* Stores the upper 16 bits of the lanes of a, then of b. */
-INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
-{
-    u16_store(p, u32_tops(a));
-    u16_store(p + 16, u32_tops(b));
-}
-/* Stores the upper 16 bits of the lanes of a, then of b, like u16_stream. */
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 INLINE u8x16 u8_set1(uint8_t x) { return vdupq_n_u8(x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return vld1q_u8(p); }
@@ -413,3 +374,5 @@ INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b)
 
 /* Does nothing: f32_stream and u16_stream are ordinary stores here. */
 INLINE void stream_end(void) {}
+
+#include "kernels/simd/derived.h"

@@ -113,16 +113,7 @@ INLINE f32x16 f32_load(const float *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
-/* Loads n < 16 floats; the other lanes are 0. */
-INLINE f32x16 f32_load_part(const float *p, size_t n)
-{
-    f32x16 r = {{0}};
-    memcpy(&r, p, n * sizeof *p);
-    return r;
-}
 INLINE void f32_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
-/* Stores the first n < 16 lanes. */
-INLINE void f32_store_part(float *p, f32x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
 /* An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
 INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] + b.lane[l]); }
@@ -195,16 +186,7 @@ INLINE u16x16 u16_load(const uint16_t *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
-/* Loads n < 16 words; the other lanes are 0. */
-INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
-{
-    u16x16 r = {{0}};
-    memcpy(&r, p, n * sizeof *p);
-    return r;
-}
 INLINE void u16_store(uint16_t *p, u16x16 a) { memcpy(p, &a, sizeof a); }
-/* Stores the first n < 16 lanes. */
-INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
 /* Stores a, then b. An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
@@ -223,16 +205,6 @@ INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lan
 INLINE u32x16 u16_widen(u16x16 a) { EACH_LANE(u32x16, a.lane[l]); }
 /* Returns the lanes as 16 bits; all must be below 2^16. */
 INLINE u16x16 u32_narrow(u32x16 a) { EACH_LANE(u16x16, (uint16_t)a.lane[l]); }
-/* Returns the upper 16 bits of each lane. */
-INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
-/* Stores the upper 16 bits of the lanes of a, then of b. */
-INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
-{
-    u16_store(p, u32_tops(a));
-    u16_store(p + 16, u32_tops(b));
-}
-/* Stores the upper 16 bits of the lanes of a, then of b, like u16_stream. */
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 /* ---- u8 ---- */
 INLINE u8x16 u8_set1(uint8_t x) { EACH_LANE(u8x16, x); }
@@ -392,3 +364,5 @@ INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lan
 
 /* Does nothing: f32_stream and u16_stream are ordinary stores here. */
 INLINE void stream_end(void) {}
+
+#include "kernels/simd/derived.h"
