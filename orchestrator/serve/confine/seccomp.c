@@ -43,181 +43,80 @@ enum {
     MAX_STEPS = 2048           /* instructions of a filter */
 };
 
-/* The members argument, mask and value of a rule that compares no argument. */
-#define ANY 0, 0, 0
-
-/* If `mask` is 0, all calls with this number match; otherwise only those whose argument `argument` (counted from 0),
- * masked by `mask`, is `value`. */
+/* A rule for some uses of a call: those whose argument `argument` (counted from 0), masked by `mask`, is `value`. */
 typedef struct call_rule {
     long number;
     unsigned argument;
     uint64_t mask, value;
 } call_rule;
 
-/* ---- the rules ---- */
+/* ---- the calls with any arguments, and the rules ---- */
 
+/* clang-format would put each call on a line of its own. */
+/* clang-format off */
+
+/* Older calls, which x86-64 has and aarch64 lacks. */
+#ifdef SYS_stat
+#define OLD_COMMON_CALLS                                                                                               \
+    SYS_stat, SYS_lstat, SYS_access, SYS_readlink, SYS_poll, SYS_time, SYS_dup2, SYS_getrlimit, SYS_getpgrp,           \
+        SYS_arch_prctl,
+#define OLD_JOB_CALLS                                                                                                  \
+    SYS_open, SYS_creat, SYS_mkdir, SYS_rmdir, SYS_unlink, SYS_rename, SYS_link, SYS_symlink, SYS_chmod, SYS_select,   \
+        SYS_pause, SYS_pipe, SYS_epoll_wait, SYS_alarm,
+#define OLD_SANITIZER_CALLS SYS_getdents, SYS_pipe,
+#define OLD_KILLED_CALLS    SYS_fork, SYS_vfork,
+#else
+#define OLD_COMMON_CALLS
+#define OLD_JOB_CALLS
+#define OLD_SANITIZER_CALLS
+#define OLD_KILLED_CALLS
+#endif
+
+/* Calls of sanitizers, for two of which a reader is killed otherwise. */
+#if ORGAN_SANITIZED
+#define SANITIZER_CALLS                                                                                                \
+    SYS_ptrace, SYS_clone, SYS_wait4, SYS_kill, SYS_tgkill, SYS_prctl, SYS_personality, SYS_pipe2,                     \
+        SYS_process_vm_readv, SYS_mmap, SYS_mprotect, OLD_SANITIZER_CALLS
+#define TRACING_CALLS
+#else
+#define SANITIZER_CALLS
+#define TRACING_CALLS SYS_ptrace, SYS_clone,
+#endif
+
+static const short common_calls[] = {
+    SYS_read, SYS_readv, SYS_pread64, SYS_preadv, SYS_write, SYS_writev, SYS_close, SYS_lseek, SYS_fstat,
+    SYS_newfstatat, SYS_statx, SYS_fstatfs, SYS_statfs, SYS_getdents64, SYS_readlinkat, SYS_faccessat,
+    SYS_faccessat2, SYS_fadvise64, SYS_fcntl, SYS_dup, SYS_dup3, SYS_ppoll, SYS_getcwd, SYS_munmap, SYS_mremap,
+    SYS_madvise, SYS_brk, SYS_futex, SYS_sched_yield, SYS_sched_getaffinity, SYS_getcpu, SYS_clock_gettime,
+    SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_getrandom, SYS_uname,
+    SYS_sysinfo, SYS_getpid, SYS_gettid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid,
+    SYS_getpgid, SYS_getrusage, SYS_times, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+    SYS_sigaltstack, SYS_restart_syscall, SYS_exit, SYS_exit_group, OLD_COMMON_CALLS SANITIZER_CALLS};
 static const call_rule common_rules[] = {
-    {SYS_read, ANY},
-    {SYS_readv, ANY},
-    {SYS_pread64, ANY},
-    {SYS_preadv, ANY},
-    {SYS_write, ANY},
-    {SYS_writev, ANY},
-    {SYS_close, ANY},
-    {SYS_lseek, ANY},
-    {SYS_fstat, ANY},
-    {SYS_newfstatat, ANY},
-    {SYS_statx, ANY},
-    {SYS_fstatfs, ANY},
-    {SYS_statfs, ANY},
-    {SYS_getdents64, ANY},
-    {SYS_readlinkat, ANY},
-    {SYS_faccessat, ANY},
-    {SYS_faccessat2, ANY},
-    {SYS_fadvise64, ANY},
-    {SYS_fcntl, ANY},
-    {SYS_dup, ANY},
-    {SYS_dup3, ANY},
-    {SYS_ppoll, ANY},
-    {SYS_getcwd, ANY},
-    {SYS_munmap, ANY},
-    {SYS_mremap, ANY},
-    {SYS_madvise, ANY},
-    {SYS_brk, ANY},
-    {SYS_futex, ANY},
-    {SYS_sched_yield, ANY},
-    {SYS_sched_getaffinity, ANY},
-    {SYS_getcpu, ANY},
-    {SYS_clock_gettime, ANY},
-    {SYS_clock_getres, ANY},
-    {SYS_clock_nanosleep, ANY},
-    {SYS_nanosleep, ANY},
-    {SYS_gettimeofday, ANY},
-    {SYS_getrandom, ANY},
-    {SYS_uname, ANY},
-    {SYS_sysinfo, ANY},
-    {SYS_getpid, ANY},
-    {SYS_gettid, ANY},
-    {SYS_getppid, ANY},
-    {SYS_getuid, ANY},
-    {SYS_geteuid, ANY},
-    {SYS_getgid, ANY},
-    {SYS_getegid, ANY},
-    {SYS_getpgid, ANY},
-    {SYS_getrusage, ANY},
-    {SYS_times, ANY},
-    {SYS_rt_sigaction, ANY},
-    {SYS_rt_sigprocmask, ANY},
-    {SYS_rt_sigreturn, ANY},
-    {SYS_sigaltstack, ANY},
-    {SYS_restart_syscall, ANY},
-    {SYS_exit, ANY},
-    {SYS_exit_group, ANY},
     {SYS_prctl, 0, UINT32_MAX, PR_SET_NAME},
     {SYS_prctl, 0, UINT32_MAX, 0x53564d41 /* PR_SET_VMA: malloc names its memory */},
     {SYS_prctl, 0, UINT32_MAX, PR_GET_DUMPABLE},
     {SYS_prlimit64, 2, UINT64_MAX, 0 /* reads limits, but sets none */},
-#ifdef SYS_stat
-    {SYS_stat, ANY},
-    {SYS_lstat, ANY},
-    {SYS_access, ANY},
-    {SYS_readlink, ANY},
-    {SYS_poll, ANY},
-    {SYS_time, ANY},
-    {SYS_dup2, ANY},
-    {SYS_getrlimit, ANY},
-    {SYS_getpgrp, ANY},
-    {SYS_arch_prctl, ANY},
-#endif
 #if ORGAN_SANITIZED
-    {SYS_ptrace, ANY},
-    {SYS_clone, ANY},
-    {SYS_wait4, ANY},
-    {SYS_kill, ANY},
-    {SYS_tgkill, ANY},
-    {SYS_prctl, ANY},
-    {SYS_personality, ANY},
-    {SYS_pipe2, ANY},
-    {SYS_process_vm_readv, ANY},
-    {SYS_mmap, ANY},
-    {SYS_mprotect, ANY},
-#ifdef SYS_getdents
-    {SYS_getdents, ANY},
-#endif
     {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_CORE},
     {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_STACK},
-#ifdef SYS_pipe
-    {SYS_pipe, ANY},
-#endif
 #endif
 };
 
 /* Jobs create files and threads, and place memory and threads on processors. */
+static const short job_calls[] = {
+    SYS_openat, SYS_openat2, SYS_pwrite64, SYS_pwritev, SYS_ftruncate, SYS_truncate, SYS_fallocate, SYS_fsync,
+    SYS_fdatasync, SYS_sync_file_range, SYS_syncfs, SYS_msync, SYS_copy_file_range, SYS_sendfile, SYS_flock,
+    SYS_mkdirat, SYS_unlinkat, SYS_renameat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_fchmod, SYS_fchmodat,
+    SYS_utimensat, SYS_umask, SYS_chdir, SYS_fchdir, SYS_fgetxattr, SYS_readahead, SYS_mmap, SYS_mprotect,
+    SYS_mlock, SYS_munlock, SYS_mincore, SYS_membarrier, SYS_rseq, SYS_set_tid_address, SYS_set_robust_list,
+    SYS_get_robust_list, SYS_sched_setaffinity, SYS_sched_getscheduler, SYS_sched_getparam,
+    SYS_sched_get_priority_max, SYS_sched_get_priority_min, SYS_getpriority, SYS_mbind, SYS_set_mempolicy,
+    SYS_get_mempolicy, SYS_move_pages, SYS_rt_sigtimedwait, SYS_rt_sigpending, SYS_rt_sigsuspend, SYS_pipe2,
+    SYS_eventfd2, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_timer_create, SYS_timer_settime,
+    SYS_timer_delete, SYS_setitimer, SYS_getitimer, SYS_pselect6, SYS_seccomp, OLD_JOB_CALLS};
 static const call_rule job_rules[] = {
-    {SYS_openat, ANY},
-    {SYS_openat2, ANY},
-    {SYS_pwrite64, ANY},
-    {SYS_pwritev, ANY},
-    {SYS_ftruncate, ANY},
-    {SYS_truncate, ANY},
-    {SYS_fallocate, ANY},
-    {SYS_fsync, ANY},
-    {SYS_fdatasync, ANY},
-    {SYS_sync_file_range, ANY},
-    {SYS_syncfs, ANY},
-    {SYS_msync, ANY},
-    {SYS_copy_file_range, ANY},
-    {SYS_sendfile, ANY},
-    {SYS_flock, ANY},
-    {SYS_mkdirat, ANY},
-    {SYS_unlinkat, ANY},
-    {SYS_renameat, ANY},
-    {SYS_renameat2, ANY},
-    {SYS_linkat, ANY},
-    {SYS_symlinkat, ANY},
-    {SYS_fchmod, ANY},
-    {SYS_fchmodat, ANY},
-    {SYS_utimensat, ANY},
-    {SYS_umask, ANY},
-    {SYS_chdir, ANY},
-    {SYS_fchdir, ANY},
-    {SYS_fgetxattr, ANY},
-    {SYS_readahead, ANY},
-    {SYS_mmap, ANY},
-    {SYS_mprotect, ANY},
-    {SYS_mlock, ANY},
-    {SYS_munlock, ANY},
-    {SYS_mincore, ANY},
-    {SYS_membarrier, ANY},
-    {SYS_rseq, ANY},
-    {SYS_set_tid_address, ANY},
-    {SYS_set_robust_list, ANY},
-    {SYS_get_robust_list, ANY},
     {SYS_clone, 0, CLONE_THREAD, CLONE_THREAD},
-    {SYS_sched_setaffinity, ANY},
-    {SYS_sched_getscheduler, ANY},
-    {SYS_sched_getparam, ANY},
-    {SYS_sched_get_priority_max, ANY},
-    {SYS_sched_get_priority_min, ANY},
-    {SYS_getpriority, ANY},
-    {SYS_mbind, ANY},
-    {SYS_set_mempolicy, ANY},
-    {SYS_get_mempolicy, ANY},
-    {SYS_move_pages, ANY},
-    {SYS_rt_sigtimedwait, ANY},
-    {SYS_rt_sigpending, ANY},
-    {SYS_rt_sigsuspend, ANY},
-    {SYS_pipe2, ANY},
-    {SYS_eventfd2, ANY},
-    {SYS_epoll_create1, ANY},
-    {SYS_epoll_ctl, ANY},
-    {SYS_epoll_pwait, ANY},
-    {SYS_timer_create, ANY},
-    {SYS_timer_settime, ANY},
-    {SYS_timer_delete, ANY},
-    {SYS_setitimer, ANY},
-    {SYS_getitimer, ANY},
-    {SYS_pselect6, ANY},
     {SYS_ioctl, 1, UINT32_MAX, FICLONE},
     {SYS_ioctl, 1, UINT32_MAX, FICLONERANGE},
     {SYS_ioctl, 1, UINT32_MAX, TCGETS},
@@ -225,24 +124,7 @@ static const call_rule job_rules[] = {
     {SYS_ioctl, 1, UINT32_MAX, FIONREAD},
     {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_NOFILE},
     {SYS_prctl, 0, UINT32_MAX, PR_SET_NO_NEW_PRIVS},
-    {SYS_seccomp, ANY},
     {SYS_execveat, 0, UINT32_MAX, ORGAN_PROGRAM_DESCRIPTOR}, /* until ORGAN_CALLS_NO_EXEC */
-#ifdef SYS_open
-    {SYS_open, ANY},
-    {SYS_creat, ANY},
-    {SYS_mkdir, ANY},
-    {SYS_rmdir, ANY},
-    {SYS_unlink, ANY},
-    {SYS_rename, ANY},
-    {SYS_link, ANY},
-    {SYS_symlink, ANY},
-    {SYS_chmod, ANY},
-    {SYS_select, ANY},
-    {SYS_pause, ANY},
-    {SYS_pipe, ANY},
-    {SYS_epoll_wait, ANY},
-    {SYS_alarm, ANY},
-#endif
 };
 
 enum { CHANGES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND };
@@ -258,19 +140,11 @@ static const call_rule reader_rules[] = {
 };
 
 /* Reading a model needs none of these calls, so a reader that makes one executes code of an attacker and is killed. */
-static const call_rule killed_calls[] = {
-    {SYS_execve, ANY},         {SYS_execveat, ANY},    {SYS_socket, ANY},          {SYS_connect, ANY},
-    {SYS_bind, ANY},           {SYS_listen, ANY},      {SYS_sendto, ANY},          {SYS_bpf, ANY},
-    {SYS_io_uring_setup, ANY}, {SYS_userfaultfd, ANY}, {SYS_perf_event_open, ANY}, {SYS_mount, ANY},
-    {SYS_unshare, ANY},        {SYS_setns, ANY},       {SYS_keyctl, ANY},          {SYS_process_vm_writev, ANY},
-    {SYS_finit_module, ANY},   {SYS_kexec_load, ANY},
-#if !ORGAN_SANITIZED
-    {SYS_ptrace, ANY},         {SYS_clone, ANY},
-#endif
-#ifdef SYS_fork
-    {SYS_fork, ANY},           {SYS_vfork, ANY},
-#endif
-};
+static const short killed_calls[] = {
+    SYS_execve, SYS_execveat, SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_sendto, SYS_bpf,
+    SYS_io_uring_setup, SYS_userfaultfd, SYS_perf_event_open, SYS_mount, SYS_unshare, SYS_setns, SYS_keyctl,
+    SYS_process_vm_writev, SYS_finit_module, SYS_kexec_load, TRACING_CALLS OLD_KILLED_CALLS};
+/* clang-format on */
 
 /* ---- the filter program ---- */
 
@@ -310,15 +184,11 @@ static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
 {
     enum { HALF = 3 };
     const uint32_t at = (uint32_t)(offsetof(struct seccomp_data, args) + 8 * r->argument);
-    if (r->mask) {
-        add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)r->number, 0, 2 * HALF + 1);
-        check_half(f, at, r->mask, r->value, HALF + 1);
-        check_half(f, at + 4, r->mask >> 32, r->value >> 32, 1);
-    } else
-        add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)r->number, 0, 1);
+    add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)r->number, 0, 2 * HALF + 1);
+    check_half(f, at, r->mask, r->value, HALF + 1);
+    check_half(f, at + 4, r->mask >> 32, r->value >> 32, 1);
     add_return(f, answer);
-    if (r->mask)
-        load_number(f);
+    load_number(f);
 }
 
 static void add_call_rules(call_filter *f, const call_rule *rules, size_t count, uint32_t answer)
@@ -326,6 +196,15 @@ static void add_call_rules(call_filter *f, const call_rule *rules, size_t count,
     for (size_t k = 0; k < count; k++)
         add_call_rule(f, &rules[k], answer);
 }
+
+static void add_calls(call_filter *f, const short *numbers, size_t count, uint32_t answer)
+{
+    for (size_t k = 0; k < count; k++) {
+        add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)numbers[k], 0, 1);
+        add_return(f, answer);
+    }
+}
+#define ADD_CALLS(filter, calls, answer) add_calls(filter, calls, sizeof(calls) / sizeof *(calls), answer)
 #define ADD_RULES(filter, rules, answer) add_call_rules(filter, rules, sizeof(rules) / sizeof *(rules), answer)
 
 static void allow_own_signals(call_filter *f)
@@ -340,27 +219,29 @@ static void allow_own_signals(call_filter *f)
  * with ENOSYS if they are newer than this list, so that the C library uses older ones. */
 static void fill_filter(call_filter *f, organ_calls calls)
 {
-    static const call_rule execs[] = {{SYS_execve, ANY}, {SYS_execveat, ANY}}, unreadable[] = {{SYS_clone3, ANY}};
+    static const short execs[] = {SYS_execve, SYS_execveat}, unreadable[] = {SYS_clone3};
     f->count = 0;
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
     add_step(f, BPF_JMP | BPF_JEQ | BPF_K, THIS_MACHINE, 1, 0);
     add_return(f, SECCOMP_RET_KILL_PROCESS);
     load_number(f);
     if (calls == ORGAN_CALLS_NO_EXEC) {
-        ADD_RULES(f, execs, SECCOMP_RET_ERRNO | EPERM);
+        ADD_CALLS(f, execs, SECCOMP_RET_ERRNO | EPERM);
         add_return(f, SECCOMP_RET_ALLOW);
         return;
     }
+    ADD_CALLS(f, common_calls, SECCOMP_RET_ALLOW);
     ADD_RULES(f, common_rules, SECCOMP_RET_ALLOW);
     allow_own_signals(f);
-    if (calls == ORGAN_CALLS_OF_JOBS)
+    if (calls == ORGAN_CALLS_OF_JOBS) {
+        ADD_CALLS(f, job_calls, SECCOMP_RET_ALLOW);
         ADD_RULES(f, job_rules, SECCOMP_RET_ALLOW);
-    else {
+    } else {
         ADD_RULES(f, reader_rules, SECCOMP_RET_ALLOW);
-        ADD_RULES(f, killed_calls, SECCOMP_RET_KILL_PROCESS);
+        ADD_CALLS(f, killed_calls, SECCOMP_RET_KILL_PROCESS);
     }
     /* The flags of clone3 are in memory, which a filter cannot read. With ENOSYS the C library uses clone instead. */
-    ADD_RULES(f, unreadable, SECCOMP_RET_ERRNO | ENOSYS);
+    ADD_CALLS(f, unreadable, SECCOMP_RET_ERRNO | ENOSYS);
     add_step(f, BPF_JMP | BPF_JGE | BPF_K, FOREIGN_CALL, 1, 0);
     add_step(f, BPF_JMP | BPF_JGT | BPF_K, NEWEST_CALL, 1, 0);
     add_return(f, SECCOMP_RET_ERRNO | EPERM);
