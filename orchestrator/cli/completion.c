@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "formats/base/embedded.h"
 #include "orchestrator/command/options.h"
 
 #include <string.h>

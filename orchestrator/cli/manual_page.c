@@ -2,6 +2,7 @@
  * Writes manual pages in roff. Lines of the source are short, because tools for manual pages warn about long ones. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "formats/base/embedded.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/version.h"
 

@@ -205,6 +205,19 @@ bool organ_operand_repeats(const organ_operand *operand);
 
 /* Returns an option with the name, kind of value, help and member of the operand; required unless it is optional. */
 organ_option organ_operand_as_option(const organ_operand *operand);
+
+/* A text on the command line: the operand (as an option) or the option that it belongs to, the number of this argument,
+ * counted from 0 with the operands first, and the place of the text, which is NULL if the argument was not given. */
+typedef struct organ_verb_text {
+    organ_option argument;
+    size_t number;
+    const char **word;
+} organ_verb_text;
+
+/* Finds the n-th text in `values`, the struct that organ_options_parse filled, in the order of arguments. Returns false
+ * after the last. */
+bool organ_verb_text_at(const organ_verb *verb, const void *values, size_t n, organ_verb_text *text);
+
 /* Returns whether the number is in option->range. */
 bool organ_in_range(const organ_option *option, double number);
 
@@ -222,17 +235,6 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
  * text, "fft, haar". Writes "" for flags and for texts without choices. */
 #define ORGAN_RANGE_ROOM 1600
 void organ_option_range(const organ_option *option, char *out, size_t size);
-
-/* Embeds files of the source tree in the program, byte for byte; the assembler reads them. */
-
-/* Embeds the file at `path` in the program. `symbol` becomes an array of the file's bytes, and `symbol`_end the address
- * after the last one; the byte there is zero, so a text file is a string. `path` is relative to the root of the source
- * tree, where the compiler is called; build.ninja must list the file as a dependency of the source. */
-#define ORGAN_EMBEDDED(symbol, path)                                                                                   \
-    extern const char symbol[] __attribute__((visibility("hidden")));                                                  \
-    extern const char symbol##_end[] __attribute__((visibility("hidden")));                                            \
-    __asm__(".pushsection .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol ":\n.incbin \"" path "\"\n"     \
-            ".global " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n.byte 0\n.popsection\n");
 
 /* Prints `text`, an embedded template, up to its next line "@@", or to its end if there is none. Returns the text after
  * that line, or "". */

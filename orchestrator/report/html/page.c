@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/html/page.h"
 
+#include "formats/base/embedded.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
@@ -28,6 +29,16 @@ static void put_between(FILE *out, const char *before, const char *text, const c
     fputs(behind, out);
 }
 
+/* The style sheet of every page, and its script: it sorts and filters tables, copies commands, and makes boxes that
+ * scroll focusable. */
+ORGAN_EMBEDDED(organ_page_css, "orchestrator/report/html/page.css")
+ORGAN_EMBEDDED(organ_page_js, "orchestrator/report/html/page.js")
+
+const char organ_html_script_hash[] = "sha256-Vg9OUeZF/7JNSLnkxdi5V/g/OVF+dVxeqZI23fU53u0=";
+
+/* The first line is the licence. */
+static const char *embedded_text(const char *file) { return strchr(file, '\n') + 1; }
+
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
@@ -36,7 +47,7 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
             organ_html_script_hash);
     put_between(out, "", kind, ": ");
     organ_markup_text(out, title);
-    fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style,
+    fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", embedded_text(organ_page_css), organ_svg_style,
             organ_svg_heat_style);
     fputs("<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<p class=\"kind\">", out);
     organ_markup_text(out, kind);
@@ -340,7 +351,7 @@ static void put_end(organ_html *html)
     fprintf(out,
             "</main>\n<footer>Made by organ. This page is self-contained: it loads nothing from a "
             "network.</footer>\n<script>%s</script>\n</body>\n</html>\n",
-            organ_html_script);
+            embedded_text(organ_page_js));
 }
 
 /* The caller frees parts[0] to parts[2]. Continues after a text that failed, so that the streams of all three are

@@ -70,10 +70,4 @@ void organ_html_fail(organ_html *html);
  * Returns ORGAN_IO if out of memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
 
-/* The style sheet and the script of every HTML page of this program. */
-
-extern const char organ_html_style[]; /* without <style> */
-/* without <script>: it sorts and filters tables, copies commands, and makes boxes that scroll focusable */
-extern const char organ_html_script[];
-
 #endif

@@ -3,6 +3,7 @@
  * models. So they need no token, and a browser may keep them until their tag changes. */
 #include "orchestrator/serve/page/serve_page.h"
 
+#include "formats/base/embedded.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/report/text/report_text.h"
