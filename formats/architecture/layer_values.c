@@ -3,7 +3,7 @@
 #include "formats/architecture/layer_values.h"
 
 #include "formats/architecture/config_readers.h"
-#include "formats/tensor/module_names.h"
+#include "formats/base/word_lists.h"
 
 #include <string.h>
 
@@ -136,7 +136,7 @@ static const char *const members[LAYER_MEMBER_KINDS] = {
 
 bool organ_layer_member_is(const char *name, layer_member kind)
 {
-    return organ_lists_word(members[kind], name, strlen(name));
+    return organ_lists_word(members[kind], ' ', name, strlen(name));
 }
 
 /* ---- values of members ---- */
@@ -144,7 +144,7 @@ bool organ_layer_member_is(const char *name, layer_member kind)
 bool organ_layer_is_model(const json_t *object, const char *words)
 {
     const char *const model = json_string_value(json_object_get(object, "model_type"));
-    return model && words && organ_lists_word(words, model, strlen(model));
+    return model && organ_lists_word(words, ' ', model, strlen(model));
 }
 
 const forward_family *organ_layer_family(const json_t *object)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/text.h"
+#include "formats/base/word_lists.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +32,15 @@ bool organ_is_one_of(const char *word, const char *const *words)
     while (*words && strcmp(word, *words) != 0)
         words++;
     return *words != NULL;
+}
+
+bool organ_lists_word(const char *list, char separator, const char *word, size_t length)
+{
+    const char ends[] = {separator, '\0'};
+    for (const char *at = list; at && *at; at += strcspn(at, ends), at += strspn(at, ends))
+        if (strcspn(at, ends) == length && memcmp(at, word, length) == 0)
+            return true;
+    return false;
 }
 
 const char *organ_path_name(const char *path)

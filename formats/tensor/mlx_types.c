@@ -2,7 +2,7 @@
  * The model types that mlx-lm loads, and the names that it has for their modules. */
 #include "formats/tensor/module_names.h"
 
-#include "formats/base/text.h"
+#include "formats/base/word_lists.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static const organ_mlx_type types[] = {
 const organ_mlx_type *organ_mlx_type_of(const char *model_type)
 {
     for (size_t k = 0; k < sizeof types / sizeof *types; k++)
-        if (organ_lists_word(types[k].types, model_type, strlen(model_type)))
+        if (organ_lists_word(types[k].types, ' ', model_type, strlen(model_type)))
             return &types[k];
     return NULL;
 }

@@ -2,6 +2,7 @@
 #include "formats/tensor/module_names.h"
 
 #include "formats/base/text.h"
+#include "formats/base/word_lists.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -97,14 +98,6 @@ static const struct base_row {
     {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
 };
 
-bool organ_lists_word(const char *list, const char *word, size_t length)
-{
-    for (const char *at = list; *at; at += strcspn(at, " "), at += strspn(at, " "))
-        if (strcspn(at, " ") == length && memcmp(at, word, length) == 0)
-            return true;
-    return false;
-}
-
 static const char *find_words(const char *name, const char *run, bool start)
 {
     const size_t length = strlen(run);
@@ -139,8 +132,9 @@ static bool apply_rows(const module_row *rows, size_t count, bool start, const c
 {
     for (size_t k = 0; k < count; k++) {
         const module_row *const row = &rows[k];
-        const char *const at =
-            organ_lists_word(row->types, model_type, strlen(model_type)) ? find_words(name, row->from, start) : NULL;
+        const char *const at = organ_lists_word(row->types, ' ', model_type, strlen(model_type))
+                                   ? find_words(name, row->from, start)
+                                   : NULL;
         if (!at)
             continue;
         if (!replace_words(name, size, at, strlen(row->from), row->to))
@@ -156,9 +150,9 @@ static bool apply_rows(const module_row *rows, size_t count, bool start, const c
 static bool add_base(const char *model_type, char *name, size_t size)
 {
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {
-        if (*bases[k].types && !organ_lists_word(bases[k].types, model_type, strlen(model_type)))
+        if (*bases[k].types && !organ_lists_word(bases[k].types, ' ', model_type, strlen(model_type)))
             continue;
-        if (!organ_lists_word(bases[k].words, name, strcspn(name, ".")))
+        if (!organ_lists_word(bases[k].words, ' ', name, strcspn(name, ".")))
             return true;
         return replace_words(name, size, name, 0, ".") && replace_words(name, size, name, 0, bases[k].prefix);
     }

@@ -29,9 +29,6 @@ typedef enum organ_module_form {
  * is the name of the first of the modules. Returns false if the result exceeds `size` bytes. */
 bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form);
 
-/* Returns whether the list, words separated by blanks, has the word of `length` bytes. */
-bool organ_lists_word(const char *list, const char *word, size_t length);
-
 /* Replaces the first occurrence of `from`, a run of whole words between dots, by `to`. Returns false if the result
  * exceeds `size` bytes. */
 bool organ_module_replace(char *name, size_t size, const char *from, const char *to);

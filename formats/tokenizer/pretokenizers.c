@@ -8,6 +8,9 @@
  * ORGAN_CUT_NFC. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include "formats/base/text.h"
+#include "formats/base/word_lists.h"
+
 #include <string.h>
 
 /* Parts of patterns that several rows have: English contractions, the character before the letters of a word, line
@@ -120,21 +123,10 @@ static const organ_pretokenizer pretokenizers[] = {
 };
 /* clang-format on */
 
-static bool has_name(const char *names, const char *name, size_t length)
-{
-    for (const char *at = names; *at;) {
-        const size_t word = strcspn(at, " ");
-        if (word == length && memcmp(at, name, length) == 0)
-            return true;
-        at += word + (at[word] == ' ');
-    }
-    return false;
-}
-
 const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length)
 {
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++)
-        if (has_name(pretokenizers[k].names, name, length))
+        if (organ_lists_word(pretokenizers[k].names, ' ', name, length))
             return &pretokenizers[k];
     return NULL;
 }
@@ -164,7 +156,7 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++) {
         if (!matches_pretokenizer(t, &pretokenizers[k]))
             continue;
-        if (has_name(pretokenizers[k].names, architecture, strlen(architecture))) {
+        if (organ_lists_word(pretokenizers[k].names, ' ', architecture, strlen(architecture))) {
             *length = strlen(architecture);
             return architecture;
         }

@@ -3,6 +3,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
+#include "formats/base/word_lists.h"
 
 #include <errno.h>
 #include <organ/machine.h>
@@ -242,12 +243,26 @@ organ_option organ_operand_as_option(const organ_operand *operand)
                           .adapted = operand->adapted};
 }
 
+bool organ_verb_text_at(const organ_verb *verb, const void *values, size_t n, organ_verb_text *text)
+{
+    const organ_option *option = NULL;
+    for (size_t k = 0; k < verb->operand_count || (option = organ_verb_option_at(verb, k - verb->operand_count)); k++) {
+        const organ_option argument = option ? *option : organ_operand_as_option(&verb->operands[k]);
+        void *const at = (char *)(uintptr_t)values + argument.offset;
+        organ_words *const words = argument.value == ORGAN_VALUE_WORDS ? at : NULL;
+        const size_t count = words ? words->count : argument.value == ORGAN_VALUE_TEXT;
+        if (n < count) {
+            *text = (organ_verb_text){argument, k, words ? &words->word[n] : at};
+            return true;
+        }
+        n -= count;
+    }
+    return false;
+}
+
 bool organ_is_former(const char *former, const char *name, size_t length)
 {
-    for (const char *at = former; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-        if (strcspn(at, "|") == length && memcmp(at, name, length) == 0)
-            return true;
-    return false;
+    return organ_lists_word(former, '|', name, length);
 }
 
 bool organ_verb_is_named(const organ_verb *verb, const char *name)

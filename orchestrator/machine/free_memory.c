@@ -3,6 +3,7 @@
 #include "orchestrator/machine/free_memory.h"
 
 #include "formats/base/files.h"
+#include "formats/base/word_lists.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -186,17 +187,10 @@ static const char *copy_field(const char *at, char *out, size_t size)
     return *at == ' ' ? at + 1 : at;
 }
 
-/* Returns true if `word` is among the words of a list with commas. */
-static bool lists(const char *list, const char *word)
+/* Version 2 has no names of controllers. */
+static bool has_controller(const version *v, const char *list)
 {
-    const size_t length = strlen(word);
-    for (const char *at = list; *at;) {
-        const size_t own = strcspn(at, ",");
-        if (own == length && strncmp(at, word, length) == 0)
-            return true;
-        at += own + (at[own] == ',');
-    }
-    return false;
+    return !*v->controller || organ_lists_word(list, ',', v->controller, strlen(v->controller));
 }
 
 /* Reads a line "36 35 0:31 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate". Returns true if it is
@@ -216,7 +210,7 @@ static bool read_mount(const char *line, hierarchy *h)
     copy_field(line, options, sizeof options);
     for (size_t k = 0; k < sizeof versions / sizeof *versions; k++) {
         h->version = &versions[k];
-        if (strcmp(kind, versions[k].kind) == 0 && (!*versions[k].controller || lists(options, versions[k].controller)))
+        if (strcmp(kind, versions[k].kind) == 0 && has_controller(h->version, options))
             return true;
     }
     return false;
@@ -233,7 +227,7 @@ static bool find_group(const char *groups, const version *v, char *group, size_t
         if (!path)
             continue;
         snprintf(controllers, sizeof controllers, "%.*s", (int)(path - list - 1), list + 1);
-        if (*v->controller ? !lists(controllers, v->controller) : strncmp(line, "0::", 3) != 0)
+        if (*v->controller ? !has_controller(v, controllers) : strncmp(line, "0::", 3) != 0)
             continue;
         snprintf(group, size, "%.*s", (int)strcspn(path + 1, "\n"), path + 1);
         return true;

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
 #include "orchestrator/command/exits.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -25,11 +26,8 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
  * requests to other servers (--header). */
 static bool is_hidden_option(const organ_option *option)
 {
-    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strcmp(option->name, names[k]) == 0)
-            return true;
-    return false;
+    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", NULL};
+    return organ_is_one_of(option->name, names);
 }
 
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)

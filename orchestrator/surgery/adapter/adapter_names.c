@@ -93,11 +93,8 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 /* The layers of these model types of transformers are Conv1D; those without a row in families.h are here, too. */
 static bool is_conv1d_type(const char *type)
 {
-    static const char *const types[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
-    bool found = false;
-    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
-        found = found || strcmp(type, types[k]) == 0;
-    return found;
+    static const char *const types[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", NULL};
+    return organ_is_one_of(type, types);
 }
 
 typedef struct orientation_votes {

@@ -6,6 +6,7 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/base/turned.h"
+#include "formats/base/word_lists.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
@@ -479,7 +480,7 @@ const organ_weight *organ_lora_names_find(const organ_lora_names *names, const c
     return at ? &names->weights->weights[*at] : NULL;
 }
 
-static bool is_listed(const char *list, const char *word) { return organ_lists_word(list, word, strlen(word)); }
+static bool is_listed(const char *list, const char *word) { return organ_lists_word(list, ' ', word, strlen(word)); }
 
 /* Source: _MODEL_TO_CONVERSION_PATTERN of transformers 5.24, and _MOE_TARGET_MODULE_MAPPING in
  * utils/transformers_weight_conversion.py of peft 0.21. */

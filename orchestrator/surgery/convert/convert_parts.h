@@ -7,6 +7,7 @@
 #include "formats/architecture/pairing.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
+#include "formats/base/word_lists.h"
 #include "formats/tensor/module_names.h"
 #include "formats/weights/weight_search.h"
 #include "orchestrator/surgery/encoding/encoding.h"
@@ -246,7 +247,7 @@ organ_status organ_convert_scaled(organ_convert_job *job, organ_row_place all, f
 static inline bool organ_convert_has_longrope(const organ_convert_job *job)
 {
     static const char key[] = "rope.scaling.attn_factor";
-    return organ_lists_word(job->pairing->keys, key, sizeof key - 1);
+    return organ_lists_word(job->pairing->keys, ' ', key, sizeof key - 1);
 }
 /* Sets the heads of K and V in config.json. Returns nonzero if an allocation was refused. */
 static inline int organ_convert_put_kv_heads(json_t *config, uint64_t count)

@@ -228,14 +228,11 @@ static bool is_selected(const fetch_job *job, const char *path)
  * the repository's own folder. */
 static bool is_usual_hidden_name(const char *name, size_t length, bool folder, bool top)
 {
-    static const char *const files[] = {".gitattributes", ".gitignore", ".gitkeep", ".DS_Store"};
+    static const char *const files[] = {".gitattributes", ".gitignore", ".gitkeep", ".DS_Store", NULL};
     static const char results[] = ".eval_results";
     if (folder)
         return top && length == sizeof results - 1 && strncmp(name, results, length) == 0;
-    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-        if (strcmp(name, files[k]) == 0)
-            return true;
-    return false;
+    return organ_is_one_of(name, files);
 }
 
 /* Programs read hidden files unasked: a shell or git that starts in a folder with .git/config runs commands that
