@@ -2,7 +2,7 @@
  * Macros and shared options for the files verb_*.c. A verb consists of a struct that receives the values of its
  * options, a table of options, a run function, and an organ_verb with all of these and the help texts. For example:
  *
- *   typedef struct NAME_call { organ_call call; organ_NAME_options NAME; } NAME_call;
+ *   CALL_WITH(NAME, organ_NAME_options);
  *   #define CALL NAME_call
  *   static const organ_option NAME_options[] = {OUTPUT("OUT", NAME.write.output, "the directory to make"), ...};
  *   RUN_WRITING(NAME, organ_NAME, NAME)
@@ -170,6 +170,9 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define INPUT(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_INPUT)
 #define OUTPUT(value_name, member, ...) \
     TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .common = true, .names = ORGAN_NAMES_OUTPUT)
+
+/* Declares NAME_call, the CALL of a verb whose own values are one structure of options, the member NAME. */
+#define CALL_WITH(name, options) typedef struct name##_call { organ_call call; options name; } name##_call
 
 /* The digits of a macro that is a number, as a string for .fallback. */
 #define DIGITS(constant) DIGITS_OF(constant)

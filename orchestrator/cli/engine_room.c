@@ -57,32 +57,13 @@ static organ_status check_outside_model(const char *path, const char *model, org
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if the page at `path` would be inside the directory of a model that is the value of one operand
- * or option, `argument`. */
-static organ_status check_argument(const char *path, const organ_option *argument, const void *values,
-                                   organ_error *error)
-{
-    const void *const at = (const char *)values + argument->offset;
-    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    if (argument->names != ORGAN_NAMES_MODEL)
-        return ORGAN_OK;
-    if (!words)
-        return check_outside_model(path, *(const char *const *)at, error);
-    for (size_t k = 0; k < words->count && !error->status; k++)
-        check_outside_model(path, words->word[k], error);
-    return error->status;
-}
-
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error)
 {
-    for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
-        check_argument(path, &operand, values, error);
-    }
-    const organ_option *option;
-    for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
-        check_argument(path, option, values, error);
+    organ_verb_text text;
+    for (size_t n = 0; !error->status && organ_verb_text_at(verb, values, n, &text); n++)
+        if (text.argument.names == ORGAN_NAMES_MODEL)
+            check_outside_model(path, *text.word, error);
     return error->status;
 }
 

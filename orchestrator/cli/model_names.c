@@ -119,25 +119,6 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
                S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
 }
 
-static void name_adapters_of(const organ_option *argument, const organ_call *call, bool opens, organ_error *error)
-{
-    const void *const at = (const char *)call + argument->offset;
-    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    if (argument->names != ORGAN_NAMES_MODEL)
-        return;
-    if (!words)
-        name_adapter(*(const char *const *)at, opens, error);
-    for (size_t k = 0; words && k < words->count; k++)
-        name_adapter(words->word[k], opens, error);
-}
-
-static bool is_one_of(const char *name, const char *const *list)
-{
-    while (*list && strcmp(*list, name) != 0)
-        list++;
-    return *list != NULL;
-}
-
 /* Some verbs only read the tensors of any file: they print a note. Operands of the verbs of adapters may be adapters.
  */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
@@ -148,21 +129,16 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
     const bool failed = error->status != ORGAN_OK,
                silent = call->quiet || (call->progress &&
                                         (strcmp(call->progress, "json") == 0 || strcmp(call->progress, "none") == 0));
-    const organ_option *option;
-    if (is_one_of(verb->name, any) || (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE))
+    organ_verb_text text;
+    const bool reads = organ_is_one_of(verb->name, reading);
+    if (organ_is_one_of(verb->name, any) ||
+        (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE) ||
+        (reads && (failed || silent || !organ_ranks_first(call->ranks))))
         return;
-    if (is_one_of(verb->name, reading)) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[0]);
-        if (!failed && !silent && organ_ranks_first(call->ranks))
-            name_adapters_of(&operand, call, true, NULL);
-        return;
-    }
-    for (size_t k = 0; k < verb->operand_count && strncmp(verb->name, "lora ", 5) != 0; k++) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
-        name_adapters_of(&operand, call, failed, error);
-    }
-    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        name_adapters_of(option, call, failed, error);
+    const size_t first = strncmp(verb->name, "lora ", 5) == 0 ? verb->operand_count : 0;
+    for (size_t n = 0; organ_verb_text_at(verb, call, n, &text) && (!reads || text.number == 0); n++)
+        if (text.number >= first && text.argument.names == ORGAN_NAMES_MODEL)
+            name_adapter(*text.word, reads || failed, reads ? NULL : error);
 }
 
 /* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine:
@@ -201,27 +177,11 @@ static organ_status resolve_word(const organ_option *argument, const char **word
                : organ_name_resolve(*word, &call->names, word, error);
 }
 
-static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
-                                     organ_error *error)
-{
-    void *const at = (char *)call + argument->offset;
-    organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    if (argument->value == ORGAN_VALUE_TEXT)
-        return resolve_word(argument, at, verb, call, error);
-    for (size_t k = 0; words && k < words->count && !error->status; k++)
-        resolve_word(argument, &words->word[k], verb, call, error);
-    return error->status;
-}
-
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error)
 {
-    for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
-        resolve_argument(&operand, verb, call, error);
-    }
-    const organ_option *option;
-    for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
-        resolve_argument(option, verb, call, error);
+    organ_verb_text text;
+    for (size_t n = 0; !error->status && organ_verb_text_at(verb, call, n, &text); n++)
+        resolve_word(&text.argument, text.word, verb, call, error);
     return error->status;
 }
 
@@ -272,34 +232,17 @@ static unsigned closed_by_recipe(const char *path)
     return closed;
 }
 
-static unsigned closed_by_argument(const organ_option *argument, const organ_call *call)
-{
-    const void *const at = (const char *)call + argument->offset;
-    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    const char *const word = argument->value == ORGAN_VALUE_TEXT ? *(const char *const *)at : NULL;
-    unsigned closed = 0;
-    if ((argument->names != ORGAN_NAMES_MODEL && argument->names != ORGAN_NAMES_INPUT) || argument->temporary)
-        return 0;
-    if (word)
-        closed = closed_by_word(word) | closed_by_recipe(word);
-    for (size_t k = 0; words && k < words->count; k++)
-        closed |= closed_by_word(words->word[k]) | closed_by_recipe(words->word[k]);
-    return closed;
-}
-
 /* The umask is of the process, so it covers all that the run creates: weights, reports, caches, journals. */
 void organ_call_close_modes(const organ_verb *verb, const organ_call *call)
 {
     unsigned closed = 0;
     if (strcmp(verb->name, "serve") == 0)
         return; /* its jobs are processes, and its own inputs are keys and the root */
-    for (size_t k = 0; k < verb->operand_count; k++) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
-        closed |= closed_by_argument(&operand, call);
-    }
-    const organ_option *option;
-    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        closed |= closed_by_argument(option, call);
+    organ_verb_text text;
+    for (size_t n = 0; organ_verb_text_at(verb, call, n, &text); n++)
+        if ((text.argument.names == ORGAN_NAMES_MODEL || text.argument.names == ORGAN_NAMES_INPUT) &&
+            !text.argument.temporary && *text.word)
+            closed |= closed_by_word(*text.word) | closed_by_recipe(*text.word);
     umask(umask(077) | (mode_t)closed);
 }
 
@@ -398,18 +341,6 @@ static void add_path(command_paths *all, const organ_option *argument, const cha
         all->count++;
 }
 
-static size_t add_values(command_paths *all, const organ_option *argument, const void *values)
-{
-    const void *const at = (const char *)values + argument->offset;
-    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    const bool text = argument->value == ORGAN_VALUE_TEXT;
-    if (text && all->path)
-        add_path(all, argument, *(const char *const *)at);
-    for (size_t k = 0; words && all->path && k < words->count; k++)
-        add_path(all, argument, words->word[k]);
-    return words ? words->count : text;
-}
-
 /* Only a regular file is added; a terminal, a pipe or another device is no path. */
 static void add_standard_output(command_paths *all)
 {
@@ -419,19 +350,6 @@ static void add_standard_output(command_paths *all)
         return;
     p->exists = true;
     all->count++;
-}
-
-static size_t collect_command_paths(command_paths *all, const void *values)
-{
-    const organ_option *option;
-    size_t count = 0;
-    for (size_t k = 0; k < all->verb->operand_count; k++) {
-        const organ_option operand = organ_operand_as_option(&all->verb->operands[k]);
-        count += add_values(all, &operand, values);
-    }
-    for (size_t k = 0; (option = organ_verb_option_at(all->verb, k)); k++)
-        count += add_values(all, option, values);
-    return count;
 }
 
 /* ---- outputs whose names a run derives ---- */
@@ -553,10 +471,15 @@ static organ_status check_command_path(const command_paths *all, const command_p
 organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
     command_paths all = {.verb = verb};
-    all.path = calloc(collect_command_paths(&all, call) + DERIVED + 1, sizeof *all.path);
+    organ_verb_text text;
+    size_t count = 0;
+    while (organ_verb_text_at(verb, call, count, &text))
+        count++;
+    all.path = calloc(count + DERIVED + 1, sizeof *all.path);
     if (!all.path)
         return organ_fail_errno(error, ENOMEM, "the paths of %s", verb->name);
-    collect_command_paths(&all, call);
+    for (size_t n = 0; organ_verb_text_at(verb, call, n, &text); n++)
+        add_path(&all, &text.argument, *text.word);
     add_derived_paths(&all, call, error);
     add_standard_output(&all);
     for (size_t a = 0; a < all.count; a++)

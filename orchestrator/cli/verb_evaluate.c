@@ -225,10 +225,7 @@ const organ_verb organ_generate_verb = {
 
 /* tokenize: splits a text into the tokens of a model. */
 
-typedef struct tokenize_call {
-    organ_call call;
-    organ_tokenize_options tokenize;
-} tokenize_call;
+CALL_WITH(tokenize, organ_tokenize_options);
 #undef CALL
 #define CALL tokenize_call
 

@@ -145,10 +145,7 @@ const organ_verb organ_autopsy_verb = {
 
 /* models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
 
-typedef struct models_call {
-    organ_call call;
-    organ_models_options models;
-} models_call;
+CALL_WITH(models, organ_models_options);
 #undef CALL
 #define CALL models_call
 

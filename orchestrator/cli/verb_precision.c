@@ -173,10 +173,7 @@ const organ_verb organ_quantize_verb = {
 
 /* convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
 
-typedef struct convert_call {
-    organ_call call;
-    organ_convert_options convert;
-} convert_call;
+CALL_WITH(convert, organ_convert_options);
 #undef CALL
 #define CALL convert_call
 

@@ -191,10 +191,7 @@ const organ_verb organ_audit_verb = {
 
 /* purify: reduces noise in the weights. */
 
-typedef struct purify_call {
-    organ_call call;
-    organ_purify_options purify;
-} purify_call;
+CALL_WITH(purify, organ_purify_options);
 #undef CALL
 #define CALL purify_call
 

@@ -92,10 +92,7 @@ const organ_verb organ_report_verb = {
 
 /* serve: runs all verbs over HTTP. */
 
-typedef struct serve_call {
-    organ_call call;
-    organ_serve_options serve;
-} serve_call;
+CALL_WITH(serve, organ_serve_options);
 #undef CALL
 #define CALL serve_call
 

@@ -4,10 +4,7 @@
 
 #include <organ/cut.h>
 
-typedef struct experts_call {
-    organ_call call;
-    organ_experts_options experts;
-} experts_call;
+CALL_WITH(experts, organ_experts_options);
 #define CALL experts_call
 
 /* Tables are laid out by hand. */
@@ -101,10 +98,7 @@ const organ_verb organ_experts_verb = {
 
 /* layers: removes transformer blocks from a model. */
 
-typedef struct layers_call {
-    organ_call call;
-    organ_layers_options layers;
-} layers_call;
+CALL_WITH(layers, organ_layers_options);
 #undef CALL
 #define CALL layers_call
 
@@ -185,10 +179,7 @@ const organ_verb organ_layers_verb = {
 
 /* width: removes channels of the feed-forward and K and V heads. */
 
-typedef struct width_call {
-    organ_call call;
-    organ_width_options width;
-} width_call;
+CALL_WITH(width, organ_width_options);
 #undef CALL
 #define CALL width_call
 
