@@ -61,7 +61,8 @@ static json_t *text_at(const json_t *report, const char *path)
 
 static json_t *method_of(const json_t *report, const organ_view *view)
 {
-    char *const text = organ_words_text(&(organ_scope){report, report}, view->method, ORGAN_WORDS_TERMINAL);
+    const char *const words = view->method ? view->method : "{parameters.method?{parameters.method}}";
+    char *const text = organ_words_text(&(organ_scope){report, report}, words, ORGAN_WORDS_TERMINAL);
     json_t *const method = text && !*text ? json_null() : json_string(text);
     free(text);
     return method;

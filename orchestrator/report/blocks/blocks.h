@@ -258,8 +258,9 @@ typedef struct organ_report_files {
 
 /* A view: how the documents of one schema are printed, and how a model names the verb that has written it. */
 typedef struct organ_view {
-    const char *schema;              /* the member "schema" of these documents: "organ.purify/1" */
-    const char *kind, *title, *lead; /* words for the page: the sort of report, its subject, and its result */
+    const char *schema; /* the member "schema" of these documents: "organ.purify/1" */
+    /* words for the page: the sort of report, its subject (NULL: the name of report.model), and its result */
+    const char *kind, *title, *lead;
     /* returns the report extended by values that only the view needs, as the row of the blocks; NULL: the report itself
      * is the row */
     json_t *(*make)(const json_t *report);
@@ -269,7 +270,7 @@ typedef struct organ_view {
     organ_report_files files; /* all NULL: the verb writes no report next to its output or to -o */
     /* The verb, if its output is a model that keeps this report ("lora merge"); NULL: the output is none. */
     const char *made_by;
-    const char *method; /* words for the method of that model; NULL: the verb has only one */
+    const char *method; /* words for the method of that model; NULL: parameters.method of the report */
 } organ_view;
 
 /* Initializers of a block's inner blocks: from an array, or listed in place. */

@@ -335,7 +335,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
 {
     const organ_scope scope = {report, report};
     char *const kind = organ_words_text(&scope, view->kind, ORGAN_WORDS_PAGE),
-                *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
+                *const title = organ_words_text(&scope, view->title ? view->title : "{model.name}", ORGAN_WORDS_PAGE),
                 *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
     organ_view_walk walk = {.writer = &organ_writer_page, .on = ON_PAGE, .scope = scope, .error = error};
     if (kind && title && lead)

@@ -55,7 +55,6 @@ static const organ_block prediction_blocks[] = {
 
 const organ_view organ_experts_prediction_view = {.schema = "organ.experts_prediction/1",
                                                   .kind = "Prediction for experts",
-                                                  .title = "{model.name}",
                                                   .lead = "What removing experts will cost.",
                                                   BLOCKS_OF(prediction_blocks)};
 
@@ -138,12 +137,7 @@ static const organ_block experts_blocks[] = {
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_FILES, NULL, "settings", FIELDS(experts_settings), .caption = "Changes of the configuration",
           .max = EVERY_TENSOR, .what = "settings"),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of output"),
-    REPORT_LINE("EXPERTS_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of output", "EXPERTS_REPORT.md"),
 };
 
 static json_t *flags_of(const json_t *layer)
@@ -186,12 +180,10 @@ static json_t *with_flags(const json_t *report)
 const organ_view organ_experts_view = {
     .schema = "organ.experts/1",
     .kind = "Experts",
-    .title = "{model.name}",
     .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would be kept|are kept} in each layer; "
             "{heal?their down projections are refitted|their bytes are unchanged}.",
     .files = {"experts.json", "EXPERTS_REPORT.md", NULL},
     .made_by = "experts",
-    .method = "{parameters.method?{parameters.method}}",
     .make = with_flags,
     BLOCKS_OF(experts_blocks)};
 
@@ -299,18 +291,12 @@ static const organ_block layers_blocks[] = {
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_ALL, NULL, "settings", FIELDS(layers_settings), .caption = "Changes of the configuration",
           .max = EVERY_TENSOR, .what = "settings"),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of output"),
-    REPORT_LINE("LAYERS_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of output", "LAYERS_REPORT.md"),
 };
 
 const organ_view organ_layers_view = {
     .schema = "organ.layers/1",
     .kind = "Blocks",
-    .title = "{model.name}",
     .lead = "{layers_after:count} of {layers_before:count} blocks {dry_run?would be kept|are kept}; their bytes are "
             "unchanged{heal?, except for refitted weights}.",
     .files = {"layers.json", "LAYERS_REPORT.md", NULL},
@@ -407,12 +393,7 @@ static const organ_block width_blocks[] = {
           .caption = "Projections that lost inputs{dry_run?|, and the lost share of their outputs on the text}."),
     SECTION(ON_FILES, "settings", "Settings"),
     TABLE(ON_FILES, "settings", "settings", FIELDS(width_settings), .caption = "Changes of the configuration."),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of the narrower model"),
-    REPORT_LINE("WIDTH_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of the narrower model", "WIDTH_REPORT.md"),
 };
 
 /* Returns {"name": the layer, "lost": an array by expert} for each layer with experts, from report.projections,
@@ -457,11 +438,9 @@ static json_t *with_experts(const json_t *report)
 
 const organ_view organ_width_view = {.schema = "organ.width/1",
                                      .kind = "Width",
-                                     .title = "{model.name}",
                                      .lead = "{dry_run?A dry run: the channels and heads that would be removed.|The "
                                              "channels and heads removed from each layer, and the loss.}",
                                      .files = {"width.json", "WIDTH_REPORT.md", NULL},
                                      .made_by = "width",
-                                     .method = "{parameters.method?{parameters.method}}",
                                      .make = with_experts,
                                      BLOCKS_OF(width_blocks)};

@@ -235,8 +235,7 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
 
 /* ---- evaluate ---- */
 
-#define NUMBER_OR_NOT(path, form) "{" path "?{" path ":" form "}|-}"
-#define NOT_FIRST(path, form)     "{comparison?{comparison." path ":" form "}|-}"
+#define NOT_FIRST(path, form) "{comparison?{comparison." path ":" form "}|-}"
 
 /* The method of a model: of its pruning, else of the verb that made it, else of its quantisation. */
 #define METHOD                                                                                                         \
@@ -379,11 +378,8 @@ static const organ_block generate_blocks[] = {
         "{compute_isa}}."),
 };
 
-const organ_view organ_generate_view = {.schema = "organ.generate/1",
-                                        .kind = "Generated text",
-                                        .title = "{model.name}",
-                                        BLOCKS_OF(generate_blocks),
-                                        .only_text = true};
+const organ_view organ_generate_view = {
+    .schema = "organ.generate/1", .kind = "Generated text", BLOCKS_OF(generate_blocks), .only_text = true};
 
 /* The view of organ.tokenize/1, the report of `organ tokenize`. If it has ids, a terminal prints nothing but these. */
 

@@ -251,7 +251,6 @@ static const organ_block inspect_blocks[] = {
 const organ_view organ_inspect_view = {
     .schema = "organ.inspect/1",
     .kind = "Inspection",
-    .title = "{model.name}",
     .lead = "{problems?This file has faults: see its health.|Contents of the file. " FOUND_NOTHING "}",
     .make = with_folded_members,
     BLOCKS_OF(inspect_blocks)};
@@ -408,7 +407,6 @@ static const organ_block untrusted_blocks[] = {
 
 const organ_view organ_untrusted_view = {.schema = "organ.untrusted/1",
                                          .kind = "Examination of a download",
-                                         .title = "{model.name}",
                                          .lead = "{findings?" SOME "|" CLEAN "}",
                                          .make = with_grouped_findings,
                                          BLOCKS_OF(untrusted_blocks)};

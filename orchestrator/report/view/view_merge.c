@@ -99,7 +99,6 @@ const organ_view organ_merge_view = {.schema = "organ.merge/1",
                                      .title = "{run.output?{run.output}|{base.name}}",
                                      .files = {"merge.json", "MERGE_REPORT.md", "recipe.yaml"},
                                      .made_by = "merge",
-                                     .method = "{parameters.method?{parameters.method}}",
                                      BLOCKS_OF(merge_blocks)};
 
 /* The view of organ.audit_merge/1, the report of `organ audit --recipe`. */

@@ -69,7 +69,6 @@ static const organ_block extract_all[] = {
 const organ_view organ_extract_view = {
     .schema = "organ.extract/1",
     .kind = "Extraction",
-    .title = "{model.name}",
     .lead = "{dry_run?A dry run: the files that extract would write; nothing was written.|The extracted model: a file "
             "for every tensor, in folders for skeleton, organs, embedding and norms.}",
     .make = with_extract_rows,
@@ -136,7 +135,6 @@ static const organ_block assemble_all[] = {
 
 const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
                                         .kind = "Assembly",
-                                        .title = "{model.name}",
                                         .lead = "{dry_run?A dry run: the model that would be assembled; nothing was "
                                                 "written.|The model assembled from its parts.}",
                                         .make = with_assemble_rows,

@@ -90,6 +90,10 @@ extern const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS];
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
+/* The end of a report of a verb that writes a model: needs, evaluation, time and place; MADE_ENDING adds the
+ * definitions. */
+#define MADE_END(what, name)    PLAN, EVALUATION_ON(ON_TEXT), GAP("!dry_run"), TIME_LINE(what), REPORT_LINE(name)
+#define MADE_ENDING(what, name) MADE_END(what, name), DEFINITIONS
 
 /* A box of warnings about the counts of killed weights, the sentences of the array "errata". The terminal has none:
  * they are the same in every run. */

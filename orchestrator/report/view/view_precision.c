@@ -104,18 +104,12 @@ static const organ_block dequantize_blocks[] = {
     SECTION(ON_FILES, "weights", "Weights"),
     TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .max = EVERY_TENSOR, .what = "weights",
           .caption = "Every packed weight"),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of output"),
-    REPORT_LINE("DEQUANTIZE_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of output", "DEQUANTIZE_REPORT.md"),
 };
 
 const organ_view organ_dequantize_view = {
     .schema = "organ.dequantize/1",
     .kind = "Dequantisation",
-    .title = "{model.name}",
     .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; plain tensors keep their type and bytes.",
     .files = {"dequantize.json", "DEQUANTIZE_REPORT.md", NULL},
     .made_by = "dequantize",
@@ -393,18 +387,12 @@ static const organ_block quantize_blocks[] = {
           .caption = "Every quantised tensor"),
     TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of output"),
-    REPORT_LINE("QUANTIZE_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of output", "QUANTIZE_REPORT.md"),
 };
 
 const organ_view organ_quantize_view = {
     .schema = "organ.quantize/1",
     .kind = "Quantisation",
-    .title = "{model.name}",
     .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, "
             "calibrated on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
             "nearest to its weight{types?, with the scales of least error{imatrix? weighted by an imatrix|}|}: no "
@@ -462,16 +450,11 @@ static const organ_block convert_blocks[] = {
     TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
     SAY(ON_ALL, "totals.left_out",
         "{totals.left_out:count} tensors of vision, audio or multi-token prediction are left out."),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of output"),
-    REPORT_LINE("CONVERT_REPORT.md"),
+    MADE_END(" of output", "CONVERT_REPORT.md"),
 };
 
 const organ_view organ_convert_view = {.schema = "organ.convert/1",
                                        .kind = "Conversion",
-                                       .title = "{model.name}",
                                        .lead = "Tensors {dry_run?would become|became} {parameters.to}.",
                                        .files = {"convert.json", "CONVERT_REPORT.md", NULL},
                                        .made_by = "convert",
@@ -567,20 +550,13 @@ static const organ_block blocks[] = {
     EACH(ON_MARKDOWN, "left_alone", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{tensor:code} ({dtype})"))),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(left_alone), .max = EVERY_TENSOR,
           .what = "tensors copied unchanged", .caption = "Projections in types that cannot be written."),
-    PLAN,
-    EVALUATION_ON(ON_TEXT),
-    GAP("!dry_run"),
-    TIME_LINE(" of purified weights"),
-    REPORT_LINE("PURIFY_REPORT.md"),
-    DEFINITIONS,
+    MADE_ENDING(" of purified weights", "PURIFY_REPORT.md"),
 };
 
 const organ_view organ_purify_view = {
     .schema = "organ.purify/1",
     .kind = "Purification",
-    .title = "{model.name}",
     .lead = "{dry_run?A dry run: the tensors that would be purified.|The noise that was removed from each tensor.}",
     .files = {"purify.json", "PURIFY_REPORT.md", NULL},
     .made_by = "purify",
-    .method = "{parameters.method?{parameters.method}}",
     BLOCKS_OF(blocks)};

@@ -286,7 +286,6 @@ const organ_view organ_prune_view = {
             "{totals.full.percent:percent} of all {totals.full.elements:count} weights of the model.}",
     .files = {"prune.json", "REPORT.md", "prune.jsonl"},
     .made_by = "prune",
-    .method = "{parameters.method?{parameters.method}}",
     .make = organ_sparsity_fold,
     BLOCKS_OF(prune_blocks)};
 
