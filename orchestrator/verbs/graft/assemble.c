@@ -286,8 +286,7 @@ organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
         check_packed_pair(job, targets, &sources->weights[k], error);
     for (size_t k = 0; !error->status && k < targets->count && organ_graft_whole_layers(job); k++)
         if (organ_layers_axis(&targets->weights[k]) && !organ_selected(&job->selection, targets->weights[k].codes))
-            organ_graft_add_sentence(job->notes, "%s has entries for each layer: those of the target stay.",
-                                     targets->weights[k].name);
+            organ_say(job->notes, "%s has entries for each layer: those of the target stay.", targets->weights[k].name);
     organ_weights_free(sources);
     organ_weights_free(targets);
     return error->status;

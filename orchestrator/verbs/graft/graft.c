@@ -84,10 +84,9 @@ static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv 
     for (size_t k = 0; k < job->pair_count; k++)
         if (!put_element(source, job->pairs[k].from, kv->element,
                          made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
-            organ_graft_add_sentence(
-                job->mismatches,
-                "metadata: %s has a value for every layer of the target, the source has none for its layer %d", kv->key,
-                (int)job->pairs[k].from);
+            organ_say(job->mismatches,
+                      "metadata: %s has a value for every layer of the target, the source has none for its layer %d",
+                      kv->key, (int)job->pairs[k].from);
     if (kv->size == size && memcmp(made, kv->bytes, size) == 0)
         free(made);
     else
@@ -109,7 +108,7 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
         kv.count = (uint64_t)job->layers_after;
         kv.size = ORGAN_GGUF_ARRAY_HEAD + (size_t)kv.count * organ_gguf_type_bytes(kv.element);
         organ_gguf_writer_kv(writer, &kv, error);
-        organ_graft_add_sentence(job->metadata, "%s was adapted to the new layers.", kv.key);
+        organ_say(job->metadata, "%s was adapted to the new layers.", kv.key);
         job->written_again = true;
         free(data);
     }
@@ -125,12 +124,12 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
         return ORGAN_OK;
     const int64_t declared = organ_gguf_integer(job->target->gguf, organ_graft_key(job, "block_count", key), -1);
     if (declared != job->target_layers) {
-        organ_graft_add_sentence(
-            job->mismatches, "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added",
-            key, (long long)declared, (int)job->target_layers);
+        organ_say(job->mismatches,
+                  "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added", key,
+                  (long long)declared, (int)job->target_layers);
         return ORGAN_OK;
     }
-    organ_graft_add_sentence(job->metadata, "%s: %d, was %d.", key, (int)job->layers_after, (int)job->target_layers);
+    organ_say(job->metadata, "%s: %d, was %d.", key, (int)job->layers_after, (int)job->target_layers);
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 

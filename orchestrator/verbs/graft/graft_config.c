@@ -5,6 +5,7 @@
 
 #include "formats/architecture/families.h"
 #include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +54,8 @@ static void note_change(void *context, const char *inside, const char *key, json
                         organ_error *error)
 {
     (void)error;
-    organ_graft_add_sentence(((organ_graft_job *)context)->metadata,
-                             "config.json: %s%s%s was adapted to the grafted layers.", inside ? inside : "",
-                             inside ? "." : "", key);
+    organ_say(((organ_graft_job *)context)->metadata, "config.json: %s%s%s was adapted to the grafted layers.",
+              inside ? inside : "", inside ? "." : "", key);
     json_decref(before);
     json_decref(after);
 }
@@ -164,5 +164,5 @@ void organ_graft_check_unknown(organ_graft_job *job)
     if (!unknown.status)
         check_side(job, job->source, &job->source_config, "config.json of the source", &unknown);
     if (unknown.status)
-        organ_graft_add_sentence(job->mismatches, "metadata: %s", unknown.message);
+        organ_say(job->mismatches, "metadata: %s", unknown.message);
 }

@@ -2,21 +2,8 @@
  * Properties of a graft that its other files ask for. */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include "formats/base/plain_numbers.h"
-
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-void organ_graft_add_sentence(json_t *list, const char *format, ...)
-{
-    char text[1000];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    json_array_append_new(list, json_string(text));
-}
 
 const char *organ_graft_key(const organ_graft_job *job, const char *name, char key[ORGAN_GRAFT_KEY])
 {

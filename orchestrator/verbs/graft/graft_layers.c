@@ -4,6 +4,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/gguf/file.h"
+#include "orchestrator/output/facts.h"
 
 #include <stdio.h>
 
@@ -78,12 +79,12 @@ static void check_last_layers(organ_graft_job *job)
     static const char *const keys[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (key_of(job, keys[k]) > 0)
-            organ_graft_add_sentence(
-                job->mismatches, "metadata: %s is %lld in the target: it counts its last layers, so none can be added",
-                keys[k], (long long)key_of(job, keys[k]));
+            organ_say(job->mismatches,
+                      "metadata: %s is %lld in the target: it counts its last layers, so none can be added", keys[k],
+                      (long long)key_of(job, keys[k]));
     if (organ_gguf_find(job->target->gguf, ORGAN_GGUF_CONFIG))
-        organ_graft_add_sentence(job->mismatches, "metadata: the target has a config.json in its key " ORGAN_GGUF_CONFIG
-                                                  ", which graft does not change: no layer can be added");
+        organ_say(job->mismatches, "metadata: the target has a config.json in its key " ORGAN_GGUF_CONFIG
+                                   ", which graft does not change: no layer can be added");
 }
 
 /* Returns the advice that ends the refusal of a layer of another kind; "" if there is none. */
@@ -103,11 +104,10 @@ static void compare_pair(organ_graft_job *job, const graft_kinds *g, organ_layer
     if (pair->from < 0 || (unsigned)pair->from >= g->source.layers || (!added && !to))
         return;
     if (added && !(to = kind_after_dense(g)) && !(to = kind_of_added(g, (unsigned)pair->to))) {
-        organ_graft_add_sentence(
-            job->mismatches,
-            "added layer %d: the layers of the target differ without a period, so that it is unknown "
-            "what programs would take layer %d for",
-            (int)pair->to, (int)pair->to);
+        organ_say(job->mismatches,
+                  "added layer %d: the layers of the target differ without a period, so that it is unknown "
+                  "what programs would take layer %d for",
+                  (int)pair->to, (int)pair->to);
         return;
     }
     const organ_layer_kind *const from = &g->source.kinds[pair->from];
@@ -116,11 +116,10 @@ static void compare_pair(organ_graft_job *job, const graft_kinds *g, organ_layer
         if (!parts_differ(g, from, &g->target.kinds[l]))
             pair->like = (int32_t)l;
     if (what && pair->like < 0)
-        organ_graft_add_sentence(
-            job->mismatches,
-            "kind of layer: layer %d of the source differs in %s from what the settings of the target "
-            "say of layer %d; --map grafts it onto a layer of its kind%s",
-            (int)pair->from, what, (int)pair->to, remedy_of(job));
+        organ_say(job->mismatches,
+                  "kind of layer: layer %d of the source differs in %s from what the settings of the target "
+                  "say of layer %d; --map grafts it onto a layer of its kind%s",
+                  (int)pair->from, what, (int)pair->to, remedy_of(job));
 }
 
 /* ---- layers whose settings config.json gets from the source ---- */
@@ -162,8 +161,7 @@ static void try_settings(organ_graft_job *job, const graft_kinds *g)
     if (!refused.status)
         organ_graft_try_config(job, known && job->described ? kinds : NULL, &refused);
     if (refused.status)
-        organ_graft_add_sentence(job->mismatches, "kind of layer: %s; --map grafts it onto a layer of its kind",
-                                 refused.message);
+        organ_say(job->mismatches, "kind of layer: %s; --map grafts it onto a layer of its kind", refused.message);
     organ_rows_free(kinds);
     organ_rows_free(copies);
 }

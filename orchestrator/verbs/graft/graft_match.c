@@ -3,6 +3,7 @@
 
 #include "formats/architecture/sizes.h"
 #include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_settings.h"
 #include "orchestrator/stream/product.h"
 
@@ -72,9 +73,8 @@ static void check_layers(organ_graft_job *job)
     for (size_t k = 0; k < job->selection.span_count; k++) {
         const organ_layer_span *const span = &job->selection.spans[k];
         if (span->to >= job->source_layers)
-            organ_graft_add_sentence(
-                job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
-                (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
+            organ_say(job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
+                      (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
     }
     job->layers_after = job->target_layers;
     for (size_t k = 0; k < job->pair_count; k++) {
@@ -82,16 +82,14 @@ static void check_layers(organ_graft_job *job)
         if (pair->to < job->target_layers)
             continue;
         if (!organ_graft_header_is_free(job))
-            organ_graft_add_sentence(
-                job->mismatches,
-                "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
-                "and layers can be "
-                "added to a GGUF file only",
-                (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
+            organ_say(job->mismatches,
+                      "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
+                      "and layers can be "
+                      "added to a GGUF file only",
+                      (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
         else if (pair->to != job->layers_after)
-            organ_graft_add_sentence(job->mismatches,
-                                     "layer count: layer %d would be added to the target, but not layer %d before it",
-                                     (int)pair->to, (int)job->layers_after);
+            organ_say(job->mismatches, "layer count: layer %d would be added to the target, but not layer %d before it",
+                      (int)pair->to, (int)job->layers_after);
         else
             job->layers_after++;
     }
@@ -109,8 +107,8 @@ static void compare_sizes(organ_graft_job *job, organ_group group)
         const int64_t source = organ_size_value(size, &job->source->config),
                       target = organ_size_value(size, &job->target->config);
         if (size->group == group && size->what && source >= 0 && target >= 0 && source != target)
-            organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", size->what,
-                                     (long long)source, (long long)target);
+            organ_say(job->mismatches, "%s: %lld in the source, %lld in the target", size->what, (long long)source,
+                      (long long)target);
     }
 }
 
@@ -132,11 +130,10 @@ static void compare_rope(organ_graft_job *job)
     if (straight == other || !graft_selects(job, ORGAN_GROUP_SKELETON))
         return;
     const bool source_permuted = !straight;
-    organ_graft_add_sentence(
-        job->mismatches,
-        "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
-        "head, in the %s they are not: attention cannot be grafted",
-        source_permuted ? source : target, source_permuted ? "target" : "source");
+    organ_say(job->mismatches,
+              "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
+              "head, in the %s they are not: attention cannot be grafted",
+              source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
 /* If vocabularies of one size differ, rows of the embedding would belong to other tokens. Models that are not GGUF
@@ -147,8 +144,7 @@ static void compare_tokens(organ_graft_job *job)
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
     const organ_gguf_kv *const b = job->target->gguf ? organ_gguf_find(job->target->gguf, key) : NULL;
     if (a && b && a->count == b->count && (a->size != b->size || memcmp(a->bytes, b->bytes, a->size) != 0))
-        organ_graft_add_sentence(job->mismatches, "vocabulary: %llu tokens in both, but different ones",
-                                 (unsigned long long)a->count);
+        organ_say(job->mismatches, "vocabulary: %llu tokens in both, but different ones", (unsigned long long)a->count);
 }
 
 /* A difference that makes the result unusable is a mismatch, another architecture only a note. */
@@ -169,12 +165,10 @@ static void compare_facts(organ_graft_job *job)
     architecture_of(job->target, target);
     if (job->names_differ && graft_selects(job, ORGAN_GROUP_NORM) &&
         strncmp(*source ? source : target, "gemma", 5) == 0)
-        organ_graft_add_sentence(job->mismatches,
-                                 "norms: GGUF files of Gemma store them plus 1, the other model does not");
+        organ_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
     if (!organ_settings_agree(job->source, job->target))
-        organ_graft_add_sentence(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
-                                 organ_settings_architecture(job->source, source),
-                                 organ_settings_architecture(job->target, target));
+        organ_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
+                  organ_settings_architecture(job->source, source), organ_settings_architecture(job->target, target));
 }
 
 /* The architecture has a note of its own. */
@@ -246,9 +240,8 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     } else if (organ_can_widen(from->dtype) && organ_can_narrow(requested)) {
         job->converted++;
     } else {
-        organ_graft_add_sentence(
-            job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
-            piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
+        organ_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
+                  piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
     }
 }
 
@@ -277,8 +270,7 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
         return;
     }
     if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
-        organ_graft_add_sentence(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name,
-                                 source, target);
+        organ_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source, target);
         return;
     }
     choose_type(job, from, piece);
@@ -301,8 +293,8 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
         organ_shape_text(from->rank, from->shape, source);
         if (like)
             organ_shape_text(like->rank, like->shape, target);
-        organ_graft_add_sentence(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s",
-                                 (int)layer, name, source, like ? "it is " : "there is none", like ? target : "");
+        organ_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer, name,
+                  source, like ? "it is " : "there is none", like ? target : "");
         return;
     }
     organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
@@ -337,8 +329,8 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
     const bool named = organ_graft_counterpart(job, from->name, &from->anatomy, name);
     const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
     if (!named)
-        organ_graft_add_sentence(job->mismatches,
-                                 "%s of the source has no counterpart with a name in the target's format", from->name);
+        organ_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format",
+                  from->name);
     else if (found)
         replace_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
@@ -346,7 +338,7 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
     else if (is_of_other_kind(job, from, name, layer))
         add_of_other_kind(job, from, name);
     else if (layer < job->target_layers)
-        organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
+        organ_say(job->mismatches, "%s is not in the target", name);
 }
 
 /* `layer` -1 means outside of all layers. Without ranges in --select every layer and -1 are grafted; else the layers
@@ -369,8 +361,7 @@ static void report_unmatched_targets(organ_graft_job *job)
             job->layout.pieces[t].model = NULL;
             job->removed++;
         } else
-            organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
-                                     tensor->name);
+            organ_say(job->mismatches, "%s of the target has no counterpart in the source", tensor->name);
     }
 }
 
@@ -386,8 +377,7 @@ static void remove_pieces(organ_graft_job *job)
     job->layout.piece_count = kept;
     job->written_again = job->written_again || job->removed;
     if (job->added + job->removed)
-        organ_graft_add_sentence(job->notes, "Layers of another kind: %zu tensors are added, %zu removed.", job->added,
-                                 job->removed);
+        organ_say(job->notes, "Layers of another kind: %zu tensors are added, %zu removed.", job->added, job->removed);
 }
 
 /* An added layer needs all its tensors. */
@@ -400,10 +390,9 @@ static void check_added(organ_graft_job *job)
         const int32_t to = organ_layer_mapped(&job->map, tensor->anatomy.layer);
         if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after &&
             is_grafted_layer(job, to) && !organ_selected(&job->selection, tensor))
-            organ_graft_add_sentence(
-                job->mismatches,
-                "added layer %d: %s of the source is not selected, but a layer must be whole (--select all)", (int)to,
-                tensor->name);
+            organ_say(job->mismatches,
+                      "added layer %d: %s of the source is not selected, but a layer must be whole (--select all)",
+                      (int)to, tensor->name);
     }
 }
 
@@ -446,6 +435,6 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     check_added(job);
     remove_pieces(job);
     if (job->converted)
-        organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
+        organ_say(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
     return ORGAN_OK;
 }

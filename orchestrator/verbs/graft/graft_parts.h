@@ -56,9 +56,6 @@ typedef struct organ_graft_job {
     bool described; /* editable, and both models have a config.json of one model_type */
 } organ_graft_job;
 
-/* Appends a sentence, at most 999 bytes, to job->mismatches, job->notes or job->metadata. */
-void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* Returns whether the output can have another header than the target, so that types of tensors and the number of layers
  * may change: the target is GGUF, and the output is one file or an organ directory. */
 bool organ_graft_header_is_free(const organ_graft_job *job);
