@@ -561,6 +561,9 @@ organ_status organ_forward_experts(forward_group *group, size_t first, size_t to
  * may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);
+/* Adds the product and computes group->products. */
+organ_status organ_forward_run_linear(forward_group *group, forward_part part, const float *bias, const float *x,
+                                      float *y, size_t out, organ_error *error);
 /* Passes x to the tap and computes y = x w^T, plus a bias if the part has one, for tokens [first, first + tokens) of
  * the group. */
 organ_status organ_forward_apply(forward_group *group, forward_part part, size_t first, size_t tokens, const float *x,

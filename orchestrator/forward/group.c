@@ -273,6 +273,14 @@ organ_status organ_forward_add_linear(forward_group *g, forward_part part, const
     return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
 }
 
+organ_status organ_forward_run_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
+                                      size_t out, organ_error *error)
+{
+    return organ_forward_add_linear(g, part, bias, x, y, out, error)
+               ? error->status
+               : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
 static const float *bias_of(const organ_layer *layer, forward_part part)
 {
     static const forward_part biases[PART_COUNT] = {
@@ -450,8 +458,7 @@ organ_status organ_forward_gate_output(forward_group *g, const float *normed, fl
     j.out_width = (size_t)kind->heads * kind->value_dim;
     j.gate_width = j.out_width / j.shared;
     j.stride = (c->gate_in_q ? 2 : 1) * j.gate_width;
-    if (!c->gate_in_q && (organ_forward_add_linear(g, PART_HEAD_GATE, NULL, normed, scratch, j.gate_width, error) ||
-                          organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
+    if (!c->gate_in_q && organ_forward_run_linear(g, PART_HEAD_GATE, NULL, normed, scratch, j.gate_width, error))
         return error->status;
     const double work = (double)g->tokens * (double)(j.gate_width * ORGAN_SHARE_HARD + j.out_width);
     return organ_forward_tokens(g->forward->engine, g->tokens, work, gate_tokens_of_heads, &j, error);

@@ -435,11 +435,10 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
 static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
-    if (organ_forward_norm_inner(g, PART_NORM_GIVEN, j->out, g->tokens, j->out_width, error) ||
-        organ_forward_add_linear(g, PART_O, organ_forward_values(g->layer, PART_BIAS_O), j->out, projected,
-                                 (size_t)g->forward->config.hidden, error))
+    if (organ_forward_norm_inner(g, PART_NORM_GIVEN, j->out, g->tokens, j->out_width, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_O, organ_forward_values(g->layer, PART_BIAS_O), j->out, projected,
+                                    (size_t)g->forward->config.hidden, error);
 }
 
 /* Each score costs a dot product over key_dim, a term of the weighted sum over value_dim, and an exp. All keys up to

@@ -352,13 +352,11 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
                                                                                    g->layer, PART_BIAS_KV_A);
     if (organ_forward_add_linear(g, low ? PART_Q_A : PART_Q, bias_q, normed, low ? j.low : l->q,
                                  low ? c->latent.q_rank : q, error) ||
-        organ_forward_add_linear(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_run_linear(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
         organ_forward_tokens(engine, g->tokens, number * (double)(c->latent.q_rank + mla_width(&c->latent)),
                              norm_latents, &j, error))
         return error->status;
-    if (low && (organ_forward_add_linear(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
-                organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
+    if (low && organ_forward_run_linear(g, PART_Q_B, NULL, j.low, l->q, q, error))
         return error->status;
     if (tap_queries(g, l->q, error) ||
         organ_forward_tokens(engine, g->tokens, number * (double)q, rotate_queries, &j, error) ||

@@ -298,10 +298,9 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
                              tokens * (double)(4 * j->keys + 2 * (r->heads + j->decays) * ORGAN_SHARE_HARD),
                              delta_prepare, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, delta_recur, j, error) ||
-        organ_forward_tokens(engine, g->tokens, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error) ||
-        organ_forward_add_linear(g, PART_MIX_OUT, NULL, j->z, out, (size_t)g->forward->config.hidden, error))
+        organ_forward_tokens(engine, g->tokens, tokens * (double)j->values * ORGAN_SHARE_HARD, delta_gate, j, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_MIX_OUT, NULL, j->z, out, (size_t)g->forward->config.hidden, error);
 }
 
 /* q, k and v of a token are adjacent, because one projection and one convolution compute them; with
@@ -463,13 +462,11 @@ organ_status organ_forward_lightning(forward_group *g, const float *normed, floa
         return ORGAN_OK;
     make_decays(&j);
     if (organ_forward_add_linear(g, PART_MIX_IN, NULL, normed, j.rows, 3 * inner, error) ||
-        organ_forward_add_linear(g, PART_MIX_Z, NULL, normed, j.z, inner, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_run_linear(g, PART_MIX_Z, NULL, normed, j.z, inner, error) ||
         organ_forward_tokens(engine, g->tokens, 3 * numbers * ORGAN_SHARE_HARD, activate_rows, &j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * numbers * r->key_dim, lightning_recur, &j,
                             error) ||
-        organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, lightning_gate, &j, error) ||
-        organ_forward_add_linear(g, PART_MIX_OUT, NULL, j.z, out, (size_t)g->forward->config.hidden, error))
+        organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, lightning_gate, &j, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_MIX_OUT, NULL, j.z, out, (size_t)g->forward->config.hidden, error);
 }

@@ -238,17 +238,14 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
                                .width = j->sizes->kernel,
                                .tail = g->before ? g->before->state + j->inner * j->states : NULL,
                                .silu = true};
-    if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
+    if (organ_forward_run_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
                                  2 * j->inner, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_tokens(engine, g->tokens, numbers, copy_inputs, j, error) ||
         organ_forward_convolve(g, &conv, error) ||
-        organ_forward_add_linear(g, PART_MIX_X, NULL, j->x, j->mixed, j->rank + 2 * j->states, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_run_linear(g, PART_MIX_X, NULL, j->x, j->mixed, j->rank + 2 * j->states, error) ||
         organ_forward_tokens(engine, g->tokens, numbers, prepare_mixed, j, error) ||
-        organ_forward_add_linear(g, PART_MIX_STEP, organ_forward_values(g->layer, PART_DT_BIAS), j->shorts, j->steps,
-                                 j->inner, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        organ_forward_run_linear(g, PART_MIX_STEP, organ_forward_values(g->layer, PART_DT_BIAS), j->shorts, j->steps,
+                                 j->inner, error))
         return error->status;
     return organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
@@ -274,11 +271,10 @@ organ_status organ_forward_mamba(forward_group *g, const float *normed, float *o
     if (mamba_inputs(&j, normed, error) ||
         organ_forward_share(g->forward->engine, j.blocks * (g->until - g->window),
                             numbers * (double)states * ORGAN_SHARE_HARD, mamba_recur, &j, error) ||
-        organ_forward_tokens(g->forward->engine, tokens, numbers * ORGAN_SHARE_HARD, mamba_gate, &j, error) ||
-        organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.x, out,
-                                 (size_t)g->forward->config.hidden, error))
+        organ_forward_tokens(g->forward->engine, tokens, numbers * ORGAN_SHARE_HARD, mamba_gate, &j, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.x, out,
+                                    (size_t)g->forward->config.hidden, error);
 }
 
 /* ---- Mamba-2 ---- */
@@ -444,18 +440,16 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
                                .tail = g->before ? g->before->state + r->heads * head_floats(r) : NULL,
                                .silu = true};
     const double tokens = (double)g->tokens, state = (double)r->heads * r->key_dim * r->value_dim;
-    if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
+    if (organ_forward_run_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j->rows,
                                  j->row.end, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (r->scaled && organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.end, scale_rows, j, error)) ||
         organ_forward_convolve(g, &conv, error) ||
         organ_forward_tokens(engine, g->tokens, 2 * tokens * r->heads * ORGAN_SHARE_HARD, prepare_steps, j, error) ||
         organ_forward_share(engine, r->heads * (g->until - g->window), 4 * tokens * state, recur_head, j, error) ||
-        organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.x * ORGAN_SHARE_HARD, gate_tokens, j, error) ||
-        organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j->outs, out,
-                                 (size_t)g->forward->config.hidden, error))
+        organ_forward_tokens(engine, g->tokens, tokens * (double)j->row.x * ORGAN_SHARE_HARD, gate_tokens, j, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j->outs, out,
+                                    (size_t)g->forward->config.hidden, error);
 }
 
 organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
@@ -536,14 +530,12 @@ organ_status organ_forward_short_conv(forward_group *g, const float *normed, flo
                                .stride = 3 * hidden,
                                .width = c->recurrent.kernel,
                                .tail = (g->before ? g->before->state : NULL)};
-    if (organ_forward_add_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j.rows,
+    if (organ_forward_run_linear(g, PART_MIX_IN, organ_forward_values(g->layer, PART_BIAS_MIX_IN), normed, j.rows,
                                  3 * hidden, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_tokens(engine, g->tokens, numbers, gate_inputs, &j, error) ||
         organ_forward_convolve(g, &conv, error) ||
-        organ_forward_tokens(engine, g->tokens, numbers, gate_outputs, &j, error) ||
-        organ_forward_add_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.outs, out,
-                                 hidden, error))
+        organ_forward_tokens(engine, g->tokens, numbers, gate_outputs, &j, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    return organ_forward_run_linear(g, PART_MIX_OUT, organ_forward_values(g->layer, PART_BIAS_MIX_OUT), j.outs, out,
+                                    hidden, error);
 }
