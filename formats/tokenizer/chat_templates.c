@@ -107,8 +107,11 @@ static organ_status add_from_config(const organ_model *model, const json_t *conf
     return failed ? organ_fail_memory(error, model->path) : ORGAN_OK;
 }
 
-organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
-                                  organ_error *error)
+/* Sets *templates, which the caller releases, to an object with the chat templates of a model by name; that of the
+ * usual one is "default". They are chat_template.jinja and additional_chat_templates/NAME.jinja; without these files,
+ * the member chat_template of `config` (tokenizer_config.json, or NULL); without that, chat_template.json. */
+static organ_status read_templates(const organ_model *model, const json_t *config, json_t **templates,
+                                   organ_error *error)
 {
     *templates = json_object();
     if (!*templates)
@@ -130,7 +133,7 @@ organ_status organ_chat_template_read(const organ_model *model, char **text, org
     *text = NULL;
     const char *found = model->gguf ? organ_gguf_string(model->gguf, TEMPLATE_KEY, &length) : NULL;
     if (t && !model->gguf && organ_tokenizer_config(model, t, &config, error) == ORGAN_OK &&
-        organ_chat_templates(model, config, &templates, error) == ORGAN_OK) {
+        read_templates(model, config, &templates, error) == ORGAN_OK) {
         found = json_string_value(json_object_get(templates, "default"));
         length = found ? strlen(found) : 0;
     }
@@ -173,7 +176,7 @@ organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t 
         !organ_bytes_add(&names, (const char *)&count, sizeof count))
         organ_fail_memory(error, e->model->path);
     if (!error->status)
-        organ_chat_templates(e->model, config, &templates, error);
+        read_templates(e->model, config, &templates, error);
     json_object_foreach(templates, name, text) if (!error->status)
     {
         count += strcmp(name, "default") != 0;

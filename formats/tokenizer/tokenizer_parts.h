@@ -311,11 +311,6 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
  * otherwise, as transformers does. Called when the vocabulary and the added tokens of tokenizer.json are entered,
  * before organ_tokenizer_ready. */
 organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error);
-/* Sets *templates, which the caller releases, to an object with the chat templates of a model by name; that of the
- * usual one is "default". They are chat_template.jinja and additional_chat_templates/NAME.jinja; without these files,
- * the member chat_template of `config` (tokenizer_config.json, or NULL); without that, chat_template.json. */
-organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
-                                  organ_error *error);
 /* Sets facts.bos, facts.eos and facts.adds_bos from the config (NULL for none), whose path is `label`, and from the
  * post_processor of tokenizer.json (NULL for none). `from_json`: the tokenizer is that of a tokenizer.json, so the
  * post-processor and not add_bos_token decides on BOS. */
@@ -414,7 +409,7 @@ typedef struct gguf_export {
     const organ_added **added; /* by id below the tokenizer's vocabulary; NULL if the token is not an added one */
 } gguf_export;
 
-/* Writes the keys of the model's chat templates (organ_chat_templates). */
+/* Writes the keys of the model's chat templates. */
 organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t *config, organ_error *error);
 
 /* Writes the ids of special tokens, the flags that state which of these tokens are added to a text, and the chat

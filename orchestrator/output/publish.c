@@ -64,7 +64,9 @@ static organ_status fail_busy(const char *final, const char *who, organ_error *e
     return error->status;
 }
 
-organ_status organ_fail_busy(const char *final, const char *path, organ_error *error)
+/* Fails with ORGAN_IO and errnum EBUSY because another process writes the output `final`. `path` is the file or
+ * directory that it has locked; the message names the process if the system shows it. */
+static organ_status fail_locked(const char *final, const char *path, organ_error *error)
 {
     const long holder = organ_partial_holder(path);
     char who[64];
@@ -78,7 +80,7 @@ organ_status organ_partial_judge(organ_partial_state state, const char *path, co
     if (state == ORGAN_PARTIAL_LOCKED)
         return ORGAN_OK;
     if (state == ORGAN_PARTIAL_BUSY)
-        return organ_fail_busy(final, path, error);
+        return fail_locked(final, path, error);
     return organ_fail_errno(
         error, fault,
         state == ORGAN_PARTIAL_LOCKLESS ? "%s: cannot be locked against other writers" : "%s: cannot be opened", path);

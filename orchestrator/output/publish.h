@@ -87,9 +87,6 @@ organ_status organ_publish_finish(const char *final, organ_error *error);
 /* Returns ORGAN_IO if `parent`, in which the output `final` is made, is not a directory. */
 organ_status organ_check_parent(const char *final, const char *parent, organ_error *error);
 
-/* Fails with ORGAN_IO and errnum EBUSY because another process writes the output `final`. `path` is the file or
- * directory that it has locked; the message names the process if the system shows it. */
-organ_status organ_fail_busy(const char *final, const char *path, organ_error *error);
 /* Returns ORGAN_OK if `state` is ORGAN_PARTIAL_LOCKED, else ORGAN_IO: another process writes the output `final` (errnum
  * EBUSY), or the directory at `path` cannot be opened or locked. */
 organ_status organ_partial_judge(organ_partial_state state, const char *path, const char *final, int fault,

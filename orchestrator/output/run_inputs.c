@@ -215,7 +215,10 @@ static bool say_change(const json_t *row, const char *change, char text[ORGAN_RU
     return true;
 }
 
-bool organ_run_inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_RUN_INPUTS_TEXT])
+/* Finds the first file that differs between the lists of two runs, and returns whether there is one: `text` then says
+ * which and how ("base config.json (DIR/config.json) has another content"). Files with digests are equal if the
+ * digests are; all others if size, inode, and times of modification and of status change are. Paths may differ. */
+static bool inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_RUN_INPUTS_TEXT])
 {
     const json_t *row;
     size_t k;
@@ -255,7 +258,7 @@ organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const
     if (rest)
         json_object_del(rest, ORGAN_RUN_INPUTS);
     if (!error->status && check_members(was, first, output, error) == ORGAN_OK &&
-        organ_run_inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
+        inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
         organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; --force starts over",
                    output, text);
     if (!error->status)
@@ -321,7 +324,7 @@ static organ_status check_state(const json_t *was, const char *made, bool *whole
     char unused[ORGAN_RUN_INPUTS_TEXT];
     organ_run_inputs state = {0};
     if (was && organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK)
-        *whole = json_array_size(was) && !organ_run_inputs_differ(was, state.rows, unused);
+        *whole = json_array_size(was) && !inputs_differ(was, state.rows, unused);
     organ_run_inputs_release(&state);
     return error->status;
 }

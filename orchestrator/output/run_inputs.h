@@ -36,11 +36,6 @@ json_t *organ_run_inputs_json(const organ_run_inputs *inputs);
 
 #define ORGAN_RUN_INPUTS_TEXT 700
 
-/* Finds the first file that differs between the lists of two runs, and returns whether there is one: `text` then says
- * which and how ("base config.json (DIR/config.json) has another content"). Files with digests are equal if the
- * digests are; all others if size, inode, and times of modification and of status change are. Paths may differ. */
-bool organ_run_inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_RUN_INPUTS_TEXT]);
-
 /* Compares the descriptions of two runs: the list of inputs, then all other members of `now`. Returns ORGAN_USAGE if
  * they differ; the message names `output` and the file or member that differs. */
 organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const char *output, organ_error *error);

@@ -155,12 +155,17 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
 
 /* ---- result and log ---- */
 
-uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
+/* Truncates the output of a running job to `limit` bytes each for the result and the log; 0: no limit. The result keeps
+ * its first `limit` bytes; if it was larger, *cut becomes its size. The log keeps its beginning and its end. Its middle
+ * becomes a hole in the file, but only bytes before the offset `read`, up to which the server has read the log. Returns
+ * the bytes that both files occupy. */
+static uint64_t trim_output(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
 {
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
 }
 
-uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
+/* Returns the sum of the sizes of job.json, events.jsonl and result.json in bytes. */
+static uint64_t bytes_of_job(const organ_job_store *store, const char *id)
 {
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
     uint64_t bytes = 0;
@@ -181,7 +186,7 @@ static organ_job_findings job_examine(const organ_job_store *store, const char *
         found.result = read_result(store, id, found.size, &found.page);
     found.page = found.page && found.result;
     shorten_log(store, id, limit);
-    found.bytes = organ_job_bytes(store, id);
+    found.bytes = bytes_of_job(store, id);
     return found;
 }
 
@@ -355,7 +360,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         end_job(jobs, job, code, number, &found);
         return;
     }
-    job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
+    job->bytes = trim_output(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
     if (received)
         organ_jobs_wake(jobs, job);
 }
@@ -494,14 +499,14 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 }
 
 /* A result that was larger than the limit of this server is no longer JSON, so the job then counts as one without a
- * result (job->result) and without a page. The log stays unchanged: organ_job_trim releases only bytes of it that
+ * result (job->result) and without a page. The log stays unchanged: trim_output releases only bytes of it that
  * the server has read, and gets 0 as their number. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
     const uint64_t cut = job->cut;
-    organ_job_trim(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
-    job->bytes = organ_job_bytes(&jobs->store, job->id);
+    trim_output(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    job->bytes = bytes_of_job(&jobs->store, job->id);
     if (job->cut == cut)
         return;
     job->result = job->page = false;

@@ -219,7 +219,8 @@ static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
             "outside the expected ranges (of std by more than 2.5 percent), or other information, but not a fault."));
 }
 
-json_t *organ_autopsy_document(organ_autopsy_job *job)
+/* Returns the report of the job without its member "run", which the caller adds. NULL if memory ran out. */
+static json_t *autopsy_document(organ_autopsy_job *job)
 {
     if (job->broken)
         return NULL;
@@ -365,7 +366,7 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 static organ_status report_findings(organ_autopsy_job *job, organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {
-    *report = organ_autopsy_document(job);
+    *report = autopsy_document(job);
     if (!ORGAN_ADD(*report, SET("run", autopsy_run_json(job))))
         return organ_fail_memory(error, job->options->model);
     if (organ_report_folder_write(folder, *report, error))

@@ -241,7 +241,7 @@ typedef struct organ_autopsy_job {
      * set by organ_autopsy_read_changes, NULL without another model. */
     organ_change *changes;
     organ_change_census *census;
-    bool broken; /* memory ran out while rows were added; organ_autopsy_document then returns NULL */
+    bool broken; /* memory ran out while rows were added; there is no report */
 } organ_autopsy_job;
 
 /* Judges the statistics *v of one weight alone and adds findings and remarks about it. Returns true if it adds a
@@ -324,9 +324,6 @@ typedef struct organ_verdict {
  * measured value. Sets job->broken if memory runs out. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
-
-/* Returns the report of the job without its member "run", which the caller adds. NULL if memory ran out. */
-json_t *organ_autopsy_document(organ_autopsy_job *job);
 
 /* Reads the blocks of a weight, the parts that share a scale. For each block it sums the squares of some of the values
  * and reads the stored scale. This second pass reads only a part of the weight, small enough for one thread. */

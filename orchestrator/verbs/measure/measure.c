@@ -117,7 +117,8 @@ static organ_status open_measure_journal(const char *directory, const char *mode
     return error->status;
 }
 
-void organ_measure_journal_forget(const char *path)
+/* Removes the journal file at `path`, and its folder if it is empty. The journal must be closed. */
+static void forget_journal(const char *path)
 {
     char folder[PATH_MAX]; /* no allocation, so that the folder is removed even after memory ran out */
     const char *const slash = strrchr(path, '/');
@@ -387,7 +388,7 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         for (size_t k = 0; k < json_array_size(m->journals); k++)
-            organ_measure_journal_forget(json_string_value(json_array_get(m->journals, k)));
+            forget_journal(json_string_value(json_array_get(m->journals, k)));
     if (error->status || !*report)            /* no error and no report: memory ran out */
         organ_report_folder_abandon(&folder); /* keeps a folder that has journals */
     return error->status;

@@ -221,13 +221,10 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
 /* Measures a model behind a URL: the results of each tensor are appended to a journal, and a later run continues from
  * there. Results depend on the bytes of the model only, so a continued run gives the same ones. */
 
-/* Removes the journal file at `path`, and its folder if it is empty. The journal must be closed. */
-void organ_measure_journal_forget(const char *path);
-
 /* A model and the open journal of its results. */
 typedef struct organ_measure_stream organ_measure_stream;
 
-/* Closes the stream, which may be NULL. The journal stays until organ_measure_journal_forget removes it. */
+/* Closes the stream, which may be NULL. The journal stays. */
 void organ_measure_stream_close(organ_measure_stream *stream);
 
 /* Returns the results of one tensor as JSON, from which organ_z_of_json restores every bit. NULL if out of memory. */
