@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/gguf/gguf_parts.h"
 
 #include "formats/base/files.h"
@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +25,7 @@ size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
 {
     char sentence[600];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(sentence, format);
     return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
 }
 

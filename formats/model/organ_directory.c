@@ -3,14 +3,13 @@
 
 #include "formats/base/files.h"
 #include "formats/base/json.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,10 +80,7 @@ __attribute__((format(printf, 3, 4))) static organ_status
 organ_directory_refuse(const organ_directory_reading *r, const char *what, const char *format, ...)
 {
     char reason[sizeof r->error->message];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(reason, format);
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%.*s': %s", r->text.label, SHOWN, what, reason);
 }
 

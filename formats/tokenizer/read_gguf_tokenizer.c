@@ -2,13 +2,12 @@
  * Reads the tokenizer in the metadata of a GGUF file. tokenizer.ggml.model is its kind: "llama" is SentencePiece, which
  * merges by scores; "gpt2" is byte-level BPE with merges; "gemma4" is BPE of characters with merges. tokenizer.ggml.pre
  * contains only the name of the rules that split a text before the merges: pretokenizers.c defines these rules. */
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/text.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,10 +29,7 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
                                                                      const char *format, ...)
 {
     char reason[sizeof s->error->message];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(reason, format);
     return organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s'%s", s->label, key, reason);
 }
 

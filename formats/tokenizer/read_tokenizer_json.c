@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Reads tokenizer.json. Vocabulary and merges may have a million members, so they are read one by one instead of
  * being parsed as a whole. */
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/text.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,10 +43,7 @@ typedef struct json_reading {
 __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
 {
     char reason[sizeof r->error->message];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(reason, format);
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
 }
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Reads the normalizer and the pre_tokenizer of a tokenizer.json into steps (organ_step) of the tokenizer. A type of
  * tokenizer.json becomes one or several steps. */
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,10 +33,7 @@ typedef struct steps_reading {
 __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_reading *r, const char *format, ...)
 {
     char reason[200];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(reason, format);
     organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
 }
 

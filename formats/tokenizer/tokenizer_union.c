@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Adds the tokens and merges of other tokenizers to a tokenizer.json. */
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "formats/tokenizer/tokenizer_parts.h"
@@ -59,10 +59,7 @@ static organ_status lack_memory(const union_state *s, organ_error *error)
 __attribute__((format(printf, 2, 3))) static void tell(const union_state *s, const char *format, ...)
 {
     char text[2000];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     organ_bytes valid = {0}; /* a token may be a part of a character, and is cut after SHOWN bytes */
     if (!organ_utf8_append_valid(text, strlen(text), &valid) ||
         json_array_append_new(s->warnings, json_stringn(valid.data, valid.used)))

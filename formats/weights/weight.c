@@ -2,12 +2,11 @@
  * Properties of one weight that can be computed without a search. */
 #include "formats/weights/weight_search.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 
 #include <inttypes.h>
 #include <organ/base.h>
 #include <organ/weights.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,10 +60,7 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
 {
     char reason[600];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(reason, format);
     return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
                       tensor->name, reason);
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/quantity.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <organ/machine.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -206,10 +205,7 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
 {
     char text[400], have[24], option[24];
-    va_list args;
-    va_start(args, what);
-    organ_vsnprintf(text, sizeof text, what, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, what);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
                       option_text(given, 0, have), text, organ_quantity_option(enough, option));
 }

@@ -4,11 +4,10 @@
 #include "orchestrator/output/inputs.h"
 
 #include "formats/base/files.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 #include "orchestrator/stream/memory.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +29,9 @@ organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     char *hint, text[700];
-    va_list args;
     if (organ_dequantize_hint(model, &hint, error))
         return error->status;
-    va_start(args, what);
-    organ_vsnprintf(text, sizeof text, what, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, what);
     organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: %s", text, hint);
     free(hint);
     return error->status;

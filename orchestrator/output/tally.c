@@ -2,6 +2,7 @@
  * Computes the totals, percentages and rows of documents that count killed weights. */
 #include "orchestrator/output/facts.h"
 
+#include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -271,10 +272,7 @@ json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
 void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...)
 {
     char text[256];
-    va_list args;
-    va_start(args, detail);
-    organ_vsnprintf(text, sizeof text, detail, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, detail);
     json_array_append_new(checks,
                           ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text)));
 }
@@ -374,10 +372,7 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
 void organ_problem_add(organ_problems *problems, const char *format, ...)
 {
     char text[800];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     if (json_array_size(problems->sentences) < MAX_PROBLEMS)
         json_array_append_new(problems->sentences, organ_document_string(text));
     else

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/memory.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "orchestrator/machine/free_memory.h"
 
 #include <organ/machine.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #define USUAL_MEMORY ((uint64_t)512 << 20) /* bytes that every operation may use if they are within the ceiling */
@@ -88,12 +87,10 @@ static void describe_ceiling(const organ_memory_share *share, char *out, size_t 
         snprintf(out + used, size - used, " for each of %zu processes", share->ranks);
 }
 
-static organ_status refuse(const organ_engine *engine, uint64_t enough, organ_error *error, const char *what,
-                           va_list args)
+static organ_status refuse(const organ_engine *engine, uint64_t enough, organ_error *error, const char *text)
 {
     const organ_memory_share *const share = share_of(engine);
-    char text[400], memory[400], option[24];
-    organ_vsnprintf(text, sizeof text, what, args);
+    char memory[400], option[24];
     if (!share)
         return organ_memory_refuse(error, engine->memory, enough, "%s", text);
     describe_ceiling(share, memory, sizeof memory);
@@ -106,11 +103,9 @@ organ_status organ_memory_claim(const organ_engine *engine, uint64_t enough, org
     organ_memory_prefer(engine, enough);
     if (enough <= organ_engine_memory(engine))
         return ORGAN_OK;
-    va_list args;
-    va_start(args, what);
-    refuse(engine, enough, error, what, args);
-    va_end(args);
-    return error->status;
+    char text[400];
+    ORGAN_FORMAT_REST(text, what);
+    return refuse(engine, enough, error, text);
 }
 
 organ_status organ_memory_require(const organ_engine *engine, organ_memory_fits *fits, void *context,
@@ -123,9 +118,7 @@ organ_status organ_memory_require(const organ_engine *engine, organ_memory_fits 
     organ_memory_prefer(engine, enough);
     if (fits(context, organ_engine_memory(engine)))
         return ORGAN_OK;
-    va_list args;
-    va_start(args, what);
-    refuse(engine, enough, error, what, args);
-    va_end(args);
-    return error->status;
+    char text[400];
+    ORGAN_FORMAT_REST(text, what);
+    return refuse(engine, enough, error, text);
 }

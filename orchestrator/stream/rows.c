@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/rows.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/parts.h"
 
 #include <organ/stream.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,42 +31,39 @@ void organ_progress_end(const organ_progress *progress)
         progress->end(progress->context);
 }
 
-/* A message has at most 999 characters. `tell` is a callback of `progress`, or NULL. */
+enum { MESSAGE = 1000 }; /* bytes of a message with its NUL */
+
+/* `tell` is a callback of `progress`, or NULL. */
 static void progress_tell(const organ_progress *progress, void (*tell)(void *context, const char *text),
-                          const char *format, va_list args)
+                          char text[MESSAGE])
 {
-    char text[1000];
     if (!tell)
         return;
-    organ_vsnprintf(text, sizeof text, format, args);
     organ_text_hide_passwords(text);
     tell(progress->context, text);
 }
 
 void organ_progress_note(const organ_progress *progress, const char *format, ...)
 {
-    va_list args;
-    va_start(args, format);
-    progress_tell(progress, progress ? progress->note : NULL, format, args);
-    va_end(args);
+    char text[MESSAGE];
+    ORGAN_FORMAT_REST(text, format);
+    progress_tell(progress, progress ? progress->note : NULL, text);
 }
 
 void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
 {
-    va_list args;
-    va_start(args, format);
+    char text[MESSAGE];
+    ORGAN_FORMAT_REST(text, format);
     if (progress && !progress->follows)
-        progress_tell(progress, progress->note, format, args);
-    va_end(args);
+        progress_tell(progress, progress->note, text);
 }
 
 void organ_progress_warn(const organ_progress *progress, const char *format, ...)
 {
-    va_list args;
-    va_start(args, format);
+    char text[MESSAGE];
+    ORGAN_FORMAT_REST(text, format);
     if (progress)
-        progress_tell(progress, progress->warn ? progress->warn : progress->note, format, args);
-    va_end(args);
+        progress_tell(progress, progress->warn ? progress->warn : progress->note, text);
 }
 
 void organ_progress_warn_of_model(const organ_progress *progress, const organ_model *model)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/report_text.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,10 +28,7 @@ void organ_message_begin(FILE *out, organ_message_kind kind)
 void organ_message(FILE *out, organ_message_kind kind, const char *format, ...)
 {
     char text[2000];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     flockfile(out); /* messages of two threads do not mix */
     organ_message_begin(out, kind);
     organ_text_visible(out, text);

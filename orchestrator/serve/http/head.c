@@ -8,12 +8,11 @@
  * library's buffer. Version 1.0 arranges the strings in another way, and in strict mode rejects such heads itself. */
 #include "orchestrator/serve/http/http_parts.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 
 #include <errno.h>
 #include <organ/base.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,12 +94,9 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
 
 /* `name` and `value` are an additional member, or NULL; `value` is released. The detail passes through organ_fail,
  * which replaces its control characters. */
-static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
-                         va_list list)
+static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *message)
 {
-    char message[1000];
     organ_error harmless = {0};
-    organ_vsnprintf(message, sizeof message, format, list);
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
     json_t *const document =
         json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
@@ -113,19 +109,17 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
 
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
 {
-    va_list list;
-    va_start(list, format);
-    fill_problem(reply, status, NULL, NULL, format, list);
-    va_end(list);
+    char message[1000];
+    ORGAN_FORMAT_REST(message, format);
+    fill_problem(reply, status, NULL, NULL, message);
 }
 
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...)
 {
-    va_list list;
-    va_start(list, format);
-    fill_problem(reply, status, name, value, format, list);
-    va_end(list);
+    char message[1000];
+    ORGAN_FORMAT_REST(message, format);
+    fill_problem(reply, status, name, value, message);
 }
 
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)

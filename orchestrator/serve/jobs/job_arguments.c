@@ -2,13 +2,13 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <organ/machine.h>
+#include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 #include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +41,7 @@ static void add_fault(words_reader *r, unsigned status, const char *field, const
 {
     organ_error where = {0}, detail = {0};
     char text[sizeof detail.message];
-    va_list list;
-    va_start(list, format);
-    organ_vsnprintf(text, sizeof text, format, list);
-    va_end(list);
+    ORGAN_FORMAT_REST(text, format);
     organ_fail(&where, ORGAN_USAGE, "%s", field);
     organ_fail(&detail, ORGAN_USAGE, "%s", text);
     if (r->status == 0 || status == 422)

@@ -3,11 +3,11 @@
  * tests for its consequences are left out: a weight of zeros gets no finding that its spread is too small. */
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
+#include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,10 +34,7 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
                           const organ_verdict *verdict, const char *value, ...)
 {
     char found[400];
-    va_list args;
-    va_start(args, value);
-    organ_vsnprintf(found, sizeof found, value, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(found, value);
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
                      SET_TEXT("kind", verdict->kind), SET_TEXT("severity", finding ? "finding" : "remark"),

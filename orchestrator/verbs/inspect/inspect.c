@@ -2,7 +2,7 @@
 #include "orchestrator/verbs/inspect/inspect_parts.h"
 
 #include "formats/architecture/sizes.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -14,7 +14,6 @@
 #include <organ/inspect.h>
 #include <organ/models.h>
 #include <organ/weights.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,10 +208,7 @@ static void note_problem(json_t *problems, const char *format, ...) __attribute_
 static void note_problem(json_t *problems, const char *format, ...)
 {
     char sentence[256];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(sentence, format);
     json_array_append_new(problems, organ_document_string(sentence));
 }
 

@@ -5,7 +5,7 @@
 
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/families.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
@@ -14,7 +14,6 @@
 
 #include <limits.h>
 #include <organ/base.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,10 +33,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
                                   organ_error *error, const char *format, ...)
 {
     char why[512];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(why, sizeof why, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(why, format);
     if (add_unplaced(job, tensor, why, error) == ORGAN_OK && other)
         add_unplaced(job, other, why, error);
     return error->status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/rewrite.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <math.h>
 #include <organ/lora.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -294,10 +293,7 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
 {
     char text[600];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     json_t *const row = ORGAN_OBJECT(SET_TEXT("rule", rule), SET_BYTES("where", where), SET_BYTES("text", text));
     if (!row || json_array_append_new(c->findings, row))
         organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);

@@ -4,7 +4,7 @@
  * the next level: source, slice, module, recipe. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 
@@ -34,10 +34,7 @@ size_t organ_merge_origin_of(const char *parameter)
 organ_status organ_merge_fault(const merge_recipe *r, size_t line, organ_error *error, const char *format, ...)
 {
     char text[900];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     if (r->of_options)
         return line ? organ_fail(error, ORGAN_USAGE, "`%s`: %s", organ_merge_member(line), text)
                     : organ_fail(error, ORGAN_BAD_INPUT, "%s", text);

@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/architecture/pairing.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -11,7 +12,6 @@
 #include "orchestrator/surgery/merge/merge_input.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,10 +283,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...) _
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(sentence, format);
     const size_t used = strlen(c->text);
     c->count++;
     if (c->shown == c->count - 1 && used + strlen(sentence) + 3 < sizeof c->text /* "; " and NUL */) {

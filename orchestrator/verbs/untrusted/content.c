@@ -2,14 +2,13 @@
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <organ/base.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -78,10 +77,7 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
     char sentence[1000];
     if (findings->counts[kind]++ >= MAX_LISTED)
         return;
-    va_list args;
-    va_start(args, format);
-    organ_vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(sentence, format);
     json_t *const row = ORGAN_OBJECT(SET_TEXT("severity", kinds[kind].severity), SET_TEXT("kind", kinds[kind].name),
                                      SET_BYTES("file", findings->file), SET_BYTES("where", where),
                                      SET_BYTES("what", sentence), SET_TEXT("why", kinds[kind].why));
