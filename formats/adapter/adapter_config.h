@@ -31,10 +31,6 @@ typedef struct organ_adapter_remarks {
     size_t count;
 } organ_adapter_remarks;
 
-/* Appends a sentence. Returns ORGAN_IO if memory is exhausted. */
-organ_status organ_adapter_remark(organ_adapter_remarks *remarks, organ_error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 /* Returns the remarks on an adapter that organ_adapter_open opened; they are valid until it is closed. */
 const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapter);
 

@@ -5,102 +5,84 @@
 #include "formats/adapter/adapter_config.h"
 
 #include "formats/base/json.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 
 #include <pcre2.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MATCH_LIMIT 10000u /* steps of PCRE2 for a match; names have about 50 characters */
 #define NAMES_LIMIT 4096u  /* modules that are compared with target_modules; bounds the time of hostile patterns */
 
-typedef enum field_use {
-    USE_READ,    /* the change of a weight, or a check, depends on it */
-    USE_CARRIED, /* no effect on a trained adapter; outputs of the same format keep it */
-    USE_REFUSED  /* if it is set, the adapter is not of the form W + scale B A */
-} field_use;
+/* A field whose value, if it is set, says that the adapter is not of the form W + scale B A. */
+typedef struct refused_field {
+    const char *name, *why;
+} refused_field;
 
-typedef struct adapter_field {
-    const char *name;
-    field_use use;
-    const char *why; /* USE_REFUSED: what it does */
-} adapter_field;
+/* The change of a weight, or a check, depends on these fields. */
+static const char *const peft_read[] = {"peft_type",
+                                        "base_model_name_or_path",
+                                        "r",
+                                        "lora_alpha",
+                                        "rank_pattern",
+                                        "alpha_pattern",
+                                        "use_rslora",
+                                        "use_dora",
+                                        "fan_in_fan_out",
+                                        "bias",
+                                        "lora_bias",
+                                        "init_lora_weights",
+                                        "target_modules",
+                                        "exclude_modules",
+                                        "layers_to_transform",
+                                        "layers_pattern",
+                                        "target_parameters",
+                                        "modules_to_save",
+                                        "trainable_token_indices",
+                                        NULL},
+                         *const gguf_read[] = {"adapter.type", "adapter.lora.alpha", NULL};
+/* These fields have no effect on a trained adapter; outputs of the same format keep them. merge_weights is of peft 0.2,
+ * qalora_group_size only counts with use_qalora. */
+static const char *const peft_carried[] = {"auto_mapping",
+                                           "corda_config",
+                                           "ensure_weight_tying",
+                                           "eva_config",
+                                           "inference_mode",
+                                           "loftq_config",
+                                           "lora_dropout",
+                                           "lora_ga_config",
+                                           "megatron_config",
+                                           "megatron_core",
+                                           "merge_weights",
+                                           "peft_version",
+                                           "qalora_group_size",
+                                           "revision",
+                                           "runtime_config",
+                                           "task_type",
+                                           NULL},
+                         *const gguf_carried[] = {"adapter.lora.task_name", "adapter.lora.prompt_prefix", NULL};
 
-#define READ(name)                                                                                                     \
-    {                                                                                                                  \
-        name, USE_READ, NULL                                                                                           \
-    }
-#define CARRIED(name)                                                                                                  \
-    {                                                                                                                  \
-        name, USE_CARRIED, NULL                                                                                        \
-    }
-#define REFUSED(name, why)                                                                                             \
-    {                                                                                                                  \
-        name, USE_REFUSED, why                                                                                         \
-    }
-
-static const adapter_field peft_fields[] = {
-    READ("peft_type"),
-    READ("base_model_name_or_path"),
-    READ("r"),
-    READ("lora_alpha"),
-    READ("rank_pattern"),
-    READ("alpha_pattern"),
-    READ("use_rslora"),
-    READ("use_dora"),
-    READ("fan_in_fan_out"),
-    READ("bias"),
-    READ("lora_bias"),
-    READ("init_lora_weights"),
-    READ("target_modules"),
-    READ("exclude_modules"),
-    READ("layers_to_transform"),
-    READ("layers_pattern"),
-    READ("target_parameters"),
-    READ("modules_to_save"),
-    READ("trainable_token_indices"),
-    CARRIED("auto_mapping"),
-    CARRIED("corda_config"),
-    CARRIED("ensure_weight_tying"),
-    CARRIED("eva_config"),
-    CARRIED("inference_mode"),
-    CARRIED("loftq_config"),
-    CARRIED("lora_dropout"),
-    CARRIED("lora_ga_config"),
-    CARRIED("megatron_config"),
-    CARRIED("megatron_core"),
-    CARRIED("merge_weights"), /* of peft 0.2 */
-    CARRIED("peft_version"),
-    CARRIED("qalora_group_size"), /* only counts with use_qalora */
-    CARRIED("revision"),
-    CARRIED("runtime_config"),
-    CARRIED("task_type"),
-    REFUSED("alora_invocation_tokens", "the adapter only acts on tokens after its invocation tokens"),
-    REFUSED("invocation_string", "the adapter only acts on tokens after its invocation text"),
-    REFUSED("arrow_config", "a router mixes several adapters for each token"),
-    REFUSED("enable_lora", "the factors are those of a part of a fused matrix"),
-    REFUSED("kasa_config", "the base loses singular values, and a diagonal stands between B and A"),
-    REFUSED("layer_replication", "layers of the base are repeated"),
-    REFUSED("monteclora_config", "A is sampled by tensors that organ does not read"),
-    REFUSED("use_bdlora", "the factors are blocks of a block-diagonal matrix"),
-    REFUSED("use_mora", "one square matrix takes the place of B A"),
-    REFUSED("use_qalora", "A reads averages of groups of inputs"),
-    REFUSED("velora_config", "it adds a tensor that organ does not read"),
+static const refused_field peft_refused[] = {
+    {"alora_invocation_tokens", "the adapter only acts on tokens after its invocation tokens"},
+    {"invocation_string", "the adapter only acts on tokens after its invocation text"},
+    {"arrow_config", "a router mixes several adapters for each token"},
+    {"enable_lora", "the factors are those of a part of a fused matrix"},
+    {"kasa_config", "the base loses singular values, and a diagonal stands between B and A"},
+    {"layer_replication", "layers of the base are repeated"},
+    {"monteclora_config", "A is sampled by tensors that organ does not read"},
+    {"use_bdlora", "the factors are blocks of a block-diagonal matrix"},
+    {"use_mora", "one square matrix takes the place of B A"},
+    {"use_qalora", "A reads averages of groups of inputs"},
+    {"velora_config", "it adds a tensor that organ does not read"},
+};
+static const refused_field gguf_refused[] = {
+    {"adapter.alora.invocation_tokens", "the adapter only acts on tokens after its invocation tokens"},
 };
 
-static const adapter_field gguf_keys[] = {
-    READ("adapter.type"),
-    READ("adapter.lora.alpha"),
-    CARRIED("adapter.lora.task_name"),
-    CARRIED("adapter.lora.prompt_prefix"),
-    REFUSED("adapter.alora.invocation_tokens", "the adapter only acts on tokens after its invocation tokens"),
-};
+#define FIND(list, name) find_refused(list, sizeof(list) / sizeof *(list), name)
 
-#define FIND(list, name) find_field(list, sizeof(list) / sizeof *(list), name)
-
-static const adapter_field *find_field(const adapter_field *list, size_t count, const char *name)
+static const refused_field *find_refused(const refused_field *list, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
         if (strcmp(list[k].name, name) == 0)
@@ -108,20 +90,19 @@ static const adapter_field *find_field(const adapter_field *list, size_t count, 
     return NULL;
 }
 
-organ_status organ_adapter_remark(organ_adapter_remarks *remarks, organ_error *error, const char *format, ...)
+/* Appends a sentence. Returns ORGAN_IO if memory is exhausted. */
+__attribute__((format(printf, 3, 4))) static organ_status add_remark(organ_adapter_remarks *remarks, organ_error *error,
+                                                                     const char *format, ...)
 {
     char text[700];
-    va_list args;
     if (remarks->count == ORGAN_ADAPTER_REMARKS)
         return ORGAN_OK;
-    va_start(args, format);
-    organ_vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    ORGAN_FORMAT_REST(text, format);
     remarks->texts[remarks->count] = organ_arena_copy(remarks->arena, text, strlen(text));
     return remarks->texts[remarks->count] ? (remarks->count++, ORGAN_OK) : organ_fail_memory(error, remarks->label);
 }
 
-static organ_status refuse_field(const char *label, const adapter_field *field, organ_error *error)
+static organ_status refuse_field(const char *label, const refused_field *field, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: %s is set: %s, and only adapters of the form W + scale B A are supported", label,
@@ -145,15 +126,15 @@ organ_status organ_adapter_fields_check(const organ_json_object *from, organ_ada
     json_t *value;
     json_object_foreach((json_t *)from->tree, name, value)
     {
-        const adapter_field *const field = FIND(peft_fields, name);
-        if (!is_set(value) || (field && field->use != USE_REFUSED))
+        const refused_field *const field = FIND(peft_refused, name);
+        if (!is_set(value) || organ_is_one_of(name, peft_read) || organ_is_one_of(name, peft_carried))
             continue;
         if (field)
             return refuse_field(from->text->label, field, error);
-        if (organ_adapter_remark(remarks, error,
-                                 "%s: the field '%.100s' is unknown and has no effect: check that the adapter is "
-                                 "complete without it",
-                                 from->text->label, name))
+        if (add_remark(remarks, error,
+                       "%s: the field '%.100s' is unknown and has no effect: check that the adapter is "
+                       "complete without it",
+                       from->text->label, name))
             return error->status;
     }
     return ORGAN_OK;
@@ -177,24 +158,25 @@ organ_status organ_adapter_keys_check(const organ_gguf *gguf, organ_adapter_rema
 {
     for (size_t k = 0; k < gguf->kv_count && !error->status; k++) {
         const organ_gguf_kv *const kv = &gguf->kvs[k];
-        const adapter_field *const key = FIND(gguf_keys, kv->key);
-        if (key && key->use == USE_REFUSED && !is_empty(kv))
+        const refused_field *const key = FIND(gguf_refused, kv->key);
+        const bool known = key || organ_is_one_of(kv->key, gguf_read) || organ_is_one_of(kv->key, gguf_carried);
+        if (key && !is_empty(kv))
             refuse_field(remarks->label, key, error);
         else if (strcmp(kv->key, "adapter.lora.alpha") == 0 && !is_number(kv))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: adapter.lora.alpha is not a number", remarks->label);
-        else if (!key && strncmp(kv->key, "adapter.", 8) == 0)
-            organ_adapter_remark(remarks, error,
-                                 "%s: the key '%.100s' is unknown and has no effect: check that the adapter is "
-                                 "complete without it",
-                                 remarks->label, kv->key);
+        else if (!known && strncmp(kv->key, "adapter.", 8) == 0)
+            add_remark(remarks, error,
+                       "%s: the key '%.100s' is unknown and has no effect: check that the adapter is "
+                       "complete without it",
+                       remarks->label, kv->key);
     }
     return error->status;
 }
 
 bool organ_adapter_key_is_carried(const char *name)
 {
-    const adapter_field *const key = FIND(gguf_keys, name);
-    return key ? key->use == USE_CARRIED : strncmp(name, "general.", 8) == 0 || strncmp(name, "adapter.", 8) == 0;
+    return (strncmp(name, "general.", 8) == 0 || strncmp(name, "adapter.", 8) == 0) &&
+           !organ_is_one_of(name, gguf_read) && !FIND(gguf_refused, name);
 }
 
 /* ---- the modules that the config selects ---- */
@@ -282,11 +264,10 @@ static organ_status remark_modules(organ_adapter_remarks *remarks, const char *f
 {
     if (count == 0)
         return ORGAN_OK;
-    return organ_adapter_remark(
-        remarks, error,
-        "adapter_config.json: %s leaves out %zu module%s that %s factors, the first is '%.200s': "
-        "peft ignores these factors, organ applies them",
-        field, count, count == 1 ? "" : "s", count == 1 ? "has" : "have", first);
+    return add_remark(remarks, error,
+                      "adapter_config.json: %s leaves out %zu module%s that %s factors, the first is '%.200s': "
+                      "peft ignores these factors, organ applies them",
+                      field, count, count == 1 ? "" : "s", count == 1 ? "has" : "have", first);
 }
 
 typedef struct module_selection {
