@@ -106,7 +106,7 @@ int main(int argc, char **argv)
         make(argv[1], types[t], sampled, argc > 2 ? (size_t)atoi(argv[2]) : 128);
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             const char *why;
-            double theta;
+            double theta = 0;
             const organ_kernels *kernels = organ_kernels_choose(organ_cpu_detect(), names[k], &why);
             if (!kernels || (argc > 3 && strcmp(names[k], argv[3]) != 0))
                 continue;

@@ -190,11 +190,6 @@ START_TEST(a_file_is_read_back_bit_for_bit)
     for (size_t t = 0; t < a.count; t++) {
         ck_assert_mem_eq(a.tensors[t].cost, b.tensors[t].cost, sizeof a.tensors[t].cost);
         ck_assert(b.tensors[t].known && b.tensors[t].between == a.tensors[t].between);
-        json_t *const line = organ_allocation_line(&a, &a.tensors[t]);
-        memset(b.tensors[t].cost, 0, sizeof b.tensors[t].cost);
-        ck_assert(organ_allocation_recall(&b, line));
-        ck_assert_mem_eq(a.tensors[t].cost, b.tensors[t].cost, sizeof a.tensors[t].cost);
-        json_decref(line);
     }
     json_decref(identity);
     organ_allocation_release(&a);

@@ -59,7 +59,7 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
         (!a->file ||
          organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
                                   "to measure again, give another file with --scores", whole, error) == ORGAN_OK))
-        organ_expert_measure_run(m, a->file, error);
+        organ_expert_measure_run(m, NULL, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
     return error->status;
