@@ -16,8 +16,8 @@
 
 #define ORGAN_JOURNAL_FOLDER "organ" /* folder in an unfinished output */
 #define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
-#define ORGAN_CHOICES_NAME   ORGAN_JOURNAL_FOLDER "/choices" /* file with values that belong to choices in the journal \
-                                                              */
+/* A file with values that belong to choices in the journal. */
+#define ORGAN_CHOICES_NAME ORGAN_JOURNAL_FOLDER "/choices"
 /* The journals of ranks 1, 2, ... if several ranks write one output; %zu is the rank. */
 #define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 

@@ -116,7 +116,7 @@ judge "it does not offer to go on" grep -q -- '--resume continues' ../err
 known=$(grep -c curve_of .stopped.organ-partial/organ/journal.jsonl)
 judge "no curve is in the journal" test "$known" -gt 0
 ends 0 "${whole[@]}" -o stopped --resume
-if ((known < curves)); then says "$((curves - known)) tensors at 2 levels"; fi
+if ((known < curves)); then judge "it does not measure the other curves" grep -qF "$((curves - known)) tensors at 2 levels" ../err; fi
 same undisturbed stopped
 
 finish

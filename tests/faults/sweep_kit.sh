@@ -55,7 +55,7 @@ verb() {
             ;;
         decide-types)
             words=(quantize "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" "${t1[@]}" --scheme mixed --budget 14bpw --calibration "$area/longer"
-                --samples 1 --context 32 --allocate-tokens 64 --allocate-layers 2 --types q8_0,q4_0 -o t.gguf)
+                --samples 1 --context 32 --allocate-tokens 64 --allocate-layers 2 --types "q8_0,q4_0" -o t.gguf)
             ;;
         decide-prune)
             words=(prune "$model" "${t1[@]}" --method sparsegpt --calibration "$area/longer" --samples 1 --context 32 --allocate global --budget 50%

@@ -5,8 +5,8 @@
  *
  * Runs the program with its stderr in a pipe that holds one write, and copies it to LOG. Once the file WATCHED exists,
  * at most PASSING lines about single tensors are read, and none after WATCHED has more lines than at the start (a
- * journal: more than its head). Then the program waits in a write, and LOG.held exists. When LOG.go exists the rest is
- * copied. LOG.pid has the program's process. Ends as the program did; 128 + N after signal N. */
+ * journal: more than its head and its plan). Then the program waits in a write, and LOG.held exists. When LOG.go exists
+ * the rest is copied. LOG.pid has the program's process. Ends as the program did; 128 + N after signal N. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -29,14 +29,17 @@ typedef struct gate {
     bool open; /* the rest is copied */
 } gate;
 
-/* Returns 1 if there is no such file, and sets *exists. */
+/* Counts the lines but that of the plan, which a journal may have after its head before any work is kept. Returns 1 if
+ * there is no such file, and sets *exists. */
 static size_t lines_of(const char *path, bool *exists)
 {
     FILE *const file = fopen(path, "rb");
-    size_t lines = 0;
+    char *line = NULL;
+    size_t lines = 0, room = 0;
     *exists = file != NULL;
-    for (int c; file && (c = getc(file)) != EOF;)
-        lines += c == '\n';
+    for (ssize_t length; file && (length = getline(&line, &room, file)) > 0;)
+        lines += line[length - 1] == '\n' && !strstr(line, "\"plan\":\"");
+    free(line);
     if (file)
         fclose(file);
     return file ? lines : 1;

@@ -22,7 +22,10 @@
 /* ---- the path of the output ---- */
 
 /* In a run that decides, the key-values of a GGUF output are made later. */
-static bool writes_gguf(const organ_write *m) { return m->decide ? m->model->gguf != NULL : m->pieces.gguf != NULL; }
+static bool writes_gguf(const organ_write *m)
+{
+    return m->decide && !m->replaced.chosen ? m->model->gguf != NULL : m->pieces.gguf != NULL;
+}
 
 /* An output with GGUF key-values must be one .gguf file. A copy with replaced tensors can be a single file
  * only if the model is a single file with the same extension. Any other single file must be .safetensors. */
