@@ -275,6 +275,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.quantize/1 mlx.left_out",
                                    "organ.quantize/1 of_file",
                                    "organ.quantize/1 parameters.pruning",
+                                   "organ.quantize/1 provisional", /* of dry runs */
                                    "organ.quantize/1 repair",
                                    "organ.quantize/1 repair.forward_first",
                                    "organ.quantize/1 repair.outputs_after",
