@@ -10,7 +10,7 @@ race() {
     local put=$1 wanted=$2 runner
     shift 2
     here="organ $* (raced)"
-    grows() { compgen -G "${growing:-.*.organ-partial}" >/dev/null || is_over; }
+    grows() { compgen -G ".*.organ-partial" >/dev/null || is_over; }
     hold "$@"
     await grows
     "$put"
@@ -64,31 +64,21 @@ rm -r o .o.organ-partial
 mkdir o
 ends 0 prune tiny-qwen2 -o o --quiet
 
-# A name that is taken during calibration, before any output exists, gives the same exit code; the next run reuses the measurements.
+# A name that is taken while the run still decides gives the same exit code; once it is free, the same command renames the stored output.
 ln -s "$model/../tiny-moe" tiny-moe
 rm -r o
 early=(--calibration tiny-qwen2/calibration.txt --samples 8 --context 64 --threads 1)
-for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe -o o --keep 50%"; do
-    read -ra words <<<"$words"
-    growing='.o.organ-[cs]*' race put_thesis 4 "${words[@]}" "${early[@]}"
-    says "o exists"
-    judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
-    rm -r o
-    ends 0 "${words[@]}" "${early[@]}" --resume --quiet
-    rm -r o
-    judge "something hidden was left behind" test -z "$(find . -name '.?*')"
-done
-
-# The same holds for a search of blocks and a measurement of widths, whose files of measurements grow meanwhile.
-for words in "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
+for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe -o o --keep 50%" \
+    "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
     "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json --allocate-tokens 64 --select *.[03].self_attn.[kv]_proj.weight"; do
     read -ra words <<<"$words"
-    growing='known.json*' race put_thesis 4 "${words[@]}" "${early[@]}"
-    says "o exists"
+    race put_thesis 4 "${words[@]}" "${early[@]}"
+    says "name"
     judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
     rm -r o
-    ends 0 "${words[@]}" "${early[@]}" --quiet
-    rm -r o known.json
+    ends 0 "${words[@]}" "${early[@]}"
+    judge "nothing was renamed" test -f o/config.json
+    rm -rf o known.json
     judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 done
 
