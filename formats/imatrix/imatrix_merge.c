@@ -215,7 +215,7 @@ static organ_status choose_chunk_size(organ_imatrix_merged *m, uint64_t chunk_si
     if (!chunk_size && odd)
         return organ_fail(error, ORGAN_USAGE,
                           "%s has chunks of %" PRId64 " tokens, the files before it of %" PRIu64
-                          ": --context N gives the tokens of a chunk in the merged file",
+                          ": `context` N gives the tokens of a chunk in the merged file",
                           name_of_file(odd), odd->chunk_size, common);
     m->text.chunk_size = chunk_size ? chunk_size : common;
     if (!m->text.chunk_size)

@@ -197,7 +197,7 @@ organ_status organ_imatrix_format_of(const char *path, const char *name, organ_i
                                      organ_error *error)
 {
     if (name && strcmp(name, "gguf") != 0 && strcmp(name, "dat") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: gguf or dat", name);
+        return organ_fail(error, ORGAN_USAGE, "`format` '%s' is unknown: gguf or dat", name);
     const bool old = name ? strcmp(name, "dat") == 0 : organ_ends_with(path, ".dat");
     *format = old ? ORGAN_IMATRIX_DAT : ORGAN_IMATRIX_GGUF;
     return ORGAN_OK;
@@ -313,7 +313,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
     if (found && !same && has_other_columns(s, tensor, anatomy->layer))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': llama.cpp has the columns of %s's '%s' in another order of heads: leave the "
-                          "tensor out with --targets",
+                          "tensor out with `targets`",
                           tensor, s->file.name, found->name);
     if (!found)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has no entry for it among its %zu ('%s', ...)",

@@ -412,7 +412,7 @@ static organ_status check_directory(const char *path, const char *like, organ_er
         return organ_fail_errno(error, ENOMEM, "%s: cannot be listed", path);
     *w = (recognise_walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->foreign_file)
-        organ_fail(error, ORGAN_USAGE, "%s exists and contains %s: --force does not replace it", path, w->foreign_file);
+        organ_fail(error, ORGAN_USAGE, "%s exists and contains %s: `force` does not replace it", path, w->foreign_file);
     free(w);
     return error->status;
 }
@@ -426,10 +426,10 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
     if (S_ISDIR(info.st_mode))
         return check_directory(path, like, error);
     if (S_ISLNK(info.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s exists and is a symbolic link: --force does not replace it", path);
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is a symbolic link: `force` does not replace it", path);
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s exists and is neither a file nor a directory: --force does not replace it", path);
+                          "%s exists and is neither a file nor a directory: `force` does not replace it", path);
     if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || error->status)
         return error->status;
     const organ_seal_state seal = report_seal_at(AT_FDCWD, path, error);
@@ -437,8 +437,8 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
         return error->status;
     return organ_fail(error, ORGAN_USAGE,
                       seal == ORGAN_SEAL_BROKEN
-                          ? "%s exists and was changed since organ wrote it: --force does not replace it"
-                          : "%s exists and is neither a model nor a report of organ: --force does not replace it",
+                          ? "%s exists and was changed since organ wrote it: `force` does not replace it"
+                          : "%s exists and is neither a model nor a report of organ: `force` does not replace it",
                       path);
 }
 

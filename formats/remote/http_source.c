@@ -160,7 +160,7 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     if (answer->retry_after > patience)
         return organ_fail(error, ORGAN_IO,
                           "%s: cannot be read at byte %" PRIu64
-                          ": %s and asks to wait %u s, longer than %u s (--patience)",
+                          ": %s and asks to wait %u s, longer than %u s (`patience`)",
                           file->shown, at, what, answer->retry_after, patience);
     if (failures >= tries || answer->hopeless)
         return organ_fail(error, ORGAN_IO, "%s: cannot be read at byte %" PRIu64 ": %s (%u %s)", file->shown, at, what,
@@ -184,7 +184,7 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
     if (code == 401 || code == 403)
         return organ_fail(
             error, ORGAN_IO,
-            "%s: the server answers with status %ld: authentication is required or access is denied (--header)",
+            "%s: the server answers with status %ld: authentication is required or access is denied (`headers`)",
             file->shown, code);
     return organ_fail(error, ORGAN_IO, "%s: the server answers with status %ld%s", file->shown, code,
                       file->absent ? ": no such file" : "");

@@ -220,7 +220,7 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
     if (!pre)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tokenizer.json: no known value of tokenizer.ggml.pre has the rules of its normalizer "
-                          "and pre_tokenizer; --pre NAME sets a value",
+                          "and pre_tokenizer; `pre` NAME sets a value",
                           e->model->path);
     if (set_word(e, KEY("model"), "gpt2", error) ||
         organ_gguf_writer_set_string(e->writer, KEY("pre"), pre, e->options->pre ? strlen(pre) : length, error) ||
@@ -324,7 +324,7 @@ static organ_status check_written(const gguf_export *e, organ_tokenizer_differen
                    unreadable.message);
     organ_tokenizer_close(made);
     if (!error->status && difference->found && !e->options->pre)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokenizer.json has no form in GGUF: %s; --pre %s converts it anyway",
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokenizer.json has no form in GGUF: %s; `pre` %s converts it anyway",
                    e->model->path, difference->text, e->t->byte_level ? "NAME" : "default");
     return error->status;
 }

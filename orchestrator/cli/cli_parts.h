@@ -41,6 +41,7 @@ const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *na
  * organ_call. */
 
 typedef struct organ_call {
+    const organ_verb *verb;              /* that runs */
     organ_words headers;                 /* --header */
     unsigned patience;                   /* --patience */
     organ_model_access access;           /* made from `headers` and `patience` by organ_call_complete */
@@ -71,6 +72,7 @@ static inline const organ_experiment_options *organ_call_evaluation(const organ_
 /* A display of progress and the state of the present stage. Times are in seconds of `now`. */
 typedef struct organ_terminal {
     FILE *out;
+    const organ_verb *verb; /* whose options notes name in place of fields of the library; NULL: none */
     double (*now)(void);    /* the clock: organ_seconds_now, or that of a test */
     bool quiet;             /* --quiet or --progress none: print nothing */
     bool events;            /* --progress json: print events */

@@ -191,6 +191,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
         if (rows[k].given)
             return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE", rows[k].option);
     organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
+    room->terminal.verb = call->verb;
     room->shown = organ_terminal_progress(&room->terminal);
     room->progress = organ_ranks_progress(call->ranks, &room->shown);
     if (with_engine && open_engine(call, room->progress, &room->engine, error) != ORGAN_OK)

@@ -184,6 +184,15 @@ static organ_status print_help(const organ_verb *verb, organ_help help, organ_er
     return error->status;
 }
 
+/* Messages of the library name fields of its options. */
+static void name_options(const organ_verb *verb, organ_error *error)
+{
+    char *const named = error->status ? organ_options_name_fields(verb, error->message) : NULL;
+    if (named)
+        snprintf(error->message, sizeof error->message, "%s", named);
+    free(named);
+}
+
 /* Under mpirun or srun only rank 0 prints help and errors; other ranks print the error of the run only if rank 0 is
  * lost. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
@@ -200,7 +209,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
         return speaks ? print_help(verb, help, error) : ORGAN_OK;
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
-    organ_options_name_fields(verb, error);
+    name_options(verb, error);
     if (speaks || organ_ranks_without_first(call->ranks))
         print_end(verb, argc, argv, call, error);
     organ_ranks_leave(call->ranks);

@@ -361,7 +361,7 @@ static void end_stage(void *context)
 }
 
 /* The message is above the progress line if one is drawn. */
-static void show_message(organ_terminal *terminal, organ_message_kind kind, const char *text)
+static void show_text(organ_terminal *terminal, organ_message_kind kind, const char *text)
 {
     if (terminal->events)
         event_note(terminal->out, kind == ORGAN_MESSAGE_WARNING ? "warning" : "note", text);
@@ -371,6 +371,13 @@ static void show_message(organ_terminal *terminal, organ_message_kind kind, cons
     organ_message(terminal->out, kind, "%s", text);
     if (terminal->live && *terminal->what)
         draw_progress_line(terminal, terminal->now());
+}
+
+static void show_message(organ_terminal *terminal, organ_message_kind kind, const char *text)
+{
+    char *const named = terminal->verb ? organ_options_name_fields(terminal->verb, text) : NULL;
+    show_text(terminal, kind, named ? named : text);
+    free(named);
 }
 
 /* This is organ_progress.note. */

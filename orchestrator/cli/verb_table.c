@@ -55,6 +55,6 @@ organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, or
     if (!call)
         organ_fail_memory(error, verb->name);
     else
-        *call = (organ_call){.stop = stop, .table = &organ_all_verbs};
+        *call = (organ_call){.verb = verb, .stop = stop, .table = &organ_all_verbs};
     return call;
 }

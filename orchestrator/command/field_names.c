@@ -2,6 +2,7 @@
 #include "orchestrator/command/options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Returns whether `member`, "prune.write.force", is the field or ends with it after a point: "force", "write.force". */
@@ -35,19 +36,23 @@ static void put_name(const organ_verb *verb, const char *field, char *out, size_
             snprintf(out, size, "%.*s", (int)strcspn(verb->operands[k].name, "."), verb->operands[k].name);
 }
 
-void organ_options_name_fields(const organ_verb *verb, organ_error *error)
+char *organ_options_name_fields(const organ_verb *verb, const char *message)
 {
     static const char of_field[] = "abcdefghijklmnopqrstuvwxyz0123456789_.";
-    char text[sizeof error->message] = "", field[64];
-    size_t used = 0;
-    for (const char *at = error->message; *at && used + 1 < sizeof text; used += strlen(text + used)) {
+    enum { LONGEST = 64 };
+    char field[LONGEST];
+    size_t size = strlen(message) + 1, used = 0;
+    for (const char *at = strchr(message, '`'); at; at = strchr(at + 1, '`'))
+        size += LONGEST;
+    char *const text = calloc(size, 1);
+    for (const char *at = message; *at && text; used += strlen(text + used)) {
         const size_t length = *at == '`' ? strspn(at + 1, of_field) : 0;
         if (length && length < sizeof field && at[1 + length] == '`') {
             snprintf(field, sizeof field, "%.*s", (int)length, at + 1);
-            put_name(verb, field, text + used, sizeof text - used);
+            put_name(verb, field, text + used, size - used);
             at += length + 2;
         } else
-            snprintf(text + used, sizeof text - used, "%c", *at++);
+            memcpy(text + used, (char[]){*at++, '\0'}, 2);
     }
-    memcpy(error->message, text, sizeof text);
+    return text;
 }

@@ -100,6 +100,7 @@ typedef struct organ_layer_span {
 /* A selection of tensors: the value of --select. The tensors have one of the names, roles or groups, and are in one of
  * the layers; a selection without names, roles and groups is a selection of layers. All zero selects everything. */
 typedef struct organ_selection {
+    const char *field;                             /* the member of the options that has the list */
     bool words;                                    /* names, roles or groups are given */
     unsigned groups;                               /* bit k: tensors of organ_group k */
     size_t span_count;                             /* 0: every layer, and tensors outside layers */
@@ -117,10 +118,11 @@ typedef struct organ_selection {
  *   - the name of a tensor, the name without ".weight", ".bias" or the suffix of a packed weight, or the last word of
  *     that name;
  *   - a shell pattern on these names.
- * `select` NULL gives no word. `layers` is a second list, or NULL. Returns ORGAN_USAGE for a malformed range and an
+ * `select` NULL gives no word. `layers` is a second list, or NULL. `field` is the member of the options that has the
+ * list, for messages. Returns ORGAN_USAGE for a malformed range and an
  * empty word. The caller releases the selection. */
-organ_status organ_selection_parse(const char *select, const char *layers, organ_selection *selection,
-                                   organ_error *error);
+organ_status organ_selection_parse(const char *select, const char *layers, const char *field,
+                                   organ_selection *selection, organ_error *error);
 void organ_selection_release(organ_selection *selection);
 
 /* Returns whether the name, role or group is selected, in any layer; if the selection has none of these, returns

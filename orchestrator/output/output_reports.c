@@ -68,7 +68,7 @@ static organ_status check_report_next_to(const organ_output *output, const char 
     struct stat info;
     if (lstat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
         return organ_fail(error, ORGAN_USAGE, "%s exists and is empty, which no report of organ is: %s", path,
-                          output->force ? "--force does not replace it" : "it is not overwritten");
+                          output->force ? "`force` does not replace it" : "it is not overwritten");
     return organ_publish_check(path, NULL, output->force, error);
 }
 

@@ -255,7 +255,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
         return organ_publish_fail_awaiting(publish, error);
     if (unfinished && !way.resume && !way.force && !way.discard)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
+                          "%s: an unfinished run was found in %s: `resume` continues it, `force` starts over",
                           publish->final, publish->partial);
     publish->resumed = way.resume;
     if (way.resume)
@@ -287,7 +287,7 @@ static organ_status check_name_free(const organ_publish *publish, organ_error *e
             organ_check_replaceable(path, publish->like, error);
     }
     if (taken && !error->status && !publish->force)
-        organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is complete", path);
+        organ_fail(error, ORGAN_USAGE, "%s exists; `force` replaces it once the new output is complete", path);
     return error->status;
 }
 

@@ -241,7 +241,7 @@ static organ_status check_members(const json_t *was, const json_t *members, cons
     return organ_cache_differs(was, members, &d)
                ? organ_fail(
                      error, ORGAN_USAGE,
-                     "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
+                     "%s: the unfinished run cannot be continued: its %s was %s and is now %s; `force` starts over",
                      output, d.key, d.was, d.is)
                : ORGAN_OK;
 }
@@ -259,7 +259,7 @@ organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const
         json_object_del(rest, ORGAN_RUN_INPUTS);
     if (!error->status && check_members(was, first, output, error) == ORGAN_OK &&
         inputs_differ(json_object_get(was, ORGAN_RUN_INPUTS), json_object_get(now, ORGAN_RUN_INPUTS), text))
-        organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; --force starts over",
+        organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s; `force` starts over",
                    output, text);
     if (!error->status)
         check_members(was, rest, output, error);

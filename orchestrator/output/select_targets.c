@@ -114,11 +114,11 @@ static organ_status collect_targets(const organ_model *model, bool selected, org
             targets->bytes += model->tensors[t].bytes;
         }
     if (targets->count == 0 && selected)
-        return organ_fail(error, ORGAN_USAGE, "%s: none of its matrices is among those that --select selects",
+        return organ_fail(error, ORGAN_USAGE, "%s: none of its matrices is among those that `targets` selects",
                           model->path);
     if (targets->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: none of its %zu tensors is a known projection: name targets with --select", model->path,
+                          "%s: none of its %zu tensors is a known projection: name targets with `targets`", model->path,
                           model->tensor_count);
     return ORGAN_OK;
 }
@@ -130,7 +130,7 @@ organ_status organ_targets_select(const organ_model *model, const char *select, 
     *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
     if (!targets->chosen)
         return organ_fail_memory(error, model->path);
-    if (organ_selection_parse(select, NULL, &selection, error) == ORGAN_OK) {
+    if (organ_selection_parse(select, NULL, "targets", &selection, error) == ORGAN_OK) {
         choose_projections(model, &selection, targets->chosen);
         organ_selection_check_used(&selection, "matrix", model->path, error);
         organ_selection_release(&selection);

@@ -57,10 +57,12 @@ static organ_status add_span(organ_selection *selection, const char *word, organ
 {
     const char *at = word;
     if (selection->span_count == ORGAN_SELECTION_SPANS)
-        return organ_fail(error, ORGAN_USAGE, "--select has more than %d ranges of layers", ORGAN_SELECTION_SPANS);
+        return organ_fail(error, ORGAN_USAGE, "`%s` has more than %d ranges of layers", selection->field,
+                          ORGAN_SELECTION_SPANS);
     if (!read_span(&at, &selection->spans[selection->span_count++]) || *at)
         return organ_fail(error, ORGAN_USAGE,
-                          "--select has '%.200s', but layers are numbers and ranges such as 5-20 or 0-3,8", word);
+                          "`%s` has '%.200s', but layers are numbers and ranges such as 5-20 or 0-3,8",
+                          selection->field, word);
     return ORGAN_OK;
 }
 
@@ -78,7 +80,7 @@ static organ_status add_word(organ_selection *selection, const char *word, organ
             return ORGAN_OK;
         }
     if (!*word)
-        return organ_fail(error, ORGAN_USAGE, "--select has an empty word between its commas");
+        return organ_fail(error, ORGAN_USAGE, "`%s` has an empty word between its commas", selection->field);
     selection->patterns[selection->pattern_count++] = word;
     return ORGAN_OK;
 }
@@ -97,15 +99,16 @@ static organ_status add_words(organ_selection *selection, char *text, organ_erro
 }
 
 /* The copy of both texts contains the patterns. */
-organ_status organ_selection_parse(const char *select, const char *layers, organ_selection *selection,
-                                   organ_error *error)
+organ_status organ_selection_parse(const char *select, const char *layers, const char *field,
+                                   organ_selection *selection, organ_error *error)
 {
     const size_t first = select ? strlen(select) + 1 : 0, second = layers ? strlen(layers) + 1 : 0;
-    *selection = (organ_selection){.text = malloc(first + second + 1),
+    *selection = (organ_selection){.field = field,
+                                   .text = malloc(first + second + 1),
                                    .patterns = calloc(first + second + 1, sizeof *selection->patterns),
                                    .used = calloc(first + second + 1, sizeof *selection->used)};
     if (!selection->text || !selection->patterns || !selection->used)
-        organ_fail_memory(error, "--select");
+        organ_fail_memory(error, field);
     if (!error->status && select)
         add_words(selection, memcpy(selection->text, select, first), error);
     if (!error->status && layers)
@@ -200,7 +203,7 @@ organ_status organ_selection_check_used(const organ_selection *selection, const 
     for (unsigned row = 0; row < ORGAN_ANATOMY_ROWS; row++)
         if (organ_anatomy_row_name(row))
             words[count++] = organ_anatomy_row_name(row);
-    return organ_fail(error, ORGAN_USAGE, "--select: no %s of %s matches '%s'%s", what, path,
+    return organ_fail(error, ORGAN_USAGE, "`%s`: no %s of %s matches '%s'%s", selection->field, what, path,
                       selection->patterns[unused],
                       organ_nearest_hint(selection->patterns[unused], words, count, "", hint));
 }
@@ -214,13 +217,13 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, org
         organ_layer_span from, to;
         const char *at = word;
         if (map->count == ORGAN_SELECTION_SPANS)
-            return organ_fail(error, ORGAN_USAGE, "--map has more than %d ranges", ORGAN_SELECTION_SPANS);
+            return organ_fail(error, ORGAN_USAGE, "`map` has more than %d ranges", ORGAN_SELECTION_SPANS);
         if (!read_span(&at, &from) || *at++ != ':' || !read_span(&at, &to) || (*at && *at != ','))
             return organ_fail(error, ORGAN_USAGE,
-                              "--map has '%.200s', but must be pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
+                              "`map` has '%.200s', but must be pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
         if (from.to - from.from != to.to - to.from)
             return organ_fail(error, ORGAN_USAGE,
-                              "--map has '%.200s': %d-%d and %d-%d have different numbers of layers", word,
+                              "`map` has '%.200s': %d-%d and %d-%d have different numbers of layers", word,
                               (int)from.from, (int)from.to, (int)to.from, (int)to.to);
         map->spans[map->count].from = from;
         map->spans[map->count++].to = to.from;

@@ -78,7 +78,7 @@ static bool ridge_rows_allocate(organ_ridge_rows *r)
 
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
 {
-    return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of expert inputs (--scratch)",
+    return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of expert inputs (`scratch`)",
                             r->file.path,
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
@@ -180,7 +180,7 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
         return error->status;
     if (XXH3_64bits(values, bytes) == r->digests[number])
         return ORGAN_OK;
-    return organ_fail_errno(error, EIO, "%s: %zu bytes of expert inputs (--scratch) differ from the written ones",
+    return organ_fail_errno(error, EIO, "%s: %zu bytes of expert inputs (`scratch`) differ from the written ones",
                             r->file.path, bytes);
 }
 

@@ -247,7 +247,7 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
     while (name && compute < ORGAN_COMPUTES && strcmp(name, names[compute]) != 0)
         compute++;
     if (compute == ORGAN_COMPUTES)
-        return organ_fail(error, ORGAN_USAGE, "--compute '%s' is unknown: exact, split or bf16", name);
+        return organ_fail(error, ORGAN_USAGE, "`compute` '%s' is unknown: exact, split or bf16", name);
     const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !organ_ask_for_tiles();
     cpu.amx = cpu.amx && !withheld;
     engine->compute = (organ_compute)compute;
@@ -255,7 +255,7 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
     if (engine->dots || engine->compute == ORGAN_COMPUTE_EXACT)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "--compute %s is not available on this machine: %s%s; --compute exact always works", name,
+                      "`compute` %s is not available on this machine: %s%s; `compute` exact always works", name,
                       withheld ? "the kernel denies the use of AMX, and " : "", why);
 }
 

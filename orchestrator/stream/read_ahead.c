@@ -159,7 +159,7 @@ organ_status organ_overflow_found(organ_overflow *overflow, const char *tensor, 
     if (!overflow->saturate)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': at least %llu value%s would become infinite as %s, whose greatest magnitude is "
-                          "%g: choose another type, or limit such values with --saturate",
+                          "%g: choose another type, or limit such values with `saturate`",
                           tensor, (unsigned long long)count, count == 1 ? "" : "s", organ_dtype_describe(dtype)->name,
                           (double)organ_overflow_limit(dtype));
     pthread_mutex_lock(&overflow->lock);

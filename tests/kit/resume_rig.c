@@ -106,7 +106,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
         snprintf(output, sizeof output, "killed%ld", k);
         kill_at(v, output, FAULT_PWRITE, 1 + (k < kills ? k : kills - 1) * (writes - 1 - SPARED) / (kills - 1));
         ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);
-        ck_assert_msg(strstr(error.message, "--resume continues it, --force starts over"), "%s", error.message);
+        ck_assert_msg(strstr(error.message, "`resume` continues it, `force` starts over"), "%s", error.message);
         taken = go_on(v, output, 1 + (size_t)k % 3);
     }
     ck_assert_msg(taken < writes / 2, "%ld of %ld writes after a kill at the last", taken, writes);
@@ -125,7 +125,7 @@ static bool left_goes_on(const resumed_verb *v, const char *output, const organ_
 {
     ck_assert(!exists(scratch_path("%s", output)));
     const bool left = scratch_left(output);
-    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+    ck_assert_msg(left == (strstr(error->message, "`resume` continues, or remove ") != NULL), "%d: %s", (int)left,
                   error->message);
     go_on(v, output, 2);
     return left;
@@ -192,8 +192,8 @@ void is_refused(const resumed_verb *v, const char *output, const char *word)
     ck_assert_msg(v->run(v->way, output, true, 2, NULL, &error) == ORGAN_USAGE, "%d: %s", (int)error.status,
                   error.message);
     ck_assert_msg(strstr(error.message, "the unfinished run cannot be continued: its ") &&
-                      strstr(error.message, word) && strstr(error.message, "--force starts over") &&
-                      !strstr(error.message, "--resume continues"),
+                      strstr(error.message, word) && strstr(error.message, "`force` starts over") &&
+                      !strstr(error.message, "`resume` continues"),
                   "no %s: %s", word, error.message);
     ck_assert(exists(scratch_path(".%s.organ-partial/organ/journal.jsonl", output)));
 }

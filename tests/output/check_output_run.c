@@ -84,7 +84,7 @@ START_TEST(an_output_that_cannot_be_continued_now_stays)
     ck_assert_int_eq(mkdir(scratch_path(".later.organ-partial/" ORGAN_GROWING_MARK), 0777), 0);
     organ_output output = {.path = path, .journal = &journal, .resume = true, .all = 2};
     ck_assert_int_eq(organ_output_begin(&output, 1000, &error), ORGAN_IO);
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     ck_assert(access(scratch_path(".later.organ-partial"), F_OK) == 0);
     organ_run_journal_close(&journal);
 }

@@ -131,7 +131,7 @@ START_TEST(matrices_of_conv1d_are_refused_by_options_of_rows)
         organ_model model = {.path = "m", .tensors = tensors, .tensor_count = COUNT(tensors)};
         organ_error error = {0};
         const organ_targets targets = {.count = 1, .tensors = chosen};
-        ck_assert_int_eq(organ_targets_need_rows(&model, &targets, false, "--pattern", &error), table[k].status);
+        ck_assert_int_eq(organ_targets_need_rows(&model, &targets, false, "`pattern`", &error), table[k].status);
         ck_assert(table[k].status == ORGAN_OK || strstr(error.message, "c_proj"));
     }
 }

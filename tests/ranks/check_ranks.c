@@ -350,7 +350,7 @@ static void only_watch(organ_ranks *ranks, organ_error *error)
         pthread_barrier_wait(&turn_ends);
     }
     if (organ_stop_is_requested(ranks->stop))
-        organ_fail(error, ORGAN_INTERRUPTED, "interrupted after 3 tensors; --resume continues");
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted after 3 tensors; `resume` continues");
     organ_ranks_agree(ranks, "the work is done", error);
 }
 
@@ -382,7 +382,7 @@ START_TEST(a_silent_rank_is_named)
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
         ck_assert_ptr_nonnull(strstr(
             message, ") has sent nothing for 2 s (ORGAN_SILENCE): it was suspended, or its host hangs or cannot be "
-                     "reached; interrupted after 3 tensors; --resume continues"));
+                     "reached; interrupted after 3 tensors; `resume` continues"));
     }
     ck_assert_uint_eq(wires_cut, RANKS);
 }

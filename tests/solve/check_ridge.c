@@ -449,7 +449,7 @@ START_TEST(a_scratch_file_that_fails)
         ck_assert(call == 0 || organ_ridge_choose(ridge, &choice, &error) == ORGAN_IO);
         fault_clear();
         must_say(&error, call < 2 ? ENOSPC : EIO,
-                 call < 2 ? "bytes of expert inputs (--scratch)" : "of a scratch file");
+                 call < 2 ? "bytes of expert inputs (`scratch`)" : "of a scratch file");
         error = (organ_error){0};
         organ_ridge_close(ridge);
     }
@@ -485,7 +485,7 @@ START_TEST(bytes_that_a_disk_changed)
     organ_ridge *const ridge = ridge_of(engine, &t, &shape, 100, false);
     change_a_byte();
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_IO);
-    must_say(&error, EIO, "of expert inputs (--scratch) differ from the written ones");
+    must_say(&error, EIO, "of expert inputs (`scratch`) differ from the written ones");
     organ_ridge_close(ridge);
     tokens_free(&t);
 }

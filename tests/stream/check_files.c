@@ -265,7 +265,7 @@ START_TEST(publishing_is_all_or_nothing)
     ck_assert(exists(scratch_path("out/file.json")) && !exists(partial));
 
     ck_assert_int_eq(publish(out, false, false, &p, &error), ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "--force"));
+    ck_assert_ptr_nonnull(strstr(error.message, "`force`"));
     organ_publish_end(&p);
     ck_assert(exists(scratch_path("out/file.json")) && !exists(partial));
 
@@ -304,7 +304,7 @@ START_TEST(unfinished_output_is_found_locked_and_taken_over)
     organ_publish_end(&p);
 
     ck_assert_int_eq(publish(out, false, false, &p, &error), ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
+    ck_assert_ptr_nonnull(strstr(error.message, "`resume`"));
     organ_publish_end(&p);
     ck_assert_int_eq(publish(out, true, false, &p, &error), ORGAN_OK);
     ck_assert(p.resumed && exists(scratch_path(".out.organ-partial/file")));

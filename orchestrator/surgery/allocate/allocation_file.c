@@ -36,7 +36,7 @@ static organ_cache allocation_file_cache(const char *path, const json_t *identit
                          .schema = ORGAN_ALLOCATION_SCHEMA,
                          .identity = identity,
                          .content = "curves of a different run",
-                         .remedy = "to measure again, give another file with --allocation"};
+                         .remedy = "to measure again, give another file with `allocate.file`"};
 }
 
 /* ---- lines ---- */
@@ -189,11 +189,12 @@ static organ_status refuse_alone(const organ_allocate_options *o, organ_error *e
     const struct {
         bool given;
         const char *name;
-    } options[] = {{o->budget, "--budget"},          {o->file, "--allocation"},        {o->rounds, "--rounds"},
-                   {o->tokens, "--allocate-tokens"}, {o->layers, "--allocate-layers"}, {o->way > 0, "--allocate-way"}};
+    } options[] = {{o->budget, "`allocate.budget`"}, {o->file, "`allocate.file`"},     {o->rounds, "`allocate.rounds`"},
+                   {o->tokens, "`allocate.tokens`"}, {o->layers, "`allocate.layers`"}, {o->way > 0, "`allocate.way`"}};
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
         if (options[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", options[k].name);
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning without `allocate.allocate` global",
+                              options[k].name);
     return ORGAN_OK;
 }
 
@@ -202,18 +203,19 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
     if (!o->allocate)
         return refuse_alone(o, error);
     if (strcmp(o->allocate, "global") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is unknown: the only value is global", o->allocate);
+        return organ_fail(error, ORGAN_USAGE, "`allocate.allocate` '%s' is unknown: the only value is global",
+                          o->allocate);
     if (!organ_within(o->rounds, ORGAN_ALLOCATE_ROUNDS))
         return organ_fail(error, ORGAN_USAGE, "%u rounds are outside %d .. %d", o->rounds, ORGAN_ALLOCATE_ROUNDS);
     if (!organ_within(organ_allocate_tokens(o), ORGAN_ALLOCATE_TOKENS))
-        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is outside %d .. %d", o->tokens,
+        return organ_fail(error, ORGAN_USAGE, "`allocate.tokens` %u is outside %d .. %d", o->tokens,
                           ORGAN_ALLOCATE_TOKENS);
     if (!organ_within(organ_allocate_layers(o), ORGAN_ALLOCATE_LAYERS))
-        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is outside %d .. %d", o->layers,
+        return organ_fail(error, ORGAN_USAGE, "`allocate.layers` %u is outside %d .. %d", o->layers,
                           ORGAN_ALLOCATE_LAYERS);
     return organ_allocate_way(o) <= 1
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is outside 0 (excluded) .. 1", o->way);
+               : organ_fail(error, ORGAN_USAGE, "`allocate.way` %g is outside 0 (excluded) .. 1", o->way);
 }
 
 /* ---- a budget ---- */
@@ -242,10 +244,11 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
     else if (unit && *unit && organ_quantity_parse(text, &bytes) && bytes > 0)
         *budget = (organ_budget){ORGAN_BUDGET_BYTES, (double)bytes};
     else
-        return organ_fail(error, ORGAN_USAGE,
-                          "--budget '%s' is invalid: give percent of zeros above 0 and below 100 (50%%), bits per "
-                          "weight up to 64 (3.5bpw) or bytes (9GB)",
-                          text);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`allocate.budget` '%s' is invalid: give percent of zeros above 0 and below 100 (50%%), bits per "
+            "weight up to 64 (3.5bpw) or bytes (9GB)",
+            text);
     return ORGAN_OK;
 }
 

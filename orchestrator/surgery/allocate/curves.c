@@ -428,7 +428,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                         .work = work};
     c->options.walk.calibration.samples =
         (options->walk.calibration.samples + 1) / 2; /* a curve needs less precise inputs than the output */
-    c->options.walk.counted = "half of --samples";
+    c->options.walk.counted = "half of `samples`";
     c->options.walk.streams = ORGAN_INPUTS_DONOR;
     c->options.walk.reruns = true;
     c->walk_work = (organ_calibration_work){.context = c,
@@ -444,7 +444,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
                                    error))
         return error->status;
-    return organ_calibration_cut_test_windows(c->calib, c->options.tokens, "--allocate-tokens", &c->test_windows,
+    return organ_calibration_cut_test_windows(c->calib, c->options.tokens, "`allocate.tokens`", &c->test_windows,
                                               error);
 }
 
@@ -529,7 +529,7 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     c->variants = NULL;
     if (!error->status && !organ_allocation_fill(c->allocation, &missing))
         return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s': no tensor of its kind is in a measured layer: increase --allocate-layers",
+                          "tensor '%s': no tensor of its kind is in a measured layer: increase `allocate.layers`",
                           c->allocation->tensors[missing].name);
     return error->status;
 }

@@ -487,7 +487,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
         return organ_fail_memory(error, model->path);
     return exchanges_open_walk(x, error) ? error->status
                                          : organ_calibration_cut_test_windows(
-                                               x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
+                                               x->calib, options->tokens, "`allocate.tokens`", &x->test_windows, error);
 }
 
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)

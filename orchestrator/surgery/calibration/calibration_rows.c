@@ -391,7 +391,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the calibration windows (--samples, --context) leave only %zu tokens in pieces of at "
+                          "%s: the calibration windows (`samples`, `context`) leave only %zu tokens in pieces of at "
                           "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,
                           enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);

@@ -21,7 +21,7 @@
 
 #define CHUNK_TOKENS ((size_t)1024) /* tokens that a forward pass processes together */
 
-static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
+static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "`samples`"; }
 
 /* o->calibration.samples falls to the number of windows that the text has room for. If tokens must be left for test
  * windows (o->reserve), it then falls by 1/64 at a time until enough are left, but not below `least`. Returns
@@ -37,8 +37,8 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
                           o->calibration.text);
     if (windows < least)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: has %zu token%s, which is %zu window%s of %u (--context), but at least %zu %s needed: "
-                          "give a longer text or a smaller --context",
+                          "%s: has %zu token%s, which is %zu window%s of %u (`context`), but at least %zu %s needed: "
+                          "give a longer text or a smaller `context`",
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
                           o->calibration.context, least, least == 1 ? "is" : "are");
     const unsigned possible = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
@@ -143,7 +143,7 @@ organ_status organ_calibration_moments_parse(const char *moments, bool *blocks, 
     *blocks = moments && strcmp(moments, "blocks") == 0;
     return !moments || *blocks || strcmp(moments, "whole") == 0
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--moments '%s' is unknown: whole or blocks", moments);
+               : organ_fail(error, ORGAN_USAGE, "`moments` '%s' is unknown: whole or blocks", moments);
 }
 
 /* Chunks 0, step, 2 step, ... count, in all streams. The token ids of the windows are counted only if the states are
@@ -264,11 +264,11 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
     const uint64_t blocks = memory_with(calib, calib->needs[1].least);
     char moments[100] = "", option[24];
     if (!o->blocks && calib->needs[1].least < needs->least)
-        snprintf(moments, sizeof moments, ", its second moments (--moments blocks needs %s in all)",
+        snprintf(moments, sizeof moments, ", its second moments (`moments` blocks needs %s in all)",
                  organ_quantity_option(blocks, option));
     if (organ_memory_require(
             calib->engine, leaves_more, &here, error,
-            "the hidden states of %u windows (%s) of %u tokens (--context), one layer%s and the work memory of %s it",
+            "the hidden states of %u windows (%s) of %u tokens (`context`), one layer%s and the work memory of %s it",
             o->calibration.samples, counted_by(o), o->calibration.context, moments, o->doing) != ORGAN_OK &&
         !o->calibration.scratch && scratch.requested < here.requested)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
@@ -286,7 +286,7 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
     return error->status || !o->calibration.scratch
                ? error->status
                : organ_transfer_room(o->calibration.scratch, o->calibration.scratch,
-                                     "the hidden states (--scratch) need", bytes, error);
+                                     "the hidden states (`scratch`) need", bytes, error);
 }
 
 static void set_chunks(organ_calibration_run *calib)

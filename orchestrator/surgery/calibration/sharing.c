@@ -111,7 +111,7 @@ void organ_calibration_states_close(organ_calibration_states *s)
 
 static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)
 {
-    return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of hidden states (--scratch)",
+    return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of hidden states (`scratch`)",
                             s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
 }
 
@@ -136,7 +136,7 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
         organ_scratch_announce(&s->file, chunk_bytes(&s->chunks, next), chunk_offset(&s->chunks, next));
     if (XXH3_64bits(s->one, bytes) == s->digests[position])
         return s->one;
-    organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (--scratch) differ from the written ones",
+    organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (`scratch`) differ from the written ones",
                      s->file.path, bytes);
     return NULL;
 }

@@ -134,7 +134,7 @@ static bool code_scale_to_f16(const code_window *w, const unsigned char *from, u
 /* `why` completes "has a scale that". */
 static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: --dtype codes cannot keep it",
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: `dtype` codes cannot keep it",
                       w->job->model->path, w->weight->scale->name, why);
 }
 

@@ -523,7 +523,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
-        return organ_fail(error, ORGAN_USAGE, "--dtype: tensors of safetensors can become bf16, f16 or f32");
+        return organ_fail(error, ORGAN_USAGE, "`dtype`: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(10, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
     if (organ_convert_check_layers(job, error) != ORGAN_OK)

@@ -94,7 +94,7 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     *p = (organ_perplexity_protocol){
         .bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos, .whole = o->imatrix};
     if (!organ_perplexity_style_parse(style, &p->style))
-        return organ_fail(error, ORGAN_USAGE, "--style '%s' is unknown: hf, llama.cpp or lm-eval", style);
+        return organ_fail(error, ORGAN_USAGE, "`style` '%s' is unknown: hf, llama.cpp or lm-eval", style);
     p->context = p->style == ORGAN_STYLE_LLAMA_CPP ? 512 : 2048;
     if (made_for && made_for < p->context)
         p->context = (size_t)made_for;
@@ -102,7 +102,7 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
         p->context = o->context;
     else if (p->context < 4)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s supports windows of %zu token%s, but at least 4 are needed: --context N",
+                          "%s supports windows of %zu token%s, but at least 4 are needed: `context` N",
                           scoring->models[0].path, p->context, p->context == 1 ? "" : "s");
     if (made_for && p->context > made_for)
         organ_progress_note(scoring->progress, "windows of %zu tokens exceed the context of %llu that %s supports",

@@ -231,7 +231,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
         organ_fail_memory(&found, e->output);
     e->memory = found.status ? 0 : organ_scoring_min_memory(&scoring);
     organ_scoring_close(&scoring);
-    return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
+    return found.status ? organ_fail(error, found.status, "`evaluate`: %s", found.message) : ORGAN_OK;
 }
 
 static organ_status check_text_unchanged(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)

@@ -177,7 +177,7 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     if (m->requested->evaluate && w->output.single && !writes_gguf(m) && m->pieces.repacked)
         return organ_fail(error, ORGAN_USAGE,
-                          "--evaluate: %s would have tensors only, but the config.json of %s describes packed weights: "
+                          "`evaluate`: %s would have tensors only, but the config.json of %s describes packed weights: "
                           "name a directory",
                           m->requested->output, m->model->path);
     return organ_evaluation_prepare(&w->evaluation, error);

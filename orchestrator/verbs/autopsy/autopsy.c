@@ -262,7 +262,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     organ_selection selection;
     if (!(job->stats = organ_rows_take(job->weights->count + 1, sizeof *job->stats)))
         return organ_fail_memory(error, job->model->path);
-    if (organ_selection_parse(job->options->match, NULL, &selection, error))
+    if (organ_selection_parse(job->options->match, NULL, "match", &selection, error))
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
@@ -273,7 +273,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     organ_selection_check_used(&selection, "weight", job->model->path, error);
     organ_selection_release(&selection);
     if (!error->status && job->count == 0 && job->options->match)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no weight that --select selects", job->model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: has no weight that `match` selects", job->model->path);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no weights", job->model->path);
     return error->status;
@@ -290,7 +290,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
         return error->status;
     if (o->text && !organ_autopsy_has_scales(job))
         return organ_fail(error, ORGAN_USAGE,
-                          "--text '%s': no weight of %s has codes with scales, so there is nothing to test; compare it "
+                          "`text` '%s': no weight of %s has codes with scales, so there is nothing to test; compare it "
                           "with its original instead",
                           o->text, o->model);
     if (!o->other)

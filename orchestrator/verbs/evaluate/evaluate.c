@@ -49,7 +49,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
         const char *const text = o->experiments[k], *const equals = strchr(text, '=');
         bool used = false;
         if (!equals || equals == text || !equals[1])
-            return organ_fail(error, ORGAN_USAGE, "--experiment '%s' is not NAME=MODEL", text);
+            return organ_fail(error, ORGAN_USAGE, "`experiments` '%s' is not NAME=MODEL", text);
         for (size_t m = 0; m < o->count; m++)
             if (matches_pattern(equals + 1, o->pruned[m])) {
                 used = true;
@@ -59,7 +59,7 @@ static organ_status name_models(const naming_job *s, organ_error *error)
                     return organ_fail_memory(error, text);
             }
         if (!used)
-            return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is named %s", text, equals + 1);
+            return organ_fail(error, ORGAN_USAGE, "`experiments` '%s': no pruned model is named %s", text, equals + 1);
     }
     return ORGAN_OK;
 }
@@ -129,7 +129,7 @@ static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const ch
                                                                        organ_experiment_words(experiment_of(s, b));
     organ_fail(error, ORGAN_USAGE,
                "%s and %s are of two experiments, which differ in their %s: %s; and %s. Name both to show them in one "
-               "table: --experiment NAME=%s --experiment OTHER=%s",
+               "table: `experiments` NAME=%s `experiments` OTHER=%s",
                paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
     json_decref(x);
     json_decref(y);
@@ -149,7 +149,7 @@ static organ_status compare_experiments(const naming_job *s, size_t a, size_t b,
     if (!*one || !*other)
         return fail_mixed(s, a, b, difference, error);
     return organ_fail(error, ORGAN_USAGE,
-                      "--experiment: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
+                      "`experiments`: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
                       s->options->pruned[a], s->options->pruned[b], difference);
 }
 
@@ -163,7 +163,7 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
                       "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): to count its "
-                      "killed weights against this donor, name its experiment: --experiment NAME=%s",
+                      "killed weights against this donor, name its experiment: `experiments` NAME=%s",
                       s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint,
                       s->options->pruned[m]);
 }
@@ -290,7 +290,7 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
     if (o->experiment.imatrix && !o->experiment.output)
-        return organ_fail(error, ORGAN_USAGE, "--write-imatrix needs -o DIR, where the file is written");
+        return organ_fail(error, ORGAN_USAGE, "`imatrix` needs -o DIR, where the file is written");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run) {

@@ -234,12 +234,12 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
 {
     const char *const style = o->experiment.style;
     if (o->experiment.max_tokens)
-        return organ_fail(error, ORGAN_USAGE, "--max-tokens does not apply to --tasks");
+        return organ_fail(error, ORGAN_USAGE, "`max_tokens` does not apply to `tasks`");
     if (o->targets || o->experiment_count)
-        return organ_fail(error, ORGAN_USAGE, "%s counts killed weights and does not apply to --tasks",
-                          o->targets ? "--select" : "--experiment");
+        return organ_fail(error, ORGAN_USAGE, "%s counts killed weights and does not apply to `tasks`",
+                          o->targets ? "`targets`" : "`experiments`");
     if (style && strcmp(style, "hf") != 0 && strcmp(style, "lm-eval") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--style %s does not apply to --tasks, which are scored as lm-eval does",
+        return organ_fail(error, ORGAN_USAGE, "`style` %s does not apply to `tasks`, which are scored as lm-eval does",
                           style);
     return ORGAN_OK;
 }

@@ -43,7 +43,7 @@ static organ_status set_experiment(importance_job *job, organ_error *error)
     const unsigned context = o->context ? o->context : ORGAN_IMATRIX_CONTEXT;
     const uint64_t tokens = (uint64_t)(o->chunks == 1 ? 2 : o->chunks) * context;
     if (tokens > UINT32_MAX)
-        return organ_fail(error, ORGAN_USAGE, "--chunks %u of %u tokens are more than 4294967295 tokens", o->chunks,
+        return organ_fail(error, ORGAN_USAGE, "`chunks` %u of %u tokens are more than 4294967295 tokens", o->chunks,
                           context);
     job->experiment = (organ_experiment_options){.text = o->text,
                                                  .style = "llama.cpp",

@@ -143,7 +143,7 @@ static organ_status add_choice(task_reader *r, size_t number, size_t characters,
                           number);
     const size_t scored = r->whole.count - before;
     if (scored > limit)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: choice %zu has %zu tokens, more than a window (--context %zu)",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: choice %zu has %zu tokens, more than a window (`context` %zu)",
                           r->label, number, scored, limit);
     /* The model reads the tokens that the context has alone, even if the text as a whole begins with other tokens. */
     memcpy(r->whole.ids, r->context.ids, before * sizeof *r->whole.ids);

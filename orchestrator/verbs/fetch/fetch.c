@@ -245,7 +245,7 @@ static organ_status check_hidden(const fetch_job *job, const char *path, organ_e
         if (*name == '.' && !is_usual_hidden_name(name, length, slash != NULL, name == path))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: the list has the hidden file %s, which organ does not write: to fetch the others, "
-                              "add --exclude '%s'",
+                              "add `exclude` '%s'",
                               job->options->model, path, path);
         name = slash ? slash + 1 : NULL;
     }

@@ -275,7 +275,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     job->clashes = json_array();
     if (!job->mismatches || !job->notes || !job->metadata || !job->clashes)
         return organ_fail_memory(error, o->target);
-    if (organ_selection_parse(o->types, o->layers, &job->selection, error) ||
+    if (organ_selection_parse(o->types, o->layers, "types", &job->selection, error) ||
         organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error))

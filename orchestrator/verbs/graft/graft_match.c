@@ -62,7 +62,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
         if (job->pairs[k].to == job->pairs[k - 1].to)
             return organ_fail(
                 error, ORGAN_USAGE,
-                "layers %d and %d of the source would both become layer %d: --map must give each its own position",
+                "layers %d and %d of the source would both become layer %d: `map` must give each its own position",
                 (int)job->pairs[k - 1].from, (int)job->pairs[k].from, (int)job->pairs[k].to);
     return ORGAN_OK;
 }
@@ -423,7 +423,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     if (organ_selection_check_used(&job->selection, "tensor", job->options->source, error))
         return error->status;
     if (!selected && !json_array_size(job->mismatches))
-        return organ_fail(error, ORGAN_USAGE, "%s has no tensor that --select selects", job->options->source);
+        return organ_fail(error, ORGAN_USAGE, "%s has no tensor that `types` selects", job->options->source);
     compare_facts(job);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t]))

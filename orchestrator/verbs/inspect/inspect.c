@@ -394,7 +394,7 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
         return fault.status;
     }
     organ_selection selection;
-    if (organ_selection_parse(options->match, NULL, &selection, error)) {
+    if (organ_selection_parse(options->match, NULL, "match", &selection, error)) {
         organ_weights_free(weights);
         return error->status;
     }
@@ -406,7 +406,7 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
         organ_selection_check_used(&selection, "tensor", model->path, error);
     organ_selection_release(&selection);
     if (!error->status && options->match && s.count == 0)
-        organ_fail(error, ORGAN_USAGE, "%s: has no tensor that --select selects", model->path);
+        organ_fail(error, ORGAN_USAGE, "%s: has no tensor that `match` selects", model->path);
     if (error->status) {
         json_decref(*report);
         *report = NULL;

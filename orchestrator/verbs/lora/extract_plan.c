@@ -186,7 +186,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
     organ_selection selection;
     job->orientation = organ_lora_orientation_of(job->base, b, NULL);
-    if (organ_selection_parse(job->options->modules, NULL, &selection, error))
+    if (organ_selection_parse(job->options->modules, NULL, "modules", &selection, error))
         return error->status;
     job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
     job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);

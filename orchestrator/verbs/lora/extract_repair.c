@@ -28,8 +28,8 @@ organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
         if (job->tuned->tensors[k].rank > 1)
             all.tensors[all.count++] = &job->tuned->tensors[k];
     if (job->share > 0 || o->exact)
-        organ_fail(error, ORGAN_USAGE, "%s has no meaning with --calibration",
-                   job->share > 0 ? "--rank-by" : "--exact");
+        organ_fail(error, ORGAN_USAGE, "%s has no meaning with `calibration.text`",
+                   job->share > 0 ? "`rank_by`" : "`exact`");
     else if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) == ORGAN_OK &&
              organ_calibration_moments_parse(o->moments, &job->blocks, error) == ORGAN_OK)
         organ_calibration_find_untapped(job->tuned, job->engine, &all, &job->untapped, error);
@@ -351,7 +351,7 @@ organ_status organ_lora_repair_room(organ_lora_job *job, organ_error *error)
                               job->tuned->path, m->tuned->name);
         if (m->turned)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' is stored as in_features x out_features: --calibration does not "
+                              "%s: tensor '%s' is stored as in_features x out_features: `calibration.text` does not "
                               "support it",
                               job->tuned->path, m->tuned->name);
         job->targets.tensors[job->targets.count++] = m->tuned->codes;

@@ -23,20 +23,20 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
-        return text ? organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': only --rank-by energy takes a share",
+        return text ? organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': only `rank_by` energy takes a share",
                                  text)
                     : ORGAN_OK;
     if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
-        return organ_fail(error, ORGAN_USAGE, "--rank-by '%s': must be energy and a share, such as energy 0.95", by);
+        return organ_fail(error, ORGAN_USAGE, "`rank_by` '%s': must be energy and a share, such as energy 0.95", by);
     if (by[6] && text)
-        return organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': --rank-by %s already has a share", text, by);
+        return organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': `rank_by` %s already has a share", text, by);
     text = by[6] ? by + 7 : text;
     if (!text)
-        return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share after it: --rank-by energy 0.95");
+        return organ_fail(error, ORGAN_USAGE, "`rank_by` energy needs a share after it: `rank_by` energy 0.95");
     char *end;
     job->share = organ_strtod(text, &end);
     if (*end || end == text || !(job->share > 0 && job->share <= 1))
-        return organ_fail(error, ORGAN_USAGE, "--rank-by energy: '%s' is not a share above 0, at most 1", text);
+        return organ_fail(error, ORGAN_USAGE, "`rank_by` energy: '%s' is not a share above 0, at most 1", text);
     return ORGAN_OK;
 }
 
@@ -80,7 +80,7 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
                           job->base->gguf ? "GGUF" : "safetensors", o->tuned,
                           job->tuned->gguf ? "GGUF" : "safetensors");
     if (job->base->gguf && o->save_full)
-        return organ_fail(error, ORGAN_USAGE, "--save-full: llama.cpp loads no whole tensors from a GGUF adapter");
+        return organ_fail(error, ORGAN_USAGE, "`save_full`: llama.cpp loads no whole tensors from a GGUF adapter");
     if (organ_output_is_file(o->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->write.output);
     return organ_output_check(o->write.output, NULL, o->write.force, error);

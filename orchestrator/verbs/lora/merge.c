@@ -178,7 +178,7 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 {
     const char *const changed = organ_adapter_changed_base(adapter);
     if (adapter->dora && scale != 1)
-        return organ_fail(error, ORGAN_USAGE, "%s: use_dora is set: DoRA cannot be merged with a --scale",
+        return organ_fail(error, ORGAN_USAGE, "%s: use_dora is set: DoRA cannot be merged with a `scale`",
                           adapter->path);
     if (changed)
         return organ_fail(

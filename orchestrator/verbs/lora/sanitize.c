@@ -32,9 +32,9 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     if (!o->check && !o->output)
-        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing; only --check works without it");
+        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing; only `check` works without it");
     if (o->check && o->output)
-        return organ_fail(error, ORGAN_USAGE, "%s: --check writes no output", o->output);
+        return organ_fail(error, ORGAN_USAGE, "%s: `check` writes no output", o->output);
     if (organ_adapter_open(o->adapter, &j->stored, error) != ORGAN_OK)
         return error->status;
     j->adapter = j->stored;
@@ -248,7 +248,7 @@ static organ_status reject_unrepairable(const sanitize_job *j, organ_error *erro
     for (size_t k = 0; k < json_array_size(j->findings); k++) {
         const json_t *const row = json_array_get(j->findings, k);
         if (strcmp(json_string_value(json_object_get(row, "rule")), "base") == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all findings",
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; `check` lists all findings",
                               j->adapter->path, json_string_value(json_object_get(row, "where")), j->base->path,
                               json_string_value(json_object_get(row, "text")));
     }

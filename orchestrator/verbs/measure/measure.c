@@ -252,7 +252,7 @@ static organ_status measure_choose_tensors(const measure_run *m, measured_model 
         return error->status;
     if (count == 0)
         return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s",
-                          model->path, model->tensor_count ? " among those that --select selects" : "");
+                          model->path, model->tensor_count ? " among those that `types` selects" : "");
     return ORGAN_OK;
 }
 
@@ -383,7 +383,7 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
 {
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, &organ_measure_view, m->engine->ranks, false, false};
-    if (organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
+    if (organ_selection_parse(o->types, o->layers, "types", &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)

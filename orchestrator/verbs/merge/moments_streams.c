@@ -41,7 +41,7 @@ organ_status organ_merge_open_streams(merge_moments *m, organ_error *error)
     for (size_t k = 0; k < m->count && !error->status; k++) {
         moments_input *const in = &m->inputs[k];
         const uint64_t bytes = organ_calibration_states_bytes(&in->chunks) * (m->drift ? 2 : 1);
-        if (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", bytes, error))
+        if (scratch && organ_transfer_room(scratch, scratch, "the hidden states (`scratch`) need", bytes, error))
             break;
         if (organ_calibration_states_open(&in->chunks, true, scratch, &in->states, error) == ORGAN_OK)
             embed(m->forward, in, in->states, error);

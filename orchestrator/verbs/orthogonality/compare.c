@@ -171,7 +171,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
     const size_t max = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
     organ_module_mismatches mismatches = {.expected_by = job->adapter ? "the adapter" : path};
     organ_selection selection;
-    if (organ_selection_parse(job->requested, NULL, &selection, error))
+    if (organ_selection_parse(job->requested, NULL, "modules", &selection, error))
         return error->status;
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
@@ -185,7 +185,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
-                                       : "no projection to compare: --select names other matrices");
+                                       : "no projection to compare: `modules` names other matrices");
     if (organ_module_mismatches_report(&mismatches, job->adapter ? path : "a model of --pair", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, compare_by_layer);

@@ -53,7 +53,7 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
                 return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b],
                                   job->model[b]->path,
                                   a == ORGAN_CLEAN_A && b == ORGAN_CLEAN_B
-                                      ? "; use --noisy2 to compare two quantisations of one model"
+                                      ? "; use `noisy2` to compare two quantisations of one model"
                                       : "");
     return ORGAN_OK;
 }

@@ -148,7 +148,7 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
     return (organ_calibration_run_options){.calibration = c->calibration,
-                                           .method = "--allocate",
+                                           .method = "`allocate.allocate`",
                                            .verb = "prune",
                                            .doing = "measuring divergences with",
                                            .moments_only = a->job->method->method != ORGAN_PRUNE_PHYSARUM_V2,
@@ -258,7 +258,7 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
     const organ_curves_store store = store_of(a);
-    if (organ_cache_check_place(store.file, "--allocation", store.ranks, error) || organ_curves_run(a->walk, error))
+    if (organ_cache_check_place(store.file, "`allocate.file`", store.ranks, error) || organ_curves_run(a->walk, error))
         return error->status;
     return organ_curves_keep(&a->curves, NULL, &store, error);
 }

@@ -65,12 +65,12 @@ static organ_status compute_budget(organ_prune_job *job, const organ_quantize_he
     const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->other_bytes)) / unit;
     const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MAX), max = fixed + codes * (1 - ORGAN_ALLOCATION_MIN);
     if (requested->amount < least || requested->amount > max)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--budget %s: with %g to %g %% of their weights zero the targets need %.*f to %.*f %s as %s",
-                          job->calibrated->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN,
-                          bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
-                          bits ? floor(1e3 * max) / 1e3 : floor(max),
-                          bits ? "bits per weight" : "bytes with all other tensors", job->calibrated->then);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`allocate.budget` %s: with %g to %g %% of their weights zero the targets need %.*f to %.*f %s as %s",
+            job->calibrated->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN, bits ? 3 : 0,
+            bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0, bits ? floor(1e3 * max) / 1e3 : floor(max),
+            bits ? "bits per weight" : "bytes with all other tensors", job->calibrated->then);
     /* The share of zeros is rounded up to a millionth, so that the output stays within the budget. */
     job->budget = fmin(ceil(1e6 * (1 - (requested->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MAX);
     organ_progress_note(job->progress, "--budget %s: %.4f %% of the weights become zero",
@@ -145,7 +145,7 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                             .close = divides ? close_division : NULL};
     if (!job->compensates)
         return organ_fail(error, ORGAN_USAGE,
-                          "--then needs a method that refits: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
+                          "`then` needs a method that refits: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
     return organ_quantize_pruned(&codes, &pruning, job->engine, job->progress, report, error);
 }
 
@@ -209,7 +209,7 @@ static organ_status check_whole_groups(const organ_prune_job *job, organ_error *
         const uint64_t inputs = organ_tensor_is_crossed(job->donor, t) ? m.rows : m.cols;
         if (inputs % job->pattern.of)
             return organ_fail(error, ORGAN_USAGE,
-                              "tensor '%s': rows of %llu weights are not whole groups of --pattern %s", t->name,
+                              "tensor '%s': rows of %llu weights are not whole groups of `pattern` %s", t->name,
                               (unsigned long long)inputs, job->calibrated->pattern);
     }
     return ORGAN_OK;
@@ -217,7 +217,7 @@ static organ_status check_whole_groups(const organ_prune_job *job, organ_error *
 
 static organ_status open_statistics(organ_prune_job *job, organ_error *error)
 {
-    const char *const option = job->pattern.of ? "--pattern" : "--imatrix";
+    const char *const option = job->pattern.of ? "`pattern`" : "`imatrix`";
     if (organ_output_check_not_input(job->options->write.output, job->donor, error) || check_whole_groups(job, error))
         return error->status;
     if (job->needs_text)

@@ -74,7 +74,7 @@ static organ_status choose_method(organ_prune_job *job, organ_error *error)
     if (!m)
         return organ_fail(
             error, ORGAN_USAGE,
-            "--method '%s' is unknown: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
+            "`method` '%s' is unknown: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
             c->method);
     job->needs_text = m->text && !c->imatrix;
     job->two_streams = m->two_streams && !unchanged;
@@ -95,7 +95,7 @@ static organ_status choose_pattern(organ_prune_job *job, organ_error *error)
                       pattern[end] == 0 && strspn(pattern, "0123456789:") == strlen(pattern);
     if (!read || job->pattern.keep < 1 || job->pattern.keep >= job->pattern.of || job->pattern.of > ORGAN_PATTERN_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
+                          "`pattern` is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
                           ORGAN_PATTERN_MAX, pattern);
     return ORGAN_OK;
 }
@@ -118,22 +118,22 @@ static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIO
     const organ_prune_row *const m = job->method;
     const bool text = job->needs_text || job->divides;
     const prune_option all[ALL_OPTIONS] = {
-        {"--calibration", c->calibration.text != NULL, text, NULL},
-        {"--samples", c->calibration.samples != ORGAN_SAMPLES_DEFAULT, text, "windows"},
-        {"--scratch", c->calibration.scratch != NULL, text, "windows"},
-        {"--all-experts", c->all_experts, text, "tokens to send to experts"},
-        {"--context", c->calibration.context != ORGAN_CONTEXT_DEFAULT, text, "windows"},
-        {"--moments", o->moments != NULL, text, "second moments"},
-        {"--no-refit", c->no_compensate, m->can_leave, NULL},
-        {"--effort", c->effort != 1, m->effort, "refits"},
-        {"--seed", c->seed != 0, m->noise, "noise"},
-        {"--imatrix", c->imatrix != NULL, m->text, NULL},
-        {"--pattern", c->pattern != NULL, !m->tiles, NULL},
-        {"--then", c->then != NULL, !m->tiles, NULL},
-        {"--block-size", o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT, m->tiles, NULL},
-        {"--iterations", o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT, m->tiles, NULL},
-        {"--beta", o->beta != 2, m->tiles, NULL},
-        {"--coupling", o->coupling != 1, m->tiles, NULL}};
+        {"`calibration.text`", c->calibration.text != NULL, text, NULL},
+        {"`calibration.samples`", c->calibration.samples != ORGAN_SAMPLES_DEFAULT, text, "windows"},
+        {"`calibration.scratch`", c->calibration.scratch != NULL, text, "windows"},
+        {"`all_experts`", c->all_experts, text, "tokens to send to experts"},
+        {"`calibration.context`", c->calibration.context != ORGAN_CONTEXT_DEFAULT, text, "windows"},
+        {"`moments`", o->moments != NULL, text, "second moments"},
+        {"`no_compensate`", c->no_compensate, m->can_leave, NULL},
+        {"`effort`", c->effort != 1, m->effort, "refits"},
+        {"`seed`", c->seed != 0, m->noise, "noise"},
+        {"`imatrix`", c->imatrix != NULL, m->text, NULL},
+        {"`pattern`", c->pattern != NULL, !m->tiles, NULL},
+        {"`then`", c->then != NULL, !m->tiles, NULL},
+        {"`block_size`", o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT, m->tiles, NULL},
+        {"`iterations`", o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT, m->tiles, NULL},
+        {"`beta`", o->beta != 2, m->tiles, NULL},
+        {"`coupling`", o->coupling != 1, m->tiles, NULL}};
     memcpy(list, all, sizeof all);
 }
 
@@ -143,7 +143,7 @@ static organ_status refuse_unsupported(const organ_prune_job *job, size_t from, 
     list_options(job, list);
     for (size_t k = from; k < to; k++)
         if (list[k].given && !list[k].supported)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", list[k].name, job->method->name);
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for `method` %s", list[k].name, job->method->name);
     return ORGAN_OK;
 }
 
@@ -154,7 +154,7 @@ static organ_status refuse_flow(const organ_prune_job *job, organ_error *error)
     list_options(job, list);
     for (size_t k = FLOW_OPTIONS; k < ALL_OPTIONS && job->divides; k++)
         if (list[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s cannot be combined with --allocate", list[k].name);
+            return organ_fail(error, ORGAN_USAGE, "%s cannot be combined with `allocate.allocate`", list[k].name);
     return ORGAN_OK;
 }
 
@@ -165,15 +165,15 @@ static organ_status check_imatrix(const organ_prune_job *job, organ_error *error
     list_options(job, list);
     if (job->calibrated->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "--calibration and --imatrix exclude each other: both describe the inputs");
+                          "`calibration.text` and `imatrix` exclude each other: both describe the inputs");
     if (!job->method->by_imatrix)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--method %s needs the correlations of the inputs, which an imatrix does not have: use --calibration FILE",
-            job->method->name);
+        return organ_fail(error, ORGAN_USAGE,
+                          "`method` %s needs the correlations of the inputs, which an imatrix does not have: use "
+                          "`calibration.text` FILE",
+                          job->method->name);
     for (size_t k = 0; k < ALL_OPTIONS; k++)
         if (list[k].given && list[k].lacks)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with --imatrix: it has no %s", list[k].name,
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `imatrix`: it has no %s", list[k].name,
                               list[k].lacks);
     return ORGAN_OK;
 }
@@ -195,7 +195,7 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "coupling %g is outside %d .. %d", o->coupling, ORGAN_PRUNE_COUPLINGS);
     if (!organ_physarum_runs(organ_cpu_detect(), &params))
         return organ_fail(error, ORGAN_USAGE,
-                          "this CPU has no FMA: it runs --beta 2 with --coupling 0 or 1 only, not %g with %g", o->beta,
+                          "this CPU has no FMA: it runs `beta` 2 with `coupling` 0 or 1 only, not %g with %g", o->beta,
                           o->coupling);
     return ORGAN_OK;
 }
@@ -221,10 +221,10 @@ static organ_status check_goal(const organ_prune_job *job, organ_error *error)
 {
     const bool sparsity = job->options->sparsity > 0 || job->requested.amount > 0;
     if (sparsity && job->pattern.of)
-        return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: it cannot be combined with --sparsity",
+        return organ_fail(error, ORGAN_USAGE, "`pattern` %s sets the sparsity: it cannot be combined with `sparsity`",
                           job->calibrated->pattern);
     if (!sparsity && !job->pattern.of && !job->method->flows)
-        return organ_fail(error, ORGAN_USAGE, "--method %s needs --sparsity or --pattern", job->method->name);
+        return organ_fail(error, ORGAN_USAGE, "`method` %s needs `sparsity` or `pattern`", job->method->name);
     return ORGAN_OK;
 }
 
@@ -238,19 +238,21 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     if (o->budget && organ_budget_parse(o->budget, result, error) != ORGAN_OK)
         return error->status;
     if (o->budget && sparsity > 0)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g exclude each other", o->budget, sparsity);
+        return organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s and `sparsity` %g exclude each other", o->budget,
+                          sparsity);
     if (!o->budget && !(sparsity > 0))
-        return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
+        return organ_fail(error, ORGAN_USAGE, "`allocate.allocate` global needs `allocate.budget` or `sparsity`");
     if (result->unit != ORGAN_BUDGET_PERCENT && c->then)
         return ORGAN_OK; /* the size of codes is known only after the model is opened */
     if (result->unit != ORGAN_BUDGET_PERCENT)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--budget %s: prune needs a percentage of zeros (50%%), since its output is as large as the "
-                          "donor; bits and bytes need --then",
-                          o->budget);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`allocate.budget` %s: prune needs a percentage of zeros (50%%), since its output is as large as the "
+            "donor; bits and bytes need `then`",
+            o->budget);
     if (result->amount < 100 * ORGAN_ALLOCATION_MIN || result->amount > 100 * ORGAN_ALLOCATION_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "--allocate global gives each tensor %g to %g %%: the mean cannot be %g %%",
+                          "`allocate.allocate` global gives each tensor %g to %g %%: the mean cannot be %g %%",
                           100 * ORGAN_ALLOCATION_MIN, 100 * ORGAN_ALLOCATION_MAX, result->amount);
     return ORGAN_OK;
 }
@@ -263,15 +265,17 @@ static organ_status check_allocation(const organ_prune_calibrated_options *c, do
     if (organ_allocate_check(o, error) != ORGAN_OK || !o->allocate)
         return error->status;
     if (c->pattern)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--pattern %s gives every tensor the same sparsity: it cannot be combined with --allocate",
-                          c->pattern);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`pattern` %s gives every tensor the same sparsity: it cannot be combined with `allocate.allocate`",
+            c->pattern);
     if (c->imatrix)
         return organ_fail(error, ORGAN_USAGE,
-                          "--allocate has no meaning with --imatrix: divergences are measured on a text");
+                          "`allocate.allocate` has no meaning with `imatrix`: divergences are measured on a text");
     if (!c->calibration.text)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--allocate global needs --calibration FILE: divergences are measured on a part of it");
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`allocate.allocate` global needs `calibration.text` FILE: divergences are measured on a part of it");
     return read_budget(c, sparsity, budget, error);
 }
 
@@ -288,12 +292,12 @@ organ_status organ_prune_check_options(organ_prune_job *job, organ_error *error)
         return error->status;
     job->budget = job->requested.unit == ORGAN_BUDGET_PERCENT ? job->requested.amount / 100 : 0;
     if (c->no_compensate && c->effort != 1)
-        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-refit");
+        return organ_fail(error, ORGAN_USAGE, "`effort` has no meaning with `no_compensate`");
     if (c->imatrix)
         return check_imatrix(job, error);
     if (job->needs_text && !c->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", job->method->name,
-                          job->method->by_imatrix ? ", or --imatrix FILE" : "");
+        return organ_fail(error, ORGAN_USAGE, "`method` %s needs `calibration.text` FILE, a text%s", job->method->name,
+                          job->method->by_imatrix ? ", or `imatrix` FILE" : "");
     return refuse_unsupported(job, TEXT_OPTIONS, OWN_OPTIONS, error);
 }
 

@@ -254,7 +254,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     *result = NULL;
     if (n > INT_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "rows of %llu values are too long for a spectrum: exclude them with --select",
+                          "rows of %llu values are too long for a spectrum: exclude them with `types`",
                           (unsigned long long)n);
     organ_fft *const fft = calloc(1, sizeof *fft);
     if (fft)

@@ -308,7 +308,7 @@ static organ_status select_tensor(organ_purify_job *job, bool named, const organ
         job->parts[job->count++].tensor = tensor;
     } else if (named)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: tensor '%s' is selected by --select, but %s cannot be written; without --select such "
+                          "%s: tensor '%s' is selected by `types`, but %s cannot be written; without `types` such "
                           "tensors are copied unchanged",
                           job->donor->files[tensor->file].path, tensor->name,
                           organ_dtype_describe(tensor->dtype)->name);
@@ -354,7 +354,7 @@ static organ_status fail_empty(const organ_purify_job *job, const organ_selectio
 {
     return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", job->donor->path,
                       selection->words ? "tensor" : "projection",
-                      selection->words || selection->span_count ? " among those that --select selects" : "");
+                      selection->words || selection->span_count ? " among those that `types` selects" : "");
 }
 
 /* Selected tensors must not belong to a packed weight (organ_require_plain). */
@@ -385,7 +385,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     job->left_out = calloc(count, sizeof *job->left_out);
     if (!job->chosen || !job->parts || !job->left_out)
         return organ_fail_memory(error, job->donor->path);
-    if (organ_selection_parse(job->options->types, job->options->layers, &selection, error))
+    if (organ_selection_parse(job->options->types, job->options->layers, "types", &selection, error))
         return error->status;
     choose_tensors(job, &selection, error);
     organ_selection_release(&selection);

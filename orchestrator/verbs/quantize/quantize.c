@@ -61,7 +61,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .cols = m.cols,
                                   .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
-        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
+        return organ_fail(error, ORGAN_USAGE, "`method` gptq has no scheme %s", encoding->name);
     job->list.regrouped += encoding != preferred;
     if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
         return error->status;
@@ -120,7 +120,7 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
 {
     if (job->list.left_out_count == 0)
         return organ_fail(error, ORGAN_USAGE,
-                          "--budget %s is enough for all targets unquantised: there is nothing to quantise",
+                          "`allocate.budget` %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
                       job->options->scheme, job->list.left_out[0].tensor->name, job->list.left_out[0].why);

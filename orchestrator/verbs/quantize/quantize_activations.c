@@ -42,7 +42,7 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
     for (size_t k = 0; k < job->list.part_count; k++)
         m->targets.tensors[k] = organ_quantize_next_part(job, k)->weight->codes;
     m->options = (organ_calibration_run_options){.calibration = o->calibration,
-                                                 .method = "--activations",
+                                                 .method = "`activations`",
                                                  .verb = "measure",
                                                  .doing = "measuring",
                                                  .streams = ORGAN_INPUTS_DONOR,

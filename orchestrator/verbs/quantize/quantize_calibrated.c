@@ -561,7 +561,7 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
     return job->along.targets.count
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE,
-                            "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
+                            "`method` gptq: none of the targets is in a layer; embeddings and head are not calibrated");
 }
 
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)

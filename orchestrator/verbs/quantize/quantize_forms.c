@@ -116,12 +116,12 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
             continue;
         if (!is_chosen(job, t))
             return organ_fail(error, ORGAN_USAGE,
-                              "--select selects some experts of layer %d, but not '%s': loaders store the routed "
+                              "`targets` selects some experts of layer %d, but not '%s': loaders store the routed "
                               "experts of a layer as one tensor, so all of their projections must be targets or none",
                               (int)t->anatomy.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
-                          "can be quantised: exclude all experts with --targets",
+                          "can be quantised: exclude all experts with `targets`",
                           t->name, kind_obstacle(job, &job->weights->weights[k]), (int)t->anatomy.layer);
     }
     return ORGAN_OK;

@@ -127,7 +127,7 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
 {
     organ_selection names = {0};
     size_t kept = 0;
-    if (organ_selection_parse(job->options->targets, NULL, &names, error))
+    if (organ_selection_parse(job->options->targets, NULL, "targets", &names, error))
         return false;
     for (size_t k = 0; k < names.pattern_count; k++)
         if (!strpbrk(names.patterns[k], "*?[") || !is_wide(job, names.patterns[k]))
@@ -448,7 +448,7 @@ organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, cons
     if (organ_importance_check(job->imatrix.file, tensor, experts, &missing) == ORGAN_OK)
         return ORGAN_OK;
     return organ_fail(error, missing.status,
-                      "%s; --type-of '%s=q8_0', or another type but iq2_s, iq3_xxs and q2_k, quantises it without "
+                      "%s; `type_of` '%s=q8_0', or another type but iq2_s, iq3_xxs and q2_k, quantises it without "
                       "weights",
                       missing.message, tensor->name);
 }

@@ -57,7 +57,7 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, orga
     const organ_mlx_type *const type = organ_mlx_type_of(name);
     if (!type)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: --format mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
+                          "%s: `format` mlx does not write models of type '%s': mlx-lm lacks this type, or stores its "
                           "weights under other names or with other values; mlx_lm.convert converts types that it has",
                           path, name);
     if (!(job->mlx = calloc(1, sizeof *job->mlx)))
@@ -65,8 +65,8 @@ organ_status organ_quantize_mlx_open(organ_quantize_job *job, bool by_text, orga
     job->mlx->type = type;
     if (type->nearest && by_text)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: --method gptq cannot calibrate the experts of %s for --format mlx, because the model "
-                          "stores gate and up in one stack: use --method nearest",
+                          "%s: `method` gptq cannot calibrate the experts of %s for `format` mlx, because the model "
+                          "stores gate and up in one stack: use `method` nearest",
                           path, name);
     if (type->split)
         return split_stacks(job, error) ? error->status : settle_head(job, error);

@@ -15,25 +15,25 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
 {
     if (organ_quantize_by_text(o)) {
         if (!o->calibration.text)
-            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
+            return organ_fail(error, ORGAN_USAGE, "`method` gptq needs `calibration.text` FILE, a text");
         return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
+        return organ_fail(error, ORGAN_USAGE, "`method` '%s' is unknown: nearest or gptq", o->method);
     const bool reads = o->activations; /* nearest then runs the text too */
     const struct {
         bool given;
         const char *option;
-    } without_effect[] = {{!reads && o->calibration.text, "--calibration"},
-                          {!reads && o->calibration.samples && o->calibration.samples != 128, "--samples"},
-                          {!reads && o->calibration.context && o->calibration.context != 512, "--context"},
-                          {!reads && o->calibration.scratch, "--scratch"},
-                          {o->moments != NULL, "--moments"},
-                          {!reads && o->all_experts, "--all-experts"},
-                          {o->no_refit, "--no-refit"}};
+    } without_effect[] = {{!reads && o->calibration.text, "`calibration.text`"},
+                          {!reads && o->calibration.samples && o->calibration.samples != 128, "`calibration.samples`"},
+                          {!reads && o->calibration.context && o->calibration.context != 512, "`calibration.context`"},
+                          {!reads && o->calibration.scratch, "`calibration.scratch`"},
+                          {o->moments != NULL, "`moments`"},
+                          {!reads && o->all_experts, "`all_experts`"},
+                          {o->no_refit, "`no_refit`"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
         if (without_effect[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for `method` nearest", without_effect[k].option);
     return reads ? organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) : ORGAN_OK;
 }
 
@@ -43,11 +43,11 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
         return error->status;
     if (o->type_of)
-        return organ_fail(error, ORGAN_USAGE, "--type-of has no meaning with scheme %s: it gives types of GGUF models",
+        return organ_fail(error, ORGAN_USAGE, "`type_of` has no meaning with scheme %s: it gives types of GGUF models",
                           encoding->name);
     if (o->imatrix)
         return organ_fail(error, ORGAN_USAGE,
-                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
+                          "`imatrix` has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           encoding->name);
     return ORGAN_OK;
 }
@@ -55,11 +55,11 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
-                          o->scheme);
+        return organ_fail(error, ORGAN_USAGE,
+                          "`allocate.allocate` has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
     if (o->targets && organ_recipe_named(o->scheme))
         return organ_fail(error, ORGAN_USAGE,
-                          "--select has no meaning with scheme %s, which decides about every tensor; --type-of "
+                          "`targets` has no meaning with scheme %s, which decides about every tensor; `type_of` "
                           "'GLOB=keep' leaves tensors unchanged",
                           o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
@@ -90,15 +90,15 @@ static organ_status check_activations(const organ_quantize_options *o, bool gguf
     if (!o->activations)
         return ORGAN_OK;
     if (strcmp(o->scheme, "nvfp4") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--activations has no meaning with scheme %s: it is for nvfp4",
+        return organ_fail(error, ORGAN_USAGE, "`activations` has no meaning with scheme %s: it is for nvfp4",
                           o->scheme);
     if (o->format || gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "--activations has no meaning with %s: only nvfp4 of compressed-tensors has scales of inputs",
-                          o->format ? "--format mlx" : "GGUF models");
+                          "`activations` has no meaning with %s: only nvfp4 of compressed-tensors has scales of inputs",
+                          o->format ? "`format` mlx" : "GGUF models");
     if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
-                          "--activations needs --calibration FILE, a text on which the inputs are measured");
+                          "`activations` needs `calibration.text` FILE, a text on which the inputs are measured");
     return ORGAN_OK;
 }
 
@@ -107,8 +107,8 @@ static organ_status check_size(const organ_quantize_options *o, organ_error *err
 {
     if (!o->target_size && !o->types)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use --scheme mixed",
-                      o->target_size ? "--target-size" : "--types", o->scheme);
+    return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme %s: use `scheme` mixed",
+                      o->target_size ? "`target_size`" : "`types`", o->scheme);
 }
 
 static organ_status fail_unknown(const char *scheme, organ_error *error)
@@ -137,22 +137,22 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
         return error->status;
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
+        return organ_fail(error, ORGAN_USAGE, "`format` '%s' is unknown: mlx", o->format);
     job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
                                 : organ_quantize_encoding_requested(o, o->scheme, gguf);
     if (!job->encoding)
         return fail_unknown(o->scheme, error);
     if (o->format && !organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,
+                          "scheme %s has no meaning with `format` mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,
                           o->scheme);
     if (o->format && organ_output_is_file(o->write.output))
-        return organ_fail(error, ORGAN_USAGE, "--format mlx writes a directory, not one file: %s", o->write.output);
+        return organ_fail(error, ORGAN_USAGE, "`format` mlx writes a directory, not one file: %s", o->write.output);
     if (!o->format && organ_quantize_is_mlx(job))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of --format mlx", o->scheme);
+        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of `format` mlx", o->scheme);
     if (o->repair_rank && (o->format || organ_encoding_has_divisor(job->encoding)))
-        return organ_fail(error, ORGAN_USAGE, "--repair-rank has no meaning with %s",
-                          o->format ? "--format mlx" : "scheme nvfp4");
+        return organ_fail(error, ORGAN_USAGE, "`repair_rank` has no meaning with %s",
+                          o->format ? "`format` mlx" : "scheme nvfp4");
     if (!organ_encoding_is_gguf(job->encoding))
         return check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,

@@ -208,7 +208,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         return organ_quantize_refuse_values(b.part->weight->name, error);
     if (!isfinite(sums->loss[ORGAN_LOSS].error_squares) && organ_encoding_is_plain(b.part->encoding))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' has values beyond the range of F16: --type-of '%s=keep' leaves it unchanged",
+                          "tensor '%s' has values beyond the range of F16: `type_of` '%s=keep' leaves it unchanged",
                           b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
@@ -321,8 +321,8 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with --select, or in a "
-        "GGUF model with --type-of '%s=keep'",
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with `targets`, or in a "
+        "GGUF model with `type_of` '%s=keep'",
         tensor, tensor);
 }
 

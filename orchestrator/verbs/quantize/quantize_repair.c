@@ -26,7 +26,7 @@ organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_
                           "calibration text; for finished models see organ lora extract --repair");
     if (strcmp(o->scheme, "mixed") == 0)
         return organ_fail(error, ORGAN_USAGE,
-                          "--repair-rank has no meaning with scheme mixed, which measures each "
+                          "`repair_rank` has no meaning with scheme mixed, which measures each "
                           "width without an adapter");
     return o->write.evaluate ? organ_fail(error, ORGAN_USAGE,
                                           "--evaluate would score the model without its adapter: use organ lora merge, "
@@ -43,7 +43,7 @@ static organ_status find_named(organ_quantize_job *job, organ_error *error)
                named = access(job->repair.output, F_OK) == 0 && !organ_publish_is_begun(job->repair.output);
     if (begun && !w->resume && !w->force)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: an unfinished run was found%s%s: --resume continues it, --force starts over", w->output,
+                          "%s: an unfinished run was found%s%s: `resume` continues it, `force` starts over", w->output,
                           named ? ", which has finished its adapter " : "", named ? job->repair.output : "");
     job->repair.named = begun && named && w->resume;
     return ORGAN_OK;
@@ -96,7 +96,7 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
     if (!error->status && no_memory)
         organ_fail_memory(error, path);
     else if (!error->status && !job->repair.report)
-        organ_fail(error, ORGAN_USAGE, "%s: is not the adapter of the unfinished run of %s: --force starts over",
+        organ_fail(error, ORGAN_USAGE, "%s: is not the adapter of the unfinished run of %s: `force` starts over",
                    job->repair.output, job->options->write.output);
     free(path);
     free(text);

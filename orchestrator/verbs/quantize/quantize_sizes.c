@@ -69,7 +69,7 @@ static organ_status name_output(sizes_one *one, const char *output, bool single,
 static organ_status add_size(sizes_list *sizes, const char *list, const char *text, size_t length, organ_error *error)
 {
     if (sizes->count == MOST)
-        return organ_fail(error, ORGAN_USAGE, "--target-size has more than %zu sizes", MOST);
+        return organ_fail(error, ORGAN_USAGE, "`target_size` has more than %zu sizes", MOST);
     sizes_one *const one = &sizes->of[sizes->count++];
     *one = (sizes_one){.text = strndup(text, length)};
     if (!one->text)
@@ -78,7 +78,7 @@ static organ_status add_size(sizes_list *sizes, const char *list, const char *te
         return ORGAN_OK;
     return organ_fail(
         error, ORGAN_USAGE,
-        "--target-size '%s': '%s' is not a size: give bytes, as in 12GB, or several sizes, as in 8GB,12GB", list,
+        "`target_size` '%s': '%s' is not a size: give bytes, as in 12GB, or several sizes, as in 8GB,12GB", list,
         one->text);
 }
 
@@ -90,7 +90,7 @@ static organ_status list_sizes(const organ_quantize_options *o, sizes_list *size
     qsort(sizes->of, sizes->count, sizeof *sizes->of, by_bytes);
     for (size_t k = 1; k < sizes->count && !error->status; k++)
         if (sizes->of[k].bytes == sizes->of[k - 1].bytes)
-            return organ_fail(error, ORGAN_USAGE, "--target-size %s: %s and %s are the same size", o->target_size,
+            return organ_fail(error, ORGAN_USAGE, "`target_size` %s: %s and %s are the same size", o->target_size,
                               sizes->of[k - 1].text, sizes->of[k].text);
     return error->status;
 }
@@ -150,12 +150,12 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *o, const
     for (size_t k = 0; k < outputs->count && !o->write.force && !o->write.resume; k++) {
         if (outputs->record && access(outputs->of[k], F_OK) == 0)
             return organ_fail(error, ORGAN_USAGE,
-                              "%s: exists already; --resume continues with the sizes that are missing, --force "
+                              "%s: exists already; `resume` continues with the sizes that are missing, `force` "
                               "replaces it",
                               outputs->of[k]);
         if ((outputs->record || !waits) && organ_publish_is_begun(outputs->of[k]))
             return organ_fail(error, ORGAN_USAGE,
-                              "%s: an unfinished run was found: --resume continues it, --force starts over",
+                              "%s: an unfinished run was found: `resume` continues it, `force` starts over",
                               outputs->of[k]);
     }
     return ORGAN_OK;
@@ -210,7 +210,7 @@ static organ_status record_inputs(const organ_quantize_options *o, const organ_q
 static organ_status fail_costs(const organ_quantize_options *o, const char *record, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: the sizes that %s lists were made with other costs: --force makes all sizes again",
+                      "%s: the sizes that %s lists were made with other costs: `force` makes all sizes again",
                       o->allocate.file, record);
 }
 
@@ -263,7 +263,7 @@ static organ_status find_made(organ_quantize_options *one, const sizes_list *siz
         return error->status;
     if (!noted)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: exists already, and %s does not say from which inputs it was made: --force replaces it",
+                          "%s: exists already, and %s does not say from which inputs it was made: `force` replaces it",
                           one->write.output, sizes->record);
     one->write.force = !*made;
     one->write.resume = *made;

@@ -17,7 +17,7 @@ static organ_status refuse_type(const char *word, const char *type, organ_error 
     char hint[ORGAN_HINT_ROOM];
     organ_nearest_hint(type, similar, sizeof similar / sizeof *similar, "", hint);
     return organ_fail(error, ORGAN_USAGE,
-                      "--type-of '%.200s': type '%.60s' is unknown%s (the types are " ORGAN_GGUF_SCHEMES_TEXT
+                      "`type_of` '%.200s': type '%.60s' is unknown%s (the types are " ORGAN_GGUF_SCHEMES_TEXT
                       ", f16, bf16, f32, and keep for an unchanged tensor)",
                       word, type, hint);
 }
@@ -38,7 +38,7 @@ static organ_status fix_matches(organ_quantize_job *job, const char *pattern, co
 {
     organ_selection selection;
     size_t matches = 0;
-    if (organ_selection_parse(pattern, NULL, &selection, error) != ORGAN_OK)
+    if (organ_selection_parse(pattern, NULL, "type_of", &selection, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
@@ -48,7 +48,7 @@ static organ_status fix_matches(organ_quantize_job *job, const char *pattern, co
         job->fixed[t] = job->fixed[t] ? job->fixed[t] : encoding;
     }
     if (!matches)
-        organ_fail(error, ORGAN_USAGE, "--type-of '%.200s': no matrix that can be quantised of %.300s matches", pattern,
+        organ_fail(error, ORGAN_USAGE, "`type_of` '%.200s': no matrix that can be quantised of %.300s matches", pattern,
                    job->model->path);
     organ_selection_release(&selection);
     return error->status;
@@ -61,7 +61,7 @@ static organ_status fix_word(organ_quantize_job *job, char *word, organ_error *e
     if (!equals || equals == word || !equals[1])
         return organ_fail(
             error, ORGAN_USAGE,
-            "--type-of '%.200s': must be GLOB=TYPE, a pattern of names and a type, such as '*ffn_down*=q6_k'", word);
+            "`type_of` '%.200s': must be GLOB=TYPE, a pattern of names and a type, such as '*ffn_down*=q6_k'", word);
     *equals = '\0';
     return read_type(word, equals + 1, &encoding, error) ? error->status : fix_matches(job, word, encoding, error);
 }

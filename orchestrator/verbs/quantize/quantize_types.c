@@ -33,7 +33,7 @@ static organ_status check_budget_option(const organ_quantize_options *o, organ_e
     organ_budget budget;
     if (!o->target_size == !o->allocate.budget)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme mixed needs --target-size, the size of the file (12GB), or --budget, bits per weight "
+                          "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
                           "(3.5bpw) or bytes (12GB) of all tensors%s",
                           o->target_size ? ", not both" : "");
     if (o->target_size)
@@ -41,7 +41,7 @@ static organ_status check_budget_option(const organ_quantize_options *o, organ_e
     return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
                    budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
+               : organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
                             o->allocate.budget);
 }
 
@@ -50,18 +50,18 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
     if (check_budget_option(o, error) || organ_allocate_check(&o->allocate, error))
         return error->status;
     if (o->write.output && !organ_ends_with(o->write.output, ".gguf"))
-        return organ_fail(error, ORGAN_USAGE, "%s: the output of --target-size is one GGUF file: name a .gguf",
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of `target_size` is one GGUF file: name a .gguf",
                           o->write.output);
     if (o->allocate.rounds)
-        return organ_fail(error, ORGAN_USAGE, "--rounds has no meaning for a GGUF model");
+        return organ_fail(error, ORGAN_USAGE, "`allocate.rounds` has no meaning for a GGUF model");
     if (o->one_width)
-        return organ_fail(error, ORGAN_USAGE, "--one-width has no meaning for a GGUF model: llama.cpp reads any types");
+        return organ_fail(error, ORGAN_USAGE, "`one_width` has no meaning for a GGUF model: llama.cpp reads any types");
     if (o->calibration.text)
         return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
     return access(o->allocate.file, F_OK) == 0
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE,
-                            "scheme mixed needs --calibration FILE, a text on which the cost of each type is measured: "
+                            "scheme mixed needs `calibration.text` FILE, a text on which the cost of each type is measured: "
                             "%s does not exist yet",
                             o->allocate.file);
 }
@@ -86,7 +86,7 @@ static organ_status check_listed(const organ_quantize_types *w, const char *list
         known += w->allowed[k];
     return known == names ? ORGAN_OK
                           : organ_fail(error, ORGAN_USAGE,
-                                       "--types '%s' names a type that mixed does not have, or one "
+                                       "`types` '%s' names a type that mixed does not have, or one "
                                        "twice; the types are %s",
                                        list, w->names);
 }
@@ -281,11 +281,11 @@ static organ_status refuse_small(const organ_quantize_types *w, uint64_t bytes, 
     char text[16];
     if (o->target_size)
         return organ_fail(error, ORGAN_USAGE,
-                          "--target-size %s: with the smallest types the file has %llu bytes (%s), %llu more than that",
+                          "`target_size` %s: with the smallest types the file has %llu bytes (%s), %llu more than that",
                           o->target_size, (unsigned long long)least, organ_quantity_text(least, text),
                           (unsigned long long)(least - bytes));
     return organ_fail(error, ORGAN_USAGE,
-                      "--budget %s: with the smallest types the tensors have %llu bytes, %.4f bits per weight",
+                      "`allocate.budget` %s: with the smallest types the tensors have %llu bytes, %.4f bits per weight",
                       o->allocate.budget, (unsigned long long)least, 8.0 * (double)least / (double)w->elements);
 }
 
@@ -360,7 +360,7 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
     const organ_curves_options options = {.walk = {.calibration = o->calibration,
                                                    .all_experts = o->all_experts,
                                                    .blocks = w->job->blocks,
-                                                   .method = "--scheme mixed",
+                                                   .method = "`scheme` mixed",
                                                    .verb = "quantise",
                                                    .doing = "measuring divergences with",
                                                    .reserve = organ_allocate_tokens(&o->allocate),
@@ -393,7 +393,7 @@ static void estimate_measuring(organ_quantize_types *w)
 
 static organ_status measure(organ_quantize_types *w, organ_error *error)
 {
-    if (organ_cache_check_place(w->job->options->allocate.file, "--allocation", w->job->engine->ranks, error) ||
+    if (organ_cache_check_place(w->job->options->allocate.file, "`allocate.file`", w->job->engine->ranks, error) ||
         organ_quantize_measure_ends(w, error) || organ_curves_run(w->walk, error))
         return error->status;
     return keep_costs(w, NULL, error);
@@ -426,7 +426,7 @@ static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
         return ORGAN_OK;
     if (!w->walk)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: lacks the costs of some tensors: give the text with --calibration to measure them",
+                          "%s: lacks the costs of some tensors: give the text with `calibration.text` to measure them",
                           o->allocate.file);
     estimate_measuring(w);
     if (!o->write.dry_run)
@@ -497,7 +497,7 @@ static organ_status solve(organ_quantize_types *w, organ_error *error)
     count_unchanged(w);
     if (w->programme.no_copy && w->kept + w->unfit == w->curves.count)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: no type of --types '%s' makes a tensor smaller: its rows must be whole blocks of the "
+                          "%s: no type of `types` '%s' makes a tensor smaller: its rows must be whole blocks of the "
                           "type, and it must have more bits per weight than the type",
                           w->job->model->path, o->types ? o->types : w->names);
     if (w->programme.copied)

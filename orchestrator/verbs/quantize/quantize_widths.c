@@ -48,27 +48,27 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
     if (organ_allocate_check(a, error) != ORGAN_OK)
         return error->status;
     if (!a->allocate && o->one_width)
-        return organ_fail(error, ORGAN_USAGE, "--one-width has no meaning without --allocate global");
+        return organ_fail(error, ORGAN_USAGE, "`one_width` has no meaning without `allocate.allocate` global");
     if (!a->allocate && !mixed)
         return ORGAN_OK;
     if (!mixed)
         return organ_fail(error, ORGAN_USAGE,
-                          "--allocate has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
+                          "`allocate.allocate` has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
                           o->scheme);
     if (!a->allocate || !a->budget)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s needs --allocate global and --budget, bits per weight (3.5bpw) or bytes (9GB)",
+                          "scheme %s needs `allocate.allocate` global and `allocate.budget`, bits per weight (3.5bpw) or bytes (9GB)",
                           o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
         return organ_fail(
             error, ORGAN_USAGE,
-            "scheme %s needs --method gptq: the cost of each width is measured on a part of the calibration text",
+            "scheme %s needs `method` gptq: the cost of each width is measured on a part of the calibration text",
             o->scheme);
     if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)",
+               : organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)",
                             a->budget);
 }
 
@@ -263,9 +263,9 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     if (w->budget >= least)
         return ORGAN_OK;
     if (bits)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales need %g bits per weight",
+        return organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: codes of 2 bits with their scales need %g bits per weight",
                           requested, least / (double)w->targets.elements);
-    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors need %.0f bytes",
+    return organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: with all targets in 2 bits the tensors need %.0f bytes",
                       requested, plain + least / 8);
 }
 
@@ -307,7 +307,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_job *job)
                                            .unpacked = true,
                                            .all_experts = o->all_experts,
                                            .blocks = job->blocks,
-                                           .method = "--allocate",
+                                           .method = "`allocate.allocate`",
                                            .verb = "quantise",
                                            .doing = "measuring divergences with",
                                            .reserve = organ_allocate_reserve(&o->allocate),
@@ -455,7 +455,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
         assume_costs(w);
         return ORGAN_OK;
     }
-    if (organ_cache_check_place(store.file, "--allocation", store.ranks, error) || organ_curves_run(w->walk, error))
+    if (organ_cache_check_place(store.file, "`allocate.file`", store.ranks, error) || organ_curves_run(w->walk, error))
         return error->status;
     return organ_curves_keep(&w->curves, NULL, &store, error);
 }

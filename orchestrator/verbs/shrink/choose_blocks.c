@@ -160,7 +160,7 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .schema = ORGAN_LAYERS_SCORES_SCHEMA,
                          .identity = identity,
                          .content = "scores of a different run",
-                         .remedy = "to measure again, give another file with --scores"};
+                         .remedy = "to measure again, give another file with `scores`"};
 }
 
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
@@ -244,16 +244,16 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
                                                                      o->calibration.context,
                                               .calibration.context = o->calibration.context,
                                               .file_layers = true,
-                                              .method = "--drop",
+                                              .method = "`drop`",
                                               .verb = "drop",
                                               .doing = "dropping blocks from",
-                                              .counted = "--search-tokens"};
+                                              .counted = "`search_tokens`"};
     if (organ_calibration_run_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->calib, error) !=
         ORGAN_OK)
         return error->status;
     const unsigned layers = organ_forward_describe(organ_calibration_run_facts_of(c->calib)->forward)->layers;
     if (layers > job->layers || job->drop.count >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: the forward pass runs %u of the %zu of %s",
+        return organ_fail(error, ORGAN_USAGE, "`drop` %zu leaves no block: the forward pass runs %u of the %zu of %s",
                           job->drop.count, layers, job->layers, job->model->path);
     job->layers = layers; /* later blocks are for multi-token prediction and always kept */
     return ORGAN_OK;
@@ -269,7 +269,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         layers_identify_search(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
-    return organ_cache_check_place(job->options->write.dry_run ? NULL : file, "--scores", job->engine->ranks, error);
+    return organ_cache_check_place(job->options->write.dry_run ? NULL : file, "`scores`", job->engine->ranks, error);
 }
 
 /* The search runs the whole model once, and a smaller model for each judged set. There are drop x (layers - drop)

@@ -319,7 +319,7 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
     if (plain && organ_cut_takes(run->cut->write.engine, t->dtype))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "tensor '%s': is %s, a type that cannot be refitted: omit --refit, or dequantize first", t->name,
+                      "tensor '%s': is %s, a type that cannot be refitted: omit `heal`, or dequantize first", t->name,
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 

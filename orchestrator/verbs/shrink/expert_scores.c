@@ -16,7 +16,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
             *score = (organ_expert_score)k;
             return ORGAN_OK;
         }
-    return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
+    return organ_fail(error, ORGAN_USAGE, "`score` '%s' is unknown: loss, reap, sum or frequency", name);
 }
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
@@ -163,17 +163,17 @@ organ_status organ_experts_read_keep(const char *text, const organ_expert_scores
     if (counts && percent)
         count = groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5);
     if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number nor a share of experts, such as 50%%",
+        return organ_fail(error, ORGAN_USAGE, "`keep` %s: is neither a number nor a share of experts, such as 50%%",
                           text);
     if (!(count < experts))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be removed", text,
+        return organ_fail(error, ORGAN_USAGE, "`keep` %s: each layer has %u experts: nothing would be removed", text,
                           experts);
     if (count < used)
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each token needs %u experts, so at least these must be kept",
+        return organ_fail(error, ORGAN_USAGE, "`keep` %s: each token needs %u experts, so at least these must be kept",
                           text, used);
     if (count < s->least || (uint32_t)count % groups)
         return organ_fail(error, ORGAN_USAGE,
-                          "--keep %s: the router chooses among %u groups of experts by position, so each must keep the "
+                          "`keep` %s: the router chooses among %u groups of experts by position, so each must keep the "
                           "same number: keep a multiple of %u, at least %u",
                           text, groups, groups, s->least);
     *keep = (uint32_t)count;

@@ -99,14 +99,15 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
     if (!o->calibration.text && !o->scores)
         return organ_fail(
             error, ORGAN_USAGE,
-            "give a text to measure experts on (--calibration TEXT) or stored measurements (--scores FILE)");
+            "give a text to measure experts on (`calibration.text` TEXT) or stored measurements (`scores` FILE)");
     if (!o->calibration.text && o->calibration.scratch)
-        return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
+        return organ_fail(error, ORGAN_USAGE,
+                          "`scratch` has no meaning without `calibration.text`: nothing is measured");
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--refit needs a text: --calibration TEXT");
+        return organ_fail(error, ORGAN_USAGE, "`heal` needs a text: `calibration.text` TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
+        return organ_fail(error, ORGAN_USAGE, "`per_layer` %s: is neither uniform nor global", o->per_layer);
     return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
 }
 
@@ -116,17 +117,17 @@ static organ_status check_prediction(const organ_experts_job *job, organ_error *
     const struct {
         const char *option;
         bool given;
-    } without[] = {{"--output", o->write.output},      {"--dry-run", o->write.dry_run},   {"--resume", o->write.resume},
-                   {"--force", o->write.force},        {"--evaluate", o->write.evaluate}, {"--refit", o->heal},
-                   {"--per-layer global", job->global}};
+    } without[] = {{"`output`", o->write.output},      {"`dry_run`", o->write.dry_run},   {"`resume`", o->write.resume},
+                   {"`force`", o->write.force},        {"`evaluate`", o->write.evaluate}, {"`heal`", o->heal},
+                   {"`per_layer` global", job->global}};
     for (size_t k = 0; k < sizeof without / sizeof *without && o->predict; k++)
         if (without[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with --predict, which writes no model",
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `predict`, which writes no model",
                               without[k].option);
     if (!o->predict && o->predict_tokens)
-        return organ_fail(error, ORGAN_USAGE, "--predict-tokens has no meaning without --predict");
+        return organ_fail(error, ORGAN_USAGE, "`predict_tokens` has no meaning without `predict`");
     return o->predict && !o->calibration.text
-               ? organ_fail(error, ORGAN_USAGE, "--predict needs a text with held-out windows: --calibration TEXT")
+               ? organ_fail(error, ORGAN_USAGE, "`predict` needs a text with held-out windows: `calibration.text` TEXT")
                : ORGAN_OK;
 }
 

@@ -147,10 +147,10 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
         const organ_tensor *const tensor = layer->tensors[expert];
         if (!tensor)
             return organ_fail(error, ORGAN_USAGE,
-                              "%s: the down projection of expert %u of layer %zu is packed: --refit cannot refit it",
+                              "%s: the down projection of expert %u of layer %zu is packed: `heal` cannot refit it",
                               h->options.model->path, expert, number);
         if (!organ_cut_takes(h->options.engine, tensor->dtype))
-            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --refit cannot refit it", tensor->name,
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: `heal` cannot refit it", tensor->name,
                               organ_dtype_name(tensor->dtype));
         h->refitted[tensor - h->options.model->tensors] = true;
     }
@@ -216,7 +216,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                        .compare = organ_heal_compare,
                                        .extra = heal_memory};
     if (options->calibration.samples < ORGAN_EXPERT_HEAL_WINDOWS)
-        return organ_fail(error, ORGAN_USAGE, "--refit needs at least %d windows (--samples): every %dth is held out",
+        return organ_fail(error, ORGAN_USAGE, "`heal` needs at least %d windows (`samples`): every %dth is held out",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
     if (organ_calibration_run_check(options->calibration.samples, options->calibration.context, error) ||
         open_layers(h, error))
@@ -226,11 +226,11 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
         return error->status;
     if (h->config->dual_ffn)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: the outputs of its experts are normalised: --refit has no linear equations for it",
+                          "%s: the outputs of its experts are normalised: `heal` has no linear equations for it",
                           options->model->path);
     return h->config->router.into_inputs
                ? organ_fail(error, ORGAN_USAGE,
-                            "%s: the router's factors multiply the inputs of experts, which --refit does not support",
+                            "%s: the router's factors multiply the inputs of experts, which `heal` does not support",
                             options->model->path)
                : ORGAN_OK;
 }

@@ -115,12 +115,12 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
         return organ_fail_memory(error, h->options.model->path);
     (void)count_matrices(h, layer, kind, part->matrices);
     if (part->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --refit refits",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which `heal` refits",
                           h->options.model->path, (int)layer, organ_layers_kind_name(kind));
     for (size_t k = 0; k < part->count; k++)
         if (organ_forward_is_transposed(h->forward, part->matrices[k].tensor))
             return organ_fail(error, ORGAN_USAGE,
-                              "tensor '%s': is stored as in_features x out_features, which --refit does not support",
+                              "tensor '%s': is stored as in_features x out_features, which `heal` does not support",
                               part->matrices[k].tensor->name);
     part->width = (size_t)part->matrices[0].cols;
     if (kind == ORGAN_HEAL_FFN_OUTPUT && part->matrices[0].tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED) {

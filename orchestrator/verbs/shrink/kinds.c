@@ -161,7 +161,7 @@ static bool read_number(const char **text, size_t *number)
 static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
-                      "--drop has '%.200s', but must be numbers and ranges of blocks such as 5-8 or 3,7,9-11 (8-8 or "
+                      "`drop` has '%.200s', but must be numbers and ranges of blocks such as 5-8 or 3,7,9-11 (8-8 or "
                       "8, for one), or a count of blocks to find: 8",
                       word);
 }
@@ -170,11 +170,11 @@ static organ_status add_range(size_t from, size_t to, size_t layers, const char 
                               organ_error *error)
 {
     if (to >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, but %s has blocks 0 to %zu",
+        return organ_fail(error, ORGAN_USAGE, "`drop` names block %.0f, but %s has blocks 0 to %zu",
                           (double)(from < layers ? to : from), model, layers - 1);
     for (size_t l = from; l <= to; l++) {
         if (drop->dropped[l])
-            return organ_fail(error, ORGAN_USAGE, "--drop names block %zu twice", l);
+            return organ_fail(error, ORGAN_USAGE, "`drop` names block %zu twice", l);
         drop->dropped[l] = true;
         drop->count++;
     }
@@ -215,8 +215,8 @@ organ_status organ_layers_drop_parse(const char *text, size_t layers, const char
             return error->status;
     }
     if (drop->count == 0)
-        return organ_fail(error, ORGAN_USAGE, "--drop 0 drops no block; for block 0 alone give 0-0 or 0,");
+        return organ_fail(error, ORGAN_USAGE, "`drop` 0 drops no block; for block 0 alone give 0-0 or 0,");
     if (drop->count >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop %.200s leaves no block: %s has %zu", text, model, layers);
+        return organ_fail(error, ORGAN_USAGE, "`drop` %.200s leaves no block: %s has %zu", text, model, layers);
     return ORGAN_OK;
 }

@@ -201,7 +201,7 @@ static bool needs_search(const organ_layers_job *job) { return !job->drop.named;
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
     if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
-        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is outside 64 .. %u", o->search_tokens, MAX_SEARCH);
+        return organ_fail(error, ORGAN_USAGE, "`search_tokens` %u is outside 64 .. %u", o->search_tokens, MAX_SEARCH);
     if (o->rounds > MAX_ROUNDS)
         return organ_fail(error, ORGAN_USAGE, "%u rounds are outside 0 .. %u", o->rounds, MAX_ROUNDS);
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
@@ -211,16 +211,17 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
 {
     const organ_layers_options *const o = job->options;
     if (needs_search(job) && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--drop %s: the search for %zu of the %zu blocks needs a text: --calibration FILE (for block "
-                          "%s alone give %s-%s)",
-                          o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`drop` %s: the search for %zu of the %zu blocks needs a text: `calibration.text` FILE (for block "
+            "%s alone give %s-%s)",
+            o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--refit needs a text: --calibration FILE");
+        return organ_fail(error, ORGAN_USAGE, "`heal` needs a text: `calibration.text` FILE");
     if (o->calibration.text && !needs_search(job) && !o->heal)
-        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --refit");
+        return organ_fail(error, ORGAN_USAGE, "`calibration.text` has no meaning for named blocks without `heal`");
     if (o->scores && !needs_search(job))
-        return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
+        return organ_fail(error, ORGAN_USAGE, "`scores` has no meaning for named blocks: there is no search");
     return ORGAN_OK;
 }
 
@@ -286,7 +287,7 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     const organ_layers_healing healing = {
-        .walk = {.calibration = o->calibration, .method = "--refit", .verb = "refit", .doing = "refitting"},
+        .walk = {.calibration = o->calibration, .method = "`heal`", .verb = "refit", .doing = "refitting"},
         .model = job->model,
         .dropped = job->drop.dropped,
         .layers = job->layers,

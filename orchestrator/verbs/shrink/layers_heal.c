@@ -31,15 +31,15 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     const char *const path = h->options.model->path;
     if (c->layers > h->options.layers)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has tensors of %zu blocks, but the forward pass runs %u: --refit does not support it",
+                          "%s: has tensors of %zu blocks, but the forward pass runs %u: `heal` does not support it",
                           path, h->options.layers, c->layers);
     if (c->state != c->hidden)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: its layers pass on %llu numbers per token, not the hidden size %llu: --refit does not "
+                          "%s: its layers pass on %llu numbers per token, not the hidden size %llu: `heal` does not "
                           "support it",
                           path, (unsigned long long)c->state, (unsigned long long)c->hidden);
     if (h->windows.count < HEAL_HELD)
-        return organ_fail(error, ORGAN_USAGE, "--refit holds out one window of %zu: --samples %u is too few", HEAL_HELD,
+        return organ_fail(error, ORGAN_USAGE, "`heal` holds out one window of %zu: `samples` %u is too few", HEAL_HELD,
                           h->options.walk.calibration.samples);
     return ORGAN_OK;
 }
@@ -66,7 +66,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     if (!organ_cut_takes(h->options.engine, t->dtype))
         return organ_fail(
             error, ORGAN_USAGE,
-            "tensor '%s' is %s: --refit cannot refit it; drop blocks of the unquantised model and quantise the result",
+            "tensor '%s' is %s: `heal` cannot refit it; drop blocks of the unquantised model and quantise the result",
             t->name, organ_dtype_name(t->dtype));
     refitted[t - h->options.model->tensors] = true;
     return ORGAN_OK;
@@ -84,13 +84,12 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
     if (organ_forward_describe(h->forward)->parallel)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: attention and feed-forward read the same hidden state: --refit needs layers in which the "
-            "feed-forward follows the attention",
-            h->options.model->path);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: attention and feed-forward read the same hidden state: `heal` needs layers in which the "
+                          "feed-forward follows the attention",
+                          h->options.model->path);
     if (!norm.tensor || norm.biased)
-        return organ_fail(error, ORGAN_USAGE, "%s: the final norm has %s: --refit needs one with weights alone",
+        return organ_fail(error, ORGAN_USAGE, "%s: the final norm has %s: `heal` needs one with weights alone",
                           h->options.model->path, norm.tensor ? "a bias" : "no weights");
     return ORGAN_OK;
 }
@@ -155,8 +154,8 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
         sum_memory_needs(h, true, &with_scratch, error))
         return error->status;
     if (organ_memory_require(engine, heal_fits, &n, error,
-                             "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers "
-                             "and the memory of one refit (--refit)",
+                             "the hidden states of %u windows (`samples`) of %u tokens (`context`) twice, three layers "
+                             "and the memory of one refit (`heal`)",
                              o->calibration.samples, o->calibration.context) == ORGAN_OK)
         heal_share_memory(h,
                           organ_forward_memory_left(h->forward, organ_engine_memory(engine), o->calibration.context) -
@@ -503,7 +502,7 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
     const char *const scratch = h->options.walk.calibration.scratch;
     h->run = run;
     if (organ_calibration_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
-        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",
+        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (`scratch`) need",
                                         2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
     if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed_chunks(h, error) == ORGAN_OK &&

@@ -367,10 +367,10 @@ static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_e
     const json_t *const samples = json_object_get(of, "samples"), *const context = json_object_get(of, "context");
     char windows[80] = "";
     if (json_is_integer(samples) && json_is_integer(context))
-        snprintf(windows, sizeof windows, " --samples %lld --context %lld", (long long)json_integer_value(samples),
+        snprintf(windows, sizeof windows, " `samples` %lld `context` %lld", (long long)json_integer_value(samples),
                  (long long)json_integer_value(context));
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: does not have the scores of all layers: --calibration TEXT%s measures the others",
+                      "%s: does not have the scores of all layers: `calibration.text` TEXT%s measures the others",
                       job->options->scores, windows);
 }
 
@@ -378,7 +378,7 @@ static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_e
 static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
 {
     if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
-                                 "to measure it, give --calibration TEXT and another file for --scores", &job->known,
+                                 "to measure it, give `calibration.text` TEXT and another file for `scores`", &job->known,
                                  error) == ORGAN_OK &&
         !job->known)
         fail_incomplete_scores(job, error);
@@ -400,7 +400,7 @@ static organ_status recall_scores(organ_experts_job *job, organ_writing *writing
         organ_expert_scores_write(s, job->identity, file, job->engine->ranks, error);
     if (job->known || !file)
         return error->status;
-    if (organ_expert_scores_read(s, job->identity, file, "to measure again, give another file with --scores",
+    if (organ_expert_scores_read(s, job->identity, file, "to measure again, give another file with `scores`",
                                  &job->known, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < s->layers && !noted && !job->options->write.dry_run && !error->status; l++)

@@ -71,7 +71,7 @@ static organ_status read_list(prediction *p, organ_error *error)
         char word[64];
         const size_t length = strcspn(at, ",");
         if (p->points == POINTS || length >= sizeof word)
-            return organ_fail(error, ORGAN_USAGE, "--keep %s: --predict compares at most %zu numbers", at, POINTS);
+            return organ_fail(error, ORGAN_USAGE, "`keep` %s: `predict` compares at most %zu numbers", at, POINTS);
         memcpy(word, at, length);
         word[length] = '\0';
         organ_experts_read_keep(word, &p->job->scores, &p->keep[p->points], error);
@@ -133,13 +133,13 @@ static organ_status measure_and_cut(prediction *p, organ_error *error)
                                                   .reserve = tokens};
     organ_expert_measure *measure = NULL;
     if (organ_expert_measure_open(&options, &job->scores, &measure, error) == ORGAN_OK &&
-        organ_calibration_cut_test_windows(organ_expert_measure_walk(measure), tokens, "--predict-tokens", &p->rest,
+        organ_calibration_cut_test_windows(organ_expert_measure_walk(measure), tokens, "`predict_tokens`", &p->rest,
                                            error) == ORGAN_OK &&
         !(job->identity = json_deep_copy(organ_expert_measure_identity(measure))))
         organ_fail_memory(error, job->model->path);
     if (!error->status && o->scores)
         organ_expert_scores_read(&job->scores, job->identity, o->scores,
-                                 "to measure again, give another file with --scores", &job->known, error);
+                                 "to measure again, give another file with `scores`", &job->known, error);
     if (!error->status && !job->known)
         organ_expert_measure_run(measure, NULL, o->scores, error);
     job->known = !error->status;

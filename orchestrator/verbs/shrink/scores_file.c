@@ -138,7 +138,7 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     if (organ_cache_differs(document, cache.identity, &d) &&
         (strcmp(d.key, "samples") == 0 || strcmp(d.key, "context") == 0) && json_is_integer(samples) &&
         json_is_integer(context) && has_missing_layers(document)) {
-        snprintf(remedy, sizeof remedy, "--samples %lld --context %lld continue it; %s",
+        snprintf(remedy, sizeof remedy, "`samples` %lld `context` %lld continue it; %s",
                  (long long)json_integer_value(samples), (long long)json_integer_value(context), advice);
         cache.content = "scores of a different run, which is unfinished";
         cache.remedy = remedy;
@@ -163,7 +163,7 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     if (!error->status && !json_is_array(json_object_get(document, "layers")))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the member \"layers\" is missing", cache.path);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
-        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss needs; %s", cache.path,
+        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which `score` loss needs; %s", cache.path,
                    advice);
     if (!error->status && layers != s->layers)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, but the model has %zu", cache.path, layers, s->layers);

@@ -83,7 +83,7 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 {
     sets_requested w = {forward, windows};
     return organ_memory_require(engine, sets_fits, &w, error,
-                                "the hidden states of %zu tokens (--search-tokens) three times, and two layers",
+                                "the hidden states of %zu tokens (`search_tokens`) three times, and two layers",
                                 sets_tokens_of(windows));
 }
 

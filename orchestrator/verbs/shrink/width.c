@@ -241,11 +241,11 @@ static organ_status width_choose(organ_width_job *job, organ_error *error)
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
-        return organ_fail(error, ORGAN_USAGE, "nothing to remove: give --ffn or --heads");
+        return organ_fail(error, ORGAN_USAGE, "nothing to remove: give `ffn` or `heads`");
     if (o->multiple_of && !o->ffn)
-        return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn");
+        return organ_fail(error, ORGAN_USAGE, "`multiple_of` has no meaning without `ffn`");
     if (!o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "width needs --calibration FILE, a text");
+        return organ_fail(error, ORGAN_USAGE, "width needs `calibration.text` FILE, a text");
     if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)
         return organ_fail(error, ORGAN_USAGE, "score '%s' is neither 'loss' nor 'wanda'", o->score);
     return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);

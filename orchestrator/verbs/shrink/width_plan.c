@@ -213,12 +213,12 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
     if (*keep == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "--%s %s leaves nothing: of %zu %s it is %.4g, rounded to a multiple of %zu%s", w->option,
-                          w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+                          w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (`multiple_of`)" : "");
     if (*keep >= w->total)
         return organ_fail(
             error, ORGAN_USAGE,
             "--%s %s removes nothing: of %zu %s it is %.4g, and rounding to a multiple of %zu%s gives all of them",
-            w->option, w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+            w->option, w->text, w->total, w->what, stay, w->multiple, w->multiple > 1 ? " (`multiple_of`)" : "");
     return ORGAN_OK;
 }
 
@@ -236,7 +236,7 @@ static organ_status parse_setting(const setting *w, size_t *keep, organ_error *e
                           w->total, w->what);
     *keep = (size_t)value;
     return *keep % w->multiple == 0 ? ORGAN_OK
-                                    : organ_fail(error, ORGAN_USAGE, "--%s %s is not a multiple of %zu (--multiple-of)",
+                                    : organ_fail(error, ORGAN_USAGE, "--%s %s is not a multiple of %zu (`multiple_of`)",
                                                  w->option, w->text, w->multiple);
 }
 
@@ -307,11 +307,11 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     if (!error->status && !dense && !experts && shared) /* Granite 4 without experts */
         return read_ffn_option(job, ORGAN_WIDTH_SHARED, error);
     if (!error->status && !dense && !experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could remove",
+        return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns `ffn` could remove",
                           model->path);
     if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
         return organ_fail(error, ORGAN_USAGE,
-                          "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: give a share to keep",
+                          "`ffn` %s: %s has feed-forwards of %zu channels and experts of %zu: give a share to keep",
                           job->options->ffn, model->path, dense, experts);
     if (error->status || read_ffn_option(job, ORGAN_WIDTH_CHANNELS, error) ||
         read_ffn_option(job, ORGAN_WIDTH_EXPERTS, error))
@@ -327,14 +327,14 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     if (job->model->gguf && organ_pairing_has_trait(architecture, PAIRING_FULL_HEADS))
         return organ_fail(error, ORGAN_USAGE,
                           "%s: llama.cpp requires for architecture '%s' that all heads together are as wide as the "
-                          "hidden size: only --ffn can narrow a GGUF model of it",
+                          "hidden size: only `ffn` can narrow a GGUF model of it",
                           job->model->path, architecture);
     return ORGAN_OK;
 }
 
 static organ_status refuse_heads(const organ_width_job *job, const char *why, organ_error *error)
 {
-    return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);
+    return organ_fail(error, ORGAN_USAGE, "%s: %s: `heads` cannot remove any", job->model->path, why);
 }
 
 static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
@@ -366,7 +366,7 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     organ_forward_config_release(&config);
     const setting w = {"heads", job->options->heads, "heads of K and V", share->total, 1};
     if (share->total < 2)
-        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V, so --heads can remove none",
+        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V, so `heads` can remove none",
                           job->model->path);
     return parse_setting(&w, &share->keep, error);
 }

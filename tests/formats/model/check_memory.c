@@ -102,7 +102,7 @@ END_TEST
 static void check_left(const char *name, const organ_error *error)
 {
     const bool left = access(scratch_path(name), F_OK) == 0;
-    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+    ck_assert_msg(left == (strstr(error->message, "`resume` continues, or remove ") != NULL), "%d: %s", (int)left,
                   error->message);
 }
 

@@ -238,7 +238,7 @@ START_TEST(patience_is_the_users)
     begins(&r, &brief);
     http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 503, .retry_after = 2, .count = 1});
     ck_assert_int_eq(reads(&r, 9000000, 1000), ORGAN_IO);
-    says(&r, ORGAN_IO, "asks to wait 2 s, longer than 1 s (--patience)");
+    says(&r, ORGAN_IO, "asks to wait 2 s, longer than 1 s (`patience`)");
     http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 503, .retry_after = 1, .count = 1});
     must_read(&r, 9000000, 1000);
     end(&r);
@@ -328,12 +328,12 @@ static const struct strange {
     {{.oddity = HTTP_LONG_HEADER}, ORGAN_IO, "a header of its answer is too long, the one after 'X-Short'"},
     {{.oddity = HTTP_STATUS, .code = 429, .retry_after = 61},
      ORGAN_IO,
-     "status 429 and asks to wait 61 s, longer than 60 s (--patience)"},
+     "status 429 and asks to wait 61 s, longer than 60 s (`patience`)"},
     {{.oddity = HTTP_STATUS, .code = 503, .retry_after = 99999}, ORGAN_IO, "asks to wait 99999 s"},
     {{.oddity = HTTP_REDIRECTS_IN_CIRCLES}, ORGAN_IO, "more than 8 times"},
     {{.oddity = HTTP_REDIRECTS, .location = "file:///etc"}, ORGAN_IO, "not https"},
-    {{.oddity = HTTP_STATUS, .code = 401}, ORGAN_IO, "--header"},
-    {{.oddity = HTTP_STATUS, .code = 403}, ORGAN_IO, "--header"},
+    {{.oddity = HTTP_STATUS, .code = 401}, ORGAN_IO, "`headers`"},
+    {{.oddity = HTTP_STATUS, .code = 403}, ORGAN_IO, "`headers`"},
     {{.oddity = HTTP_STATUS, .code = 404}, ORGAN_IO, "no such file"},
     {{.oddity = HTTP_STATUS, .code = 418}, ORGAN_IO, "status 418"},
     {{.oddity = HTTP_EMPTY_FILE}, ORGAN_BAD_INPUT, NULL},

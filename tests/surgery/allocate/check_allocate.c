@@ -44,7 +44,7 @@ START_TEST(what_is_no_budget_is_refused)
         organ_error error = {0};
         organ_budget budget = {ORGAN_BUDGET_BITS, -1};
         ck_assert_msg(organ_budget_parse(bad[k], &budget, &error) == ORGAN_USAGE, "'%s' is taken", bad[k]);
-        ck_assert_ptr_nonnull(strstr(error.message, "--budget"));
+        ck_assert_ptr_nonnull(strstr(error.message, "`allocate.budget`"));
         ck_assert_double_eq(budget.amount, -1);
     }
 }

@@ -204,7 +204,7 @@ START_TEST(a_disk_that_refuses_is_told)
         if (call)
             ck_assert_ptr_null(organ_calibration_states_take(states, 0, &error));
         must_say(&error, call ? EIO : ENOSPC,
-                 call ? "cannot read 4096 bytes of a scratch file" : "16384 bytes of hidden states (--scratch)");
+                 call ? "cannot read 4096 bytes of a scratch file" : "16384 bytes of hidden states (`scratch`)");
         fault_clear();
         organ_calibration_states_close(states);
     }
@@ -225,7 +225,7 @@ START_TEST(bytes_that_change_on_the_disk_are_noticed)
     ck_assert_int_eq(pwrite(open_scratch(), "x", 1, 2 * 4096 + 7), 1);
     must_hold(organ_calibration_states_take(states, 1, &error), 1024, 1, 0);
     ck_assert_ptr_null(organ_calibration_states_take(states, 2, &error));
-    must_say(&error, EIO, "4096 bytes of hidden states (--scratch) differ from the written ones");
+    must_say(&error, EIO, "4096 bytes of hidden states (`scratch`) differ from the written ones");
     organ_calibration_states_close(states);
 }
 END_TEST
@@ -247,7 +247,7 @@ START_TEST(a_file_may_be_refused_its_length)
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_int_eq(error.errnum, EFBIG);
     ck_assert_ptr_nonnull(
-        strstr(error.message, "cannot store 4096000 bytes of hidden states (--scratch): File too large"));
+        strstr(error.message, "cannot store 4096000 bytes of hidden states (`scratch`): File too large"));
     organ_calibration_states_close(states);
 }
 END_TEST
@@ -296,7 +296,7 @@ START_TEST(a_disk_without_room_is_found_before_the_work)
     free_bytes = 1 << 18;
     method_must_have_failed(
         prune("physarum-v2", "out", scratch_path("scratch"), 1, &error), ORGAN_IO, &error,
-        "no space: the hidden states (--scratch) need 655 kB more, but 262 kB are free: 393 kB are missing");
+        "no space: the hidden states (`scratch`) need 655 kB more, but 262 kB are free: 393 kB are missing");
     must_say(&error, ENOSPC, "scratch: no space");
     ck_assert_int_eq(prune("physarum-v2", "out", NULL, 1, &error), ORGAN_OK); /* the output fits */
 }
@@ -315,7 +315,7 @@ START_TEST(a_disk_that_fills_up_ends_the_run)
             ck_assert_int_eq(error.status, ORGAN_OK);
             break;
         }
-        calls += strstr(error.message, "hidden states (--scratch): No space left") != NULL;
+        calls += strstr(error.message, "hidden states (`scratch`): No space left") != NULL;
         ck_assert_int_eq(error.status, ORGAN_IO);
         ck_assert_uint_eq(files_in(scratch_path("scratch")), 0);
         ck_assert(!exists(scratch_path("out")));

@@ -294,7 +294,7 @@ START_TEST(tensors_alone)
     ck_assert_int_eq(
         make(dequantize, (made_way){.model = scratch_path("packed"), .output = "plain.safetensors"}, &error),
         ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, "name a directory"), "%s",
+    ck_assert_msg(strstr(error.message, "`evaluate`: ") && strstr(error.message, "name a directory"), "%s",
                   error.message);
     ck_assert(!scratch_left("plain.safetensors"));
 }
@@ -339,7 +339,7 @@ static void expect_refusal(size_t maker, made_way w, organ_status status, const 
     organ_error error;
     w.progress = &progress;
     ck_assert_int_eq(make(makers[maker].run, w, &error), status);
-    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, text), "%s: %s", makers[maker].name,
+    ck_assert_msg(strstr(error.message, "`evaluate`: ") && strstr(error.message, text), "%s: %s", makers[maker].name,
                   error.message);
     ck_assert(report == NULL && watch.stages == 0 && !scratch_left("out"));
 }
@@ -461,7 +461,7 @@ START_TEST(a_resumed_pruning_is_evaluated)
     must(prune, (made_way){.output = "whole"});
     ck_assert_int_eq(make(prune, (made_way){.progress = &progress, .stop = &watch.stop, .threads = 1}, &error),
                      ORGAN_INTERRUPTED);
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     must(prune, (made_way){.resume = true});
     ck_assert(json_is_true(organ_json_at(report, "run.resumed")));
     expect_figures(DONOR, scratch_path("out"), &usual);

@@ -124,7 +124,7 @@ static void each_call_fails(int verb, fault_call call, int errnum)
         const bool named = exists(scratch_path("%s", output_of(verb, name)));
         ck_assert(named == (status == ORGAN_OK) || (call == FAULT_FSYNC && status));
         const bool left = exists(scratch_path(".%s.organ-partial", output_of(verb, name)));
-        ck_assert_msg(left == (strstr(error.message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+        ck_assert_msg(left == (strstr(error.message, "`resume` continues, or remove ") != NULL), "%d: %s", (int)left,
                       error.message);
         if (left)
             ck_assert_msg(go(verb, name, true, &error) == ORGAN_OK, "%s", error.message);
@@ -212,7 +212,7 @@ START_TEST(single_file_is_resumed)
     fault_at(FAULT_PWRITE, 9, ENOSPC, true, NULL);
     ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_IO);
     fault_clear();
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_USAGE);
     ck_assert_msg(go(ASSEMBLE_ONE, "out", true, &error) == ORGAN_OK, "%s", error.message);
     ck_assert(said_resumed);

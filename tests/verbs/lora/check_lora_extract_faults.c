@@ -54,13 +54,13 @@ START_TEST(wrong_calls)
 {
     refused((lora_way){.options = {.modules = "q_proj,x_proj"}}, ORGAN_USAGE, "matches 'x_proj'");
     refused((lora_way){.options = {.modules = "model.embed_tokens"}}, ORGAN_USAGE, "matches 'model.embed_tokens'");
-    refused((lora_way){.options = {.rank_by = "size"}}, ORGAN_USAGE, "--rank-by 'size'");
+    refused((lora_way){.options = {.rank_by = "size"}}, ORGAN_USAGE, "`rank_by` 'size'");
     refused((lora_way){.options = {.rank_by = "energy"}}, ORGAN_USAGE, "needs a share");
     refused((lora_way){.options = {.rank_by = "energy=1.5"}}, ORGAN_USAGE, "'1.5' is not a share");
     refused((lora_way){.options = {.rank_by = "energy=0.5x"}}, ORGAN_USAGE, "'0.5x' is not a share");
     refused((lora_way){.options = {.rank_by = "energy", .share = "nan"}}, ORGAN_USAGE, "'nan' is not a share");
     refused((lora_way){.options = {.rank_by = "energy=0.9", .share = "0.9"}}, ORGAN_USAGE,
-            "'0.9': --rank-by energy=0.9 already has a share");
+            "'0.9': `rank_by` energy=0.9 already has a share");
     refused((lora_way){.options = {.share = "0.9"}}, ORGAN_USAGE, "unexpected argument '0.9'");
     refused((lora_way){.options = {.dtype = "f64"}}, ORGAN_USAGE, "dtype 'f64'");
     refused((lora_way){.memory = 100 << 10}, ORGAN_USAGE, "memory");
@@ -103,7 +103,7 @@ static void fails_at(lora_way way, fault_call call, long n, int fault)
     ck_assert_msg(status == ORGAN_IO && error.errnum == fault, "%ld: %d %s", n, (int)status, error.message);
     if (!scratch_left(output) || exists(scratch_path("%s", output))) /* the rename was done; only its sync failed */
         return;
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);
     way.options.write.resume = true;
     must_lora_extract(output, way);

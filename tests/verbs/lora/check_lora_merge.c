@@ -366,7 +366,7 @@ START_TEST(dora_without_its_norms)
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, broken_doras[_i].text);
     if (_i < 4)
         lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE,
-                     "DoRA cannot be merged with a --scale");
+                     "DoRA cannot be merged with a `scale`");
 }
 END_TEST
 

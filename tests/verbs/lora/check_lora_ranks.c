@@ -232,7 +232,7 @@ START_TEST(not_to_be_mended)
     lora_refused((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .output = "out"},
                  ORGAN_BAD_INPUT, "module 'model.layers.7.mlp.up_proj' does not fit");
     lora_refused((lora_way){.verb = LORA_SANITIZE, .output = "out", .check = true}, ORGAN_USAGE,
-                 "--check writes no output");
+                 "`check` writes no output");
     lora_refused((lora_way){.verb = LORA_SANITIZE}, ORGAN_USAGE, "-o OUT is missing");
 }
 END_TEST

@@ -266,7 +266,7 @@ START_TEST(full_disk_ends_the_run)
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
         fault_clear();
-        ck_assert_msg(strstr(error.message, "No space left") && !strstr(error.message, "--resume"), "%s",
+        ck_assert_msg(strstr(error.message, "No space left") && !strstr(error.message, "`resume`"), "%s",
                       error.message);
         ck_assert_ptr_null(report);
         kept = strstr(error.message, "are done and kept in") != NULL;

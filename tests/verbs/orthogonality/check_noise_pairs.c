@@ -346,7 +346,7 @@ START_TEST(wrong_calls)
     REFUSED(ORGAN_USAGE, WAY(.memory = 1000), "--memory 1000 is too little for ", Q);
     REFUSED(ORGAN_USAGE, WAY(.options = {.modules = "*.q_proj,*.up_proj"}), "'*.up_proj'", "a_clean.safetensors");
     REFUSED(ORGAN_USAGE, WAY(.options = {.clean = {NULL, scratch_path("a_clean.safetensors")}}),
-            "CLEAN of the first --pair and CLEAN of the second", "same model", "--noisy2");
+            "CLEAN of the first --pair and CLEAN of the second", "same model", "`noisy2`");
     REFUSED(ORGAN_USAGE, WAY(.options = {.noisy = {NULL, scratch_path("a_noisy.safetensors")}}),
             "NOISY of the first --pair and NOISY of the second");
     REFUSED(ORGAN_USAGE, WAY(.options = {.noisy = {scratch_path("a_clean.safetensors"), NULL}}),

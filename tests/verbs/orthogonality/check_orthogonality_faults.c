@@ -112,7 +112,7 @@ END_TEST
 START_TEST(wrong_calls)
 {
     usual();
-    REFUSED(ORGAN_USAGE, WAY(.options = {.modules = "*.q_proj,*.up_proj"}), "--select", "'*.up_proj'");
+    REFUSED(ORGAN_USAGE, WAY(.options = {.modules = "*.q_proj,*.up_proj"}), "`modules`", "'*.up_proj'");
     REFUSED(ORGAN_USAGE, WAY(.options = {.draws = 1}), "1 draws");
     REFUSED(ORGAN_USAGE, WAY(.memory = 1000), "--memory 1000 is too little for ", Q);
     REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("adapter")}), "adapter");

@@ -246,10 +246,10 @@ START_TEST(moments_are_whole_unless_blocks_are_requested)
     must_prune("tight", w);
     same_trees("whole", "tight", "prune.json");
     w.memory = (uint64_t)40 << 20;
-    must_fail(w, ORGAN_USAGE, "(--moments blocks needs ");
+    must_fail(w, ORGAN_USAGE, "(`moments` blocks needs ");
     w.memory = 0;
     w.moments = "halves";
-    must_fail(w, ORGAN_USAGE, "--moments 'halves' is unknown: whole or blocks");
+    must_fail(w, ORGAN_USAGE, "`moments` 'halves' is unknown: whole or blocks");
 }
 END_TEST
 
@@ -281,8 +281,8 @@ START_TEST(hidden_states_that_do_not_fit)
     const way w = {
         .sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.calibration.samples = 128, .calibration.context = 512}};
     must_fail(w, ORGAN_USAGE,
-              "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), "
-              "one layer, its second moments (--moments blocks needs ");
+              "--memory 512M is too little for the hidden states of 128 windows (`samples`) of 512 tokens (`context`), "
+              "one layer, its second moments (`moments` blocks needs ");
 }
 END_TEST
 
@@ -374,7 +374,7 @@ START_TEST(refusals)
     must_fail(w, ORGAN_IO, "missing");
     w = usual;
     w.c.calibration.context = 100000;
-    must_fail(w, ORGAN_BAD_INPUT, "0 windows of 100000 (--context), but at least 1 is needed");
+    must_fail(w, ORGAN_BAD_INPUT, "0 windows of 100000 (`context`), but at least 1 is needed");
     w = usual;
     w.memory = (uint64_t)2 << 20;
     must_fail(w, ORGAN_USAGE, "is too little for ");

@@ -127,7 +127,7 @@ START_TEST(interrupted_run_goes_on)
         ck_assert(!exists(scratch_path("out")));
         fault_clear();
     }
-    ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
+    ck_assert_ptr_nonnull(strstr(error.message, "`resume`"));
     must_prune("out", (way){.options = {.write.resume = true}});
     same_outputs("reference", "out");
 }

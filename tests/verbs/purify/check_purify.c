@@ -381,7 +381,7 @@ START_TEST(types_that_cannot_be_written)
     ck_assert_int_eq(
         purify("no", (purify_way){.model = scratch_path("mixed.safetensors"), .options = {.types = "organ"}}, &error),
         ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "'model.layers.0.mlp.gate_proj.weight' is selected by --select") &&
+    ck_assert_msg(strstr(error.message, "'model.layers.0.mlp.gate_proj.weight' is selected by `types`") &&
                       strstr(error.message, "I16"),
                   "%s", error.message);
     ck_assert_int_eq(purify("no", (purify_way){.model = scratch_path("whole.safetensors")}, &error), ORGAN_BAD_INPUT);
@@ -443,7 +443,7 @@ START_TEST(wrong_usage)
         {{.options = {.strength = NAN}}, "no", "strength"},
         {{.options = {.threshold = NAN}}, "no", "threshold"},
         {{.options = {.types = "brain"}}, "no", "brain"},
-        {{.options = {.layers = "7-9"}}, "no", "--select"},
+        {{.options = {.layers = "7-9"}}, "no", "`types`"},
         {{0}, "donor", "donor"},
         {{.options = {.write.force = true}}, "donor/no", "donor"},
         {{0}, "no.gguf", "is not one .gguf file"},

@@ -63,7 +63,7 @@ START_TEST(single_file_is_resumed)
     fault_at(FAULT_PWRITE, writes, ENOSPC, true, NULL);
     ck_assert_int_eq(purify("out.safetensors", way, &error), ORGAN_IO);
     fault_clear();
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     way.options.write.resume = true;
     must_purify("out.safetensors", way);
     ck_assert(json_is_true(json_object_get(json_object_get(purify_result, "run"), "resumed")));
@@ -98,7 +98,7 @@ START_TEST(unreadable_donor)
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
         ck_assert_int_eq(purify(output, (purify_way){0}, &error), ORGAN_IO);
         ck_assert_msg(strstr(error.message, "Input/output error"), "%s", error.message);
-        const bool left = strstr(error.message, "--resume continues") != NULL;
+        const bool left = strstr(error.message, "`resume` continues") != NULL;
         ck_assert(!exists(scratch_path("%s", output)) && scratch_left(output) == left);
         fault_clear();
     }

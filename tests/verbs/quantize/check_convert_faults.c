@@ -130,7 +130,7 @@ START_TEST(single_file_is_resumed)
     fault_at(FAULT_FSYNC, 2, ENOSPC, true, NULL); /* the first fsync writes the mark */
     ck_assert_int_eq(convert("out.safetensors", way, &error), ORGAN_IO);
     fault_clear();
-    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`resume` continues"), "%s", error.message);
     way.resume = true;
     must_convert("out.safetensors", way);
     ck_assert(same_files(scratch_path("reference.safetensors"), scratch_path("out.safetensors")));
@@ -167,7 +167,7 @@ START_TEST(unreadable_donor)
             fault_at(FAULT_PREAD, n, EIO, true, NULL);
             ck_assert_int_eq(convert(output, way_of(verb), &error), ORGAN_IO);
             ck_assert_msg(strstr(error.message, "Input/output error"), "%s", error.message);
-            const bool left = strstr(error.message, "--resume continues") != NULL;
+            const bool left = strstr(error.message, "`resume` continues") != NULL;
             ck_assert(!exists(scratch_path("%s", output)) && scratch_left(output) == left);
             fault_clear();
         }

@@ -87,7 +87,7 @@ START_TEST(full_disk_and_what_goes_on)
             break;
         }
         ck_assert_int_eq(status, ORGAN_IO);
-        way.resume = strstr(error.message, "--resume continues") != NULL;
+        way.resume = strstr(error.message, "`resume` continues") != NULL;
         resumed |= way.resume;
         must_convert("out.gguf", way);
         way.resume = false;

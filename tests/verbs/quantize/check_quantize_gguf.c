@@ -295,7 +295,7 @@ START_TEST(what_cannot_be_is_refused)
                   error.message);
     way = way_of("fp8-block128", "imatrix.gguf");
     way.model = NULL;
-    convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
+    convert_refused(way, ORGAN_USAGE, "`imatrix` has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
     convert_refused(way, ORGAN_BAD_INPUT, "num_hidden_layers is missing"); /* it is converted first */
     ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);
@@ -309,7 +309,7 @@ START_TEST(what_cannot_be_is_refused)
     way = way_of("q4_0", NULL);
     way.type_of = "blk.0.ffn_gate_exps.weight=f16";
     convert_refused(way, ORGAN_BAD_INPUT,
-                    "'blk.0.ffn_gate_exps.weight' has values beyond the range of F16: --type-of "
+                    "'blk.0.ffn_gate_exps.weight' has values beyond the range of F16: `type_of` "
                     "'blk.0.ffn_gate_exps.weight=keep' leaves it unchanged");
     way.type_of = "blk.0.ffn_gate_exps.weight=bf16";
     must_convert("plain.gguf", way);
@@ -400,7 +400,7 @@ START_TEST(types_that_need_no_entry)
     make_importance(4);
     convert_way way = way_of("q4_k", "imatrix.gguf");
     ck_assert_int_eq(convert("out.gguf", way, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "--type-of 'blk.0.ffn_gate_exps.weight=q8_0'"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "`type_of` 'blk.0.ffn_gate_exps.weight=q8_0'"), "%s", error.message);
     static const char *const types[] = {"*exps*=q8_0", "*exps*=Q6_K", "*exps*=iq4_xs", "*exps*=f16", "*exps*=keep"};
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
         way.type_of = types[k];
@@ -462,7 +462,7 @@ START_TEST(full_disk_and_what_goes_on)
         resumed++;
         ck_assert_int_eq(status, ORGAN_IO);
         ck_assert(!exists(scratch_path("out.gguf")));
-        way.resume = strstr(error.message, "--resume continues") != NULL;
+        way.resume = strstr(error.message, "`resume` continues") != NULL;
         ck_assert_int_eq(scratch_left("out.gguf"), way.resume);
         must_convert("out.gguf", way);
         way.resume = false;

@@ -549,11 +549,11 @@ END_TEST
 
 START_TEST(wrong_formats_and_types_are_refused)
 {
-    refused((convert_way){.scheme = "int4-group64", .format = "onnx"}, ORGAN_USAGE, "--format 'onnx' is unknown");
-    refused(mlx("fp8-channel"), ORGAN_USAGE, "has no meaning with --format mlx");
-    refused(mlx("q4_k"), ORGAN_USAGE, "scheme q4_k has no meaning with --format mlx");
-    refused((convert_way){.scheme = "int5-group64"}, ORGAN_USAGE, "is one of --format mlx");
-    refused((convert_way){.scheme = "mxfp8"}, ORGAN_USAGE, "is one of --format mlx");
+    refused((convert_way){.scheme = "int4-group64", .format = "onnx"}, ORGAN_USAGE, "`format` 'onnx' is unknown");
+    refused(mlx("fp8-channel"), ORGAN_USAGE, "has no meaning with `format` mlx");
+    refused(mlx("q4_k"), ORGAN_USAGE, "scheme q4_k has no meaning with `format` mlx");
+    refused((convert_way){.scheme = "int5-group64"}, ORGAN_USAGE, "is one of `format` mlx");
+    refused((convert_way){.scheme = "mxfp8"}, ORGAN_USAGE, "is one of `format` mlx");
     static const char bloom[] = "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}";
     spill(scratch_path("donor/config.json"), bloom, sizeof bloom - 1);
     refused(mlx("int4-group64"), ORGAN_BAD_INPUT, "does not write models of type 'bloom'");
@@ -567,7 +567,7 @@ START_TEST(gpt_oss_in_another_form_is_refused)
 {
     convert_way way = mlx("int4-group32"), text = {.scheme = way.scheme, .format = "mlx", .samples = 1, .context = 8};
     text.model = way.model = text.calibration = make_mixture("gpt_oss");
-    refused(text, ORGAN_USAGE, "--method gptq cannot calibrate the experts of gpt_oss for --format mlx");
+    refused(text, ORGAN_USAGE, "`method` gptq cannot calibrate the experts of gpt_oss for `format` mlx");
     replace_in(scratch_path("mixture/model.safetensors"), "[4,64,192]", "[256,192] ");
     refused(way, ORGAN_BAD_INPUT, "of shape [256, 192], but experts of gpt_oss are");
 }

@@ -58,7 +58,7 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
         (!a->file ||
          organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
-                                  "to measure again, give another file with --scores", whole, error) == ORGAN_OK))
+                                  "to measure again, give another file with `scores`", whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, NULL, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
@@ -458,9 +458,9 @@ START_TEST(what_is_wrong_in_a_file_is_named)
          "contains the scores of a different run: its model is \"0123456789abcdef\", but here it is"},
         {"text", "\"0123456789abcdef\"", ORGAN_USAGE, "its text is \"0123456789abcdef\""},
         {"samples", "5", ORGAN_USAGE,
-         "its samples is 5, but here it is 4; to measure again, give another file with --scores"},
+         "its samples is 5, but here it is 4; to measure again, give another file with `scores`"},
         {"experts", "15", ORGAN_USAGE, "its experts is 15, but here it is 16"},
-        {"loss", "false", ORGAN_USAGE, "was measured without the loss, which --score loss needs"},
+        {"loss", "false", ORGAN_USAGE, "was measured without the loss, which `score` loss needs"},
         {"layers", "[]", ORGAN_BAD_INPUT, "has 0 layers, but the model has 4"},
         {"tokens", "0", ORGAN_BAD_INPUT, "tokens is not a count"},
         {"layers.layer", "2", ORGAN_BAD_INPUT, "layers[1].layer is not 1"},
@@ -558,7 +558,7 @@ START_TEST(what_cannot_be_measured_is_refused)
     ck_assert_int_eq(score, ORGAN_EXPERT_REAP);
     ck_assert_str_eq(organ_expert_score_name(score), "reap");
     ck_assert_int_eq(organ_expert_score_named("reaper", &score, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "--score 'reaper' is unknown: loss, reap, sum or frequency");
+    ck_assert_str_eq(error.message, "`score` 'reaper' is unknown: loss, reap, sum or frequency");
 }
 END_TEST
 

@@ -509,7 +509,7 @@ START_TEST(too_few_windows)
 {
     heal_way way = usual;
     way.samples = 3;
-    refused(way, ORGAN_USAGE, "--refit needs at least 4 windows (--samples): every 4th is held out");
+    refused(way, ORGAN_USAGE, "`heal` needs at least 4 windows (`samples`): every 4th is held out");
 }
 END_TEST
 
@@ -555,7 +555,7 @@ START_TEST(a_scratch_file_of_one_rank_fails)
         fault_at(FAULT_PWRITE, faults[k].call, ENOSPC, false, NULL);
         play(2, heal_as_rank);
         fault_clear();
-        all_end(ORGAN_IO, "bytes of expert inputs (--scratch)");
+        all_end(ORGAN_IO, "bytes of expert inputs (`scratch`)");
     }
 }
 END_TEST

@@ -132,7 +132,7 @@ static float *judged_logits(const char *model)
     organ_calibration_run_options walk = {.calibration.text = scratch_path("text"),
                                           .calibration.samples = SAMPLES,
                                           .calibration.context = CONTEXT,
-                                          .method = "--refit",
+                                          .method = "`heal`",
                                           .verb = "heal",
                                           .doing = "healing"};
     ck_assert_int_eq(session_open(&s, scratch_path("donor/model.gguf"), 1, ROOMY, &error), ORGAN_OK);
@@ -193,7 +193,7 @@ static float *seen_by_head(const char *model, const float *norm)
     organ_calibration_run_options walk = {.calibration.text = scratch_path("text"),
                                           .calibration.samples = SAMPLES,
                                           .calibration.context = CONTEXT,
-                                          .method = "--refit",
+                                          .method = "`heal`",
                                           .verb = "heal",
                                           .doing = "healing"};
     ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
