@@ -200,7 +200,7 @@ machine machine
 stream stream
 forward forward
 report report
-surgery options evaluate schemes convert prune merge_methods
+surgery options evaluate schemes convert prune merge_methods choices
 verbs quantize cut lora organs purify measure inspect merge
 LAW
 # shellcheck disable=SC2016

@@ -27,5 +27,6 @@
 #include <organ/evaluate.h>
 #include <organ/report.h>
 #include <organ/schemes.h>
+#include <organ/choices.h>
 
 #endif

@@ -2,6 +2,7 @@
  * dequantize and quantize: change the storage format of weights. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include <organ/choices.h>
 #include <organ/convert.h>
 #include <organ/quantize.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static const organ_option quantize_options[] = {
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
-         .choices = "nearest|gptq", .common = true),
+         .choices = &ORGAN_CHOICE_TEXTS(ORGAN_QUANTIZE_METHODS)[1], .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
           "input"),
@@ -182,7 +183,7 @@ CALL_WITH(convert, organ_convert_options);
 
 static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
-    CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true, .common = true),
+    CHOICE("to", &ORGAN_CHOICE_TEXTS(ORGAN_CONVERT_OUTPUTS)[1], convert.to, "the format of the output", .required = true, .common = true),
     TEXT("dtype", "TYPE", convert.type,
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
          "codes and scales of MXFP4, INT8 and Q8_0 if both formats have them; other tensors as with same. To "

@@ -2,6 +2,7 @@
  * prune, and audit, which verifies it. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include <organ/choices.h>
 #include <organ/merge.h>
 #include <organ/prune.h>
 #include <organ/purify.h>
@@ -36,7 +37,7 @@ static const organ_option prune_options[] = {
          "with M up to 16; not for physarum-v1"),
     TEXT("method", "NAME", prune.calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
-         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt", .common = true),
+         .choices = &ORGAN_CHOICE_TEXTS(ORGAN_PRUNE_METHODS)[1], .common = true),
     SELECT(prune.targets, "prune these matrices instead of the projections", .former = "targets"),
     TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
@@ -203,7 +204,7 @@ static const organ_option purify_options[] = {
            "new directory of the model and its report; X.gguf or X.safetensors: a single file, if MODEL is a single "
            "file",
            .required = true),
-    CHOICE("method", "fft|haar", purify.method,
+    CHOICE("method", &ORGAN_CHOICE_TEXTS(ORGAN_PURIFY_METHODS)[1], purify.method,
            "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true, .common = true),
     REAL("threshold", "K", purify.threshold,
          "what counts as noise. haar: wavelet details of at most K standard deviations of the noise in their row and "

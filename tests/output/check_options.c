@@ -82,6 +82,30 @@ END_TEST
         REFUSED("organ_" #verb "_options.size is ", organ_##verb(&sized, __VA_ARGS__));                                \
     } while (0)
 
+/* Each choice of a set has its text, and the verb knows the text. */
+#define CHOICES(set, count)                                                                                            \
+    for (int k = 0; k < (count); k++) {                                                                                \
+        ck_assert_int_eq(organ_##set##_from_name(organ_##set##_name((organ_##set)k)), k);                              \
+        ck_assert_int_eq(organ_##set##_from_name("none"), count);                                                      \
+    }
+
+START_TEST(choices)
+{
+    CHOICES(prune_by, ORGAN_PRUNE_BY_COUNT)
+    CHOICES(quantize_by, ORGAN_QUANTIZE_BY_COUNT)
+    CHOICES(purify_by, ORGAN_PURIFY_BY_COUNT)
+    CHOICES(convert_to, ORGAN_CONVERT_TO_COUNT)
+    for (int k = 0; k <= ORGAN_PRUNE_BY_COUNT; k++) {
+        organ_prune_options o = organ_prune_defaults();
+        organ_error error;
+        o.donor = MODEL, o.write.output = "build/none", o.write.dry_run = true, o.sparsity = 50;
+        o.calibrated.method = k < ORGAN_PRUNE_BY_COUNT ? organ_prune_by_name((organ_prune_by)k) : "none";
+        const bool known = organ_prune(&o, engine, NULL, NULL, &error) == ORGAN_OK || !strstr(error.message, "unknown");
+        ck_assert_msg(known == (k < ORGAN_PRUNE_BY_COUNT), "%s: %s", o.calibrated.method, error.message);
+    }
+}
+END_TEST
+
 START_TEST(writers)
 {
     {
@@ -368,7 +392,8 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"options", {functions, writers, cutters, adapters, movers, reporters, readers}}};
+    const suite_case cases[] = {
+        {"options", {functions, choices, writers, cutters, adapters, movers, reporters, readers}}};
     Suite *const suites[] = {suite_of("verb_options", cases, sizeof cases / sizeof *cases, start_engine, end_engine),
                              NULL};
     return run_suites(suites);
