@@ -210,7 +210,7 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 
 /* In the layout ORGAN_FACTORS_PARAMETER the caller must have set the rank, because the shapes state only experts *
  * rank. */
-static bool adapter_find_sizes(organ_adapter_pair *p)
+static bool find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;
     const unsigned first_axis = a->rank - 2; /* axis of the rows: 1 in a stack of matrices, else 0 */
@@ -236,7 +236,7 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
         return error->status;
     pair->layout = pair->weight ? ORGAN_FACTORS_PARAMETER : ORGAN_FACTORS_PLAIN;
     pair->rank = (uint64_t)rank;
-    if (!adapter_find_sizes(pair)) {
+    if (!find_sizes(pair)) {
         snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->a->shape[0], pair->b->name,
                  pair->b->shape[1]);
         return fail_tensor(s, pair->a, why, error);
@@ -255,7 +255,7 @@ static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_e
     char why[300];
     pair->embedding = strcmp(pair->module, "token_embd") == 0;
     pair->layout = pair->embedding ? ORGAN_FACTORS_TURNED : ORGAN_FACTORS_PLAIN;
-    if (!adapter_find_sizes(pair)) {
+    if (!find_sizes(pair)) {
         snprintf(why, sizeof why, "its shape does not fit that of '%.160s'", pair->b->name);
         return fail_tensor(s, pair->a, why, error);
     }

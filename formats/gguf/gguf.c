@@ -34,7 +34,7 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
+static const unsigned char *number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)
         return NULL;
@@ -43,7 +43,7 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
 
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
-    const unsigned char *bytes = gguf_number_at(kv, index);
+    const unsigned char *bytes = number_at(kv, index);
     if (!bytes || kv->element == ORGAN_GGUF_F32 || kv->element == ORGAN_GGUF_F64)
         return false;
     const unsigned bits = 8 * types[kv->element].bytes;
@@ -63,7 +63,7 @@ bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
         *value = (double)integer;
         return true;
     }
-    const unsigned char *bytes = gguf_number_at(kv, index);
+    const unsigned char *bytes = number_at(kv, index);
     if (!bytes || kv->element == ORGAN_GGUF_U64)
         return false;
     const uint64_t raw = organ_little_endian(bytes, types[kv->element].bytes);

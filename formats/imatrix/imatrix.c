@@ -37,7 +37,7 @@ static organ_status imatrix_add(organ_imatrix_state *s, const char *name, uint64
 }
 
 /* Allocates room for `count` names of texts. Returns ORGAN_BAD_INPUT for more than 65,536. */
-static organ_status imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
+static organ_status begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MAX_DATASETS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count,
@@ -48,7 +48,7 @@ static organ_status imatrix_begin_datasets(organ_imatrix_state *s, uint64_t coun
 }
 
 /* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
-static organ_status imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
+static organ_status add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);
     if (!copy)
@@ -85,7 +85,7 @@ typedef struct cursor {
 
 /* llama.cpp's old format has no magic number: `first` would be the count of entries, for which the file must have
  * room. */
-static bool imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
+static bool is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
 }
@@ -161,12 +161,12 @@ static void dat_read_trailer(cursor *c)
         organ_fail(c->error, ORGAN_BAD_INPUT,
                    "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
                    c->s->file.name, c->at, c->s->file.size);
-    if (length && !c->error->status && imatrix_begin_datasets(c->s, 1, c->error) == ORGAN_OK)
-        imatrix_add_dataset(c->s, text, (size_t)length, c->error);
+    if (length && !c->error->status && begin_datasets(c->s, 1, c->error) == ORGAN_OK)
+        add_dataset(c->s, text, (size_t)length, c->error);
 }
 
 /* Reads the entries and the name of the text of a file in the older format; s->file is open. */
-static organ_status imatrix_read_old(organ_imatrix_state *s, organ_error *error)
+static organ_status read_old(organ_imatrix_state *s, organ_error *error)
 {
     cursor c = {.s = s, .error = error, .where = "header"};
     const int32_t count = dat_read_count(&c, "the number of entries", 1, INT32_MAX);
@@ -203,13 +203,13 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     if (kv->type != ORGAN_GGUF_ARRAY || kv->element != ORGAN_GGUF_STRING)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings",
                           s->file.name, organ_gguf_type_name(kv->element));
-    if (imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
+    if (begin_datasets(s, kv->count, error) != ORGAN_OK)
         return error->status;
     const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
     for (uint64_t k = 0; k < kv->count && !error->status; k++) { /* the GGUF reader has checked the lengths */
         uint64_t length;
         memcpy(&length, at, sizeof length);
-        imatrix_add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
+        add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
         at += sizeof length + length;
     }
     return error->status;
@@ -288,7 +288,7 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 /* ---- opening ---- */
 
-static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, organ_error *error)
+static organ_status open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
     if (!s->file.path)
@@ -306,8 +306,8 @@ static organ_status read_file(organ_imatrix_state *s, organ_error *error)
     uint32_t first = 0;
     if (s->file.size >= sizeof first && organ_model_file_read(&s->file, &first, sizeof first, 0, error) != ORGAN_OK)
         return error->status;
-    s->old = imatrix_is_old(s, first);
-    if ((s->old ? imatrix_read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
+    s->old = is_old(s, first);
+    if ((s->old ? read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
         return error->status;
     s->view.format = s->old ? "imatrix.dat" : "GGUF";
     return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);
@@ -320,7 +320,7 @@ organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->file.fd = -1;
-    if (imatrix_open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
+    if (open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
         *imatrix = &s->view;
     else
         organ_imatrix_close(&s->view);

@@ -362,7 +362,7 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 }
 
 /* The header has up to 100 MB: organ_rows_rest frees the memory of each piece before the next is read. */
-static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
+static organ_status read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
     for (size_t at = 0; at < length && !r->error->status; at += PIECE) {
@@ -376,7 +376,7 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
  * peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
-    if (safetensors_read_text(r, text) == ORGAN_OK)
+    if (read_text(r, text) == ORGAN_OK)
         read_entries(r);
     organ_rows_free(text);
     if (r->error->status)

@@ -54,7 +54,7 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
     return max;
 }
 
-static size_t forward_mixer_room(const organ_forward *f, size_t tokens)
+static size_t mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
     return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
@@ -199,7 +199,7 @@ static size_t copies_of(const organ_forward_config *c)
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
-    size_t max = organ_max(forward_mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
+    size_t max = organ_max(mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
     max = organ_max(max, organ_forward_per_layer_room(c, tokens));
     if (c->streams)
         max = organ_max(max, organ_forward_streams_room(c, tokens));

@@ -438,8 +438,8 @@ void organ_forward_allow_streaming(organ_forward *f)
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
-static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
-                                       const organ_progress *progress, organ_error *error)
+static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
+                               const organ_progress *progress, organ_error *error)
 {
     organ_layer *layer = NULL;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
@@ -464,7 +464,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
         return error->status;
     organ_progress_begin(progress, "Forward pass", bytes, 0);
     if (organ_forward_embed(forward, windows, hidden, error) == ORGAN_OK &&
-        forward_run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
+        run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
         organ_forward_logits(forward, hidden, rows, count, context, each, error);
     organ_progress_end(progress);
     organ_forward_free(hidden);

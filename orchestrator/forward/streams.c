@@ -20,8 +20,8 @@
 #define TOKENS_AT_ONCE ((size_t)64) /* tokens of one task */
 
 /* Calls organ_forward_weight_named with the prefix of the text model before `name`. */
-static const organ_weight *forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
-                                               uint64_t cols, organ_error *error)
+static const organ_weight *text_weight(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
+                                       organ_error *error)
 {
     char full[256];
     snprintf(full, sizeof full, "%s%s", forward->prefix, name);
@@ -96,7 +96,7 @@ static const organ_weight *find_named(const organ_forward *f, const char *name, 
                                       uint64_t cols, organ_error *error)
 {
     return f->model->gguf ? organ_forward_weight_named(f, gguf, rows, cols, error)
-                          : forward_text_weight(f, name, rows, cols, error);
+                          : text_weight(f, name, rows, cols, error);
 }
 
 /* Gemma 3n and Gemma 4 have a table with a row of layers x width numbers for each token, a projection of the
@@ -233,7 +233,7 @@ static organ_status open_projection(organ_forward *f, forward_part part, unsigne
     organ_forward_number_name(pattern, number, name);
     const organ_weight *const weight =
         f->model->gguf ? organ_forward_find_weight(f, pattern, f->config.streams - 1, hidden, hidden, error)
-                       : forward_text_weight(f, name, hidden, hidden, error);
+                       : text_weight(f, name, hidden, hidden, error);
     if (!weight || organ_forward_panel_size(f, weight, &panel, error))
         return error->status;
     f->streams.panel = organ_max(f->streams.panel, panel);

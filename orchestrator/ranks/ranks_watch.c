@@ -10,7 +10,7 @@
 
 #define POLLS_A_SECOND 5u /* wake-ups of the watch per second: organ_condition_wait waits for a fifth of a second */
 
-static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
+static size_t to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
@@ -23,7 +23,7 @@ static void send_beats(organ_ranks *ranks, int lost_rank)
     organ_watch *const w = &ranks->watch;
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     pthread_mutex_lock(&w->lock);
-    for (size_t r = 0; r < ranks_to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
+    for (size_t r = 0; r < to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
         if (r != ranks->rank && (int)r != lost_rank && ranks->transport.beat((int)r, lost_rank, why))
             mark_lost(ranks);
     pthread_mutex_unlock(&w->lock);
@@ -59,7 +59,7 @@ static void receive_beats(organ_ranks *ranks)
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
-    for (size_t r = 0; r < ranks_to_watch(ranks) && !is_lost(ranks); r++)
+    for (size_t r = 0; r < to_watch(ranks) && !is_lost(ranks); r++)
         if (r != ranks->rank && ++w->naps[r] > (w->seconds + 1) * POLLS_A_SECOND)
             abandon_run(ranks, (int)r);
 }

@@ -86,7 +86,7 @@ static organ_status apply(leading *x, organ_error *error)
 }
 
 /* Sets values and mix to the eigenpairs of Q M Q^T. */
-static organ_status solve_small(leading *x, organ_error *error)
+static organ_status small(leading *x, organ_error *error)
 {
     const size_t l = x->l;
     for (size_t i = 0; i < l; i++)
@@ -118,7 +118,7 @@ static organ_status iterate(leading *x, uint64_t seed, organ_error *error)
         return organ_fail_memory(error, x->name);
     for (;;) {
         double captured = 0;
-        if (apply(x, error) != ORGAN_OK || solve_small(x, error) != ORGAN_OK)
+        if (apply(x, error) != ORGAN_OK || small(x, error) != ORGAN_OK)
             return error->status;
         for (size_t k = 0; k < x->rank; k++)
             captured += x->values[k];

@@ -263,7 +263,7 @@ static void solve_transposed(const row_solution *s)
 }
 
 /* Y becomes V with V R = Y. */
-static void solve_plain(const row_solution *s)
+static void plain(const row_solution *s)
 {
     for (size_t first = 0; first < s->n; first += GROUP) {
         const size_t end = organ_min(first + GROUP, s->n);
@@ -281,5 +281,5 @@ void organ_factor_solve(const organ_kernels *kernels, const float *factor, size_
 {
     const row_solution s = {kernels, factor, n, count, rows, stride, panel, scratch};
     solve_transposed(&s);
-    solve_plain(&s);
+    plain(&s);
 }

@@ -32,14 +32,14 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 }
 #define WITHIN(ranges, code) is_in_ranges(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
-static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
+static size_t decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
 /* Names from files must not control the terminal. */
-static void text_visible_by(FILE *out, const char *s, organ_text_put *put)
+static void visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
         uint32_t code = 0;
-        const size_t length = text_decode(s, &code);
+        const size_t length = decode(s, &code);
         const size_t step = length ? length : 1;
         if (length && !organ_utf8_hidden(code))
             put(out, s, length);
@@ -52,7 +52,7 @@ static void text_visible_by(FILE *out, const char *s, organ_text_put *put)
 
 static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
 
-void organ_text_visible(FILE *out, const char *s) { text_visible_by(out, s, put_plain); }
+void organ_text_visible(FILE *out, const char *s) { visible_by(out, s, put_plain); }
 
 char *organ_text_made_visible(const char *s)
 {
@@ -80,7 +80,7 @@ static size_t prefix_within(const char *s, size_t width)
     size_t used = 0, at = 0;
     while (s[at]) {
         uint32_t code = 0;
-        const size_t length = text_decode(s + at, &code);
+        const size_t length = decode(s + at, &code);
         used += length ? columns_of_character(code) : 1;
         if (used > width)
             break;
@@ -94,7 +94,7 @@ size_t organ_text_width(const char *s)
     size_t width = 0;
     while (*s) {
         uint32_t code = 0;
-        const size_t length = text_decode(s, &code);
+        const size_t length = decode(s, &code);
         width += length ? columns_of_character(code) : 1;
         s += length ? length : 1;
     }
@@ -113,7 +113,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     size_t tail = head;
     for (size_t remaining = organ_text_width(s + head); remaining > capacity - capacity / 2;) {
         uint32_t code = 0;
-        const size_t length = text_decode(s + tail, &code);
+        const size_t length = decode(s + tail, &code);
         remaining -= length ? columns_of_character(code) : 1;
         tail += length ? length : 1;
     }
@@ -236,4 +236,4 @@ static void put_quoted(FILE *out, const char *s, size_t length)
         fwrite(s, 1, length, out);
 }
 
-void organ_markup_text(FILE *out, const char *s) { text_visible_by(out, s, put_quoted); }
+void organ_markup_text(FILE *out, const char *s) { visible_by(out, s, put_quoted); }

@@ -109,7 +109,7 @@ organ_status organ_table_view_of(const organ_table *table, organ_table_view *vie
 
 /* ---- terminal ---- */
 
-static void text_table_measure(const organ_table *table, size_t *widths)
+static void table_measure(const organ_table *table, size_t *widths)
 {
     for (size_t c = 0; c < table->column_count; c++)
         widths[c] = organ_text_width(table->columns[c].title);
@@ -183,7 +183,7 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
             widths[widest]--;
             continue;
         }
-        text_table_measure(table, widths);
+        table_measure(table, widths);
         for (size_t c = 0; c < table->column_count; c++)
             if (table->columns[c].shortens && widths[c] > limit / 2)
                 widths[c] = limit / 2 > SHORTEST ? limit / 2 : SHORTEST;
@@ -278,7 +278,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
     size_t *const widths = calloc(table->column_count, sizeof *widths);
     if (!widths)
         return organ_fail(error, ORGAN_IO, "no memory for a table");
-    text_table_measure(table, widths);
+    table_measure(table, widths);
     shrink_columns(table, widths, page->width);
     shrink_names_and_column(table, widths, page->width);
     text_table_part p = part_from(table, widths, names_of(table), page->width);

@@ -261,7 +261,7 @@ static void end_reply_stream(void *context)
 }
 
 /* Creates the response of a REPLY_STREAM. NULL if memory runs out. */
-static struct MHD_Response *http_stream_response(organ_server_request *request)
+static struct MHD_Response *stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 }; /* bytes that the library asks for at a time */
     organ_http_waker *const waker = request->reply.waker;
@@ -318,7 +318,7 @@ static struct MHD_Response *make_response(organ_server_request *request)
         reply->fd = response ? -1 : reply->fd;
         break;
     case REPLY_STREAM:
-        response = http_stream_response(request);
+        response = stream_response(request);
         break;
     case REPLY_LATER:
     case REPLY_NONE:

@@ -422,7 +422,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
 
 /* Writes the usage and limits of the server, and the number of lines missing from the audit log, in Prometheus' text
  * format. */
-static void http_quotas_print(const organ_server_request *request, FILE *out)
+static void quotas_print(const organ_server_request *request, FILE *out)
 {
     organ_server *const server = request->server;
     const organ_serve_options *const options = &server->options;
@@ -467,7 +467,7 @@ static void get_metrics(const organ_server_request *request, organ_http_reply *r
     char *all = NULL;
     if (organ_text_open(&text, &error) == ORGAN_OK) {
         organ_tally_print(app->tally, text.out);
-        http_quotas_print(request, text.out);
+        quotas_print(request, text.out);
         for (const organ_area *const *area = app->areas; *area; area++)
             if ((*area)->metrics)
                 (*area)->metrics(app, text.out);

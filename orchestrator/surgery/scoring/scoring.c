@@ -147,7 +147,7 @@ static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
-static organ_status scoring_plan_windows(organ_scoring *scoring, organ_error *error)
+static organ_status plan_windows(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
     /* llama.cpp reads the names of special tokens in a text as characters. */
@@ -244,7 +244,7 @@ static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, ui
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
-static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
+static organ_status share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(&scoring->whole, fits_window, &e, error,
                                 "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
@@ -257,12 +257,12 @@ static organ_status include_windows_in_refusal(organ_scoring *scoring, organ_err
 {
     organ_error other = {0};
     const size_t tokens = used_token_count(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
-    scoring_share_memory(scoring, (extent){scoring, context < tokens ? context : tokens, tokens}, &other);
+    share_memory(scoring, (extent){scoring, context < tokens ? context : tokens, tokens}, &other);
     return organ_memory_refuse_both(error, &other);
 }
 
 /* Only models after the first have divergence and agreement. */
-static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
+static organ_status allocate(organ_scoring *scoring, organ_error *error)
 {
     for (size_t m = 0; m < scoring->count && !error->status; m++) {
         organ_scored_model *const model = &scoring->models[m];
@@ -286,8 +286,8 @@ static void check_text_of(organ_scoring *scoring)
 
 /* If the memory is too small for the text, *refusal gets this error, *error does not, and the models are opened:
  * a message that also covers the windows needs the models. */
-static organ_status scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
-                                        organ_error *refusal, organ_error *error)
+static organ_status open_inputs(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *refusal,
+                                organ_error *error)
 {
     const organ_experiment_options *const options = scoring->options;
     if (organ_engine_compute(&scoring->engine, options->compute, error) != ORGAN_OK)
@@ -321,17 +321,17 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     organ_text_release(&scoring->text);
     if (scoring->whole.share && scoring->whole.memory == 0)
         organ_memory_prefer(&scoring->whole, organ_scoring_good_memory(scoring));
-    return scoring_share_memory(scoring, windows, error);
+    return share_memory(scoring, windows, error);
 }
 
-static organ_status scoring_open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
+static organ_status open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
 {
     organ_error refusal = {0};
-    if (scoring_open_inputs(scoring, paths, count, &refusal, error) != ORGAN_OK)
+    if (open_inputs(scoring, paths, count, &refusal, error) != ORGAN_OK)
         return error->status;
     *error = refusal;
     if (!refusal.status)
-        scoring_plan_windows(scoring, error);
+        plan_windows(scoring, error);
     if (organ_memory_named(error))
         include_windows_in_refusal(scoring, error);
     return error->status ? error->status : organ_scoring_fit(scoring, error);
@@ -352,7 +352,7 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     organ_error refusal = {0};
     *scoring = (organ_scoring){.options = options, .progress = progress};
     set_engine(scoring, engine);
-    if (scoring_open_inputs(scoring, paths, count, &refusal, error) == ORGAN_OK && refusal.status)
+    if (open_inputs(scoring, paths, count, &refusal, error) == ORGAN_OK && refusal.status)
         *error = refusal;
     return error->status;
 }
@@ -363,7 +363,7 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
 {
     *scoring = (organ_scoring){.options = options, .progress = progress};
     set_engine(scoring, engine);
-    return scoring_open_all(scoring, paths, count, error);
+    return open_all(scoring, paths, count, error);
 }
 
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
@@ -374,7 +374,7 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
     *scoring = (organ_scoring){.options = options, .derived = true, .progress = progress};
     set_engine(scoring, engine);
     scoring->made_as = after ? ORGAN_TYPES_STAY : as;
-    return scoring_open_all(scoring, paths, 2, error);
+    return open_all(scoring, paths, 2, error);
 }
 
 void organ_scoring_close(organ_scoring *scoring)
@@ -478,7 +478,7 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
     return error->status;
 }
 
-static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
+static organ_status run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
     return organ_scoring_carry(context, windows, error);
 }
@@ -517,7 +517,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
         sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path,
-                                          scoring_run_batch, scored_model_logits};
+                                          run_batch, scored_model_logits};
         bytes += model->bytes * batches;
     }
     organ_progress_begin(scoring->progress, "scoring", bytes, batches);
@@ -540,7 +540,7 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
     if (!sources || !scores)
         organ_fail_errno(error, ENOMEM, "%zu models", scoring->count);
     else
-        scoring_allocate(scoring, error);
+        allocate(scoring, error);
     organ_ranks_agree(scoring->engine.ranks, "opening models and text", error);
     if (!error->status)
         score_windows(scoring, sources, scores, error);

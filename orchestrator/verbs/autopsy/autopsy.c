@@ -47,7 +47,7 @@ static json_t *numbers_json(const organ_weight_stats *v)
                         SET("levels", levels_json(v)));
 }
 
-static json_t *autopsy_document_tensor_json(const void *context, size_t k)
+static json_t *document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
     const organ_autopsy_job *const job = context;
@@ -113,7 +113,7 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-static json_t *autopsy_document_role_json(const void *context, size_t role)
+static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
     const char *const name = organ_anatomy_row_name((unsigned)role);
@@ -145,7 +145,7 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
 
 /* ---- schemes ---- */
 
-static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
+static json_t *document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->count; k++) {
@@ -175,7 +175,7 @@ static const organ_weight *examined_weight(const void *context, size_t k)
     return v->unread ? NULL : v->weight;
 }
 
-static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
+static json_t *document_unmatched_json(const void *unmatched, size_t k)
 {
     const organ_unmatched_tensor *const one = (const organ_unmatched_tensor *)unmatched + k;
     return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_FLAG("known", one->dropped),
@@ -196,7 +196,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
+static json_t *document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("std",
@@ -224,21 +224,20 @@ static json_t *autopsy_document(organ_autopsy_job *job)
 {
     if (job->broken)
         return NULL;
-    return ORGAN_OBJECT(SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
-                        SET("other", job->other ? organ_model_json(job->other) : json_null()),
-                        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
-                        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
-                        SET("remarks", json_incref(job->remarks)),
-                        SET("matrices", organ_matrices_among(job->weights, job->count, examined_weight, job)),
-                        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)),
-                        SET("schemes", autopsy_document_schemes_json(job)), SET("notes", notes_json(job)),
-                        SET("strays", organ_json_rows(job->weights->unmatched_count, autopsy_document_unmatched_json,
-                                                      job->weights->unmatched)),
-                        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
-                        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
-                        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)),
-                        SET("ranges", organ_ranges_json(&job->ranges)),
-                        SET("definitions", autopsy_document_definitions_json(job)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
+        SET("other", job->other ? organ_model_json(job->other) : json_null()),
+        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
+        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
+        SET("remarks", json_incref(job->remarks)),
+        SET("matrices", organ_matrices_among(job->weights, job->count, examined_weight, job)),
+        SET("roles", organ_anatomy_rows_json(document_role_json, job)), SET("schemes", document_schemes_json(job)),
+        SET("notes", notes_json(job)),
+        SET("strays", organ_json_rows(job->weights->unmatched_count, document_unmatched_json, job->weights->unmatched)),
+        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
+        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
+        SET("tensors", organ_json_rows(job->count, document_tensor_json, job)),
+        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", document_definitions_json(job)));
 }
 
 json_t *organ_autopsy_ranges(void)
@@ -312,7 +311,7 @@ static void show_progress(void *context, uint64_t bytes, const organ_weight_stat
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
-static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
+static uint64_t bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->count; k++)
@@ -322,7 +321,7 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 
 /* If the comparison with the other model explains a fault of the scales (`named`), scales and distance are not
  * judged again, so that the fault is reported once. */
-static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
+static organ_status judge(organ_autopsy_job *job, organ_error *error)
 {
     if (job->other && organ_autopsy_read_changes(job, error))
         return error->status;
@@ -343,18 +342,18 @@ static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
     size_t readable = 0;
     for (size_t k = 0; k < job->count; k++)
         readable += !job->stats[k].unread;
-    organ_progress_begin(job->progress, "examining", autopsy_bytes_of(job), readable);
+    organ_progress_begin(job->progress, "examining", bytes_of(job), readable);
     organ_weight_stats_compute(job->model, job->other, job->stats, job->count, job->engine, &progress, error);
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
-    return error->status ? error->status : autopsy_judge(job, error);
+    return error->status ? error->status : judge(job, error);
 }
 
-static json_t *autopsy_run_json(const organ_autopsy_job *job)
+static json_t *run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
-    const uint64_t bytes = autopsy_bytes_of(job);
+    const uint64_t bytes = bytes_of(job);
     return ORGAN_OBJECT(SET_BYTES("model", job->options->model), SET_BYTES_OF("other", job->options->other),
                         SET_REAL("seconds", round(seconds * 1e3) / 1e3),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
@@ -367,7 +366,7 @@ static organ_status report_findings(organ_autopsy_job *job, organ_report_folder 
                                     organ_error *error)
 {
     *report = autopsy_document(job);
-    if (!ORGAN_ADD(*report, SET("run", autopsy_run_json(job))))
+    if (!ORGAN_ADD(*report, SET("run", run_json(job))))
         return organ_fail_memory(error, job->options->model);
     if (organ_report_folder_write(folder, *report, error))
         return error->status;

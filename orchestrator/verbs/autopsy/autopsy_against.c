@@ -27,7 +27,7 @@ typedef struct autopsy_against_factors {
     double middle;        /* median of `ln` without NAN */
 } autopsy_against_factors;
 
-static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
+static size_t against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
 /* The factor of a block is <a, b> / <b, b>, where a is the block of the weight and b that of the counterpart; f->ln
  * is NAN if the factor is not positive. `before` is ||a - b|| / ||b|| over all blocks. `after` is the same error
@@ -38,7 +38,7 @@ static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
     size_t used = 0;
-    for (size_t k = 0; k < autopsy_against_count_of(f); k++) {
+    for (size_t k = 0; k < against_count_of(f); k++) {
         const organ_block_sums *const s = &f->blocks->sums[k];
         const double factor = s->other > 0 ? s->product / s->other : 0;
         off += s->own - 2 * s->product + s->other;
@@ -58,7 +58,7 @@ static bool find_factors(autopsy_against_factors *f)
 static size_t count_differing_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
-    for (size_t k = 0; k < autopsy_against_count_of(f); k++)
+    for (size_t k = 0; k < against_count_of(f); k++)
         off += !(fabs(f->ln[k] - about) <= OFF);
     return off;
 }
@@ -69,7 +69,7 @@ static size_t count_differing_blocks(const autopsy_against_factors *f, double ab
  * (the weight has no scales) the text says "values". */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
-    if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
+    if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > against_count_of(f))
         return false;
     organ_snprintf(value, size, "all its %s are %.3g times their correct values", scaled ? "scales" : "values",
                    exp(f->middle));
@@ -168,13 +168,13 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
 static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;
-    for (size_t k = 0; k < autopsy_against_count_of(f); k++)
+    for (size_t k = 0; k < against_count_of(f); k++)
         if (fabs(f->ln[k]) > OFF) {
             least = fmin(least, f->ln[k]);
             max = fmax(max, f->ln[k]);
         }
     organ_snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times their correct values",
-                   count_differing_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
+                   count_differing_blocks(f, 0), against_count_of(f), exp(least), exp(max));
 }
 
 /* ---- the verdict ---- */
@@ -230,8 +230,8 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
         organ_blocks_release(&blocks);
         return error->status;
     }
-    f.ln = calloc(3 * autopsy_against_count_of(&f), sizeof *f.ln);
-    f.scratch = f.ln ? f.ln + autopsy_against_count_of(&f) : NULL;
+    f.ln = calloc(3 * against_count_of(&f), sizeof *f.ln);
+    f.scratch = f.ln ? f.ln + against_count_of(&f) : NULL;
     if (!f.ln)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     else if (find_factors(&f) && f.before > max && f.after <= ABOUT * max && 2 * f.after < f.before) {

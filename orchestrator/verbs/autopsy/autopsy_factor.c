@@ -95,7 +95,7 @@ typedef struct peer {
     size_t place, count; /* index among the peers of its role and expert, and number of these; count 0: not compared */
 } peer;
 
-static int autopsy_factor_by_place(const void *a, const void *b)
+static int factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
     const organ_anatomy *const p = &x->stats->weight->anatomy, *const q = &y->stats->weight->anatomy;
@@ -106,10 +106,10 @@ static int autopsy_factor_by_place(const void *a, const void *b)
     return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
-static int autopsy_factor_by_layer(const void *a, const void *b)
+static int factor_by_layer(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
-    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
+    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : factor_by_place(a, b);
 }
 
 /* The median is over the nearest four layers: two on each side, or more on one side at an end of the model. If there
@@ -227,18 +227,18 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
  * role and expert. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *scratch)
 {
-    qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
+    qsort(peers, count, sizeof *peers, factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_role_and_expert);
         compare_layers(peers + from, to - from);
     }
-    qsort(peers, count, sizeof *peers, autopsy_factor_by_layer);
+    qsort(peers, count, sizeof *peers, factor_by_layer);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layer);
         compare_weights(peers + from, to - from, scratch);
     }
     const double usual = median_alone(peers, count, scratch);
-    qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
+    qsort(peers, count, sizeof *peers, factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_role_and_expert);
         const double of_role = median_alone(peers + from, to - from, scratch);

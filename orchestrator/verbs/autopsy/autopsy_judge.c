@@ -266,7 +266,7 @@ static void range_text(const organ_limits *l, char out[160])
 
 /* *what becomes the name of the first statistic beyond its limits, else NULL. A standard deviation that is too small
  * counts only from 16 values on. */
-static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
+static bool judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
 {
     const double std = organ_weight_stats_std(v);
     const struct {
@@ -301,7 +301,7 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     const organ_limits *const faulty = &job->ranges.of[v->weight->anatomy.role].faulty;
     char range[160];
     const char *what;
-    if (autopsy_judge_is_within(v, faulty, &what))
+    if (judge_is_within(v, faulty, &what))
         return false;
     range_text(faulty, range);
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
@@ -322,7 +322,7 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
     const char *what;
     about.std_min *= 1 - SLACK;
     about.std_max *= 1 + SLACK;
-    if (autopsy_judge_is_within(v, &about, &what))
+    if (judge_is_within(v, &about, &what))
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside the expected ranges", range,

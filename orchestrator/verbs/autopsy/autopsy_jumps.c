@@ -87,7 +87,7 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
 static double square_f64(float x) { return (double)x * (double)x; }
 
 /* Leaves out the last n mod 4 values. Four independent sums hide the latency of the addition. */
-static double autopsy_jumps_squares_of(const float *x, size_t n)
+static double jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
     for (size_t k = 0; k + 4 <= n; k += 4)
@@ -116,8 +116,8 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
         profile->ln[s] = NAN;
     for (size_t s = 0; s < w->segments; s++)
         profile->ln[s] = (float)ln_rms(
-            autopsy_jumps_squares_of(
-                widen_segment(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, scratch), SEGMENT),
+            jumps_squares_of(widen_segment(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, scratch),
+                             SEGMENT),
             SEGMENT);
 }
 

@@ -231,7 +231,7 @@ static bool is_group(organ_role role, const char *name)
     return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0;
 }
 
-static bool autopsy_ranges_is_known(const char *name)
+static bool ranges_is_known(const char *name)
 {
     bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
@@ -262,7 +262,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     {
         const autopsy_ranges_place p = {path, name, false};
         rule given = {unset_limits, unset_limits};
-        if (!autopsy_ranges_is_known(name))
+        if (!ranges_is_known(name))
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
                 "%s: '%s' is not a role, a group or \"default\"; 'organ autopsy --print-ranges' shows them all", path,

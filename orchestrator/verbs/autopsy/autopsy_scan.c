@@ -97,8 +97,8 @@ static uint32_t infinity_of(organ_dtype as)
     return as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
 }
 
-static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
-                                    organ_moments *moments)
+static void scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
+                            organ_moments *moments)
 {
     if (as == ORGAN_F32)
         kernels->moments_f32(values, n, moments);
@@ -190,7 +190,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
 }
 
 /* The lanes are combined pairwise, in a fixed order, into lane 0. */
-static void autopsy_scan_fold_lanes(distance_lanes *d)
+static void scan_fold_lanes(distance_lanes *d)
 {
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) {
@@ -213,7 +213,7 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
             add_lane(&d, l, a[k + l], b[k + l]);
     for (size_t k = n / 16 * 16; k < n; k++)
         add_lane(&d, k % 16, a[k], b[k]);
-    autopsy_scan_fold_lanes(&d);
+    scan_fold_lanes(&d);
     if (!isfinite(d.difference[0])) {
         d = (distance_lanes){.own = {0}};
         for (size_t k = 0; k < n; k++)
@@ -221,7 +221,7 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
                 add_lane(&d, k % 16, a[k], b[k]);
             else
                 skipped++;
-        autopsy_scan_fold_lanes(&d);
+        scan_fold_lanes(&d);
     }
     const organ_distance part = {n - skipped, skipped, d.difference[0], d.own[0], d.other[0], d.product[0], d.max[0]};
     add_distances(sum, &part);
@@ -274,7 +274,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
     for (size_t from = 0; from < n; from += PART) {
         organ_moments part;
         const size_t count = n - from < PART ? n - from : PART;
-        autopsy_scan_moments_of(s->kernels, s->as, element_at(strip->values, s->as, from), count, &part);
+        scan_moments_of(s->kernels, s->as, element_at(strip->values, s->as, from), count, &part);
         organ_moments_merge(&f->moments, &part);
         organ_levels_add(&mine->levels, &p->levels, s->as, element_at(strip->values, s->as, from), count);
         if (strip->other)
@@ -329,7 +329,7 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
 }
 
 /* All rows are counted, but only the first ORGAN_WEIGHT_STATS_ROWS are listed. */
-static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
+static void scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;
          k++)
@@ -359,8 +359,8 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 
 /* Strips arrive in order, so the sums are the same for any number of threads. The last strip reports all remaining
  * bytes of the weight to the progress. */
-static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
-                                              organ_error *error)
+static organ_status scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                      organ_error *error)
 {
     weight_scan *const s = context;
     organ_weight_stats *const v = s->chosen[strip->item];
@@ -369,8 +369,8 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
     const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
     (void)error;
     organ_moments_merge(&v->moments, &f->moments);
-    autopsy_scan_add_rows(&v->nonfinite_rows, &f->nonfinite_rows);
-    autopsy_scan_add_rows(&v->dead, &f->dead);
+    scan_add_rows(&v->nonfinite_rows, &f->nonfinite_rows);
+    scan_add_rows(&v->dead, &f->dead);
     add_distances(&v->distance, &f->distance);
     if (looks_for_jumps(v->weight)) {
         organ_jumps_add(&p->jumps, &f->jumps);
@@ -419,7 +419,7 @@ static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t co
                                     .context = s,
                                     .begin = admit_weight,
                                     .work = examine_strip,
-                                    .retire = autopsy_scan_retire_strip};
+                                    .retire = scan_retire_strip};
     organ_weight_pass_run(&pass, engine, error);
     for (size_t k = 0; k < count; k++)
         free_weight_scan(s->scanned[k]);
@@ -456,7 +456,7 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
     return error->status;
 }
 
-static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
+static uint64_t scan_bytes_of(const void *stats, size_t k)
 {
     return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
@@ -472,7 +472,7 @@ organ_status organ_weight_stats_compute(const organ_model *model, const organ_mo
                                         organ_error *error)
 {
     organ_assignment assignment;
-    if (organ_assignment_create(engine->ranks, count, autopsy_scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
+    if (organ_assignment_create(engine->ranks, count, scan_bytes_of, stats, &assignment, error) == ORGAN_OK)
         scan_own_weights(model, other, stats, &assignment, engine, progress, error);
     if (organ_assignment_complete(&assignment, "examining the weights", &stats->moments,
                                   sizeof *stats - offsetof(organ_weight_stats, moments), sizeof *stats,

@@ -222,8 +222,8 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     return error->status;
 }
 
-static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
-                                           const json_t *report, organ_error *error)
+static organ_status write_reports(const evaluate_scoring *s, const organ_experiment_options *o, const json_t *report,
+                                  organ_error *error)
 {
     if (!report || !o->output || error->status)
         return error->status;
@@ -258,7 +258,7 @@ static json_t *models_json(const organ_scoring *scoring, organ_error *error)
     return models;
 }
 
-static json_t *evaluate_document(const organ_scoring *scoring, const char *schema, json_t *models)
+static json_t *document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
                         SET("models", models), SET("definitions", organ_scoring_definitions_json(scoring)),
@@ -300,8 +300,8 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     if (organ_scoring_run(&s->scoring, error) || complete_sums(&s->scoring, error))
         return error->status;
     json_t *const models = models_json(&s->scoring, error);
-    *report = evaluate_document(&s->scoring, "organ.perplexity/1", models);
-    return evaluate_write_reports(s, &o->experiment, *report, error);
+    *report = document(&s->scoring, "organ.perplexity/1", models);
+    return write_reports(s, &o->experiment, *report, error);
 }
 
 static organ_status perplexity_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
@@ -515,7 +515,7 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, scoring->models[m].path);
-    json_t *const report = evaluate_document(scoring, "organ.evaluate/1", models);
+    json_t *const report = document(scoring, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
     ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
     json_decref(experiments);
@@ -552,7 +552,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
         organ_scoring_run(&s->scoring, error) == ORGAN_OK)
         *report = evaluation_json(&s->scoring, histories, error);
     json_decref(histories);
-    return evaluate_write_reports(s, &o->experiment, *report, error);
+    return write_reports(s, &o->experiment, *report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,

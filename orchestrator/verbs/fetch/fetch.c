@@ -419,7 +419,7 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 
-static json_t *fetch_row_json(const void *context, size_t k)
+static json_t *row_json(const void *context, size_t k)
 {
     static const char *const words[] = {
         [ORGAN_FETCH_NEW] = "fetched", [ORGAN_FETCH_CONTINUED] = "continued", [ORGAN_FETCH_PRESENT] = "present"};
@@ -432,13 +432,13 @@ static json_t *fetch_row_json(const void *context, size_t k)
                         SET_TEXT("state", job->options->dry_run ? "to fetch" : words[row->how]));
 }
 
-static json_t *fetch_document(const fetch_job *job)
+static json_t *document(const fetch_job *job)
 {
     return ORGAN_OBJECT(
         SET_HEAD("organ.fetch/1", "fetch/1"), SET_TEXT("model", job->name.id),
         SET_BYTES("revision", job->name.revision ? job->name.revision : "main"), SET_TEXT("commit", job->found.commit),
         SET_FLAG("dry_run", job->options->dry_run), SET_FLAG("cache", !job->options->output),
-        SET("files", organ_json_rows(job->count, fetch_row_json, job)),
+        SET("files", organ_json_rows(job->count, row_json, job)),
         SET("totals", ORGAN_OBJECT(SET_COUNT("files", job->count), SET_COUNT("bytes", job->bytes),
                                    SET_COUNT("left", job->options->dry_run ? job->left : 0))),
         SET("run",
@@ -466,7 +466,7 @@ static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *erro
         organ_hub_list_files(o->model, &job->name, &job->access, &job->arena, &job->found, error) ||
         select_files(job, error) || check_space(job, error) || (!o->dry_run && fetch_files(job, error)))
         return error->status;
-    *report = fetch_document(job);
+    *report = document(job);
     return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 

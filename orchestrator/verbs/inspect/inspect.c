@@ -301,7 +301,7 @@ typedef struct subject {
     size_t count;
 } subject;
 
-static json_t *inspect_tensor_json(const void *context, size_t k)
+static json_t *tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
     const organ_tensor *const tensor = &s->model->tensors[k];
@@ -324,7 +324,7 @@ static json_t *make_report(const subject *s)
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
-              SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, inspect_tensor_json, s)),
+              SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, tensor_json, s)),
               SET_IF(s->lists.max, "cut", json_incref(s->lists.truncated)),
               SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;

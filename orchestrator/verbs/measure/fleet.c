@@ -143,8 +143,7 @@ static bool needs_extract(const fleet *f, const organ_model *model)
 
 /* After an error the result is NULL or an incomplete entry. A file that is not a model, such as an adapter, is only
  * described; *z is then unchanged. */
-static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
-                                          organ_error *error)
+static json_t *and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z, organ_error *error)
 {
     organ_model *model = NULL;
     json_t *dissection = NULL;
@@ -225,7 +224,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         organ_progress_note(f->progress, "%s: unchanged", member->name);
     } else {
         organ_error fault = {0};
-        json_t *dissection = measure_and_extract_member(f, member, &z, &fault);
+        json_t *dissection = and_extract_member(f, member, &z, &fault);
         organ_ranks_sync_status(f->ranks, "finishing a model of the fleet", &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(dissection);

@@ -155,9 +155,8 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
  * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
  * and `progress` must outlive the stream. Returns ORGAN_USAGE if another process has the file open,
  * ORGAN_IO if it cannot be created or read; *stream is then NULL. */
-static organ_status measure_stream_open(const organ_model *model, bool seed, const char *directory,
-                                        const organ_progress *progress, organ_measure_stream **result,
-                                        organ_error *error)
+static organ_status stream_open(const organ_model *model, bool seed, const char *directory,
+                                const organ_progress *progress, organ_measure_stream **result, organ_error *error)
 {
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
@@ -172,7 +171,7 @@ static organ_status measure_stream_open(const organ_model *model, bool seed, con
     return error->status;
 }
 
-static const char *measure_stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
+static const char *stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
 
 void organ_measure_stream_close(organ_measure_stream *s)
 {
@@ -207,8 +206,8 @@ static organ_status journal_weight(void *context, const organ_weight *weight, co
 
 /* Fills `out` from the journal, measures the remaining chosen tensors like organ_measure_tensors, and appends each
  * result to the journal. Pointers `reason` in `out` are valid until the stream is closed. */
-static organ_status measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
-                                       const organ_engine *engine, organ_z *out, organ_error *error)
+static organ_status stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
+                               const organ_engine *engine, organ_z *out, organ_error *error)
 {
     const organ_z_options options = {
         .chosen = chosen, .seed = s->seed, .finished = journal_weight, .context = s, .subjects = subjects};
@@ -236,7 +235,7 @@ typedef struct measured_model {
     bool *chosen;              /* for each tensor of the model: measure it */
 } measured_model;
 
-static organ_status measure_choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
+static organ_status choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
     size_t count = 0;
@@ -272,7 +271,7 @@ static void note_access(void *context, const char *text)
 static organ_status open_measured_model(const measure_run *m, const char *path, measured_model *p, organ_error *error)
 {
     *p = (measured_model){0};
-    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error)
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose_tensors(m, p, error)
                                                                                  : error->status;
 }
 
@@ -284,7 +283,7 @@ static void close_measured_model(measured_model *p)
 }
 
 /* An error is thus found before hours are spent on measuring other models. */
-static organ_status measure_examine(const measure_run *m, const char *path, organ_error *error)
+static organ_status examine(const measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
     open_measured_model(m, path, &p, error);
@@ -303,10 +302,10 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
     if (organ_ranks_refuse(m->engine->ranks, "measure of a URL with -o", error) != ORGAN_OK)
         return error->status;
-    if (measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
-        json_array_append_new(m->journals, organ_document_string(measure_stream_path(*stream))))
+    if (stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
+        json_array_append_new(m->journals, organ_document_string(stream_path(*stream))))
         organ_fail_memory(error, model->path);
-    return error->status ? error->status : measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
+    return error->status ? error->status : stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
 static json_t *entry_json(const measure_run *m, const organ_measured *measured)
@@ -356,7 +355,7 @@ json_t *organ_measure_ranked(const json_t *entries)
     return order;
 }
 
-static json_t *measure_run_json(const measure_run *m)
+static json_t *run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
     return ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(seconds)),
@@ -368,18 +367,18 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
 {
     const organ_measure_options *const o = m->options;
     for (size_t k = 0; k < o->model_count && o->model_count > 1 && !error->status; k++)
-        measure_examine(m, o->models[k], error);
+        examine(m, o->models[k], error);
     for (size_t k = 0; k < o->model_count && !error->status; k++)
         measure_one(m, o->models[k], error);
     if (error->status || !(*report = organ_measure_document(organ_measure_ranked(m->entries))))
         return error->status;
     if (o->seed)
         organ_measure_seed_define(*report);
-    ORGAN_ADD(*report, SET("run", measure_run_json(m)));
+    ORGAN_ADD(*report, SET("run", run_json(m)));
     return error->status;
 }
 
-static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
+static organ_status and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, &organ_measure_view, m->engine->ranks, false, false};
@@ -421,7 +420,7 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .stopped = is_stopped,
                                     .note = note_access};
     const organ_report_work work = organ_report_begin(report);
-    measure_and_report(&m, report, error);
+    and_report(&m, report, error);
     close_measuring(&m);
     return organ_report_end(&work, "the report", error);
 }

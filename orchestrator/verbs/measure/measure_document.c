@@ -216,7 +216,7 @@ json_t *organ_measure_model_json(const organ_measured *m)
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
-static json_t *measure_definitions_json(void)
+static json_t *definitions_json(void)
 {
     static const char *const sentences[] = {
         "theta measures how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal "
@@ -242,7 +242,7 @@ static json_t *measure_definitions_json(void)
 json_t *organ_measure_document(json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models),
-                        SET("definitions", measure_definitions_json()));
+                        SET("definitions", definitions_json()));
 }
 
 /* ---- wells ---- */

@@ -216,7 +216,7 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
 
 /* The first pass gives the moments, which determine the bins; the second fills the bins, from which the shape and
  * the information at each scale follow. */
-static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *error)
+static organ_status scan(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)
         return error->status;
@@ -278,7 +278,7 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
         ORGAN_OK) {
         if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
             s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
-        measure_scan(&s, z, error);
+        scan(&s, z, error);
     }
     organ_z_source_close(&s.source);
     return error->status;

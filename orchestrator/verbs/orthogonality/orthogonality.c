@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static organ_status orthogonality_measure_module(void *context, size_t k, organ_error *error)
+static organ_status measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
     organ_compared_module *const m = &job->modules[k];
@@ -50,8 +50,7 @@ static organ_status write_charts(const organ_output *output, const void *context
 static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
 {
     if (organ_compared_open(job, job->options->access, error) || organ_compared_match(job, error) ||
-        organ_orthogonality_check_memory(job, error) ||
-        organ_compared_measure(job, orthogonality_measure_module, error) ||
+        organ_orthogonality_check_memory(job, error) || organ_compared_measure(job, measure_module, error) ||
         !(*report = organ_orthogonality_document(job)) || !organ_warnings_add(*report, job->progress) || !job->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
@@ -218,7 +217,7 @@ static json_t *document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *orthogonality_definitions_json(void)
+static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("N", "The quantisation error: the weight of the clean model minus the dequantised weight of the noisy "
@@ -281,13 +280,12 @@ static json_t *document_run_json(const organ_compared_job *job)
 
 json_t *organ_orthogonality_document(const organ_compared_job *job)
 {
-    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),
-                        SET("clean", organ_model_json(job->model[0])), SET("adapter", adapter_json(job)),
-                        SET("parameters", document_parameters_json(job)),
-                        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
-                        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
-                        SET("matrices", organ_compared_matrices_json(job)),
-                        SET("modules", organ_json_rows(job->count, document_module_json, job)),
-                        SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
-                        SET("run", document_run_json(job)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->model[0])),
+        SET("adapter", adapter_json(job)), SET("parameters", document_parameters_json(job)),
+        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
+        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
+        SET("matrices", organ_compared_matrices_json(job)),
+        SET("modules", organ_json_rows(job->count, document_module_json, job)), SET("definitions", definitions_json()),
+        SET("thresholds", thresholds_json()), SET("run", document_run_json(job)));
 }

@@ -138,7 +138,7 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
         SET("commands", json_pack("[o]", command_json(job))));
 }
 
-static json_t *purify_definitions_json(const organ_purify_job *job)
+static json_t *definitions_json(const organ_purify_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("energy", "The sum of the squares of a tensor's stored values, before and after; the removed energy "
@@ -169,7 +169,7 @@ static json_t *purify_document(void *context, const organ_writing *made)
                         SET("roles", organ_anatomy_rows_json(document_role_json, job)),
                         SET("tensors", organ_json_rows(job->count, document_part_json, job)),
                         SET("left_alone", organ_json_rows(job->left_out_count, document_left_out_json, job)),
-                        SET("definitions", purify_definitions_json(job)));
+                        SET("definitions", definitions_json(job)));
 }
 
 /* Filters the rows of the chosen tensors, and sums their energy before and after. */
@@ -256,7 +256,7 @@ static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 }
 
 /* job->rows.least is the memory that measuring theta needs later. */
-static organ_status purify_prepare(organ_purify_job *job, organ_error *error)
+static organ_status prepare(organ_purify_job *job, organ_error *error)
 {
     const size_t longest = job->haar ? organ_row_longest(job->donor, job->chosen) : 0;
     job->rows = (organ_row_work){
@@ -267,7 +267,7 @@ static organ_status purify_prepare(organ_purify_job *job, organ_error *error)
                              error);
 }
 
-static organ_status purify_check_options(organ_purify_job *job, organ_error *error)
+static organ_status check_options(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
     job->haar = strcmp(o->method, "haar") == 0;
@@ -292,7 +292,7 @@ static bool has_rows(const organ_tensor *tensor)
 
 /* Without names, roles and groups in --select only projections are selected. Tensors with rows of one value are never
  * selected. */
-static bool purify_is_selected(const organ_selection *selection, const organ_tensor *tensor)
+static bool is_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
     const bool projection = tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection;
     return has_rows(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, projection) &&
@@ -362,7 +362,7 @@ static organ_status choose_tensors(organ_purify_job *job, const organ_selection 
 {
     const organ_model *const donor = job->donor;
     for (size_t t = 0; t < donor->tensor_count; t++)
-        job->chosen[t] = purify_is_selected(selection, &donor->tensors[t]);
+        job->chosen[t] = is_selected(selection, &donor->tensors[t]);
     if (organ_selection_check_used(selection, "tensor", donor->path, error) == ORGAN_OK)
         organ_require_plain(donor, job->chosen, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
@@ -397,7 +397,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
     if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||
         select_tensors(job, error))
         return error->status;
-    return purify_prepare(job, error);
+    return prepare(job, error);
 }
 
 /* ---- the run ---- */
@@ -469,12 +469,11 @@ static void close_purify(organ_purify_job *job)
 
 static organ_status purify_model(organ_purify_job *job, json_t **report, organ_error *error)
 {
-    return purify_check_options(job, error) || open_donor(job, error) ? error->status
-                                                                      : write_purified(job, report, error);
+    return check_options(job, error) || open_donor(job, error) ? error->status : write_purified(job, report, error);
 }
 
-static organ_status purify_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
-                                json_t **report, organ_error *error)
+static organ_status verb(const void *given, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error)
 {
     const organ_purify_options *const options = given;
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
@@ -491,5 +490,5 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
     if (ORGAN_BEGIN_VERB(organ_purify_options, options, report, error, "model", options->model, "method",
                          options->method, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    return organ_plan_run(purify_verb, options, options->write.dry_run, engine, progress, report, error);
+    return organ_plan_run(verb, options, options->write.dry_run, engine, progress, report, error);
 }

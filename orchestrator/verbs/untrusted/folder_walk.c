@@ -388,8 +388,8 @@ static organ_status scan_folder(const char *path, organ_findings *findings, orga
     return error->status;
 }
 
-static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
-                                     const organ_scanned_folder *scanned)
+static json_t *document_of(const organ_untrusted_options *options, const organ_findings *findings,
+                           const organ_scanned_folder *scanned)
 {
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
@@ -418,7 +418,7 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
     findings->file = ".";
     if (scanned.weights == 0)
         organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be examined");
-    *report = untrusted_document_of(options, findings, &scanned);
+    *report = document_of(options, findings, &scanned);
     const size_t count = organ_findings_count(findings);
     if (!*report)
         return organ_fail_memory(error, options->model);
