@@ -5,6 +5,8 @@
 #ifndef ORGAN_API_CHOICES_H
 #define ORGAN_API_CHOICES_H
 
+#include <organ/merge_methods.h>
+
 #include <stddef.h>
 #include <string.h>
 
@@ -35,11 +37,11 @@
 
 /* Defines organ_NAME, an enumeration that ends with `count`; organ_NAME_name, which returns the text of a choice; and
  * organ_NAME_from_name, which returns the choice of a text, or `count` if there is none. */
-#define ORGAN_CHOICES(name, count, choices)                                                                            \
-    typedef enum organ_##name{choices(ORGAN_CHOICE_CONSTANT) count} organ_##name;                                      \
+#define ORGAN_CHOICES(name, count, constants, texts)                                                                   \
+    typedef enum organ_##name{constants count} organ_##name;                                                           \
     static inline const char *organ_##name##_name(organ_##name choice)                                                 \
     {                                                                                                                  \
-        static const char *const names[] = {choices(ORGAN_CHOICE_NAME) NULL};                                          \
+        static const char *const names[] = {texts NULL};                                                               \
         return names[choice];                                                                                          \
     }                                                                                                                  \
     static inline organ_##name organ_##name##_from_name(const char *text)                                              \
@@ -51,10 +53,18 @@
     }
 #define ORGAN_CHOICE_CONSTANT(constant, text) ORGAN_##constant,
 #define ORGAN_CHOICE_NAME(constant, text)     text,
+#define ORGAN_MERGE_CONSTANT(name)            ORGAN_MERGE_BY_##name,
+#define ORGAN_MERGE_NAME(name)                #name,
 
-ORGAN_CHOICES(prune_by, ORGAN_PRUNE_BY_COUNT, ORGAN_PRUNE_METHODS)
-ORGAN_CHOICES(quantize_by, ORGAN_QUANTIZE_BY_COUNT, ORGAN_QUANTIZE_METHODS)
-ORGAN_CHOICES(purify_by, ORGAN_PURIFY_BY_COUNT, ORGAN_PURIFY_METHODS)
-ORGAN_CHOICES(convert_to, ORGAN_CONVERT_TO_COUNT, ORGAN_CONVERT_OUTPUTS)
+ORGAN_CHOICES(prune_by, ORGAN_PRUNE_BY_COUNT, ORGAN_PRUNE_METHODS(ORGAN_CHOICE_CONSTANT),
+              ORGAN_PRUNE_METHODS(ORGAN_CHOICE_NAME))
+ORGAN_CHOICES(quantize_by, ORGAN_QUANTIZE_BY_COUNT, ORGAN_QUANTIZE_METHODS(ORGAN_CHOICE_CONSTANT),
+              ORGAN_QUANTIZE_METHODS(ORGAN_CHOICE_NAME))
+ORGAN_CHOICES(purify_by, ORGAN_PURIFY_BY_COUNT, ORGAN_PURIFY_METHODS(ORGAN_CHOICE_CONSTANT),
+              ORGAN_PURIFY_METHODS(ORGAN_CHOICE_NAME))
+ORGAN_CHOICES(convert_to, ORGAN_CONVERT_TO_COUNT, ORGAN_CONVERT_OUTPUTS(ORGAN_CHOICE_CONSTANT),
+              ORGAN_CONVERT_OUTPUTS(ORGAN_CHOICE_NAME))
+ORGAN_CHOICES(merge_by, ORGAN_MERGE_BY_COUNT, ORGAN_MERGE_METHODS(ORGAN_MERGE_CONSTANT),
+              ORGAN_MERGE_METHODS(ORGAN_MERGE_NAME))
 
 #endif

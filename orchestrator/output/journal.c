@@ -390,7 +390,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
         return; /* the message of check_same_run names the next step */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
-    const char *const by = journal->resumed_by ? journal->resumed_by : "--resume";
+    const char *const by = journal->resumed_by ? journal->resumed_by : "`resume`";
     if (all)
         organ_fail(error, cause.status, "%.700s (%zu of %zu %s are done; %s continues, or remove %.200s)",
                    cause.message, done, all, journal->unit ? journal->unit : "tensors", by, publish->partial);

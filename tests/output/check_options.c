@@ -95,6 +95,7 @@ START_TEST(choices)
     CHOICES(quantize_by, ORGAN_QUANTIZE_BY_COUNT)
     CHOICES(purify_by, ORGAN_PURIFY_BY_COUNT)
     CHOICES(convert_to, ORGAN_CONVERT_TO_COUNT)
+    CHOICES(merge_by, ORGAN_MERGE_BY_COUNT)
     for (int k = 0; k <= ORGAN_PRUNE_BY_COUNT; k++) {
         organ_prune_options o = organ_prune_defaults();
         organ_error error;

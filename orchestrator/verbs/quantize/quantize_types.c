@@ -32,16 +32,18 @@ static organ_status check_budget_option(const organ_quantize_options *o, organ_e
 {
     organ_budget budget;
     if (!o->target_size == !o->allocate.budget)
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
-                          "(3.5bpw) or bytes (12GB) of all tensors%s",
-                          o->target_size ? ", not both" : "");
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme mixed needs `target_size`, the size of the file (12GB), or `allocate.budget`, bits per weight "
+            "(3.5bpw) or bytes (12GB) of all tensors%s",
+            o->target_size ? ", not both" : "");
     if (o->target_size)
         return ORGAN_OK; /* checked by organ_quantize_sizes */
     return organ_budget_parse(o->allocate.budget, &budget, &(organ_error){0}) == ORGAN_OK &&
                    budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
+               : organ_fail(error, ORGAN_USAGE,
+                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
                             o->allocate.budget);
 }
 
@@ -60,10 +62,11 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
         return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
     return access(o->allocate.file, F_OK) == 0
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE,
-                            "scheme mixed needs `calibration.text` FILE, a text on which the cost of each type is measured: "
-                            "%s does not exist yet",
-                            o->allocate.file);
+               : organ_fail(
+                     error, ORGAN_USAGE,
+                     "scheme mixed needs `calibration.text` FILE, a text on which the cost of each type is measured: "
+                     "%s does not exist yet",
+                     o->allocate.file);
 }
 
 /* `name` is in the comma-separated list. */

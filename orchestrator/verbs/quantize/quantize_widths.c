@@ -52,13 +52,15 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
     if (!a->allocate && !mixed)
         return ORGAN_OK;
     if (!mixed)
-        return organ_fail(error, ORGAN_USAGE,
-                          "`allocate.allocate` has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
-                          o->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "`allocate.allocate` has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
+            o->scheme);
     if (!a->allocate || !a->budget)
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s needs `allocate.allocate` global and `allocate.budget`, bits per weight (3.5bpw) or bytes (9GB)",
-                          o->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme %s needs `allocate.allocate` global and `allocate.budget`, bits per weight (3.5bpw) or bytes (9GB)",
+            o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
         return organ_fail(
             error, ORGAN_USAGE,
@@ -68,8 +70,8 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)",
-                            a->budget);
+               : organ_fail(error, ORGAN_USAGE,
+                            "`allocate.budget` %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)", a->budget);
 }
 
 /* ---- how a curve is measured ---- */
@@ -263,10 +265,12 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     if (w->budget >= least)
         return ORGAN_OK;
     if (bits)
-        return organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: codes of 2 bits with their scales need %g bits per weight",
-                          requested, least / (double)w->targets.elements);
-    return organ_fail(error, ORGAN_USAGE, "`allocate.budget` %s: with all targets in 2 bits the tensors need %.0f bytes",
-                      requested, plain + least / 8);
+        return organ_fail(error, ORGAN_USAGE,
+                          "`allocate.budget` %s: codes of 2 bits with their scales need %g bits per weight", requested,
+                          least / (double)w->targets.elements);
+    return organ_fail(error, ORGAN_USAGE,
+                      "`allocate.budget` %s: with all targets in 2 bits the tensors need %.0f bytes", requested,
+                      plain + least / 8);
 }
 
 static organ_curves_store widths_store(const organ_quantize_widths *w)

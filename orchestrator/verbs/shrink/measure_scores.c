@@ -378,8 +378,8 @@ static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_e
 static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
 {
     if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
-                                 "to measure it, give `calibration.text` TEXT and another file for `scores`", &job->known,
-                                 error) == ORGAN_OK &&
+                                 "to measure it, give `calibration.text` TEXT and another file for `scores`",
+                                 &job->known, error) == ORGAN_OK &&
         !job->known)
         fail_incomplete_scores(job, error);
     return error->status;
