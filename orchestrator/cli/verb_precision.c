@@ -140,7 +140,7 @@ const organ_verb organ_quantize_verb = {
              "smallest predicted loss within --budget: bits per weight of the targets with their scales (3.5bpw), or "
              "bytes of all tensors (9GB). It needs --allocate global, --method gptq and --calibration. All routed "
              "experts get one width. vLLM loads a model only if q, k and v of a layer have one width, and gate and "
-             "up too: use --one-width. A dry run measures the widths too, after it has printed how long that takes.\n"
+             "up too: use --one-width. A dry run measures no costs: without saved ones its widths are provisional.\n"
              "In a GGUF model, --scheme mixed with --target-size 12GB chooses the type of each tensor, embeddings and "
              "head included, so that the file has at most that size and the predicted KL divergence is least; --budget "
              "instead limits the bits per weight (3.5bpw) or the bytes of all tensors. --calibration is the text on "

@@ -149,7 +149,7 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
         return organ_dtype_requested(type, &job->type, error);
     if (!job->to_gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "--dtype %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
+                          "`type` %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
                           type);
     job->type = blocks->codes;
     job->encoding =

@@ -378,7 +378,7 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
         source->codes = false;
     if (coded != (source->codes ? source->count : 0))
         return organ_convert_unknown(job, source->own->name,
-                                     "and another tensor of its stack do not have the same codes: use another --dtype",
+                                     "and another tensor of its stack do not have the same codes: use another `type`",
                                      error);
     if (source->codes)
         source->as = organ_convert_code_type(source->own);

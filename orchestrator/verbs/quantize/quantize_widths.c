@@ -524,7 +524,7 @@ static void note_split_widths(const organ_quantize_widths *w)
     if (split)
         organ_progress_warn(w->job->progress,
                             "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
-                            "for them: use --one-width",
+                            "for them: use `one_width`",
                             split->name);
 }
 
