@@ -10,7 +10,7 @@ export LC_ALL=C
 table=$(dirname "$0")/messages.tsv
 
 # Replaces numbers that depend on the machine or the moment: memory, ports, processes, and how far a run that was stopped came.
-sed -E -e 's/(--memory )[0-9.]+[kMGT]/\1N/g' -e 's/(127\.0\.0\.1:)[0-9]+/\1N/g' -e 's/process [0-9]+/process N/g' \
+sed -E -e 's/(--memory )[0-9.]+[kMGT]/\1N/g' -e 's/(127\.0\.0\.1:)[0-9]+/\1N/g' -e 's/process [0-9]+/process N/g' -e 's/(organ-outline-)[A-Za-z0-9]{6}/\1N/g' \
     -e '/\t[a-z]+: (continuing|stopped|interrupted)/s/[0-9]+/N/g' "$1"/*.rows | sort -u >"$scratch/said"
 cat "$1"/*.whole 2>/dev/null >"$scratch/whole"
 # rows FILE: prints the rows of the table whose suite is in the first column of the file.

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Enumerations of the closed sets of texts among options, for programs that want typing errors to be errors of the
- * compiler: options.method = organ_prune_by_name(ORGAN_PRUNE_BY_WANDA). Types of elements are organ_dtype, whose
- * names (organ_dtype_name) options accept; schemes of quantize are open, because recipes add to them. */
+ * Enumerations of the closed sets of texts among options. A program that sets a member to the name of a constant cannot
+ * misspell it. Types of elements are organ_dtype; schemes of quantize are open, because recipes add to them. */
 #ifndef ORGAN_API_CHOICES_H
 #define ORGAN_API_CHOICES_H
 
@@ -35,8 +34,8 @@
 #define ORGAN_CHOICE_TEXTS(choices)       choices(ORGAN_CHOICE_TEXT)
 #define ORGAN_CHOICE_TEXT(constant, text) "|" text
 
-/* Defines organ_NAME, an enumeration that ends with `count`; organ_NAME_name, which returns the text of a choice; and
- * organ_NAME_from_name, which returns the choice of a text, or `count` if there is none. */
+/* Defines an enumeration that ends with `count`, a function that returns the text of a choice, and one that returns the
+ * choice of a text, or `count` if there is none. */
 #define ORGAN_CHOICES(name, count, constants, texts)                                                                   \
     typedef enum organ_##name{constants count} organ_##name;                                                           \
     static inline const char *organ_##name##_name(organ_##name choice)                                                 \

@@ -183,7 +183,8 @@ CALL_WITH(convert, organ_convert_options);
 
 static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
-    CHOICE("to", &ORGAN_CHOICE_TEXTS(ORGAN_CONVERT_OUTPUTS)[1], convert.to, "the format of the output", .required = true, .common = true),
+    CHOICE("to", &ORGAN_CHOICE_TEXTS(ORGAN_CONVERT_OUTPUTS)[1], convert.to, "the format of the output",
+           .required = true, .common = true),
     TEXT("dtype", "TYPE", convert.type,
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
          "codes and scales of MXFP4, INT8 and Q8_0 if both formats have them; other tensors as with same. To "
