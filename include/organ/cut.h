@@ -119,8 +119,8 @@ ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.
  * *report has the schema organ.width/1; it is also written with WIDTH_REPORT.md and .html into the output's organ/
  * folder, or next to a single file under its name. The caller releases it; NULL on error.
  *
- * Choices are stored in .NAME.organ-choice.organ-partial next to the output until it is complete. After
- * ORGAN_INTERRUPTED or ORGAN_IO `resume` continues the run to the same bytes.
+ * The unfinished output keeps the choices. After ORGAN_INTERRUPTED or ORGAN_IO `resume` continues the run to the same
+ * bytes.
  *
  * Returns ORGAN_USAGE for contradictory options, shares that keep nothing or everything, too little memory, or a
  * model whose layers differ in width; ORGAN_BAD_INPUT for a text that is too short, weights that are packed or not
