@@ -187,10 +187,11 @@ static organ_status print_help(const organ_verb *verb, organ_help help, organ_er
 /* Messages of the library name fields of its options. */
 static void name_options(const organ_verb *verb, organ_error *error)
 {
-    char *const named = error->status ? organ_options_name_fields(verb, error->message) : NULL;
-    if (named)
-        snprintf(error->message, sizeof error->message, "%s", named);
-    free(named);
+    char named[sizeof error->message];
+    if (!error->status)
+        return;
+    organ_options_name_fields(verb, error->message, named, sizeof named);
+    snprintf(error->message, sizeof error->message, "%s", named);
 }
 
 /* Under mpirun or srun only rank 0 prints help and errors; other ranks print the error of the run only if rank 0 is

@@ -375,9 +375,12 @@ static void show_text(organ_terminal *terminal, organ_message_kind kind, const c
 
 static void show_message(organ_terminal *terminal, organ_message_kind kind, const char *text)
 {
-    char *const named = terminal->verb ? organ_options_name_fields(terminal->verb, text) : NULL;
-    show_text(terminal, kind, named ? named : text);
-    free(named);
+    char named[4096];
+    if (terminal->verb && strlen(text) < sizeof named) {
+        organ_options_name_fields(terminal->verb, text, named, sizeof named);
+        text = named;
+    }
+    show_text(terminal, kind, text);
 }
 
 /* This is organ_progress.note. */

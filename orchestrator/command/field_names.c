@@ -2,7 +2,6 @@
 #include "orchestrator/command/options.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Returns whether `member`, "prune.write.force", is the field or ends with it after a point: "force", "write.force". */
@@ -36,16 +35,13 @@ static void put_name(const organ_verb *verb, const char *field, char *out, size_
             snprintf(out, size, "%.*s", (int)strcspn(verb->operands[k].name, "."), verb->operands[k].name);
 }
 
-char *organ_options_name_fields(const organ_verb *verb, const char *message)
+void organ_options_name_fields(const organ_verb *verb, const char *message, char *text, size_t size)
 {
     static const char of_field[] = "abcdefghijklmnopqrstuvwxyz0123456789_.";
-    enum { LONGEST = 64 };
-    char field[LONGEST];
-    size_t size = strlen(message) + 1, used = 0;
-    for (const char *at = strchr(message, '`'); at; at = strchr(at + 1, '`'))
-        size += LONGEST;
-    char *const text = calloc(size, 1);
-    for (const char *at = message; *at && text; used += strlen(text + used)) {
+    char field[64];
+    size_t used = 0;
+    *text = '\0';
+    for (const char *at = message; *at && used + 1 < size; used += strlen(text + used)) {
         const size_t length = *at == '`' ? strspn(at + 1, of_field) : 0;
         if (length && length < sizeof field && at[1 + length] == '`') {
             snprintf(field, sizeof field, "%.*s", (int)length, at + 1);
@@ -54,5 +50,4 @@ char *organ_options_name_fields(const organ_verb *verb, const char *message)
         } else
             memcpy(text + used, (char[]){*at++, '\0'}, 2);
     }
-    return text;
 }

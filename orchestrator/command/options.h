@@ -184,10 +184,11 @@ typedef enum organ_help {
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
 
-/* Returns a copy of a message of the library in which options and operands of the verb replace the fields that they
- * set, "`write.force`"; the caller frees it, NULL if memory runs out. A field may be named by the last words of its
- * member; one that no option sets may be an option's name with '_' in place of '-'. Others stay. */
-char *organ_options_name_fields(const organ_verb *verb, const char *message);
+/* Writes a message of the library into `text`, at most size - 1 bytes and NUL, with options and operands of the verb in
+ * place of the fields that they set, "`write.force`". A field may be named by the last words of its member; one that no
+ * option sets may be an option's name with '_' in place of '-'. Others stay. Allocates nothing, so that it names the
+ * options also after a lack of memory. */
+void organ_options_name_fields(const organ_verb *verb, const char *message, char *text, size_t size);
 
 /* Returns the k-th option of a verb, group by group; NULL after the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
