@@ -162,9 +162,6 @@ INLINE void take_better(grid_best *best, f32x16 error, u32x16 point, int locate)
     best->error = f32_min(best->error, error);
 }
 
-/* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
- * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
- * equal wrong signs, that of the lower half. */
 /* The best points of an upper half with right signs, and with one wrong sign; of all upper halves. */
 typedef struct best_run {
     grid_best lower, lower_flipped, plain, flipped;
@@ -193,29 +190,18 @@ INLINE void take_upper(const high_half *high, int code, const codebook *book, in
 
 /* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
  * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
- * equal wrong signs, that of the lower half. The search that locates points runs a third as often as the other one;
- * unrolled, it would take more than half of the time to compile this source. */
+ * equal wrong signs, that of the lower half. */
 INLINE best_run best_points(const low_half *low, const high_half *high, const codebook *book, int locate)
 {
     const uint16_t *const entries = book->entries;
     const int bits = book->run / 2 * book->width, mask = (1 << bits) - 1;
     const grid_best none = {f32_set1(FIT_MAX_ERROR), u32_set1(0)};
     best_run best = {none, none, none, none};
-    if (locate) {
-        u32x16 point = none.point;
-        for (int p = 0; p < book->points;) {
-            const int upper = entries[p] >> bits;
-            for (; p < book->points && entries[p] >> bits == upper; p++, point = u32_add(point, u32_set1(1)))
-                take_point(low, entries[p] & mask, point, book, 1, &best);
-            take_upper(high, upper, book, 1, &best);
-        }
-    } else {
-        UNROLL_POINTS for (int p = 0; p < book->points; p++)
-        {
-            take_point(low, entries[p] & mask, none.point, book, 0, &best);
-            if (p + 1 == book->points || entries[p] >> bits != entries[p + 1] >> bits)
-                take_upper(high, entries[p] >> bits, book, 0, &best);
-        }
+    UNROLL_POINTS for (int p = 0; p < book->points; p++)
+    {
+        take_point(low, entries[p] & mask, u32_set1((uint32_t)p), book, locate, &best);
+        if (p + 1 == book->points || entries[p] >> bits != entries[p + 1] >> bits)
+            take_upper(high, entries[p] >> bits, book, locate, &best);
     }
     return best;
 }
