@@ -104,8 +104,6 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
 /* Writes manifest.json of an organ directory into `to`, after the tensors. Only rank 0 writes. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- units.c ---- */
-
 /* Returns the first line of the journal: definition, parameters, identity and input files. NULL if memory runs out. */
 json_t *organ_writing_head(const organ_writing *w);
 /* Returns the line of the journal with the digest of the plan and what else the output depends on after the decision.
@@ -115,8 +113,6 @@ json_t *organ_writing_plan_line(const organ_writing *w);
 /* Evaluates the output at `path`, makes the report and returns it in *report. Rank 0 also writes the report into the
  * output, if the verb gives it a name. `path` is NULL in a dry run: nothing is evaluated or written. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error);
-
-/* ---- units.c ---- */
 
 /* Copies the pieces whose `same` is set and whose unit this rank must still make. For a copy of the model's files,
  * copies the bytes that are not replaced. Returns the errors of organ_resharding_copy and organ_model_copy_finish. */
@@ -131,8 +127,6 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the
  * memory fails, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error);
 void organ_units_end(organ_writing *w); /* releases the log, if organ_units_begin was called */
-
-/* ---- units_recall.c ---- */
 
 /* Divides the units that are not done among the ranks by bytes. Units of other ranks count as done until
  * organ_units_join. */

@@ -305,15 +305,14 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 static organ_status try_config(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
-    char *bytes = NULL, *const label = organ_format("%s/config.json", model->path);
+    char *bytes = NULL, *const label = organ_format("%s/config.json", model->directory);
     size_t length = 0;
     organ_json_edit edit = {0};
     if (!label)
         organ_fail_memory(error, model->path);
     else if (!model->gguf &&
              organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-             organ_json_edit_begin(&edit, model->whole_directory ? label : model->path, bytes, length, error) ==
-                 ORGAN_OK)
+             organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK)
         organ_cut_edit_config(run, &edit, error);
     organ_json_edit_release(&edit);
     free(bytes);
