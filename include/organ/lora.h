@@ -109,8 +109,9 @@ typedef struct organ_lora_resize_options {
     /* Share of ||scale B A||^2 that every module keeps if `rank` allows it, in (0, 1]; 0: modules are only cut to
      * `rank`. */
     double energy;
-    bool force;  /* --force: replace an existing output */
-    bool resume; /* --resume: continue an interrupted run */
+    bool force;             /* --force: replace an existing output */
+    bool resume;            /* --resume: continue an interrupted run */
+    organ_figures *figures; /* as in organ_write_options; the model is the adapter */
 } organ_lora_resize_options;
 ORGAN_DEFAULTS(lora_resize, )
 
@@ -141,6 +142,7 @@ typedef struct organ_lora_sanitize_options {
     bool force;                       /* --force: replace an existing output */
     bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    organ_figures *figures;           /* as in organ_write_options; the model is the adapter */
 } organ_lora_sanitize_options;
 ORGAN_DEFAULTS(lora_sanitize, )
 

@@ -15,7 +15,7 @@ ORGAN_API_BEGIN
 
 /* Defines the function of a verb that returns its options as the command line has them when none is given: for `prune`
  * prune_defaults with the prefix organ_. `size` tells the library which members the structure of its caller has; 0 in a
- * zeroed structure means those of the first liborgan.so.3. In a zeroed structure, members have their defaults or are
+ * zeroed structure means those of the first liborgan.so.4. In a zeroed structure, members have their defaults or are
  * refused by name. Structures that options contain do not grow. */
 #define ORGAN_DEFAULTS(verb, ...)                                                                                      \
     static inline organ_##verb##_options organ_##verb##_defaults(void)                                                 \
@@ -34,6 +34,14 @@ static inline bool organ_within(double value, double from, double to) { return v
 
 #define ORGAN_SHARD_BYTES (5ULL << 30)
 
+/* What an operation that writes has done, or in a dry run what it would do. */
+typedef struct organ_figures {
+    uint64_t bytes;           /* size of the files with tensors, and of their index */
+    uint64_t weights;         /* values of all tensors of the model, as they are stored */
+    uint64_t weights_changed; /* of `weights`: those of tensors that the output has no copy of */
+    double seconds;           /* since the operation began; its evaluation counts */
+} organ_figures;
+
 typedef struct organ_write_options {
     const char *output; /* path of the output: a directory, or one file if the operation says so */
     /* Upper bound of the bytes of tensor data in a new shard; 0: ORGAN_SHARD_BYTES; not used by operations that keep
@@ -50,6 +58,9 @@ typedef struct organ_write_options {
     /* Text and options to score model and output on; NULL: do not. Not used by
      * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */
     const struct organ_experiment_options *evaluate;
+    /* Gets the figures if the operation returns ORGAN_OK or its output is complete: the sums over all models that it
+     * writes, without an adapter beside a model. NULL: no figures are wanted. */
+    organ_figures *figures;
 } organ_write_options;
 
 /* ---- operations that score models on a text ---- */

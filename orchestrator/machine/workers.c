@@ -57,6 +57,7 @@ static _Thread_local struct {
     organ_activity_clock *former;        /* the clock that this thread had before the outermost work */
     uint64_t run_began;                  /* by organ_activity_time */
     uint64_t serial_since;               /* processor time of this thread when the last run ended */
+    uint64_t first;                      /* when the outermost work began, by organ_activity_time */
 } here;
 
 static uint64_t processor_time(clockid_t id)
@@ -89,6 +90,7 @@ organ_work organ_work_begin(void)
         here.open = true;
         here.serial_since = processor_time(CLOCK_THREAD_CPUTIME_ID);
         here.former = organ_activity_attach(&here.serial, ORGAN_COMPUTING);
+        here.first = organ_activity_time();
     }
     bring_up_to_date();
     here.start = here.total;
@@ -129,6 +131,8 @@ void organ_work_account_take(organ_work_account *account)
     account->processor -= start->processor;
     account->serial_processor -= start->serial_processor;
 }
+
+double organ_work_seconds(void) { return here.open ? 1e-9 * (double)(organ_activity_time() - here.first) : 0; }
 
 static void work_run_begin(void)
 {

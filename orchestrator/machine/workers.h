@@ -59,4 +59,7 @@ void organ_work_end(const organ_work *work);
  * No run may be active. */
 void organ_work_account_take(organ_work_account *account);
 
+/* Returns the seconds since the outermost open work of this thread began; 0 outside of any work. */
+double organ_work_seconds(void);
+
 #endif

@@ -2,6 +2,7 @@
  * Tests of the options of all verbs: a zeroed structure is refused with the name of the member that it needs or used
  * with defaults, and so is a structure of another size. */
 #include <organ/organ.h>
+#include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 
 #include <check.h>
@@ -159,6 +160,91 @@ START_TEST(writers)
         o.write.dry_run = true;
         REPORTS(organ_purify(&o, ENGINE));
     }
+}
+END_TEST
+
+/* Returns whether the other model has the bytes of the tensor under its name. */
+static bool has_same(const organ_model *other, const organ_model *model, const organ_tensor *tensor)
+{
+    const organ_tensor *const its = organ_model_find(other, tensor->name);
+    if (!its || its->dtype != tensor->dtype || its->bytes != tensor->bytes)
+        return false;
+    char *const a = malloc(tensor->bytes + 1), *const b = malloc(tensor->bytes + 1);
+    ck_assert(a && b);
+    ck_assert_int_eq(organ_model_read(model, tensor->file, a, tensor->bytes, tensor->offset, NULL), ORGAN_OK);
+    ck_assert_int_eq(organ_model_read(other, its->file, b, its->bytes, its->offset, NULL), ORGAN_OK);
+    const bool same = memcmp(a, b, tensor->bytes) == 0;
+    free(a);
+    free(b);
+    return same;
+}
+
+/* Compares the figures of a run, dry or not, with the model and its finished output. `all`: the verb computes all
+ * tensors, also those that become equal. */
+static void compare_figures(const char *path, bool all, const organ_figures *figures)
+{
+    organ_model *model = NULL, *output = NULL;
+    uint64_t weights = 0, changed = 0, bytes = 0;
+    ck_assert_int_eq(organ_model_open(MODEL, &model, NULL), ORGAN_OK);
+    ck_assert_int_eq(organ_model_open(path, &output, NULL), ORGAN_OK);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        weights += model->tensors[t].elements;
+        changed += !all && has_same(output, model, &model->tensors[t]) ? 0 : model->tensors[t].elements;
+    }
+    for (size_t f = 0; f < output->file_count; f++)
+        bytes += output->files[f].size;
+    ck_assert_uint_eq(figures->weights, weights);
+    ck_assert_uint_eq(figures->weights_changed, changed);
+    ck_assert_uint_eq(figures->bytes, bytes);
+    ck_assert(figures->seconds > 0 && figures->seconds < 1000);
+    organ_model_close(model);
+    organ_model_close(output);
+}
+
+/* Runs a verb with options `o`, first dry; `all` as in compare_figures. */
+#define FIGURES(call, all)                                                                                             \
+    do {                                                                                                               \
+        organ_figures planned = {.bytes = 1}, figures = {.weights_changed = 1};                                        \
+        organ_error failed;                                                                                            \
+        const char *const output = o.write.output = scratch_path(#call);                                               \
+        o.write.dry_run = true, o.write.figures = &planned;                                                            \
+        ck_assert_msg(organ_##call(&o, engine, NULL, NULL, &failed) == ORGAN_OK, "%s", failed.message);                \
+        o.write.dry_run = false, o.write.figures = &figures;                                                           \
+        ck_assert_msg(organ_##call(&o, engine, NULL, NULL, &failed) == ORGAN_OK, "%s", failed.message);                \
+        compare_figures(output, all, &planned);                                                                        \
+        compare_figures(output, all, &figures);                                                                        \
+    } while (0)
+
+START_TEST(figures_of_outputs)
+{
+    scratch_begin();
+    {
+        organ_prune_options o = organ_prune_defaults();
+        o.donor = MODEL;
+        FIGURES(prune, false);
+    }
+    {
+        organ_quantize_options o = organ_quantize_defaults();
+        o.model = MODEL, o.scheme = "int4-group32";
+        FIGURES(quantize, false);
+    }
+    {
+        organ_layers_options o = organ_layers_defaults();
+        o.model = MODEL, o.drop = "3-3";
+        FIGURES(layers, false);
+    }
+    {
+        organ_purify_options o = organ_purify_defaults();
+        o.model = MODEL, o.method = "haar";
+        FIGURES(purify, false);
+    }
+    {
+        const char *const models[] = {MODEL};
+        organ_merge_options o = organ_merge_defaults();
+        o.models = models, o.model_count = 1, o.method = "linear";
+        FIGURES(merge, true);
+    }
+    scratch_end();
 }
 END_TEST
 
@@ -394,7 +480,7 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"options", {functions, choices, writers, cutters, adapters, movers, reporters, readers}}};
+        {"options", {functions, choices, writers, figures_of_outputs, cutters, adapters, movers, reporters, readers}}};
     Suite *const suites[] = {suite_of("verb_options", cases, sizeof cases / sizeof *cases, start_engine, end_engine),
                              NULL};
     return run_suites(suites);

@@ -370,6 +370,40 @@ static organ_writing write_of(const organ_write *m)
                                           .output = m->requested->output}};
 }
 
+/* ---- figures ---- */
+
+/* Marks the tensors of the model that are copied into the output in their type. */
+static void mark_copied(const organ_writing *w, bool *copied)
+{
+    const organ_model *const model = w->write->model;
+    for (size_t t = 0; t < model->tensor_count && w->write->replaced.chosen; t++)
+        copied[t] = !w->write->replaced.chosen[t];
+    for (size_t k = 0; k < w->piece_count && !w->write->replaced.chosen; k++) {
+        const organ_shard_piece *const p = &w->pieces[k];
+        const uintptr_t at = (uintptr_t)p->same, first = (uintptr_t)model->tensors;
+        if (p->same && p->same->dtype == p->dtype && at >= first && at < first + model->tensor_count * sizeof *p->same)
+            copied[p->same - model->tensors] = true;
+    }
+}
+
+static organ_status take_figures(const organ_writing *w, organ_figures *figures, organ_error *error)
+{
+    const organ_model *const model = w->write->model;
+    bool *const copied = calloc(model->tensor_count + 1, sizeof *copied);
+    if (!copied)
+        return organ_fail_memory(error, model->path);
+    mark_copied(w, copied);
+    *figures = (organ_figures){.bytes = w->plan ? organ_resharding_bytes(w->plan) : 0,
+                               .weights = organ_model_elements(model),
+                               .seconds = organ_work_seconds()};
+    for (size_t f = 0; f < model->file_count && !w->plan; f++)
+        figures->bytes += model->files[f].size;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        figures->weights_changed += copied[t] ? 0 : model->tensors[t].elements;
+    free(copied);
+    return ORGAN_OK;
+}
+
 /* The evaluation's own error, if any, is set last. */
 static organ_status run_with_engine(const organ_write *write, json_t **report, organ_error *error)
 {
@@ -389,6 +423,10 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         *report = NULL;
     } else
         organ_evaluation_end(&w.evaluation, error);
+    if (*report && write->requested->figures && take_figures(&w, write->requested->figures, error)) {
+        json_decref(*report);
+        *report = NULL;
+    }
     write_release(&w);
     return organ_report_end_partial(&work, write->requested->output, error);
 }

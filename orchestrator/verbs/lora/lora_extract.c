@@ -238,7 +238,10 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     making->fill = extract_fill_by;
     making->recall = extract_recall;
     making->config = extract_config;
-    return organ_adapter_make(making, report, error);
+    organ_adapter_make(making, report, error);
+    if (job->options->write.figures)
+        job->options->write.figures->weights_changed = 0; /* the base stays as it is */
+    return error->status;
 }
 
 /* The work for a module is the number of elements of its weight. */

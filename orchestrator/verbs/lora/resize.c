@@ -119,14 +119,16 @@ static json_t *resize_document_of(const void *context)
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    const organ_lora_output output = {
-        .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
-        .config = config,
-        .rest = j->adapter->rest,
-        .rest_count = j->adapter->rest_count,
-        .view = &organ_lora_resize_view,
-        .context = j,
-        .document = resize_document_of};
+    const organ_lora_output output = {.write = {.output = j->options->output,
+                                                .force = j->options->force,
+                                                .resume = j->options->resume,
+                                                .figures = j->options->figures},
+                                      .config = config,
+                                      .rest = j->adapter->rest,
+                                      .rest_count = j->adapter->rest_count,
+                                      .view = &organ_lora_resize_view,
+                                      .context = j,
+                                      .document = resize_document_of};
     if (config)
         organ_lora_write(&j->rewrite, &output, report, error);
     else

@@ -220,12 +220,14 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
 {
     if (make_config(j, error))
         return error->status;
-    const organ_lora_output output = {
-        .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
-        .config = j->config,
-        .view = &organ_lora_sanitize_view,
-        .context = j,
-        .document = sanitize_document_of};
+    const organ_lora_output output = {.write = {.output = j->options->output,
+                                                .force = j->options->force,
+                                                .resume = j->options->resume,
+                                                .figures = j->options->figures},
+                                      .config = j->config,
+                                      .view = &organ_lora_sanitize_view,
+                                      .context = j,
+                                      .document = sanitize_document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 

@@ -328,14 +328,25 @@ static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_
                         SET("outputs", reports));
 }
 
+static void add_figures(organ_figures *all, const organ_figures *own)
+{
+    all->bytes += own->bytes;
+    all->weights += own->weights;
+    all->weights_changed += own->weights_changed;
+    all->seconds = own->seconds > all->seconds ? own->seconds : all->seconds;
+}
+
 static organ_status make_sizes(const organ_quantize_options *o, sizes_list *sizes, const organ_quantize_source *source,
                                organ_quantize_one *run, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
     json_t *const reports = json_array();
+    organ_figures all = {0};
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
         organ_quantize_options one = *o;
+        organ_figures own = {0};
         json_t *made = NULL;
+        one.write.figures = o->write.figures ? &own : NULL;
         one.target_size = sizes->of[k].text;
         one.write.output = sizes->of[k].output;
         if (sizes->record)
@@ -348,7 +359,10 @@ static organ_status make_sizes(const organ_quantize_options *o, sizes_list *size
                           json_object_set_new(made, "output", json_string(organ_path_name(one.write.output))) != 0))
             organ_fail_memory(error, o->model);
         json_decref(made);
+        add_figures(&all, &own);
     }
+    if (o->write.figures)
+        *o->write.figures = all;
     if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, source, json_incref(reports))))
         organ_fail_memory(error, o->model);
     json_decref(reports);
