@@ -98,16 +98,19 @@ static const struct base_row {
     {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
 };
 
-static const char *find_words(const char *name, const char *run, bool start)
+static bool begins_with_words(const char *name, const char *words)
 {
-    const size_t length = strlen(run);
-    for (const char *at = name; at; at = strchr(at, '.'), at += at != NULL) {
-        if (strncmp(at, run, length) == 0 && (at[length] == '.' || at[length] == '\0'))
-            return at;
-        if (start)
-            return NULL;
+    const size_t length = strlen(words);
+    return strncmp(name, words, length) == 0 && (name[length] == '.' || name[length] == '\0');
+}
+
+static const char *find_words(const char *name, const char *words)
+{
+    while (name && !begins_with_words(name, words)) {
+        name = strchr(name, '.');
+        name += name != NULL;
     }
-    return NULL;
+    return name;
 }
 
 static bool replace_words(char *name, size_t size, const char *at, size_t length, const char *to)
@@ -122,27 +125,38 @@ static bool replace_words(char *name, size_t size, const char *at, size_t length
 
 bool organ_module_replace(char *name, size_t size, const char *from, const char *to)
 {
-    const char *const at = find_words(name, from, false);
+    const char *const at = find_words(name, from);
     return !at || replace_words(name, size, at, strlen(from), to);
 }
 
-/* With `start` only the first row that matches the beginning applies. *split becomes a row that cuts the matrix. */
-static bool apply_rows(const module_row *rows, size_t count, bool start, const char *model_type, char *name,
-                       size_t size, const module_row **split)
+static bool is_for_type(const module_row *row, const char *model_type)
 {
-    for (size_t k = 0; k < count; k++) {
-        const module_row *const row = &rows[k];
-        const char *const at = organ_lists_word(row->types, ' ', model_type, strlen(model_type))
-                                   ? find_words(name, row->from, start)
-                                   : NULL;
-        if (!at)
-            continue;
-        if (!replace_words(name, size, at, strlen(row->from), row->to))
+    return organ_lists_word(row->types, ' ', model_type, strlen(model_type));
+}
+
+/* Returns false if the name becomes too long. *split becomes the row if it cuts the matrix; so does replace_insides. */
+static bool replace_beginning(const char *model_type, char *name, size_t size, const module_row **split)
+{
+    const module_row *const end = beginnings + sizeof beginnings / sizeof *beginnings;
+    const module_row *row = beginnings;
+    while (row < end && !(is_for_type(row, model_type) && begins_with_words(name, row->from)))
+        row++;
+    if (row == end)
+        return true;
+    if (row->parts)
+        *split = row;
+    return replace_words(name, size, name, strlen(row->from), row->to);
+}
+
+static bool replace_insides(const char *model_type, char *name, size_t size, const module_row **split)
+{
+    for (size_t k = 0; k < sizeof insides / sizeof *insides; k++) {
+        const module_row *const row = &insides[k];
+        const char *const at = is_for_type(row, model_type) ? find_words(name, row->from) : NULL;
+        if (at && !replace_words(name, size, at, strlen(row->from), row->to))
             return false;
-        if (row->parts)
+        if (at && row->parts)
             *split = row;
-        if (start)
-            return true;
     }
     return true;
 }
@@ -162,10 +176,8 @@ static bool add_base(const char *model_type, char *name, size_t size)
 static bool rename_module(const char *model_type, const char *name, char *out, size_t size, const module_row **split)
 {
     *split = NULL;
-    return snprintf(out, size, "%s", name) < (int)size &&
-           apply_rows(beginnings, sizeof beginnings / sizeof *beginnings, true, model_type, out, size, split) &&
-           apply_rows(insides, sizeof insides / sizeof *insides, false, model_type, out, size, split) &&
-           add_base(model_type, out, size);
+    return snprintf(out, size, "%s", name) < (int)size && replace_beginning(model_type, out, size, split) &&
+           replace_insides(model_type, out, size, split) && add_base(model_type, out, size);
 }
 
 bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form)

@@ -336,9 +336,8 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 
 void organ_svg_text(FILE *out, const char *s, size_t longest)
 {
-    char *const visible = organ_text_made_visible(s ? s : ""), *const cut =
-                                                                   visible ? organ_text_shorten(visible, longest, true)
-                                                                           : NULL;
+    char *const visible = organ_text_made_visible(s ? s : "");
+    char *const cut = visible ? organ_text_shorten(visible, longest, true) : NULL;
     organ_markup_text(out, cut ? cut : "");
     free(visible);
     free(cut);

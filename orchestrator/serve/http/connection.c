@@ -89,7 +89,7 @@ static void audit_request(const organ_server_request *request)
         if (!*job && strcmp(request->parameters[k].name, "id") == 0)
             job = request->parameters[k].value;
     const organ_audit_entry entry = {.address = request->address,
-                                     .token = request->bearer,
+                                     .token = request->token_name,
                                      .method = request->verb,
                                      .path = request->target,
                                      .job = job,
@@ -245,7 +245,7 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     if (!admit_connection(request) && good) {
         organ_http_problem(&request->reply, 429,
                            "the other connections are reserved for tokens with the role run; '%s' has the role read",
-                           request->bearer);
+                           request->token_name);
         organ_http_reply_header(&request->reply, "Retry-After", "5");
         good = false;
     }

@@ -255,12 +255,12 @@ bool organ_http_target_read(organ_server_request *request)
 void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs)
 {
     organ_server_request *const admitted = (organ_server_request *)request;
-    snprintf(admitted->bearer, sizeof admitted->bearer, "%s", token_name);
+    snprintf(admitted->token_name, sizeof admitted->token_name, "%s", token_name);
     admitted->admitted = true;
     admitted->runs = runs;
 }
 
-const char *organ_http_token_name(const organ_server_request *request) { return request->bearer; }
+const char *organ_http_token_name(const organ_server_request *request) { return request->token_name; }
 
 void organ_http_about_job(const organ_server_request *request, const char *id)
 {

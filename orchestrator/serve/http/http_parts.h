@@ -156,7 +156,7 @@ struct organ_server_request {
     char *path;            /* the decoded path without a trailing slash */
     char verb[16];         /* the method as received */
     char address[64];      /* address of the client: the peer's, or the one reported by a trusted proxy */
-    char bearer[64];       /* name of the valid token; "": none */
+    char token_name[64];   /* of the valid token; "": none */
     char job[40];          /* the job that the audit log lists; "": none */
     organ_http_method method;
     bool head;                                   /* the request has the method HEAD; `method` is then GET */

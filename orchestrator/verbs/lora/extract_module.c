@@ -157,19 +157,6 @@ organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
 
-/* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
-static void keep_expert(organ_lora_module *m, const float *sigma, const organ_lora_factors *f,
-                        const organ_lora_factors *stack, size_t expert)
-{
-    const organ_lora_factors to = organ_lora_factors_of(stack, expert);
-    memcpy(to.a, f->a, f->rank * f->in * sizeof(float));
-    for (size_t i = 0; i < f->out; i++)
-        memcpy(to.b + i * to.rank, f->b + i * f->rank, f->rank * sizeof(float));
-    for (size_t k = 0; k < f->rank; k++)
-        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + sigma[k] * sigma[k]);
-    m->rank = organ_max(m->rank, f->rank);
-}
-
 /* The names of the factors contain the name of the parameter's wrapper: the name of the module, followed by
  * ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features, the
  * decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
@@ -233,32 +220,40 @@ void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f)
     round_values(job->engine->kernels, job->dtype, f->a, f->rank * f->in);
 }
 
-organ_status organ_lora_take_factors(organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
-                                     const float *sigma, const organ_lora_factors *stack, size_t expert,
-                                     organ_error *error)
+organ_status organ_lora_write_matrix(organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
+                                     const float *sigma, organ_error *error)
 {
-    if (!stack) {
-        m->rank = f->rank;
-        free(m->spectrum);
-        m->spectrum = organ_floats(f->rank, 1);
-    }
+    free(m->spectrum);
+    m->rank = f->rank;
+    m->spectrum = organ_floats(f->rank, 1);
     if (!m->spectrum)
         return organ_fail_memory(error, m->name);
     organ_lora_round_factors(job, f);
-    if (stack) {
-        keep_expert(m, sigma, f, stack, expert);
-        return ORGAN_OK;
-    }
     memcpy(m->spectrum, sigma, f->rank * sizeof *m->spectrum);
     return write_matrix(job, m, f, error);
 }
 
-organ_status organ_lora_take_nothing(organ_lora_job *job, const organ_lora_module *m, organ_error *error)
+/* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
+void organ_lora_put_in_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f, const float *sigma,
+                             const organ_lora_factors *stack, size_t expert)
+{
+    const organ_lora_factors to = organ_lora_factors_of(stack, expert);
+    organ_lora_round_factors(job, f);
+    memcpy(to.a, f->a, f->rank * f->in * sizeof(float));
+    for (size_t i = 0; i < f->out; i++)
+        memcpy(to.b + i * to.rank, f->b + i * f->rank, f->rank * sizeof(float));
+    for (size_t k = 0; k < f->rank; k++)
+        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + sigma[k] * sigma[k]);
+    m->rank = organ_max(m->rank, f->rank);
+}
+
+organ_status organ_lora_write_zeros(organ_lora_job *job, const organ_lora_module *m, organ_error *error)
 {
     return organ_lora_stored_rank(m) ? write_padded(job, m, NULL, error) : ORGAN_OK;
 }
 
-/* m->rest grows by the squared norm of the change minus the product of the rounded factors. */
+/* `stack` is NULL if the module has one matrix. m->rest grows by the squared norm of the change minus the product of
+ * the rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)
@@ -270,7 +265,11 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
     m->short_of_share |= short_of_share;
     if (!made)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
-    else if (organ_lora_take_factors(job, m, &f, svd->sigma, stack, expert, error) == ORGAN_OK)
+    else if (stack)
+        organ_lora_put_in_stack(job, m, &f, svd->sigma, stack, expert);
+    else
+        organ_lora_write_matrix(job, m, &f, svd->sigma, error);
+    if (!error->status)
         organ_residual(strips, f.b, f.a, f.rank, &rest, error);
     m->rest += rest;
     organ_lora_factors_release(&f);
@@ -307,7 +306,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         if (svd.rank)
             write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
         else if (!stack)
-            organ_lora_take_nothing(job, m, error);
+            organ_lora_write_zeros(job, m, error);
     }
     organ_svd_release(&svd);
     organ_strips_close(strips);

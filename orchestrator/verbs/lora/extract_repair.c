@@ -204,10 +204,12 @@ organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uin
         organ_lora_begin_stack(job, m, stack, error);
     if (!stack && !error->status)
         organ_adapter_begin(job->writer, unit, error);
-    if (!error->status && f->rank)
-        organ_lora_take_factors(job, m, f, sigma, stack, (size_t)matrix, error);
+    if (!error->status && f->rank && stack)
+        organ_lora_put_in_stack(job, m, f, sigma, stack, (size_t)matrix);
+    else if (!error->status && f->rank)
+        organ_lora_write_matrix(job, m, f, sigma, error);
     else if (!error->status && !stack)
-        organ_lora_take_nothing(job, m, error);
+        organ_lora_write_zeros(job, m, error);
     free(sigma);
     if (error->status || (stack && ++job->stack_done[at] < count))
         return error->status;

@@ -41,7 +41,8 @@ typedef struct organ_lora_module {
     bool touched;            /* organ_lora_find_changed_experts found a difference */
     bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" */
     char *note;              /* notes of the weight readers, one for each line; owned; NULL: none */
-    float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
+    float *spectrum; /* `rank` largest singular values of dW; for a stack the values that organ_lora_put_in_stack
+                        combines; owned */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
      * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
      * that of the first. */
@@ -188,16 +189,19 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module
 /* Rounds the factors of a matrix to job->dtype. */
 void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f);
 
-/* Rounds the factors of a matrix to job->dtype, and adds them to the current unit; with `stack`, copies them to matrix
- * `expert` of the stack instead. Sets or extends rank and spectrum of the module; `sigma`: a singular value for each
- * row of f->a. Returns errors of the adapter writer, and ORGAN_IO if memory cannot be allocated. */
-organ_status organ_lora_take_factors(organ_lora_job *job, organ_lora_module *module, organ_lora_factors *f,
-                                     const float *sigma, const organ_lora_factors *stack, size_t expert,
-                                     organ_error *error);
+/* Rounds the factors of a module's only matrix to job->dtype, adds them to the current unit, and sets rank and spectrum
+ * of the module; `sigma`: a singular value for each row of f->a. Returns errors of the adapter writer, and ORGAN_IO if
+ * memory cannot be allocated. */
+organ_status organ_lora_write_matrix(organ_lora_job *job, organ_lora_module *module, organ_lora_factors *f,
+                                     const float *sigma, organ_error *error);
+/* Rounds the factors of a matrix to job->dtype, copies them to matrix `expert` of the stack, and extends rank and
+ * spectrum of the module; `sigma` as above. */
+void organ_lora_put_in_stack(const organ_lora_job *job, organ_lora_module *module, organ_lora_factors *f,
+                             const float *sigma, const organ_lora_factors *stack, size_t expert);
 /* Adds the zeros of a matrix that did not change to the current unit, if the adapter needs them. */
-organ_status organ_lora_take_nothing(organ_lora_job *job, const organ_lora_module *module, organ_error *error);
+organ_status organ_lora_write_zeros(organ_lora_job *job, const organ_lora_module *module, organ_error *error);
 
-/* Allocates the factors of a stack, all 0, and the spectrum of its module; after organ_lora_take_factors for each
+/* Allocates the factors of a stack, all 0, and the spectrum of its module; after organ_lora_put_in_stack for each
  * matrix, organ_lora_write_stack adds them to the current unit. The caller releases *stack, also after an error. */
 organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module *module, organ_lora_factors *stack,
                                     organ_error *error);
