@@ -53,13 +53,6 @@ organ_status organ_cache_check_place(const char *path, const char *option, organ
     return organ_ranks_agree(ranks, "checking a file of measured values", error);
 }
 
-organ_status organ_cache_start(const char *path, organ_ranks *ranks, organ_error *error)
-{
-    if (path && organ_ranks_first(ranks) && !error->status)
-        unlink(path);
-    return organ_ranks_agree(ranks, "reading a file of measured values", error);
-}
-
 /* Reads files of measured values and checks that they belong to this run. */
 
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])

@@ -22,17 +22,6 @@
 
 bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
 
-size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
-{
-    size_t remaining = 0;
-    *bytes = 0;
-    for (size_t u = 0; u < w->unit_count; u++) {
-        *bytes += w->units[u].done ? 0 : w->units[u].bytes;
-        remaining += !w->units[u].done;
-    }
-    return remaining;
-}
-
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
 organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)

@@ -94,9 +94,6 @@ typedef struct organ_writing organ_writing; /* state of organ_write_run for one 
  * them. */
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
-/* Returns the number of units that this rank must still make. *bytes: sum of organ_unit.bytes over them. */
-size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
-
 /* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
  * organ_resharding_put. May be called by several threads at the same time. Returns ORGAN_IO if the bytes cannot be
  * written or memory runs out. */
