@@ -196,6 +196,7 @@ static void release_filter(module_filter *filter)
     pcre2_match_context_free(filter->context);
 }
 
+/* Returns false for "all-linear", an empty list, a pattern that is no regular expression, and if memory runs out. */
 static bool open_filter(const json_t *value, module_filter *filter)
 {
     int fault;

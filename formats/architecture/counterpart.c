@@ -87,6 +87,7 @@ static counterpart_names names_of(const organ_model *gguf)
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }
 
+/* Finds the part of a tensor that both forms store with the same rows in the same order. */
 static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
                        pairing_part *part)
 {

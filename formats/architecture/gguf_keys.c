@@ -170,7 +170,8 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
                    organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
-static void read_interval(const config_gguf_source *s, organ_forward_config *c)
+/* Of each interleave_moe_layer_step layers only the last one has experts; the others are dense. */
+static void read_mixture_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
     if (step == 0)
@@ -233,7 +234,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_router(s, m, dense, c);
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
-        read_interval(s, c);
+        read_mixture_interval(s, c);
     /* config.json of these families states in its own ways which layers are dense; GGUF files do not */
     const bool found = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
     if (!s->error->status && (found || m->absent_in_gguf))

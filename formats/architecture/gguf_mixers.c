@@ -127,7 +127,8 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 }
 
 /* The norms of dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
-static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
+static void read_recurrent_options(const config_gguf_source *s, const organ_forward_config *c,
+                                   organ_recurrent_config *to)
 {
     const forward_recurrent *const r = s->family->recurrent;
     const forward_name *const names = s->family->gguf_names;
@@ -162,7 +163,7 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
         read_lightning(s, c);
     else
         read_ssm(s, mixer, &c->recurrent);
-    read_options(s, c, &c->recurrent);
+    read_recurrent_options(s, c, &c->recurrent);
 }
 
 /* ---- names of keys in messages of config_check.c, which name members of config.json ---- */
@@ -227,6 +228,7 @@ static const struct {
     {"rank of their time steps", {"ssm.time_step_rank"}},
 };
 
+/* Appends " (keys: ...)" to the message of the error: those of `keys` that the file has. */
 static void append_keys(const config_gguf_source *s, const char *const *keys)
 {
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];

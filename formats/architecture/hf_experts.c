@@ -59,7 +59,7 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* A moe_layer_end_index of -1 is the last layer (ERNIE). */
-static void read_interval(const config_hf_source *s, organ_forward_config *c)
+static void read_mixture_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
                    first = organ_config_size(s, "moe_layer_start_index", 1);
@@ -151,7 +151,7 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
     else if (m->dense == DENSE_QWEN)
         read_qwen_layers(s, c);
     else if (m->dense == DENSE_INTERVAL)
-        read_interval(s, c);
+        read_mixture_interval(s, c);
     else if (m->dense == DENSE_STEP)
         read_steps(s, c);
     else if (m->dense == DENSE_PERIOD)
@@ -197,9 +197,8 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
 /* The rules are those of Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers. */
 static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
-    const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(
-                                                                                         s, s->root, m->combination,
-                                                                                         "average");
+    const char *const word = organ_config_word(s, s->root, m->selection, "softmax");
+    const char *const sum = organ_config_word(s, s->root, m->combination, "average");
     c->router.logistic = c->router.late = strcmp(word, "sigmoid") == 0;
     c->normalise_experts = c->normalise_experts || !c->router.logistic;
     c->shared_average = c->shared_intermediate && strcmp(sum, "average") == 0;

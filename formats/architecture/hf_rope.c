@@ -39,8 +39,8 @@ static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 
 /* If rope_parameters has an object for each kind of layers, transformers ignores `truncate` and always rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
-    const json_t *const truncate = organ_config_member(object, "truncate"), *const parameters = organ_config_member(
-                                                                                s->root, "rope_parameters");
+    const json_t *const truncate = organ_config_member(object, "truncate");
+    const json_t *const parameters = organ_config_member(s->root, "rope_parameters");
     if (truncate && !json_is_boolean(truncate))
         organ_config_refuse(s, "truncate", truncate, "true or false");
     rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(parameters, "full_attention");

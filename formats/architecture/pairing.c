@@ -126,6 +126,7 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
     return true;
 }
 
+/* `top`: the name is outside all layers. Names that only this family has come first. */
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
                               pairing_part *found)
 {

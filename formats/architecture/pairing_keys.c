@@ -311,12 +311,12 @@ static bool is_key_of(const pairing_key *row, const char *name)
 
 bool organ_pairing_has_key(const char *name)
 {
-    bool has = false;
-    for (const pairing_key *row = organ_pairing_common; row->key && !has; row++)
-        has = is_key_of(row, name);
-    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !has; k++)
-        has = is_key_of(&some_keys[k], name);
-    return has;
+    bool found = false;
+    for (const pairing_key *row = organ_pairing_common; row->key && !found; row++)
+        found = is_key_of(row, name);
+    for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys && !found; k++)
+        found = is_key_of(&some_keys[k], name);
+    return found;
 }
 
 double organ_pairing_number(const void *at, pairing_number number)

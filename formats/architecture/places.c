@@ -165,6 +165,7 @@ static const char *layout_whole(layout_job *j)
     return NULL;
 }
 
+/* Returns NULL, or the reason why the tensor has no place; so do the other layout functions. */
 static const char *layout_numbered_norm(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -245,6 +246,8 @@ static const char *layout_qkv(layout_job *j)
     return NULL;
 }
 
+/* Converts Qwen3-Next's joint tensor: safetensors files store q, k, v and z of each key head together, GGUF files all
+ * q, then all k, then all v, and z in a tensor of its own. */
 static const char *layout_qkvz(layout_job *j)
 {
     const organ_recurrent_config *const r = &j->config->recurrent;

@@ -301,6 +301,7 @@ static int close_one(int fd, unsigned closed)
     return info.st_mode & closed && fchmod(fd, info.st_mode & 07777 & ~closed) ? errno : 0;
 }
 
+/* Returns 0 or an errno; so does close_one. */
 static int close_folder(int folder, unsigned closed, int depth)
 {
     const int again = depth < DEEPEST_FOLDER ? organ_open_at(folder, ".", O_RDONLY | O_DIRECTORY, 0) : -1;

@@ -31,8 +31,8 @@ static size_t skip_string(const char *s, size_t at, size_t end)
 }
 
 /* Only balances quotes and brackets: the parser validates the value. *values is an upper bound on the number of
- * values: 1 plus the number of brackets opened, commas and colons. Returns a position beyond `end` if the value is
- * not terminated. */
+ * values: 1 plus the number of brackets opened, commas and colons. Returns the position after the value: `at` if there
+ * is none, one beyond `end` if it is not terminated. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
     size_t depth = 0;
@@ -128,8 +128,8 @@ static organ_status find_value(organ_json_walk *walk, organ_error *error)
     if (walk->at >= walk->end || s[walk->at] != ':')
         return fail_walk(walk, "':' is expected", error);
     walk->at = json_text_skip_space(s, walk->at + 1, walk->end);
-    size_t values;
-    const size_t after = skip_value(s, walk->at, walk->end, &values);
+    size_t unused;
+    const size_t after = skip_value(s, walk->at, walk->end, &unused);
     if (after == walk->at || after > walk->end)
         return fail_walk(walk, after == walk->at ? "a value is expected" : "the text ends inside this value", error);
     walk->value = (organ_json_span){walk->at, after};
@@ -379,6 +379,7 @@ void organ_json_edit_release(organ_json_edit *edit)
     *edit = (organ_json_edit){0};
 }
 
+/* Without `inside` the span is that of the whole text. */
 static bool find_object(const organ_json_source *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};

@@ -48,6 +48,7 @@ static char *map_file(size_t bytes)
     return map;
 }
 
+/* Returns false if the list is full. */
 static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
@@ -187,6 +188,7 @@ static bool grow_file(void)
     return grown;
 }
 
+/* Maps the next part of the spool file, which is larger than the one before. Returns false if that fails. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;

@@ -110,6 +110,7 @@ bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char 
 
 #define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1) /* bytes of a part's file name after NAME */
 
+/* Returns the number of five digits; 0 if one is missing, because parts are numbered from 1. */
 static unsigned read_digits(const char *s)
 {
     unsigned value = 0;

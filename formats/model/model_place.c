@@ -360,6 +360,7 @@ static bool ends_with_seal(organ_seal_form form, const char *tail, size_t length
            memcmp(seal + before + DIGITS, forms[form].after, after) == 0;
 }
 
+/* Returns false without an error if the file is shorter than `size`. */
 static bool digest_start(int fd, off_t size, const char *path, char digest[DIGITS + 1], organ_error *error)
 {
     char bytes[STEP];

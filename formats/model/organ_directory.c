@@ -69,9 +69,9 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
 
 bool organ_directory_is(const char *path)
 {
-    bool is;
+    bool is_organ;
     organ_error ignored = {0};
-    return organ_directory_check(path, &is, &ignored) || is;
+    return organ_directory_check(path, &is_organ, &ignored) || is_organ;
 }
 
 /* ---- values of the manifest ---- */
@@ -263,8 +263,8 @@ static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {
-    const char *const source = text_of(r, tensor->name, object, "source"), *const dtype = text_of(r, tensor->name,
-                                                                                                  object, "dtype");
+    const char *const source = text_of(r, tensor->name, object, "source");
+    const char *const dtype = text_of(r, tensor->name, object, "dtype");
     const uint64_t offset = organ_directory_count_of(r, tensor->name, object, "offset"),
                    bytes = organ_directory_count_of(r, tensor->name, object, "bytes");
     const struct {

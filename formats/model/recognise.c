@@ -299,6 +299,7 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
+/* Returns false if the walk has to end: an error occurred, or the entry is not of organ (w->foreign_file). */
 static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
                                   recognise_place where, int depth)
 {
@@ -340,6 +341,7 @@ static bool add_name(name_list *list, const char *name)
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
+/* Returns false if the walk has to end, as visit_directory_entry does. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {

@@ -89,6 +89,7 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
     json_decref(manifest);
 }
 
+/* Returns whether the directory has a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);

@@ -61,6 +61,7 @@ static size_t ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_RO
     return count;
 }
 
+/* Splits [[HOST/]USER/]NAME[:TAG] in place. Returns false if a part is not a plain name. */
 static bool split_name(char *text, ollama_name *name)
 {
     char *parts[3], *colon = strrchr(text, ':');
@@ -211,6 +212,8 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
+/* Sets *path to the file of the model's weights that the manifest names. A manifest that lists others, of several
+ * machines, is replaced by the fitting one. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {

@@ -34,6 +34,7 @@ char *organ_arena_format(organ_arena *arena, const char *format, ...)
 
 /* ---- environment ---- */
 
+/* Returns the length of the reference $NAME or ${NAME} at `at`; 0 if there is none or the variable is not set. */
 static size_t variable_at(const char *at, const char **value)
 {
     const bool braces = *at == '$' && at[1] == '{';

@@ -92,6 +92,7 @@ organ_reach organ_http_address_reach(const struct sockaddr *address)
     return ORGAN_REACH_INSIDE;
 }
 
+/* Accepts brackets and a zone (%eth0) around the address. */
 static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
 {
     struct sockaddr_in *const in = (struct sockaddr_in *)(void *)out;

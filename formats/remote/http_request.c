@@ -80,16 +80,16 @@ static organ_status add_access_headers(organ_http_line *line, organ_error *error
 static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
-    bool has = !access->bearer || !access->bearer_origin;
+    bool unneeded = !access->bearer || !access->bearer_origin;
     for (size_t k = 0; k < access->header_count; k++)
-        has = has || strncasecmp(access->headers[k], "Authorization:", 14) == 0;
-    char *const token = has ? NULL : organ_format("Authorization: Bearer %s", access->bearer);
+        unneeded = unneeded || strncasecmp(access->headers[k], "Authorization:", 14) == 0;
+    char *const token = unneeded ? NULL : organ_format("Authorization: Bearer %s", access->bearer);
     struct curl_slist *longer = token ? organ_curl.slist_append(NULL, token) : NULL;
     free(token);
     line->authorised = longer;
     for (size_t k = 0; longer && k < access->header_count; k++)
         longer = organ_curl.slist_append(line->authorised, access->headers[k]);
-    return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
+    return unneeded || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
 }
 
 static bool share_connections(organ_http_line *line)
@@ -131,6 +131,7 @@ void organ_http_line_close(organ_http_line *line)
     free(line);
 }
 
+/* Returns false unless the text consists of digits and the value fits. */
 static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
@@ -471,14 +472,14 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;
-    const bool origin = strcmp(request->url, request->origin_url) ==
-                        0; /* else the URL is the remembered target of an earlier redirect */
+    /* Another URL is the remembered target of an earlier redirect. */
+    const bool is_origin = strcmp(request->url, request->origin_url) == 0;
     bool from_public = line->origin_public;
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
         *answer = (organ_http_answer){0}; /* a redirect's body is not stored, so nothing is leaked */
-        from_public |= send_one_request(line, request, url, hops > 0 || !origin, from_public, answer);
-        line->origin_public |= hops == 0 && origin && from_public;
+        from_public |= send_one_request(line, request, url, hops > 0 || !is_origin, from_public, answer);
+        line->origin_public |= hops == 0 && is_origin && from_public;
         char *next = redirect_target(line, url, answer);
         if (next && hops == MAX_REDIRECTS) {
             set_final_fault(answer, "it redirects more than 8 times");

@@ -55,6 +55,7 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
+/* Sets the error of the entry if the element is not a whole number, and returns 0. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);

@@ -166,6 +166,7 @@ static bool is_among(const char *begin, const char *end, const char *const *word
 
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
+/* Returns false unless the text consists of digits. A number above INT32_MAX becomes -1. */
 static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
@@ -243,6 +244,7 @@ static parts split_tensor_name(const char *name, size_t length)
     return p;
 }
 
+/* Writes the name without the number of the expert. Returns false if it was cut off. */
 static bool write_module(const parts *p, char *out, size_t size)
 {
     const char *begin[2] = {p->module, p->expert_end};

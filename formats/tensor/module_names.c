@@ -161,6 +161,7 @@ static bool replace_insides(const char *model_type, char *name, size_t size, con
     return true;
 }
 
+/* Returns false if the name becomes too long. */
 static bool add_base(const char *model_type, char *name, size_t size)
 {
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {

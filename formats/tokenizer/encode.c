@@ -207,6 +207,7 @@ static organ_cached_word *find_cached_word(organ_bpe *bpe, const char *word, siz
     return &bpe->cache[XXH3_64bits(word, bytes) % CACHED_WORDS];
 }
 
+/* Returns false if memory runs out; so do the other functions that append ids or symbols. */
 static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
     organ_cached_word *entry = find_cached_word(bpe, word, bytes);

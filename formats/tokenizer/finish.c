@@ -21,6 +21,7 @@ static bool has_only_byte_letters(const organ_token *token)
     return true;
 }
 
+/* Each letter stands for one byte (GPT-2's alphabet of bytes). */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;

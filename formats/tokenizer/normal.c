@@ -97,6 +97,7 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
     return true;
 }
 
+/* Combining marks get their canonical order as soon as a starter follows. Returns false if memory runs out. */
 static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;

@@ -323,6 +323,7 @@ static organ_status emit_piece(split_state *c, organ_error *error)
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
+/* `match`: the span matches the pattern of the step; c->matched: the previous one did. */
 static bool joins_previous(const split_state *c, bool match)
 {
     switch (c->step->behaviour) {

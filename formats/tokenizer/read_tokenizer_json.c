@@ -76,6 +76,7 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
+/* Returns false unless the text is a decimal number below ID_LIMIT without leading zeros. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;

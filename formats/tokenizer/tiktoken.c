@@ -45,6 +45,7 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
+/* Returns false unless the text is a decimal number below TIKTOKEN_ID_LIMIT. */
 static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
@@ -309,9 +310,8 @@ static organ_status read_config(tekken_reading *r, long *version)
     json_t *config = NULL;
     if (organ_json_parse(r->text, r->spans[TEKKEN_CONFIG], "config", &config, r->error) != ORGAN_OK)
         return r->error->status;
-    const char *const pattern = organ_json_plain(json_object_get(config, "pattern")), *const name = organ_json_plain(
-                                                                                          json_object_get(config,
-                                                                                                          "version"));
+    const char *const pattern = organ_json_plain(json_object_get(config, "pattern"));
+    const char *const name = organ_json_plain(json_object_get(config, "version"));
     char *end = NULL;
     *version = name && *name == 'v' ? strtol(name + 1, &end, 10) : 0;
     if (!pattern || !*pattern)

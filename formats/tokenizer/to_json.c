@@ -67,6 +67,7 @@ static bool write_pretokenizer_step(FILE *out, const organ_step *step)
     return true;
 }
 
+/* Returns false if tokenizer.json cannot express a step. */
 static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
 {
     const organ_step *const steps = pretokenizer ? t->pretokenizer : t->normalizer;
@@ -164,6 +165,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Returns false if memory runs out. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;

@@ -130,6 +130,7 @@ typedef struct proto_field {
     unsigned type;
 } proto_field;
 
+/* Sets r->broken if the number does not end, and returns 0. */
 static uint64_t read_varint(proto_reading *r)
 {
     uint64_t value = 0;
@@ -145,6 +146,7 @@ static uint64_t read_varint(proto_reading *r)
     return 0;
 }
 
+/* Returns false at the end, and if the message is damaged (r->broken). */
 static bool next_field(proto_reading *r, proto_field *field)
 {
     if (r->at == r->end || r->broken)
@@ -167,6 +169,7 @@ static bool next_field(proto_reading *r, proto_field *field)
     return true;
 }
 
+/* Returns false if the message is damaged or names another token than `id` has. *score is 0 without a score. */
 static bool read_piece(const organ_tokenizer *t, uint64_t id, const proto_field *piece, float *score)
 {
     proto_reading r = {.at = piece->bytes, .end = piece->bytes + piece->length};

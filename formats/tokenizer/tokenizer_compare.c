@@ -110,6 +110,7 @@ static organ_probe_text probe_text_at(size_t index)
 
 /* ---- characters ---- */
 
+/* Appends the character in several contexts, because pre-tokenizers depend on its neighbours. */
 static bool put_character(uint32_t code, organ_bytes *text)
 {
     static const char *const around[] = {"a", " b", "", "c 1", " ", "\n"};
@@ -140,6 +141,7 @@ static bool probe_block(uint32_t first, organ_bytes *text)
 
 /* ---- added tokens ---- */
 
+/* Returns false after the last context. */
 static bool probe_added(const char *token, size_t bytes, unsigned context, organ_bytes *text)
 {
     static const char *const around[ORGAN_PROBE_CONTEXTS][2] = {
@@ -287,6 +289,7 @@ static bool batch_grew(comparison *c, bool complete)
 
 /* ---- the probe ---- */
 
+/* Returns false at the first difference, and if memory runs out. */
 static bool compare_characters(comparison *c)
 {
     organ_probe_text one;
@@ -385,8 +388,8 @@ uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokeniz
     uint32_t different = 0;
     for (uint32_t id = 0; id < one || id < other; id++) {
         size_t length, other_length;
-        const char *const x = organ_tokenizer_text_of(a, id, &length), *const y = organ_tokenizer_text_of(
-                                                                           b, id, &other_length);
+        const char *const x = organ_tokenizer_text_of(a, id, &length);
+        const char *const y = organ_tokenizer_text_of(b, id, &other_length);
         if ((length == other_length && memcmp(x, y, length) == 0) || (gaps && (!length || !other_length)))
             continue;
         *first = different++ ? *first : id;

@@ -84,6 +84,8 @@ static const organ_added *added_of(const organ_tokenizer *t, uint32_t id)
 /* Returns whether the texts of their tokens are written in the same way. */
 static bool same_letters(const organ_tokenizer *a, const organ_tokenizer *b) { return a->byte_level == b->byte_level; }
 
+/* Adds a token to the union; `like`: the entry of the file from which it comes, or NULL. Returns false if memory runs
+ * out. */
 static bool put_new(union_state *s, const char *text, size_t bytes, const organ_added *like, bool added)
 {
     if (s->token_count == s->token_room) {

@@ -203,6 +203,7 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
+/* Puts a merge into the open hash table, which is at most half full. Returns false if memory runs out. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -417,6 +418,7 @@ const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, 
     return label ? label : name;
 }
 
+/* Returns -1 if the vocabulary lacks the token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;

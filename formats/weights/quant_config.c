@@ -225,6 +225,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
+/* Returns whether the file states a quantisation. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};

@@ -75,6 +75,7 @@ static void offer_verbs(const completing *c)
     }
 }
 
+/* Returns whether the family has verbs of two words. */
 static bool offer_second_words(const completing *c, const char *family)
 {
     bool found = false;

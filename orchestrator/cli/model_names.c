@@ -268,6 +268,7 @@ typedef struct command_paths {
 
 /* ---- places ---- */
 
+/* Resolves "." and ".." by text alone. Returns false if the path becomes too long. */
 static bool append_component(char place[PATH_MAX], const char *component, size_t length)
 {
     size_t end = strlen(place);

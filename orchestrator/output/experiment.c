@@ -143,8 +143,8 @@ static bool same_donor(const json_t *a, const json_t *b)
 
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
-    json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy(
-                                                                             (json_t *)organ_json_at(b, "settings"));
+    json_t *const x = json_copy((json_t *)organ_json_at(a, "settings"));
+    json_t *const y = json_copy((json_t *)organ_json_at(b, "settings"));
     if (any_targets && x && y) {
         json_object_del(x, "targets");
         json_object_del(y, "targets");

@@ -141,6 +141,7 @@ organ_status organ_head_untie(const organ_model *model, const organ_engine *engi
     return error->status;
 }
 
+/* Loaders of a tied model ignore a stored head, so config.json has to say that it is not tied. */
 organ_status organ_head_settle(const char *to, const organ_model *model, const organ_engine *engine,
                                const organ_progress *progress, organ_error *error)
 {

@@ -503,6 +503,7 @@ organ_status organ_publish_set_token(organ_publish *publish, const char *token, 
     return error->status;
 }
 
+/* Returns false if the directory or its mark is not visible here, or has another token. */
 static bool join_partial(organ_publish *publish, const char *token)
 {
     snprintf(publish->token, sizeof publish->token, "%s", token);

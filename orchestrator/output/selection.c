@@ -15,6 +15,7 @@
 
 /* ---- ranges of layers ---- */
 
+/* Moves *text after the number. Returns false, and leaves *text, if there is none. */
 static bool read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;
@@ -28,6 +29,7 @@ static bool read_layer(const char **text, int32_t *layer)
     return true;
 }
 
+/* Reads "3" or "3-5" and moves *text after it. Returns false if the text is neither, or descends. */
 static bool read_span(const char **text, organ_layer_span *span)
 {
     const char *at = *text;

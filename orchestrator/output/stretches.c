@@ -96,6 +96,7 @@ static bool add_stretch(organ_stretches *stretches, size_t *capacity, size_t t, 
     return true;
 }
 
+/* Returns false if memory runs out. */
 static bool divide_tensor(organ_stretches *stretches, size_t *capacity, size_t t, uint64_t rows)
 {
     const stretch_plan k = stretch_plan_for(stretches->tensors[t], rows);

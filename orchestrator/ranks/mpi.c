@@ -34,6 +34,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
  * have freed since, so no MPI function may be called any more. Protected by the lock. */
 static int cut;
 
+/* Returns 0, or 1 with the text of the error in `why`. */
 static int mpi_check(int code, char *why)
 {
     char text[MPI_MAX_ERROR_STRING] = "";

@@ -43,6 +43,7 @@ static size_t vectors_of(size_t rank, size_t size)
     return organ_min(rank + more, size);
 }
 
+/* Returns false if memory runs out. */
 static bool leading_open(leading *x)
 {
     const size_t l = x->l, n = x->h->size;

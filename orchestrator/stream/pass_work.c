@@ -51,6 +51,7 @@ static organ_pass_slot *pass_free_slot(organ_pass_run_state *r, unsigned node)
     return any;
 }
 
+/* Adds a band to the item of the band before it, or opens the next item. Returns false if memory runs out. */
 static bool join_item(organ_pass_run_state *r, organ_pass_slot *s)
 {
     if (!r->open) {

@@ -199,6 +199,7 @@ static void begin_item(weight_pass_run *r)
 
 static weight_pass_slot *slot_of(const weight_pass_run *r, size_t number) { return &r->slots[number % r->plan.window]; }
 
+/* Fills the slot of strip `number` with the next strip. Returns false after the last one. */
 static bool take_strip(void *context, size_t number)
 {
     weight_pass_run *const r = context;

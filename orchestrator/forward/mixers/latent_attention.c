@@ -281,9 +281,8 @@ static void norm_latents(void *context, size_t t)
     const mla_job *j = context;
     const forward_latent *l = j->latent;
     const organ_latent_config *c = &j->group->forward->config.latent;
-    const float *const of_q = organ_forward_values(j->group->layer, PART_NORM_Q_A), *const of_kv = organ_forward_values(
-                                                                                        j->group->layer,
-                                                                                        PART_NORM_KV_A);
+    const float *const of_q = organ_forward_values(j->group->layer, PART_NORM_Q_A);
+    const float *const of_kv = organ_forward_values(j->group->layer, PART_NORM_KV_A);
     float *const row = l->rows + t * mla_width(c), *const low = j->low + t * c->q_rank;
     if (c->q_rank)
         organ_forward_norm(low, of_q, 0, LATENT_EPS, c->q_rank, low);
@@ -348,8 +347,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     const size_t q = (size_t)kind->heads * kind->head_dim;
     const double number = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens;
     const bool low = c->latent.q_rank > 0;
-    const float *const bias_q = organ_forward_values(g->layer, PART_BIAS_Q_A), *const bias_kv = organ_forward_values(
-                                                                                   g->layer, PART_BIAS_KV_A);
+    const float *const bias_q = organ_forward_values(g->layer, PART_BIAS_Q_A);
+    const float *const bias_kv = organ_forward_values(g->layer, PART_BIAS_KV_A);
     if (organ_forward_add_linear(g, low ? PART_Q_A : PART_Q, bias_q, normed, low ? j.low : l->q,
                                  low ? c->latent.q_rank : q, error) ||
         organ_forward_run_linear(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||

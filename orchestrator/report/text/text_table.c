@@ -218,6 +218,7 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
+/* Returns false if memory runs out; so does print_part. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {

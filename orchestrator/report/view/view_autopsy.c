@@ -237,8 +237,8 @@ static json_t *autopsy_of(const json_t *report)
     const bool unfit = ranges_do_not_fit(roles_found);
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
     json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,
-                                             SENSE "\n{kind=note|kind=unread?{value}}"),
-                  *const matrices = places_of(report, true, NULL);
+                                             SENSE "\n{kind=note|kind=unread?{value}}");
+    json_t *const matrices = places_of(report, true, NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
     if (made)

@@ -154,8 +154,8 @@ static json_t *checks_of(const json_t *report)
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
-    const char *const type = organ_json_text(report, "model.model_type"), *const architecture = organ_json_text(
-                                                                              report, "model.architecture");
+    const char *const type = organ_json_text(report, "model.model_type");
+    const char *const architecture = organ_json_text(report, "model.architecture");
     json_t *const extended = json_copy((json_t *)(uintptr_t)report);
     /* always false for GGUF, which has one name for both */
     ORGAN_ADD(extended, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), SET("facts", facts_of(report)),

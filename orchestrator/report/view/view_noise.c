@@ -96,8 +96,8 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     const json_t *const noise_modules = organ_json_at(report, "modules");
     json_t *const rows = json_array();
     for (size_t k = 0; k < json_array_size(noise_modules); k++) {
-        json_t *const row = json_copy(organ_json_row_at(noise_modules, k)), *const this = organ_json_row_at(
-                                                                                organ_json_at(row, "noise"), n);
+        json_t *const row = json_copy(organ_json_row_at(noise_modules, k));
+        json_t *const this = organ_json_row_at(organ_json_at(row, "noise"), n);
         ORGAN_ADD(row, SET_IF(this, "this", json_incref(this)));
         json_array_append_new(rows, row);
     }

@@ -168,10 +168,11 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
+/* Returns false with the reply that refuses the body. */
 static bool body_passes(organ_server_request *request)
 {
-    const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
-                                                                                 request, "Transfer-Encoding");
+    const char *const length = organ_http_header(request, "Content-Length");
+    const char *const coding = organ_http_header(request, "Transfer-Encoding");
     const unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
     if (!request->route->body && (coding || bytes > 0))
         organ_http_problem(&request->reply, 400, "%s does not accept a body", request->route->pattern);

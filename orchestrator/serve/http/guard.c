@@ -75,6 +75,7 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
+/* Returns false with the reply that refuses the request; so does origin_passes. */
 static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};

@@ -215,6 +215,7 @@ static bool read_path(organ_server_request *request, const char *query)
     return true;
 }
 
+/* Splits the query at & and = and decodes it in place. Returns false with the reply that refuses it. */
 static bool read_query(organ_server_request *request, const char *query)
 {
     if (*query != '?' || !query[1])

@@ -18,6 +18,7 @@
 
 /* ---- the root ---- */
 
+/* Returns a descriptor, or -1 with errno: ELOOP for a symbolic link. */
 static int open_entry(int directory, const char *name, uint64_t flags)
 {
     struct stat about;
@@ -317,6 +318,7 @@ unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_
     return check_jail_path(path, error);
 }
 
+/* Returns 0, or the status of HTTP that reports the error. */
 static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place, const char *path, struct stat *about,
                            organ_error *error)
 {
@@ -406,6 +408,7 @@ typedef struct listing {
     bool truncated;
 } listing;
 
+/* Returns false if memory runs out. An entry beyond l->max is left out and sets l->truncated. */
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
     l->truncated = l->count == l->max;

@@ -312,8 +312,8 @@ static void add_candidate(void *context, void *held)
     organ_server_request *const request = held;
     /* atomic, because a worker of the request queue may be setting it */
     const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED);
-    const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
-                                                                                 request, "Transfer-Encoding");
+    const char *const length = organ_http_header(request, "Content-Length");
+    const char *const coding = organ_http_header(request, "Transfer-Encoding");
     if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MAX_AT_ONCE)
         s->lengths[s->count++] = request;
     if (state != REQUEST_BODY || !coding)

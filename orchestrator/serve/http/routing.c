@@ -24,6 +24,7 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
+/* The name is in the pattern between "{" and `name_end`. Returns false if memory runs out. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {

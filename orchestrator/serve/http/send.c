@@ -352,6 +352,7 @@ static void usual_headers(const organ_http_reply *reply, organ_http_field fields
     memcpy(fields, usual, sizeof usual);
 }
 
+/* Returns false if a header that every reply needs cannot be added. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
     organ_http_field fields[USUAL_HEADERS];

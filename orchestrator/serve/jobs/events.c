@@ -41,6 +41,7 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
     free(text);
 }
 
+/* Writes the complete lines of the next CHUNK bytes of the log as events. Returns whether it has advanced. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
@@ -94,6 +95,7 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
+/* Returns whether there are bytes to send. */
 static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;

@@ -553,6 +553,7 @@ static bool paths_overlap(const char *a, const char *b)
     return strncmp(a, b, least) == 0 && (m == n || (m < n ? b : a)[least] == '/');
 }
 
+/* Sets *path to the first path of `a` that contains or is inside one of `b`. */
 static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 {
     for (size_t k = 0; k < json_array_size(a); k++)

@@ -72,6 +72,7 @@ static bool read_members(const organ_json_source *text, bool *page)
     return !error.status;
 }
 
+/* Returns whether the document is complete. *page: it has a page. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);

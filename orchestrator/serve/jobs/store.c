@@ -154,6 +154,7 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     return ids;
 }
 
+/* Removes the matching files and then the directory. Returns whether the directory is gone: other files keep it. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = job_path(store, id, "");
@@ -315,6 +316,7 @@ static bool is_record(const json_t *record, const char *id)
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
+/* Returns false if the record is damaged or memory runs out. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};

@@ -194,6 +194,7 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     catalog->bytes = l->size;
 }
 
+/* Returns 0, or the status of HTTP that reports the error. */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -268,6 +269,8 @@ static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
 }
 
+/* Checks a tensor that the worker process has sent and makes its pointers those of this process. Returns false if a
+ * value is out of its range. */
 static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -460,6 +463,7 @@ static void add_stores(scan_walk *w)
     organ_names_list_release(&list);
 }
 
+/* Returns false if the folder is no model. */
 static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");

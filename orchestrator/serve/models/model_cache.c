@@ -359,6 +359,7 @@ static bool same_facts(const organ_found_model *a, const organ_found_model *b)
     return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
 }
 
+/* The summaries move from `before` to `now`. */
 static void copy_unchanged_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {

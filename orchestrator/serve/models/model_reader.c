@@ -68,6 +68,7 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     _exit(ORGAN_INTERRUPTED);
 }
 
+/* `until`: as organ_seconds_now counts. Returns false with errno, ETIMEDOUT after that time. */
 static bool wait_for_bytes(int fd, double until)
 {
     for (;;) {

@@ -229,6 +229,7 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- tensors ---- */
 
+/* Returns false with the reply that refuses the query. */
 static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;
@@ -312,6 +313,7 @@ static const organ_http_route routes[] = {
 const organ_area organ_area_models = {ORGAN_ROUTES(routes), .start = start_models, .drain = drain_models,
                                       .stop = stop_models, .metrics = print_model_metrics};
 
+/* Returns false at an error, and if the stream ends early. */
 static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
@@ -396,6 +398,7 @@ static char *receive_path(uint32_t bytes)
 /* After sending a larger block (in bytes) the worker returns free memory to the system. */
 enum { LARGE_BLOCK = 1 << 20 };
 
+/* Returns whether the answer was sent; a model that cannot be read is an answer too. */
 static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
 {
     organ_worker_answer answer = {0};

@@ -492,6 +492,7 @@ static organ_status adapter_fill(void *inner, organ_writing *writing, organ_erro
     return w->making->fill(w->making->write.context, w, error);
 }
 
+/* Returns false if the line of the journal lacks a member: the unit is made again. */
 static bool adapter_recall(void *inner, size_t unit, const json_t *results)
 {
     organ_adapter_writer *const w = inner;

@@ -262,8 +262,8 @@ typedef struct file_count {
 /* Lines without a tensor of the copy are ignored. */
 static void compare_line(const audit *a, const json_t *line, file_count *counts)
 {
-    const char *const name = json_string_value(json_object_get(line, "tensor")), *const recorded = json_string_value(
-                                                                                     json_object_get(line, "xxh3"));
+    const char *const name = json_string_value(json_object_get(line, "tensor"));
+    const char *const recorded = json_string_value(json_object_get(line, "xxh3"));
     const organ_tensor *const tensor = name ? organ_model_find(a->copy, name) : NULL;
     const char *const found = tensor && recorded ? digest_in_copy(a, name) : NULL;
     if (!found)
@@ -343,6 +343,7 @@ static void report_changed_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
+/* Returns whether the shards are those that the donor's index names, and adds problems. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;

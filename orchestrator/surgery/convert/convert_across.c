@@ -193,26 +193,29 @@ static organ_status across_make_gguf(organ_across *a, size_t piece, const organ_
                                    : ORGAN_OK;
 }
 
-/* Places are sorted by piece, in the order of the sources. */
+/* Sorts the places by piece, those of a piece in the order of the sources, and makes each piece. The sort first counts
+ * the places of piece k in begin[k + 2]. The sums then make begin[k + 1] the index of its next part, which has become
+ * the begin of piece k + 1 after all parts are placed. */
 static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
 {
     const organ_convert_job *const job = &a->job;
-    size_t *const end = calloc(job->piece_count + 2, sizeof *end); /* end[k + 1]: of the parts of piece k */
-    if (!end)
+    size_t *const begin = calloc(job->piece_count + 2, sizeof *begin);
+    if (!begin)
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->place_count; k++)
-        end[job->places[k].piece + 2]++;
+        begin[job->places[k].piece + 2]++;
     for (size_t k = 2; k < job->piece_count + 2; k++)
-        end[k] += end[k - 1];
+        begin[k] += begin[k - 1];
     for (size_t s = 0; s < job->source_count; s++)
         for (size_t k = job->sources[s].first; k < job->sources[s].first + job->sources[s].count; k++)
-            a->parts[end[job->places[k].piece + 1]++] = (organ_made_part){job->sources[s].weight, job->places[k], NULL};
+            a->parts[begin[job->places[k].piece + 1]++] =
+                (organ_made_part){job->sources[s].weight, job->places[k], NULL};
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
-        across_make_gguf(a, k, a->parts + end[k], end[k + 1] - end[k], error);
+        across_make_gguf(a, k, a->parts + begin[k], begin[k + 1] - begin[k], error);
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         if (across_is_whole(a, &job->sources[s]))
             across_note(a, job->sources[s].weight->name, ORGAN_ACROSS_PAIRED, error);
-    free(end);
+    free(begin);
     return error->status;
 }
 

@@ -171,9 +171,9 @@ organ_status organ_convert_pooling(organ_convert_job *job, organ_error *error)
     json_t *const pooling = json_object(), *const modules = json_array();
     bool known = false, sound = pooling && modules;
     for (size_t k = 0; k < MODES; k++) {
-        const bool is = modes[k].number && modes[k].number == number;
-        known = known || is;
-        sound = sound && json_object_set_new(pooling, modes[k].flag, json_boolean(is)) == 0;
+        const bool stated = modes[k].number && modes[k].number == number;
+        known = known || stated;
+        sound = sound && json_object_set_new(pooling, modes[k].flag, json_boolean(stated)) == 0;
     }
     sound = sound && ORGAN_ADD(pooling, SET_COUNT("word_embedding_dimension", job->config.hidden),
                                SET_FLAG("include_prompt", true));

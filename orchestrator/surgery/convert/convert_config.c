@@ -181,6 +181,7 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
+/* Functions config_put_... return 0, or another number if memory runs out. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     int failed = !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated));

@@ -228,6 +228,7 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
+/* Returns 0, or another number if memory runs out. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);

@@ -172,13 +172,13 @@ static const char *const parts[] = {"layer_norm", "layernorm", "layerdrop", "lay
 
 bool organ_layers_is_suggestive(const char *name)
 {
-    bool has = false;
+    bool suggestive = false;
     for (size_t k = 0; parts[k]; k++)
         if (strstr(name, parts[k]))
             return false;
-    for (size_t k = 0; words[k] && !has; k++)
-        has = strstr(name, words[k]);
-    return has;
+    for (size_t k = 0; words[k] && !suggestive; k++)
+        suggestive = strstr(name, words[k]);
+    return suggestive;
 }
 
 /* Each layer keeps its number, and all donors say the same. */

@@ -37,6 +37,7 @@ static const organ_weight *weight_of(const organ_expert_match *m, size_t source,
     return m->find(m->context, source, like, expert).weight;
 }
 
+/* Returns NULL, or the reason why the experts of the source cannot be matched. */
 static const char *unfit(const organ_expert_match *m, size_t source)
 {
     if (m->experts % m->groups)

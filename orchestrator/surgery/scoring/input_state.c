@@ -76,6 +76,8 @@ organ_status organ_input_sums_save(const organ_input_sums *sums, const char *pat
     return error->status;
 }
 
+/* Reads the next bytes of the state and adds them to its hash. Returns false at an error, and sets f->damaged if the
+ * file is too short. */
 static bool take(state_file *f, void *bytes, size_t count)
 {
     if (f->error->status || f->damaged)

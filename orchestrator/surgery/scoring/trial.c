@@ -207,9 +207,9 @@ organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected,
     if (organ_model_open(path, &made, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < expected->kv_count && !error->status; k++) {
-        const organ_gguf_kv *const kv = &expected->kvs[k], *const other = is_tokenizer_key(kv->key) && made->gguf
-                                                                              ? organ_gguf_find(made->gguf, kv->key)
-                                                                              : NULL;
+        const organ_gguf_kv *const kv = &expected->kvs[k];
+        const organ_gguf_kv *const other =
+            is_tokenizer_key(kv->key) && made->gguf ? organ_gguf_find(made->gguf, kv->key) : NULL;
         if (is_tokenizer_key(kv->key) && (!other || other->type != kv->type || other->size != kv->size ||
                                           memcmp(other->bytes, kv->bytes, kv->size) != 0))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' differs from the planned one", path, kv->key);

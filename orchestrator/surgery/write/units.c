@@ -56,6 +56,7 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 
 /* ---- bytes written by callbacks ---- */
 
+/* Returns false if memory runs out. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
     if (all->count == all->capacity) {

@@ -234,6 +234,7 @@ static organ_read_range range_of(const void *context, size_t index)
     return organ_read_range_of(job->models[i].model, item->weights[i], index % ORGAN_READ_PARTS);
 }
 
+/* Returns false after the last strip. */
 static bool take_strip(void *context, size_t number)
 {
     compare_pass *const pass = context;

@@ -323,8 +323,8 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
         add_module(&all, &job->modules[k]);
         organ_rows_passed();
     }
-    json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(
-                                                                            job->other_count, other_json, job);
+    json_t *const totals = extract_document_sums_json(job, NULL, &all);
+    json_t *const others = organ_json_rows(job->other_count, other_json, job);
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
     return ORGAN_OBJECT(

@@ -302,6 +302,7 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              ORGAN_OBJECT(SET_IF(m->note, "note", json_string(m->note))));
 }
 
+/* Returns false if the line of the journal lacks a number: the unit is made again. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");

@@ -197,6 +197,7 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
     return found;
 }
 
+/* Returns false if an id is not a row of the tensor or memory runs out. */
 static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t rows)
 {
     const size_t count = json_array_size(list);

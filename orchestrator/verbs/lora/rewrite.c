@@ -338,6 +338,7 @@ static organ_status rewrite_fill(void *context, organ_adapter_writer *writer, or
     return for_rows(w->rewrite, writer, make_factors, write_factors, w, error);
 }
 
+/* Returns false if the line of the journal lacks a number: the unit is made again. */
 static bool rewrite_recall(void *context, size_t unit, const json_t *results)
 {
     organ_lora_row *const row = ((const rewriting *)context)->row_of[unit];

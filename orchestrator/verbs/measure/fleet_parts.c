@@ -299,6 +299,7 @@ static json_t *group_of(json_t *groups, json_t *experiment)
     return json_array_append_new(groups, group) ? NULL : group;
 }
 
+/* Returns 0, also for a model that was not pruned, or -1 if memory runs out. */
 static int add_model(json_t *groups, const json_t *model)
 {
     json_t *const experiment = (json_t *)organ_json_at(model, "pruning.experiment");

@@ -143,8 +143,8 @@ static organ_status compare_tokens(const merge_donor *host, const organ_tokenize
     size_t length, other_length;
     if (organ_tokenizer_different(of_host, of_donor, donor->model->gguf != NULL, &id) == 0)
         return ORGAN_OK;
-    const char *const token = organ_tokenizer_text_of(of_host, id, &length), *const other = organ_tokenizer_text_of(
-                                                                                 of_donor, id, &other_length);
+    const char *const token = organ_tokenizer_text_of(of_host, id, &length);
+    const char *const other = organ_tokenizer_text_of(of_donor, id, &other_length);
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s and %s have different vocabularies: token %u is '%.*s' in the first and '%.*s' in the "
                       "second; `tokenizer` in a recipe unites them",
@@ -192,8 +192,8 @@ static organ_status find_tokenizer(const model_merge *job, const merge_donor **l
     *like = NULL;
     for (size_t k = 0; k <= job->recipe.donor_count && !*like && !error->status; k++) {
         const merge_donor *const donor = &job->donors[k ? k - 1 : job->host];
-        bool has = false;
-        if (organ_merge_has_tokenizer(donor, &has, error) == ORGAN_OK && has)
+        bool has_tokenizer = false;
+        if (organ_merge_has_tokenizer(donor, &has_tokenizer, error) == ORGAN_OK && has_tokenizer)
             *like = donor;
     }
     return error->status;

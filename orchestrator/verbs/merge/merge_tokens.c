@@ -35,13 +35,13 @@ static uint64_t embedding_rows(const merge_donor *donor)
 static organ_status open_tokenizer(model_merge *job, merge_vocabulary *v, size_t k, organ_error *error)
 {
     const size_t from[] = {k, job->host, v->home};
-    bool has = false;
+    bool has_tokenizer = false;
     size_t at = 0;
-    for (; at < 3 && !has && !error->status; at += !has)
-        organ_merge_has_tokenizer(&job->donors[from[at]], &has, error);
+    for (; at < 3 && !has_tokenizer && !error->status; at += !has_tokenizer)
+        organ_merge_has_tokenizer(&job->donors[from[at]], &has_tokenizer, error);
     if (error->status)
         return error->status;
-    at = has ? at : 0; /* the error of organ_tokenizer_open says what is missing */
+    at = has_tokenizer ? at : 0; /* the error of organ_tokenizer_open says what is missing */
     if (at && (job->recipe.tokens.source == MERGE_TOKENS_UNION || k == v->home ||
                v->height[k] != embedding_rows(&job->donors[from[at]])))
         return organ_fail(error, ORGAN_BAD_INPUT,

@@ -277,6 +277,7 @@ static organ_tally *prune_tally(const organ_prune_job *job)
     return rows;
 }
 
+/* Returns 0, or -1 if memory runs out. */
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = prune_tally(job);

@@ -80,8 +80,9 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
-    float *product = organ_floats(n, 1), *h = organ_expand_moments(job->engine, job->moments, 0, 1,
-                                                                   ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    float *product = organ_floats(n, 1);
+    float *h =
+        organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);

@@ -262,9 +262,8 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
     staged_flow_trial *const t = context;
     const staged_flow_place p = staged_flow_place_of(t, index);
     const bool pattern = t->flow->pattern.of > 0;
-    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern
-                                                                                            ? importance + TILE * TILE
-                                                                                            : importance;
+    float *const importance = t->importance + worker * 2 * TILE * TILE;
+    float *const flowed = pattern ? importance + TILE * TILE : importance;
     const bool some = staged_flow_fill_tile(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};

@@ -144,6 +144,7 @@ json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dro
     return rows;
 }
 
+/* Moves *text after the number. Returns false without a number; one above INT32_MAX becomes SIZE_MAX. */
 static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;

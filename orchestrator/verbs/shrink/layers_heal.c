@@ -327,7 +327,7 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
 
 /* From block `layer` on the two streams differ. h->before and h->divergence become the divergence of the smaller
  * model before the heal. */
-static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status begin_cut_stream(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
         ORGAN_OK)
@@ -361,6 +361,7 @@ static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t t
 
 /* ---- a block ---- */
 
+/* Puts the matrices of a part that an earlier run has healed into the loaded layer. */
 static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -476,7 +477,7 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
-    if (h->options.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) { /* the model begins with a gap */
+    if (h->options.dropped[0] && begin_cut_stream(h, 0, error) == ORGAN_OK) { /* the model begins with a gap */
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
         if (organ_layer_load_by_ranks(h->forward, 0, &first, error) == ORGAN_OK)
@@ -484,7 +485,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
         organ_layer_free(first);
     }
     for (; layer < h->options.layers && !error->status; layer = next_kept(h, layer)) {
-        if (!h->cut && has_refitted_part(h, layer) && copy_donor_states(h, layer, error) != ORGAN_OK)
+        if (!h->cut && has_refitted_part(h, layer) && begin_cut_stream(h, layer, error) != ORGAN_OK)
             break;
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);

@@ -193,8 +193,8 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
 
 static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 {
-    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
-                                                                                                 sizeof *copy);
+    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor);
+    recover_block *const copy = calloc(r->copy_layers + 1, sizeof *copy);
     uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
     if (!donor || !copy || !best)
         organ_fail_memory(error, r->copy->path);
@@ -323,9 +323,8 @@ static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t c
 {
     static const organ_role roles[] = {ORGAN_ROLE_K, ORGAN_ROLE_V};
     const uint64_t heads = (uint64_t)s->model->config.num_attention_heads;
-    const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = recover_weight_of(
-                                                                                          s->weights, layer,
-                                                                                          ORGAN_ROLE_QKV);
+    const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O);
+    const organ_weight *const fused = recover_weight_of(s->weights, layer, ORGAN_ROLE_QKV);
     const uint64_t head = o->shape[1] / heads;
     if (head == 0 || o->shape[1] % heads)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads",

@@ -377,6 +377,7 @@ typedef struct quantifier {
     bool possessive;   /* never gives up a match again ("*+"), so that it causes no backtracking */
 } quantifier;
 
+/* Parses {N}, {N,} or {N,M} at `p`, of which q->length is the length. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;

@@ -224,9 +224,8 @@ static void walk_check_model(const folder_scan *t, const char *folder, const cha
     unsigned part = 1, parts = 1;
     organ_gguf_split_parse(name, &part, &parts);
     const bool index = organ_ends_with(name, end), first = organ_ends_with(name, ".gguf") && part == 1;
-    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path = organ_format(
-                                                                                         "%s/%s", place ? place : "",
-                                                                                         name);
+    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder);
+    char *const path = organ_format("%s/%s", place ? place : "", name);
     if (place && path && index)
         organ_weights_check_index(t->findings, path, place);
     if (place && path && (index || first || (!indexed && organ_ends_with(name, ".safetensors"))))

@@ -100,6 +100,7 @@ static void leave_folder(link_walk *c)
     c->to->path[c->lengths[c->depth]] = '\0';
 }
 
+/* Moves the first component of c->rest to c->component. Returns 1, 0 after the last one, or -1 with errno. */
 static int next_component(link_walk *c)
 {
     const char *const component = c->rest + strspn(c->rest, "/");
@@ -114,6 +115,7 @@ static int next_component(link_walk *c)
     return length > 0;
 }
 
+/* Returns false with errno. */
 static bool enter_folder(link_walk *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->component);
@@ -160,6 +162,7 @@ static bool expand_link(link_walk *c, organ_link_end *end)
     return true;
 }
 
+/* Returns false with errno. */
 static bool append_file_name(link_walk *c)
 {
     organ_link_target *const to = c->to;
