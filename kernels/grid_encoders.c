@@ -19,6 +19,29 @@
 
 enum { HALF_CODES = 256, RUNS = 8, TRIES = 6 };
 
+/* The weighted errors of half a run, the first values of it, with each combination of levels; the index is the lower
+ * half of an entry. `flipped`: with the sign of one value wrong, that which costs least. */
+typedef struct low_half {
+    float plain[HALF_CODES][16], flipped[HALF_CODES][16];
+} low_half;
+
+/* The least error of a run over all points. place: twice the number of the last point with the same upper half, plus 1
+ * if the sign that is wrong is in the lower half. */
+typedef struct grid_best {
+    f32x16 error;
+    u32x16 place;
+} grid_best;
+
+/* The best points of a run with right signs and, for types with an even number of negative values, with one wrong
+ * sign. */
+typedef struct best_run {
+    grid_best plain, flipped;
+} best_run;
+
+/* Searches the points for the run of values from k on. */
+typedef void run_search(const fit_groups *g, int k, f32x16 scale, low_half *low, best_run *best);
+SHARED run_search search_iq3_xxs, search_iq3_s, search_iq2_s;
+
 typedef struct codebook {
     const uint16_t *entries; /* fields of `width` bits, the first in the lowest; in ascending order */
     int points;
@@ -27,8 +50,9 @@ typedef struct codebook {
     int levels; /* values of a field */
     int even;   /* of 8 values, the number of negative ones is even */
     float unit; /* the scale of a group is d x unit x odd number */
-    float level[8];
+    float level[16];
     float peak_level[TRIES]; /* try t takes the scale that maps the largest magnitude of a group to this level */
+    run_search *search;
 } codebook;
 
 static const codebook of_iq3_xxs = {.entries = iq3_xxs_grid,
@@ -39,7 +63,8 @@ static const codebook of_iq3_xxs = {.entries = iq3_xxs_grid,
                                     .even = 1,
                                     .unit = 0.25f,
                                     .level = {4, 12, 20, 28, 36, 44, 52, 62},
-                                    .peak_level = {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f}};
+                                    .peak_level = {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f},
+                                    .search = search_iq3_xxs};
 static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .points = 512,
                                   .run = 4,
@@ -47,7 +72,8 @@ static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .levels = 8,
                                   .unit = 1,
                                   .level = {1, 3, 5, 7, 9, 11, 13, 15},
-                                  .peak_level = {12, 13.4f, 15, 16.8f, 18.8f, 21}};
+                                  .peak_level = {12, 13.4f, 15, 16.8f, 18.8f, 21},
+                                  .search = search_iq3_s};
 static const codebook of_iq2_s = {.entries = iq2_s_grid,
                                   .points = 1024,
                                   .run = 8,
@@ -55,13 +81,8 @@ static const codebook of_iq2_s = {.entries = iq2_s_grid,
                                   .levels = 3,
                                   .unit = 0.125f,
                                   .level = {8, 25, 43},
-                                  .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f}};
-
-/* The weighted errors of half a run, the first values of it, with each combination of levels; the index is the lower
- * half of an entry. `flipped`: with the sign of one value wrong, that which costs least. */
-typedef struct low_half {
-    float plain[HALF_CODES][16], flipped[HALF_CODES][16];
-} low_half;
+                                  .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f},
+                                  .search = search_iq2_s};
 
 /* The errors of the last values of a run, from which those of the upper half of an entry are sums: for IQ3 of one value
  * each, for IQ2 of two. With a wrong sign an error grows by a product of `flips` and the level. */
@@ -148,123 +169,113 @@ INLINE void fill_low(const high_half *half, const codebook *book, low_half *low)
         }
 }
 
-/* The least error of a run over all points, and the number of the point. */
-typedef struct grid_best {
-    f32x16 error;
-    u32x16 point;
-} grid_best;
-
-/* If `locate` is 0, only the error. */
-INLINE void take_better(grid_best *best, f32x16 error, u32x16 point, int locate)
+INLINE void take_better(grid_best *best, f32x16 error, int place)
 {
-    if (locate)
-        best->point = u32_select(f32_gt(best->error, error), point, best->point);
+    best->place = u32_select(f32_gt(best->error, error), u32_set1((uint32_t)place), best->place);
     best->error = f32_min(best->error, error);
 }
 
-/* The best points of an upper half with right signs, and with one wrong sign; of all upper halves. */
-typedef struct best_run {
-    grid_best lower, lower_flipped, plain, flipped;
-} best_run;
-
-/* Compares a point whose lower half is `code` and whose number is in all lanes of `point`. */
-INLINE void take_point(const low_half *low, int code, u32x16 point, const codebook *book, int locate, best_run *best)
-{
-    take_better(&best->lower, f32_load(low->plain[code]), point, locate);
-    if (book->even)
-        take_better(&best->lower_flipped, f32_load(low->flipped[code]), point, locate);
-}
-
-/* Compares the best points of the upper half `code` with those of the halves before, and forgets them. */
-INLINE void take_upper(const high_half *high, int code, const codebook *book, int locate, best_run *best)
-{
-    const f32x16 upper = half_error(high, code, book);
-    take_better(&best->plain, f32_add(upper, best->lower.error), best->lower.point, locate);
-    if (book->even) {
-        const f32x16 other = half_flipped(high, code, upper, book);
-        take_better(&best->flipped, f32_add(upper, best->lower_flipped.error), best->lower_flipped.point, locate);
-        take_better(&best->flipped, f32_add(other, best->lower.error), best->lower.point, locate);
-    }
-    best->lower.error = best->lower_flipped.error = f32_set1(FIT_MAX_ERROR);
-}
-
-/* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
- * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
- * equal wrong signs, that of the lower half. */
-INLINE best_run best_points(const low_half *low, const high_half *high, const codebook *book, int locate)
+/* Of equal points the first upper half in order of entries is taken; of equal wrong signs, that of the lower half. */
+INLINE best_run best_points(const low_half *low, const high_half *high, const codebook *book)
 {
     const uint16_t *const entries = book->entries;
     const int bits = book->run / 2 * book->width, mask = (1 << bits) - 1;
-    const grid_best none = {f32_set1(FIT_MAX_ERROR), u32_set1(0)};
-    best_run best = {none, none, none, none};
+    const f32x16 most = f32_set1(FIT_MAX_ERROR);
+    const grid_best none = {most, u32_set1(0)};
+    best_run best = {none, none};
+    f32x16 lower = most, lower_flipped = most;
     UNROLL_POINTS for (int p = 0; p < book->points; p++)
     {
-        take_point(low, entries[p] & mask, u32_set1((uint32_t)p), book, locate, &best);
-        if (p + 1 == book->points || entries[p] >> bits != entries[p + 1] >> bits)
-            take_upper(high, entries[p] >> bits, book, locate, &best);
+        const int code = entries[p] >> bits;
+        lower = f32_min(lower, f32_load(low->plain[entries[p] & mask]));
+        if (book->even)
+            lower_flipped = f32_min(lower_flipped, f32_load(low->flipped[entries[p] & mask]));
+        if (p + 1 < book->points && entries[p + 1] >> bits == code)
+            continue;
+        const f32x16 upper = half_error(high, code, book);
+        take_better(&best.plain, f32_add(upper, lower), 2 * p);
+        if (book->even) {
+            take_better(&best.flipped, f32_add(upper, lower_flipped), 2 * p + 1);
+            take_better(&best.flipped, f32_add(half_flipped(high, code, upper, book), lower), 2 * p);
+        }
+        lower = lower_flipped = most;
     }
     return best;
 }
 
-/* odd: all bits of a lane are set if of the 8 values an odd number is negative, else none. Sets best[0] and, for runs
- * of 4, best[1] to the best points with these signs. Returns the sum of their errors. flips[part]: lanes of which a
- * sign in that run is wrong. */
-INLINE f32x16 best_of_8(const fit_groups *g, int k, f32x16 scale, u32x16 odd, const codebook *book, int locate,
-                        grid_best best[2], u32x16 flips[2])
-{
-    low_half low;
-    high_half half, high;
-    best_run of[2];
-    for (int part = 0; part < 8 / book->run; part++) {
-        half_errors(g, k + part * book->run, scale, book, &half);
-        fill_low(&half, book, &low);
-        half_errors(g, k + part * book->run + book->run / 2, scale, book, &high);
-        of[part] = best_points(&low, &high, book, locate);
-        best[part] = of[part].plain;
+/* A function for each codebook, since the loops over levels and points need constant bounds. */
+#define SEARCH(name)                                                                                                   \
+    static void search_##name(const fit_groups *g, int k, f32x16 scale, low_half *low, best_run *best)                 \
+    {                                                                                                                  \
+        high_half half;                                                                                                \
+        half_errors(g, k, scale, &of_##name, &half);                                                                   \
+        fill_low(&half, &of_##name, low);                                                                              \
+        half_errors(g, k + of_##name.run / 2, scale, &of_##name, &half);                                               \
+        *best = best_points(low, &half, &of_##name);                                                                   \
     }
+SEARCH(iq3_xxs)
+SEARCH(iq3_s)
+SEARCH(iq2_s)
+
+/* The search for 8 values, in one or two runs. flips[part]: lanes of which a sign in that run is wrong. */
+typedef struct search_of_8 {
+    low_half low[2];
+    best_run best[2];
+    u32x16 flips[2];
+} search_of_8;
+
+/* odd: all bits of a lane are set if an odd number of the 8 values from k on is negative, else none. Returns the error
+ * of the best points with these signs. */
+INLINE f32x16 search_8(const fit_groups *g, int k, f32x16 scale, u32x16 odd, const codebook *book, search_of_8 *s)
+{
+    const best_run *const best = s->best;
+    s->flips[0] = s->flips[1] = u32_set1(0);
+    for (int part = 0; part < 8 / book->run; part++)
+        book->search(g, k + part * book->run, scale, &s->low[part], &s->best[part]);
     if (book->run == 8)
-        return of[0].plain.error;
-    const f32x16 right = f32_add(of[0].plain.error, of[1].plain.error);
+        return best[0].plain.error;
+    const f32x16 right = f32_add(best[0].plain.error, best[1].plain.error);
     if (!book->even)
         return right;
-    const f32x16 first = f32_add(of[0].flipped.error, of[1].plain.error),
-                 second = f32_add(of[0].plain.error, of[1].flipped.error);
-    const m32x16 even = u32_eq(odd, u32_set1(0)), in_second = f32_gt(first, second);
-    if (locate) {
-        flips[1] = u32_keep(in_second, odd);
-        flips[0] = u32_sub(odd, flips[1]);
-        for (int part = 0; part < 2; part++)
-            best[part].point = u32_select(u32_eq(flips[part], u32_set1(0)), best[part].point, of[part].flipped.point);
-    }
-    return f32_select(even, right, f32_min(first, second));
+    const f32x16 first = f32_add(best[0].flipped.error, best[1].plain.error),
+                 second = f32_add(best[0].plain.error, best[1].flipped.error);
+    s->flips[1] = u32_keep(f32_gt(first, second), odd);
+    s->flips[0] = u32_sub(odd, s->flips[1]);
+    return f32_select(u32_eq(odd, u32_set1(0)), right, f32_min(first, second));
 }
 
-INLINE f32x16 error_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
+SHARED f32x16 least_error(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
 {
-    grid_best best[2];
-    u32x16 flips[2];
+    search_of_8 s;
     f32x16 sum = f32_set1(0);
     for (int k = 0; k < g->size; k += 8)
-        sum = f32_add(sum, best_of_8(g, k, scale, odd[k / 8], book, 0, best, flips));
+        sum = f32_add(sum, search_8(g, k, scale, odd[k / 8], book, &s));
     return sum;
 }
 
-INLINE u32x16 entries_of(const uint32_t points[16], const codebook *book)
+/* Sets points[l] to the number of the best point in lane l, of equal ones the first, and returns the entries of these
+ * points. Errors are not negative, so their bits have their order; the compiler selects integers without a jump. */
+INLINE u32x16 locate_points(const low_half *low, u32x16 places, const codebook *book, uint32_t points[16])
 {
-    uint32_t entries[16];
-    for (int l = 0; l < 16; l++)
-        entries[l] = book->entries[points[l]];
-    return u32_get(entries);
-}
-
-/* The levels that fields of `entries` stand for. */
-INLINE f32x16 levels_of(u32x16 entries, int field, const codebook *book)
-{
-    const u32x16 code = u32_and(u32_srl(entries, field * book->width), u32_set1((1u << book->width) - 1));
-    f32x16 level = f32_set1(book->level[0]);
-    UNROLL for (int l = 1; l < book->levels; l++) level =
-        f32_select(u32_eq(code, u32_set1((uint32_t)l)), f32_set1(book->level[l]), level);
-    return level;
+    const uint16_t *const entries = book->entries;
+    const int bits = book->run / 2 * book->width, mask = (1 << bits) - 1;
+    uint32_t found[16];
+    u32_put(points, places);
+    for (int l = 0; l < 16; l++) {
+        const float(*const errors)[16] = points[l] % 2 ? low->flipped : low->plain;
+        const int last = (int)points[l] / 2, code = entries[last] >> bits;
+        uint32_t least = UINT32_MAX;
+        int best = last;
+        for (int p = last; p >= 0 && entries[p] >> bits == code; p--) {
+            uint32_t error;
+            memcpy(&error, &errors[entries[p] & mask][l], sizeof error);
+            best = error <= least ? p : best;
+            least = error <= least ? error : least;
+        }
+        points[l] = (uint32_t)best;
+        found[l] = entries[best];
+    }
+    return u32_get(found);
 }
 
 /* Of the values of a run from k on, makes the level of that negative whose sign costs least to change, in the lanes of
@@ -287,55 +298,26 @@ INLINE void put_wrong(const fit_groups *g, int k, u32x16 flips, grid_choice *to,
     *wrong = u32_or(*wrong, k % 8 ? u32_sll(at, 4) : at);
 }
 
-INLINE void choose_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
+SHARED void choose_points(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
 {
+    const f32x16 levels = f32_load(book->level);
+    const u32x16 field = u32_set1((1u << book->width) - 1);
+    search_of_8 s;
     for (int k = 0; k < g->size; k += 8) {
-        grid_best best[2];
-        u32x16 flips[2], wrong = u32_set1(0);
-        best_of_8(g, k, scale, odd[k / 8], book, 1, best, flips);
+        u32x16 wrong = u32_set1(0);
+        search_8(g, k, scale, odd[k / 8], book, &s);
         for (int part = 0; part < 8 / book->run; part++) {
             const int from = k + part * book->run;
-            uint32_t *const points = to->points[from / book->run];
-            u32_put(points, best[part].point);
-            const u32x16 entries = entries_of(points, book);
+            const m32x16 right = u32_eq(s.flips[part], u32_set1(0));
+            const u32x16 places = u32_select(right, s.best[part].plain.place, s.best[part].flipped.place);
+            const u32x16 entries = locate_points(&s.low[part], places, book, to->points[from / book->run]);
             for (int i = 0; i < book->run; i++)
-                f32_store(to->levels[from + i], levels_of(entries, i, book));
+                f32_store(to->levels[from + i], f32_lookup(levels, u32_and(u32_srl(entries, i * book->width), field)));
             if (book->even)
-                put_wrong(g, from, flips[part], to, &wrong);
+                put_wrong(g, from, s.flips[part], to, &wrong);
         }
         u32_put(to->wrong[k / 8], wrong);
     }
-}
-
-/* A function for each codebook, since the loops over levels and points need constant bounds. */
-#define CODEBOOK(name)                                                                                                 \
-    SHARED f32x16 error_with_##name(const fit_groups *g, f32x16 scale, const u32x16 *odd)                              \
-    {                                                                                                                  \
-        return error_with(g, scale, odd, &of_##name);                                                                  \
-    }                                                                                                                  \
-    SHARED void choose_with_##name(const fit_groups *g, f32x16 scale, const u32x16 *odd, grid_choice *to)              \
-    {                                                                                                                  \
-        choose_with(g, scale, odd, &of_##name, to);                                                                    \
-    }
-CODEBOOK(iq3_xxs)
-CODEBOOK(iq3_s)
-CODEBOOK(iq2_s)
-
-INLINE f32x16 least_error(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
-{
-    if (book->even)
-        return error_with_iq3_xxs(g, scale, odd);
-    return book->run == 4 ? error_with_iq3_s(g, scale, odd) : error_with_iq2_s(g, scale, odd);
-}
-
-INLINE void choose_points(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
-{
-    if (book->even)
-        choose_with_iq3_xxs(g, scale, odd, to);
-    else if (book->run == 4)
-        choose_with_iq3_s(g, scale, odd, to);
-    else
-        choose_with_iq2_s(g, scale, odd, to);
 }
 
 /* Sets *px and *pp to the sums of weight x value x level and weight x level^2. */
@@ -481,7 +463,7 @@ typedef struct fitted {
     grid_choice points;
 } fitted;
 
-INLINE void fit_16(fit_groups *g, const codebook *book, fitted *f)
+SHARED void fit_16(fit_groups *g, const codebook *book, fitted *f)
 {
     const int span = 256 / g->size;
     u32x16 signs[4], odd[4];
