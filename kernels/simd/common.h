@@ -4,7 +4,6 @@
 #define ORGAN_KERNELS_SIMD_COMMON_H
 #include <stddef.h>
 #include <stdint.h>
-#include <sleef.h> /* at most 1 ulp; its finz family gives the same bits on all CPUs with FMA */
 
 #ifndef INLINE
 #define INLINE static inline __attribute__((always_inline, unused))

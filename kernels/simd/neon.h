@@ -3,6 +3,7 @@
  * add lanes in the order of scalar.h: lane l += lane l + 8, then + 4, + 2, + 1. */
 #include "kernels/simd/common.h"
 #include <arm_neon.h>
+#include <sleef.h>
 
 /* Widths of strips and tiles for the registers of this ISA; scalar.h defines the names. */
 #define FLOW_STRIP      2

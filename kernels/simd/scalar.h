@@ -11,18 +11,18 @@
 #include <math.h>
 #include <string.h>
 
-/* SLEEF's family for this table: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz in builds
- * whose baseline has no FMA. */
+/* SLEEF's family for this table: finz, unless the table is for a CPU without FMA. SLEEF's own header hides finz in
+ * builds whose baseline has no FMA, and includes all intrinsics, which take longer to compile than most kernels. */
 #ifndef SCALAR_MATH
 #define SCALAR_MATH(function) Sleef_finz_##function##_u10purecfma
-float Sleef_finz_powf1_u10purecfma(float, float);
-float Sleef_finz_expf1_u10purecfma(float);
-float Sleef_finz_tanhf1_u10purecfma(float);
-float Sleef_finz_erff1_u10purecfma(float);
-float Sleef_finz_log1pf1_u10purecfma(float);
-double Sleef_finz_expd1_u10purecfma(double);
-double Sleef_finz_log2d1_u10purecfma(double);
 #endif
+float SCALAR_MATH(powf1)(float, float);
+float SCALAR_MATH(expf1)(float);
+float SCALAR_MATH(tanhf1)(float);
+float SCALAR_MATH(erff1)(float);
+float SCALAR_MATH(log1pf1)(float);
+double SCALAR_MATH(expd1)(double);
+double SCALAR_MATH(log2d1)(double);
 
 #define FLOW_STRIP 4 /* width of a strip of the physarum flow, in vectors */
 /* Number of each 8 quotients of the physarum flow that the mixed tile (physarum.c) computes without the divider; 0:

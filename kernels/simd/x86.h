@@ -4,6 +4,7 @@
 #define ORGAN_KERNELS_SIMD_X86_H
 #include "kernels/simd/common.h"
 #include <immintrin.h>
+#include <sleef.h>
 
 typedef __m256i u16x16;
 typedef __m128i u8x16;
