@@ -122,87 +122,65 @@ void KERNEL(quantize_q8_0)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* The codes are 0 to 15 around 8. */
-void KERNEL(quantize_q4_0)(const float *values, void *blocks, size_t n)
-{
-    block_q4_0 *b = blocks;
-    u8x16 codes[2];
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        half_put(b->d, symmetric_codes(values, 15, 8, codes));
-        store_nibbles(b->codes, codes);
-    }
-}
-
-/* The codes are 0 to 15 from the minimum on. */
-void KERNEL(quantize_q4_1)(const float *values, void *blocks, size_t n)
-{
-    block_q4_1 *b = blocks;
-    u8x16 codes[2];
-    float least;
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        half_put(b->d, affine_codes(values, 15, codes, &least));
-        half_put(b->m, least);
-        store_nibbles(b->codes, codes);
-    }
-}
-
-/* The codes are 0 to 31 around 16. */
-void KERNEL(quantize_q5_0)(const float *values, void *blocks, size_t n)
-{
-    block_q5_0 *b = blocks;
-    u8x16 codes[2];
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        half_put(b->d, symmetric_codes(values, 31, 16, codes));
-        store_fifth_bits(b->fifth, codes);
-        store_nibbles(b->codes, codes);
-    }
-}
-
-/* The codes are 0 to 31 from the minimum on. */
-void KERNEL(quantize_q5_1)(const float *values, void *blocks, size_t n)
-{
-    block_q5_1 *b = blocks;
-    u8x16 codes[2];
-    float least;
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        half_put(b->d, affine_codes(values, 31, codes, &least));
-        half_put(b->m, least);
-        store_fifth_bits(b->fifth, codes);
-        store_nibbles(b->codes, codes);
-    }
-}
-
-/* ---- types with blocks of 32 values, with a search for scales (organ_fit_blocks) ---- */
-
-typedef struct fit_block {
+/* The layout of a type with blocks of 32 values: scale, minimum, fifth bits, codes. */
+typedef struct block_layout {
     size_t bytes;              /* size of a block */
     int affine;                /* 1: the type has a minimum */
     int fifth;                 /* 1: codes of 5 bits, whose fifth bits are stored separately */
-    float high;                /* largest code */
+    float high;                /* largest code of the search */
     const fit_symmetric *kind; /* range of codes and scales to try; NULL for types with a minimum */
     float plus;                /* offset added to each code before it is stored */
-} fit_block;
+} block_layout;
 
-/* q8_0 is the only type with codes above 100 and stores bytes; other types have nibbles, with the fifth bits (if
- * any) before the nibbles. */
-INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
+static const block_layout of_q4_0 = {.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8};
+static const block_layout of_q4_1 = {.bytes = 20, .affine = 1, .high = 15};
+static const block_layout of_q5_0 = {.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16};
+static const block_layout of_q5_1 = {.bytes = 24, .affine = 1, .fifth = 1, .high = 31};
+static const block_layout of_q8_0 = {.bytes = 34, .high = 127, .kind = &fit_within_127};
+
+/* q8_0 is the only type with codes above 100 and stores bytes; other types have nibbles. */
+INLINE void store_codes(uint8_t *block, const u8x16 codes[2], const block_layout *type)
 {
-    const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};
-    to += type->affine ? 4 : 2;
+    uint8_t *const to = block + (type->affine ? 4 : 2);
     if (type->high > 100) {
         u8_store(to, codes[0]);
         u8_store(to + 16, codes[1]);
         return;
     }
-    if (type->fifth) {
+    if (type->fifth)
         store_fifth_bits(to, codes);
-        to += 4;
-    }
-    store_nibbles(to, codes);
+    store_nibbles(to + (type->fifth ? 4 : 0), codes);
 }
 
+/* For types of nibbles. */
+INLINE void quantize_blocks(const float *values, uint8_t *to, size_t n, const block_layout *type)
+{
+    for (size_t k = 0; k < n; k++, to += type->bytes, values += 32) {
+        u8x16 codes[2];
+        float least = 0;
+        if (type->affine) {
+            half_put(to, affine_codes(values, type->high, codes, &least));
+            half_put(to + 2, least);
+        } else
+            half_put(to, symmetric_codes(values, type->high + type->plus, type->plus, codes));
+        store_codes(to, codes, type);
+    }
+}
+
+#define QUANTIZER(name)                                                                                                \
+    void KERNEL(quantize_##name)(const float *values, void *blocks, size_t n)                                          \
+    {                                                                                                                  \
+        quantize_blocks(values, blocks, n, &of_##name);                                                                \
+    }
+QUANTIZER(q4_0)
+QUANTIZER(q4_1)
+QUANTIZER(q5_0)
+QUANTIZER(q5_1)
+
+/* ---- the same types with a search for scales (organ_fit_blocks) ---- */
+
 /* Writes the first `count` groups as blocks. The codes are computed last, from scale and minimum as rounded to F16. */
-INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
+INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const block_layout *type)
 {
     const f32x16 zero = f32_set1(0);
     float s[16], m[16];
@@ -222,13 +200,15 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit
     }
     const f32x16 inverse = fit_inverse(f32_load(s)), shift = f32_mul(fit_negative(f32_load(m)), inverse);
     fit_put_codes(g, inverse, shift, type->affine ? 0 : type->kind->low, type->high, type->plus, codes);
-    for (int l = 0; l < count; l++)
-        fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
+    for (int l = 0; l < count; l++) {
+        const u8x16 both[2] = {u8_load(codes + 32 * l), u8_load(codes + 32 * l + 16)};
+        store_codes(to + (size_t)l * type->bytes, both, type);
+    }
 }
 
 /* Each lane has one of 16 blocks. `weights` repeat after `cols` values. */
 SHARED void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
-                       const fit_block *type)
+                       const block_layout *type)
 {
     uint8_t *to = blocks;
     fit_groups g = {.size = 32};
@@ -239,34 +219,16 @@ SHARED void fit_blocks(const float *values, const float *weights, size_t cols, v
     }
 }
 
-/* The codes are -8 to 7. */
-void KERNEL(fit_q4_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    fit_blocks(values, weights, cols, blocks, n,
-               &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
-}
-
-void KERNEL(fit_q4_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 20, .affine = 1, .high = 15});
-}
-
-/* The codes are -16 to 15. */
-void KERNEL(fit_q5_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    fit_blocks(values, weights, cols, blocks, n,
-               &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
-}
-
-void KERNEL(fit_q5_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 24, .affine = 1, .fifth = 1, .high = 31});
-}
-
-void KERNEL(fit_q8_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
-{
-    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});
-}
+#define FITTER(name)                                                                                                   \
+    void KERNEL(fit_##name)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)            \
+    {                                                                                                                  \
+        fit_blocks(values, weights, cols, blocks, n, &of_##name);                                                      \
+    }
+FITTER(q4_0)
+FITTER(q4_1)
+FITTER(q5_0)
+FITTER(q5_1)
+FITTER(q8_0)
 
 /* ---- q4_k, q5_k and q6_k, with a search for scales (organ_fit_blocks) ---- */
 

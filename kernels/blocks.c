@@ -58,33 +58,25 @@ INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, floa
 }
 
 /* ---- 32 elements a block ---- */
-static void dequantize_q8_0(const void *blocks, float *values, size_t n)
+INLINE void decode_q8_0(const block_q8_0 *b, float *values)
 {
-    const block_q8_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        const float d = block_scale(b->d);
-        put_scaled(values, u8_load(b->codes), d);
-        put_scaled(values + 16, u8_load(b->codes + 16), d);
-    }
+    const float d = block_scale(b->d);
+    put_scaled(values, u8_load(b->codes), d);
+    put_scaled(values + 16, u8_load(b->codes + 16), d);
 }
 
 /* Nibbles are offset by 8. */
-static void dequantize_q4_0(const void *blocks, float *values, size_t n)
+INLINE void decode_q4_0(const block_q4_0 *b, float *values)
 {
-    const block_q4_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 32)
-        put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
+    put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
-static void dequantize_q4_1(const void *blocks, float *values, size_t n)
+INLINE void decode_q4_1(const block_q4_1 *b, float *values)
 {
-    const block_q4_1 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        const float d = block_scale(b->d), m = block_scale(b->m);
-        const u8x16 codes = u8_load(b->codes);
-        put_affine(values, u8_field(codes, 0, 15), d, -m);
-        put_affine(values + 16, u8_field(codes, 4, 15), d, -m);
-    }
+    const float d = block_scale(b->d), m = block_scale(b->m);
+    const u8x16 codes = u8_load(b->codes);
+    put_affine(values, u8_field(codes, 0, 15), d, -m);
+    put_affine(values + 16, u8_field(codes, 4, 15), d, -m);
 }
 
 /* `high` has the fifth bits of the 32 codes, `nibbles` 16 bytes with the first half of the codes in their low
@@ -96,20 +88,16 @@ INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
 }
 
 /* Codes of 5 bits are offset by 16. */
-static void dequantize_q5_0(const void *blocks, float *values, size_t n)
+INLINE void decode_q5_0(const block_q5_0 *b, float *values)
 {
-    const block_q5_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++)
-        UNROLL for (int half = 0; half < 2; half++, values += 16)
-            put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
+    UNROLL for (int half = 0; half < 2; half++, values += 16)
+        put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
-static void dequantize_q5_1(const void *blocks, float *values, size_t n)
+INLINE void decode_q5_1(const block_q5_1 *b, float *values)
 {
-    const block_q5_1 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++)
-        UNROLL for (int half = 0; half < 2; half++, values += 16)
-            put_affine(values, five_bits(b->fifth, b->codes, half), block_scale(b->d), -block_scale(b->m));
+    UNROLL for (int half = 0; half < 2; half++, values += 16)
+        put_affine(values, five_bits(b->fifth, b->codes, half), block_scale(b->d), -block_scale(b->m));
 }
 
 INLINE u8x16 iq4_values(void)
@@ -119,42 +107,34 @@ INLINE u8x16 iq4_values(void)
 }
 
 /* Nibbles are indices into the table iq4_values. */
-static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
+INLINE void decode_iq4_nl(const block_q4_0 *b, float *values)
 {
-    const block_q4_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 32)
-        put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
+    put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
-/* Decodes blocks of mxfp4: an exponent e and 16 bytes of E2M1 codes. The table contains doubled values, so the scale
+/* Decodes a block of mxfp4: an exponent e and 16 bytes of E2M1 codes. The table contains doubled values, so the scale
  * is half of 2^(e - 127), which is subnormal for e < 2. As in ggml, e = 0xff is not treated as NaN. */
-static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
+INLINE void decode_mxfp4(const block_mxfp4 *b, float *values)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    const block_mxfp4 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 32) {
-        const uint32_t bits = b->exponent < 2 ? UINT32_C(0x200000) << b->exponent : (uint32_t)(b->exponent - 1) << 23;
-        float d;
-        memcpy(&d, &bits, sizeof d);
-        put_looked_up(values, b->codes, u8_load((const uint8_t *)doubled), d);
-    }
+    const uint32_t bits = b->exponent < 2 ? UINT32_C(0x200000) << b->exponent : (uint32_t)(b->exponent - 1) << 23;
+    float d;
+    memcpy(&d, &bits, sizeof d);
+    put_looked_up(values, b->codes, u8_load((const uint8_t *)doubled), d);
 }
 
 /* ---- 256 elements a block, with scales of groups of 16 or 32 ---- */
-/* Decodes blocks of q2_k: codes of 2 bits, with a scale and a minimum of 4 bits for each group of 16. */
-static void dequantize_q2_k(const void *blocks, float *values, size_t n)
+/* Decodes a block of q2_k: codes of 2 bits, with a scale and a minimum of 4 bits for each group of 16. */
+INLINE void decode_q2_k(const block_q2_k *b, float *values)
 {
-    const block_q2_k *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const u8x16 both = u8_load(b->scales);
-        float scales[16], minima[16];
-        put_scaled(scales, u8_field(both, 0, 15), block_scale(b->d));
-        put_scaled(minima, u8_field(both, 4, 15), block_scale(b->dmin));
-        for (int half = 0; half < 2; half++) {
-            const u8x16 codes[2] = {u8_load(b->codes + 32 * half), u8_load(b->codes + 16 + 32 * half)};
-            UNROLL for (int j = 0; j < 8; j++, values += 16)
-                put_affine(values, u8_field(codes[j % 2], j / 2 * 2, 3), scales[8 * half + j], minima[8 * half + j]);
-        }
+    const u8x16 both = u8_load(b->scales);
+    float scales[16], minima[16];
+    put_scaled(scales, u8_field(both, 0, 15), block_scale(b->d));
+    put_scaled(minima, u8_field(both, 4, 15), block_scale(b->dmin));
+    for (int half = 0; half < 2; half++) {
+        const u8x16 codes[2] = {u8_load(b->codes + 32 * half), u8_load(b->codes + 16 + 32 * half)};
+        UNROLL for (int j = 0; j < 8; j++, values += 16)
+            put_affine(values, u8_field(codes[j % 2], j / 2 * 2, 3), scales[8 * half + j], minima[8 * half + j]);
     }
 }
 
@@ -169,20 +149,17 @@ INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
     put_scaled(scales, u8_sub(u8_load((const uint8_t *)codes), u8_set1(32)), d);
 }
 
-/* Decodes blocks of q3_k: two bits of a code are in `codes`, the third in `high`, and a code is offset by 4. */
-static void dequantize_q3_k(const void *blocks, float *values, size_t n)
+/* Decodes a block of q3_k: two bits of a code are in `codes`, the third in `high`, and a code is offset by 4. */
+INLINE void decode_q3_k(const block_q3_k *b, float *values)
 {
-    const block_q3_k *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
-        float scales[16];
-        q3_k_scales(b->scales, block_scale(b->d), scales);
-        UNROLL for (int j = 0; j < 16; j++, values += 16)
-        {
-            const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
-            const u8x16 code = u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 2));
-            put_scaled(values, u8_sub(code, u8_set1(4)), scales[j]);
-        }
+    const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
+    float scales[16];
+    q3_k_scales(b->scales, block_scale(b->d), scales);
+    UNROLL for (int j = 0; j < 16; j++, values += 16)
+    {
+        const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+        const u8x16 code = u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 2));
+        put_scaled(values, u8_sub(code, u8_set1(4)), scales[j]);
     }
 }
 
@@ -198,81 +175,66 @@ INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scale
     put_scaled(minima, u8_load((const uint8_t *)codes), dmin);
 }
 
-/* Decodes blocks of q4_k: nibbles, with a scale and a minimum for each group of 32. */
-static void dequantize_q4_k(const void *blocks, float *values, size_t n)
+/* Decodes a block of q4_k: nibbles, with a scale and a minimum for each group of 32. */
+INLINE void decode_q4_k(const block_q4_k *b, float *values)
 {
-    const block_q4_k *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        float scales[16], minima[16];
-        q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
-        UNROLL for (int j = 0; j < 16; j++, values += 16)
-        {
-            const u8x16 codes = u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2));
-            put_affine(values, u8_field(codes, j / 2 % 2 * 4, 15), scales[j / 2], minima[8 + j / 2]);
-        }
+    float scales[16], minima[16];
+    q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
+    UNROLL for (int j = 0; j < 16; j++, values += 16)
+    {
+        const u8x16 codes = u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2));
+        put_affine(values, u8_field(codes, j / 2 % 2 * 4, 15), scales[j / 2], minima[8 + j / 2]);
     }
 }
 
-/* Decodes blocks of q5_k: nibbles and a fifth bit in `high`, with a scale and a minimum for each group of 32. */
-static void dequantize_q5_k(const void *blocks, float *values, size_t n)
+/* Decodes a block of q5_k: nibbles and a fifth bit in `high`, with a scale and a minimum for each group of 32. */
+INLINE void decode_q5_k(const block_q5_k *b, float *values)
 {
-    const block_q5_k *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
-        float scales[16], minima[16];
-        q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
-        UNROLL for (int j = 0; j < 16; j++, values += 16)
-        {
-            const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
-            put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2],
-                       minima[8 + j / 2]);
-        }
+    const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
+    float scales[16], minima[16];
+    q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
+    UNROLL for (int j = 0; j < 16; j++, values += 16)
+    {
+        const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
+        put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2], minima[8 + j / 2]);
     }
 }
 
-/* Decodes blocks of q6_k: codes of 6 bits, offset by 32, with a signed scale for each group of 16. In each half of 128
+/* Decodes a block of q6_k: codes of 6 bits, offset by 32, with a signed scale for each group of 16. In each half of 128
  * elements, the first 64 have the low nibbles of 64 bytes, the last 64 the high nibbles; `high` has the two upper bits
  * of each code. */
-static void dequantize_q6_k(const void *blocks, float *values, size_t n)
+INLINE void decode_q6_k(const block_q6_k *b, float *values)
 {
-    const block_q6_k *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        float scales[16];
-        put_scaled(scales, u8_load(b->scales), block_scale(b->d));
-        for (int half = 0; half < 2; half++)
-            UNROLL for (int j = 0; j < 8; j++, values += 16)
-            {
-                const u8x16 low = u8_field(u8_load(b->codes + 64 * half + 16 * (j % 4)), j / 4 * 4, 15);
-                const u8x16 high = u8_field(u8_load(b->high + 32 * half + 16 * (j % 2)), j / 2 * 2, 3);
-                put_scaled(values, u8_sub(u8_or(low, u8_sll(high, 4)), u8_set1(32)), scales[8 * half + j]);
-            }
+    float scales[16];
+    put_scaled(scales, u8_load(b->scales), block_scale(b->d));
+    for (int half = 0; half < 2; half++)
+        UNROLL for (int j = 0; j < 8; j++, values += 16)
+        {
+            const u8x16 low = u8_field(u8_load(b->codes + 64 * half + 16 * (j % 4)), j / 4 * 4, 15);
+            const u8x16 high = u8_field(u8_load(b->high + 32 * half + 16 * (j % 2)), j / 2 * 2, 3);
+            put_scaled(values, u8_sub(u8_or(low, u8_sll(high, 4)), u8_set1(32)), scales[8 * half + j]);
+        }
+}
+
+/* Decodes a block of tq2_0: ternary codes of 2 bits, offset by 1. */
+INLINE void decode_tq2_0(const block_tq2_0 *b, float *values)
+{
+    UNROLL for (int j = 0; j < 16; j++, values += 16)
+    {
+        const u8x16 codes = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+        put_scaled(values, u8_sub(codes, u8_set1(1)), block_scale(b->d));
     }
 }
 
-/* Decodes blocks of tq2_0: ternary codes of 2 bits, offset by 1. */
-static void dequantize_tq2_0(const void *blocks, float *values, size_t n)
-{
-    const block_tq2_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++)
-        UNROLL for (int j = 0; j < 16; j++, values += 16)
-        {
-            const u8x16 codes = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
-            put_scaled(values, u8_sub(codes, u8_set1(1)), block_scale(b->d));
-        }
-}
-
-/* Decodes blocks of iq4_xs: indices into the table of iq4_nl, with a scale of 6 bits, offset by 32, for each group of
+/* Decodes a block of iq4_xs: indices into the table of iq4_nl, with a scale of 6 bits, offset by 32, for each group of
  * 32. */
-static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
+INLINE void decode_iq4_xs(const block_iq4_xs *b, float *values)
 {
-    const block_iq4_xs *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        const unsigned high = b->scales_high[0] | (unsigned)b->scales_high[1] << 8;
-        for (int j = 0; j < 8; j++, values += 32) {
-            const int scale = (int)((b->scales_low[j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32;
-            put_looked_up(values, b->codes + 16 * j, iq4_values(), d * (float)scale);
-        }
+    const float d = block_scale(b->d);
+    const unsigned high = b->scales_high[0] | (unsigned)b->scales_high[1] << 8;
+    for (int j = 0; j < 8; j++, values += 32) {
+        const int scale = (int)((b->scales_low[j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32;
+        put_looked_up(values, b->codes + 16 * j, iq4_values(), d * (float)scale);
     }
 }
 
@@ -323,96 +285,80 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
     put_scaled(values, u8_lookup(u8_load((const uint8_t *)table), codes), scale);
 }
 
-/* Decodes blocks of iq2_xxs: for each group of 32 values, four bytes select 8 magnitudes each from a grid; the 32-bit
+/* Decodes a block of iq2_xxs: for each group of 32 values, four bytes select 8 magnitudes each from a grid; the 32-bit
  * word after them has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
-static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
+INLINE void decode_iq2_xxs(const block_iq2_xxs *b, float *values)
 {
-    const block_iq2_xxs *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int g = 0; g < 8; g++, values += 32) {
-            const uint8_t *const group = b->groups[g];
-            const uint32_t word = word_at(group + 4);
-            const float scale = d * (0.5f + (float)(word >> 28)) * 0.25f;
-            UNROLL for (int half = 0; half < 2; half++)
-            {
-                const unsigned signs = eight_signs(word >> 14 * half) | eight_signs(word >> (14 * half + 7)) << 8;
-                put_iq2(values + 16 * half, scale, iq2_xxs_grid[group[2 * half]], iq2_xxs_grid[group[2 * half + 1]],
-                        signs);
-            }
+    const float d = block_scale(b->d);
+    for (int g = 0; g < 8; g++, values += 32) {
+        const uint8_t *const group = b->groups[g];
+        const uint32_t word = word_at(group + 4);
+        const float scale = d * (0.5f + (float)(word >> 28)) * 0.25f;
+        UNROLL for (int half = 0; half < 2; half++)
+        {
+            const unsigned signs = eight_signs(word >> 14 * half) | eight_signs(word >> (14 * half + 7)) << 8;
+            put_iq2(values + 16 * half, scale, iq2_xxs_grid[group[2 * half]], iq2_xxs_grid[group[2 * half + 1]], signs);
         }
     }
 }
 
-/* Decodes blocks of iq2_xs: 9 bits of index and 7 sign bits for each run of 8, and a scale of 4 bits for two runs. */
-static void dequantize_iq2_xs(const void *blocks, float *values, size_t n)
+/* Decodes a block of iq2_xs: 9 bits of index and 7 sign bits for each run of 8, and a scale of 4 bits for two runs. */
+INLINE void decode_iq2_xs(const block_iq2_xs *b, float *values)
 {
-    const block_iq2_xs *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint32_t both = word_at(b->indices + 4 * pair);
-            const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
-            put_iq2(values, scale, iq2_xs_grid[both & 511], iq2_xs_grid[both >> 16 & 511],
-                    eight_signs(both >> 9) | eight_signs(both >> 25) << 8);
-        }
+    const float d = block_scale(b->d);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const uint32_t both = word_at(b->indices + 4 * pair);
+        const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+        put_iq2(values, scale, iq2_xs_grid[both & 511], iq2_xs_grid[both >> 16 & 511],
+                eight_signs(both >> 9) | eight_signs(both >> 25) << 8);
     }
 }
 
-/* Decodes blocks of iq2_s: 10 bits of index (two of them in `high`) and 8 sign bits for each run of 8, and a scale of
+/* Decodes a block of iq2_s: 10 bits of index (two of them in `high`) and 8 sign bits for each run of 8, and a scale of
  * 4 bits for two runs. */
-static void dequantize_iq2_s(const void *blocks, float *values, size_t n)
+INLINE void decode_iq2_s(const block_iq2_s *b, float *values)
 {
-    const block_iq2_s *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
-            const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
-            put_iq2(values, scale, iq2_s_grid[b->indices[2 * pair] | (high & 3) << 8],
-                    iq2_s_grid[b->indices[2 * pair + 1] | (high >> 2 & 3) << 8], half_word_at(b->signs + 2 * pair));
-        }
+    const float d = block_scale(b->d);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
+        const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+        put_iq2(values, scale, iq2_s_grid[b->indices[2 * pair] | (high & 3) << 8],
+                iq2_s_grid[b->indices[2 * pair + 1] | (high >> 2 & 3) << 8], half_word_at(b->signs + 2 * pair));
     }
 }
 
-/* Decodes blocks of iq3_xxs: each byte selects 4 magnitudes from a grid; a word for 32 values has their signs and the
+/* Decodes a block of iq3_xxs: each byte selects 4 magnitudes from a grid; a word for 32 values has their signs and the
  * scale. */
-static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n)
+INLINE void decode_iq3_xxs(const block_iq3_xxs *b, float *values)
 {
     static const int8_t table[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
     const u8x16 magnitudes = u8_load((const uint8_t *)table);
-    const block_iq3_xxs *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint8_t *at = b->indices + 4 * pair;
-            const uint32_t word = word_at(b->groups + pair / 2 * 4), signs = word >> pair % 2 * 14;
-            const u8x16 codes = codes_of_runs(spread_triples(iq3_xxs_grid[at[0]], iq3_xxs_grid[at[1]]),
-                                              spread_triples(iq3_xxs_grid[at[2]], iq3_xxs_grid[at[3]]),
-                                              eight_signs(signs) | eight_signs(signs >> 7) << 8, 3);
-            put_scaled(values, u8_lookup(magnitudes, codes), d * (0.5f + (float)(word >> 28)) * 0.5f);
-        }
+    const float d = block_scale(b->d);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const uint8_t *at = b->indices + 4 * pair;
+        const uint32_t word = word_at(b->groups + pair / 2 * 4), signs = word >> pair % 2 * 14;
+        const u8x16 codes = codes_of_runs(spread_triples(iq3_xxs_grid[at[0]], iq3_xxs_grid[at[1]]),
+                                          spread_triples(iq3_xxs_grid[at[2]], iq3_xxs_grid[at[3]]),
+                                          eight_signs(signs) | eight_signs(signs >> 7) << 8, 3);
+        put_scaled(values, u8_lookup(magnitudes, codes), d * (0.5f + (float)(word >> 28)) * 0.5f);
     }
 }
 
-/* Decodes blocks of iq3_s: like iq3_xxs with 9 bits for each grid entry, all signs stored, and scales in nibbles. */
-static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
+/* Decodes a block of iq3_s: like iq3_xxs with 9 bits for each grid entry, all signs stored, and scales in nibbles. */
+INLINE void decode_iq3_s(const block_iq3_s *b, float *values)
 {
     static const int8_t table[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
     const u8x16 magnitudes = u8_load((const uint8_t *)table);
-    const block_iq3_s *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint8_t *at = b->indices + 4 * pair;
-            const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
-            const float scale = d * (float)(1 + 2 * (b->scales[pair / 4] >> pair % 4 / 2 * 4 & 15));
-            const u8x16 codes =
-                codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
-                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
-                              half_word_at(b->signs + 2 * pair), 3);
-            put_scaled(values, u8_lookup(magnitudes, codes), scale);
-        }
+    const float d = block_scale(b->d);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const uint8_t *at = b->indices + 4 * pair;
+        const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
+        const float scale = d * (float)(1 + 2 * (b->scales[pair / 4] >> pair % 4 / 2 * 4 & 15));
+        const u8x16 codes =
+            codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
+                          spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
+                          half_word_at(b->signs + 2 * pair), 3);
+        put_scaled(values, u8_lookup(magnitudes, codes), scale);
     }
 }
 
@@ -427,37 +373,30 @@ INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second,
     f32_store(values, f32_mul(exact, f32_set1(scale)));
 }
 
-/* Decodes blocks of iq1_s: 11 bits of index for each run of 8, and a word for four runs with the high bits of their
+/* Decodes a block of iq1_s: 11 bits of index for each run of 8, and a word for four runs with the high bits of their
  * indices, a scale of 3 bits and the direction of the shift. */
-static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
+INLINE void decode_iq1_s(const block_iq1_s *b, float *values)
 {
-    const block_iq1_s *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned all = half_word_at(b->high + pair / 2 * 2), high = all >> pair % 2 * 6;
-            put_iq1(values, d * (float)(2 * (all >> 12 & 7) + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
-                    iq1_grid[b->indices[2 * pair + 1] | (high >> 3 & 7) << 8], all >> 15 ? 0xffff : 0);
-        }
+    const float d = block_scale(b->d);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const unsigned all = half_word_at(b->high + pair / 2 * 2), high = all >> pair % 2 * 6;
+        put_iq1(values, d * (float)(2 * (all >> 12 & 7) + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
+                iq1_grid[b->indices[2 * pair + 1] | (high >> 3 & 7) << 8], all >> 15 ? 0xffff : 0);
     }
 }
 
-/* Decodes blocks of iq1_m: 11 bits select 8 values from a grid; the F16 scale of the block is spread over the top
+/* Decodes a block of iq1_m: 11 bits select 8 values from a grid; the F16 scale of the block is spread over the top
  * nibbles of `scales`, whose other bits are the scales of the groups. */
-static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
+INLINE void decode_iq1_m(const block_iq1_m *b, float *values)
 {
-    const block_iq1_m *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const uint8_t *scales = b->scales;
-        const unsigned half =
-            scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
-        const float d = f16_widen_one((uint16_t)half);
-        for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned high = b->high[pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
-            put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
-                    iq1_grid[b->indices[2 * pair + 1] | (high >> 4 & 7) << 8],
-                    (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
-        }
+    const uint8_t *scales = b->scales;
+    const unsigned half = scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
+    const float d = f16_widen_one((uint16_t)half);
+    for (int pair = 0; pair < 16; pair++, values += 16) {
+        const unsigned high = b->high[pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
+        put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
+                iq1_grid[b->indices[2 * pair + 1] | (high >> 4 & 7) << 8],
+                (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
     }
 }
 
@@ -476,30 +415,27 @@ INLINE u8x16 first_trit(u8x16 a)
 /* Returns 3 x a modulo 256, with the operations that all vector sets have for bytes. */
 INLINE u8x16 times_three(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
-/* Decodes blocks of tq1_0: most bytes represent five ternary digits (see first_trit), which are read one after another;
- * the last four bytes represent four digits each. */
-static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
+/* Decodes a block of tq1_0: most bytes represent five ternary digits (see first_trit), which are read one after
+ * another; the last four bytes represent four digits each. */
+INLINE void decode_tq1_0(const block_tq1_0 *b, float *values)
 {
-    const block_tq1_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 256) {
-        const float d = block_scale(b->d);
-        u8x16 a[3] = {u8_load(b->fives), u8_load(b->fives + 16), u8_load(b->fives + 32)};
-        uint8_t last[16];
-        UNROLL for (int place = 0; place < 5; place++)
-        {
-            put_scaled(values + 32 * place, first_trit(a[0]), d);
-            put_scaled(values + 32 * place + 16, first_trit(a[1]), d);
-            put_scaled(values + 160 + 16 * place, first_trit(a[2]), d);
-            a[0] = times_three(a[0]), a[1] = times_three(a[1]), a[2] = times_three(a[2]);
-        }
-        for (int j = 0; j < 4; j++) {
-            last[j] = b->fours[j];
-            last[j + 4] = (uint8_t)(last[j] * 3);
-            last[j + 8] = (uint8_t)(last[j] * 9);
-            last[j + 12] = (uint8_t)(last[j] * 27);
-        }
-        put_scaled(values + 240, first_trit(u8_load(last)), d);
+    const float d = block_scale(b->d);
+    u8x16 a[3] = {u8_load(b->fives), u8_load(b->fives + 16), u8_load(b->fives + 32)};
+    uint8_t last[16];
+    UNROLL for (int place = 0; place < 5; place++)
+    {
+        put_scaled(values + 32 * place, first_trit(a[0]), d);
+        put_scaled(values + 32 * place + 16, first_trit(a[1]), d);
+        put_scaled(values + 160 + 16 * place, first_trit(a[2]), d);
+        a[0] = times_three(a[0]), a[1] = times_three(a[1]), a[2] = times_three(a[2]);
     }
+    for (int j = 0; j < 4; j++) {
+        last[j] = b->fours[j];
+        last[j + 4] = (uint8_t)(last[j] * 3);
+        last[j + 8] = (uint8_t)(last[j] * 9);
+        last[j + 12] = (uint8_t)(last[j] * 27);
+    }
+    put_scaled(values + 240, first_trit(u8_load(last)), d);
 }
 
 /* Returns half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0
@@ -512,49 +448,41 @@ INLINE float half_of_ue4m3(uint8_t code)
     return exponent ? (float)((8 + fraction) << exponent) * 0x1p-11f : (float)fraction * 0x1p-10f;
 }
 
-/* Decodes blocks of nvfp4: E2M1 codes with an unsigned E4M3 scale for each of four groups of 16. The 8 bytes of a group
- * have its first 8 codes in their low halves, its last 8 in their high halves. */
-static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
+/* Decodes a block of nvfp4: E2M1 codes with an unsigned E4M3 scale for each of four groups of 16. The 8 bytes of a
+ * group have its first 8 codes in their low halves, its last 8 in their high halves. */
+INLINE void decode_nvfp4(const block_nvfp4 *b, float *values)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     const u8x16 table = u8_load((const uint8_t *)doubled);
-    const block_nvfp4 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++)
-        for (int two = 0; two < 4; two += 2, values += 32) {
-            const u8x16 both = u8_load(b->codes + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
-            put_scaled(values, u8_lookup(table, u8_join_low(low, high)), half_of_ue4m3(b->scales[two]));
-            put_scaled(values + 16, u8_lookup(table, u8_join_high(low, high)), half_of_ue4m3(b->scales[two + 1]));
-        }
-}
-
-/* Decodes blocks of q1_0: a set bit is +d, else -d. */
-static void dequantize_q1_0(const void *blocks, float *values, size_t n)
-{
-    const block_q1_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++) {
-        const float d = block_scale(b->d);
-        for (int j = 0; j < 8; j++, values += 16)
-            put_scaled(values, u8_sub(u8_sll(u8_of_bits((uint16_t)half_word_at(b->signs + 2 * j)), 1), u8_set1(1)), d);
+    for (int two = 0; two < 4; two += 2, values += 32) {
+        const u8x16 both = u8_load(b->codes + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
+        put_scaled(values, u8_lookup(table, u8_join_low(low, high)), half_of_ue4m3(b->scales[two]));
+        put_scaled(values + 16, u8_lookup(table, u8_join_high(low, high)), half_of_ue4m3(b->scales[two + 1]));
     }
 }
 
-/* Decodes blocks of q2_0: codes of two bits, offset by 1, and a scale. A byte has the codes of four adjacent elements,
+/* Decodes a block of q1_0: a set bit is +d, else -d. */
+INLINE void decode_q1_0(const block_q1_0 *b, float *values)
+{
+    const float d = block_scale(b->d);
+    for (int j = 0; j < 8; j++, values += 16)
+        put_scaled(values, u8_sub(u8_sll(u8_of_bits((uint16_t)half_word_at(b->signs + 2 * j)), 1), u8_set1(1)), d);
+}
+
+/* Decodes a block of q2_0: codes of two bits, offset by 1, and a scale. A byte has the codes of four adjacent elements,
  * from the lowest bits on; the zips put the four fields of all bytes in this order. */
-static void dequantize_q2_0(const void *blocks, float *values, size_t n)
+INLINE void decode_q2_0(const block_q2_0 *b, float *values)
 {
-    const block_q2_0 *b = blocks;
-    for (size_t k = 0; k < n; k++, b++, values += 64) {
-        const float d = block_scale(b->d);
-        const u8x16 a = u8_load(b->codes), one = u8_set1(1);
-        const u8x16 first = u8_sub(u8_field(a, 0, 3), one), second = u8_sub(u8_field(a, 2, 3), one);
-        const u8x16 third = u8_sub(u8_field(a, 4, 3), one), fourth = u8_sub(u8_field(a, 6, 3), one);
-        const u8x16 odd_low = u8_zip_low(first, third), even_low = u8_zip_low(second, fourth);
-        const u8x16 odd_high = u8_zip_high(first, third), even_high = u8_zip_high(second, fourth);
-        put_scaled(values, u8_zip_low(odd_low, even_low), d);
-        put_scaled(values + 16, u8_zip_high(odd_low, even_low), d);
-        put_scaled(values + 32, u8_zip_low(odd_high, even_high), d);
-        put_scaled(values + 48, u8_zip_high(odd_high, even_high), d);
-    }
+    const float d = block_scale(b->d);
+    const u8x16 a = u8_load(b->codes), one = u8_set1(1);
+    const u8x16 first = u8_sub(u8_field(a, 0, 3), one), second = u8_sub(u8_field(a, 2, 3), one);
+    const u8x16 third = u8_sub(u8_field(a, 4, 3), one), fourth = u8_sub(u8_field(a, 6, 3), one);
+    const u8x16 odd_low = u8_zip_low(first, third), even_low = u8_zip_low(second, fourth);
+    const u8x16 odd_high = u8_zip_high(first, third), even_high = u8_zip_high(second, fourth);
+    put_scaled(values, u8_zip_low(odd_low, even_low), d);
+    put_scaled(values + 16, u8_zip_high(odd_low, even_low), d);
+    put_scaled(values + 32, u8_zip_low(odd_high, even_high), d);
+    put_scaled(values + 48, u8_zip_high(odd_high, even_high), d);
 }
 
 /* ---- arrays larger than the caches ---- */
@@ -584,12 +512,18 @@ SHARED void dequantize_to_stream(organ_dequantize_blocks *dequantize, const uint
     stream_end();
 }
 
-/* Defines dequantize_TYPE_stream, the kernel organ_kernels.dequantize of a block type. */
-#define STREAM_DEQUANTIZER(isa, name, type, number, block, elements)                                                   \
+/* Defines organ_kernels.dequantize of a block type from the function that decodes one block. */
+#define DEQUANTIZER(isa, name, type, number, block, elements)                                                          \
+    static void dequantize_##type(const void *blocks, float *values, size_t n)                                         \
+    {                                                                                                                  \
+        const block *b = blocks;                                                                                       \
+        for (size_t k = 0; k < n; k++, b++, values += (elements))                                                      \
+            decode_##type(b, values);                                                                                  \
+    }                                                                                                                  \
     void KERNEL(dequantize_##type)(const void *blocks, float *values, size_t n)                                        \
     {                                                                                                                  \
         dequantize_to_stream(dequantize_##type, blocks, sizeof(block), elements, values, n);                           \
     }
-GGML_BLOCK_TYPES(STREAM_DEQUANTIZER, )
+GGML_BLOCK_TYPES(DEQUANTIZER, )
 
 #endif

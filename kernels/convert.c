@@ -91,72 +91,48 @@ void KERNEL(f32_to_f16)(const float *src, uint16_t *dst, size_t n) { narrow_elem
 
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }
+INLINE u32x16 u32_load(const float *p) { return f32_bits(f32_load(p)); }
+INLINE u32x16 u32_load_part(const float *p, size_t n) { return f32_bits(f32_load_part(p, n)); }
 
-uint64_t KERNEL(zeros_16)(const uint16_t *values, size_t n)
-{
-    uint64_t zeros = 0;
-    size_t at = 0;
-    for (; at + 16 <= n; at += 16)
-        zeros += m16_count(zeros_of_16(u16_load(values + at)));
-    if (at < n)
-        zeros += m16_count(zeros_of_16(u16_load_part(values + at, n - at))) - (16 - (n - at));
-    return zeros;
-}
-
-uint64_t KERNEL(zeros_32)(const float *values, size_t n)
-{
-    uint64_t zeros = 0;
-    size_t at = 0;
-    for (; at + 16 <= n; at += 16)
-        zeros += m32_count(zeros_of_32(f32_bits(f32_load(values + at))));
-    if (at < n)
-        zeros += m32_count(zeros_of_32(f32_bits(f32_load_part(values + at, n - at)))) - (16 - (n - at));
-    return zeros;
-}
+/* Counters for elements `type` of 16 or 32 bits. */
+#define ZEROS(bits, type)                                                                                              \
+    uint64_t KERNEL(zeros_##bits)(const type *values, size_t n)                                                        \
+    {                                                                                                                  \
+        uint64_t zeros = 0;                                                                                            \
+        size_t at = 0;                                                                                                 \
+        for (; at + 16 <= n; at += 16)                                                                                 \
+            zeros += m##bits##_count(zeros_of_##bits(u##bits##_load(values + at)));                                    \
+        if (at < n)                                                                                                    \
+            zeros += m##bits##_count(zeros_of_##bits(u##bits##_load_part(values + at, n - at))) - (16 - (n - at));     \
+        return zeros;                                                                                                  \
+    }
+ZEROS(16, uint16_t)
+ZEROS(32, float)
 
 /* The counts are zero in both, zero only in the copy (killed), unchanged and not zero (kept). */
-INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts)
-{
-    const m16x16 was_zero = zeros_of_16(donor), is_zero = zeros_of_16(copy);
-    counts->zero_before += m16_count(m16_and(was_zero, is_zero));
-    counts->killed += m16_count(m16_without(is_zero, was_zero));
-    counts->kept += m16_count(m16_without(u16_eq(donor, copy), was_zero));
-}
-
-void KERNEL(audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
-{
-    organ_audit_counts found = {0};
-    size_t at = 0;
-    for (; at + 16 <= n; at += 16)
-        audit_words_16(u16_load(donor + at), u16_load(copy + at), &found);
-    if (at < n) {
-        audit_words_16(u16_load_part(donor + at, n - at), u16_load_part(copy + at, n - at), &found);
-        found.zero_before -= 16 - (n - at);
+#define AUDIT(bits, type)                                                                                              \
+    INLINE void audit_words_##bits(u##bits##x16 donor, u##bits##x16 copy, organ_audit_counts *counts)                  \
+    {                                                                                                                  \
+        const m##bits##x16 was_zero = zeros_of_##bits(donor), is_zero = zeros_of_##bits(copy);                         \
+        counts->zero_before += m##bits##_count(m##bits##_and(was_zero, is_zero));                                      \
+        counts->killed += m##bits##_count(m##bits##_without(is_zero, was_zero));                                       \
+        counts->kept += m##bits##_count(m##bits##_without(u##bits##_eq(donor, copy), was_zero));                       \
+    }                                                                                                                  \
+    void KERNEL(audit_##bits)(const type *donor, const type *copy, size_t n, organ_audit_counts *counts)               \
+    {                                                                                                                  \
+        organ_audit_counts found = {0};                                                                                \
+        size_t at = 0;                                                                                                 \
+        for (; at + 16 <= n; at += 16)                                                                                 \
+            audit_words_##bits(u##bits##_load(donor + at), u##bits##_load(copy + at), &found);                         \
+        if (at < n) {                                                                                                  \
+            const size_t left = n - at;                                                                                \
+            audit_words_##bits(u##bits##_load_part(donor + at, left), u##bits##_load_part(copy + at, left), &found);   \
+            found.zero_before -= 16 - left;                                                                            \
+        }                                                                                                              \
+        found.changed = n - found.zero_before - found.killed - found.kept;                                             \
+        *counts = found;                                                                                               \
     }
-    found.changed = n - found.zero_before - found.killed - found.kept;
-    *counts = found;
-}
-
-INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts)
-{
-    const m32x16 was_zero = zeros_of_32(donor), is_zero = zeros_of_32(copy);
-    counts->zero_before += m32_count(m32_and(was_zero, is_zero));
-    counts->killed += m32_count(m32_without(is_zero, was_zero));
-    counts->kept += m32_count(m32_without(u32_eq(donor, copy), was_zero));
-}
-
-void KERNEL(audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
-{
-    organ_audit_counts found = {0};
-    size_t at = 0;
-    for (; at + 16 <= n; at += 16)
-        audit_words_32(f32_bits(f32_load(donor + at)), f32_bits(f32_load(copy + at)), &found);
-    if (at < n) {
-        audit_words_32(f32_bits(f32_load_part(donor + at, n - at)), f32_bits(f32_load_part(copy + at, n - at)), &found);
-        found.zero_before -= 16 - (n - at);
-    }
-    found.changed = n - found.zero_before - found.killed - found.kept;
-    *counts = found;
-}
+AUDIT(16, uint16_t)
+AUDIT(32, float)
 
 #endif
