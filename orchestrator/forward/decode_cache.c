@@ -7,9 +7,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_NAMES 100000 /* name_with_number tries numbers below this */
 #define TRIES     8      /* attempts at an operation that other processes can disturb */

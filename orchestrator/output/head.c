@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/head.h"
 
-#include "formats/base/files.h"
-#include "formats/base/text.h"
 #include "orchestrator/output/stretches.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

@@ -3,7 +3,6 @@
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/journal.h"
-#include "orchestrator/output/model_copy.h"
 
 #include "formats/base/files.h"
 #include "formats/base/plain_numbers.h"
@@ -17,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #define STEP ((size_t)1 << 20) /* bytes between tensors that are read and stored at once */

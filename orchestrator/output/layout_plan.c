@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #define NAME_LENGTH 120 /* characters of a tensor's name that a file name keeps, without suffix and digest */

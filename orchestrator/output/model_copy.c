@@ -7,7 +7,6 @@
 #include "formats/model/organ_directory.h"
 #include "formats/model/recognise.h"
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/shared_files.h"
 #include "orchestrator/stream/transfer.h"

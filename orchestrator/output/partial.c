@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <limits.h>
 #include <organ/base.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -8,7 +8,6 @@
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/stream/product.h"
 
 #include <math.h>
 #include <organ/base.h>

@@ -2,7 +2,6 @@
  * Outputs that this process has reserved: the lock of the partial directory is held from before the first step of the
  * run, and organ_publish_begin takes it over. */
 #include "orchestrator/output/partial.h"
-#include "formats/base/text.h"
 
 #include <pthread.h>
 #include <stdlib.h>

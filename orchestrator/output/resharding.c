@@ -8,7 +8,6 @@
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/model/organ_directory.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/direct_file.h"
@@ -20,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT

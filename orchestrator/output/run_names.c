@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/run_names.h"
 
-#include "formats/base/files.h"
-#include "formats/base/text.h"
 #include "orchestrator/output/partial.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

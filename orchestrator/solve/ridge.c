@@ -9,7 +9,6 @@
 #include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/product.h"
 
 #include <math.h>
 #include <organ/machine.h>

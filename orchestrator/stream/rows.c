@@ -8,7 +8,6 @@
 #include "orchestrator/stream/parts.h"
 
 #include <organ/stream.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors)

@@ -10,8 +10,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 enum { KEPT = 32 }; /* files that stay open although no thread uses them */

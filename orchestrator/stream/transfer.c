@@ -9,7 +9,6 @@
 #include "formats/base/files.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/product.h"
@@ -17,7 +16,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* Bytes read, hashed and written at once: all workers together have ROOM bytes of buffers, but each at least STEP,

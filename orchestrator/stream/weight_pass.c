@@ -6,7 +6,6 @@
 
 #include "formats/base/activity.h"
 #include "formats/base/rows.h"
-#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/read_ahead.h"

@@ -5,7 +5,6 @@
 #include "orchestrator/surgery/audit/audit.h"
 
 #include "formats/base/files.h"
-#include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"

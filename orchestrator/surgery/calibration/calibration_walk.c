@@ -7,7 +7,6 @@
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"

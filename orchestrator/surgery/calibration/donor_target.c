@@ -2,8 +2,6 @@
  * The change of a matrix that gives a part of the donor's outputs, from the moments of both models' inputs. */
 #include "orchestrator/surgery/calibration/donor_target.h"
 
-#include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 

@@ -7,13 +7,11 @@
 #include "formats/base/json.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/report/view/views.h"
@@ -23,7 +21,6 @@
 #include <fcntl.h>
 #include <math.h>
 #include <organ/base.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

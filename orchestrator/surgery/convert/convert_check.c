@@ -6,7 +6,6 @@
 #include "formats/base/plain_numbers.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Members of organ_forward_config whose values in the output must equal those in the model. The macros apply X to each

@@ -8,10 +8,8 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/product.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Refits the scales of a row of GGUF blocks that store each group scale as a code of few bits times d, and each minimum
  * as a code times dmin (Q4_K and similar). Rounds the exact solution of the row's normal equations to such numbers,

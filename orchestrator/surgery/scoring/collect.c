@@ -11,7 +11,6 @@
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/ranks/ranks.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

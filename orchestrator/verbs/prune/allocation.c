@@ -3,12 +3,9 @@
  * and divides one budget among the targets so that the sum of the divergences is least. */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
-#include "formats/base/files.h"
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 

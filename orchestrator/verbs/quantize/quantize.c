@@ -10,7 +10,6 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>

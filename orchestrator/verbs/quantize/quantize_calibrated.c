@@ -9,7 +9,6 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <math.h>

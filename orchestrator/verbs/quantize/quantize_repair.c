@@ -5,7 +5,6 @@
 #include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/base/files.h"
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/publish.h"

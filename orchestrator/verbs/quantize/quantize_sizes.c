@@ -7,12 +7,10 @@
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/publish.h"
 #include "orchestrator/output/run_inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -7,7 +7,6 @@
 #include "orchestrator/verbs/quantize/quantize_types.h"
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
@@ -18,9 +17,7 @@
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/report/view/views.h"
 
-#include <errno.h>
 #include <organ/convert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

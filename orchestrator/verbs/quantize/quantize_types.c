@@ -5,7 +5,6 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
