@@ -4,6 +4,7 @@
 #define ORGAN_BASE_TEXT_H
 
 #include "formats/base/arena.h"
+#include "formats/base/owned.h"
 
 #include <organ/base.h>
 #include <sha1.h>

@@ -89,7 +89,7 @@ static organ_status forward_mix(forward_group *g, organ_error *error)
 
 /* If layers may be streamed, the number is enough for a streamed layer, which processes more tokens together; if the
  * state of a token is wider than its hidden state, that layer also needs contiguous copies of the hidden states. */
-size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
+static size_t ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
     const bool streams = f->may_stream;
@@ -199,7 +199,7 @@ static size_t copies_of(const organ_forward_config *c)
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
-    size_t max = organ_max(mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
+    size_t max = organ_max(mixer_room(f, tokens), ffn_room(f, memory, batch));
     max = organ_max(max, organ_forward_per_layer_room(c, tokens));
     if (c->streams)
         max = organ_max(max, organ_forward_streams_room(c, tokens));

@@ -4,6 +4,7 @@
  * sorting. */
 #include "orchestrator/forward/forward_parts.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -493,11 +494,7 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
         for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
             run_shared(g, first + k, organ_min(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden,
                        scratch, error);
-    free(j.choices);
-    free(j.place);
-    free(j.begin);
-    free(j.token_of);
-    free(j.weight_of);
+    ORGAN_FREE_ARRAYS(j.choices, j.place, j.begin, j.token_of, j.weight_of);
     return error->status;
 }
 

@@ -476,9 +476,7 @@ size_t organ_forward_attention_scratch(const organ_forward_config *config);
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
-/* Return the floats of scratch for `tokens` tokens: organ_forward_ffn_room for the feed-forward of any layer if the
- * engine has `memory` bytes, organ_forward_experts_room for a mixture whose experts are all in memory. */
-size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
+/* Returns the floats of scratch for `tokens` tokens of a mixture whose experts are all in memory. */
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 /* Returns the floats of scratch that the experts of a streamed layer need for `tokens` tokens. */
 size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);

@@ -225,9 +225,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
             print_progress(&s, to, next, progress);
         w = to;
     }
-    free(s.rows);
-    free(s.kept);
-    free(s.sums);
+    ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums);
     return error->status;
 }
 
@@ -250,10 +248,7 @@ bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *styl
 
 void organ_perplexity_plan_release(organ_perplexity_plan *plan)
 {
-    free(plan->tokens);
-    free(plan->begin);
-    free(plan->rows);
-    free(plan->targets);
+    ORGAN_FREE_ARRAYS(plan->tokens, plan->begin, plan->rows, plan->targets);
     *plan = (organ_perplexity_plan){0};
 }
 
@@ -357,7 +352,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     *plan = (organ_perplexity_plan){0};
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
-    uint32_t *const sequence = malloc(all * sizeof *sequence);
+    ORGAN_OWNED uint32_t *const sequence = malloc(all * sizeof *sequence);
     /* Upper bounds: each token is an input once, or twice if the last window of lm-eval repeats it. */
     const size_t windows = all / protocol->context + 2, inputs = 2 * all + windows;
     plan->tokens = malloc(inputs * sizeof *plan->tokens);
@@ -365,7 +360,6 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     plan->rows = malloc(all * sizeof *plan->rows);
     plan->targets = malloc(all * sizeof *plan->targets);
     if (!sequence || !plan->tokens || !plan->begin || !plan->rows || !plan->targets) {
-        free(sequence);
         organ_perplexity_plan_release(plan);
         return organ_fail_memory(error, text);
     }
@@ -378,7 +372,6 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
         plan_llama_cpp(plan, protocol, sequence, all);
     else
         plan_lm_eval(plan, protocol->context, sequence, all);
-    free(sequence);
     return ORGAN_OK;
 }
 
@@ -434,7 +427,7 @@ organ_status organ_perplexity_compare(const organ_token_scores *first, const org
                                       organ_perplexity_comparison *comparison, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    double *const values = calloc(count + 1, sizeof *values);
+    ORGAN_OWNED double *const values = calloc(count + 1, sizeof *values);
     if (!values)
         return organ_fail_errno(error, ENOMEM, "cannot allocate the comparison of %zu tokens", count);
     const double X = organ_perplexity_sum(first->nll, count).perplexity,
@@ -453,6 +446,5 @@ organ_status organ_perplexity_compare(const organ_token_scores *first, const org
     c.agreement = agreement.mean;
     c.agreement_error = agreement.error;
     *comparison = c;
-    free(values);
     return ORGAN_OK;
 }

@@ -2,6 +2,7 @@
  * Sizes of the experts in a plan, plans for a model that a verb is about to write, and the release of plans. */
 #include "orchestrator/forward/forward_parts.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -64,10 +65,7 @@ void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)
         free(plan->slots[k].stored_form);
-    free(plan->slots);
-    free(plan->experts);
-    free(plan->expert_biases);
-    free(plan->head_norms);
+    ORGAN_FREE_ARRAYS(plan->slots, plan->experts, plan->expert_biases, plan->head_norms);
 }
 
 /* ---- weights by name and shape ---- */

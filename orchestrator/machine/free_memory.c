@@ -3,6 +3,7 @@
 #include "orchestrator/machine/free_memory.h"
 
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 #include "formats/base/word_lists.h"
 
 #include <errno.h>
@@ -74,13 +75,12 @@ static organ_status machine_free(const char *root, uint64_t *bytes, organ_error 
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
-    char *const text = read_text(path);
+    ORGAN_OWNED char *const text = read_text(path);
     if (!text)
         return organ_fail_errno(error, errno, "%s: cannot be read, which --memory auto needs: give an amount", path);
     *bytes = number_after(text, "\nMemAvailable:") * 1024;
     if (!strstr(text, "\nMemAvailable:"))
         organ_fail(error, ORGAN_IO, "%s: has no line MemAvailable, which --memory auto needs: give an amount", path);
-    free(text);
     return error->status;
 }
 
@@ -101,12 +101,11 @@ static bool read_limit(const char *directory, const char *file, uint64_t *bytes)
     if (!file)
         return true;
     snprintf(path, sizeof path, "%s/%s", directory, file);
-    char *const text = read_text(path);
+    ORGAN_OWNED char *const text = read_text(path);
     if (!text)
         return errno == ENOENT || errno == ENOTDIR;
     if (text[1] >= '0' && text[1] <= '9')
         *bytes = strtoull(text + 1, NULL, 10);
-    free(text);
     return true;
 }
 
@@ -118,9 +117,8 @@ static uint64_t used_bytes(const version *v, const char *directory)
     if (!read_limit(directory, v->used, &used) || used == UINT64_MAX)
         return 0;
     snprintf(path, sizeof path, "%s/memory.stat", directory);
-    char *const text = read_text(path);
+    ORGAN_OWNED char *const text = read_text(path);
     const uint64_t cache = text ? number_after(text, v->cache[0]) + number_after(text, v->cache[1]) : 0;
-    free(text);
     return used > cache ? used - cache : 0;
 }
 
@@ -240,16 +238,14 @@ static organ_status use_all_groups(const char *root, organ_free_memory *found, o
 {
     char path[PATH_MAX], group[PATH_MAX];
     snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
-    char *const groups = read_text(path);
+    ORGAN_OWNED char *const groups = read_text(path);
     snprintf(path, sizeof path, "%s/proc/self/mountinfo", root);
-    char *const mounts = groups ? read_text(path) : NULL;
+    ORGAN_OWNED char *const mounts = groups ? read_text(path) : NULL;
     for (const char *line = mounts; line && !error->status && (line = strchr(line, '\n')) && *++line;) {
         hierarchy h;
         if (read_mount(line, &h) && find_group(groups, h.version, group, sizeof group))
             use_groups(root, &h, group, found, error);
     }
-    free(groups);
-    free(mounts);
     return error->status;
 }
 

@@ -86,7 +86,7 @@ static int exchange_names(const char *a, const char *b)
         return 0;
     if (errno == ENOENT)
         return ENOENT;
-    char *const aside = name_with_number(b);
+    ORGAN_OWNED char *const aside = name_with_number(b);
     if (!aside)
         return ENOMEM;
     const int moved = rename_no_replace(b, aside);
@@ -97,7 +97,6 @@ static int exchange_names(const char *a, const char *b)
     }
     if (fault && !moved)
         rename_no_replace(aside, b);
-    free(aside);
     return fault;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/workers.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 
 #include <errno.h>
@@ -248,17 +249,15 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
 {
     organ_workers *pool = calloc(1, sizeof *pool);
     member *members = calloc(threads, sizeof *members);
-    organ_place *places = calloc(threads, sizeof *places);
+    ORGAN_OWNED organ_place *places = calloc(threads, sizeof *places);
     if (!pool || !members || !places) {
         free(pool);
         free(members);
-        free(places);
         return NULL;
     }
     organ_topology_place(topology, threads, places);
     for (size_t k = 0; k < threads; k++)
         members[k] = (member){.pool = pool, .place = places[k]};
-    free(places);
     pool->topology = topology;
     pool->members = members;
     pthread_mutex_init(&pool->lock, NULL);

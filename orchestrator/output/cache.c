@@ -23,26 +23,24 @@ json_t *organ_cache_document(const organ_cache *cache, json_t *body)
 
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error)
 {
-    json_t *document = NULL;
+    ORGAN_OWNED_JSON json_t *document = NULL;
     if (!cache->path || !organ_ranks_first(cache->ranks) || error->status)
         json_decref(body);
     else if ((document = organ_cache_document(cache, body)))
         organ_document_replace(cache->path, document, error);
     else
         organ_fail_memory(error, cache->path);
-    json_decref(document);
     return cache->meets ? organ_ranks_agree(cache->ranks, "storing measured values", error) : error->status;
 }
 
 static organ_status check_place(const char *path, const char *option, organ_error *error)
 {
     const size_t length = (size_t)(organ_path_name(path) - path);
-    char *const folder = length ? organ_format("%.*s", (int)length, path) : strdup(".");
+    ORGAN_OWNED char *const folder = length ? organ_format("%.*s", (int)length, path) : strdup(".");
     if (!folder)
         return organ_fail_memory(error, path);
     if (access(folder, W_OK | X_OK))
         organ_fail_errno(error, errno, "%s: cannot be created (%s)", path, option);
-    free(folder);
     return error->status;
 }
 
@@ -57,9 +55,8 @@ organ_status organ_cache_check_place(const char *path, const char *option, organ
 
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
-    char *const text = value ? organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    ORGAN_OWNED char *const text = value ? organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     snprintf(shown, ORGAN_CACHE_SHOWN + 1, "%s", text ? text : "missing");
-    free(text);
 }
 
 bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found)
@@ -86,25 +83,22 @@ static organ_status cache_parse(const organ_cache *cache, json_t **object, organ
 {
     organ_json_source text = {.label = cache->path};
     const size_t limit = cache->unbounded ? SIZE_MAX : ORGAN_CACHE_LIMIT;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     if (access(cache->path, F_OK) != 0 ||
         organ_input_load(cache->path, cache->path, limit, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
     text.bytes = bytes;
-    organ_json_parse_object(&text, object, error);
-    free(bytes);
-    return error->status;
+    return organ_json_parse_object(&text, object, error);
 }
 
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error)
 {
-    json_t *file = NULL;
+    ORGAN_OWNED_JSON json_t *file = NULL;
     *document = NULL;
     if (cache_parse(cache, &file, error) != ORGAN_OK || !file)
         return error->status;
     json_t *const inner = within ? json_object_get(file, within) : NULL;
     *document = json_incref(json_is_object(inner) ? inner : file);
-    json_decref(file);
     const char *const schema = json_string_value(json_object_get(*document, "schema"));
     if (schema && strcmp(schema, cache->schema) == 0)
         return ORGAN_OK;

@@ -74,6 +74,7 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
 /* Checks on the first rank, before a long measurement, that a new file can be made at `path`; NULL: no check. All ranks
  * call it, also after an error, which every rank then returns. Returns ORGAN_IO, naming `option`, if not. */
 organ_status organ_cache_check_place(const char *path, const char *option, organ_ranks *ranks, organ_error *error);
+
 /* ---- values ---- */
 
 /* A JSON array of `count` numbers in [0, max], stored contiguously in memory. */

@@ -53,14 +53,13 @@ organ_status organ_model_fingerprint(const organ_model *model, char out[17], org
 
 json_t *organ_experiment_log(const organ_model *model, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     json_error_t fault;
     if (organ_model_load(model, "organ/prune.json", LARGEST_LOG, &bytes, &length, error) != ORGAN_OK || !bytes)
         return NULL;
     bool no_memory;
     json_t *log = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    free(bytes);
     if (no_memory)
         organ_fail(error, ORGAN_IO, "%s: organ/prune.json: no memory to read it", model->path);
     else if (!log)
@@ -143,15 +142,13 @@ static bool same_donor(const json_t *a, const json_t *b)
 
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
-    json_t *const x = json_copy((json_t *)organ_json_at(a, "settings"));
-    json_t *const y = json_copy((json_t *)organ_json_at(b, "settings"));
+    ORGAN_OWNED_JSON json_t *const x = json_copy((json_t *)organ_json_at(a, "settings"));
+    ORGAN_OWNED_JSON json_t *const y = json_copy((json_t *)organ_json_at(b, "settings"));
     if (any_targets && x && y) {
         json_object_del(x, "targets");
         json_object_del(y, "targets");
     }
     const bool same = json_equal(x ? x : json_null(), y ? y : json_null());
-    json_decref(x);
-    json_decref(y);
     return same;
 }
 
@@ -272,9 +269,8 @@ static void add_method(json_t *list, const char *method, bool imatrix)
 
 static void add_experiment(json_t *list, const json_t *experiment)
 {
-    json_t *const words = organ_experiment_words(experiment);
+    ORGAN_OWNED_JSON json_t *const words = organ_experiment_words(experiment);
     organ_say(list, "The experiment: %s. %s", json_string_value(words), never_mixed);
-    json_decref(words);
 }
 
 /* The denominators of a document's percentages are the weights of its targets and those of the whole model. */
@@ -337,9 +333,8 @@ static bool is_first_of_method(const json_t *experiments, size_t k)
 static void add_named(json_t *list, const json_t *experiment)
 {
     const char *const name = organ_json_text(experiment, "name");
-    json_t *const words = organ_experiment_words(experiment);
+    ORGAN_OWNED_JSON json_t *const words = organ_experiment_words(experiment);
     organ_say(list, "Experiment%s%s: %s.", *name ? " " : "", name, json_string_value(words));
-    json_decref(words);
 }
 
 json_t *organ_errata_of_experiments(const json_t *experiments)

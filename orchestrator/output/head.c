@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/head.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/output/stretches.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
@@ -24,7 +25,7 @@ static organ_status compare_part(void *context, size_t k, size_t worker, organ_e
     enum { STEP = 1 << 16 }; /* bytes that are read at once of each tensor */
     head_twins *const t = context;
     const uint64_t from = k * COMPARED, left = t->a->bytes - from, end = from + (left < COMPARED ? left : COMPARED);
-    unsigned char *const bytes = malloc(2 * STEP);
+    ORGAN_OWNED unsigned char *const bytes = malloc(2 * STEP);
     (void)worker;
     if (!bytes)
         return organ_fail_memory(error, t->a->name);
@@ -35,7 +36,6 @@ static organ_status compare_part(void *context, size_t k, size_t worker, organ_e
             memcmp(bytes, bytes + STEP, n) != 0)
             __atomic_store_n(&t->differ, true, __ATOMIC_RELAXED);
     }
-    free(bytes);
     return error->status;
 }
 
@@ -143,7 +143,7 @@ organ_status organ_head_untie(const organ_model *model, const organ_engine *engi
 organ_status organ_head_settle(const char *to, const organ_model *model, const organ_engine *engine,
                                const organ_progress *progress, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     bool untied = false;
     organ_json_edit config = {0};
@@ -157,6 +157,5 @@ organ_status organ_head_settle(const char *to, const organ_model *model, const o
                                  "config.json: tie_word_embeddings becomes false, because the output head that the "
                                  "model stores differs from its embedding");
     organ_json_edit_release(&config);
-    free(bytes);
     return error->status;
 }

@@ -78,8 +78,8 @@ organ_status organ_outline_folder_open(const char *output, const char *ending, o
     if (!output)
         return temporary_folder(folder, error);
     const size_t rank = organ_ranks_rank(ranks);
-    char *const own = rank ? organ_format("%s.rank%zu", ending, rank) : strdup(ending);
-    char *const path = own ? organ_hidden_path(output, own) : NULL;
+    ORGAN_OWNED char *const own = rank ? organ_format("%s.rank%zu", ending, rank) : strdup(ending);
+    ORGAN_OWNED char *const path = own ? organ_hidden_path(output, own) : NULL;
     if (!path)
         organ_fail_memory(error, output);
     else if (organ_hidden_folder_open(path, output, NULL, folder, error) == ORGAN_OK) {
@@ -87,8 +87,6 @@ organ_status organ_outline_folder_open(const char *output, const char *ending, o
         if (fault)
             organ_fail_errno(error, fault, "%s: what an earlier run left cannot be removed", path);
     }
-    free(own);
-    free(path);
     return error->status;
 }
 
@@ -169,7 +167,7 @@ organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_m
 {
     bool whole = false;
     organ_error own = {0}; /* the model is not the output that a later error would call complete */
-    char *const record = organ_format("%s/inputs.json", m->folder);
+    ORGAN_OWNED char *const record = organ_format("%s/inputs.json", m->folder);
     if (!record)
         organ_fail_memory(error, m->folder);
     else if (settle_model(m, making, record, &whole, error) == ORGAN_OK && whole)
@@ -179,7 +177,6 @@ organ_status organ_hidden_model_make(organ_hidden_model *m, const organ_hidden_m
         *error = own;
     else if (!error->status && organ_ranks_first(m->ranks))
         organ_run_record_end(record, making->key, m->path, error);
-    free(record);
     return organ_ranks_agree(m->ranks, "the end of the temporary model", error);
 }
 
@@ -205,8 +202,6 @@ void organ_hidden_model_close(organ_hidden_model *m, bool keep, organ_error *err
         say_kept(m, error);
     organ_hidden_folder_leave(&m->entered);
     organ_run_names_release(&m->names);
-    free(m->folder);
-    free(m->path);
-    free(m->partial);
+    ORGAN_FREE_ARRAYS(m->folder, m->path, m->partial);
     *m = (organ_hidden_model){0};
 }

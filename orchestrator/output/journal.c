@@ -49,11 +49,10 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     size_t whole = 0;
     json_error_t fault;
     for (const char *end; (end = memchr(text + whole, '\n', size - whole)); whole = (size_t)(end - text) + 1) {
-        json_t *line =
+        ORGAN_OWNED_JSON json_t *line =
             organ_json_load(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, &fault, no_memory);
         const bool taken = json_is_object(line);
         *no_memory = (taken && json_array_append(lines, line)) || *no_memory;
-        json_decref(line);
         if (!taken || *no_memory)
             break;
     }
@@ -65,15 +64,13 @@ static organ_status read_journal_lines(const organ_journal *journal, json_t **li
 {
     const char *const path = journal->path;
     size_t size = 0;
-    char *text = read_journal(journal->fd, &size);
+    ORGAN_OWNED char *text = read_journal(journal->fd, &size);
     if (!text || !*lines) {
         const int reason = text ? ENOMEM : errno;
-        free(text);
         return organ_fail_errno(error, reason, "%s: cannot be read", path);
     }
     bool no_memory = false;
     const size_t whole = parse_lines(text, size, *lines, &no_memory);
-    free(text);
     if (no_memory)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
     if (organ_resize_file(journal->fd, (off_t)whole))
@@ -106,7 +103,8 @@ organ_status organ_journal_open_locked(const char *path, const char *busy, organ
 /* The line is written without a buffer, so that all lines before it stay complete if the run is killed. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
-    char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *text =
+        organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;
     if (!text)
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);
@@ -114,7 +112,6 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
                             or cut, never mixed with another */
     if (organ_write_all(journal->fd, text, length + 1))
         organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
-    free(text);
     return error->status;
 }
 
@@ -145,7 +142,7 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
     json_t *lines = NULL, *line;
     size_t k;
     snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
-    char *const path = organ_publish_path(publish, name);
+    ORGAN_OWNED char *const path = organ_publish_path(publish, name);
     if (!path)
         return organ_fail_memory(error, publish->final);
     organ_journal_open(path, &other, &lines, error);
@@ -156,7 +153,6 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     organ_journal_close(&other);
     json_decref(lines);
-    free(path);
     return error->status;
 }
 
@@ -195,7 +191,7 @@ static bool others_have_lines(const organ_publish *publish)
 {
     if (publish->writers < 2)
         return false;
-    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
+    ORGAN_OWNED char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
     DIR *const directory = folder ? organ_open_folder(folder) : NULL;
     char name[64];
     size_t rank;
@@ -206,7 +202,6 @@ static bool others_have_lines(const organ_publish *publish)
     }
     if (directory)
         closedir(directory);
-    free(folder);
     return have;
 }
 
@@ -214,28 +209,25 @@ static bool others_have_lines(const organ_publish *publish)
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
-    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
+    ORGAN_OWNED char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
     if (!folder || !journal->path)
         organ_fail_memory(error, publish->final);
     else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_journal_open(journal->path, &journal->journal, &journal->lines, error) == ORGAN_OK)
         gather_journals(publish, journal, folder, error);
-    free(folder);
     return error->status;
 }
 
 static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
 {
     char name[64];
-    json_t *nothing = NULL;
+    ORGAN_OWNED_JSON json_t *nothing = NULL;
     snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, name)};
     if (!journal->path)
         return organ_fail_memory(error, publish->final);
-    organ_journal_open(journal->path, &journal->journal, &nothing, error);
-    json_decref(nothing);
-    return error->status;
+    return organ_journal_open(journal->path, &journal->journal, &nothing, error);
 }
 
 /* Rank 0 sends its lines as one JSON text. */
@@ -248,11 +240,10 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
     const bool first = organ_ranks_first(ranks);
     if (!ranks)
         return error->status;
-    char *const lines = first && !error->status ? organ_json_dump(journal->lines, JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const lines = first && !error->status ? organ_json_dump(journal->lines, JSON_COMPACT) : NULL;
     if (first && !lines && !error->status)
         organ_fail_memory(error, journal->path);
     organ_ranks_gather(ranks, "starting the journal", lines, lines ? strlen(lines) : 0, &all, error);
-    free(lines);
     if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
         !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
         organ_fail_memory(error, journal->path);
@@ -276,32 +267,28 @@ static organ_status peek_lines(const char *path, json_t *lines, organ_error *err
     bool no_memory = lines == NULL;
     size_t size = 0;
     const int fd = organ_open(path, O_RDONLY, 0);
-    char *const text = fd >= 0 ? read_journal(fd, &size) : NULL;
+    ORGAN_OWNED char *const text = fd >= 0 ? read_journal(fd, &size) : NULL;
     if (text && lines)
         parse_lines(text, size, lines, &no_memory);
     else if (fd >= 0 || (errno != ENOENT && errno != ENOTDIR))
         organ_fail_errno(error, errno, "%s: cannot be read", path);
     if (fd >= 0)
         close(fd);
-    free(text);
     return no_memory && !error->status ? organ_fail_memory(error, path) : error->status;
 }
 
 organ_status organ_run_journal_peek(organ_run_journal *journal, json_t *head, const char *final, organ_error *error)
 {
-    char *const partial = organ_publish_partial(final);
-    char *const path = partial ? organ_format("%s/" ORGAN_JOURNAL_NAME, partial) : NULL;
-    json_t *const lines = json_array();
+    ORGAN_OWNED char *const partial = organ_publish_partial(final);
+    ORGAN_OWNED char *const path = partial ? organ_format("%s/" ORGAN_JOURNAL_NAME, partial) : NULL;
+    ORGAN_OWNED_JSON json_t *const lines = json_array();
     organ_error differs = {0};
     if (!head || !path)
         organ_fail_memory(error, final);
     else if (peek_lines(path, lines, error) == ORGAN_OK && json_array_size(lines) &&
              organ_run_heads_compare(json_array_get(lines, 0), head, final, &differs) == ORGAN_OK)
         journal->lines = json_incref(lines);
-    json_decref(lines);
     json_decref(head);
-    free(partial);
-    free(path);
     return error->status;
 }
 
@@ -354,7 +341,7 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
                               const organ_progress *progress, char digits[17], organ_error *error)
 {
     XXH3_state_t *const state = XXH3_createState();
-    char *const buffer = malloc(READ_STEP);
+    ORGAN_OWNED char *const buffer = malloc(READ_STEP);
     if (!state || !buffer)
         organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", READ_STEP);
     else
@@ -367,7 +354,6 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     }
     if (!error->status)
         snprintf(digits, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(state));
-    free(buffer);
     XXH3_freeState(state);
     return error->status;
 }
@@ -436,14 +422,11 @@ static bool is_own_report(const char *name)
 
 static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)
 {
-    char *const path = organ_format("%s/%s", directory, name);
-    json_t *const entry = path ? file_entry(path, error) : NULL, *const key =
-                                                                     entry ? organ_document_string(name) : NULL;
+    ORGAN_OWNED char *const path = organ_format("%s/%s", directory, name);
+    ORGAN_OWNED_JSON json_t *const entry = path ? file_entry(path, error) : NULL;
+    ORGAN_OWNED_JSON json_t *const key = entry ? organ_document_string(name) : NULL;
     if ((!key || json_object_set(files, json_string_value(key), entry)) && !error->status)
         organ_fail_memory(error, directory);
-    json_decref(entry);
-    json_decref(key);
-    free(path);
     return error->status;
 }
 
@@ -451,21 +434,19 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
 {
     organ_file_list list = {0};
     json_t *const files = json_object();
-    char *const root = organ_format("%s%s%s", directory, *folder ? "/" : "", folder);
+    ORGAN_OWNED char *const root = organ_format("%s%s%s", directory, *folder ? "/" : "", folder);
     if (!files || !root)
         organ_fail_memory(error, directory);
     else if (access(root, F_OK) == 0)
         organ_list_files(root, NULL, 0, &list, error);
     for (size_t k = 0; k < list.count && !error->status; k++) {
-        char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", list.names[k]);
+        ORGAN_OWNED char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", list.names[k]);
         if (!name)
             organ_fail_memory(error, directory);
         else if (!is_own_report(name))
             add_file(files, directory, name, error);
-        free(name);
     }
     organ_list_release(&list);
-    free(root);
     if (!error->status)
         return files;
     json_decref(files);
@@ -474,14 +455,13 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
 
 organ_status organ_file_record_write(const char *directory, organ_error *error)
 {
-    char *const path = organ_format("%s/" ORGAN_RECORD, directory);
+    ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_RECORD, directory);
     json_t *const files = path ? organ_file_record(directory, "", error) : NULL;
-    json_t *const record = files ? ORGAN_OBJECT(SET_TEXT("schema", ORGAN_RECORD_SCHEMA), SET("files", files)) : NULL;
+    ORGAN_OWNED_JSON json_t *const record =
+        files ? ORGAN_OBJECT(SET_TEXT("schema", ORGAN_RECORD_SCHEMA), SET("files", files)) : NULL;
     if (record)
         organ_document_write(path, record, error);
     else if (!error->status)
         organ_fail_memory(error, directory);
-    json_decref(record);
-    free(path);
     return error->status;
 }

@@ -342,7 +342,7 @@ organ_status organ_layout_manifest(organ_layout *layout, const char *directory, 
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);
     json_t *const extra = organ_file_record(directory, ORGAN_FILES_FOLDER, error);
-    json_t *manifest =
+    ORGAN_OWNED_JSON json_t *manifest =
         error->status ? NULL
                       : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
                                      SET_TEXT("format", layout->format), SET_FLAG("donor_again", equals_donor(layout)),
@@ -355,6 +355,5 @@ organ_status organ_layout_manifest(organ_layout *layout, const char *directory, 
                                   error);
     else if (!error->status)
         organ_fail_memory(error, directory);
-    json_decref(manifest);
     return error->status;
 }

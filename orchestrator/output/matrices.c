@@ -229,7 +229,7 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {
-    bool *const chosen = calloc(weights->count + 1, sizeof *chosen);
+    ORGAN_OWNED bool *const chosen = calloc(weights->count + 1, sizeof *chosen);
     if (!chosen) {
         organ_memory_count_refusal();
         return NULL;
@@ -240,7 +240,6 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
             chosen[w - weights->weights] = true;
     }
     json_t *const matrices = organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
-    free(chosen);
     return matrices;
 }
 
@@ -269,7 +268,7 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();
-    void *const bytes = malloc(DIGEST_CHUNK);
+    ORGAN_OWNED void *const bytes = malloc(DIGEST_CHUNK);
     if (!hash || !bytes)
         organ_fail_memory(error, imatrix->path);
     else
@@ -282,7 +281,6 @@ organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[1
     }
     if (!error->status)
         snprintf(digest, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
-    free(bytes);
     XXH3_freeState(hash);
     return error->status;
 }
@@ -305,7 +303,7 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {
-    float *const own = malloc((size_t)cols * sizeof *own);
+    ORGAN_OWNED float *const own = malloc((size_t)cols * sizeof *own);
     double *const sums = calloc((size_t)cols, sizeof *sums), count, all = 0;
     bool reached;
     if (!own || !sums)
@@ -320,7 +318,6 @@ static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_pl
     }
     for (uint64_t j = 0; j < cols && all > 0 && !error->status; j++)
         norms[j] = (float)sqrt(sums[j] / all);
-    free(own);
     free(sums);
     return error->status;
 }

@@ -161,8 +161,8 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
                              organ_error *error)
 {
-    char *const from_path = organ_format("%s/%s", directory, name), *const to_path =
-                                                                        organ_format("%s/%s", to_directory, to_name);
+    ORGAN_OWNED char *const from_path = organ_format("%s/%s", directory, name);
+    ORGAN_OWNED char *const to_path = organ_format("%s/%s", to_directory, to_name);
     int from = -1;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
@@ -173,8 +173,6 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
         copy_open(from, from_path, to_path, error);
         close(from);
     }
-    free(from_path);
-    free(to_path);
     return error->status;
 }
 
@@ -208,7 +206,7 @@ struct organ_model_copy {
 /* Lists the index of the safetensors shards, without which the copied shards could not be read together. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
-    char *const path = organ_format("%s/%s", donor->directory, donor->index);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", donor->directory, donor->index);
     struct stat info = {0};
     list->names = calloc(1, sizeof *list->names);
     if (!path || !list->names || !(list->names[0] = strdup(donor->index)))
@@ -219,7 +217,6 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
             organ_fail_errno(error, errno, "%s", path);
     }
     list->bytes = (uint64_t)info.st_size;
-    free(path);
     return error->status;
 }
 
@@ -376,12 +373,10 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argu
 static organ_status copy_other_file(const organ_model_copy *copy, const char *name, organ_error *error)
 {
     const bool record = strncmp(name, "organ/", 6) == 0;
-    char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
+    ORGAN_OWNED char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
     if (!to)
         return organ_fail_memory(error, name);
-    organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);
-    free(to);
-    return error->status;
+    return organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);
 }
 
 static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
@@ -552,9 +547,7 @@ void organ_model_copy_end(organ_model_copy *copy)
     organ_shared_files_destroy(copy->files);
     for (size_t f = 0; copy->paths && f < copy->donor->file_count; f++)
         free(copy->paths[f]);
-    free(copy->paths);
-    free(copy->made);
-    free(copy->spans);
+    ORGAN_FREE_ARRAYS(copy->paths, copy->made, copy->spans);
     organ_list_release(&copy->others);
     free(copy);
 }

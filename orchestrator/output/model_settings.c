@@ -215,10 +215,7 @@ organ_status organ_settings_compare(const organ_settings_side *sides, size_t cou
     for (size_t k = 0; c.known && k < count; k++)
         if (c.known[k])
             organ_forward_config_release(&c.configs[k]);
-    free(c.configs);
-    free(c.known);
-    free(c.texts);
-    free(c.values);
+    ORGAN_FREE_ARRAYS(c.configs, c.known, c.texts, c.values);
     return error->status;
 }
 

@@ -254,12 +254,11 @@ const char *organ_output_directory(const organ_output *output) { return output->
 
 static organ_status remove_file(const organ_output *output, const char *name, organ_error *error)
 {
-    char *const path = organ_publish_path(&output->publish, name);
+    ORGAN_OWNED char *const path = organ_publish_path(&output->publish, name);
     if (!path)
         organ_fail_memory(error, output->path);
     else if (organ_remove_file(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    free(path);
     return error->status;
 }
 

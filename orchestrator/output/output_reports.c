@@ -79,13 +79,12 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
         return ORGAN_OK;
     name_next_to(output, files, names, error);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && names[k] && !error->status; k++) {
-        char *const path =
+        ORGAN_OWNED char *const path =
             organ_format("%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]);
         if (path)
             check_report_next_to(output, path, error);
         else
             organ_fail_memory(error, output->path);
-        free(path);
     }
     free_names(names);
     return error->status;
@@ -93,11 +92,10 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
 
 static organ_status write_report_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     if (organ_document_write(json, report, error) == ORGAN_OK &&
         organ_report_markdown(report, &text, error) == ORGAN_OK && organ_text_write(markdown, text, error) == ORGAN_OK)
         organ_html_report_next_to(markdown, report, error);
-    free(text);
     return error->status;
 }
 
@@ -106,13 +104,12 @@ static char *in_directory(const char *directory, const char *name) { return orga
 static organ_status write_reports_into(const char *directory, const organ_report_files *files, const json_t *report,
                                        organ_error *error)
 {
-    char *const json = in_directory(directory, files->json), *const markdown = in_directory(directory, files->markdown);
+    ORGAN_OWNED char *const json = in_directory(directory, files->json);
+    ORGAN_OWNED char *const markdown = in_directory(directory, files->markdown);
     if (json && markdown)
         write_report_files(json, markdown, report, error);
     else
         organ_fail_memory(error, directory);
-    free(json);
-    free(markdown);
     return error->status;
 }
 
@@ -129,14 +126,13 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
                                error);
         return error->status;
     }
-    char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
+    ORGAN_OWNED char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
     if (!folder)
         organ_fail_memory(error, output->path);
     else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
         write_reports_into(folder, files, report, error);
-    free(folder);
     return error->status;
 }
 

@@ -62,9 +62,8 @@ static json_t *text_at(const json_t *report, const char *path)
 static json_t *method_of(const json_t *report, const organ_view *view)
 {
     const char *const words = view->method ? view->method : "{parameters.method?{parameters.method}}";
-    char *const text = organ_words_text(&(organ_scope){report, report}, words, ORGAN_WORDS_TERMINAL);
+    ORGAN_OWNED char *const text = organ_words_text(&(organ_scope){report, report}, words, ORGAN_WORDS_TERMINAL);
     json_t *const method = text && !*text ? json_null() : json_string(text);
-    free(text);
     return method;
 }
 
@@ -90,9 +89,9 @@ json_t *organ_model_made(const organ_model *model, organ_error *error)
     organ_weights *weights = NULL;
     json_t *made = NULL;
     for (size_t k = 0; k < ORGAN_VIEWS && !made && !error->status; k++) {
-        json_t *const report = organ_views[k]->made_by ? organ_own_report(model, organ_views[k], error) : NULL;
+        ORGAN_OWNED_JSON json_t *const report =
+            organ_views[k]->made_by ? organ_own_report(model, organ_views[k], error) : NULL;
         made = report ? made_of_report(report, organ_views[k]) : NULL;
-        json_decref(report);
     }
     if (made || error->status || organ_weights_find(model, &weights, error) != ORGAN_OK)
         return made;

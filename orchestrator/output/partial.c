@@ -288,19 +288,18 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
 static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;
-    json_t *const json = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, no_memory);
+    ORGAN_OWNED_JSON json_t *const json = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, no_memory);
     const json_t *const nodes = json_object_get(json, "finished");
     for (; note->count < json_array_size(nodes) && note->count < ORGAN_NAMING_MAX; note->count++)
         note->nodes[note->count] = (uint64_t)json_integer_value(json_array_get(nodes, note->count));
     note->there = note->count > 0;
     note->force = json_is_true(json_object_get(json, "force"));
-    json_decref(json);
 }
 
 /* Lines before the last are the journal of the run. An incomplete last line counts as no note. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     size_t length = 0;
     struct stat info;
     bool no_memory = false;
@@ -318,7 +317,6 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     if (end)
         read_note_line(last, (size_t)(end - last), note, &no_memory);
     note->journal = note->there && before;
-    free(text);
     return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
 }
 
@@ -387,8 +385,9 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
 static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                  organ_error *error)
 {
-    char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
-    char *const command = grown && final ? organ_rename_command(grown, final, NULL) : NULL;
+    ORGAN_OWNED char *const grown = organ_format("%s/%s", p->partial, name);
+    ORGAN_OWNED char *const final = organ_format("%s/%s", p->parent, name);
+    ORGAN_OWNED char *const command = grown && final ? organ_rename_command(grown, final, NULL) : NULL;
     struct stat info;
     int fault = 0;
     if (!command) {
@@ -403,9 +402,6 @@ static organ_status publish_file(const organ_naming_place *p, const organ_naming
     } else {
         remove_former(grown, final, p->like, error);
     }
-    free(command);
-    free(grown);
-    free(final);
     return error->status;
 }
 

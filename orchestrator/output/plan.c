@@ -87,13 +87,7 @@ static bool open_test(test *t, const organ_kernels *kernels)
     return t->a && t->b && t->c && t->scratch;
 }
 
-static void close_test(test *t)
-{
-    free(t->a);
-    free(t->b);
-    free(t->c);
-    free(t->scratch);
-}
+static void close_test(test *t) { ORGAN_FREE_ARRAYS(t->a, t->b, t->c, t->scratch); }
 
 static void multiply_once(void *context)
 {
@@ -136,7 +130,7 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     const char *const cpu = engine->topology ? organ_topology_cpu(engine->topology) : NULL;
     const size_t count = organ_workers_count(engine->workers) * organ_ranks_count(engine->ranks);
     test t;
-    unsigned char *const bytes = calloc(2, TEST_BYTES);
+    ORGAN_OWNED unsigned char *const bytes = calloc(2, TEST_BYTES);
     json_t *object = NULL;
     if (open_test(&t, engine->kernels) && bytes) {
         const double work = 2.0 * TEST_SIDE * TEST_SIDE * TEST_DEPTH, products = work / min_seconds(multiply_once, &t),
@@ -149,7 +143,6 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
                          SET_COUNT("threads", count), SET_BYTES_OF("cpu", cpu));
     } else
         organ_memory_count_refusal();
-    free(bytes);
     close_test(&t);
     return object;
 }

@@ -32,7 +32,7 @@ static organ_status publish_split(const char *path, organ_publish *publish, orga
 {
     publish->folder = publish->mark = -1;
     publish->final = strdup(path);
-    char *for_parent = strdup(path), *for_name = strdup(path);
+    ORGAN_OWNED char *for_parent = strdup(path), *for_name = strdup(path);
     if (publish->final && for_parent && for_name) {
         publish->final[organ_path_length(publish->final)] = '\0';
         const char *name = basename(for_name);
@@ -44,8 +44,6 @@ static organ_status publish_split(const char *path, organ_publish *publish, orga
         if (publish->partial)
             publish->note = organ_format("%s/.%s.organ-finished", publish->parent, name);
     }
-    free(for_parent);
-    free(for_name);
     return error->status || publish->note ? error->status : organ_fail_memory(error, path);
 }
 
@@ -186,10 +184,10 @@ static bool has_nothing_of_value(const organ_publish *publish)
 /* The run may have taken hours, so only the user may remove the output. */
 organ_status organ_publish_fail_awaiting(const organ_publish *publish, organ_error *error)
 {
-    char *const file = organ_publish_path(publish, organ_path_name(publish->final));
+    ORGAN_OWNED char *const file = organ_publish_path(publish, organ_path_name(publish->final));
     struct stat info;
     const bool single = file && lstat(file, &info) == 0, noted = lstat(publish->note, &info) == 0;
-    char *command = NULL;
+    ORGAN_OWNED char *command = NULL;
     if (single)
         command = organ_rename_command(file, publish->final, NULL);
     else if (file)
@@ -201,8 +199,6 @@ organ_status organ_publish_fail_awaiting(const organ_publish *publish, organ_err
                    publish->final, publish->partial, command);
     else
         organ_fail_memory(error, publish->final);
-    free(command);
-    free(file);
     return error->status;
 }
 
@@ -387,9 +383,8 @@ bool organ_partial_is_begun(const char *partial) { return access(partial, F_OK) 
 
 bool organ_publish_is_begun(const char *final)
 {
-    char *const partial = organ_publish_partial(final);
+    ORGAN_OWNED char *const partial = organ_publish_partial(final);
     const bool begun = partial && organ_partial_is_begun(partial);
-    free(partial);
     return begun;
 }
 
@@ -406,13 +401,11 @@ void organ_publish_tidy(const char *final, const char *folder, const char *made)
 {
     struct stat about, of;
     const bool file = stat(made, &of) == 0 && S_ISREG(of.st_mode);
-    char *const partial = organ_publish_partial(made);
-    char *const parent = strndup(made, (size_t)(organ_path_name(made) - made));
+    ORGAN_OWNED char *const partial = organ_publish_partial(made);
+    ORGAN_OWNED char *const parent = strndup(made, (size_t)(organ_path_name(made) - made));
     if (partial && parent && stat(final, &about) == 0 && access(partial, F_OK) &&
         (access(made, F_OK) || is_older(file ? made : parent, about.st_mtim)))
         organ_remove_tree(folder);
-    free(partial);
-    free(parent);
 }
 
 bool organ_publish_waits(const char *final)
@@ -480,10 +473,7 @@ void organ_publish_end(organ_publish *publish)
 {
     if (publish->partial)
         release_partial(publish);
-    free(publish->final);
-    free(publish->partial);
-    free(publish->parent);
-    free(publish->note);
+    ORGAN_FREE_ARRAYS(publish->final, publish->partial, publish->parent, publish->note);
     *publish = (organ_publish){.lock = -1};
 }
 

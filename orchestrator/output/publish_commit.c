@@ -106,12 +106,7 @@ typedef struct naming_plan {
     char *command;       /* shell command that renames the output by hand, for messages */
 } naming_plan;
 
-static void free_plan(naming_plan *plan)
-{
-    free(plan->grown);
-    free(plan->final);
-    free(plan->command);
-}
+static void free_plan(naming_plan *plan) { ORGAN_FREE_ARRAYS(plan->grown, plan->final, plan->command); }
 
 /* The present path is file `name` of the partial directory, or that directory if `name` is NULL. The new path is
  * `final`, or `name` in the parent directory if `final` is NULL. `note` (NULL: none) stays if the directory cannot
@@ -182,10 +177,9 @@ static organ_status close_files(const organ_publish *publish, organ_error *error
 static bool another_was_named(const organ_publish *publish)
 {
     struct stat info;
-    char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, publish->final);
+    ORGAN_OWNED char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, publish->final);
     const bool other =
         mark && !organ_partial_is_at(&(organ_partial){publish->lock, -1}, publish->final) && lstat(mark, &info) == 0;
-    free(mark);
     return other;
 }
 

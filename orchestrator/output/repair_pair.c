@@ -29,11 +29,10 @@ static organ_status find_digest(const char *header, size_t length, const char *l
     bool no_memory = false;
     if (length <= begin || memcmp(header, member, begin) != 0)
         return ORGAN_OK;
-    json_t *const metadata =
+    ORGAN_OWNED_JSON json_t *const metadata =
         organ_json_load(header + begin, length - begin, JSON_DISABLE_EOF_CHECK, &fault, &no_memory);
     const json_t *const digest = json_object_get(metadata, ORGAN_REPAIR_PAIR);
     copy_digest(json_string_value(digest), json_string_length(digest), pair);
-    json_decref(metadata);
     return no_memory ? organ_fail_memory(error, label) : ORGAN_OK;
 }
 
@@ -83,13 +82,12 @@ organ_status organ_repair_pair_check_beside(const organ_model *model, organ_erro
     organ_adapter *adapter = NULL;
     if (!name || !organ_model_repair_pair(model) || strchr(name, '/'))
         return ORGAN_OK;
-    char *const path = path_beside(model, name);
+    ORGAN_OWNED char *const path = path_beside(model, name);
     if (!path)
         return organ_fail_memory(error, model->path);
     if (access(path, F_OK) == 0 && organ_adapter_open(path, &adapter, error) == ORGAN_OK)
         organ_repair_pair_check(adapter, model, error);
     organ_adapter_close(adapter);
-    free(path);
     return error->status;
 }
 

@@ -155,16 +155,14 @@ static organ_status check_stacks(const organ_resharding *r, organ_error *error)
 
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
-    json_t *const name = json_string(piece->name);
-    char *const quoted = name ? organ_json_dump(name, JSON_ENCODE_ANY) : NULL;
-    json_decref(name);
+    ORGAN_OWNED_JSON json_t *const name = json_string(piece->name);
+    ORGAN_OWNED char *const quoted = name ? organ_json_dump(name, JSON_ENCODE_ANY) : NULL;
     if (!quoted)
         return organ_fail_memory(error, piece->name);
     fprintf(out, "%s:{\"dtype\":\"%s\",\"shape\":[", quoted, organ_dtype_describe(piece->dtype)->name);
     for (unsigned d = 0; d < piece->rank; d++)
         fprintf(out, "%s%" PRIu64, d ? "," : "", piece->shape[d]);
     fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->bytes);
-    free(quoted);
     return ORGAN_OK;
 }
 
@@ -256,7 +254,7 @@ static organ_status write_headers(organ_resharding *r, const char *single, organ
 
 static organ_status make_index(organ_resharding *r, organ_error *error)
 {
-    json_t *const map = json_object(), *document = NULL;
+    ORGAN_OWNED_JSON json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < r->count && map; k++) {
         const organ_shard_piece *const p = &r->pieces[k];
         const char *const name = p->stack ? p->stack->name : p->name;
@@ -267,8 +265,6 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))),
                                 SET("weight_map", json_incref(map)));
     r->index = document ? organ_json_dump(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-    json_decref(document);
-    json_decref(map);
     if (!r->index)
         return resharding_no_memory(r, error);
     r->index_bytes = strlen(r->index);
@@ -381,9 +377,7 @@ void organ_resharding_free(organ_resharding *r)
         return;
     for (size_t f = 0; r->files && f < r->file_count; f++)
         organ_rows_free(r->files[f].header.data);
-    free(r->files);
-    free(r->order);
-    free(r->index);
+    ORGAN_FREE_ARRAYS(r->files, r->order, r->index);
     organ_arena_release(&r->arena);
     free(r);
 }

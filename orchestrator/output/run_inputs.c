@@ -62,12 +62,10 @@ static organ_status add_file(organ_run_inputs *inputs, const char *what, const c
 static organ_status add_below(organ_run_inputs *inputs, const char *what, const char *root, const char *name,
                               organ_error *error)
 {
-    char *const path = organ_format("%s/%s", root, name);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", root, name);
     if (!path)
         return organ_fail_memory(error, root);
-    add_file(inputs, what, name, path, !organ_is_weights_at(AT_FDCWD, path, error), error);
-    free(path);
-    return error->status;
+    return add_file(inputs, what, name, path, !organ_is_weights_at(AT_FDCWD, path, error), error);
 }
 
 static organ_status add_listed(organ_run_inputs *inputs, const char *what, const char *root,
@@ -103,13 +101,12 @@ static organ_status add_next_to(organ_run_inputs *inputs, const char *what, cons
     static const char *const names[] = {ORGAN_INDEX_NAME, "adapter_config.json", ORGAN_COMPANIONS,
                                         ORGAN_TOKENIZER_OTHERS, NULL};
     for (size_t k = 0; names[k] && !error->status; k++) {
-        char *const path = organ_format("%s/%s", model->directory, names[k]);
+        ORGAN_OWNED char *const path = organ_format("%s/%s", model->directory, names[k]);
         const bool index = strcmp(names[k], ORGAN_INDEX_NAME) == 0;
         if (!path)
             return organ_fail_memory(error, model->path);
         if ((!index || model->index) && access(path, F_OK) == 0)
             add_file(inputs, what, names[k], path, true, error);
-        free(path);
     }
     return error->status;
 }
@@ -118,7 +115,7 @@ organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *wh
                                         organ_error *error)
 {
     organ_file_list list = {0};
-    char *root = NULL;
+    ORGAN_OWNED char *root = NULL;
     if (error->status || add_weights(inputs, what, model, error))
         return error->status;
     if (model->file_count && model->files[0].remote)
@@ -132,7 +129,6 @@ organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *wh
     if (!error->status && model->manifest)
         add_below(inputs, what, model->directory, ORGAN_MANIFEST, error);
     organ_list_release(&list);
-    free(root);
     return error->status;
 }
 
@@ -251,7 +247,7 @@ organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const
 {
     static const char *const made_by[] = {"schema", "definition", "organ"};
     char text[ORGAN_RUN_INPUTS_TEXT];
-    json_t *const first = json_object(), *const rest = json_copy((json_t *)now);
+    ORGAN_OWNED_JSON json_t *const first = json_object(), *const rest = json_copy((json_t *)now);
     for (size_t k = 0; k < sizeof made_by / sizeof *made_by; k++)
         if (json_object_get(now, made_by[k]) && json_object_set(first, made_by[k], json_object_get(now, made_by[k])))
             organ_fail_memory(error, output);
@@ -263,8 +259,6 @@ organ_status organ_run_heads_compare(const json_t *was, const json_t *now, const
                    output, text);
     if (!error->status)
         check_members(was, rest, output, error);
-    json_decref(first);
-    json_decref(rest);
     return error->status;
 }
 
@@ -281,13 +275,12 @@ static json_t *record_of(const organ_run_inputs *inputs, json_t *options)
 organ_status organ_run_record_begin(const char *record, const organ_run_inputs *inputs, json_t *options,
                                     organ_error *error)
 {
-    json_t *const all = record_of(inputs, options);
+    ORGAN_OWNED_JSON json_t *const all = record_of(inputs, options);
     ORGAN_ADD(all, SET("made", json_object()));
     if (!all)
         return organ_fail_memory(error, record);
     if (!error->status)
         organ_document_replace(record, all, error);
-    json_decref(all);
     return error->status;
 }
 
@@ -295,7 +288,7 @@ organ_status organ_run_record_end(const char *record, const char *key, const cha
 {
     const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
     organ_run_inputs state = {0};
-    json_t *all = NULL;
+    ORGAN_OWNED_JSON json_t *all = NULL;
     if (organ_cache_load(&file, NULL, &all, error) == ORGAN_OK && all &&
         organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK) {
         json_object_del(all, "seal"); /* the new document gets its own */
@@ -305,17 +298,15 @@ organ_status organ_run_record_end(const char *record, const char *key, const cha
             organ_document_replace(record, all, error);
     }
     organ_run_inputs_release(&state);
-    json_decref(all);
     return error->status;
 }
 
 organ_status organ_run_record_has(const char *record, const char *key, bool *noted, organ_error *error)
 {
     const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
-    json_t *all = NULL;
+    ORGAN_OWNED_JSON json_t *all = NULL;
     organ_cache_load(&file, NULL, &all, error);
     *noted = json_object_get(json_object_get(all, "made"), key) != NULL;
-    json_decref(all);
     return error->status;
 }
 
@@ -334,20 +325,15 @@ organ_status organ_run_record_check(const char *record, const organ_run_inputs *
                                     organ_error *error)
 {
     const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
-    json_t *const now = record_of(inputs, options);
-    json_t *was = NULL;
+    ORGAN_OWNED_JSON json_t *const now = record_of(inputs, options);
+    ORGAN_OWNED_JSON json_t *was = NULL;
     *whole = false;
-    json_t *const wanted = json_incref(json_object_get(now, "options"));
-    if (!wanted || json_object_del(now, "options")) {
-        json_decref(now);
+    ORGAN_OWNED_JSON json_t *const wanted = json_incref(json_object_get(now, "options"));
+    if (!wanted || json_object_del(now, "options"))
         return organ_fail_memory(error, record);
-    }
     if (organ_cache_load(&file, NULL, &was, error) == ORGAN_OK && was &&
         organ_run_heads_compare(was, now, output, error) == ORGAN_OK &&
         check_members(json_object_get(was, "options"), wanted, output, error) == ORGAN_OK)
         check_state(json_object_get(json_object_get(was, "made"), key), made, whole, error);
-    json_decref(was);
-    json_decref(now);
-    json_decref(wanted);
     return error->status;
 }

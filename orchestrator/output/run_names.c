@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/run_names.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/output/partial.h"
 
 #include <stdlib.h>
@@ -10,12 +11,11 @@
 
 static organ_status fail_make(const char *final, const char *partial, int fault, organ_error *error)
 {
-    char *const parent = strndup(partial, (size_t)(strrchr(partial, '/') - partial));
+    ORGAN_OWNED char *const parent = strndup(partial, (size_t)(strrchr(partial, '/') - partial));
     if (!parent)
         return organ_fail_memory(error, final);
     if (organ_check_parent(final, *parent ? parent : "/", error) == ORGAN_OK)
         organ_fail_errno(error, fault, "%s: cannot be created", partial);
-    free(parent);
     return error->status;
 }
 

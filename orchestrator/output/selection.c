@@ -122,9 +122,7 @@ organ_status organ_selection_parse(const char *select, const char *layers, const
 
 void organ_selection_release(organ_selection *selection)
 {
-    free(selection->text);
-    free(selection->patterns);
-    free(selection->used);
+    ORGAN_FREE_ARRAYS(selection->text, selection->patterns, selection->used);
     *selection = (organ_selection){0};
 }
 
@@ -176,7 +174,7 @@ json_t *organ_selection_json(const char *select, const char *layers, bool of_lay
 {
     const char *const lists[] = {select, layers};
     const size_t size = (select ? strlen(select) : 0) + (layers ? strlen(layers) : 0) + 2;
-    char *const text = calloc(size, 1);
+    ORGAN_OWNED char *const text = calloc(size, 1);
     json_t *words = NULL;
     for (size_t k = 0; text && k < sizeof lists / sizeof *lists; k++)
         for (const char *at = lists[k]; at && *at; at += strcspn(at, ","), at += *at == ',') {
@@ -186,7 +184,6 @@ json_t *organ_selection_json(const char *select, const char *layers, bool of_lay
         }
     if (text)
         words = *text ? organ_document_string(text) : json_null();
-    free(text);
     return words;
 }
 

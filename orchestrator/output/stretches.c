@@ -309,21 +309,20 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
 
 organ_status organ_config_replace(const char *to, const organ_json_edit *config, organ_error *error)
 {
-    char *const path = organ_format("%s/" CONFIG, to);
+    ORGAN_OWNED char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
         return organ_fail_memory(error, to);
     if (organ_remove_file(path) == 0) /* organ_text_write creates files and does not replace them */
         organ_text_write(path, config->bytes, error);
     else if (errno != ENOENT)
         organ_fail_errno(error, errno, "%s: cannot be replaced", path);
-    free(path);
     return error->status;
 }
 
 /* The copy is written only if a setting was removed. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0, found = 0;
     organ_json_edit config = {0};
     if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) ||
@@ -335,7 +334,6 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
         organ_config_replace(to, &config, error);
     *stripped += found;
     organ_json_edit_release(&config);
-    free(bytes);
     return error->status;
 }
 

@@ -68,9 +68,8 @@ json_t *organ_name_json(const char *path)
     json_t *const cached = cached_name(path, last);
     if (cached)
         return cached;
-    char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
+    ORGAN_OWNED char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
     json_t *const name = organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
-    free(whole);
     return name;
 }
 
@@ -96,7 +95,7 @@ static json_t *not_run_json(const organ_model *model)
 json_t *organ_model_json(const organ_model *model)
 {
     uint64_t bytes = 0;
-    json_t *const not_run = not_run_json(model);
+    ORGAN_OWNED_JSON json_t *const not_run = not_run_json(model);
     const bool all_run = json_array_size(not_run) == 0;
     for (size_t f = 0; f < model->file_count; f++)
         bytes += model->files[f].size;
@@ -105,7 +104,6 @@ json_t *organ_model_json(const organ_model *model)
         SET_TEXT("architecture", model->config.architecture), SET_TEXT("model_type", model->config.model_type),
         SET_COUNT("files", model->file_count), SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
         SET_COUNT("elements", organ_model_elements(model)), SET_IF(!all_run, "not_run", json_incref(not_run)));
-    json_decref(not_run);
     return facts;
 }
 
@@ -226,7 +224,7 @@ static bool add_totals(json_t *document, const organ_model *model, const organ_t
 
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
-    named *sorted = calloc(count + 1, sizeof *sorted);
+    ORGAN_OWNED named *sorted = calloc(count + 1, sizeof *sorted);
     if (!sorted)
         return -1;
     for (size_t k = 0; k < count; k++) {
@@ -236,7 +234,6 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
     const bool complete = add_totals(document, model, rows, count) &&
                           ORGAN_ADD(document, SET("projections", projections_json(sorted, count)),
                                     SET("layers", tally_layers_json(sorted, count)));
-    free(sorted);
     return complete ? 0 : -1;
 }
 

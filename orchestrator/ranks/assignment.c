@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/ranks/ranks.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/rows.h"
 
 #include <stdlib.h>
@@ -46,8 +47,8 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
                                 organ_error *error)
 {
     const size_t all = organ_ranks_count(ranks);
-    sized *const parts = malloc((count + 1) * sizeof *parts);
-    load *const heap = malloc(all * sizeof *heap);
+    ORGAN_OWNED sized *const parts = malloc((count + 1) * sizeof *parts);
+    ORGAN_OWNED load *const heap = malloc(all * sizeof *heap);
     if (!parts || !heap)
         organ_fail_memory(error, "the shares of the ranks");
     for (size_t r = 0; r < all && !error->status; r++)
@@ -61,8 +62,6 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
         heap[0].bytes += parts[k].bytes + 1; /* + 1 spreads parts without bytes too */
         sink_top(heap, all);
     }
-    free(heap);
-    free(parts);
     return error->status;
 }
 
@@ -72,7 +71,7 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error)
 {
-    uint64_t *const of = calloc(count + 1, sizeof *of);
+    ORGAN_OWNED uint64_t *const of = calloc(count + 1, sizeof *of);
     *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
     if (!of || !assignment->owner)
         organ_fail_memory(error, "the shares of the ranks");
@@ -80,7 +79,6 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
         of[k] = bytes(context, k);
     if (ranks && !error->status)
         organ_ranks_assign(ranks, of, count, assignment->owner, error);
-    free(of);
     return error->status;
 }
 
@@ -148,7 +146,7 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     if (!assignment->ranks)
         return error->status;
     const size_t bytes = first && assignment->owner ? pack_elements(NULL, &p, assignment, rank, false) : 0;
-    char *const mine = malloc(bytes + 1);
+    ORGAN_OWNED char *const mine = malloc(bytes + 1);
     if (!mine)
         organ_fail_memory(error, where);
     else if (bytes)
@@ -158,7 +156,6 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
         if (r != rank && pack_elements(NULL, &p, assignment, r, true) == all.bytes[r])
             pack_elements(all.of[r], &p, assignment, r, true);
     organ_gathered_release(&all);
-    free(mine);
     return error->status;
 }
 
@@ -195,7 +192,8 @@ static char *concatenate_results(const organ_assignment *assignment, const found
 static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
                                  found_result *of, organ_error *error)
 {
-    uint64_t *const at = calloc(all->count + 1, sizeof *at); /* for each rank: bytes of all->of[r] copied so far */
+    ORGAN_OWNED uint64_t *const at =
+        calloc(all->count + 1, sizeof *at); /* for each rank: bytes of all->of[r] copied so far */
     if (!at)
         return organ_fail_memory(error, where);
     for (size_t k = 0; k < assignment->count && !error->status; k++) {
@@ -208,7 +206,6 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
             memcpy(of[k].is, all->of[r] + at[r], of[k].bytes);
         at[r] += of[k].bytes;
     }
-    free(at);
     return error->status;
 }
 
@@ -221,13 +218,12 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
     uint64_t bytes = 0;
     if (organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
         return error->status;
-    char *const mine = concatenate_results(assignment, of, &bytes);
+    ORGAN_OWNED char *const mine = concatenate_results(assignment, of, &bytes);
     if (!mine)
         organ_fail_memory(error, where);
     if (organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
         copy_results(assignment, where, &all, of, error);
     organ_gathered_release(&all);
-    free(mine);
     return error->status;
 }
 

@@ -161,7 +161,7 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
                                        organ_gathered *all, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, arrivals);
-    char *const others = malloc(ranks->count);
+    ORGAN_OWNED char *const others = malloc(ranks->count);
     bool travels = others != NULL; /* all ranks have memory, so that the broadcasts take place */
     if (!travels)
         ready = 0;
@@ -173,7 +173,6 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
         travels = others[r] != 0;
     if (!travels)
         organ_fail(error, ORGAN_IO, "a rank has no memory for the exchange between ranks");
-    free(others);
     for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++) {
         if (r == ranks->rank && arrivals[r].bytes)
             memcpy(all->of[r], mine, arrivals[r].bytes);
@@ -217,7 +216,7 @@ static bool make_places(organ_gathered *all, size_t count)
 static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                  organ_gathered *all, bool *together, organ_error *error)
 {
-    arrival *const arrivals = malloc(ranks->count * sizeof *arrivals);
+    ORGAN_OWNED arrival *const arrivals = malloc(ranks->count * sizeof *arrivals);
     *together = true;
     if (ranks->lost)
         fail_lost(ranks, "", error);
@@ -237,7 +236,6 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
             organ_heartbeat_receive_until(ranks, r, arrivals[r].spoken);
     }
-    free(arrivals);
     return error->status;
 }
 
@@ -351,12 +349,10 @@ static organ_status load_transport(organ_transport *transport, organ_error *erro
 {
     static const char *const names[ORGAN_TRANSPORT_FUNCTIONS] = ORGAN_TRANSPORT_NAMES;
     _Static_assert(sizeof *transport == ORGAN_TRANSPORT_FUNCTIONS * sizeof(void (*)(void)), "a name for each function");
-    char *path = NULL;
+    ORGAN_OWNED char *path = NULL;
     for (size_t k = 0; k < sizeof module_folders / sizeof *module_folders && !path; k++)
         path = find_module(module_folders[k]);
-    organ_library_load(path ? path : MODULE, names, ORGAN_TRANSPORT_FUNCTIONS, transport, error);
-    free(path);
-    return error->status;
+    return organ_library_load(path ? path : MODULE, names, ORGAN_TRANSPORT_FUNCTIONS, transport, error);
 }
 
 typedef struct introduction {
@@ -512,7 +508,7 @@ void organ_ranks_leave(organ_ranks *ranks)
     /* If the other ranks cannot be reached, the launcher ends them when this process ends. Otherwise all ranks meet
      * here, stop sending, and meet a second time before the first of them leaves: nothing may be sent to a rank that
      * has left. */
-    char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
+    ORGAN_OWNED char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
     const bool here_all = all && ranks->transport.gather(&here, 1, all, organ_ranks_pause_before_retry, why) == 0;
     organ_watch_wait_for_rank_0(ranks);
     organ_watch_hush(ranks);
@@ -524,7 +520,6 @@ void organ_ranks_leave(organ_ranks *ranks)
         ranks->transport.close(why);
     }
     organ_heartbeat_discard_notes(ranks);
-    free(all);
     pthread_cond_destroy(&ranks->watch.woken);
     pthread_mutex_destroy(&ranks->watch.lock);
     pthread_cond_destroy(&ranks->woken);

@@ -11,6 +11,8 @@
 
 #include "orchestrator/solve/ridge.h"
 
+#include "formats/base/owned.h"
+
 #include <organ/kernels.h>
 #include <organ/stream.h>
 
@@ -19,11 +21,6 @@
 /* Allocates a x b values, aligned to a cache line. The caller frees them. Returns NULL if memory cannot be
  * allocated. */
 float *organ_floats(size_t a, size_t b);
-
-/* Frees `count` arrays; NULL is allowed among them. ORGAN_FREE_ARRAYS(a, b, ...) frees its arguments. */
-void organ_free_arrays(void *const *arrays, size_t count);
-#define ORGAN_FREE_ARRAYS(...)                                                                                         \
-    organ_free_arrays((void *const[]){__VA_ARGS__}, sizeof((void *const[]){__VA_ARGS__}) / sizeof(void *))
 
 /* Returns the sum of a[k] b[k] in FP64, in 8 partial sums by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);

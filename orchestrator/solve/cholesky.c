@@ -4,6 +4,7 @@
  * the blocks that are already factored, and each diagonal block is factored and inverted in FP64. */
 #include "orchestrator/solve/algebra.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
@@ -282,8 +283,8 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
                                   size_t rows, float *result, organ_error *error)
 {
     const size_t n = h->size, blocks = (n + h->block - 1) / h->block;
-    organ_product *const products = calloc(blocks + 1, sizeof *products);
-    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    ORGAN_OWNED organ_product *const products = calloc(blocks + 1, sizeof *products);
+    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
     const bool done = products && scratch;
     for (size_t b = 0; b < blocks && done; b++) {
         const size_t start = b * h->block, width = organ_min(h->block, n - start);
@@ -299,8 +300,6 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
         organ_products_run(engine, NULL, products, blocks, scratch);
     else
         organ_fail_memory(error, "products with second moments");
-    free(products);
-    free(scratch);
     return error->status;
 }
 

@@ -3,6 +3,7 @@
  * values is an l x m matrix, and the products have its transpose on neither side. */
 #include "orchestrator/solve/correction.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
@@ -140,7 +141,7 @@ organ_status organ_outputs_energy(const organ_engine *engine, const char *name, 
                                   const organ_block_matrix *h, double *sum, organ_error *error)
 {
     const size_t n = h->size;
-    float *const product = organ_floats(BAND, n);
+    ORGAN_OWNED float *const product = organ_floats(BAND, n);
     *sum = 0;
     for (size_t first = 0; first < rows && product && !error->status; first += BAND) {
         const size_t count = organ_min(BAND, rows - first);
@@ -150,7 +151,6 @@ organ_status organ_outputs_energy(const organ_engine *engine, const char *name, 
     }
     if (!product)
         organ_fail_memory(error, name);
-    free(product);
     return error->status;
 }
 

@@ -556,11 +556,6 @@ bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t coun
     const bool done = q.panel && q.reflectors && q.t && q.across && q.turned && q.scratch;
     if (done)
         orthonormal_run(&q, r);
-    free(q.panel);
-    free(q.reflectors);
-    free(q.t);
-    free(q.across);
-    free(q.turned);
-    free(q.scratch);
+    ORGAN_FREE_ARRAYS(q.panel, q.reflectors, q.t, q.across, q.turned, q.scratch);
     return done;
 }

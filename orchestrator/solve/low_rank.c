@@ -189,10 +189,7 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
         for (size_t k = 0; k < count; k++)
             *rest += r.sums[k];
-    free(r.product);
-    free(r.difference);
-    free(r.sums);
-    free(r.scratch);
+    ORGAN_FREE_ARRAYS(r.product, r.difference, r.sums, r.scratch);
     return error->status;
 }
 

@@ -5,6 +5,7 @@
  * divided, and partial sums are added in the order of strips, so results are bit-identical for any number of threads.
  */
 #include "orchestrator/solve/algebra.h"
+#include "formats/base/owned.h"
 #include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -23,9 +24,7 @@
 
 void organ_svd_release(organ_svd *svd)
 {
-    free(svd->sigma);
-    free(svd->u);
-    free(svd->vt);
+    ORGAN_FREE_ARRAYS(svd->sigma, svd->u, svd->vt);
     *svd = (organ_svd){0};
 }
 
@@ -67,9 +66,9 @@ static void combine_vectors_of_q(const organ_kernels *kernels, const qr *f, cons
 static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
-    float *core = organ_floats(b->k, a->k), /* R1 R2^T */
+    ORGAN_OWNED float *core = organ_floats(b->k, a->k), /* R1 R2^T */
         *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
-    void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+    ORGAN_OWNED void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
     /* The SVD reads column-major; R2 R1^T in row-major order is R1 R2^T in column-major order. */
     const organ_product product = {.m = a->k,
                                    .n = b->k,
@@ -87,10 +86,6 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
         combine_vectors_of_q(kernels, b, left, k, svd->u, scratch);
         combine_vectors_of_q(kernels, a, right, k, svd->vt, scratch);
     }
-    free(core);
-    free(left);
-    free(right);
-    free(scratch);
     return done;
 }
 
@@ -356,14 +351,13 @@ static bool replace_lost_vectors(krylov *y, const float *r)
  * twice if a lost vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
-    float *r = organ_floats(y->b, y->b);
+    ORGAN_OWNED float *r = organ_floats(y->b, y->b);
     bool done = r && orthonormal_block(y, r);
     const int times = done && replace_lost_vectors(y, r) ? 2 : 1;
     for (int time = 0; done && time < times; time++) {
         make_orthogonal(y, y->k);
         done = orthonormal_block(y, NULL);
     }
-    free(r);
     return done;
 }
 
@@ -446,9 +440,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
             scale_values(svd->sigma, y->rank, -y->halves[1]);
         }
     }
-    free(triangle);
-    free(p);
-    free(s);
+    ORGAN_FREE_ARRAYS(triangle, p, s);
     svd->passes = y->passes;
     return done ? error->status : krylov_no_memory(y, error);
 }

@@ -188,12 +188,6 @@ float *organ_floats(size_t a, size_t b)
     return array;
 }
 
-void organ_free_arrays(void *const *arrays, size_t count)
-{
-    for (size_t k = 0; k < count; k++)
-        free(arrays[k]);
-}
-
 /* Partial sums in a fixed order give the same bits with and without vector instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {

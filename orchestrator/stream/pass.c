@@ -3,6 +3,7 @@
 #include <organ/stream.h>
 
 #include "formats/base/activity.h"
+#include "formats/base/owned.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/machine/workers.h"
@@ -163,9 +164,7 @@ static void release_slots(organ_pass_run_state *r)
     }
     for (size_t k = 0; r->hands && k < organ_workers_count(r->engine->workers); k++)
         organ_topology_free(topology, r->hands[k].scratch, r->pass->scratch_bytes);
-    free(r->slots);
-    free(r->hands);
-    free(r->ended);
+    ORGAN_FREE_ARRAYS(r->slots, r->hands, r->ended);
 }
 
 static void begin_run(organ_pass_run_state *r)

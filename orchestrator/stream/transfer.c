@@ -7,6 +7,7 @@
  * fills the other. The worker itself reports a write, before it uses the buffer again or ends. */
 #include "formats/base/activity.h"
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/read_ahead.h"
@@ -455,9 +456,7 @@ static void release_transfer_pool(transfer_pool *c)
         XXH3_freeState(c->hashes[k]);
         pthread_cond_destroy(&c->waits[k].turn);
     }
-    free(c->buffers);
-    free(c->hashes);
-    free(c->waits);
+    ORGAN_FREE_ARRAYS(c->buffers, c->hashes, c->waits);
     for (size_t k = 0; k < c->count; k++)
         XXH3_freeState(c->transfers[k].hash);
     organ_read_ahead_close(&c->ahead);

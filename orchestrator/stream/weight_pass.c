@@ -5,6 +5,7 @@
 #include "orchestrator/stream/product.h"
 
 #include "formats/base/activity.h"
+#include "formats/base/owned.h"
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/parts.h"
@@ -278,7 +279,7 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
 {
     const organ_weight_pass *const pass = r->pass;
     const char *const tensor = pass->items[strip->item].weight->name;
-    float *wide = NULL;
+    ORGAN_OWNED float *wide = NULL;
     uint64_t found = 0;
     for (size_t row = 0; row < strip->rows && !error->status; row++) {
         uint16_t *const stored = values + row * strip->cols;
@@ -295,7 +296,6 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
         organ_overflow_clamp(wide, strip->cols, organ_overflow_limit(pass->as));
         organ_narrow(r->engine->kernels, pass->as, wide, stored, strip->cols);
     }
-    free(wide);
     return found && !error->status ? organ_overflow_found(pass->overflow, tensor, pass->as, found, error)
                                    : error->status;
 }
@@ -381,10 +381,7 @@ static void release_queue(weight_pass_run *r)
         organ_topology_free(r->engine->topology, r->buffers[k], worker_bytes(&r->plan));
     for (size_t k = 0; r->items && k < r->plan.window; k++)
         close_item(&r->items[k]);
-    free(r->buffers);
-    free(r->items);
-    free(r->slots);
-    free(r->results);
+    ORGAN_FREE_ARRAYS(r->buffers, r->items, r->slots, r->results);
     organ_read_ahead_close(&r->ahead);
     organ_reader_gate_close(&r->gate);
     pthread_cond_destroy(&r->opened);

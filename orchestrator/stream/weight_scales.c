@@ -2,6 +2,7 @@
  * Companions of packed weights: reads scales and zero points as FP32, and the groups of columns. */
 #include "orchestrator/stream/product.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -359,7 +360,7 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
     const organ_tensor *tensor = r->weight->zero;
     const uint64_t rows = r->groups * r->shape.count;
     const size_t outputs = (size_t)r->shape.rows, bytes = (size_t)(tensor->bytes / (rows ? rows : 1));
-    unsigned char *words = malloc(bytes + 1), *codes = malloc(outputs + 1);
+    ORGAN_OWNED unsigned char *words = malloc(bytes + 1), *codes = malloc(outputs + 1);
     if (!(words && codes))
         organ_fail(error, ORGAN_IO, "tensor '%s': no memory for a row of it", tensor->name);
     for (uint64_t row = 0; row < rows && !error->status; row++) {
@@ -369,8 +370,6 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
             count_codes(codes, outputs, r->weight->bits, census);
         }
     }
-    free(codes);
-    free(words);
     return error->status;
 }
 

@@ -3,6 +3,7 @@
  * (Milakov and Gimelshein 2018) that carries maximum and sum from block to block. So memory does not grow with the
  * number of keys. */
 #include "orchestrator/forward/mixers.h"
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -552,8 +553,6 @@ organ_status organ_forward_attention(forward_group *g, const float *normed, floa
     organ_forward_rotation_begin(rotation);
     if (place_tokens_and_tiles(&j, rotation, &positions, error) == ORGAN_OK)
         run_attention(&j, normed, out, error);
-    free(positions);
-    free(j.factors);
-    free(j.tiles);
+    ORGAN_FREE_ARRAYS(positions, j.factors, j.tiles);
     return error->status;
 }

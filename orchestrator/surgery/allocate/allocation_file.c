@@ -135,7 +135,7 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
                                    organ_error *error)
 {
     const organ_cache cache = allocation_file_cache(path, identity);
-    json_t *document = NULL;
+    ORGAN_OWNED_JSON json_t *document = NULL;
     organ_cache_read(&cache, &document, error);
     *whole = document != NULL;
     if (!document)
@@ -143,7 +143,6 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
     allocation_file_read_document(allocation, document, path, error);
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
-    json_decref(document);
     return error->status;
 }
 
@@ -312,8 +311,8 @@ static double choose_exactly(const organ_allocation *a, const double *sizes, dou
                              bool *copied)
 {
     const size_t items = a->level_count + 1, count = a->count * items;
-    uint64_t *const whole = calloc(count + 1, sizeof *whole);
-    double *const costs = calloc(count + 1, sizeof *costs);
+    ORGAN_OWNED uint64_t *const whole = calloc(count + 1, sizeof *whole);
+    ORGAN_OWNED double *const costs = calloc(count + 1, sizeof *costs);
     organ_programme p = {.classes = a->count,
                          .items = items,
                          .sizes = whole,
@@ -326,8 +325,6 @@ static double choose_exactly(const organ_allocation *a, const double *sizes, dou
         costs[k] = cost_at(a, k / items, k % items);
     }
     const bool solved = whole && costs && organ_programme_solve(&p) && p.feasible;
-    free(whole);
-    free(costs);
     *copied = p.copied;
     return solved ? (double)p.size : -1;
 }

@@ -132,7 +132,7 @@ static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
-    bool *const chosen = choose_layers(all, c->options.layers);
+    ORGAN_OWNED bool *const chosen = choose_layers(all, c->options.layers);
     c->targets = *all;
     c->targets.count = 0;
     c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
@@ -150,7 +150,6 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
         c->tensor_of[c->targets.count] = of[k];
         c->targets.tensors[c->targets.count++] = all->tensors[k];
     }
-    free(chosen);
     return error->status;
 }
 
@@ -275,7 +274,7 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
 static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
-    measured_curve *const own = calloc(c->measured_count + 1, sizeof *own);
+    ORGAN_OWNED measured_curve *const own = calloc(c->measured_count + 1, sizeof *own);
     organ_gathered all = {0};
     if (!own && !error->status)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", c->measured_count);
@@ -292,7 +291,6 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
             store_curve(c, &m, r == organ_ranks_rank(ranks), error);
         }
     organ_gathered_release(&all);
-    free(own);
     return error->status;
 }
 
@@ -326,7 +324,7 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
                                          organ_allocation_tensor *t, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
-    float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    ORGAN_OWNED float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!made)
         return organ_fail_memory(error, m->name);
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++) {
@@ -339,7 +337,6 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
         organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error);
     }
     organ_layer_write(m->layer->loaded, m->name, weights);
-    free(made);
     return error->status;
 }
 
@@ -350,7 +347,7 @@ static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibratio
                                          const size_t *level, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
-    float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    ORGAN_OWNED float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!made)
         return organ_fail_memory(error, m->name);
     organ_layer_read(m->layer->loaded, m->name, made);
@@ -358,7 +355,6 @@ static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibratio
         organ_pooled_keep(c->pooled, tensor, m->name, c->targets.tensors[m->target], DONOR, made, error);
     else if (c->work->make(c->work->context, m, *level, made, error) == ORGAN_OK)
         organ_layer_write(m->layer->loaded, m->name, made);
-    free(made);
     return error->status;
 }
 

@@ -117,14 +117,10 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
  * of the distance, because measured curves are not exact. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
-    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =
-                                                                                    malloc((3 * a->count + 1) *
-                                                                                           sizeof *divisions);
-    if (!costs || !divisions) {
-        free(costs);
-        free(divisions);
+    ORGAN_OWNED double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs);
+    ORGAN_OWNED double *const divisions = malloc((3 * a->count + 1) * sizeof *divisions);
+    if (!costs || !divisions)
         return false;
-    }
     for (size_t t = 0; t < a->count; t++)
         for (size_t k = 0; k <= STEPS; k++)
             costs[t * (STEPS + 1) + k] = organ_allocation_cost(a, &a->tensors[t], step_at(k));
@@ -137,8 +133,6 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
         a->cost += organ_allocation_cost(a, &a->tensors[t], a->tensors[t].sparsity);
         a->uniform_cost += organ_allocation_cost(a, &a->tensors[t], budget);
     }
-    free(costs);
-    free(divisions);
     return true;
 }
 
@@ -304,12 +298,11 @@ organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tenso
     const pool *const p = &pooled->pools[tensor];
     for (size_t k = 0; k < p->count; k++) {
         const kept *const own = &p->kept[k];
-        float *const values = malloc(own->weights * sizeof *values);
+        ORGAN_OWNED float *const values = malloc(own->weights * sizeof *values);
         if (!values)
             return organ_fail_memory(error, own->name);
         organ_widen(pooled->kernels, own->dtype, own->values[level], values, own->weights);
         organ_layer_write(layer, own->name, values);
-        free(values);
     }
     return ORGAN_OK;
 }

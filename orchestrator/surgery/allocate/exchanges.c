@@ -103,14 +103,13 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
     const organ_tensor *const stored = x->targets->tensors[m->target];
     if (own_pair < MAX_PAIRS) {
         const exchanges_pair *const p = &x->pairs[own_pair];
-        float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        ORGAN_OWNED float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
         if (!other)
             return organ_fail_memory(error, m->name);
         memcpy(other, weights, bytes);
         if (x->work->make(x->work->context, m, p->exchange.more == tensor ? p->exchange.up : p->exchange.down, other,
                           error) == ORGAN_OK)
             organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
-        free(other);
     }
     if (error->status ||
         x->work->make(x->work->context, m, x->allocation->tensors[tensor].sparsity, weights, error) != ORGAN_OK)
@@ -325,8 +324,8 @@ static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other,
 static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *error)
 {
     const size_t count = x->allocation->count;
-    size_t *const order = malloc((count + 1) * sizeof *order);
-    float *const drawn = malloc((count + 1) * sizeof *drawn);
+    ORGAN_OWNED size_t *const order = malloc((count + 1) * sizeof *order);
+    ORGAN_OWNED float *const drawn = malloc((count + 1) * sizeof *drawn);
     x->pair_count = 0;
     if (!order || !drawn)
         organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
@@ -341,8 +340,6 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
         for (size_t k = 0; k + 1 < count && x->pair_count < MAX_PAIRS; k += 2)
             x->pair_count += propose_exchange(x, order[k], order[k + 1], &x->pairs[x->pair_count]);
     }
-    free(order);
-    free(drawn);
     return error->status;
 }
 

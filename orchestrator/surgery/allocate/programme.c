@@ -339,11 +339,10 @@ static size_t classes_left(const programme_search *s)
 static bool search_twice(programme_search *s)
 {
     organ_programme *const p = s->p;
-    size_t *const taken = calloc(p->classes + 1, sizeof *taken);
+    ORGAN_OWNED size_t *const taken = calloc(p->classes + 1, sizeof *taken);
     if (!taken)
         return false;
     take_greedily(s, taken);
-    free(taken);
     for (unsigned k = 0; k < 2 && (k == 0 || s->cut); k++) {
         set_limit(s);
         remove_items(s);
@@ -366,7 +365,7 @@ static int by_value(const void *a, const void *b)
  * the classes in a search depends on it. Returns false if memory cannot be allocated. */
 static bool add_costs(organ_programme *p)
 {
-    double *const costs = calloc(p->classes + 1, sizeof *costs);
+    ORGAN_OWNED double *const costs = calloc(p->classes + 1, sizeof *costs);
     if (!costs)
         return false;
     for (size_t n = 0; n < p->classes; n++)
@@ -375,7 +374,6 @@ static bool add_costs(organ_programme *p)
     p->cost = 0;
     for (size_t n = 0; n < p->classes; n++)
         p->cost += costs[n];
-    free(costs);
     return true;
 }
 
@@ -449,11 +447,6 @@ bool organ_programme_solve(organ_programme *p)
         solved = solved && add_costs(p);
         p->bound = p->exact ? p->cost : fmin(p->bound, p->cost);
     }
-    free(s.classes);
-    free(s.items);
-    free(s.first);
-    free(s.now.of);
-    free(s.next.of);
-    free(s.links);
+    ORGAN_FREE_ARRAYS(s.classes, s.items, s.first, s.now.of, s.next.of, s.links);
     return solved;
 }

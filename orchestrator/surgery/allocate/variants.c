@@ -231,7 +231,7 @@ organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_erro
 /* The variants run together, so that each layer is read once for them all. */
 organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
-    double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
+    ORGAN_OWNED double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
     if (!v->held)
         return ORGAN_OK;
     if (!found)
@@ -242,7 +242,6 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     for (size_t k = 0; k < v->held && !error->status; k++)
         *v->results[k] = found[k];
     v->held = 0;
-    free(found);
     return error->status;
 }
 

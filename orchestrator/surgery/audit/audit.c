@@ -291,14 +291,14 @@ static organ_status compare_record(audit *a, organ_error *error)
     size_t length = 0;
     bool no_memory = false;
     json_error_t fault;
-    file_count *const counts = calloc(a->copy->file_count + 1, sizeof *counts);
+    ORGAN_OWNED file_count *const counts = calloc(a->copy->file_count + 1, sizeof *counts);
     if (!counts)
         organ_fail_memory(error, path);
     else if (organ_input_load_rows(path, path, LARGEST_RECORD, &text, &length, error) == ORGAN_OK) {
         for (const char *at = text, *end; (end = memchr(at, '\n', length - (size_t)(at - text))); at = end + 1) {
-            json_t *const line = organ_json_load(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &fault, &no_memory);
+            ORGAN_OWNED_JSON json_t *const line =
+                organ_json_load(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &fault, &no_memory);
             compare_line(a, line, counts);
-            json_decref(line);
             organ_rows_passed();
         }
         if (no_memory)
@@ -307,7 +307,6 @@ static organ_status compare_record(audit *a, organ_error *error)
             report_files(a, counts);
     }
     organ_rows_free(text);
-    free(counts);
     return error->status;
 }
 

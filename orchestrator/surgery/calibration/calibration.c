@@ -264,13 +264,7 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
 
 static void free_work(organ_calibration *c)
 {
-    free(c->sums_memory);
-    free(c->own_levels);
-    free(c->chunk[0]);
-    free(c->chunk[1]);
-    free(c->own_scratch);
-    free(c->shift);
-    free(c->panels);
+    ORGAN_FREE_ARRAYS(c->sums_memory, c->own_levels, c->chunk[0], c->chunk[1], c->own_scratch, c->shift, c->panels);
     c->sums_memory = NULL;
     c->levels = NULL;
     c->scratch = c->own_scratch = NULL;

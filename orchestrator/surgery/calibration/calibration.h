@@ -314,9 +314,9 @@ typedef struct organ_calibration_work {
     /* Replaces `weights`, the donor's on entry, by the result of the earlier run. NULL without `done`. */
     organ_status (*restore)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
     /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass
-     * (organ_calibration_reordered_rows). The walk then writes the weights to the layer, in the donor's type. With
-     * ORGAN_INPUTS_DONOR the walk discards `weights`, and a caller that writes to matrix->layer->loaded must restore
-     * the donor's values. */
+     * (Q and K in GGUF files of the llama kind). The walk then writes the weights to the layer, in the donor's type.
+     * With ORGAN_INPUTS_DONOR the walk discards `weights`, and a caller that writes to matrix->layer->loaded must
+     * restore the donor's values. */
     organ_status (*change)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
     /* Change matrices with the same inputs consecutively, so that results cached for their calibration serve all of
      * them. Else the order is that of targets and matrices. */
@@ -499,9 +499,6 @@ typedef const json_t *organ_calibration_fallback_row(const void *context, size_t
  * rows 0 .. count - 1. NULL if there are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count);
 
-/* Returns the order in which the file stores the rows of this tensor if it is another one than that of the forward pass
- * (Q and K in GGUF files of the llama kind); head 0 if the order is the same. */
-organ_turned_rows organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
 /* Reorders `count` rows, a whole number of heads, from the order of the forward pass to that of the file, or back. Does
  * nothing if the orders are equal. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,

@@ -129,12 +129,6 @@ void organ_calibration_gathering_close(organ_calibration_captures *captures);
 void organ_calibration_gathering_next(organ_calibration_captures *captures);
 /* Begins a new chunk: from now on, inputs at the address of an earlier call's inputs count as other inputs. */
 void organ_calibration_capture_next(organ_calibration_captures *captures);
-/* Taps for organ_layer_run that gather the inputs of a chunk: first organ_calibration_capture in the changed stream,
- * then organ_calibration_capture_donor with the same chunk in the donor. */
-organ_status organ_calibration_capture(void *captures, const char *tensor, size_t first, size_t tokens, size_t features,
-                                       const float *inputs, organ_error *error);
-organ_status organ_calibration_capture_donor(void *captures, const char *tensor, size_t first, size_t tokens,
-                                             size_t features, const float *inputs, organ_error *error);
 
 /* Returns the tap for the changed stream or, if `donor`, for the donor's stream. With one rank it gathers inputs at
  * once; with several ranks it records them until organ_calibration_capture_exchange. */

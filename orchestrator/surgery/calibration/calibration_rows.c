@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/architecture/families.h"
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/solve/algebra.h"
@@ -17,7 +18,9 @@
 #define STRIP_BYTES ((uint64_t)4 << 20) /* bytes of a strip in the file */
 #define PIECE_BYTES ((uint64_t)1 << 16) /* bytes of a piece of a strip in the file */
 
-organ_turned_rows organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+/* Returns the order in which the file stores the rows of this tensor if it is another one than that of the forward pass
+ * (Q and K in GGUF files of the llama kind); head 0 if the order is the same. */
+static organ_turned_rows reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
     const bool rotated = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
@@ -31,12 +34,12 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_turned_rows turned = organ_calibration_reordered_rows(calib, tensor);
+    const organ_turned_rows turned = reordered_rows(calib, tensor);
     const uint64_t head = turned.head;
     const size_t row_bytes = (size_t)m.cols * sizeof *weights;
     if (!head)
         return ORGAN_OK;
-    float *const rows = malloc((size_t)head * row_bytes);
+    ORGAN_OWNED float *const rows = malloc((size_t)head * row_bytes);
     if (!rows)
         return organ_fail_memory(error, tensor->name);
     for (uint64_t first = 0; first + head <= count; first += head) {
@@ -46,7 +49,6 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
             memcpy(weights + (first + (to_file ? r : own)) * m.cols, rows + (to_file ? own : r) * m.cols, row_bytes);
         }
     }
-    free(rows);
     return ORGAN_OK;
 }
 
@@ -60,7 +62,7 @@ organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, co
 static uint64_t rows_within(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t bytes)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t head = organ_calibration_reordered_rows(calib, tensor).head, step = head ? head : 1;
+    const uint64_t head = reordered_rows(calib, tensor).head, step = head ? head : 1;
     const uint64_t row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
     const uint64_t steps = row ? bytes / (row * step) : 1, rows = step * (steps ? steps : 1);
     return rows < m.rows ? rows : m.rows;
@@ -139,13 +141,12 @@ organ_status organ_calibration_strips(
     const size_t rows = (size_t)m.rows, cols = (size_t)m.cols;
     if (!organ_forward_is_transposed(calib->facts.forward, tensor))
         return stored_strips(calib, tensor, matrix, weights, context, each, error);
-    float *const stored = malloc(rows * cols * sizeof *stored);
+    ORGAN_OWNED float *const stored = malloc(rows * cols * sizeof *stored);
     if (!stored)
         return organ_fail_memory(error, tensor->name);
     organ_transpose_u32((const uint32_t *)(void *)weights, rows, (uint32_t *)(void *)stored, cols, cols, rows);
     stored_strips(calib, tensor, matrix, stored, context, each, error);
     organ_transpose_u32((const uint32_t *)(void *)stored, cols, (uint32_t *)(void *)weights, rows, rows, cols);
-    free(stored);
     return error->status;
 }
 
@@ -395,13 +396,11 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
                           "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,
                           enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);
-    size_t *const begins = malloc(all * sizeof *begins);
+    ORGAN_OWNED size_t *const begins = malloc(all * sizeof *begins);
     if (!begins)
         return organ_fail_memory(error, calib->options->calibration.text);
     (void)find_places(calib, rest->length, begins);
-    fill_windows(calib, begins, all, count, rest, error);
-    free(begins);
-    return error->status;
+    return fill_windows(calib, begins, all, count, rest, error);
 }
 
 void organ_calibration_test_windows_release(organ_calibration_test_windows *rest)

@@ -99,7 +99,7 @@ static uint64_t kept_values(const organ_calibration_run *calib, const organ_tens
     return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
 }
 
-/* organ_calibration_capture keeps inputs of the changed stream for a chunk until the donor's inputs arrive. Returns
+/* `capture` of captures.c keeps inputs of the changed stream for a chunk until the donor's inputs arrive. Returns
  * their bytes in the layer with the most inputs; 0 unless both streams are used. */
 static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
 {
@@ -423,9 +423,7 @@ void organ_calibration_run_close(organ_calibration_run *calib)
     if (!calib)
         return;
     organ_calibration_free_states(calib);
-    free(calib->tokens);
-    free(calib->begin);
-    free(calib->levels);
+    ORGAN_FREE_ARRAYS(calib->tokens, calib->begin, calib->levels);
     organ_forward_close(calib->facts.forward);
     organ_tokenizer_close(calib->facts.tokenizer);
     free(calib);

@@ -241,14 +241,13 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                           "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
                           (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
                           (unsigned long long)cols);
-    float *const weights = organ_floats((size_t)rows, (size_t)cols);
+    ORGAN_OWNED float *const weights = organ_floats((size_t)rows, (size_t)cols);
     if (!weights)
         return organ_fail_memory(error, u->name);
     organ_layer_read(layer->loaded, u->name, weights);
     if ((done ? work->restore : work->change)(work->context, &matrix, weights, error) == ORGAN_OK &&
         g->calib->options->streams != ORGAN_INPUTS_DONOR)
         organ_layer_write(layer->loaded, u->name, weights);
-    free(weights);
     return error->status;
 }
 
@@ -306,7 +305,7 @@ static organ_status change_sharing_units(const organ_calibration_captures *g, si
 static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
-    bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
+    ORGAN_OWNED bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
     if (!changed)
         organ_fail_memory(error, g->calib->model->path);
     else
@@ -319,7 +318,6 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
             if (!changed[k])
                 change_sharing_units(g, k, changed, layer, error);
     }
-    free(changed);
     return organ_calibration_exchange_matrices(g, layer, error);
 }
 
@@ -513,7 +511,7 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
 
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
-    fallback_place *places = NULL;
+    ORGAN_OWNED fallback_place *places = NULL;
     const size_t experts = list_places(row, context, count, &places);
     json_t *const layers = json_array(), *const names = json_array();
     for (size_t from = 0, to; from < experts; from = to) {
@@ -521,7 +519,6 @@ json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, con
             ;
         add_layer(places + from, to - from, layers, names);
     }
-    free(places);
     json_t *const object = ORGAN_OBJECT(SET_COUNT("experts", experts), SET("layers", layers), SET("names", names));
     if (experts)
         return object;

@@ -5,6 +5,7 @@
  */
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 
@@ -122,9 +123,9 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
 void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
 
 /* With two streams, the inputs are kept until the donor's inputs of the same tokens arrive
- * (organ_calibration_capture_donor), because C is a sum over pairs of both streams' inputs. */
-organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
-                                       const float *inputs, organ_error *error)
+ * (capture_donor), because C is a sum over pairs of both streams' inputs. */
+static organ_status capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                            const float *inputs, organ_error *error)
 {
     organ_calibration_captures *const g = context;
     const size_t index = calibration_unit_named(g, tensor);
@@ -138,10 +139,10 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
     return ORGAN_OK;
 }
 
-/* The donor's inputs are added together with those that organ_calibration_capture kept for these tokens. Matrices
+/* The donor's inputs are added together with those that capture kept for these tokens. Matrices
  * that do not lead their group are ignored, as are experts. */
-organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
-                                             size_t features, const float *inputs, organ_error *error)
+static organ_status capture_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                  const float *inputs, organ_error *error)
 {
     const organ_calibration_captures *const g = context;
     const size_t index = calibration_unit_named(g, tensor);
@@ -307,9 +308,7 @@ void organ_calibration_gathering_next(organ_calibration_captures *g)
 void organ_calibration_gathering_close(organ_calibration_captures *g)
 {
     free_groups(g);
-    free(g->groups);
-    free(g->units);
-    free(g->scratch);
+    ORGAN_FREE_ARRAYS(g->groups, g->units, g->scratch);
 }
 
 /* ---- experts that too few tokens were routed to ---- */
@@ -487,7 +486,7 @@ organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)
         return (organ_tap){g, donor ? record_donor_inputs : record_pruned_inputs};
-    return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
+    return (organ_tap){g, donor ? capture_donor : capture};
 }
 
 /* All calls of another rank use one buffer, so equal addresses do not mean equal inputs: unless c->same,
@@ -496,8 +495,7 @@ static void capture_call(organ_calibration_captures *g, const call *c, const flo
 {
     if (!c->same)
         organ_calibration_capture_next(g);
-    (c->donor ? organ_calibration_capture_donor : organ_calibration_capture)(g, g->units[c->unit].name, c->first,
-                                                                             c->tokens, c->features, inputs, error);
+    (c->donor ? capture_donor : capture)(g, g->units[c->unit].name, c->first, c->tokens, c->features, inputs, error);
 }
 
 /* Every rank gathers the `count` calls of rank `rank`. For a call with the inputs of the previous one no bytes are
@@ -549,8 +547,6 @@ organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_
 void organ_calibration_record_close(organ_calibration_record *r)
 {
     clear_calls(r);
-    free(r->calls);
-    free(r->inputs);
-    free(r->others);
+    ORGAN_FREE_ARRAYS(r->calls, r->inputs, r->others);
     *r = (organ_calibration_record){0};
 }

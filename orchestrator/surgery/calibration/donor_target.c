@@ -41,11 +41,10 @@ static bool find_drift(const drifting *d, const organ_input_moments *m, const fl
     const size_t n = d->rows * d->h->size;
     for (size_t k = 0; m->drift && k < n; k++)
         d->target[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
-    float *const drift = m->drift ? NULL : organ_expand_moments(d->engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
+    ORGAN_OWNED float *const drift = m->drift ? NULL : organ_expand_moments(d->engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
     if (drift)
         organ_block_multiply(d->engine, &(organ_block_matrix){d->h->size, m->block, drift}, weights, d->rows, d->target,
                              error);
-    free(drift);
     return m->drift || drift;
 }
 

@@ -374,13 +374,12 @@ organ_status organ_calibration_sum_rows(const organ_calibration_run *calib, cons
                                         size_t width, double *sums, organ_error *error)
 {
     const size_t count = organ_calibration_chunks_count(&calib->chunks);
-    uint32_t *const owner = calloc(count + 1, sizeof *owner);
+    ORGAN_OWNED uint32_t *const owner = calloc(count + 1, sizeof *owner);
     for (size_t c = 0; c < count && owner; c++)
         owner[c] = (uint32_t)(c % calib->chunks.step);
     if (!owner)
         organ_fail_memory(error, where);
     organ_ranks_complete(calib->engine->ranks, where, rows, width * sizeof *rows, count, owner, error);
-    free(owner);
     if (error->status)
         return error->status;
     memset(sums, 0, width * sizeof *sums);

@@ -286,9 +286,7 @@ void organ_convert_release(organ_convert_job *job)
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
-    free(job->facts);
-    free(job->sources);
-    free(job->places);
+    ORGAN_FREE_ARRAYS(job->facts, job->sources, job->places);
     organ_name_table_release(&job->names);
     organ_arena_release(&job->arena);
     json_decref(job->file);
@@ -362,7 +360,7 @@ static organ_status outline_directory(organ_convert_job *job, const char *path, 
 {
     organ_convert_options options = *job->options;
     organ_engine engine = *job->engine;
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     options.write = (organ_write_options){.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
     engine.ranks = NULL;
     job->options = &options;
@@ -371,7 +369,6 @@ static organ_status outline_directory(organ_convert_job *job, const char *path, 
     organ_error own = {0}; /* without a note that the outline is complete */
     if (convert_run(job, &report, &own))
         *error = own;
-    json_decref(report);
     for (size_t k = 0; k < job->piece_count; k++)
         *bytes += job->pieces[k].bytes;
     return error->status;

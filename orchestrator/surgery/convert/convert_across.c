@@ -199,7 +199,7 @@ static organ_status across_make_gguf(organ_across *a, size_t piece, const organ_
 static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
 {
     const organ_convert_job *const job = &a->job;
-    size_t *const begin = calloc(job->piece_count + 2, sizeof *begin);
+    ORGAN_OWNED size_t *const begin = calloc(job->piece_count + 2, sizeof *begin);
     if (!begin)
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->place_count; k++)
@@ -215,7 +215,6 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         if (across_is_whole(a, &job->sources[s]))
             across_note(a, job->sources[s].weight->name, ORGAN_ACROSS_PAIRED, error);
-    free(begin);
     return error->status;
 }
 
@@ -272,8 +271,8 @@ static organ_status layout_family(const organ_model *model, const forward_family
 {
     organ_json_source text = {.label = "config.json"};
     const char *architecture = model->config.architecture;
-    char *bytes = NULL;
-    json_t *file = NULL;
+    ORGAN_OWNED char *bytes = NULL;
+    ORGAN_OWNED_JSON json_t *file = NULL;
     if (model->gguf)
         *family = organ_forward_family_named(model->config.model_type, true);
     else if (organ_model_load(model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK &&
@@ -285,8 +284,6 @@ static organ_status layout_family(const organ_model *model, const forward_family
             *family = organ_forward_family_named(architecture, false);
         }
     }
-    json_decref(file);
-    free(bytes);
     return error->status;
 }
 

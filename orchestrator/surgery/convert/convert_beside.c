@@ -36,7 +36,7 @@ enum { MODES = sizeof modes / sizeof *modes, MEAN = 0 };
 /* Returns NULL, with ORGAN_OK, if there is no such file. */
 static json_t *load_json(const organ_convert_job *job, const char *name, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     json_t *root = NULL;
     bool no_memory = false;
@@ -47,7 +47,6 @@ static json_t *load_json(const organ_convert_job *job, const char *name, organ_e
         organ_fail_memory(error, name);
     else if (!root)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: line %d: %s", job->model->path, name, fault.line, fault.text);
-    free(bytes);
     return root;
 }
 
@@ -73,9 +72,9 @@ static const struct pooling_mode *mode_of(const json_t *config, size_t *count)
 static organ_status put_pooling(const organ_convert_job *job, const char *folder, organ_error *error)
 {
     size_t count = 0;
-    char *const name = organ_format("%s%sconfig.json", folder, *folder ? "/" : "");
-    char *const key = organ_format("%s.pooling_type", job->pairing->gguf);
-    json_t *const config = name && key ? load_json(job, name, error) : NULL;
+    ORGAN_OWNED char *const name = organ_format("%s%sconfig.json", folder, *folder ? "/" : "");
+    ORGAN_OWNED char *const key = organ_format("%s.pooling_type", job->pairing->gguf);
+    ORGAN_OWNED_JSON json_t *const config = name && key ? load_json(job, name, error) : NULL;
     const struct pooling_mode *const mode = mode_of(config, &count);
     if (!name || !key)
         organ_fail_memory(error, MODULES);
@@ -87,9 +86,6 @@ static organ_status put_pooling(const organ_convert_job *job, const char *folder
             "%s states no pooling that GGUF has (mean, cls or last): the file gets no pooling_type, and "
             "llama.cpp gives a vector for each token",
             name);
-    json_decref(config);
-    free(key);
-    free(name);
     return error->status;
 }
 
@@ -125,21 +121,19 @@ static bool is_left(const void *context, const char *name)
 
 static organ_status note_rest(const organ_convert_job *job, organ_error *error)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     size_t count = 0;
     if (organ_extra_files_text(job->model, is_left, job, &text, &count, error) == ORGAN_OK && count)
         organ_progress_note(job->progress, "GGUF does not hold %s of the model: %s",
                             count == 1 ? "this file" : "these files", text);
-    free(text);
     return error->status;
 }
 
 organ_status organ_convert_beside(const organ_convert_job *job, organ_error *error)
 {
-    json_t *const modules = load_json(job, MODULES, error);
+    ORGAN_OWNED_JSON json_t *const modules = load_json(job, MODULES, error);
     for (size_t k = 0; k < json_array_size(modules) && !error->status; k++)
         put_module(job, json_array_get(modules, k), error);
-    json_decref(modules);
     return error->status ? error->status : note_rest(job, error);
 }
 
@@ -168,7 +162,7 @@ organ_status organ_convert_pooling(organ_convert_job *job, organ_error *error)
     char key[256];
     snprintf(key, sizeof key, "%.200s.pooling_type", job->model->config.model_type);
     const int64_t number = organ_gguf_integer(job->model->gguf, key, 0);
-    json_t *const pooling = json_object(), *const modules = json_array();
+    ORGAN_OWNED_JSON json_t *const pooling = json_object(), *const modules = json_array();
     bool known = false, sound = pooling && modules;
     for (size_t k = 0; k < MODES; k++) {
         const bool stated = modes[k].number && modes[k].number == number;
@@ -189,7 +183,5 @@ organ_status organ_convert_pooling(organ_convert_job *job, organ_error *error)
     } else if (sound && number > 0)
         organ_progress_warn(job->progress, "%s is %lld, for which sentence-transformers has no pooling: it is left out",
                             key, (long long)number);
-    json_decref(pooling);
-    json_decref(modules);
     return error->status;
 }

@@ -79,7 +79,7 @@ int organ_convert_put_ids(const organ_convert_job *job, json_t *config)
                                        "tokenizer.ggml.eom_token_id"};
     const int64_t bos = card_id(job, "tokenizer.ggml.bos_token_id"),
                   pad = card_id(job, "tokenizer.ggml.padding_token_id");
-    json_t *const list = json_array();
+    ORGAN_OWNED_JSON json_t *const list = json_array();
     int failed = list == NULL;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
         const int64_t id = card_id(job, ends[k]);
@@ -92,13 +92,12 @@ int organ_convert_put_ids(const organ_convert_job *job, json_t *config)
     failed |= !ORGAN_ADD(config, SET_COUNT_OF("bos_token_id", bos >= 0, bos),
                          SET("eos_token_id", all ? json_incref(all) : json_null()),
                          SET_COUNT_OF("pad_token_id", pad >= 0, pad));
-    json_decref(list);
     return failed;
 }
 
 char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
 {
-    json_t *made, *ids = json_object();
+    ORGAN_OWNED_JSON json_t *made = NULL, *ids = json_object();
     const organ_report_work work = organ_report_begin(&made);
     const char *key;
     json_t *value;
@@ -117,8 +116,6 @@ char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
     char *const text = failed ? NULL : organ_json_dump(made, JSON_INDENT(2));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
-    json_decref(ids);
-    json_decref(made);
     return text;
 }
 
@@ -160,7 +157,8 @@ char *organ_convert_card(const organ_convert_job *job, organ_error *error)
         size_t length = 0, i;
         const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, cards[k].key);
         const char *const word = organ_gguf_string(job->model->gguf, cards[k].key, &length);
-        json_t *const value = word ? json_stringn(word, length) : NULL, *const list = kv ? card_strings(kv) : NULL;
+        ORGAN_OWNED_JSON json_t *const value = word ? json_stringn(word, length) : NULL;
+        ORGAN_OWNED_JSON json_t *const list = kv ? card_strings(kv) : NULL;
         json_t *one;
         if (value || json_array_size(list))
             fprintf(text.out, "%s:%s", cards[k].member, value ? " " : "\n");
@@ -174,8 +172,6 @@ char *organ_convert_card(const organ_convert_job *job, organ_error *error)
         if (value || json_array_size(list))
             fputs("\n", text.out);
         any = any || value || json_array_size(list);
-        json_decref(value);
-        json_decref(list);
     }
     fputs("---\n\norgan converted this model from GGUF.\n", text.out);
     organ_text_end(&text, &made, error);
@@ -236,7 +232,7 @@ static json_t *card_parse(const char *text)
             if ((value = card_scalar(line + begin, length - begin)))
                 json_array_append_new(list, value);
         } else if (colon && blanks == 0 && *line != '#') {
-            char *const member = strndup(line, (size_t)(colon - line));
+            ORGAN_OWNED char *const member = strndup(line, (size_t)(colon - line));
             const size_t begin = (size_t)(colon + 1 - line) + strspn(colon + 1, " \t");
             const bool empty = begin >= length || line[begin] == '\r', inner = !empty && line[begin] == '[';
             value = empty || inner ? json_array() : card_scalar(line + begin, length - begin);
@@ -246,7 +242,6 @@ static json_t *card_parse(const char *text)
             if (!member || json_object_set(card, member, value)) /* fails for a name that is not valid UTF-8 */
                 list = NULL;
             json_decref(value);
-            free(member);
         }
         line += length + (line[length] == '\n');
     }
@@ -256,13 +251,12 @@ static json_t *card_parse(const char *text)
 /* Returns NULL if the file does not exist, or with an error. The caller frees the text. */
 static char *card_load(const organ_convert_job *job, const char *name, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     organ_model_load(job->model, name, CARD_LIMIT, &bytes, &length, error);
     char *const text = bytes ? strndup(bytes, length) : NULL;
     if (bytes && !text)
         organ_fail_memory(error, name);
-    free(bytes);
     return text;
 }
 
@@ -270,7 +264,7 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
                                   organ_error *error)
 {
     const size_t count = json_is_array(value) ? json_array_size(value) : 1;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t size = 0;
     FILE *const out = open_memstream(&bytes, &size);
     if (!out)
@@ -295,7 +289,6 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
                               .size = size};
     if (!error->status && count)
         organ_gguf_writer_kv(job->gguf, &kv, error);
-    free(bytes);
     return error->status;
 }
 
@@ -310,7 +303,7 @@ static char *name_by_path(const organ_model *model)
     const char *const place = model->whole_directory || usual ? model->directory : model->path;
     const char *const last = organ_path_name(place);
     const bool dots = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || !*last;
-    char *const path = dots || is_commit(last) ? realpath(place, NULL) : strdup(place);
+    ORGAN_OWNED char *const path = dots || is_commit(last) ? realpath(place, NULL) : strdup(place);
     char *name = NULL;
     if (!path)
         return strdup(last);
@@ -334,7 +327,6 @@ static char *name_by_path(const organ_model *model)
             organ_cut_end(organ_path_name(path), &length, ".safetensors");
         name = strndup(organ_path_name(path), length);
     }
-    free(path);
     return name;
 }
 
@@ -347,13 +339,12 @@ static const json_t *card_member(const json_t *card, size_t row)
 static organ_status card_set_name(const organ_convert_job *job, const json_t *card, organ_error *error)
 {
     const json_t *const own = card_member(card, CARD_NAME);
-    char *const by_path = name_by_path(job->model);
+    ORGAN_OWNED char *const by_path = name_by_path(job->model);
     const char *const name = json_string_length(own) ? json_string_value(own) : by_path;
     if (name)
         organ_gguf_writer_set_string(job->gguf, cards[CARD_NAME].key, name, strlen(name), error);
     else
         organ_fail_memory(error, job->model->path);
-    free(by_path);
     return error->status;
 }
 
@@ -366,8 +357,8 @@ static bool sampling_fits(const json_t *value, organ_gguf_type type)
 
 static organ_status card_set_samplings(const organ_convert_job *job, organ_error *error)
 {
-    char *const text = card_load(job, "generation_config.json", error);
-    json_t *root = NULL;
+    ORGAN_OWNED char *const text = card_load(job, "generation_config.json", error);
+    ORGAN_OWNED_JSON json_t *root = NULL;
     const organ_json_source source = {"generation_config.json", text, text ? strlen(text) : 0};
     if (text)
         organ_hf_config_tidy(text, source.length);
@@ -388,15 +379,13 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
                                   .size = 4};
         organ_gguf_writer_kv(job->gguf, &kv, error);
     }
-    json_decref(root);
-    free(text);
     return error->status;
 }
 
 organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *error)
 {
-    char *const text = card_load(job, "README.md", error);
-    json_t *const card = text ? card_parse(text) : NULL;
+    ORGAN_OWNED char *const text = card_load(job, "README.md", error);
+    ORGAN_OWNED_JSON json_t *const card = text ? card_parse(text) : NULL;
     if (!error->status)
         card_set_name(job, card, error);
     for (size_t k = 0; k < CARDS && !error->status; k++) {
@@ -407,7 +396,5 @@ organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *e
             organ_gguf_writer_set_string(job->gguf, cards[k].key, json_string_value(value), json_string_length(value),
                                          error);
     }
-    json_decref(card);
-    free(text);
     return error->status ? error->status : card_set_samplings(job, error);
 }

@@ -210,17 +210,16 @@ static bool config_lists_feeds(const forward_mixture *m)
 static bool config_derives_others(const organ_convert_job *job, const json_t *config)
 {
     const organ_forward_config *const c = &job->config;
-    json_t *const object = json_copy((json_t *)config);
+    ORGAN_OWNED_JSON json_t *const object = json_copy((json_t *)config);
     bool others = false;
     if (object && job->pairing->model_type)
         json_object_set_new(object, "model_type", json_string(job->pairing->model_type));
     for (unsigned l = 0; object && l < c->layers && !others; l++) {
-        json_t *const type = organ_layer_value(&(organ_layer_origin){object, c->layers, l}, "mlp_layer_types");
+        ORGAN_OWNED_JSON json_t *const type =
+            organ_layer_value(&(organ_layer_origin){object, c->layers, l}, "mlp_layer_types");
         const char *const word = json_string_value(type);
         others = word && (strcmp(word, "sparse") == 0) != c->kinds[l].mixture;
-        json_decref(type);
     }
-    json_decref(object);
     return others;
 }
 
@@ -331,7 +330,7 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     static const double factors[] = {8, 32, 16, 4, 2, 64};
     enum { FACTORS = sizeof factors / sizeof *factors, USUAL = 8192, FIRST = 4, LAST = 20 };
     const unsigned count = job->config.rope.dimensions / 2;
-    float *const tried = malloc((count + 1) * sizeof *tried);
+    ORGAN_OWNED float *const tried = malloc((count + 1) * sizeof *tried);
     if (!tried)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < 2 * FACTORS * (LAST - FIRST + 2) && !json_object_size(rope); k++) {
@@ -347,7 +346,6 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
                       SET_COUNT("original_max_position_embeddings", r.original_context));
         }
     }
-    free(tried);
     if (!json_object_size(rope))
         organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
     return error->status;
@@ -374,7 +372,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 {
     static const char *const lists[][2] = {{ORGAN_ROPE_LONG, "long_factor"}, {ORGAN_ROPE_SHORT, "short_factor"}};
     const unsigned count = job->config.rope.dimensions / 2;
-    float *const values = calloc(count + 1, sizeof *values);
+    ORGAN_OWNED float *const values = calloc(count + 1, sizeof *values);
     if (!values)
         return organ_fail_memory(error, job->options->model);
     if (organ_weights_named(job->weights, "rope_freqs.weight") &&
@@ -391,7 +389,6 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
             json_array_append_new(list, organ_convert_real((double)values[i]));
         ORGAN_ADD(rope, SET(lists[k][1], list), SET_TEXT("rope_type", "longrope"));
     }
-    free(values);
     return error->status;
 }
 
@@ -455,7 +452,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
 /* The GGUF file lacks ORGAN_GGUF_CONFIG, the text of its config.json. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
-    json_t *const rope = json_object();
+    ORGAN_OWNED_JSON json_t *const rope = json_object();
     int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->pairing->model_type),
                             SET_COUNT("vocab_size", job->config.vocabulary),
                             SET_FLAG("tie_word_embeddings", job->config.tied_output));
@@ -463,13 +460,12 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
         failed |= config_put_row(job, row, config, rope);
     failed |= organ_convert_put_ids(job, config);
     failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
-    json_decref(rope);
     return failed;
 }
 
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
-    json_t *config;
+    ORGAN_OWNED_JSON json_t *config = NULL;
     const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
     config = json_object();
     int failed = job->own_config ? 0 : config_put_named(job, config);
@@ -482,18 +478,18 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
         text = organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
-    json_decref(config);
     return text;
 }
 
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
-    json_t *config;
+    ORGAN_OWNED_JSON json_t *config = NULL;
     const organ_report_work work = organ_report_begin(&config); /* a refused allocation may have left out a member */
     bool no_memory = false;
     json_error_t fault;
     config = json_object();
-    json_t *const rest = organ_json_load(job->pairing->rest, strlen(job->pairing->rest), 0, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const rest =
+        organ_json_load(job->pairing->rest, strlen(job->pairing->rest), 0, &fault, &no_memory);
     json_t *const rope = json_object(), *const names = json_array();
     int failed = json_array_append_new(names, json_string(job->pairing->architecture)) |
                  !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->pairing->model_type),
@@ -515,8 +511,6 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
     json_decref(rope);
-    json_decref(rest);
-    json_decref(config);
     return text;
 }
 

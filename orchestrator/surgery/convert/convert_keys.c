@@ -81,7 +81,7 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
     const size_t size = element == ORGAN_GGUF_BOOL ? 1 : sizeof(int32_t);
-    unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + length * size);
+    ORGAN_OWNED unsigned char *const bytes = malloc(ORGAN_GGUF_ARRAY_HEAD + length * size);
     const uint32_t type = element;
     const uint64_t count = length;
     if (!bytes)
@@ -98,9 +98,7 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
                               .count = length,
                               .bytes = bytes,
                               .size = ORGAN_GGUF_ARRAY_HEAD + length * size};
-    organ_gguf_writer_kv(job->gguf, &kv, error);
-    free(bytes);
-    return error->status;
+    return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
 /* M-RoPE has four sections in GGUF and three in config.json, so the last is 0. Without the member, row->words has
@@ -125,7 +123,7 @@ static organ_status keys_set_sections(organ_convert_job *job, const pairing_key 
 static organ_status keys_set_layers(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const unsigned layers = job->config.layers;
-    int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
+    ORGAN_OWNED int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
     if (!numbers)
         return organ_fail_memory(error, key);
     for (unsigned l = 0; l < layers; l++) {
@@ -142,7 +140,6 @@ static organ_status keys_set_layers(organ_convert_job *job, const pairing_key *r
                                                : numbers[l] != numbers[0];
     if (written)
         keys_set_array(job, key, row->type, numbers, layers, error);
-    free(numbers);
     return error->status;
 }
 

@@ -363,12 +363,11 @@ static organ_status pass_zeros(void *context, size_t k, size_t worker, organ_err
     if (facts->zeros == 0 || facts->skip)
         return ORGAN_OK;
     const uint64_t row = job->pieces[k].bytes / facts->rows;
-    unsigned char *const bytes = calloc(1, (size_t)row + ORGAN_PUT_SCRATCH);
+    ORGAN_OWNED unsigned char *const bytes = calloc(1, (size_t)row + ORGAN_PUT_SCRATCH);
     if (!bytes)
         return organ_fail_memory(error, job->pieces[k].name);
     for (uint64_t r = facts->rows - facts->zeros; r < facts->rows && !error->status; r++)
         organ_write_put(job->run, k, bytes, (size_t)row, r * row, bytes + row, error);
-    free(bytes);
     return error->status;
 }
 
@@ -391,7 +390,7 @@ static organ_status pass_without_source(organ_convert_job *job, organ_error *err
 static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};
-    organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
+    ORGAN_OWNED organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
     const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
@@ -400,7 +399,6 @@ static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_err
             pass_group(job, items, types[k], block, use, error);
     job->todo = NULL;
     free(todo);
-    free(items);
     return error->status;
 }
 

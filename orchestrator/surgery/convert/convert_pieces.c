@@ -318,16 +318,15 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
 {
     organ_weight_reader *reader = NULL;
     char note[256];
-    void *const scratch = organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
-                              ? NULL
-                              : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
-    float *const row = aligned_alloc(64, (weight->elements * sizeof(float) + 63) / 64 * 64 + 64);
+    ORGAN_OWNED void *const scratch =
+        organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error)
+            ? NULL
+            : aligned_alloc(64, organ_weight_reader_scratch(reader, 1) + 64);
+    ORGAN_OWNED float *const row = aligned_alloc(64, (weight->elements * sizeof(float) + 63) / 64 * 64 + 64);
     if (!error->status && (!scratch || !row))
         organ_fail_memory(error, weight->name);
     if (!error->status && organ_weight_read(reader, 0, 1, ORGAN_F32, row, scratch, error) == ORGAN_OK)
         memcpy(values, row, weight->elements * sizeof *values);
-    free(row);
-    free(scratch);
     organ_weight_reader_close(reader);
     return error->status;
 }

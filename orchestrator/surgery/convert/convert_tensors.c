@@ -351,7 +351,7 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
 static organ_status tensor_rope_freqs(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
-    float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
+    ORGAN_OWNED float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
     if (!divisors)
         return organ_fail_memory(error, ROPE_FREQS);
     if (r->kind == ORGAN_ROPE_LLAMA3)
@@ -359,7 +359,6 @@ static organ_status tensor_rope_freqs(organ_convert_job *job, organ_error *error
     for (unsigned k = 0; k < r->dimensions / 2 && r->kind == ORGAN_ROPE_PROPORTIONAL; k++)
         divisors[k] = k < r->angles ? 1 : ORGAN_CONVERT_STILL;
     organ_convert_computed_piece(job, ROPE_FREQS, 1, divisors, r->dimensions / 2, error);
-    free(divisors);
     return error->status;
 }
 

@@ -391,7 +391,7 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     const float *const h = in->h + start * in->block;
     const size_t runs = width / in->run;
     uint32_t *const order = in->order + start;
-    column_weight *const columns = malloc(runs * sizeof *columns);
+    ORGAN_OWNED column_weight *const columns = malloc(runs * sizeof *columns);
     if (!columns)
         return false;
     for (size_t r = 0; r < runs; r++) {
@@ -402,7 +402,6 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     qsort(columns, runs, sizeof *columns, by_falling_weight);
     for (size_t i = 0; i < width; i++)
         order[i] = columns[i / in->run].column + (uint32_t)(i % in->run);
-    free(columns);
     ordered_block block = {h, order, width, in->factor + start * in->block};
     organ_share_work(in->engine, NULL, (width + ROWS - 1) / ROWS, (double)width * (double)width * ORGAN_SHARE_NUMBER,
                      copy_rows, &block);
@@ -452,10 +451,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
 
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
-    free(in->whole);
-    free(in->h);
-    free(in->factor);
-    free(in->order);
+    ORGAN_FREE_ARRAYS(in->whole, in->h, in->factor, in->order);
     *in = (organ_gptq_inputs){0};
 }
 

@@ -30,14 +30,7 @@ typedef struct collection {
     size_t *begin;         /* of a batch */
 } collection;
 
-static void collection_release(collection *c)
-{
-    free(c->done);
-    free(c->own);
-    free(c->todo);
-    free(c->tokens);
-    free(c->begin);
-}
+static void collection_release(collection *c) { ORGAN_FREE_ARRAYS(c->done, c->own, c->todo, c->tokens, c->begin); }
 
 static organ_status collection_allocate(collection *c, organ_error *error)
 {
@@ -64,12 +57,12 @@ static organ_status save_sums(const collection *c, organ_error *error)
 {
     if (!c->directory)
         return ORGAN_OK;
-    char *const path = organ_format("%s/" STATE_FILE, c->directory, organ_ranks_rank(c->scoring->engine.ranks));
+    ORGAN_OWNED char *const path =
+        organ_format("%s/" STATE_FILE, c->directory, organ_ranks_rank(c->scoring->engine.ranks));
     if (!path)
         organ_fail_memory(error, c->directory);
     else
         organ_input_sums_save(c->scoring->sums, path, c->own, c->scoring->plan.windows, error);
-    free(path);
     return error->status;
 }
 
@@ -83,24 +76,22 @@ static bool is_state(const char *name)
  */
 static organ_status join_file(collection *c, const char *name, size_t *joined, organ_error *error)
 {
-    char *const path = organ_format("%s/%s", c->directory, name);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", c->directory, name);
     bool taken = false;
     if (!path)
         return organ_fail_memory(error, c->directory);
     organ_input_sums_load(c->scoring->sums, path, c->own, c->scoring->plan.windows, &taken, error);
     *joined += taken;
-    free(path);
     return error->status;
 }
 
 static void remove_others(const collection *c, const organ_file_list *files, const char *first)
 {
     for (size_t k = 0; k < files->count; k++) {
-        char *const path = organ_format("%s/%s", c->directory, files->names[k]);
+        ORGAN_OWNED char *const path = organ_format("%s/%s", c->directory, files->names[k]);
         if (path && strncmp(files->names[k], STATE_PREFIX, sizeof STATE_PREFIX - 1) == 0 &&
             strcmp(files->names[k], first) != 0)
             organ_remove_file(path);
-        free(path);
     }
 }
 

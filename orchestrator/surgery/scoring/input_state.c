@@ -57,7 +57,7 @@ static void put_all(state_file *f, const organ_input_sums *sums, const unsigned 
 organ_status organ_input_sums_save(const organ_input_sums *sums, const char *path, const unsigned char *done,
                                    size_t windows, organ_error *error)
 {
-    char *const draft = organ_format("%s.new", path);
+    ORGAN_OWNED char *const draft = organ_format("%s.new", path);
     state_file f = {.path = draft, .fd = -1, .hash = XXH3_createState(), .error = error};
     if (!draft || !f.hash)
         organ_fail_memory(error, path);
@@ -72,7 +72,6 @@ organ_status organ_input_sums_save(const organ_input_sums *sums, const char *pat
     if (!error->status && organ_rename_file(draft, path, 0))
         organ_fail_errno(error, errno, "%s: cannot be replaced", path);
     XXH3_freeState(f.hash);
-    free(draft);
     return error->status;
 }
 
@@ -103,8 +102,8 @@ static bool take_numbers(state_file *f, const uint64_t *expected, size_t count)
 static void take_entry(state_file *f, organ_input_entry *e, bool add)
 {
     const uint64_t sizes[2] = {e->matrices, e->features};
-    uint64_t *const counts = malloc(e->matrices * sizeof *counts);
-    organ_exact_sum *const sums = malloc(TAKEN_AT_ONCE * sizeof *sums);
+    ORGAN_OWNED uint64_t *const counts = malloc(e->matrices * sizeof *counts);
+    ORGAN_OWNED organ_exact_sum *const sums = malloc(TAKEN_AT_ONCE * sizeof *sums);
     if (!counts || !sums)
         organ_fail_memory(f->error, f->path);
     else if (take_numbers(f, sizes, 2) && take(f, counts, e->matrices * sizeof *counts))
@@ -116,8 +115,6 @@ static void take_entry(state_file *f, organ_input_entry *e, bool add)
         if (take(f, sums, n * sizeof *sums) && add)
             organ_input_entry_add(e, at, sums, n);
     }
-    free(counts);
-    free(sums);
 }
 
 /* Without `add` the file is only checked. */
@@ -140,7 +137,7 @@ static void take_all(state_file *f, organ_input_sums *sums, unsigned char *done,
 organ_status organ_input_sums_load(organ_input_sums *sums, const char *path, unsigned char *all, size_t windows,
                                    bool *taken, organ_error *error)
 {
-    unsigned char *const done = malloc(windows + 1);
+    ORGAN_OWNED unsigned char *const done = malloc(windows + 1);
     state_file f = {.path = path, .fd = organ_open(path, O_RDONLY, 0), .hash = XXH3_createState(), .error = error};
     *taken = false;
     if (f.fd < 0)
@@ -161,6 +158,5 @@ organ_status organ_input_sums_load(organ_input_sums *sums, const char *path, uns
     if (f.fd >= 0)
         close(f.fd);
     XXH3_freeState(f.hash);
-    free(done);
     return error->status;
 }

@@ -178,7 +178,7 @@ static organ_status add_tokens(const organ_input_sums *s, const organ_input_entr
                                const char *tensor, input_batch a, organ_error *error)
 {
     const size_t tasks = (entry->features + COLUMNS - 1) / COLUMNS;
-    size_t *const faulty = malloc(tasks * sizeof *faulty);
+    ORGAN_OWNED size_t *const faulty = malloc(tasks * sizeof *faulty);
     if (!faulty)
         return organ_fail_memory(error, tensor);
     for (size_t k = 0; k < tasks; k++)
@@ -193,7 +193,6 @@ static organ_status add_tokens(const organ_input_sums *s, const organ_input_entr
             organ_fail(error, ORGAN_BAD_INPUT,
                        "tensor '%s': its input %zu is %g for one token, but importances need finite inputs up to %g",
                        tensor, faulty[k] % a.stride, (double)a.inputs[faulty[k]], (double)LARGEST_INPUT);
-    free(faulty);
     entry->counts[matrix] += a.tokens;
     return error->status;
 }
@@ -207,7 +206,7 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     organ_input_place place;
     if (!organ_forward_input_place(s->forward, s->layer, tensor, &place))
         return ORGAN_OK;
-    size_t *const columns = malloc(features * sizeof *columns);
+    ORGAN_OWNED size_t *const columns = malloc(features * sizeof *columns);
     if (!columns)
         return organ_fail_memory(error, tensor);
     const bool ordered = organ_forward_input_order(s->forward, s->layer, tensor, columns);
@@ -219,7 +218,6 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
                            .inputs = inputs, .tokens = tokens, .stride = features, .columns = ordered ? columns : NULL},
                        error);
     }
-    free(columns);
     return error->status;
 }
 
@@ -305,7 +303,7 @@ organ_status organ_input_sums_reduce(organ_input_sums *s, organ_ranks *ranks, or
 {
     if (!ranks)
         return error->status;
-    uint64_t *const halves = malloc(REDUCED * 2 * ORGAN_EXACT_WORDS * sizeof *halves);
+    ORGAN_OWNED uint64_t *const halves = malloc(REDUCED * 2 * ORGAN_EXACT_WORDS * sizeof *halves);
     if (!halves)
         organ_fail_memory(error, "the sums of the ranks");
     organ_ranks_agree(ranks, "adding the sums of the ranks", error);
@@ -320,7 +318,6 @@ organ_status organ_input_sums_reduce(organ_input_sums *s, organ_ranks *ranks, or
                 join_words(halves, n, e->sums + at);
         }
     }
-    free(halves);
     return error->status;
 }
 
@@ -359,7 +356,7 @@ static void fill_matrix(organ_input_entry *e, const double *means, size_t m)
 /* Appends the numbers of the filled matrices to `experts`. */
 static organ_status fill_entry(organ_input_entry *e, json_t *experts, organ_error *error)
 {
-    double *const means = calloc(e->features, sizeof *means);
+    ORGAN_OWNED double *const means = calloc(e->features, sizeof *means);
     double tokens = 0;
     if (!means)
         return organ_fail_memory(error, e->name);
@@ -375,7 +372,6 @@ static organ_status fill_entry(organ_input_entry *e, json_t *experts, organ_erro
             fill_matrix(e, means, m);
             json_array_append_new(experts, json_integer((json_int_t)m));
         }
-    free(means);
     return error->status;
 }
 
@@ -409,10 +405,9 @@ organ_status organ_input_sums_complete(organ_input_sums *s, json_t **filled, org
         return organ_fail_memory(error, "the experts without tokens");
     remove_unused(s);
     for (size_t k = 0; k < s->count && !error->status; k++) {
-        json_t *const experts = json_array();
+        ORGAN_OWNED_JSON json_t *const experts = json_array();
         if (fill_entry(&s->entries[k], experts, error) == ORGAN_OK)
             list_filled(list, s->entries[k].name, experts);
-        json_decref(experts);
     }
     if (!error->status && organ_json_count(list, "experts") > 0)
         *filled = list;
@@ -439,7 +434,7 @@ static int by_name(const void *a, const void *b)
 organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, organ_imatrix_format format,
                                     const organ_imatrix_text *text, organ_error *error)
 {
-    organ_imatrix_sums *const all = calloc(s->count + 1, sizeof *all);
+    ORGAN_OWNED organ_imatrix_sums *const all = calloc(s->count + 1, sizeof *all);
     if (!all)
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < s->count; k++) {
@@ -448,9 +443,7 @@ organ_status organ_input_sums_write(const organ_input_sums *s, const char *path,
             (organ_imatrix_sums){e->name, e->features, e->matrices, e->joint ? 1 : e->matrices, sum_at, tokens_at, e};
     }
     qsort(all, s->count, sizeof *all, by_name);
-    organ_imatrix_write(path, format, text, all, s->count, error);
-    free(all);
-    return error->status;
+    return organ_imatrix_write(path, format, text, all, s->count, error);
 }
 
 /* Divides the windows of a scoring among ranks, in equal numbers of consecutive windows. */
@@ -537,7 +530,7 @@ organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexi
 {
     if (!ranks)
         return error->status;
-    uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
+    ORGAN_OWNED uint32_t *const owner = owners_of(plan, organ_ranks_count(ranks));
     if (!owner)
         organ_fail_memory(error, "the scores of the ranks");
     organ_ranks_complete(ranks, "gathering log-likelihoods", scores->nll, sizeof *scores->nll, plan->scored, owner,
@@ -547,6 +540,5 @@ organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexi
                              plan->scored, owner, error);
     if (scores->agrees)
         organ_ranks_complete(ranks, "gathering agreement", scores->agrees, 1, plan->scored, owner, error);
-    free(owner);
     return error->status;
 }

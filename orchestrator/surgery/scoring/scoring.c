@@ -124,7 +124,7 @@ static organ_status count_text(organ_scoring *scoring, organ_error *error)
         organ_tokenizer_piece(scoring->tokenizer, plan->targets[k], &bytes);
         scoring->scored_bytes += bytes;
     }
-    char *const scored = lm_eval ? malloc((size_t)scoring->scored_bytes + 1) : NULL;
+    ORGAN_OWNED char *const scored = lm_eval ? malloc((size_t)scoring->scored_bytes + 1) : NULL;
     if (!lm_eval)
         return ORGAN_OK;
     if (!scored)
@@ -138,7 +138,6 @@ static organ_status count_text(organ_scoring *scoring, organ_error *error)
     }
     scored[at] = '\0';
     scoring->words = organ_perplexity_words(scored, at);
-    free(scored);
     return ORGAN_OK;
 }
 
@@ -381,10 +380,7 @@ void organ_scoring_close(organ_scoring *scoring)
 {
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
-        free(model->hidden);
-        free(model->scores.nll);
-        free(model->scores.divergence);
-        free(model->scores.agrees);
+        ORGAN_FREE_ARRAYS(model->hidden, model->scores.nll, model->scores.divergence, model->scores.agrees);
         organ_forward_close(model->forward);
         organ_model_close(model->model);
     }
@@ -535,8 +531,8 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();
-    organ_logit_source *const sources = calloc(scoring->count, sizeof *sources);
-    organ_token_scores *const scores = calloc(scoring->count, sizeof *scores);
+    ORGAN_OWNED organ_logit_source *const sources = calloc(scoring->count, sizeof *sources);
+    ORGAN_OWNED organ_token_scores *const scores = calloc(scoring->count, sizeof *scores);
     if (!sources || !scores)
         organ_fail_errno(error, ENOMEM, "%zu models", scoring->count);
     else
@@ -548,8 +544,6 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
         organ_input_sums_reduce(scoring->sums, scoring->engine.ranks, error);
     for (size_t m = 0; m < scoring->count && !error->status; m++)
         organ_model_unchanged(scoring->models[m].model, error);
-    free(sources);
-    free(scores);
     scoring->seconds = organ_seconds_now() - started;
     return error->status;
 }

@@ -68,13 +68,12 @@ static json_t *settings_of(const organ_model *model, const char *file)
 {
     organ_json_source text = {.label = file};
     organ_error ignored = {0};
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     json_t *object = NULL;
     if (organ_model_load(model, file, CONFIG_BYTES, &bytes, &text.length, &ignored) == ORGAN_OK && bytes) {
         text.bytes = bytes;
         organ_json_parse_object(&text, &object, &ignored);
     }
-    free(bytes);
     return object;
 }
 
@@ -102,12 +101,11 @@ bool organ_scoring_rounds_activations(const organ_model *model)
                                          "text_config.compression_config"};
     if (model->gguf)
         return false;
-    json_t *const config = settings_of(model, "config.json"), *const other = settings_of(model, "hf_quant_config.json");
+    ORGAN_OWNED_JSON json_t *const config = settings_of(model, "config.json");
+    ORGAN_OWNED_JSON json_t *const other = settings_of(model, "hf_quant_config.json");
     bool rounds = section_rounds(json_object_get(other, "quantization"));
     for (size_t k = 0; k < sizeof places / sizeof *places; k++)
         rounds = rounds || section_rounds(organ_json_at(config, places[k]));
-    json_decref(config);
-    json_decref(other);
     return rounds;
 }
 

@@ -52,14 +52,12 @@ static organ_prune_matrix_options options_at(const organ_prune_allocation *a, co
 static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
-    float *const ones = malloc((size_t)m->cols * sizeof *ones);
+    ORGAN_OWNED float *const ones = malloc((size_t)m->cols * sizeof *ones);
     if (!ones)
         return organ_fail_memory(error, m->name);
     for (uint64_t k = 0; k < m->cols; k++)
         ones[k] = 1;
-    organ_calibration_from_norms(&options, ones, 1, flat, error);
-    free(ones);
-    return error->status;
+    return organ_calibration_from_norms(&options, ones, 1, flat, error);
 }
 
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
@@ -67,7 +65,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
                              organ_error *error)
 {
     organ_prune_matrix_report report;
-    uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
+    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
     if (!keep)
         return organ_fail_memory(error, m->name);
     organ_prune_share(&a->shared, &options, calibration, true, m->spare);
@@ -75,7 +73,6 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
                            &report, error) == ORGAN_OK)
         for (uint64_t k = 0; k < m->rows * m->cols; k++)
             weights[k] = keep[k] ? weights[k] : 0.0f;
-    free(keep);
     return error->status;
 }
 

@@ -78,7 +78,7 @@ static organ_status check_target(organ_prune_job *job, size_t part, organ_expert
     const organ_tensor *const tensor = job->targets.tensors[part];
     const organ_matrices m = organ_tensor_matrices(tensor);
     organ_prune_figures *const result = &job->figures[part];
-    float *const norms = malloc((size_t)m.cols * sizeof *norms);
+    ORGAN_OWNED float *const norms = malloc((size_t)m.cols * sizeof *norms);
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
@@ -88,7 +88,6 @@ static organ_status check_target(organ_prune_job *job, size_t part, organ_expert
                                    error) == ORGAN_OK &&
             count == 0)
             organ_calibration_note_expert(&result->fallback, tensor, k);
-    free(norms);
     return error->status;
 }
 
@@ -111,7 +110,7 @@ static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t
     const organ_tensor *const tensor = job->targets.tensors[part];
     const size_t features = (size_t)organ_tensor_matrices(tensor).cols;
     const organ_calibration_options options = {.features = features, .name = tensor->name};
-    float *const norms = malloc(features * sizeof *norms);
+    ORGAN_OWNED float *const norms = malloc(features * sizeof *norms);
     const char *entry;
     double count;
     *calibration = NULL;
@@ -120,7 +119,6 @@ static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t
     if (organ_importance_norms(job->imatrix, job->donor, tensor, matrix, job->figures[part].experts, norms, &count,
                                &entry, error) == ORGAN_OK)
         organ_calibration_from_norms(&options, norms, (uint64_t)count, calibration, error);
-    free(norms);
     return error->status;
 }
 
@@ -220,10 +218,7 @@ static organ_status prune_unit(organ_prune_job *job, size_t unit, organ_error *e
         prune_matrix(&w, m, error);
     if (!error->status)
         organ_prune_part_done(job, &job->units[unit], error);
-    free(w.bands.values);
-    free(w.keep);
-    free(w.donor_rows);
-    free(w.counts);
+    ORGAN_FREE_ARRAYS(w.bands.values, w.keep, w.donor_rows, w.counts);
     return error->status;
 }
 

@@ -3,6 +3,7 @@
  * the approximate inverse. */
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 
@@ -174,15 +175,12 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     size_t count = 0;
     for (size_t b = 0; b < c->part_count; b++)
         count = subspace_size(&c->parts[b]) > count ? subspace_size(&c->parts[b]) : count;
-    float *q = organ_floats(count, n), *s = organ_floats(count, n);
-    ritz *r = aligned_alloc(64, organ_to_line(sizeof *r));
+    ORGAN_OWNED float *q = organ_floats(count, n), *s = organ_floats(count, n);
+    ORGAN_OWNED ritz *r = aligned_alloc(64, organ_to_line(sizeof *r));
     if (!q || !s || !r)
         organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
     else
         iterate_subspace(engine, c, q, s, count, r, error);
-    free(q);
-    free(s);
-    free(r);
     return error->status;
 }
 

@@ -155,7 +155,7 @@ static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
 {
     const char *const method = job->method->tiles ? "physarum-v1 with --allocate" : job->method->name;
     const organ_tensor *first = NULL;
-    bool *untapped = NULL;
+    ORGAN_OWNED bool *untapped = NULL;
     size_t count = 0;
     if (organ_calibration_find_untapped(job->donor, job->engine, &job->targets, &untapped, error) == ORGAN_OK &&
         organ_targets_remove(job->donor, untapped, method, &job->targets, error) == ORGAN_OK)
@@ -169,7 +169,6 @@ static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
                             "%zu matri%s no inputs in the forward pass, so %s leaves %s unchanged: %s is the first; "
                             "the report lists all kinds",
                             count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);
-    free(untapped);
     return error->status;
 }
 

@@ -3,6 +3,7 @@
  * error. */
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
@@ -80,8 +81,8 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
-    float *product = organ_floats(n, 1);
-    float *h =
+    ORGAN_OWNED float *product = organ_floats(n, 1);
+    ORGAN_OWNED float *h =
         organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
@@ -93,8 +94,6 @@ static organ_status prune_matrix_measure(const organ_matrix_job *job, float *bef
         organ_block_multiply(job->engine, &moments, before, job->rows, product, error);
         job->report->output_error = whole > 0 ? weighted_norm(before, product, n) / whole : 0;
     }
-    free(product);
-    free(h);
     return error->status;
 }
 
@@ -224,7 +223,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
         organ_matrix_band(engine, &all, 0, error))
         return error->status;
     const size_t n = rows * cols;
-    float *before = options->measure ? organ_floats(n, 1) : NULL;
+    ORGAN_OWNED float *before = options->measure ? organ_floats(n, 1) : NULL;
     if (options->measure && !before)
         return organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", options->name, rows, cols);
     if (before)
@@ -232,9 +231,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     report->elements = n;
     report->zero_before = count_entries(&job, false).zeros;
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
-    prune_and_report(&job, before, error);
-    free(before);
-    return error->status;
+    return prune_and_report(&job, before, error);
 }
 
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)

@@ -415,8 +415,8 @@ void organ_preconditioner_solve(const organ_preconditioner *preconditioner, size
  * the scores with the edge.
  *
  * The 31 bits of a score without its sign are read as ORGAN_EDGE_DIGITS digits of 11 bits, the highest first. For digit
- * 0, 1 and 2 in turn, the caller counts over all scores how often each value of the digit occurs (organ_edge_count),
- * and organ_edge_select_digit derives that digit of the edge from the counts. The result is exact. */
+ * 0, 1 and 2 in turn, the search counts over all scores how often each value of the digit occurs, and derives that
+ * digit of the edge from the counts. The result is exact. */
 
 #define ORGAN_EDGE_DIGIT  2048 /* number of values of a digit of 11 bits */
 #define ORGAN_EDGE_DIGITS 3    /* digits of a score; neighbouring digits overlap by one bit */
@@ -427,15 +427,6 @@ typedef struct organ_score_edge {
     uint32_t known; /* 1 for each bit that is found */
     uint64_t less;  /* number of scores that the digits found so far show to be below the edge */
 } organ_score_edge;
-
-/* Adds to counts[v] the number of scores whose digit number `digit` is v, among those that agree with the bits of the
- * edge found so far. The n scores may be a part of all; the caller adds up the parts. */
-void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
-                      uint64_t counts[ORGAN_EDGE_DIGIT]);
-/* Adds digit number `digit` to *edge, from the counts of all scores. The edge is the score of rank `rank`; 0 is the
- * lowest. */
-void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
-                             uint64_t rank);
 
 /* Sets keep[k] to 0 for the `count` lowest of n scores (>= 0, no NaN), to 1 for all others. Of equal scores, the first
  * ones count as lower. */

@@ -5,6 +5,7 @@
  * converge. */
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/calibration/calibration.h"
@@ -73,14 +74,13 @@ static organ_status prepare_squares(staged *s, organ_error *error)
         memset(residual, 0, job->rows * job->cols * sizeof *residual);
         return ORGAN_OK;
     }
-    float *const drift = organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
+    ORGAN_OWNED float *const drift =
+        organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
     if (!drift)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
-    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, drift}, job->weights, job->rows,
-                         residual, error);
-    free(drift);
-    return error->status;
+    return organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, drift}, job->weights, job->rows,
+                                residual, error);
 }
 
 /* The number of products with H is round(products[stage] * effort), but at least one if products[stage] is at least
@@ -168,9 +168,7 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
     else if (prepare_squares(&s, error) == ORGAN_OK)
         run_stages(&s, error);
     organ_masked_squares_destroy(s.squares);
-    free(s.food);
-    free(s.kept);
-    free(s.h);
+    ORGAN_FREE_ARRAYS(s.food, s.kept, s.h);
     return error->status;
 }
 
@@ -208,13 +206,11 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 /* Kept weights keep their bits. For v3 the mask is only the start of ADMM, so the tolerance of a stage suffices. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
-    float *const importance = input_importance(job->moments);
+    ORGAN_OWNED float *const importance = input_importance(job->moments);
     const organ_flow flow = flow_of(job, importance, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
     if (!importance)
         return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", job->options->name, job->rows, job->cols);
-    flow_through(job, &flow, error);
-    free(importance);
-    return error->status;
+    return flow_through(job, &flow, error);
 }
 
 /* physarum-v3 */
@@ -271,12 +267,11 @@ static organ_status find_target(solving *s, double share, double damping, organ_
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
-    float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
+    ORGAN_OWNED float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
     if (!mixed)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
                          s->target, error);
-    free(mixed);
     if (m->drift)
         organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
                          add_drift_row, &(drift_adding){s, share});
@@ -322,9 +317,7 @@ static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxe
 static void close_solving(solving *s)
 {
     organ_admm_destroy(s->admm);
-    free(s->target);
-    free(s->h);
-    free(s->before);
+    ORGAN_FREE_ARRAYS(s->target, s->h, s->before);
 }
 
 /* ---- physarum v3 ---- */

@@ -57,10 +57,12 @@ static void count_one(const organ_score_edge *e, unsigned digit, float score, ui
     counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
 }
 
-/* Digit 0 of many scores is counted by count_first. For later digits few scores agree with the edge: find_alike
- * compares TOGETHER at once, and only those that agree are counted. count_one counts the remaining scores. */
-void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *scores, size_t n,
-                      uint64_t counts[ORGAN_EDGE_DIGIT])
+/* Adds to counts[v] the number of scores whose digit number `digit` is v, among those that agree with the bits of the
+ * edge found so far. Digit 0 of many scores is counted by count_first. For later digits few scores agree with the edge:
+ * find_alike compares TOGETHER at once, and only those that agree are counted. count_one counts the remaining scores.
+ */
+static void count_digit(const organ_score_edge *e, unsigned digit, const float *scores, size_t n,
+                        uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     size_t k = 0;
     for (; digit == 0 && n - k >= MANY; k += MANY)
@@ -80,8 +82,7 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
 
 /* e->less grows by the counts of the digit values 0, 1, ... while it is at most `rank`. The next value is that
  * of the edge, since the score of rank `rank` is among the scores with this value. */
-void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
-                             uint64_t rank)
+static void select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank)
 {
     uint32_t found = 0;
     while (e->less + counts[found] <= rank)
@@ -131,8 +132,8 @@ void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *kee
         return;
     for (unsigned d = 0; d < ORGAN_EDGE_DIGITS; d++) {
         uint64_t counts[ORGAN_EDGE_DIGIT] = {0};
-        organ_edge_count(&e, d, scores, n, counts);
-        organ_edge_select_digit(&e, d, counts, count - 1);
+        count_digit(&e, d, scores, n, counts);
+        select_digit(&e, d, counts, count - 1);
     }
     edge_cut(&e, scores, n, count - e.less, keep);
 }
@@ -178,7 +179,7 @@ void organ_edge_search_begin(organ_edge_search *s, const float *scores, size_t c
 
 void organ_edge_search_count(organ_edge_search *s, size_t at, size_t n, size_t worker)
 {
-    organ_edge_count(&s->edge, s->digit, s->scores + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
+    count_digit(&s->edge, s->digit, s->scores + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
 /* Only magnitudes that equal the edge in all higher digits count. */
@@ -194,7 +195,7 @@ static void select_edge_digit(organ_edge_search *s)
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
             s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_select_digit(&s->edge, s->digit, s->counts, s->removed - 1);
+    select_digit(&s->edge, s->digit, s->counts, s->removed - 1);
 }
 
 /* The scores below the edge are removed, and the first equals[index] of those equal to the edge. Then equals[index]
@@ -278,7 +279,7 @@ static void each_row(const ranking *r, size_t index, size_t worker,
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     (void)row;
-    organ_edge_count(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
+    count_digit(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
 /* A score is |w|, or with wanda |w| act_norm. `weights` may be the worker's buffer, which the scores overwrite. */
@@ -346,7 +347,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
     for (size_t w = 1; w < workers; w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
             r->counts[k] += r->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_select_digit(&r->edge, r->digit, r->counts, r->count - 1);
+    select_digit(&r->edge, r->digit, r->counts, r->count - 1);
     return ORGAN_OK;
 }
 
@@ -402,9 +403,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
                 mask_band(&r, first);
                 job->take(job->context, first, error);
             }
-    free(r.row_scratch);
-    free(r.counts);
-    free(r.equals);
+    ORGAN_FREE_ARRAYS(r.row_scratch, r.counts, r.equals);
     return error->status;
 }
 

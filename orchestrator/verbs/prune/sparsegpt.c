@@ -198,11 +198,7 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
         }
     }
     organ_edge_search_close(&s.search);
-    free(s.factor);
-    free(s.scores);
-    free(s.kept);
-    free(s.errors);
-    free(s.scratch);
+    ORGAN_FREE_ARRAYS(s.factor, s.scores, s.kept, s.errors, s.scratch);
     return error->status;
 }
 

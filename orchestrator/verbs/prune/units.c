@@ -194,9 +194,8 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
 {
     const organ_prune_job *const job = context;
     for (size_t k = 0; k < job->targets.count && !error->status; k++) {
-        json_t *line = organ_prune_line(job, &job->parts[k]);
+        ORGAN_OWNED_JSON json_t *line = organ_prune_line(job, &job->parts[k]);
         organ_document_line(line, out, error);
-        json_decref(line);
     }
     return error->status;
 }
@@ -205,7 +204,7 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
 organ_status organ_prune_check(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
-    char *lines_path = NULL;
+    ORGAN_OWNED char *lines_path = NULL;
     sum_units(job);
     organ_rows_free(job->units); /* makes room for the tensor list of the output */
     job->units = NULL;
@@ -216,9 +215,7 @@ organ_status organ_prune_check(void *context, const char *to, const char *path, 
                                           organ_output_is_file(job->options->write.output), ORGAN_PRUNE_LINES);
     if (!lines_path)
         return organ_fail_memory(error, to);
-    organ_printed_write(lines_path, print_lines, job, error);
-    free(lines_path);
-    return error->status;
+    return organ_printed_write(lines_path, print_lines, job, error);
 }
 
 /* ---- figures of the methods other than physarum-v1 ---- */
@@ -366,7 +363,7 @@ static organ_status prune_walked_matrix(void *context, const organ_calibration_m
     /* With a text each target is one unit, of the same index. */
     organ_prune_part *const part = &job->units[matrix->target];
     matrix_storing x = {job, matrix->target};
-    uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
+    ORGAN_OWNED uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);
     organ_prune_matrix_report report;
@@ -375,7 +372,6 @@ static organ_status prune_walked_matrix(void *context, const organ_calibration_m
         organ_prune_note(job, x.part, matrix->calibration, &report);
     if (!error->status && matrix->own)
         organ_calibration_note_fallback(&job->figures[x.part].fallback, matrix);
-    free(keep);
     if (error->status || !matrix->own ||
         organ_calibration_strips(job->calib, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
         return error->status;

@@ -274,7 +274,7 @@ static void estimate_pass(organ_dequantize_job *job, const organ_weight_pass *pa
 /* Without an output (job->run), adds the pass to the plan of a dry run. */
 static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
 {
-    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    ORGAN_OWNED organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
@@ -302,7 +302,6 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
         estimate_pass(job, &pass, error);
     job->todo = NULL;
     free(todo);
-    free(items);
     return error->status;
 }
 

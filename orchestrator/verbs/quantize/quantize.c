@@ -127,7 +127,7 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
 
 /* A tensor of the model, or a weight that is made of a part of it, becomes at most 4 pieces (codes, scales, tensor
  * scale, input scale), one unit and one part, which sets the capacities. */
-organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
+static organ_status list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t listed = job->weights->count + job->weights->unmatched_count;
     const size_t capacity = (listed > job->model->tensor_count ? listed : job->model->tensor_count) + 1;
@@ -220,7 +220,7 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     organ_rows_rest();
-    if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
+    if (list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
         organ_quantize_activations_open(job, error))
         return error->status;
@@ -276,10 +276,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_types_close(job->types);
     organ_quantize_mlx_close(job);
     organ_gguf_writer_destroy(job->writer);
-    free(job->untapped);
-    free(job->fixed);
-    free(job->recipe_types);
-    free(job->encodings);
+    ORGAN_FREE_ARRAYS(job->untapped, job->fixed, job->recipe_types, job->encodings);
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
@@ -472,9 +469,8 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     const quantize_call call = {&inner, source, source->origin};
     if (dry)
         return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
-    json_t *checked = NULL;
+    ORGAN_OWNED_JSON json_t *checked = NULL;
     quantize_verb(&call, engine, NULL, &checked, error);
-    json_decref(checked);
     return organ_hidden_model_drop_outline(&source->hidden, error);
 }
 

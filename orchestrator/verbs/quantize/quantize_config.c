@@ -320,18 +320,16 @@ static json_t *compressed_json(const organ_quantize_job *job)
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    json_t *const made = job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
+    ORGAN_OWNED_JSON json_t *const made =
+        job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
     if (!made)
         return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
-    json_decref(made);
     if (!error->status && job->repair.adapter) { /* readers ignore members that they do not know */
-        json_t *const adapter = json_string(organ_path_name(job->repair.output));
-        json_t *const pair = json_string(job->repair.pair);
+        ORGAN_OWNED_JSON json_t *const adapter = json_string(organ_path_name(job->repair.output));
+        ORGAN_OWNED_JSON json_t *const pair = json_string(job->repair.pair);
         if (organ_json_edit_set(config, NULL, ORGAN_REPAIR_ADAPTER, adapter, error) == ORGAN_OK)
             organ_json_edit_set(config, NULL, ORGAN_REPAIR_PAIR, pair, error);
-        json_decref(adapter);
-        json_decref(pair);
     }
     return error->status;
 }

@@ -312,7 +312,7 @@ organ_status organ_quantize_make_anchor(void *context, const organ_calibration_m
 {
     organ_quantize_types *const w = context;
     const size_t curve = curve_named(w, m->name), cols = (size_t)m->cols;
-    float *const columns = organ_floats(1, cols);
+    ORGAN_OWNED float *const columns = organ_floats(1, cols);
     costs_rows rows = {.engine = w->job->engine,
                        .encoding = w->types[anchor(w, cols, level)],
                        .values = weights,
@@ -331,7 +331,6 @@ organ_status organ_quantize_make_anchor(void *context, const organ_calibration_m
         finish_errors(w, curve);
     if (!error->status)
         round_rows(&rows, error);
-    free(columns);
     return error->status;
 }
 

@@ -147,7 +147,7 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
     if (!any)
         return ORGAN_OK;
     organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
-    fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
+    ORGAN_OWNED fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
     organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
     if (!items || !sorted || !todo)
         organ_fail_memory(error, job->options->model);
@@ -161,7 +161,6 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
     }
     job->todo = NULL;
     free(todo);
-    free(sorted);
     organ_rows_free(items);
     return error->status;
 }

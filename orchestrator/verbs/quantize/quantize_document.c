@@ -336,16 +336,14 @@ organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *er
     char fingerprint[17];
     if (!job->repair.adapter || organ_model_fingerprint(job->model, fingerprint, error))
         return error->status;
-    json_t *const run = ORGAN_OBJECT(
+    ORGAN_OWNED_JSON json_t *const run = ORGAN_OBJECT(
         SET_TEXT("model", fingerprint), SET_TEXT("text", organ_calibration_run_facts_of(job->along.run)->digest),
         SET("parameters", organ_quantize_parameters(job)),
         SET_IF(job->imatrix.file, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)));
-    char *const words = run ? organ_json_dump(run, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    ORGAN_OWNED char *const words = run ? organ_json_dump(run, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     if (words)
         snprintf(job->repair.pair, sizeof job->repair.pair, "%016llx",
                  (unsigned long long)XXH3_64bits(words, strlen(words)));
-    json_decref(run);
-    free(words);
     return words ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
@@ -387,7 +385,7 @@ json_t *organ_quantize_identity(void *context)
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
-    bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
+    ORGAN_OWNED bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
     if (!quantised)
         return NULL;
     for (size_t k = 0; k < job->list.part_count; k++) {
@@ -395,7 +393,6 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
         quantised[at] = job->targets.chosen[at];
     }
     json_t *const made = organ_matrices_json(job->model, quantised);
-    free(quantised);
     return made;
 }
 

@@ -51,8 +51,9 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. */
-const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor)
+/* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. Returns
+ * NULL if the tensor is no head. */
+static const organ_encoding *head_encoding(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (!organ_quantize_gguf_is_head(job->model, tensor))
         return NULL;
@@ -70,7 +71,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
         return job->encoding;
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
-    const organ_encoding *const head = organ_quantize_gguf_head(job, tensor);
+    const organ_encoding *const head = head_encoding(job, tensor);
     return !head && is_embedding(tensor) ? job->encoding : head;
 }
 
@@ -417,7 +418,7 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
 {
     const organ_tensor *const tensor = part->weight->codes;
     const uint64_t matrices = organ_weight_matrices(part->weight).count;
-    float *const norms = malloc((size_t)part->cols * sizeof *norms);
+    ORGAN_OWNED float *const norms = malloc((size_t)part->cols * sizeof *norms);
     double count;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
@@ -425,7 +426,6 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
         if (organ_importance_norms(job->imatrix.file, job->model, tensor, k, part->experts, norms, &count, &part->entry,
                                    error) == ORGAN_OK)
             part->unreached += count == 0;
-    free(norms);
     return error->status;
 }
 

@@ -86,9 +86,7 @@ void organ_quantize_mlx_close(organ_quantize_job *job)
     if (job->mlx->found)
         job->weights = job->mlx->found;
     organ_name_table_release(&job->mlx->names);
-    free(job->mlx->stacks);
-    free(job->mlx->made);
-    free(job->mlx);
+    ORGAN_FREE_ARRAYS(job->mlx->stacks, job->mlx->made, job->mlx);
 }
 
 /* ---- stacked experts ---- */
@@ -321,16 +319,14 @@ organ_status organ_quantize_mlx_config(void *context, organ_json_edit *config, o
 {
     const organ_quantize_job *const job = context;
     const organ_json_source text = {config->label, config->bytes, config->length};
-    json_t *root = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     if (organ_json_parse_object(&text, &root, error) != ORGAN_OK)
         return error->status;
-    json_t *const made = quantization_json(job);
+    ORGAN_OWNED_JSON json_t *const made = quantization_json(job);
     if (!made)
         organ_fail_memory(error, job->options->model);
     else if (add_older_names(config, root, error) == ORGAN_OK &&
              organ_json_edit_set(config, NULL, "quantization", made, error) == ORGAN_OK)
         organ_json_edit_set(config, NULL, "quantization_config", made, error);
-    json_decref(made);
-    json_decref(root);
     return error->status;
 }

@@ -82,10 +82,9 @@ static organ_status add_split(organ_quantize_job *job, const organ_weight *from,
 {
     const size_t before = (size_t)(strrchr(from->name, '.') - from->name) + 1;
     const organ_row_place place = split_place(from, number, row->names[1] ? 2 : 1);
-    char *const text = organ_format("%.*s%s", (int)before, from->name, row->names[number]);
+    ORGAN_OWNED char *const text = organ_format("%.*s%s", (int)before, from->name, row->names[number]);
     const char *const name = text ? organ_arena_copy(&job->list.arena, text, strlen(text)) : NULL;
     uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
-    free(text);
     if (!name || !shape)
         return organ_fail_memory(error, from->name);
     memcpy(shape, (const uint64_t[]){from->shape[0], place.cols, from->shape[1]}, 3 * sizeof *shape);
@@ -158,8 +157,8 @@ static organ_status write_rows(organ_quantize_job *job, const organ_mlx_made *ma
     const organ_matrices m = organ_weight_matrices(weight);
     const uint64_t rows = m.count * m.rows;
     const size_t row_bytes = (size_t)m.cols * organ_dtype_describe(weight->codes->dtype)->bytes;
-    void *const values = organ_floats(most * (size_t)m.cols, 1);
-    void *const scratch = organ_floats(organ_weight_reader_scratch(reader, most) / sizeof(float) + 1, 1);
+    ORGAN_OWNED void *const values = organ_floats(most * (size_t)m.cols, 1);
+    ORGAN_OWNED void *const scratch = organ_floats(organ_weight_reader_scratch(reader, most) / sizeof(float) + 1, 1);
     if (!values || !scratch)
         organ_fail_memory(error, weight->name);
     for (uint64_t row = 0; row < rows && !error->status; row += most) {
@@ -167,8 +166,6 @@ static organ_status write_rows(organ_quantize_job *job, const organ_mlx_made *ma
         if (organ_weight_read(reader, row, count, weight->codes->dtype, values, scratch, error) == ORGAN_OK)
             organ_write_put(job->run, made->piece, values, count * row_bytes, row * row_bytes, NULL, error);
     }
-    free(values);
-    free(scratch);
     return error->status;
 }
 

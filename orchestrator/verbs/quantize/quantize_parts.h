@@ -248,11 +248,6 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
 /* Calls organ_quantize_pruning.open of the job with the sizes of the output. Returns its errors. */
 organ_status organ_quantize_open_pruning(void *job, organ_error *error);
 
-/* Lists pieces, units and parts of the output and the targets that stay unchanged. Reads job->encodings. Returns
- * ORGAN_USAGE if the budget of mixed widths leaves all targets unquantised, ORGAN_BAD_INPUT if no target can be
- * quantised, ORGAN_IO if memory cannot be allocated. */
-organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error);
-
 /* Writes codes and scales of the parts that are not calibrated; each code is the nearest to its weight. Returns the
  * errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is not finite. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
@@ -300,7 +295,7 @@ static inline const organ_calibration_run *organ_quantize_text(const organ_quant
  * organ_calibration_run_open. */
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens job->along.run, the calibration run for the calibrated parts, and then the pruning method if there is one.
- * Called after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
+ * Called after the parts of the output are listed. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* ---- codes with an adapter (quantize_repair.c) ---- */
@@ -332,7 +327,7 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_w
 /* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor);
 /* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all
- * experts of a layer in one tensor. Valid after organ_quantize_list_parts. */
+ * experts of a layer in one tensor. Valid after the parts are listed. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 /* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
  * job->encoding. */
@@ -343,7 +338,7 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job);
  * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 /* Prints notes about targets with smaller groups than the scheme's, and about outputs that transformers cannot open.
- * Valid after organ_quantize_list_parts. */
+ * Valid after the parts are listed. */
 void organ_quantize_note_loaders(const organ_quantize_job *job);
 /* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
@@ -383,9 +378,6 @@ organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *erro
 /* Returns the encoding that --scheme asks for this tensor, before its rows are checked; NULL if the tensor is not a
  * target. Without --select, embeddings and output head are targets too, and the head has an encoding of its own. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
-/* Returns the encoding that the output head of the tensor's model gets without a recipe; NULL if the tensor is no head.
- */
-const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns the reason why GGUF blocks cannot represent a target, as a sentence in the job's arena; NULL if they can.
  * Also returns NULL, and sets *error, if memory cannot be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);

@@ -57,10 +57,9 @@ char *organ_quantize_name_beside(const char *path, const char *end)
 /* The name of one of several outputs is NAME-SIZE.gguf; a single one has the name that was given. */
 static organ_status name_output(sizes_one *one, const char *output, bool single, organ_error *error)
 {
-    char *const end = single ? NULL : organ_format("-%s.gguf", one->text);
+    ORGAN_OWNED char *const end = single ? NULL : organ_format("-%s.gguf", one->text);
     if (single || end)
         one->output = single ? strdup(output) : organ_quantize_name_beside(output, end);
-    free(end);
     return one->output ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
@@ -338,12 +337,12 @@ static organ_status make_sizes(const organ_quantize_options *o, sizes_list *size
                                organ_quantize_one *run, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
-    json_t *const reports = json_array();
+    ORGAN_OWNED_JSON json_t *const reports = json_array();
     organ_figures all = {0};
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
         organ_quantize_options one = *o;
         organ_figures own = {0};
-        json_t *made = NULL;
+        ORGAN_OWNED_JSON json_t *made = NULL;
         one.write.figures = o->write.figures ? &own : NULL;
         one.target_size = sizes->of[k].text;
         one.write.output = sizes->of[k].output;
@@ -356,14 +355,12 @@ static organ_status make_sizes(const organ_quantize_options *o, sizes_list *size
         else if (made && (json_array_append(reports, made) != 0 ||
                           json_object_set_new(made, "output", json_string(organ_path_name(one.write.output))) != 0))
             organ_fail_memory(error, o->model);
-        json_decref(made);
         add_figures(&all, &own);
     }
     if (o->write.figures)
         *o->write.figures = all;
     if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, source, json_incref(reports))))
         organ_fail_memory(error, o->model);
-    json_decref(reports);
     return error->status;
 }
 

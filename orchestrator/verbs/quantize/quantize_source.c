@@ -42,12 +42,10 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
-    char *const ending = organ_format("organ-source-%s", fingerprint);
-    char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
+    ORGAN_OWNED char *const ending = organ_format("organ-source-%s", fingerprint);
+    ORGAN_OWNED char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
     organ_hidden_model *const m = &s->hidden;
     m->folder = ending && at ? organ_hidden_path(at, ending) : NULL;
-    free(ending);
-    free(at);
     s->name = organ_format("%s.gguf", *own && *own != '.' ? own : "model");
     m->path = m->folder && s->name ? organ_format("%s/%s", m->folder, s->name) : NULL;
     m->partial = m->path ? organ_publish_partial(m->path) : NULL;
@@ -166,7 +164,7 @@ static organ_status convert(void *context, bool resume, json_t **report, organ_e
 organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error)
 {
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     const organ_hidden_making making = {.inputs = &s->inputs,
                                         .resume = resume,
                                         .key = "converted",
@@ -175,7 +173,6 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
                                         .make = convert};
     if (organ_hidden_model_enter(&s->hidden, error) == ORGAN_OK)
         organ_hidden_model_make(&s->hidden, &making, progress, &report, error);
-    json_decref(report);
     return error->status;
 }
 
@@ -186,8 +183,6 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_error *error)
                measured = s->measures && m->path && access(m->path, F_OK) == 0;
     organ_hidden_model_close(&s->hidden, begun || measured, error);
     organ_run_inputs_release(&s->inputs);
-    free(s->like);
-    free(s->name);
-    free(s->partial);
+    ORGAN_FREE_ARRAYS(s->like, s->name, s->partial);
     *s = (organ_quantize_source){0};
 }

@@ -178,10 +178,9 @@ static organ_status list_targets(organ_quantize_types *w, const bool *untapped, 
 static organ_status find_targets(organ_quantize_types *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
-    bool *untapped = NULL;
+    ORGAN_OWNED bool *untapped = NULL;
     if (organ_calibration_find_untapped(job->model, job->engine, &job->targets, &untapped, error) == ORGAN_OK)
         list_targets(w, untapped, error);
-    free(untapped);
     return error->status;
 }
 

@@ -528,7 +528,7 @@ static void note_split_widths(const organ_quantize_widths *w)
                             split->name);
 }
 
-/* If no target can be quantised, organ_quantize_list_parts reports the error. */
+/* If no target can be quantised, list_parts in quantize.c reports the error. */
 organ_status organ_quantize_widths_open(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
