@@ -15,18 +15,20 @@
 
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
-    uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
+    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
-        const uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
-        const uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ k[0], (uint32_t)b, (uint32_t)(a >> 32) ^ c[3] ^ k[1],
-                                  (uint32_t)a};
-        for (int w = 0; w < 4; w++)
-            c[w] = next[w];
-        k[0] += 0x9E3779B9u; /* Weyl steps: the golden ratio and sqrt(3) - 1 */
-        k[1] += 0xBB67AE85u;
+        const uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
+        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)b;
+        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)a;
+        k0 += 0x9E3779B9u; /* Weyl steps: the golden ratio and sqrt(3) - 1 */
+        k1 += 0xBB67AE85u;
     }
-    for (int w = 0; w < 4; w++)
-        words[w] = c[w];
+    words[0] = c0;
+    words[1] = c1;
+    words[2] = c2;
+    words[3] = c3;
 }
 
 /* The key is the seed; the counter is index and stream. */

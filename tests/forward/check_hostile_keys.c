@@ -157,7 +157,7 @@ static void try_value(attempt *a, const char *key, const char *type, const char 
     const char *const dot = strchr(key, '.'), *const own = dot ? dot + 1 : key;
     snprintf(line, sizeof line, "key\t%s\t%s\t%s", key, type, value);
     unlink(a->path);
-    arch_reference reference = arch_make_gguf(a->type, a->path, line);
+    arch_reference reference = arch_outline_gguf(a->type, a->path, line);
     arch_reference_free(&reference);
     a->tried++;
     const organ_status status = open_forward(a, &error);
@@ -214,7 +214,7 @@ START_TEST(hostile_keys_are_refused)
     attempt a = {.type = types[_i], .path = scratch_path("model.gguf"), .key = (size_t)_i, .step = step};
     char *faults = NULL;
     size_t length;
-    arch_reference reference = arch_make_gguf(a.type, a.path, "");
+    arch_reference reference = arch_outline_gguf(a.type, a.path, "");
     arch_reference_free(&reference);
     a.faults = open_memstream(&faults, &length);
     ck_assert_ptr_nonnull(a.faults);

@@ -261,7 +261,7 @@ static const struct {
 START_TEST(impossible_configurations_are_refused)
 {
     const char *const path = scratch_path("%s", refused[_i].type);
-    arch_reference r = arch_make(refused[_i].type, path);
+    arch_reference r = arch_outline(refused[_i].type, path);
     session s;
     organ_error error;
     char members[512];
@@ -349,7 +349,7 @@ static const struct {
 START_TEST(impossible_keys_are_refused)
 {
     const char *const path = scratch_path("%s.gguf", refused_keys[_i].type);
-    arch_reference r = arch_make_gguf(refused_keys[_i].type, path, refused_keys[_i].key);
+    arch_reference r = arch_outline_gguf(refused_keys[_i].type, path, refused_keys[_i].key);
     session s;
     organ_error error;
     ck_assert_int_eq(session_open(&s, path, 1, ROOMY, &error), ORGAN_BAD_INPUT);

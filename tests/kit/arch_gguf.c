@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ALIGNMENT  32
 #define LINE_LIMIT 16384
@@ -24,7 +25,7 @@ typedef struct gguf_work {
     FILE *keys; /* bytes of the keys as in the file */
     uint64_t key_count;
     gguf_target *targets;
-    size_t target_count;
+    size_t target_count, source; /* source: of the search before */
 } gguf_work;
 
 /* ---- keys ---- */
@@ -106,18 +107,26 @@ static float function_of(const char *name, float value)
     return value;
 }
 
-static void append(gguf_work *work, float value)
+/* Returns the place of the next `count` values of the last target. */
+static float *appended(gguf_work *work, uint64_t count)
 {
     gguf_target *const target = &work->targets[work->target_count - 1];
-    ck_assert_uint_lt(target->filled, target->tensor.elements);
-    target->values[target->filled++] = value;
+    ck_assert_uint_le(count, target->tensor.elements - target->filled);
+    target->filled += count;
+    return target->values + target->filled - count;
 }
 
-static const arch_tensor *source_named(const gguf_work *work, const char *name)
+/* Searches from the source found before, because targets are nearly in the order of the sources. */
+static const arch_tensor *source_named(gguf_work *work, const char *name)
 {
-    for (size_t k = 0; k < work->model->count; k++)
-        if (strcmp(work->model->tensors[k].name, name) == 0)
-            return &work->model->tensors[k];
+    const size_t count = work->model->count;
+    for (size_t k = 0; k < count; k++) {
+        const size_t at = (work->source + k) % count;
+        if (strcmp(work->model->tensors[at].name, name) == 0) {
+            work->source = at;
+            return &work->model->tensors[at];
+        }
+    }
     ck_abort_msg("no tensor '%s'", name);
 }
 
@@ -136,7 +145,6 @@ static size_t numbers(const char *text, uint64_t numbers[MAX_FIELDS])
 static void append_source(gguf_work *work, char *const *fields, size_t count)
 {
     const arch_tensor *const source = source_named(work, fields[0]);
-    float *const values = arch_values(source);
     uint64_t dims[MAX_FIELDS] = {source->elements}, strides[MAX_FIELDS] = {1}, offset = 0, elements = 1;
     size_t rank = 1;
     if (count > 2) {
@@ -146,13 +154,17 @@ static void append_source(gguf_work *work, char *const *fields, size_t count)
     }
     for (size_t d = 0; d < rank; d++)
         elements *= dims[d];
-    for (uint64_t k = 0; k < elements; k++) {
+    float *const target = appended(work, elements);
+    float *const values = arch_is_hole(work->model, source) ? NULL : arch_values(source);
+    uint64_t largest = 0;
+    for (uint64_t k = 0; values && k < elements; k++) {
         uint64_t at = offset, rest = k;
         for (size_t d = rank; d-- > 0; rest /= dims[d])
             at += rest % dims[d] * strides[d];
-        ck_assert_uint_lt(at, source->elements);
-        append(work, function_of(fields[1], values[at]));
+        largest = at > largest ? at : largest;
+        target[k] = at < source->elements ? function_of(fields[1], values[at]) : 0;
     }
+    ck_assert_uint_lt(largest, source->elements);
     free(values);
 }
 
@@ -161,7 +173,7 @@ static void add_target(gguf_work *work, char *const *fields)
     gguf_target *const target = &work->targets[work->target_count++];
     snprintf(target->tensor.name, sizeof target->tensor.name, "%s", fields[0]);
     arch_shape_read(&target->tensor, fields[1]);
-    target->values = malloc((size_t)target->tensor.elements * sizeof(float));
+    target->values = calloc((size_t)target->tensor.elements, sizeof(float));
     ck_assert_ptr_nonnull(target->values);
 }
 
@@ -185,7 +197,7 @@ static void read_line(gguf_work *work, char *line)
     else {
         ck_assert_str_eq(fields[0], "values");
         for (char *number = fields[1]; *number; number += *number == ',')
-            append(work, strtof(number, &number));
+            *appended(work, 1) = strtof(number, &number);
     }
 }
 
@@ -246,18 +258,24 @@ static void write_file(gguf_work *work, const char *path, const char *keys, size
     for (size_t k = 0; k < work->target_count; k++) {
         const size_t count = (size_t)work->targets[k].filled;
         pad(file);
-        ck_assert_uint_eq(fwrite(work->targets[k].values, sizeof(float), count, file), count);
+        if (arch_is_hole(work->model, &work->targets[k].tensor))
+            ck_assert_int_eq(fseek(file, (long)(count * sizeof(float)), SEEK_CUR), 0);
+        else
+            ck_assert_uint_eq(fwrite(work->targets[k].values, sizeof(float), count, file), count);
     }
     pad(file);
+    ck_assert_int_eq(fflush(file), 0);
+    ck_assert_int_eq(ftruncate(fileno(file), ftell(file)), 0);
     ck_assert_int_eq(fclose(file), 0);
 }
 
-arch_reference arch_make_gguf(const char *model_type, const char *path, const char *other)
+static arch_reference make(const char *model_type, const char *path, const char *other, bool is_outline)
 {
     arch_reference reference;
     char from[256], *keys;
     size_t key_bytes;
-    const arch_model model = arch_model_read(model_type, &reference);
+    arch_model model = arch_model_read(model_type, &reference);
+    model.is_outline = is_outline;
     gguf_work work = {
         .model = &model, .keys = open_memstream(&keys, &key_bytes), .targets = calloc(1024, sizeof(gguf_target))};
     ck_assert(work.keys && work.targets);
@@ -271,4 +289,14 @@ arch_reference arch_make_gguf(const char *model_type, const char *path, const ch
     free(keys);
     free(model.tensors);
     return reference;
+}
+
+arch_reference arch_make_gguf(const char *model_type, const char *path, const char *other)
+{
+    return make(model_type, path, other, false);
+}
+
+arch_reference arch_outline_gguf(const char *model_type, const char *path, const char *other)
+{
+    return make(model_type, path, other, true);
 }

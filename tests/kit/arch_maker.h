@@ -4,6 +4,7 @@
 #ifndef ARCH_MAKER_H
 #define ARCH_MAKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ typedef struct arch_tensor {
 typedef struct arch_model {
     arch_tensor *tensors;
     size_t count;
+    bool is_outline; /* large tensors are holes */
 } arch_model;
 
 /* Reads fixtures/architectures/TYPE/model.tsv. The caller frees model.tensors and the reference. */
@@ -43,6 +45,14 @@ void arch_set_config(const char *directory, const char *members);
 /* Makes the GGUF file that fixtures/architectures/TYPE/gguf.tsv describes (see fixtures/make_arch_gguf.py). `other` is
  * a line "key<tab>NAME<tab>TYPE<tab>VALUE" that replaces the key of that name or is added, or "". */
 arch_reference arch_make_gguf(const char *model_type, const char *path, const char *other);
+
+/* The same without the values of tensors that arch_is_hole selects, which are 0: holes of the file. They are made in a
+ * fraction of the time, for tests that open a model and do not run it. */
+arch_reference arch_outline(const char *model_type, const char *directory);
+arch_reference arch_outline_gguf(const char *model_type, const char *path, const char *other);
+
+/* Returns whether an outline of the model has no values of the tensor. */
+bool arch_is_hole(const arch_model *model, const arch_tensor *tensor);
 
 void arch_reference_free(arch_reference *reference);
 
