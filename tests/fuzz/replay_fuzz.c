@@ -45,7 +45,7 @@ static size_t replay(const fuzz_target *target)
     good = fuzz_corpus_read_pack(&corpus, path) && good;
     for (size_t k = 0; k < corpus.count; k++)
         target->run(corpus.seeds[k].data, corpus.seeds[k].size);
-    const unsigned mutations = (unsigned)sampled(target->replays, target->replays / 4);
+    const unsigned mutations = (unsigned)sampled(target->replays, target->replays / 8);
     if (corpus.count)
         mutate_and_run(target, &corpus, mutations);
     const size_t count = good ? corpus.count : 0;

@@ -40,23 +40,29 @@ static float of_bf16(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
 
 static double e4m3(unsigned code)
 {
-    const int exponent = (int)(code >> 3 & 15), mantissa = (int)(code & 7);
-    const double magnitude = exponent ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
-    return code & 0x80 ? -magnitude : magnitude;
+    static double values[128];
+    for (unsigned k = 1; values[127] == 0 && k < 128; k++) {
+        const int exponent = (int)(k >> 3), mantissa = (int)(k & 7);
+        values[k] = exponent ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
+    }
+    return code & 0x80 ? -values[code & 0x7F] : values[code];
 }
 
 /* Returns the nearest code, of two the even one. */
 static unsigned nearest_e4m3(float x)
 {
-    unsigned best = 0;
-    for (unsigned code = 0; code < 0x7F; code++) {
-        const double far = fabs(fabs((double)x) - e4m3(code)), least = fabs(fabs((double)x) - e4m3(best));
-        if (far > least)
-            break;
-        if (far < least || code % 2 == 0)
-            best = code;
+    const double magnitude = fabs((double)x);
+    unsigned low = 0, high = 0x7E; /* values ascend with their codes */
+    while (high - low > 1) {
+        const unsigned middle = (low + high) / 2;
+        if (e4m3(middle) <= magnitude)
+            low = middle;
+        else
+            high = middle;
     }
-    return best | (signbit(x) ? 0x80 : 0);
+    const double below = magnitude - e4m3(low), above = e4m3(high) - magnitude;
+    const bool up = below > above || (below == above && low % 2 != 0);
+    return (up ? high : low) | (signbit(x) ? 0x80 : 0);
 }
 
 /* ---- a tensor quantised by plain C ---- */
