@@ -9,12 +9,17 @@
 #   MEMORY_VERBS="inspect prune" ...                    some verbs
 . "$(dirname "$0")/sweep_kit.sh"
 FAULT_RUNS=${MEMORY_RUNS:-} FAULT_VERBS=${MEMORY_VERBS:-} FAULT_TURN=${MEMORY_TURN:-0}
+# Under a sanitizer a run takes ten times as long. `ninja test` then sweeps one form of each verb, `ninja test-memory` all of them.
+brief=
+[[ -z $asan || -n $FAULT_RUNS$FAULT_VERBS || ${EFFORT:-some} == all ]] || brief=yes
 sweep_memory() { sweep memory "$@"; }
+# For a form of a verb that has its own sweep.
+sweep_form() { [[ -n $brief ]] || sweep memory "$@"; }
 
 # ---- inputs of the verbs ----
 prepare
 made noisy quantize "$model" --scheme fp8-block128
-made tuned-noisy quantize tuned --scheme fp8-block128
+[[ -n $brief ]] || made tuned-noisy quantize tuned --scheme fp8-block128
 noisy=$area/noisy
 mkdir -p coming && cp -rL "$model" coming/m && chmod -R u+w coming || bad "no input"
 # Makes an interrupted pruning: refuses the first of these allocations that leaves a partial output.
@@ -35,10 +40,10 @@ sweep_memory 20 topology topology
 sweep_memory 100 inspect
 sweep_memory 8 compare
 sweep_memory 16 merge
-sweep_memory 16 merge-then
-sweep_memory 60 inspect-json inspect "$q" --json
+sweep_form 16 merge-then
+sweep_form 60 inspect-json inspect "$q" --json
 sweep_memory 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
-sweep_memory 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
+sweep_form 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
 sweep_memory 60 untrusted inspect --untrusted "$area/download"
 sweep_memory 80 report
 sweep_memory 40 tokenize
@@ -52,14 +57,14 @@ sweep_memory 8 audit-cut
 sweep_memory 8 extract
 sweep_memory 460 assemble
 sweep_memory 8 graft
-sweep_memory 8 graft-part
+sweep_form 8 graft-part
 sweep_memory 8 dequantize
 sweep_memory 8 convert
-sweep_memory 8 convert-back
-sweep_memory 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
+sweep_form 8 convert-back
+sweep_form 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
 sweep_memory 4 width
 sweep_memory 4 layers
-sweep_memory 4 layers-heal
+sweep_form 4 layers-heal
 sweep_memory 4 width-experts
 sweep_memory 8 quantize
 sweep_memory 8 quantize-gguf
@@ -68,18 +73,18 @@ sweep_memory 8 lora-sanitize
 sweep_memory 8 lora-merge
 sweep_memory 8 lora-resize
 sweep_memory 8 orthogonality
-sweep_memory 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
+sweep_form 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
 sweep_memory 8 purify
-sweep_memory 8 purify-fft purify "$q" --select all --method fft "${t1[@]}" -o p
+sweep_form 8 purify-fft purify "$q" --select all --method fft "${t1[@]}" -o p
 sweep_memory 8 perplexity
 sweep_memory 8 generate
 sweep_memory 8 imatrix
-sweep_memory 3 experts-predict experts "$fixtures/tiny-moe" --predict --score sum --keep 8 --calibration "$area/longer" --samples 2 --context 16 \
+sweep_form 3 experts-predict experts "$fixtures/tiny-moe" --predict --score sum --keep 8 --calibration "$area/longer" --samples 2 --context 16 \
     --predict-tokens 64 "${t1[@]}"
 sweep_memory 8 evaluate
 sweep_memory 8 prune
-sweep_memory 4 prune-gguf
-sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
+sweep_form 4 prune-gguf
+sweep_form 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
 begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
@@ -87,23 +92,23 @@ begin=
 some=(--select '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
 along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 methods="physarum-v2 wanda sparsegpt alps physarum-v3" walks=yes
-# Under a sanitizer, `ninja test-memory` and `ninja sanitize` cover the other methods, and codes without a budget.
-if [[ -n $asan && -z $FAULT_RUNS$FAULT_VERBS && ${EFFORT:-some} != all ]]; then methods="wanda physarum-v3" walks=; fi
+[[ -z $brief ]] || methods=wanda walks=
 for method in $methods; do
     sweep_memory 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
 done
 sweep_memory 3 prune-allocate prune "$model" --method wanda --budget 40% --allocate global --allocate-tokens 64 --allocate-layers 2 \
     --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
 [[ -z $walks ]] || sweep_memory 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 "${along[@]}" -o pt
-sweep_memory 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
+sweep_form 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
     --allocate-layers 2 --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
 sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
-sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --select 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
-sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep_form 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --select 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
+sweep_form 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep_memory 8 fleet
 # Refuses the last allocations, when the output has its name: the message must say that it is complete. With MEMORY_RUNS the sweeps above include them.
 if [[ -z $FAULT_RUNS ]]; then
-    for verb in prune extract lora-merge quantize-gguf measure audit evaluate fleet; do sweep_memory last:60:6 $verb; done
+    for verb in prune quantize-gguf measure; do sweep_memory last:60:6 $verb; done # a directory, a file, a report
+    for verb in extract lora-merge audit evaluate fleet; do sweep_form last:60:6 $verb; done
 fi
 
 # ---- inside hwloc ----
