@@ -76,9 +76,11 @@ static const char *check_like_reference(const organ_kernels *k, const fit_type *
 
 const char *check_fit_reference(const organ_kernels *k)
 {
+    /* A part of the rounds for a table that check_fit_shapes compares with scalar. */
+    const unsigned step = strcmp(k->isa, "scalar") ? (unsigned)sampled_unless_all(1, 3, 1) : 1;
     const char *fault = NULL;
     for (size_t t = 0; t < FIT_TYPES && !fault; t++)
-        for (unsigned round = 0; round < 28 && !fault; round++)
+        for (unsigned round = (unsigned)t % step; round < 28 && !fault; round += step)
             fault = check_like_reference(k, &fit_types[t], round);
     return fault;
 }

@@ -240,7 +240,8 @@ START_TEST(same_bits_whatever_the_way)
     write_goldens(scratch_path("golden.safetensors"));
     const char *const models[] = {scratch_path("golden.safetensors"), "fixtures/tiny-qwen2",
                                   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"};
-    const size_t begin = sampled(0, 1), step = sampled(1, 2); /* the scalar table with 7 threads, and little memory */
+    const size_t begin = sampled_unless_all(0, 1, 1),
+                 step = sampled_unless_all(1, 2, 2); /* the scalar table with 7 threads, and little memory */
     for (size_t m = 0; m < 3; m++) {
         organ_model *model = must_open(models[m]);
         organ_z *first = must_measure(model, (way){.threads = 1, .options = &both});
