@@ -81,8 +81,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
     PCRE2_SIZE at;
     PCRE2_UCHAR why[128] = "";
     if (p->length > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", patterns->label,
-                          patterns->field, p->length, PATTERN_LIMIT);
+        return organ_refuse(error, patterns->label, "%s: a pattern has %zu bytes, more than %u", patterns->field,
+                            p->length, PATTERN_LIMIT);
     const int length = snprintf(text, sizeof text, "^(.*\\.)?(%s)$", p->key);
     p->code = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
                             &fault, &at, NULL);
@@ -92,8 +92,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
                                 p->key);
     pcre2_get_error_message(fault, why, sizeof why);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", patterns->label,
-                      patterns->field, p->key, (const char *)why);
+    return organ_refuse(error, patterns->label, "%s: '%.200s' is not a valid pattern: %s", patterns->field, p->key,
+                        (const char *)why);
 }
 
 /* patterns->list has room for all members. `integers` is true for rank_pattern, false for alpha_pattern. `from` is
@@ -187,9 +187,9 @@ static organ_status find_pattern_value(const organ_adapter_patterns *patterns, c
             return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
                                     p->key);
         if (result != PCRE2_ERROR_NOMATCH)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: %s: the pattern '%.200s' takes too long to be matched with '%.200s'",
-                              patterns->label, patterns->field, p->key, module);
+            return organ_refuse(error, patterns->label,
+                                "%s: the pattern '%.200s' takes too long to be matched with '%.200s'", patterns->field,
+                                p->key, module);
     }
     return ORGAN_OK;
 }
@@ -212,9 +212,9 @@ static organ_status check_match_limit(const organ_adapter_patterns *patterns, si
     if (!patterns || modules == 0 ||
         (patterns->expressions <= ORGAN_ADAPTER_MATCHES / modules && patterns->count <= WORD_MATCHES / modules))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %s has %zu patterns (%zu of them expressions), too many to be matched with %zu modules",
-                      patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
+    return organ_refuse(error, patterns->label,
+                        "%s has %zu patterns (%zu of them expressions), too many to be matched with %zu modules",
+                        patterns->field, patterns->count, patterns->expressions, modules);
 }
 
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error)

@@ -104,9 +104,8 @@ __attribute__((format(printf, 3, 4))) static organ_status add_remark(organ_adapt
 
 static organ_status refuse_field(const char *label, const refused_field *field, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %s is set: %s, and only adapters of the form W + scale B A are supported", label,
-                      field->name, field->why);
+    return organ_refuse(error, label, "%s is set: %s, and only adapters of the form W + scale B A are supported",
+                        field->name, field->why);
 }
 
 static bool is_set(const json_t *value)
@@ -163,7 +162,7 @@ organ_status organ_adapter_keys_check(const organ_gguf *gguf, organ_adapter_rema
         if (key && !is_empty(kv))
             refuse_field(remarks->label, key, error);
         else if (strcmp(kv->key, "adapter.lora.alpha") == 0 && !is_number(kv))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: adapter.lora.alpha is not a number", remarks->label);
+            organ_refuse(error, remarks->label, "adapter.lora.alpha is not a number");
         else if (!known && strncmp(kv->key, "adapter.", 8) == 0)
             add_remark(remarks, error,
                        "%s: the key '%.100s' is unknown and has no effect: check that the adapter is "

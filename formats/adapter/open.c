@@ -50,10 +50,9 @@ static organ_status set_adapter_path(open_state *s, const char *path, organ_erro
             return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
         }
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
-                              " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file",
-                              path);
+            return organ_refuse(error, path,
+                                "is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
+                                " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file");
         length = (size_t)(name - path);
         path = length ? path : ".";
         length = length ? length : 1;
@@ -88,15 +87,15 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     const organ_gguf *const gguf = s->model->gguf;
     if (!gguf || !organ_gguf_text_equals(gguf, "general.type", "adapter") ||
         !organ_gguf_text_equals(gguf, "adapter.type", "lora"))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is not an adapter: general.type must be \"adapter\" and adapter.type \"lora\"", path);
+        return organ_refuse(error, path,
+                            "is not an adapter: general.type must be \"adapter\" and adapter.type \"lora\"");
     s->remarks.label = path;
     if (organ_adapter_keys_check(gguf, &s->remarks, error) != ORGAN_OK)
         return error->status;
     s->adapter.architecture = s->model->config.model_type;
     s->adapter.alpha = organ_gguf_real(gguf, "adapter.lora.alpha", 0);
     if (!isfinite(s->adapter.alpha))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: adapter.lora.alpha is not finite", path);
+        return organ_refuse(error, path, "adapter.lora.alpha is not finite");
     return ORGAN_OK;
 }
 
@@ -113,18 +112,15 @@ static organ_status open_weights(open_state *s, organ_error *error)
         if (find_adapter_file(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
             return error->status;
     if (!has[SINGLE] && !has[INDEX] && has[PICKLE])
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is a Python pickle, which organ does not read because it can run code: load the adapter "
-                          "with peft and save it again with safe_serialization=True",
-                          paths[PICKLE]);
+        return organ_refuse(error, paths[PICKLE],
+                            "is a Python pickle, which organ does not read because it can run code: load the adapter "
+                            "with peft and save it again with safe_serialization=True");
     if (!has[SINGLE] && !has[INDEX] && has[GGUF])
         return open_gguf(s, paths[GGUF], error);
     if (!has[SINGLE] && !has[INDEX])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_WEIGHTS,
-                          s->adapter.path);
+        return organ_refuse(error, s->adapter.path, "is not an adapter: there is no " ORGAN_ADAPTER_WEIGHTS);
     if (!has[CONFIG])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an adapter: there is no " ORGAN_ADAPTER_CONFIG,
-                          s->adapter.path);
+        return organ_refuse(error, s->adapter.path, "is not an adapter: there is no " ORGAN_ADAPTER_CONFIG);
     s->remarks.label = ORGAN_ADAPTER_CONFIG;
     if (organ_adapter_config_read(paths[CONFIG], &s->adapter, &s->rules, &s->remarks, error) == ORGAN_OK)
         organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
@@ -135,7 +131,7 @@ static organ_status open_weights(open_state *s, organ_error *error)
 
 static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
+    return organ_refuse(error, s->model->files[t->file].name, "tensor '%s': %s", t->name, why);
 }
 
 static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
@@ -178,8 +174,9 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
         const organ_tensor *const first_factor = pair->a ? pair->a : pair->b, *const other =
                                                                                   *factor ? *factor : first_factor;
         const char *const role = k->is_b ? "the B" : "the A";
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' both claim to be %s of one module",
-                          s->model->files[t->file].name, other->name, t->name, *factor ? role : "factors");
+        return organ_refuse(error, s->model->files[t->file].name,
+                            "tensors '%s' and '%s' both claim to be %s of one module", other->name, t->name,
+                            *factor ? role : "factors");
     }
     *factor = t;
     return ORGAN_OK;
@@ -202,7 +199,7 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
             return error->status;
     }
     if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: " ORGAN_ADAPTER_WEIGHTS ": contains no tensor", s->adapter.path);
+        return organ_refuse(error, s->adapter.path, ORGAN_ADAPTER_WEIGHTS ": contains no tensor");
     return ORGAN_OK;
 }
 

@@ -20,8 +20,7 @@ static organ_status check_size(const char *label, const char *name, uint64_t val
 {
     return value > 0 && value <= max
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %" PRIu64 ", not from 1 to %" PRIu64, label, name, value,
-                            max);
+               : organ_refuse(error, label, "%s is %" PRIu64 ", not from 1 to %" PRIu64, name, value, max);
 }
 
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
@@ -48,8 +47,7 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
                                           organ_error *error)
 {
     if (first > c->layers)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the first %u of %u layers have no experts", label, first,
-                          c->layers);
+        return organ_refuse(error, label, "the first %u of %u layers have no experts", first, c->layers);
     for (unsigned l = first; l < c->layers; l++) {
         c->kinds[l].mixture = true;
         if (!c->dual_ffn)
@@ -103,9 +101,9 @@ organ_status organ_forward_config_share(const char *label, unsigned shared, orga
         const unsigned source = source_of(c, first, l);
         organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
         if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: num_kv_shared_layers is %u, but no layer before %u has keys and values for layer %u",
-                              label, shared, first, l);
+            return organ_refuse(error, label,
+                                "num_kv_shared_layers is %u, but no layer before %u has keys and values for layer %u",
+                                shared, first, l);
         }
         if (from->shared_at == 0) {
             from->shared_at = c->state;
@@ -138,36 +136,32 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
 {
     const unsigned width = rotated_width(c, rope);
     if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > width)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,
-                          rope->dimensions, width);
+        return organ_refuse(error, label,
+                            "%u of %u dimensions of a head are rotated: not an even number from 2 to head_dim",
+                            rope->dimensions, width);
     if (rope->kind == ORGAN_ROPE_PROPORTIONAL && rope->angles == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor rotates no pair of a head of %u", label,
-                          rope->dimensions);
+        return organ_refuse(error, label, "partial_rotary_factor rotates no pair of a head of %u", rope->dimensions);
     if (!(rope->theta > 1) || !isfinite(rope->theta))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
+        return organ_refuse(error, label, "rope_theta is %g, not above 1", rope->theta);
     if (rope->kind != ORGAN_ROPE_DEFAULT && (!(rope->factor > 0) || !isfinite(rope->factor)))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the rope scaling factor is %g, not above 0", label,
-                          rope->factor);
+        return organ_refuse(error, label, "the rope scaling factor is %g, not above 0", rope->factor);
     if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->kind != ORGAN_ROPE_PROPORTIONAL &&
         rope->original_context == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
+        return organ_refuse(error, label, "original_max_position_embeddings is 0");
     if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' is not defined for 2 dimensions of a head",
-                          label);
+        return organ_refuse(error, label, "rope_type 'dynamic' is not defined for 2 dimensions of a head");
     if (rope->kind == ORGAN_ROPE_LONGROPE && (!(rope->attention_factor > 0) || !isfinite(rope->attention_factor)))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
-                          rope->attention_factor);
+        return organ_refuse(error, label, "the attention factor of the rotation is %g, not above 0",
+                            rope->attention_factor);
     if (rope->kind == ORGAN_ROPE_LLAMA3 &&
         !(rope->low_freq_factor > 0 && rope->high_freq_factor >= rope->low_freq_factor))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
-                          rope->high_freq_factor, rope->low_freq_factor);
+        return organ_refuse(error, label, "high_freq_factor %g is below low_freq_factor %g", rope->high_freq_factor,
+                            rope->low_freq_factor);
     if (rope->kind == ORGAN_ROPE_YARN &&
         !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->beta_slow) && isfinite(rope->beta_fast) &&
           isfinite(rope->attention_factor) && rope->attention_factor > 0))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0, or not finite", label,
-                          rope->beta_fast, rope->beta_slow, rope->attention_factor);
+        return organ_refuse(error, label, "beta_fast %g, beta_slow %g, attention_factor %g: not above 0, or not finite",
+                            rope->beta_fast, rope->beta_slow, rope->attention_factor);
     return ORGAN_OK;
 }
 
@@ -177,8 +171,8 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
     if (clamped &&
         (!(c->gate_limit > 0) || !isfinite(c->gate_limit) || !(c->gate_alpha > 0) || !isfinite(c->gate_alpha)))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: swiglu_limit is %g and swiglu_alpha %g, not above 0", label,
-                          c->gate_limit, c->gate_alpha);
+        return organ_refuse(error, label, "swiglu_limit is %g and swiglu_alpha %g, not above 0", c->gate_limit,
+                            c->gate_alpha);
     return ORGAN_OK;
 }
 
@@ -186,12 +180,10 @@ static organ_status check_value_and_query_scales(const char *label, const organ_
 {
     const organ_query_scale *const q = &c->query_scale;
     if (!isfinite(c->value_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the values is %g, not finite", label,
-                          c->value_scale);
+        return organ_refuse(error, label, "the scale of the values is %g, not finite", c->value_scale);
     if (!isfinite(q->beta) || (q->beta != 0 && (!(q->length >= 1) || !isfinite(q->length))))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: queries are scaled with beta %g per %g positions, which must be at least 1", label,
-                          q->beta, q->length);
+        return organ_refuse(error, label, "queries are scaled with beta %g per %g positions, which must be at least 1",
+                            q->beta, q->length);
     return ORGAN_OK;
 }
 
@@ -199,25 +191,20 @@ static organ_status check_value_and_query_scales(const char *label, const organ_
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (!(c->rms_eps >= 0) || !isfinite((float)c->rms_eps))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the eps of norms is %g, below 0 or not finite", label,
-                          c->rms_eps);
+        return organ_refuse(error, label, "the eps of norms is %g, below 0 or not finite", c->rms_eps);
     if (!(c->recurrent.norm_eps >= 0) || !isfinite((float)c->recurrent.norm_eps))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the eps of norms in recurrent layers is %g, below 0 or not finite", label,
-                          c->recurrent.norm_eps);
+        return organ_refuse(error, label, "the eps of norms in recurrent layers is %g, below 0 or not finite",
+                            c->recurrent.norm_eps);
     if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
-                          c->attention_scale);
+        return organ_refuse(error, label, "the scale of attention scores is %g, not above 0", c->attention_scale);
     if (!(c->alibi_max >= 0) || !(c->alibi_max <= 64))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the largest bias of ALiBi is %g, not from 0 to 64", label,
-                          c->alibi_max);
+        return organ_refuse(error, label, "the largest bias of ALiBi is %g, not from 0 to 64", c->alibi_max);
     if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the clipping limit of q, k and v is %g, below 0 or not finite",
-                          label, c->clip_qkv);
+        return organ_refuse(error, label, "the clipping limit of q, k and v is %g, below 0 or not finite", c->clip_qkv);
     if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
         !isfinite(c->final_softcap))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps are %g and %g: below 0 or not finite", label,
-                          c->attention_softcap, c->final_softcap);
+        return organ_refuse(error, label, "soft caps are %g and %g: below 0 or not finite", c->attention_softcap,
+                            c->final_softcap);
     return ORGAN_OK;
 }
 
@@ -229,17 +216,16 @@ static organ_status check_groups(const char *label, const organ_forward_config *
         return ORGAN_OK;
     const unsigned least = c->router.best_in_group ? 1 : 2;
     if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < least)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: n_group is %u: %u experts must be divisible into at most %d groups, each of %u experts or more", label,
-            groups, c->experts, ORGAN_ROUTER_GROUPS, least);
+        return organ_refuse(
+            error, label,
+            "n_group is %u: %u experts must be divisible into at most %d groups, each of %u experts or more", groups,
+            c->experts, ORGAN_ROUTER_GROUPS, least);
     if (used == 0 || used > groups)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: topk_group is %u, not from 1 to n_group %u", label, used,
-                          groups);
+        return organ_refuse(error, label, "topk_group is %u, not from 1 to n_group %u", used, groups);
     if (c->experts_used > used * (c->experts / groups))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: num_experts_per_tok is %u, but the %u groups that the router chooses have %u experts",
-                          label, c->experts_used, used, used * (c->experts / groups));
+        return organ_refuse(error, label,
+                            "num_experts_per_tok is %u, but the %u groups that the router chooses have %u experts",
+                            c->experts_used, used, used * (c->experts / groups));
     return ORGAN_OK;
 }
 
@@ -249,32 +235,29 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (c->experts == 0)
         return ORGAN_OK;
     if (c->identity_experts > 1 << 16)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: zero_expert_num is %u, above %u", label, c->identity_experts,
-                          1u << 16);
+        return organ_refuse(error, label, "zero_expert_num is %u, above %u", c->identity_experts, 1u << 16);
     if (c->experts_used == 0 || c->experts_used > c->experts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u, not from 1 to the %u experts", label,
-                          c->experts_used, c->experts);
+        return organ_refuse(error, label, "num_experts_per_tok is %u, not from 1 to the %u experts", c->experts_used,
+                            c->experts);
     if (c->expert_intermediate == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);
+        return organ_refuse(error, label, "the intermediate size of an expert is 0");
     if (c->expert_latent > 1 << 20)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: experts read vectors of %" PRIu64 " numbers, more than %u",
-                          label, c->expert_latent, 1u << 20);
+        return organ_refuse(error, label, "experts read vectors of %" PRIu64 " numbers, more than %u", c->expert_latent,
+                            1u << 20);
     if (c->shared_intermediate > 1 << 24)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, above %u",
-                          label, c->shared_intermediate, 1u << 24);
+        return organ_refuse(error, label, "the intermediate size of the shared expert is %u, above %u",
+                            c->shared_intermediate, 1u << 24);
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the experts' outputs is %g, below 0 or not finite",
-                          label, (double)c->router_scale);
+        return organ_refuse(error, label, "the scale of the experts' outputs is %g, below 0 or not finite",
+                            (double)c->router_scale);
     if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0", label,
-                          c->experts_used, (double)c->router.jitter / 2);
+        return organ_refuse(error, label, "num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0",
+                            c->experts_used, (double)c->router.jitter / 2);
     if (!(c->router.least_sum >= 0) || !isfinite(c->router.least_sum))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the least sum of the experts' factors is %g, below 0", label,
-                          (double)c->router.least_sum);
+        return organ_refuse(error, label, "the least sum of the experts' factors is %g, below 0",
+                            (double)c->router.least_sum);
     if (!(c->router.cap >= 0) || !isfinite(c->router.cap))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the soft cap of router values is %g, below 0", label,
-                          (double)c->router.cap);
+        return organ_refuse(error, label, "the soft cap of router values is %g, below 0", (double)c->router.cap);
     return check_groups(label, c, error);
 }
 
@@ -312,28 +295,27 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     if (mixer == ORGAN_MIXER_MAMBA && check_size(label, "the rank of their time steps", r->rank, 1 << 16, error))
         return error->status;
     if (r->heads % r->groups)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, not a multiple of %u key heads",
-                          label, r->heads, r->groups);
+        return organ_refuse(error, label, "recurrent layers have %u heads, not a multiple of %u key heads", r->heads,
+                            r->groups);
     const uint64_t wide = r->key_dim > r->value_dim ? r->key_dim : r->value_dim;
     if (r->heads * wide > (1 << 24))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u heads of %" PRIu64 " in recurrent layers exceed the limit of 16777216 values", label,
-                          r->heads, wide);
+        return organ_refuse(error, label,
+                            "%u heads of %" PRIu64 " in recurrent layers exceed the limit of 16777216 values", r->heads,
+                            wide);
     return ORGAN_OK;
 }
 
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (l->keys == 0 || l->keys > 1 << 20)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_topk is %u, not from 1 to %u", label, l->keys, 1u << 20);
+        organ_refuse(error, label, "index_topk is %u, not from 1 to %u", l->keys, 1u << 20);
     if (l->index_heads == 0 || l->index_heads > 1 << 12)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_n_heads is %u, not from 1 to %u", label, l->index_heads,
-                   1u << 12);
+        organ_refuse(error, label, "index_n_heads is %u, not from 1 to %u", l->index_heads, 1u << 12);
     if (l->index_dim < l->rotated || l->index_dim > 1 << 12)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_head_dim is %u, not from qk_rope_head_dim %u to %u", label,
-                   l->index_dim, l->rotated, 1u << 12);
+        organ_refuse(error, label, "index_head_dim is %u, not from qk_rope_head_dim %u to %u", l->index_dim, l->rotated,
+                     1u << 12);
     if (l->q_rank == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: q_lora_rank is null, but the indexer needs it", label);
+        organ_refuse(error, label, "q_lora_rank is null, but the indexer needs it");
     return error->status;
 }
 
@@ -345,15 +327,14 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
         check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error))
         return error->status;
     if (kind->heads % kind->kv_heads)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: num_attention_heads is %u, not a multiple of num_key_value_heads %u", label, kind->heads,
-                          kind->kv_heads);
+        return organ_refuse(error, label, "num_attention_heads is %u, not a multiple of num_key_value_heads %u",
+                            kind->heads, kind->kv_heads);
     if (kind->head_dim % 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: head_dim is %u, not even", label, kind->head_dim);
+        return organ_refuse(error, label, "head_dim is %u, not even", kind->head_dim);
     const uint64_t width = kind->head_dim > kind->value_dim ? kind->head_dim : kind->value_dim;
     if (kind->heads * width > (1 << 24))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " exceed the limit of 16777216 values",
-                          label, kind->heads, width);
+        return organ_refuse(error, label, "%u heads of %" PRIu64 " exceed the limit of 16777216 values", kind->heads,
+                            width);
     return ORGAN_OK;
 }
 
@@ -373,10 +354,10 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
             check_recurrent(label, kind->mixer, &c->recurrent, error);
         if (kind->mixer >= ORGAN_MIXER_DELTA && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
             !c->ungated && !error->status)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention must be silu", label);
+            organ_refuse(error, label, "hidden_act of layers with linear attention must be silu");
         if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads have q of width %u, but v of width %u", label,
-                       kind->head_dim, kind->value_dim);
+            organ_refuse(error, label, "gated heads have q of width %u, but v of width %u", kind->head_dim,
+                         kind->value_dim);
     }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) ||

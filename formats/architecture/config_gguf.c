@@ -16,8 +16,8 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
     c->layers = organ_key_needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.nextn_predict_layers' is %u, not below block_count %u",
-                   s->label, s->architecture, later, c->layers);
+        organ_refuse(s->error, s->label, "key '%s.nextn_predict_layers' is %u, not below block_count %u",
+                     s->architecture, later, c->layers);
     else
         c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
     organ_key_require(s, "attention.head_count");
@@ -32,16 +32,16 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     }
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: key '%s.attention.key_length' is %u and attention.value_length %u: different head sizes are "
-                   "not supported",
-                   s->label, s->architecture, c->head_dim, value);
+        organ_refuse(s->error, s->label,
+                     "key '%s.attention.key_length' is %u and attention.value_length %u: different head sizes are "
+                     "not supported",
+                     s->architecture, c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
         organ_key_require(s, "feed_forward_length");
     c->intermediate = organ_key_of_layer(s, "feed_forward_length", 0, 0);
     const organ_tensor *embedding = organ_model_find(s->model, "token_embd.weight");
     if (!embedding || embedding->rank != 2)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensor 'token_embd.weight' is missing or not a matrix", s->label);
+        organ_refuse(s->error, s->label, "tensor 'token_embd.weight' is missing or not a matrix");
     else
         c->vocabulary = embedding->shape[0];
 }
@@ -51,8 +51,7 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
 {
     const double value = organ_key_real(s, key, 0);
     if (!isfinite(value) || value < 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %g: not finite, or below 0", s->label,
-                   s->architecture, key, value);
+        organ_refuse(s->error, s->label, "key '%s.%s' is %g: not finite, or below 0", s->architecture, key, value);
     return value != 0 ? value : otherwise;
 }
 
@@ -119,7 +118,7 @@ static void refuse_foreign_keys(const config_gguf_source *s)
     for (size_t k = 0; k < sizeof foreign / sizeof *foreign; k++)
         if (!foreign[k].used && organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
             organ_key_find(s, foreign[k].key, full);
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not supported", s->label, full);
+            organ_refuse(s->error, s->label, "key '%s' is not supported", full);
         }
 }
 
@@ -189,10 +188,10 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
         c->alibi_max = organ_key_real(s, "attention.max_alibi_bias", 0);
         c->clip_qkv = organ_key_real(s, "attention.clamp_kqv", 0);
         if (!(c->alibi_max > 0) || organ_key_tensor(s, "position_embd.weight"))
-            organ_fail(s->error, ORGAN_BAD_INPUT,
-                       "%s: key '%s.attention.max_alibi_bias' is %g: learned positions in place of ALiBi are not "
-                       "supported",
-                       s->label, s->architecture, c->alibi_max);
+            organ_refuse(s->error, s->label,
+                         "key '%s.attention.max_alibi_bias' is %g: learned positions in place of ALiBi are not "
+                         "supported",
+                         s->architecture, c->alibi_max);
     }
     organ_forward_config_place(c);
 }

@@ -6,6 +6,7 @@
 #ifndef ORGAN_ARCHITECTURE_FAMILIES_H
 #define ORGAN_ARCHITECTURE_FAMILIES_H
 
+#include "formats/base/arena.h"
 #include "formats/base/turned.h"
 
 #include <organ/architecture.h>

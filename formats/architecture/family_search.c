@@ -102,7 +102,6 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
 {
     char known[560] = "";
     list_families(gguf, known, sizeof known);
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: architecture '%.100s' is not supported by the forward pass, which supports %s", label,
-                      *architecture ? architecture : "(none)", known);
+    return organ_refuse(error, label, "architecture '%.100s' is not supported by the forward pass, which supports %s",
+                        *architecture ? architecture : "(none)", known);
 }

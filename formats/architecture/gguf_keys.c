@@ -25,7 +25,7 @@ static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t i
     if (!kv)
         return fallback;
     if (!organ_gguf_integer_at(kv, kv->type == ORGAN_GGUF_ARRAY ? index : 0, &value) || value < 0) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a whole number of at least 0", s->label, full);
+        organ_refuse(s->error, s->label, "key '%s' is not a whole number of at least 0", full);
         return 0;
     }
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
@@ -41,7 +41,7 @@ void organ_key_require(const config_gguf_source *s, const char *key)
 {
     char full[CONFIG_KEY_LIMIT];
     if (!organ_key_find(s, key, full))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing", s->label, full);
+        organ_refuse(s->error, s->label, "key '%s' is missing", full);
 }
 
 unsigned organ_key_needed(const config_gguf_source *s, const char *key)
@@ -56,8 +56,8 @@ static bool has_every_layer(const config_gguf_source *s, const char *full, const
     const unsigned blocks = organ_key_size(s, "block_count", 0);
     if (kv->type != ORGAN_GGUF_ARRAY || kv->count == blocks)
         return true;
-    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has %llu values, but block_count is %u", s->label, full,
-               (unsigned long long)kv->count, blocks);
+    organ_refuse(s->error, s->label, "key '%s' has %llu values, but block_count is %u", full,
+                 (unsigned long long)kv->count, blocks);
     return false;
 }
 
@@ -76,7 +76,7 @@ double organ_key_real(const config_gguf_source *s, const char *key, double fallb
     const organ_gguf_kv *kv = organ_key_find(s, key, full);
     double value = fallback;
     if (kv && (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_real_at(kv, 0, &value)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a number", s->label, full);
+        organ_refuse(s->error, s->label, "key '%s' is not a number", full);
     return value;
 }
 
@@ -85,9 +85,9 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
     const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
     double value = 0;
     if (!kv || kv->type != ORGAN_GGUF_ARRAY)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing or not an array", s->label, key);
+        organ_refuse(s->error, s->label, "key '%s' is missing or not an array", key);
     else if (has_every_layer(s, key, kv) && !organ_gguf_real_at(kv, layer, &value))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' has no number for layer %u", s->label, key, layer);
+        organ_refuse(s->error, s->label, "key '%s' has no number for layer %u", key, layer);
     return value;
 }
 
@@ -96,7 +96,7 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     char full[CONFIG_KEY_LIMIT];
     const organ_gguf_kv *kv = organ_key_find(s, key, full);
     if (kv && (kv->type != ORGAN_GGUF_BOOL || kv->size < 1))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not true or false", s->label, full);
+        organ_refuse(s->error, s->label, "key '%s' is not true or false", full);
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
@@ -139,8 +139,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
         read_latent_router(s, function, dense, &c->router);
     const bool same = c->router.logistic ? function == 2 : function == 1 || (function == 3 && c->normalise_experts);
     if (function && !same)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
-                   s->architecture, function);
+        organ_refuse(s->error, s->label, "key '%s.expert_gating_func' is %u, which is not supported", s->architecture,
+                     function);
 }
 
 /* The forward pass computes shared experts as one wide expert: their number (`counted`) multiplies the width of a
@@ -166,8 +166,8 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     else
         c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture,
-                   organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
+        organ_refuse(s->error, s->label, "key '%s.%s' is 0", s->architecture,
+                     organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
 /* Of each interleave_moe_layer_step layers only the last one has experts; the others are dense. */
@@ -175,7 +175,7 @@ static void read_mixture_interval(const config_gguf_source *s, organ_forward_con
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
     if (step == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.interleave_moe_layer_step' is 0", s->label, s->architecture);
+        organ_refuse(s->error, s->label, "key '%s.interleave_moe_layer_step' is 0", s->architecture);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         if ((l + 1) % step) {
             c->kinds[l].mixture = false;
@@ -215,8 +215,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
         c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
     else if (s->family->dual_ffn && c->experts == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_count' is 0, but the file has a router", s->label,
-                   s->architecture);
+        organ_refuse(s->error, s->label, "key '%s.expert_count' is 0, but the file has a router", s->architecture);
     if (c->experts == 0) {
         read_dense_width(s, m, c);
         return;
@@ -248,8 +247,8 @@ static bool has_longrope(const config_gguf_source *s)
 {
     const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);
     if (brief != lasting)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensor '%s' exists, but '%s' is missing", s->label,
-                   brief ? ORGAN_ROPE_SHORT : ORGAN_ROPE_LONG, brief ? ORGAN_ROPE_LONG : ORGAN_ROPE_SHORT);
+        organ_refuse(s->error, s->label, "tensor '%s' exists, but '%s' is missing",
+                     brief ? ORGAN_ROPE_SHORT : ORGAN_ROPE_LONG, brief ? ORGAN_ROPE_LONG : ORGAN_ROPE_SHORT);
     return brief && lasting;
 }
 
@@ -270,10 +269,10 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
     const char *const word = organ_gguf_string(s->model->gguf, full, &length);
     if (kv && !word)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not a string", s->label, full);
+        organ_refuse(s->error, s->label, "key '%s' is not a string", full);
     else if (kv)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is '%.*s', which is not supported", s->label, full,
-                   (int)(length < 60 ? length : 60), word);
+        organ_refuse(s->error, s->label, "key '%s' is '%.*s', which is not supported", full,
+                     (int)(length < 60 ? length : 60), word);
     return ORGAN_ROPE_DEFAULT;
 }
 
@@ -344,10 +343,10 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
                    value = organ_key_size(s, "attention.value_length_swa", local);
     if (value != local)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: key '%s.attention.key_length_swa' is %u and attention.value_length_swa %u: different head "
-                   "sizes are not supported",
-                   s->label, s->architecture, local, value);
+        organ_refuse(s->error, s->label,
+                     "key '%s.attention.key_length_swa' is %u and attention.value_length_swa %u: different head "
+                     "sizes are not supported",
+                     s->architecture, local, value);
     for (unsigned l = 0; l < c->layers; l++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.attn_v.weight", l);
@@ -365,12 +364,11 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
     if (c->per_layer_width == 0 && !s->family->streams && !table)
         return;
     if (c->per_layer_width == 0 || c->per_layer_width > MOST_WIDTH)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.embedding_length_per_layer_input' is %u, not up to %u",
-                   s->label, s->architecture, c->per_layer_width, MOST_WIDTH);
+        organ_refuse(s->error, s->label, "key '%s.embedding_length_per_layer_input' is %u, not up to %u",
+                     s->architecture, c->per_layer_width, MOST_WIDTH);
     if (!table || table->rank != 2 || table->shape[0] < c->vocabulary)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: tensor '" ORGAN_PER_LAYER_TABLE "' is missing or not a matrix with a row for each token",
-                   s->label);
+        organ_refuse(s->error, s->label,
+                     "tensor '" ORGAN_PER_LAYER_TABLE "' is missing or not a matrix with a row for each token");
     else
         c->per_layer_vocabulary = table->shape[0];
 }
@@ -386,7 +384,7 @@ static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
         const float usual = l < 10 ? organ_forward_gate_cut(0.95F) : -INFINITY;
         const float cut = known ? (float)organ_key_real_of_layer(s, full, l) : usual;
         if (isnan(cut) || cut == INFINITY)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is %g for layer %u", s->label, full, (double)cut, l);
+            organ_refuse(s->error, s->label, "key '%s' is %g for layer %u", full, (double)cut, l);
         kind->gate_is_cut = cut > -INFINITY;
         kind->gate_cut = kind->gate_is_cut ? cut : 0;
     }
@@ -400,14 +398,13 @@ static void read_streams(const config_gguf_source *s, organ_forward_config *c)
     c->laurel_rank = laurel && laurel->rank == 2 && laurel->shape[0] <= MOST_WIDTH ? (unsigned)laurel->shape[0] : 0;
     c->streams_scaled = organ_key_tensor(s, "blk.0.altup_correct_scale.weight");
     if (c->streams < 2 || c->streams > MOST_STREAMS)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.altup.num_inputs' is %u, not from 2 to %u", s->label,
-                   s->architecture, c->streams, MOST_STREAMS);
+        organ_refuse(s->error, s->label, "key '%s.altup.num_inputs' is %u, not from 2 to %u", s->architecture,
+                     c->streams, MOST_STREAMS);
     if (organ_key_size(s, "altup.active_idx", 0) != 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.altup.active_idx' is not 0", s->label, s->architecture);
+        organ_refuse(s->error, s->label, "key '%s.altup.active_idx' is not 0", s->architecture);
     if (c->laurel_rank == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: tensor 'blk.0.laurel_l.weight' is missing or not a matrix of 1 to %u rows", s->label,
-                   MOST_WIDTH);
+        organ_refuse(s->error, s->label, "tensor 'blk.0.laurel_l.weight' is missing or not a matrix of 1 to %u rows",
+                     MOST_WIDTH);
     c->state = c->streams * c->hidden;
     read_gate_cuts(s, c);
 }
@@ -428,8 +425,8 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
         read_streams(s, c);
     read_per_layer_keys(s, c);
     if (shared >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.attention.shared_kv_layers' is %u, not below the %u layers",
-                   s->label, s->architecture, shared, c->layers);
+        organ_refuse(s->error, s->label, "key '%s.attention.shared_kv_layers' is %u, not below the %u layers",
+                     s->architecture, shared, c->layers);
     else if (!s->error->status)
         organ_forward_config_share(s->label, shared, c, s->error);
 }
@@ -454,7 +451,7 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
         l->index_shared = l->index_shared || !c->kinds[k].indexed;
     }
     if (!s->error->status && (!c->kinds[0].indexed || (l->index_shared && !l->index_neighbours)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensors of the indexer are missing in a layer", s->label);
+        organ_refuse(s->error, s->label, "tensors of the indexer are missing in a layer");
     if (l->index_shared)
         c->state = c->hidden + l->keys;
 }
@@ -473,10 +470,10 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
     l->rotated = organ_key_needed(s, "rope.dimension_count");
     c->head_dim = organ_key_size(s, "attention.key_length_mla", c->head_dim);
     if (l->rotated == 0 || l->rotated >= c->head_dim)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: key '%s.rope.dimension_count' is %u, not from 1 to below attention.key_length or "
-                   "attention.key_length_mla, %u",
-                   s->label, s->architecture, l->rotated, c->head_dim);
+        organ_refuse(s->error, s->label,
+                     "key '%s.rope.dimension_count' is %u, not from 1 to below attention.key_length or "
+                     "attention.key_length_mla, %u",
+                     s->architecture, l->rotated, c->head_dim);
     else
         l->plain = c->head_dim - l->rotated;
     c->rope_neighbours = true;

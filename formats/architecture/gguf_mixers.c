@@ -57,8 +57,7 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
     kind->latent = kind->latent && attends;
     kind->feed = has_tensor(s, layer, "ffn_down.weight") || has_tensor(s, layer, "ffn_down_exps.weight");
     if (kind->mixer == ORGAN_MIXER_NONE && !kind->feed)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u has no tensors of a mixer or a feed-forward", s->label,
-                   layer);
+        organ_refuse(s->error, s->label, "layer %u has no tensors of a mixer or a feed-forward", layer);
 }
 
 /* Files have 0 heads for layers without attention, whose heads are not used. */
@@ -92,9 +91,8 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
     to->heads = rank;
     to->groups = organ_key_needed(s, "ssm.group_count");
     if (rank == 0 || inner % rank)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: key '%s.ssm.inner_size' is %u, not a multiple of ssm.time_step_rank %u", s->label,
-                   s->architecture, inner, rank);
+        organ_refuse(s->error, s->label, "key '%s.ssm.inner_size' is %u, not a multiple of ssm.time_step_rank %u",
+                     s->architecture, inner, rank);
     else
         to->value_dim = inner / rank;
 }
@@ -122,8 +120,7 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].beta[k] = 1;
         }
     if (!isfinite(alpha))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.residual_scale' is %g, not finite", s->label,
-                   s->architecture, (double)alpha);
+        organ_refuse(s->error, s->label, "key '%s.residual_scale' is %g, not finite", s->architecture, (double)alpha);
 }
 
 /* The norms of dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
@@ -305,8 +302,7 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
     char full[CONFIG_KEY_LIMIT];
     if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0) {
         organ_key_find(s, "attention.sliding_window", full);
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is 0: layers without chunks are not supported", s->label,
-                   full);
+        organ_refuse(s->error, s->label, "key '%s' is 0: layers without chunks are not supported", full);
     }
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;

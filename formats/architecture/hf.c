@@ -37,7 +37,7 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
             c->activation = words[k].activation;
             return;
         }
-    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
+    organ_refuse(s->error, s->label, "%s '%s' is not supported", key, word);
 }
 
 /* The number is that of FalconAttention._split_heads of transformers. */
@@ -57,12 +57,11 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
     c->parallel = organ_config_flag(s, "parallel_attn", true);
     c->one_norm = c->parallel && !(grouped && norms == 2);
     if (norms != 1 && norms != 2)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_ln_in_parallel_attn is %u, not 1 or 2", s->label, norms);
+        organ_refuse(s->error, s->label, "num_ln_in_parallel_attn is %u, not 1 or 2", norms);
     c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0; /* transformers has this constant for Falcon */
     c->alibi_rounded = true;
     if (grouped && !c->parallel)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
-                   s->label);
+        organ_refuse(s->error, s->label, "new_decoder_architecture without parallel_attn is not supported");
 }
 
 #define WIDTH "intermediate_size"
@@ -103,13 +102,13 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
     if (m->residual)
         c->residual_scale = organ_config_real(s, s->root, m->residual, 1);
     if (m->logit && !organ_config_member(s->root, m->logit))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, m->logit);
+        organ_refuse(s->error, s->label, "%s is missing", m->logit);
     c->logit_scale = (m->logit ? organ_config_real(s, s->root, m->logit, 1) : 1) / divisor;
     if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !isfinite(c->logit_scale))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s %g, %s %g, %s %g: not finite, or divided by 0", s->label,
-                   m->embedding ? m->embedding : "embeddings are scaled by", c->embedding_scale,
-                   m->residual ? m->residual : "residuals by", c->residual_scale,
-                   m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
+        organ_refuse(s->error, s->label, "%s %g, %s %g, %s %g: not finite, or divided by 0",
+                     m->embedding ? m->embedding : "embeddings are scaled by", c->embedding_scale,
+                     m->residual ? m->residual : "residuals by", c->residual_scale,
+                     m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
 /* The defaults are those of MiniCPM3Config of transformers: embeddings are multiplied by scale_emb, residuals by
@@ -123,8 +122,8 @@ static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
     c->residual_scale = organ_config_real(s, s->root, depth, json_object_get(s->root, depth) ? layers : 1.4) / layers;
     c->logit_scale = organ_config_real(s, s->root, base, json_object_get(s->root, base) ? hidden : 256) / hidden;
     if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !(c->logit_scale > 0))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: scale_emb is %g, scale_depth %g, not finite, or %s %g, not above 0",
-                   s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
+        organ_refuse(s->error, s->label, "scale_emb is %g, scale_depth %g, not finite, or %s %g, not above 0",
+                     c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
 }
 
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
@@ -139,7 +138,7 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     const char *const eps = f->eps_key && !named ? f->eps_key : "rms_norm_eps";
     c->norm = named ? ORGAN_NORM_RMS : c->norm;
     if (f->eps == 0 && !organ_config_member(s->root, organ_config_name(s, eps)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
+        organ_refuse(s->error, s->label, "%s is missing", eps);
     c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
     const bool scaled = f->scaled_embeddings && (!f->scaled_key || organ_config_flag(s, f->scaled_key, false));
     c->embedding_scale = scaled ? sqrt((double)c->hidden) : 1;
@@ -148,7 +147,7 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     if (f->query_scalar) {
         const double scalar = organ_config_real(s, s->root, "query_pre_attn_scalar", 256);
         if (!(scalar > 0) || !isfinite(scalar))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
+            organ_refuse(s->error, s->label, "query_pre_attn_scalar is %g, not above 0", scalar);
         c->attention_scale = 1 / sqrt(scalar);
     }
     if (f->minicpm)
@@ -239,7 +238,7 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
                                  organ_error *error)
 {
     if (!json_is_object(root))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", label);
+        return organ_refuse(error, label, "is not an object");
     const json_t *const text = organ_config_text(root, &name);
     const forward_family *const family = organ_forward_family_named(name, false);
     if (!family)
@@ -272,7 +271,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
         return error->status;
     if (!bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json is missing; the forward pass needs it", model->path);
+        return organ_refuse(error, model->path, "config.json is missing; the forward pass needs it");
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
     organ_forward_config_text(label, bytes, length, model->config.architecture, config, error);

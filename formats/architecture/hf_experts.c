@@ -14,7 +14,7 @@ static void require_members(const config_hf_source *s, const char *const *keys)
 {
     for (; keys && *keys; keys++)
         if (!json_object_get(s->root, organ_config_name(s, *keys)))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, *keys);
+            organ_refuse(s->error, s->label, "%s is missing", *keys);
 }
 
 /* ---- dense layers ---- */
@@ -32,8 +32,7 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
         const char *const word = organ_json_plain(json_array_get(words, l));
         const bool sparse = word && strcmp(word, "sparse") == 0;
         if (!sparse && (!word || strcmp(word, "dense")))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: mlp_layer_types: '%s' is not supported", s->label,
-                       word ? word : "?");
+            organ_refuse(s->error, s->label, "mlp_layer_types: '%s' is not supported", word ? word : "?");
         make_mixture(&c->kinds[l], sparse, c);
     }
 }
@@ -43,7 +42,7 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
     const unsigned step = organ_config_size(s, "decoder_sparse_step", 1);
     if (step == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: decoder_sparse_step is 0", s->label);
+        organ_refuse(s->error, s->label, "decoder_sparse_step is 0");
     if (dense && !json_is_array(dense))
         organ_config_refuse(s, "mlp_only_layers", dense, "a list of layer numbers");
     for (unsigned l = 0; step && l < c->layers; l++)
@@ -65,7 +64,7 @@ static void read_mixture_interval(const config_hf_source *s, organ_forward_confi
                    first = organ_config_size(s, "moe_layer_start_index", 1);
     const double last = organ_config_real(s, s->root, "moe_layer_end_index", -1);
     if (interval == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: moe_layer_interval is 0", s->label);
+        organ_refuse(s->error, s->label, "moe_layer_interval is 0");
     for (unsigned l = 0; interval && l < c->layers; l++)
         make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
@@ -78,7 +77,7 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     const unsigned step = organ_config_size(s, "interleave_moe_layer_step", 1);
     c->intermediate = organ_config_needed(s, "intermediate_size_mlp");
     if (!list && step == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: interleave_moe_layer_step is 0", s->label);
+        organ_refuse(s->error, s->label, "interleave_moe_layer_step is 0");
     if (list && !json_is_array(list))
         organ_config_refuse(s, "moe_layers", list, "a list of layer numbers");
     for (unsigned l = 0; (list || step) && l < c->layers; l++)
@@ -96,8 +95,7 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
     if (!json_is_array(list) || json_array_size(list) != c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: neither mlp_layer_types nor moe_layer_freq is a list of num_hidden_layers", s->label);
+        organ_refuse(s->error, s->label, "neither mlp_layer_types nor moe_layer_freq is a list of num_hidden_layers");
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         const json_t *const value = json_array_get(list, l);
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1)
@@ -111,8 +109,7 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
     const unsigned period = organ_config_size(s, "expert_layer_period", 2),
                    offset = organ_config_size(s, "expert_layer_offset", 1);
     if (offset >= period)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: expert_layer_offset is %u, not below expert_layer_period %u",
-                   s->label, offset, period);
+        organ_refuse(s->error, s->label, "expert_layer_offset is %u, not below expert_layer_period %u", offset, period);
     for (unsigned l = 0; period && l < c->layers; l++)
         make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
@@ -181,7 +178,7 @@ static void read_shared(const config_hf_source *s, const forward_mixture *m, org
     if (m->shared_width && m->shared_optional)
         c->shared_intermediate = organ_config_size(s, m->shared_width, 0);
     else if (m->shared_width && (c->shared_intermediate = organ_config_needed(s, m->shared_width)) == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
+        organ_refuse(s->error, s->label, "%s is 0", m->shared_width);
 }
 
 /* The default, "greedy", ignores groups of experts. */
@@ -191,7 +188,7 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
     if (word && strcmp(word, "greedy") == 0)
         c->router_groups = c->router_groups_used = 0;
     else if (word && strcmp(word, "group_limited_greedy"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
+        organ_refuse(s->error, s->label, "%s '%s' is not supported", m->method, word);
 }
 
 /* The rules are those of Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers. */
@@ -203,9 +200,9 @@ static void read_selection(const config_hf_source *s, const forward_mixture *m, 
     c->normalise_experts = c->normalise_experts || !c->router.logistic;
     c->shared_average = c->shared_intermediate && strcmp(sum, "average") == 0;
     if (!c->router.logistic && strcmp(word, "softmax"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->selection, word);
+        organ_refuse(s->error, s->label, "%s '%s' is not supported", m->selection, word);
     if (strcmp(sum, "average") && strcmp(sum, "sum"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
+        organ_refuse(s->error, s->label, "%s '%s' is not supported", m->combination, sum);
 }
 
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
@@ -226,7 +223,7 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
     c->router_scale = m->scale ? (float)organ_config_real(s, s->root, m->scale, 1) : 0;
     if (m->scale && c->router_scale == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->scale);
+        organ_refuse(s->error, s->label, "%s is 0", m->scale);
     read_method(s, m, c);
 }
 
@@ -276,7 +273,7 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     c->experts_used = read_used(s, m->used, c->layers);
     if (m->latent && (c->expert_latent = organ_config_size(s, m->latent, 0)) == 0 &&
         organ_config_member(s->root, m->latent))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->latent);
+        organ_refuse(s->error, s->label, "%s is 0", m->latent);
     if (c->experts == 0 && m->optional) {
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].intermediate = c->shared_intermediate;
@@ -284,7 +281,7 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
         return;
     }
     if (c->experts == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
+        organ_refuse(s->error, s->label, "the number of experts is 0");
     if (!s->error->status)
         read_layers(s, m, c);
 }

@@ -19,7 +19,7 @@
 static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
+        organ_refuse(s->error, s->label, "%s is missing", key);
     return organ_config_size(s, key, 0);
 }
 
@@ -82,8 +82,8 @@ static void check_heads(const config_hf_source *s, const organ_forward_config *c
     for (unsigned l = 0; l < c->layers; l++) {
         unsigned *const dim = &dims[c->kinds[l].window != 0];
         if (*dim && *dim != c->kinds[l].head_dim)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers of the same kind have heads of %u and of %u", s->label,
-                       *dim, c->kinds[l].head_dim);
+            organ_refuse(s->error, s->label, "layers of the same kind have heads of %u and of %u", *dim,
+                         c->kinds[l].head_dim);
         *dim = c->kinds[l].head_dim;
     }
 }
@@ -108,8 +108,8 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
     const unsigned shared = read_present_size(s, "num_kv_shared_layers");
     const bool wide = organ_config_flag(s, "use_double_wide_mlp", false);
     if (shared >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u, not below num_hidden_layers %u",
-                   s->label, shared, c->layers);
+        organ_refuse(s->error, s->label, "num_kv_shared_layers is %u, not below num_hidden_layers %u", shared,
+                     c->layers);
     if (!s->error->status)
         organ_forward_config_share(s->label, shared, c, s->error);
     for (unsigned l = c->layers - shared; wide && !s->error->status && l < c->layers; l++)
@@ -125,12 +125,12 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
         return;
     c->per_layer_vocabulary = read_present_size(s, "vocab_size_per_layer_input");
     if (c->per_layer_width == 0 || c->per_layer_width > MAX_WIDTH)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: hidden_size_per_layer_input is %u, not from 1 to %u", s->label,
-                   c->per_layer_width, MAX_WIDTH);
+        organ_refuse(s->error, s->label, "hidden_size_per_layer_input is %u, not from 1 to %u", c->per_layer_width,
+                     MAX_WIDTH);
     /* Gemma 3n uses row 0 for tokens beyond the table, Gemma 4 has a row for each token. */
     if (c->per_layer_vocabulary == 0 || (!s->family->streams && c->per_layer_vocabulary < c->vocabulary))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, too small for vocab_size %llu",
-                   s->label, (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
+        organ_refuse(s->error, s->label, "vocab_size_per_layer_input is %llu, too small for vocab_size %llu",
+                     (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
 }
 
 /* ---- AltUp, Laurel and cut gates ---- */
@@ -175,11 +175,9 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     c->laurel_rank = organ_config_needed(s, "laurel_rank");
     c->streams_scaled = organ_config_flag(s, "altup_correct_scale", true);
     if (c->streams < 2 || c->streams > MAX_STREAMS)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: altup_num_inputs is %u, not from 2 to %u", s->label, c->streams,
-                   MAX_STREAMS);
+        organ_refuse(s->error, s->label, "altup_num_inputs is %u, not from 2 to %u", c->streams, MAX_STREAMS);
     if (c->laurel_rank == 0 || c->laurel_rank > MAX_WIDTH)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: laurel_rank is %u, not from 1 to %u", s->label, c->laurel_rank,
-                   MAX_WIDTH);
+        organ_refuse(s->error, s->label, "laurel_rank is %u, not from 1 to %u", c->laurel_rank, MAX_WIDTH);
     if (organ_config_size(s, "altup_active_idx", 0) != 0)
         organ_config_refuse(s, "altup_active_idx", organ_config_member(s->root, "altup_active_idx"), "0");
     c->state = c->streams * c->hidden;
@@ -222,7 +220,7 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
         l->scale = l->rank ? (float)sqrt((double)c->hidden / l->rank) : 0;
     }
     if (!json_object_get(s->root, "q_lora_rank"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
+        organ_refuse(s->error, s->label, "q_lora_rank is missing");
 }
 
 /* The letter of a layer is "F" for one with an indexer, "S" for one that uses the keys that an earlier layer has
@@ -231,8 +229,8 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
 {
     const bool valid = strlen(pattern) == c->layers && strspn(pattern, "FS") == c->layers;
     if (!valid)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk_pattern is '%.100s', not F or S for each of %u layers",
-                   s->label, pattern, c->layers);
+        organ_refuse(s->error, s->label, "index_topk_pattern is '%.100s', not F or S for each of %u layers", pattern,
+                     c->layers);
     for (unsigned l = 0; valid && l < c->layers; l++)
         c->kinds[l].indexed = pattern[l] == 'F';
 }
@@ -246,7 +244,7 @@ static void read_index_words(const config_hf_source *s, const char *key, organ_f
         const char *const word = organ_json_plain(json_array_get(words, l));
         c->kinds[l].indexed = word && strcmp(word, "full") == 0;
         if (!c->kinds[l].indexed && (!word || strcmp(word, "shared")))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s: '%s' is not supported", s->label, key, word ? word : "?");
+            organ_refuse(s->error, s->label, "%s: '%s' is not supported", key, word ? word : "?");
     }
 }
 
@@ -270,8 +268,7 @@ static void read_index_layers(const config_hf_source *s, organ_forward_config *c
     for (unsigned l = 0; l < c->layers; l++)
         c->latent.index_shared = c->latent.index_shared || !c->kinds[l].indexed;
     if (!s->error->status && !c->kinds[0].indexed)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer 0 has no indexer, and there is no earlier layer to share one",
-                   s->label);
+        organ_refuse(s->error, s->label, "layer 0 has no indexer, and there is no earlier layer to share one");
 }
 
 static void read_indexer(const config_hf_source *s, organ_forward_config *c)
@@ -298,8 +295,8 @@ void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
     const unsigned value = derived ? (unsigned)(c->hidden / c->heads) : organ_config_needed(s, "v_head_dim");
     const uint64_t head = (uint64_t)l->plain + l->rotated;
     if (c->kv_heads != c->heads)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_key_value_heads is %u, not num_attention_heads %u", s->label,
-                   c->kv_heads, c->heads);
+        organ_refuse(s->error, s->label, "num_key_value_heads is %u, not num_attention_heads %u", c->kv_heads,
+                     c->heads);
     c->head_dim = head > UINT32_MAX ? UINT32_MAX : (unsigned)head;
     c->rope_neighbours = organ_config_flag(s, "rope_interleave", !s->family->latent_halves);
     for (unsigned k = 0; k < c->layers; k++) {

@@ -18,7 +18,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     while (known->word && (!word || strcmp(known->word, word)))
         known++;
     if (!known->word)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s: '%.100s' is not supported", s->label, key, word ? word : "?");
+        organ_refuse(s->error, s->label, "%s: '%.100s' is not supported", key, word ? word : "?");
     kind->mixer = known->mixer;
     kind->second = known->second;
     kind->feed = known->feed != FEED_NONE;
@@ -31,8 +31,7 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
 {
     const char *const pattern = organ_config_word(s, s->root, key, "");
     if (strlen(pattern) != c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s has %zu letters for %u layers", s->label, key, strlen(pattern),
-                   c->layers);
+        organ_refuse(s->error, s->label, "%s has %zu letters for %u layers", key, strlen(pattern), c->layers);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
@@ -56,7 +55,7 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     const forward_recurrent *const r = s->family->recurrent;
     const json_t *const list = organ_config_member(s->root, r->indices);
     if (!json_is_array(list) && (list || r->indices_needed))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: neither %s nor %s is a list", s->label, types_of(s), r->indices);
+        organ_refuse(s->error, s->label, "neither %s nor %s is a list", types_of(s), r->indices);
     for (unsigned l = 0; l < c->layers; l++)
         set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
     for (size_t k = 0; k < json_array_size(list); k++) {
@@ -74,7 +73,7 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
 {
     const json_t *const list = organ_config_member(object, key);
     if (!json_is_array(list))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not a list of numbers of layers", s->label, key);
+        organ_refuse(s->error, s->label, "%s is not a list of numbers of layers", key);
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *const value = json_array_get(list, k);
         if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > c->layers)
@@ -95,12 +94,11 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
     if (read_numbered(s, object, "full_attn_layers", r->words[0].word, c) +
             read_numbered(s, object, "kda_layers", r->words[1].word, c) !=
         c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: full_attn_layers and kda_layers do not name each of %u layers once",
-                   s->label, c->layers);
+        organ_refuse(s->error, s->label, "full_attn_layers and kda_layers do not name each of %u layers once",
+                     c->layers);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         if (c->kinds[l].mixer == ORGAN_MIXER_NONE)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u is neither in full_attn_layers nor in kda_layers",
-                       s->label, l + 1);
+            organ_refuse(s->error, s->label, "layer %u is neither in full_attn_layers nor in kda_layers", l + 1);
 }
 
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
@@ -108,12 +106,11 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
     const forward_recurrent *const r = s->family->recurrent;
     const unsigned interval = r->alike ? 1 : organ_config_size(s, r->interval.key, (unsigned)r->interval.otherwise);
     if (interval == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, r->interval.key);
+        organ_refuse(s->error, s->label, "%s is 0", r->interval.key);
     const unsigned offset =
         r->offset.key ? organ_config_size(s, r->offset.key, (unsigned)r->offset.otherwise) : interval - 1;
     if (r->offset.key && offset >= interval)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %u, not below %s %u", s->label, r->offset.key, offset,
-                   r->interval.key, interval);
+        organ_refuse(s->error, s->label, "%s is %u, not below %s %u", r->offset.key, offset, r->interval.key, interval);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
 }
@@ -205,8 +202,8 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
     else
         to->value_dim = read_size_or_default(s, r->value_dim);
     if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers do not make up %llu channels",
-                   s->label, to->heads, to->value_dim, (unsigned long long)inner);
+        organ_refuse(s->error, s->label, "%u heads of %u in recurrent layers do not make up %llu channels", to->heads,
+                     to->value_dim, (unsigned long long)inner);
 }
 
 /* Returns infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX,
@@ -238,8 +235,7 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
         r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 2, 0);
     to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, 2, INFINITY);
     if (!(to->step_min >= 0) || !isfinite((float)to->step_min) || !(to->step_max >= to->step_min))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the limits of the time steps are %g and %g", s->label, to->step_min,
-                   to->step_max);
+        organ_refuse(s->error, s->label, "the limits of the time steps are %g and %g", to->step_min, to->step_max);
 }
 
 /* The model multiplies the attention's input by attention_in_multiplier. Because q, k and v have no biases, the
@@ -265,8 +261,7 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
         finite = finite && isfinite(to->scales[k]);
     }
     if (!finite || c->value_scale == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a multiplier is not finite, or those of the attention multiply to 0",
-                   s->label);
+        organ_refuse(s->error, s->label, "a multiplier is not finite, or those of the attention multiply to 0");
 }
 
 /* alpha and beta belong to the residual additions of MiniMaxDecoderLayer of transformers. */
@@ -288,8 +283,7 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
         kind->beta[1] = (float)organ_config_real(s, s->root, "mlp_beta_factor", 1);
         if (!isfinite(kind->alpha[0]) || !isfinite(kind->beta[0]) || !isfinite(kind->alpha[1]) ||
             !isfinite(kind->beta[1]))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a factor of the residuals of layer %u is not finite", s->label,
-                       l);
+            organ_refuse(s->error, s->label, "a factor of the residuals of layer %u is not finite", l);
     }
 }
 
@@ -306,9 +300,8 @@ static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
         const double factor = organ_config_real(s, s->root, "block_ffn_dim_multiplier", 1);
         width = 2 * width / 3;
         if (scaled && (multiple == 0 || !(factor > 0) || !(factor * (double)width < 1 << 24)))
-            organ_fail(s->error, ORGAN_BAD_INPUT,
-                       "%s: block_multiple_of %u or block_ffn_dim_multiplier %g is not valid", s->label, multiple,
-                       factor);
+            organ_refuse(s->error, s->label, "block_multiple_of %u or block_ffn_dim_multiplier %g is not valid",
+                         multiple, factor);
         else if (scaled)
             width = ((uint64_t)(factor * (double)width) + multiple - 1) / multiple * multiple;
     }

@@ -29,7 +29,7 @@ const json_t *organ_config_member(const json_t *object, const char *key)
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected)
 {
     char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %.120s, not %s", s->label, key, text ? text : "?", expected);
+    organ_refuse(s->error, s->label, "%s is %.120s, not %s", key, text ? text : "?", expected);
     free(text);
 }
 
@@ -86,7 +86,7 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
 unsigned organ_config_needed(const config_hf_source *s, const char *key)
 {
     if (!organ_config_member(s->root, organ_config_name(s, key)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
+        organ_refuse(s->error, s->label, "%s is missing", key);
     return organ_config_size(s, key, 0);
 }
 
@@ -136,7 +136,7 @@ const json_t *organ_config_list(const config_hf_source *s, const char *key, cons
     if (list)
         organ_config_refuse(s, key, list, expected);
     else
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %s", s->label, key, expected);
+        organ_refuse(s->error, s->label, "%s is not %s", key, expected);
     return NULL;
 }
 
@@ -168,8 +168,7 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %u, the value that transformers always uses", s->label,
-                   key, value);
+        organ_refuse(s->error, s->label, "%s is not %u, the value that transformers always uses", key, value);
 }
 
 /* Layers with a window have twice as many heads of k and v as the others. Published files have 1 for these layers in
@@ -194,7 +193,7 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
         kind->kv_heads = windowed ? kv : c->kv_heads;
         kind->value_dim = value_dim;
         if (windowed && window == 0)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
+            organ_refuse(s->error, s->label, "the sliding window of some layers is 0 tokens");
     }
     c->window = window;
 }
@@ -229,9 +228,8 @@ static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned
     const char *const word = json_is_string(kind) ? organ_json_plain(kind) : NULL;
     const bool local = word && strcmp(word, "local") == 0;
     if (layer >= c->layers || (!local && (!word || strcmp(word, "global"))))
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: attention_layers and attention_types are not global or local for each of %u layers", s->label,
-                   c->layers);
+        organ_refuse(s->error, s->label,
+                     "attention_layers and attention_types are not global or local for each of %u layers", c->layers);
     else
         c->kinds[layer].window = local ? c->window : 0;
 }
@@ -247,7 +245,7 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
     size_t k, n;
     c->window = organ_config_size(s, "window_size", 256);
     if (c->window == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: window_size is 0", s->label);
+        organ_refuse(s->error, s->label, "window_size is 0");
     json_array_foreach(layers, k, kind) set_neo(s, c, layer++, kind);
     for (k = 0; !listed && k < json_array_size(types) && !s->error->status; k++) {
         item = json_array_get(types, k);
@@ -272,11 +270,9 @@ static void read_opt(const config_hf_source *s, organ_forward_config *c)
     c->norms = before ? ORGAN_NORMS_BEFORE : ORGAN_NORMS_ON_SUM;
     c->last_norm_missing = !before || organ_config_flag(s, "_remove_final_layer_norm", false);
     if (organ_config_size(s, "word_embed_proj_dim", (unsigned)c->hidden) != c->hidden)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: word_embed_proj_dim is not hidden_size, which is not supported",
-                   s->label);
+        organ_refuse(s->error, s->label, "word_embed_proj_dim is not hidden_size, which is not supported");
     if (!before && c->norm_unweighted)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: layer_norm_elementwise_affine without do_layer_norm_before is not supported", s->label);
+        organ_refuse(s->error, s->label, "layer_norm_elementwise_affine without do_layer_norm_before is not supported");
 }
 
 /* ---- MPT ---- */
@@ -294,7 +290,7 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
     const char *const norm = organ_config_word(s, s->root, "norm_type", "layernorm");
     organ_config_require_object(s, s->root, "attn_config");
     if (strcmp(norm, "layernorm") && strcmp(norm, "low_precision_layernorm"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: norm_type '%s' is not supported", s->label, norm);
+        organ_refuse(s->error, s->label, "norm_type '%s' is not supported", norm);
     organ_config_require(s, object, fixed);
     c->clip_qkv = organ_config_real(s, object, "clip_qkv", 0);
     c->attention_scale = organ_config_real(s, object, "softmax_scale", c->attention_scale);
@@ -325,7 +321,7 @@ static void read_xglm(const config_hf_source *s, organ_forward_config *c)
     const bool missing = !json_object_get(s->root, "pad_token_id");
     c->position_padding = organ_config_size(s, "pad_token_id", missing ? 1 : UINT32_MAX);
     if (c->hidden < 4)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sinusoidal positions need a hidden_size of at least 4", s->label);
+        organ_refuse(s->error, s->label, "sinusoidal positions need a hidden_size of at least 4");
 }
 
 /* ---- the table of readers ---- */
@@ -338,7 +334,7 @@ void organ_config_early(const config_hf_source *s, organ_forward_config *c)
     if (s->error->status == ORGAN_OK && s->family->early != EARLY_NONE)
         readers[s->family->early](s, c);
     if (c->fused == ORGAN_FUSED_QUARTERS && c->heads % 4)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_attention_heads is %u, not a multiple of 4", s->label, c->heads);
+        organ_refuse(s->error, s->label, "num_attention_heads is %u, not a multiple of 4", c->heads);
     organ_forward_config_place(c);
 }
 
@@ -356,10 +352,9 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
             continue;
         }
         if (windowed && c->window == 0)
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
+            organ_refuse(s->error, s->label, "the sliding window of some layers is 0 tokens");
         if (!windowed && (!word || strcmp(word, "full_attention")))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer_types: '%s' is not supported", s->label,
-                       word ? word : "?");
+            organ_refuse(s->error, s->label, "layer_types: '%s' is not supported", word ? word : "?");
         c->kinds[l].window = windowed ? c->window : 0;
     }
 }
@@ -391,9 +386,9 @@ static void set_windows_by_number(const config_hf_source *s, organ_forward_confi
     const unsigned pattern =
         windows >= WINDOWS_TYPES ? organ_config_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (windows == WINDOWS_PATTERN && pattern == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
+        organ_refuse(s->error, s->label, "sliding_window_pattern is 0, not from 1");
     if (windows == WINDOWS_PATTERN && pattern != 1 && c->window == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
+        organ_refuse(s->error, s->label, "the sliding window of some layers is 0 tokens");
     if (s->family->dense_pattern)
         set_windows_after_dense(s, pattern, c);
     else
@@ -411,7 +406,7 @@ static void read_chunks(const config_hf_source *s, organ_forward_config *c)
     const json_t *const types = organ_config_member(s->root, "layer_types");
     const unsigned chunk = organ_config_needed(s, s->family->chunk);
     if (chunk == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, s->family->chunk);
+        organ_refuse(s->error, s->label, "%s is 0", s->family->chunk);
     if (types)
         read_layer_types(s, c);
     for (unsigned l = 0; !types && l < c->layers; l++)
@@ -447,7 +442,7 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     if (list)
         organ_config_list(s, "no_rope_layers", "0 or 1", c->layers);
     if (!list && interval == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: no_rope_layer_interval is 0", s->label);
+        organ_refuse(s->error, s->label, "no_rope_layer_interval is 0");
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         const json_t *const rotates = list ? json_array_get(list, l) : NULL;
         if (list && !json_is_integer(rotates))

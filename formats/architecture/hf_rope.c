@@ -31,7 +31,7 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
             rope->kind = kinds[k].kind;
             return;
         }
-    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
+    organ_refuse(s->error, s->label, "rope_type '%s' is not supported", word);
 }
 
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
@@ -67,9 +67,8 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     const json_t *const array = organ_config_member(object, key);
     const size_t count = dimensions / 2;
     if (json_array_size(array) != count || count == 0) {
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: %s has %zu numbers, not one for each pair of the %u rotated dimensions", s->label, key,
-                   json_array_size(array), dimensions);
+        organ_refuse(s->error, s->label, "%s has %zu numbers, not one for each pair of the %u rotated dimensions", key,
+                     json_array_size(array), dimensions);
         return NULL;
     }
     float *const factors = malloc(count * sizeof *factors);
@@ -92,8 +91,8 @@ static void read_mscales(const config_hf_source *s, const json_t *object, organ_
     rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
     rope->long_attention_factor = organ_config_real(s, object, "long_mscale", 0);
     if (!(rope->attention_factor > 0) || !(rope->long_attention_factor > 0) || !isfinite(rope->long_attention_factor))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: short_mscale is %g and long_mscale %g, not above 0", s->label,
-                   rope->attention_factor, rope->long_attention_factor);
+        organ_refuse(s->error, s->label, "short_mscale is %g and long_mscale %g, not above 0", rope->attention_factor,
+                     rope->long_attention_factor);
 }
 
 /* attention_factor is by default sqrt(1 + ln(factor) / ln(original context)), or 1 if `factor` is at most 1. The
@@ -120,9 +119,8 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(width * part) : 0;
     const unsigned dimensions = read_rotary_dim ? organ_config_size(s, "rotary_dim", of_part) : of_part;
     if (latent && dimensions != latent && dimensions != c->head_dim)
-        organ_fail(s->error, ORGAN_BAD_INPUT,
-                   "%s: partial_rotary_factor is %g, but qk_rope_head_dim is %u of a head of %u", s->label, part,
-                   latent, c->head_dim);
+        organ_refuse(s->error, s->label, "partial_rotary_factor is %g, but qk_rope_head_dim is %u of a head of %u",
+                     part, latent, c->head_dim);
     return latent ? latent : dimensions;
 }
 
@@ -150,10 +148,10 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     if (rope->kind != ORGAN_ROPE_DYNAMIC || alpha == 0)
         return;
     if (!(alpha > 0) || rope->dimensions <= 2)
-        organ_fail(
-            s->error, ORGAN_BAD_INPUT,
-            "%s: alpha is %g and %u dimensions are rotated: alpha must be above 0, and more than 2 dimensions rotated",
-            s->label, alpha, rope->dimensions);
+        organ_refuse(
+            s->error, s->label,
+            "alpha is %g and %u dimensions are rotated: alpha must be above 0, and more than 2 dimensions rotated",
+            alpha, rope->dimensions);
     rope->theta *= pow(alpha, rope->dimensions / (rope->dimensions - 2.0));
     rope->kind = ORGAN_ROPE_DEFAULT;
 }
@@ -167,8 +165,7 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     if (s->family->query == QUERY_NONE || (llama4 && !organ_config_flag(s, "attn_temperature_tuning", true)))
         return;
     if (!llama4 && (!organ_config_member(object, "llama_4_scaling_beta") || !organ_config_member(object, length)))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: llama_4_scaling_beta or %s is missing in the rotation", s->label,
-                   length);
+        organ_refuse(s->error, s->label, "llama_4_scaling_beta or %s is missing in the rotation", length);
     c->query_scale.beta = llama4 ? organ_config_real(s, s->root, "attn_scale", 0.1)
                                  : organ_config_real(s, object, "llama_4_scaling_beta", 0);
     c->query_scale.length =
@@ -188,7 +185,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;
     if (s->family->rope_mscale && rope.kind != ORGAN_ROPE_LONGROPE)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type is neither 'default' nor 'longrope'", s->label);
+        organ_refuse(s->error, s->label, "rope_type is neither 'default' nor 'longrope'");
     if (rope.kind == ORGAN_ROPE_PROPORTIONAL) {
         rope.angles = rope.dimensions / 2;
         rope.dimensions = head_dim;
@@ -204,7 +201,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
         return rope;
     }
     if (!organ_config_member(object, "factor"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the rope scaling has no factor", s->label);
+        organ_refuse(s->error, s->label, "the rope scaling has no factor");
     rope.factor = organ_config_real(s, object, "factor", 0);
     if (rope.kind == ORGAN_ROPE_DYNAMIC)
         rope.original_context = c->context;
@@ -238,7 +235,7 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         key = "rope_scaling";
     }
     if (!object && s->family->theta == 0) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_parameters and rope_scaling are missing", s->label);
+        organ_refuse(s->error, s->label, "rope_parameters and rope_scaling are missing");
         return;
     }
     if (object && !json_is_object(object)) {

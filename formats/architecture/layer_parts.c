@@ -284,10 +284,10 @@ organ_status organ_text_check_embedding(const organ_model *model, const organ_we
         head = w->anatomy.role == ORGAN_ROLE_OUTPUT ? w : head;
     }
     return head && !model->gguf && model->config.tie_word_embeddings
-               ? organ_fail(error, ORGAN_BAD_INPUT,
-                            "%s: config.json ties output head and embedding, and the model stores only the head '%s', "
-                            "which transformers uses for both: give that tensor the name of the embedding, such as "
-                            "model.embed_tokens.weight",
-                            model->path, head->name)
+               ? organ_refuse(error, model->path,
+                              "config.json ties output head and embedding, and the model stores only the head '%s', "
+                              "which transformers uses for both: give that tensor the name of the embedding, such as "
+                              "model.embed_tokens.weight",
+                              head->name)
                : ORGAN_OK;
 }

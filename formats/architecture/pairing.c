@@ -60,9 +60,9 @@ organ_status organ_pairing_refuse(const char *label, const char *architecture, b
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
         if (strncmp(architecture, absent[k], strlen(absent[k])) == 0 &&
             strcmp(architecture + strlen(absent[k]), "ForCausalLM") == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: architecture '%s' cannot be converted: llama.cpp has no architecture for it", label,
-                              architecture);
+            return organ_refuse(error, label,
+                                "architecture '%s' cannot be converted: llama.cpp has no architecture for it",
+                                architecture);
     char known[sizeof error->message] = "";
     const char *last = ""; /* of adjacent rows of one name only the first is listed */
     size_t used = 0;
@@ -74,8 +74,8 @@ organ_status organ_pairing_refuse(const char *label, const char *architecture, b
                                  organ_architecture_short_length(name), name);
         last = name;
     }
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%.100s' cannot be converted, only %s", label,
-                      *architecture ? architecture : "(none)", known);
+    return organ_refuse(error, label, "architecture '%.100s' cannot be converted, only %s",
+                        *architecture ? architecture : "(none)", known);
 }
 
 /* ---- parts by name ---- */

@@ -56,15 +56,15 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     if (!kv)
         return ORGAN_OK;
     if (!text)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is of type %s, not a string", label,
-                          organ_gguf_type_name(kv->type));
+        return organ_refuse(error, label, "key 'general.architecture' is of type %s, not a string",
+                            organ_gguf_type_name(kv->type));
     if (length >= sizeof config->model_type)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label,
-                          length, sizeof config->model_type - 1);
+        return organ_refuse(error, label, "key 'general.architecture' has %zu bytes, more than %zu", length,
+                            sizeof config->model_type - 1);
     memcpy(config->model_type, text, length);
     if (strlen(config->model_type) != length || !organ_utf8_valid(config->model_type))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL",
-                          label, config->model_type);
+        return organ_refuse(error, label, "key 'general.architecture' is '%s', not valid UTF-8 without NUL",
+                            config->model_type);
     strcpy(config->architecture, config->model_type);
     return ORGAN_OK;
 }
@@ -79,10 +79,10 @@ static organ_status read_size(const char *label, const organ_gguf *gguf, const o
         return ORGAN_OK;
     int64_t *const value = (int64_t *)(void *)((char *)config + size->at);
     if (!organ_gguf_integer_at(kv, 0, value))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", label, key,
-                          organ_gguf_type_name(kv->type));
+        return organ_refuse(error, label, "key '%s' is of type %s, not a whole number", key,
+                            organ_gguf_type_name(kv->type));
     if (*value < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, *value);
+        return organ_refuse(error, label, "key '%s' is %" PRId64 ", below 0", key, *value);
     return ORGAN_OK;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * An arena: an allocator for many small objects that are released together, such as the names and shapes of a model.
- * Also the growth of plain lists. */
+ * Also the growth of plain lists, and faults of a file. */
 #ifndef ORGAN_BASE_ARENA_H
 #define ORGAN_BASE_ARENA_H
 
@@ -30,7 +30,11 @@ void organ_arena_release(organ_arena *arena);
  * elements. Returns false and changes nothing if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 
-/* ---- all faults of a file ---- */
+/* ---- faults of a file ---- */
+
+/* Like organ_fail with ORGAN_BAD_INPUT; the message begins with the name of the file or text, `label`, and a colon. */
+organ_status organ_refuse(organ_error *error, const char *label, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* A reader normally stops at the first fault. A caller that needs a list of all faults passes an organ_faults, and the
  * reader reports to it each fault after which it can continue. */

@@ -2,6 +2,7 @@
 #include "formats/base/files.h"
 
 #include "formats/base/activity.h"
+#include "formats/base/arena.h"
 #include "formats/base/rows.h"
 
 #include <errno.h>
@@ -22,8 +23,8 @@ organ_status organ_input_open(const char *path, int *fd, struct stat *info, orga
     if (fstat(opened, info) != 0)
         status = organ_fail_errno(error, errno, "%s: cannot be examined", path);
     else if (!S_ISREG(info->st_mode))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s, not a file", path,
-                            S_ISDIR(info->st_mode) ? "a directory" : "a device or a pipe");
+        status = organ_refuse(error, path, "is %s, not a file",
+                              S_ISDIR(info->st_mode) ? "a directory" : "a device or a pipe");
     if (status == ORGAN_OK)
         *fd = opened;
     else
@@ -39,9 +40,9 @@ static organ_status read_exactly(int fd, const char *label, void *buffer, size_t
         if (got < 0 && errno != EINTR)
             return organ_fail_errno(error, errno, "%s: cannot be read at byte %" PRIu64, label, offset + done);
         if (got == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: ended at byte %" PRIu64 " while it was read, but %" PRIu64 " bytes were expected",
-                              label, offset + done, offset + size);
+            return organ_refuse(error, label,
+                                "ended at byte %" PRIu64 " while it was read, but %" PRIu64 " bytes were expected",
+                                offset + done, offset + size);
         done += got > 0 ? (size_t)got : 0;
     }
     return ORGAN_OK;
@@ -74,8 +75,8 @@ static organ_status open_within(const char *path, const char *label, size_t limi
     if ((uint64_t)info.st_size <= limit)
         return ORGAN_OK;
     close(*fd);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the limit of %zu for such a file",
-                      label, (uint64_t)info.st_size, limit);
+    return organ_refuse(error, label, "has %" PRIu64 " bytes, more than the limit of %zu for such a file",
+                        (uint64_t)info.st_size, limit);
 }
 
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,

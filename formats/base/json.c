@@ -74,9 +74,9 @@ static organ_status fail_at(const organ_json_source *text, size_t at, const char
             start = k + 1;
         }
     const int shown = (int)(field.end - field.begin > 80 ? 80 : field.end - field.begin);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%.*s%sline %zu, column %zu: %s", text->label,
-                      what ? what : "", what ? ": " : "", shown, text->bytes + field.begin, shown ? ": " : "", line,
-                      at - start + 1, reason);
+    return organ_refuse(error, text->label, "%.300s%s%.*s%sline %zu, column %zu: %s", what ? what : "",
+                        what ? ": " : "", shown, text->bytes + field.begin, shown ? ": " : "", line, at - start + 1,
+                        reason);
 }
 
 static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
@@ -95,8 +95,8 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
         return ORGAN_OK;
     }
     const size_t remaining = walk->end - walk->at;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%sis not an object but '%.*s'", text->label, what ? what : "",
-                      what ? " " : "", (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
+    return organ_refuse(error, text->label, "%s%sis not an object but '%.*s'", what ? what : "", what ? " " : "",
+                        (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
@@ -198,8 +198,8 @@ static organ_status parse_value(const organ_json_source *text, organ_json_span s
     size_t values;
     skip_value(s, begin, span.end, &values);
     if (values > ORGAN_JSON_VALUES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%scontains more than %zu values", text->label,
-                          what ? what : "", what ? " " : "", ORGAN_JSON_VALUES);
+        return organ_refuse(error, text->label, "%.300s%scontains more than %zu values", what ? what : "",
+                            what ? " " : "", ORGAN_JSON_VALUES);
     json_error_t fault;
     bool no_memory;
     *value = organ_json_load(s + begin, span.end - begin, flags, &fault, &no_memory);
@@ -225,7 +225,7 @@ organ_status organ_json_parse_object(const organ_json_source *text, json_t **obj
         return error->status;
     json_decref(*object);
     *object = NULL;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
+    return organ_refuse(error, text->label, "is not an object");
 }
 
 /* JSON_DECODE_INT_AS_REAL accepts integers beyond 64 bits. */
@@ -276,9 +276,9 @@ organ_status organ_json_refuse(const organ_json_object *object, const char *name
     const organ_json_span value = organ_json_member(text, object->span, name);
     const size_t length = value.end - value.begin;
     if (length == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing; it should be %s", text->label, name, expected);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", text->label, name,
-                      (int)(length > 120 ? 120 : length), text->bytes + value.begin, expected);
+        return organ_refuse(error, text->label, "%s is missing; it should be %s", name, expected);
+    return organ_refuse(error, text->label, "%s is %.*s, not %s", name, (int)(length > 120 ? 120 : length),
+                        text->bytes + value.begin, expected);
 }
 
 char *organ_json_dump(const json_t *json, size_t flags)
@@ -503,7 +503,7 @@ organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, cons
     organ_json_span object, old;
     size_t length = 0;
     if (!find_object(&text, inside, &object))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no object '%s'", edit->label, inside);
+        return organ_refuse(error, edit->label, "has no object '%s'", inside);
     char *const made = value_as_text(&text, indent_of(&text, object), value, &length);
     if (!made)
         return organ_fail_memory(error, edit->label);

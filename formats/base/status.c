@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/activity.h"
 #include "formats/base/arena.h"
-#include "formats/base/plain_numbers.h"
+#include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 
 #include <errno.h>
@@ -127,6 +127,15 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
     begin_message(error, status, format, args);
     va_end(args);
     return status;
+}
+
+organ_status organ_refuse(organ_error *error, const char *label, const char *format, ...)
+{
+    char text[sizeof error->message];
+    if (error && error->status != ORGAN_OK)
+        return error->status;
+    ORGAN_FORMAT_REST(text, format);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", label, text);
 }
 
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)

@@ -37,7 +37,7 @@ typedef struct yaml_parts {
 
 static organ_status yaml_fault(const yaml_reading *r, size_t line, const char *what, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: %s", r->label, line, what);
+    return organ_refuse(error, r->label, "line %zu: %s", line, what);
 }
 
 static organ_status next_event(yaml_reading *r, yaml_event_t *event, organ_error *error)
@@ -53,10 +53,9 @@ static organ_status next_event(yaml_reading *r, yaml_event_t *event, organ_error
 static organ_status count_values(yaml_reading *r, size_t count, size_t line, organ_error *error)
 {
     if (count > ORGAN_YAML_VALUES - r->values)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: line %zu: the document has more than %zu values, with every alias replaced by its values", r->label,
-            line, ORGAN_YAML_VALUES);
+        return organ_refuse(error, r->label,
+                            "line %zu: the document has more than %zu values, with every alias replaced by its values",
+                            line, ORGAN_YAML_VALUES);
     r->values += count;
     return ORGAN_OK;
 }
@@ -83,7 +82,7 @@ static organ_status find_alias(yaml_reading *r, const char *name, size_t line, c
             *value = r->anchors[k].value;
             return count_values(r, r->anchors[k].values, line, error);
         }
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: alias '%.100s' has no anchor", r->label, line, name);
+    return organ_refuse(error, r->label, "line %zu: alias '%.100s' has no anchor", line, name);
 }
 
 static organ_status read_value(yaml_reading *r, const yaml_event_t *event, const organ_yaml **value,
@@ -111,8 +110,8 @@ static organ_status check_key(const yaml_reading *r, const yaml_parts *parts, co
         return yaml_fault(r, key->line, "merge keys (<<) are not supported: repeat the members", error);
     for (size_t k = 0; k < parts->count; k++)
         if (strcmp(parts->keys[k]->text, key->text) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: key '%.100s' is in line %zu already", r->label,
-                              key->line, key->text, parts->keys[k]->line);
+            return organ_refuse(error, r->label, "line %zu: key '%.100s' is in line %zu already", key->line, key->text,
+                                parts->keys[k]->line);
     return ORGAN_OK;
 }
 
@@ -194,8 +193,7 @@ static organ_status read_value(yaml_reading *r, const yaml_event_t *event, const
     made->kind = scalar ? ORGAN_YAML_SCALAR : made->kind;
     *value = made;
     if (tag)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: tag '%.60s' is not supported", r->label, line,
-                          (const char *)tag);
+        return organ_refuse(error, r->label, "line %zu: tag '%.60s' is not supported", line, (const char *)tag);
     if (add_anchor(r, anchor, made, error) || count_values(r, 1, line, error) ||
         (scalar ? read_scalar(r, event, made, error) : read_collection(r, made, error)))
         return error->status;
@@ -224,7 +222,7 @@ static organ_status read_document(yaml_reading *r, const organ_yaml **tree, orga
         if (error->status)
             return error->status;
     }
-    return *tree ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", r->label);
+    return *tree ? ORGAN_OK : organ_refuse(error, r->label, "is empty");
 }
 
 organ_status organ_yaml_parse(const char *label, const char *bytes, size_t length, organ_arena *arena,
@@ -233,7 +231,7 @@ organ_status organ_yaml_parse(const char *label, const char *bytes, size_t lengt
     yaml_reading r = {.label = label, .arena = arena};
     *tree = NULL;
     if (length > ORGAN_YAML_BYTES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu bytes, more than %zu", label, length, ORGAN_YAML_BYTES);
+        return organ_refuse(error, label, "has %zu bytes, more than %zu", length, ORGAN_YAML_BYTES);
     if (!yaml_parser_initialize(&r.parser))
         return organ_fail_memory(error, label);
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)bytes, length);

@@ -150,11 +150,10 @@ static organ_status read_split_key(const char *file_name, const organ_gguf *gguf
     if (!kv)
         return ORGAN_OK;
     if (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_integer_at(kv, 0, value))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", file_name, key,
-                          organ_gguf_type_name(kv->type));
+        return organ_refuse(error, file_name, "key '%s' is of type %s, not a whole number", key,
+                            organ_gguf_type_name(kv->type));
     if (*value < 0 || *value > max)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key,
-                          *value, max);
+        return organ_refuse(error, file_name, "key '%s' is %" PRId64 ", not from 0 to %" PRId64, key, *value, max);
     return ORGAN_OK;
 }
 
@@ -169,13 +168,13 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
     if (*parts == 1)
         return ORGAN_OK;
     if (!organ_gguf_split_parse(file_name, &named_part, &named_parts))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key 'split.count' is %" PRId64 ", but the file name is not NAME-%05" PRId64
-                          "-of-%05" PRId64 ".gguf: the other parts cannot be found",
-                          file_name, count, number + 1, count);
+        return organ_refuse(error, file_name,
+                            "key 'split.count' is %" PRId64 ", but the file name is not NAME-%05" PRId64
+                            "-of-%05" PRId64 ".gguf: the other parts cannot be found",
+                            count, number + 1, count);
     if (named_parts != *parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
-                          file_name, count, named_parts);
+        return organ_refuse(error, file_name, "key 'split.count' is %" PRId64 ", but the file name has %u", count,
+                            named_parts);
     return ORGAN_OK;
 }
 
@@ -188,10 +187,9 @@ static organ_status check_architecture(const char *file_name, const organ_gguf *
     const char *expected = organ_gguf_string(first, "general.architecture", &first_length);
     if (!own || !expected || (own_length == first_length && memcmp(own, expected, own_length) == 0))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: key 'general.architecture' is '%.*s', but that of the first part is '%.*s'", file_name,
-                      (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length),
-                      expected);
+    return organ_refuse(error, file_name, "key 'general.architecture' is '%.*s', but that of the first part is '%.*s'",
+                        (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length),
+                        expected);
 }
 
 /* split.no counts from 0, file names from 1. */
@@ -204,16 +202,16 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
         read_split_key(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
         return error->status;
     if (parts > 1 && number != index)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key 'split.no' is %" PRId64 ", but the file name has part %u, which is %u", file_name,
-                          number, index + 1, index);
+        return organ_refuse(error, file_name,
+                            "key 'split.no' is %" PRId64 ", but the file name has part %u, which is %u", number,
+                            index + 1, index);
     if (parts > 1 && count != parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
-                          file_name, count, parts);
+        return organ_refuse(error, file_name, "key 'split.count' is %" PRId64 ", but the file name has %u", count,
+                            parts);
     if (parts > 1 && index + 1 == parts && total >= 0 && (uint64_t)total != tensors)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
-                          file_name, total, parts, tensors);
+        return organ_refuse(error, file_name,
+                            "key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
+                            total, parts, tensors);
     return check_architecture(file_name, part, first, error);
 }
 

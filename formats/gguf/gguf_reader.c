@@ -324,10 +324,10 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
 {
     if (t->bytes == 0 || t->offset + t->bytes <= file->size)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64
-                      ", past the end of the file (%" PRIu64 ")",
-                      file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
+    return organ_refuse(error, file->name,
+                        "tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64
+                        ", past the end of the file (%" PRIu64 ")",
+                        t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
 /* If all tensors of the header are in the list, also checks that the file has no bytes after the padding of the last
@@ -336,17 +336,17 @@ static organ_status check_data(const organ_model_file *file, const organ_gguf_he
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
     if (header->data_offset > file->size)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")", file->name,
-                          header->data_offset, file->size);
+        return organ_refuse(error, file->name,
+                            "the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")",
+                            header->data_offset, file->size);
     for (size_t k = file->first; k < list->count; k++)
         if (check_end(file, &list->tensors[k], error) != ORGAN_OK && !organ_faults_take(faults, error))
             return error->status;
     if (file->size > header->padded_end && file->count == header->tensor_count)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64
-                          " bytes: the rest belongs to no tensor",
-                          file->name, header->padded_end, file->size);
+        return organ_refuse(error, file->name,
+                            "the tensors end at byte %" PRIu64 ", but the file has %" PRIu64
+                            " bytes: the rest belongs to no tensor",
+                            header->padded_end, file->size);
     return ORGAN_OK;
 }
 

@@ -26,7 +26,7 @@ organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *form
 {
     char sentence[600];
     ORGAN_FORMAT_REST(sentence, format);
-    return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
+    return organ_refuse(cursor->error, cursor->file->name, "%s: %s", cursor->where, sentence);
 }
 
 static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)

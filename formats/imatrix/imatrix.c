@@ -27,8 +27,8 @@ static organ_status imatrix_add(organ_imatrix_state *s, const char *name, uint64
         !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
         return organ_fail_memory(error, s->file.path);
     if (*kept != number)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: duplicate entry '%s': number %zu and number %zu", s->file.name,
-                          name, *kept + 1, number + 1);
+        return organ_refuse(error, s->file.name, "duplicate entry '%s': number %zu and number %zu", name, *kept + 1,
+                            number + 1);
     s->entries[number] = (organ_imatrix_entry){name, organ_anatomy_of(name), values, counts};
     s->places[number] = place;
     s->view.entries = s->entries;
@@ -40,8 +40,7 @@ static organ_status imatrix_add(organ_imatrix_state *s, const char *name, uint64
 static organ_status begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MAX_DATASETS)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count,
-                          MAX_DATASETS);
+        return organ_refuse(error, s->file.name, "names %" PRIu64 " texts, more than %u", count, MAX_DATASETS);
     s->datasets = calloc((size_t)count + 1, sizeof *s->datasets);
     s->view.datasets = s->datasets;
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
@@ -54,9 +53,8 @@ static organ_status add_dataset(organ_imatrix_state *s, const char *text, size_t
     if (!copy)
         return organ_fail_memory(error, s->file.path);
     if (strlen(copy) != length || !organ_utf8_valid(copy))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the name of text %zu, of %zu bytes, %s", s->file.name,
-                          s->view.dataset_count + 1, length,
-                          strlen(copy) != length ? "has a NUL" : "is not valid UTF-8");
+        return organ_refuse(error, s->file.name, "the name of text %zu, of %zu bytes, %s", s->view.dataset_count + 1,
+                            length, strlen(copy) != length ? "has a NUL" : "is not valid UTF-8");
     s->datasets[s->view.dataset_count++] = copy;
     return ORGAN_OK;
 }
@@ -98,9 +96,9 @@ static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
     if (c->error->status)
         return;
     if (bytes > bytes_remaining(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT,
-                   "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")", file->name,
-                   c->where, field, bytes, c->at, file->size);
+        organ_refuse(c->error, file->name,
+                     "%s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")", c->where,
+                     field, bytes, c->at, file->size);
     else if (organ_model_file_read(file, to, bytes, c->at, c->error) == ORGAN_OK)
         c->at += bytes;
 }
@@ -111,8 +109,8 @@ static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32
     dat_read_bytes(c, field, b, sizeof b);
     const int32_t value = (int32_t)organ_little_endian(b, sizeof b);
     if (value < least || value > max)
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32,
-                   c->s->file.name, c->where, field, value, least, max);
+        organ_refuse(c->error, c->s->file.name, "%s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->where,
+                     field, value, least, max);
     return c->error->status ? 0 : value;
 }
 
@@ -130,16 +128,16 @@ static void dat_read_entry(cursor *c)
         return;
     }
     if (strlen(name) != (size_t)length || !organ_utf8_valid(name))
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", file->name, c->where, length,
-                   strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
+        organ_refuse(c->error, file->name, "%s: the name of %" PRId32 " bytes %s", c->where, length,
+                     strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
     snprintf(c->where, sizeof c->where, "entry '%.150s'", name);
     const int32_t chunks = dat_read_count(c, "the number of chunks", 0, INT32_MAX);
     const int32_t values = dat_read_count(c, "the number of values", 1, INT32_MAX);
     const uint64_t bytes = (uint64_t)values * sizeof(float);
     if (bytes > bytes_remaining(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT,
-                   "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
-                   file->name, c->where, values, c->at, file->size);
+        organ_refuse(c->error, file->name,
+                     "%s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")", c->where,
+                     values, c->at, file->size);
     if (!c->error->status)
         imatrix_add(c->s, name, (uint64_t)values, 1, (organ_imatrix_bytes){c->at, (uint64_t)chunks}, c->error);
     c->at += bytes;
@@ -158,9 +156,9 @@ static void dat_read_trailer(cursor *c)
     const int32_t length = dat_read_count(c, "the length of the name of the text", 0, LONGEST_NAME);
     dat_read_bytes(c, "the name of the text", text, (size_t)length);
     if (!c->error->status && bytes_remaining(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT,
-                   "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
-                   c->s->file.name, c->at, c->s->file.size);
+        organ_refuse(c->error, c->s->file.name,
+                     "ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry", c->at,
+                     c->s->file.size);
     if (length && !c->error->status && begin_datasets(c->s, 1, c->error) == ORGAN_OK)
         add_dataset(c->s, text, (size_t)length, c->error);
 }
@@ -187,11 +185,9 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
     if (organ_gguf_text_equals(gguf, "general.type", "imatrix"))
         return ORGAN_OK;
     if (!type)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an importance matrix: key 'general.type' is missing",
-                          s->file.name);
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: is not an importance matrix: 'general.type' is '%.*s', not 'imatrix'", s->file.name,
-                      length < 80 ? (int)length : 80, type);
+        return organ_refuse(error, s->file.name, "is not an importance matrix: key 'general.type' is missing");
+    return organ_refuse(error, s->file.name, "is not an importance matrix: 'general.type' is '%.*s', not 'imatrix'",
+                        length < 80 ? (int)length : 80, type);
 }
 
 /* The 64-bit length of each string precedes the string. */
@@ -201,8 +197,8 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     if (!kv)
         return ORGAN_OK;
     if (kv->type != ORGAN_GGUF_ARRAY || kv->element != ORGAN_GGUF_STRING)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings",
-                          s->file.name, organ_gguf_type_name(kv->element));
+        return organ_refuse(error, s->file.name, "key 'imatrix.datasets' is of type %s, not an array of strings",
+                            organ_gguf_type_name(kv->element));
     if (begin_datasets(s, kv->count, error) != ORGAN_OK)
         return error->status;
     const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
@@ -237,13 +233,13 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
     const organ_tensor *const both[2] = {sums, counts};
     for (int k = 0; k < 2; k++)
         if (both[k]->dtype != ORGAN_F32 || both[k]->elements == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' has %" PRIu64 " elements of type %s, but must be F32 and not empty",
-                              s->file.name, both[k]->name, both[k]->elements, organ_dtype_name(both[k]->dtype));
+            return organ_refuse(error, s->file.name,
+                                "tensor '%s' has %" PRIu64 " elements of type %s, but must be F32 and not empty",
+                                both[k]->name, both[k]->elements, organ_dtype_name(both[k]->dtype));
     if (sums->elements % counts->elements)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s' has %" PRIu64 " elements, not a multiple of the %" PRIu64 " of '%s'",
-                          s->file.name, sums->name, sums->elements, counts->elements, counts->name);
+        return organ_refuse(error, s->file.name,
+                            "tensor '%s' has %" PRIu64 " elements, not a multiple of the %" PRIu64 " of '%s'",
+                            sums->name, sums->elements, counts->elements, counts->name);
     return imatrix_add(s, name, sums->elements, counts->elements, (organ_imatrix_bytes){sums->offset, counts->offset},
                        error);
 }
@@ -263,8 +259,8 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
         else if (counted)
             other = find_with_suffix(list, counted, ORGAN_IMATRIX_SUMS);
         if ((summed || counted) && !other)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s%s'", s->file.name, t->name,
-                       summed ? summed : counted, summed ? ORGAN_IMATRIX_COUNTS : ORGAN_IMATRIX_SUMS);
+            organ_refuse(error, s->file.name, "there is a tensor '%s', but no '%s%s'", t->name,
+                         summed ? summed : counted, summed ? ORGAN_IMATRIX_COUNTS : ORGAN_IMATRIX_SUMS);
         else if (summed)
             add_pair(s, summed, t, other, error);
     }
@@ -310,7 +306,7 @@ static organ_status read_file(organ_imatrix_state *s, organ_error *error)
     if ((s->old ? read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
         return error->status;
     s->view.format = s->old ? "imatrix.dat" : "GGUF";
-    return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);
+    return s->view.entry_count ? ORGAN_OK : organ_refuse(error, s->file.name, "has no entries");
 }
 
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error)
@@ -382,10 +378,10 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
         return error->status;
     *count = (double)stored;
     if (!(stored >= 1) || !isfinite(stored))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s",
-                          s->file.name, place->entry->name, place->matrix, (double)stored,
-                          stored == 0 ? "no token reached it, so it has no statistics"
-                                      : "it must be finite and at least 1");
+        return organ_refuse(error, s->file.name, "entry '%s': the count of matrix %" PRIu64 " is %g: %s",
+                            place->entry->name, place->matrix, (double)stored,
+                            stored == 0 ? "no token reached it, so it has no statistics"
+                                        : "it must be finite and at least 1");
     return ORGAN_OK;
 }
 
@@ -395,14 +391,14 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     const organ_imatrix_entry *const e = place->entry;
     uint64_t requested;
     if (e->counts != 1 && e->counts != place->matrices)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' has %" PRIu64,
-                          s->file.name, e->name, e->counts, tensor, place->matrices);
+        return organ_refuse(error, s->file.name,
+                            "entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' has %" PRIu64, e->name,
+                            e->counts, tensor, place->matrices);
     if (__builtin_mul_overflow(features, place->matrices, &requested) || e->values != requested ||
         place->matrix >= place->matrices)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' has %" PRIu64 " x %" PRIu64 " inputs",
-                          s->file.name, e->name, e->values, tensor, place->matrices, features);
+        return organ_refuse(error, s->file.name,
+                            "entry '%s' has %" PRIu64 " values, but tensor '%s' has %" PRIu64 " x %" PRIu64 " inputs",
+                            e->name, e->values, tensor, place->matrices, features);
     return ORGAN_OK;
 }
 
@@ -454,18 +450,17 @@ organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatr
     bool all_zero = true, all_same = true;
     for (uint64_t j = 0; j < features; j++) {
         if (!(norms[j] >= 0) || !isfinite(norms[j]))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: entry '%s': the sum of squares %" PRIu64
-                              " is %g; it must be finite and not negative",
-                              s->file.name, place->entry->name, place->matrix * features + j, (double)norms[j]);
+            return organ_refuse(error, s->file.name,
+                                "entry '%s': the sum of squares %" PRIu64 " is %g; it must be finite and not negative",
+                                place->entry->name, place->matrix * features + j, (double)norms[j]);
         all_zero &= norms[j] == 0;
         all_same &= norms[j] == norms[0];
     }
     if (all_zero || (s->old && place->matrices > 1 && features > 1 && all_same))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64
-                          " are %g: they cannot rank the inputs",
-                          s->file.name, place->entry->name, features, place->matrix, (double)norms[0]);
+        return organ_refuse(error, s->file.name,
+                            "entry '%s': all %" PRIu64 " sums of matrix %" PRIu64
+                            " are %g: they cannot rank the inputs",
+                            place->entry->name, features, place->matrix, (double)norms[0]);
     for (uint64_t j = 0; j < features; j++)
         norms[j] = (float)sqrt((double)norms[j] / *count);
     return ORGAN_OK;

@@ -117,9 +117,9 @@ static organ_status add_counts(const merge_entry *e, size_t file, uint64_t count
             tokens = round((double)stored);
         }
         if (!error->status && !(tokens >= 0 && tokens <= MOST))
-            organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: entry '%s': count %" PRIu64 " is %g; it must be finite and not negative",
-                       name_of_file(imatrix), e->of[file]->name, k, tokens);
+            organ_refuse(error, name_of_file(imatrix),
+                         "entry '%s': count %" PRIu64 " is %g; it must be finite and not negative", e->of[file]->name,
+                         k, tokens);
         e->counts[k] += tokens;
     }
     return error->status;
@@ -163,10 +163,9 @@ static organ_status add_block(const merge_entry *e, size_t file, size_t count, o
         return error->status;
     for (size_t k = 0; k < count; k++) {
         if (!(s->read[k] >= 0) || !isfinite(s->read[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: entry '%s': the sum of squares %" PRIu64
-                              " is %g; it must be finite and not negative",
-                              name_of_file(s->files[file]), e->of[file]->name, s->first + k, (double)s->read[k]);
+            return organ_refuse(error, name_of_file(s->files[file]),
+                                "entry '%s': the sum of squares %" PRIu64 " is %g; it must be finite and not negative",
+                                e->of[file]->name, s->first + k, (double)s->read[k]);
         s->values[k] += s->read[k] * factor;
     }
     return ORGAN_OK;
@@ -220,10 +219,9 @@ static organ_status choose_chunk_size(organ_imatrix_merged *m, uint64_t chunk_si
     m->text.chunk_size = chunk_size ? chunk_size : common;
     if (!m->text.chunk_size)
         m->text.chunk_size = ORGAN_IMATRIX_CHUNK;
-    return m->text.chunk_size < LIMIT
-               ? ORGAN_OK
-               : organ_fail(error, ORGAN_BAD_INPUT, "%s: chunks of %" PRIu64 " tokens are too large",
-                            name_of_file(s->files[0]), m->text.chunk_size);
+    return m->text.chunk_size < LIMIT ? ORGAN_OK
+                                      : organ_refuse(error, name_of_file(s->files[0]),
+                                                     "chunks of %" PRIu64 " tokens are too large", m->text.chunk_size);
 }
 
 static organ_status list_datasets(organ_imatrix_merged *m, organ_error *error)

@@ -158,9 +158,8 @@ static double most_tokens(const organ_imatrix_sums *sums)
 static organ_status put_count(imatrix_file *file, uint64_t count, organ_error *error)
 {
     if (count > INT32_MAX)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: this format holds numbers up to 2147483647, not %" PRIu64 ": write GGUF", file->path,
-                          count);
+        return organ_refuse(error, file->path,
+                            "this format holds numbers up to 2147483647, not %" PRIu64 ": write GGUF", count);
     unsigned char bytes[4];
     for (unsigned k = 0; k < sizeof bytes; k++)
         bytes[k] = (unsigned char)(count >> 8 * k);

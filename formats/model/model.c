@@ -64,8 +64,8 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which does not exist%s", named_by(s, file),
-                      s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
+    return organ_refuse(error, named_by(s, file), "%s '%s', which does not exist%s",
+                        s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
 /* A 404 for a file that an index or another part refers to is reported as a missing file of the model. */

@@ -198,28 +198,27 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
     char snapshots[1024];
     list_cached_snapshots(place, snapshots, sizeof snapshots);
     if (*snapshots)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
-            place->directory, snapshots);
+        return organ_refuse(
+            error, place->directory,
+            "no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
+            snapshots);
     if (found->other_index)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: has neither " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
-                          place->directory, found->other_index);
+        return organ_refuse(error, place->directory,
+                            "has neither " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
+                            found->other_index);
     if (found->others > 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
-                          " that lists the files of one model: name one file",
-                          place->directory, found->others);
+        return organ_refuse(error, place->directory,
+                            "holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
+                            " that lists the files of one model: name one file",
+                            found->others);
     if (found->ggufs > 1 || found->inner > 1)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: holds more than one GGUF model, among them %s and %s: name one file", place->directory,
-                          found->ggufs > 1 ? found->gguf[0] : found->below[0],
-                          found->ggufs > 1 ? found->gguf[1] : found->below[1]);
+        return organ_refuse(
+            error, place->directory, "holds more than one GGUF model, among them %s and %s: name one file",
+            found->ggufs > 1 ? found->gguf[0] : found->below[0], found->ggufs > 1 ? found->gguf[1] : found->below[1]);
     if (found->foreign > 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s",
-                          place->directory, found->foreign_name, foreign_reason(found->foreign_name));
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
+        return organ_refuse(error, place->directory, "no model here: looked for " LOOKED_FOR "; %s is %s",
+                            found->foreign_name, foreign_reason(found->foreign_name));
+    return organ_refuse(error, place->directory, "no model here: looked for " LOOKED_FOR);
 }
 
 /* model.safetensors precedes the index, as in transformers. An index of another name excludes the models in
@@ -260,11 +259,10 @@ static organ_status set_file(organ_model_place *place, const char *name, organ_e
     else if (organ_ends_with(name, ".safetensors.index.json"))
         place->index = name;
     else if (foreign_reason(name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s", place->path, foreign_reason(name));
+        return organ_refuse(error, place->path, "is %s", foreign_reason(name));
     else
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json",
-                          place->path);
+        return organ_refuse(error, place->path,
+                            "is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json");
     return ORGAN_OK;
 }
 

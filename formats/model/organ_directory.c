@@ -81,7 +81,7 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 {
     char reason[sizeof r->error->message];
     ORGAN_FORMAT_REST(reason, format);
-    return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%.*s': %s", r->text.label, SHOWN, what, reason);
+    return organ_refuse(r->error, r->text.label, "'%.*s': %s", SHOWN, what, reason);
 }
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
@@ -230,13 +230,12 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
     if (!donor.name || !grow_file_lists(r))
         fail_memory(r);
     if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > NAME_MAX)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is not the name of a file", r->text.label, SHOWN,
-                   name);
+        organ_refuse(r->error, r->text.label, "sources: '%.*s' is not the name of a file", SHOWN, name);
     const size_t *const kept = r->error->status ? NULL : organ_name_table_put(&r->sources, donor.name, number);
     if (!kept)
         fail_memory(r);
     else if (*kept != number)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is listed twice", r->text.label, SHOWN, name);
+        organ_refuse(r->error, r->text.label, "sources: '%.*s' is listed twice", SHOWN, name);
     donor.size = organ_directory_count_of(r, name, object, "size");
     donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
     if (organ_directory_stat(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
@@ -287,8 +286,8 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
     if (!found || r->files[*found].name) {
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' is %s", r->text.label, SHOWN, name,
-                   found ? "listed twice" : "not in any stored header");
+        organ_refuse(r->error, r->text.label, "tensors: '%.*s' is %s", SHOWN, name,
+                     found ? "listed twice" : "not in any stored header");
         return;
     }
     const organ_tensor *const tensor = &r->list->tensors[*found];
@@ -319,7 +318,7 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, what);
     organ_json_walk walk;
     if (span.end == span.begin)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is missing", r->text.label, what);
+        return organ_refuse(r->error, r->text.label, "%s is missing", what);
     organ_json_walk_begin(&walk, &r->text, span, what, r->error);
     while (organ_json_walk_next(&walk, r->error)) {
         json_t *object = NULL;
@@ -346,8 +345,7 @@ static const char *read_choice(const organ_directory_reading *r, const char *fie
     while (*allowed && strcmp(text, *allowed) != 0)
         allowed++;
     if (!*allowed)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is '%.*s', which this reader does not support", r->text.label,
-                   field, SHOWN, text);
+        organ_refuse(r->error, r->text.label, "%s is '%.*s', which this reader does not support", field, SHOWN, text);
     json_decref(json);
     return *allowed;
 }
@@ -358,7 +356,7 @@ static void read_changed(const organ_directory_reading *r)
     json_t *const json = parse_member(r, "donor_again");
     r->manifest->changed = !json_is_true(json);
     if (!json_is_boolean(json))
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: donor_again is missing or neither true nor false", r->text.label);
+        organ_refuse(r->error, r->text.label, "donor_again is missing or neither true nor false");
     json_decref(json);
 }
 
@@ -404,7 +402,7 @@ static organ_status read_headers(organ_directory_reading *r)
     if (!gguf || r->error->status)
         return r->error->status;
     if (!r->manifest->file_count)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources is empty", r->text.label);
+        return organ_refuse(r->error, r->text.label, "sources is empty");
     r->manifest->gguf.view.split_count = r->manifest->file_count;
     *r->gguf = &r->manifest->gguf.view;
     return ORGAN_OK;
@@ -433,8 +431,8 @@ static organ_status read_manifest(organ_directory_reading *r)
     for (size_t k = 0; k < r->list->count; k++) {
         organ_tensor *const tensor = &r->list->tensors[k];
         if (!r->files[k].name)
-            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' of the stored header is missing",
-                              r->text.label, SHOWN, tensor->name);
+            return organ_refuse(r->error, r->text.label, "tensors: '%.*s' of the stored header is missing", SHOWN,
+                                tensor->name);
         tensor->file = (uint32_t)k;
         tensor->offset = 0;
     }

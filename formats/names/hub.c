@@ -127,8 +127,7 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     *snapshot = organ_arena_copy(arena, bytes, length);
     const bool plain = strlen(bytes) == length && organ_is_plain_name(bytes);
     if (!plain)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s contains '%s', which is not a name of a snapshot", text, path,
-                   bytes);
+        organ_refuse(error, text, "%s contains '%s', which is not a name of a snapshot", path, bytes);
     else if (!*snapshot)
         organ_fail_memory(error, text);
     free(bytes);
@@ -141,13 +140,12 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
     char known[600];
     list_snapshots(snapshots, name->id, arena, known, sizeof known);
     if (!*known)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no snapshot: nothing of this model was downloaded", text,
-                          entry);
+        return organ_refuse(error, text, "%s has no snapshot: nothing of this model was downloaded", entry);
     if (name->revision)
         return organ_fail(error, ORGAN_USAGE, "%s: %s has neither refs/%s nor a snapshot of that name; it has %s", text,
                           entry, name->revision, known);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no refs/main, which would choose a snapshot: name one of %s",
-                      text, entry, known);
+    return organ_refuse(error, text, "%s has no refs/main, which would choose a snapshot: name one of %s", entry,
+                        known);
 }
 
 /* If refs/REVISION exists, it contains the name of the folder in snapshots/; otherwise a revision in `name` is
@@ -167,10 +165,10 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     if (!*snapshot)
         return organ_fail_memory(error, text);
     if (own && !organ_is_folder(*snapshot))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %s names the snapshot %s, which does not exist: the download was interrupted or the "
-                          "snapshot was deleted",
-                          text, ref, own);
+        return organ_refuse(error, text,
+                            "%s names the snapshot %s, which does not exist: the download was interrupted or the "
+                            "snapshot was deleted",
+                            ref, own);
     if (own || (named && organ_is_folder(*snapshot)))
         return ORGAN_OK;
     return fail_without_ref(text, name, entry, folder, arena, error);
@@ -204,10 +202,10 @@ static organ_status fail_broken(const char *text, const char *entry, const char 
     target[length > 0 ? length : 0] = '\0';
     const long long bytes = incomplete_bytes(entry, organ_path_name(target), arena);
     if (bytes >= 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the download of %s is incomplete: blobs/%s has %lld bytes so far: repeat the download",
-                          text, path, organ_path_name(target), bytes);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which does not exist", text, path, target);
+        return organ_refuse(error, text,
+                            "the download of %s is incomplete: blobs/%s has %lld bytes so far: repeat the download",
+                            path, organ_path_name(target), bytes);
+    return organ_refuse(error, text, "%s is a link to '%s', which does not exist", path, target);
 }
 
 static bool is_dangling_link(const char *path)
@@ -250,10 +248,10 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
         return error->status;
     const long long bytes = weights ? -1 : incomplete_bytes(entry, "", arena);
     return bytes < 0 ? ORGAN_OK
-                     : organ_fail(error, ORGAN_BAD_INPUT,
-                                  "%s: %s has no file with weights, and a download with %lld bytes so far is "
-                                  "incomplete: repeat the download",
-                                  text, snapshot, bytes);
+                     : organ_refuse(error, text,
+                                    "%s has no file with weights, and a download with %lld bytes so far is "
+                                    "incomplete: repeat the download",
+                                    snapshot, bytes);
 }
 
 static organ_status find_file(const char *text, const char *entry, const char *snapshot, const char *file,

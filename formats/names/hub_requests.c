@@ -128,13 +128,12 @@ static organ_status read_hub_file(const char *label, const json_t *row, organ_ar
     const char *const digest =
         organ_json_plain(file->lfs ? json_object_get(lfs, "sha256") : json_object_get(row, "blobId"));
     if (!is_inner_path(path))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid path of a file in a repository", label,
-                          path ? path : "");
+        return organ_refuse(error, label, "'%s' is not a valid path of a file in a repository", path ? path : "");
     if (!json_is_integer(size) || json_integer_value(size) < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no size", label, path);
+        return organ_refuse(error, label, "%s has no size", path);
     if (!is_hex_of_length(digest, file->lfs ? SHA256_DIGITS : COMMIT_DIGITS))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' of %s is neither SHA-256 nor SHA-1", label,
-                          digest ? digest : "", path);
+        return organ_refuse(error, label, "the digest '%s' of %s is neither SHA-256 nor SHA-1", digest ? digest : "",
+                            path);
     file->bytes = (uint64_t)json_integer_value(size);
     file->path = organ_arena_copy(arena, path, strlen(path));
     file->digest = organ_arena_copy(arena, digest, strlen(digest));
@@ -153,12 +152,11 @@ static organ_status check_hub_paths(const char *label, const organ_hub_files *fo
     for (size_t k = 0; k < found->count; k++) {
         const char *const path = found->files[k].path;
         if (k > 0 && strcmp(found->files[k - 1].path, path) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s twice", label, path);
+            return organ_refuse(error, label, "lists %s twice", path);
         for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
             snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
             if (bsearch(&key, found->files, found->count, sizeof key, by_path))
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s as a file, but also %s below it", label, folder,
-                                  path);
+                return organ_refuse(error, label, "lists %s as a file, but also %s below it", folder, path);
         }
     }
     return ORGAN_OK;
@@ -171,7 +169,7 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     const json_t *const list = json_object_get(tree, "siblings");
     const size_t count = json_array_size(list);
     if (!is_hex_of_length(commit, COMMIT_DIGITS) || !json_is_array(list))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server's answer has no commit or no list of files", label);
+        return organ_refuse(error, label, "the server's answer has no commit or no list of files");
     found->commit = organ_arena_copy(arena, commit, COMMIT_DIGITS);
     found->files = organ_arena_take(arena, (count + 1) * sizeof *found->files);
     if (!found->commit || !found->files)
@@ -264,10 +262,10 @@ organ_status organ_hub_stream(const char *text, const organ_model_access *access
         return organ_fail(error, ORGAN_USAGE, "%s: the repository has no file %s at commit %s", text, name.file,
                           found.commit);
     if (!file)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: commit %s has no model.safetensors, no index of shards and not one GGUF model: name a "
-                          "file of it",
-                          text, found.commit);
+        return organ_refuse(error, text,
+                            "commit %s has no model.safetensors, no index of shards and not one GGUF model: name a "
+                            "file of it",
+                            found.commit);
     *url = organ_arena_format(arena, "%s%s%s", found.url, *file ? "/" : "", file);
     return *url ? ORGAN_OK : organ_fail_memory(error, text);
 }

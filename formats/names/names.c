@@ -103,32 +103,30 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
     const json_t *layer, *const layers = json_object_get(tree, "layers");
     *found = NULL;
     if (!json_is_array(layers))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no list 'layers'", manifest);
+        return organ_refuse(error, manifest, "has no list 'layers'");
     json_array_foreach(layers, k, layer)
     {
         const char *const type = organ_json_plain(json_object_get(layer, "mediaType"));
         if (type && strcmp(type, LAYER_TYPE "adapter") == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the model has a LoRA adapter (layer %zu), which organ does not apply: name the "
-                              "files in the folder blobs",
-                              manifest, k);
+            return organ_refuse(error, manifest,
+                                "the model has a LoRA adapter (layer %zu), which organ does not apply: name the "
+                                "files in the folder blobs",
+                                k);
         if (!type || strcmp(type, LAYER_TYPE "model") != 0)
             continue;
         if (*found)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than one layer " LAYER_TYPE "model", manifest);
+            return organ_refuse(error, manifest, "has more than one layer " LAYER_TYPE "model");
         *found = layer;
     }
     return *found ? ORGAN_OK
-                  : organ_fail(error, ORGAN_BAD_INPUT,
-                               "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
+                  : organ_refuse(error, manifest, "has no layer " LAYER_TYPE "model: the model is not in a GGUF file");
 }
 
 static organ_status check_is_file(const char *manifest, const char *path, struct stat *about, organ_error *error)
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %s, which is not a file: the download is incomplete", manifest,
-                      path);
+    return organ_refuse(error, manifest, "names %s, which is not a file: the download is incomplete", path);
 }
 
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
@@ -137,9 +135,9 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
     if (check_is_file(manifest, path, &about, error) != ORGAN_OK)
         return error->status;
     if (!json_is_integer(size) || json_integer_value(size) != (json_int_t)about.st_size)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: states %lld bytes for %s, which has %lld", manifest,
-                          json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, path,
-                          (long long)about.st_size);
+        return organ_refuse(error, manifest, "states %lld bytes for %s, which has %lld",
+                            json_is_integer(size) ? (long long)json_integer_value(size) : -1LL, path,
+                            (long long)about.st_size);
     return ORGAN_OK;
 }
 
@@ -161,8 +159,8 @@ static const char *blob_path(const char *manifest, const char *root, const char 
     const char *const digits = digest_digits(digest);
     const char *const path = digits ? organ_arena_format(arena, "%s/blobs/sha256-%s", root, digits) : NULL;
     if (!digits)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the digest '%s' is not sha256: with 64 hexadecimal digits", manifest,
-                   digest ? digest : "");
+        organ_refuse(error, manifest, "the digest '%s' is not sha256: with 64 hexadecimal digits",
+                     digest ? digest : "");
     else if (!path)
         organ_fail_memory(error, manifest);
     return path;
@@ -195,8 +193,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     json_t *const child = find_gguf_manifest(json_object_get(*tree, "manifests"));
     const char *const digest = organ_json_plain(json_object_get(child, "digest"));
     if (!child)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: none of the manifests that it lists is for GGUF files",
-                          *manifest);
+        return organ_refuse(error, *manifest, "none of the manifests that it lists is for GGUF files");
     json_incref(child);
     json_decref(*tree);
     *tree = child;

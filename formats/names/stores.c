@@ -274,7 +274,7 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     if (!folder || !before)
         return organ_fail_memory(error, text);
     if (readlink(*path, target, sizeof target) > 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link that leads nowhere", text, *path);
+        return organ_refuse(error, text, "%s is a link that leads nowhere", *path);
     organ_folder_near(folder, name, arena, before, hint);
     return organ_fail(error, ORGAN_USAGE, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
 }

@@ -193,9 +193,9 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
 static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
                                  organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: was changed on the server while it was in use: its %s was %s and is now %s", file->shown,
-                      what, before, *now ? now : "no longer sent");
+    return organ_refuse(error, file->shown,
+                        "was changed on the server while it was in use: its %s was %s and is now %s", what, before,
+                        *now ? now : "no longer sent");
 }
 
 /* The first answer for a file sets its size and validator (ETag or date); a later answer with others means that the
@@ -223,27 +223,24 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
 {
     const uint64_t last = request->from + (request->capacity - 1);
     if (answer->code == 416 && !file->known && answer->total == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", file->shown);
+        return organ_refuse(error, file->shown, "is empty");
     if (answer->code == 416)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no longer has byte %" PRIu64 ": it was changed on the server",
-                          file->shown, request->from);
+        return organ_refuse(error, file->shown, "no longer has byte %" PRIu64 ": it was changed on the server",
+                            request->from);
     if (answer->code == 200)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: the server does not serve parts of files (status 200 for a range): download the file first",
-            file->shown);
+        return organ_refuse(
+            error, file->shown,
+            "the server does not serve parts of files (status 200 for a range): download the file first");
     if (answer->code != 206)
         return fail_code(file, answer->code, error);
     if (!answer->has_range)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the server answers a range request without a valid Content-Range", file->shown);
+        return organ_refuse(error, file->shown, "the server answers a range request without a valid Content-Range");
     if (answer->encoded)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown);
+        return organ_refuse(error, file->shown, "the server sends its bytes compressed");
     if (answer->first != request->from || answer->last > last || answer->too_long)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: bytes %" PRIu64 "-%" PRIu64 " were requested, but the server sends %s%" PRIu64 "-%" PRIu64,
-            file->shown, request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
+        return organ_refuse(error, file->shown,
+                            "bytes %" PRIu64 "-%" PRIu64 " were requested, but the server sends %s%" PRIu64 "-%" PRIu64,
+                            request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
     return check_same_file(file, answer, error);
 }
 
@@ -405,8 +402,8 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (offset > file->size || bytes > file->size - offset)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
-                          file->shown, file->size, bytes, offset);
+        return organ_refuse(error, file->shown, "has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
+                            file->size, bytes, offset);
     const organ_activity before = organ_activity_begin(ORGAN_READING);
     pthread_mutex_lock(&file->http->lock);
     reset_read_budget(file->http);
@@ -501,13 +498,10 @@ static organ_status check_whole_answer(organ_http_file *file, const organ_http_a
                                        organ_error *error)
 {
     if (answer->too_long)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes, the limit for such a file", file->shown,
-                          limit);
+        return organ_refuse(error, file->shown, "has more than %zu bytes, the limit for such a file", limit);
     if (answer->code != 200)
         return fail_code(file, answer->code, error);
-    return answer->encoded
-               ? organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown)
-               : ORGAN_OK;
+    return answer->encoded ? organ_refuse(error, file->shown, "the server sends its bytes compressed") : ORGAN_OK;
 }
 
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,

@@ -30,7 +30,7 @@ organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, 
     if (now.st_dev == file->device && now.st_ino == file->inode && (uint64_t)now.st_size == file->size)
         return ORGAN_OK;
     close(*fd);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", file->path);
+    return organ_refuse(error, file->path, "was changed or replaced while the model was in use");
 }
 
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
@@ -47,21 +47,20 @@ organ_status organ_model_file_unchanged(const organ_model_file *file, organ_erro
     if (file->remote)
         return organ_http_unchanged(file->remote, error);
     if (stat(file->path, &now) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is no longer there: it was removed or renamed while the model was in use", file->name);
+        return organ_refuse(error, file->name,
+                            "is no longer there: it was removed or renamed while the model was in use");
     if ((uint64_t)now.st_size != file->size)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: had %" PRIu64 " bytes and now has %" PRIu64
-                          ": it was changed while the model was in use",
-                          file->name, file->size, (uint64_t)now.st_size);
+        return organ_refuse(error, file->name,
+                            "had %" PRIu64 " bytes and now has %" PRIu64 ": it was changed while the model was in use",
+                            file->size, (uint64_t)now.st_size);
     if (now.st_dev != file->device || now.st_ino != file->inode)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: was replaced while the model was in use (inode %" PRIu64 ", now %" PRIu64 ")",
-                          file->name, file->inode, (uint64_t)now.st_ino);
+        return organ_refuse(error, file->name,
+                            "was replaced while the model was in use (inode %" PRIu64 ", now %" PRIu64 ")", file->inode,
+                            (uint64_t)now.st_ino);
     if (now.st_mtim.tv_sec != file->modified.tv_sec || now.st_mtim.tv_nsec != file->modified.tv_nsec)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: was written to while the model was in use (modified at %lld.%09ld, now %lld.%09ld)",
-                          file->name, (long long)file->modified.tv_sec, file->modified.tv_nsec,
-                          (long long)now.st_mtim.tv_sec, now.st_mtim.tv_nsec);
+        return organ_refuse(error, file->name,
+                            "was written to while the model was in use (modified at %lld.%09ld, now %lld.%09ld)",
+                            (long long)file->modified.tv_sec, file->modified.tv_nsec, (long long)now.st_mtim.tv_sec,
+                            now.st_mtim.tv_nsec);
     return ORGAN_OK;
 }

@@ -42,9 +42,8 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
     const size_t length = value.end - value.begin;
-    return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN,
-                      e->name, field, (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin,
-                      reason);
+    return organ_refuse(e->from->error, e->from->file->name, "tensor '%.*s': %s %.*s%s", SHOWN, e->name, field,
+                        (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin, reason);
 }
 
 static const json_t *require_array(const entry *e, int field)
@@ -112,8 +111,9 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
         return e->from->error->status;
     const size_t rank = json_array_size(array);
     if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
-        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u",
-                          e->from->file->name, SHOWN, e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
+        return organ_refuse(e->from->error, e->from->file->name,
+                            "tensor '%.*s': shape has %zu dimensions, more than %u", SHOWN, e->name, rank,
+                            ORGAN_SAFETENSORS_RANK_LIMIT);
     uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
     for (size_t k = 0; k < rank && !e->from->error->status; k++)
         shape[k] = read_field_number(e, SHAPE, array, k);
@@ -135,13 +135,13 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
         return e->from->error->status;
     const char *label = e->from->file->name;
     if (end < begin)
-        return organ_fail(e->from->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64, label, SHOWN,
-                          e->name, end, begin);
+        return organ_refuse(e->from->error, label,
+                            "tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64, SHOWN, e->name, end,
+                            begin);
     if (end > e->from->data_bytes)
-        return organ_fail(e->from->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")",
-                          label, SHOWN, e->name, end, e->from->data_bytes);
+        return organ_refuse(e->from->error, label,
+                            "tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")",
+                            SHOWN, e->name, end, e->from->data_bytes);
     if (end - begin != tensor->bytes) {
         char reason[120];
         snprintf(reason, sizeof reason, " of %s needs %" PRIu64 " bytes, but data_offsets span %" PRIu64,
@@ -163,8 +163,7 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
         if (!organ_json_is(name, field_names[k]))
             continue;
         if (e->fields[k])
-            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s occurs twice", e->from->file->name, what,
-                              field_names[k]);
+            return organ_refuse(e->from->error, e->from->file->name, "%s: %s occurs twice", what, field_names[k]);
         return organ_json_parse(header, value, where, &e->fields[k], e->from->error);
     }
     return organ_json_check(header, value, where, e->from->error);
@@ -184,8 +183,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
 {
     const size_t length = json_string_length(name);
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u",
-                          r->file->name, 80, json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
+        return organ_refuse(r->error, r->file->name, "tensor '%.*s...': the name has %zu bytes, more than %u", 80,
+                            json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
     char *const own = organ_arena_copy(&r->list->arena, json_string_value(name), length);
     organ_tensor tensor = {.name = own, .file = (uint32_t)(r->file - r->files)};
     if (!own)
@@ -214,9 +213,9 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
         const size_t length = walk.value.end - walk.value.begin;
         if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, r->error) == ORGAN_OK &&
             !json_is_string(text))
-            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name,
-                       SHOWN, json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length),
-                       r->header.bytes + walk.value.begin);
+            organ_refuse(r->error, r->file->name, "__metadata__: '%.*s' is not a string but %.*s", SHOWN,
+                         json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length),
+                         r->header.bytes + walk.value.begin);
         json_decref(text);
     }
     return r->error->status;
@@ -225,7 +224,7 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__ occurs twice", r->file->name);
+        return organ_refuse(r->error, r->file->name, "__metadata__ occurs twice");
     r->has_metadata = true;
     const bool null = span.end - span.begin == 4 && memcmp(r->header.bytes + span.begin, "null", 4) == 0;
     return null ? ORGAN_OK : check_strings(r, span);
@@ -269,11 +268,10 @@ static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
     if (!kept)
         return organ_fail_memory(r->error, r->file->name);
     if (*kept >= r->file->first && *kept != k)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name,
-                          SHOWN, name);
+        return organ_refuse(r->error, r->file->name, "tensor '%.*s': duplicate name in the header", SHOWN, name);
     if (*kept != k && list->wrapped)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s also has a tensor of this name",
-                          r->file->name, SHOWN, name, r->files[list->tensors[*kept].file].name);
+        return organ_refuse(r->error, r->file->name, "tensor '%.*s': %s also has a tensor of this name", SHOWN, name,
+                            r->files[list->tensors[*kept].file].name);
     *kept = k;
     return ORGAN_OK;
 }
@@ -291,14 +289,14 @@ static organ_status check_begin(const safetensors_reader *r, const organ_tensor 
 {
     const uint64_t data = r->file->data_offset;
     if (t->offset < end)
-        return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets begin %" PRIu64
-                          " overlaps tensor '%.*s', which ends at %" PRIu64,
-                          r->file->name, SHOWN, t->name, t->offset - data, SHOWN, before->name, end - data);
+        return organ_refuse(r->error, r->file->name,
+                            "tensor '%.*s': data_offsets begin %" PRIu64
+                            " overlaps tensor '%.*s', which ends at %" PRIu64,
+                            SHOWN, t->name, t->offset - data, SHOWN, before->name, end - data);
     if (t->offset > end && !r->some_refused)
-        return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
-                          r->file->name, SHOWN, t->name, t->offset - data, end - data);
+        return organ_refuse(r->error, r->file->name,
+                            "tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64, SHOWN,
+                            t->name, t->offset - data, end - data);
     return ORGAN_OK;
 }
 
@@ -317,11 +315,11 @@ static organ_status check_layout(const safetensors_reader *r)
     }
     if (end == r->file->size || r->some_refused)
         return ORGAN_OK;
-    return organ_fail(r->error, ORGAN_BAD_INPUT,
-                      "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64
-                      " bytes",
-                      r->file->name, before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "",
-                      end - r->file->data_offset, r->data_bytes);
+    return organ_refuse(r->error, r->file->name,
+                        "data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64
+                        " bytes",
+                        before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "",
+                        end - r->file->data_offset, r->data_bytes);
 }
 
 /* Users sometimes pass another file under the name of a safetensors file. */
@@ -346,19 +344,18 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 {
     unsigned char bytes[8];
     if (file->size < sizeof bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the file has %" PRIu64 " bytes, fewer than the 8 of the header length", file->name,
-                          file->size);
+        return organ_refuse(error, file->name, "the file has %" PRIu64 " bytes, fewer than the 8 of the header length",
+                            file->size);
     if (organ_model_file_read(file, bytes, sizeof bytes, 0, error) != ORGAN_OK)
         return error->status;
     *length = organ_little_endian(bytes, sizeof bytes);
     if (*length > ORGAN_SAFETENSORS_HEADER_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " exceeds the limit of %u%s", file->name,
-                          *length, ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
+        return organ_refuse(error, file->name, "header length %" PRIu64 " exceeds the limit of %u%s", *length,
+                            ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
     if (*length > file->size - sizeof bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",
-                          file->name, *length, file->size - sizeof bytes);
+        return organ_refuse(error, file->name,
+                            "header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",
+                            *length, file->size - sizeof bytes);
     return ORGAN_OK;
 }
 

@@ -43,8 +43,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     if (!kept || !organ_grow(&shards->entries, shards->entry_count, &shards->entry_capacity, sizeof *shards->entries))
         return organ_fail_memory(error, shards->label);
     if (*kept != shards->entry_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is listed twice", shards->label, SHOWN,
-                          name);
+        return organ_refuse(error, shards->label, "weight_map: tensor '%.*s' is listed twice", SHOWN, name);
     shards->entries[shards->entry_count++] = (organ_shard_entry){copy, file};
     return ORGAN_OK;
 }
@@ -60,12 +59,12 @@ static organ_status read_entry(organ_shards *shards, const organ_json_source *te
     const int length = (int)(span.end - span.begin > SHOWN ? SHOWN : span.end - span.begin);
     size_t file = 0;
     if (!name)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not a file name",
-                            shards->label, SHOWN, tensor, length, text->bytes + span.begin);
+        status = organ_refuse(error, shards->label, "weight_map: tensor '%.*s': %.*s is not a file name", SHOWN, tensor,
+                              length, text->bytes + span.begin);
     else if (!is_plain_name(name))
-        status = organ_fail(error, ORGAN_BAD_INPUT,
-                            "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the model's directory",
-                            shards->label, SHOWN, tensor, SHOWN, name);
+        status = organ_refuse(error, shards->label,
+                              "weight_map: tensor '%.*s': '%.*s' is not the name of a file in the model's directory",
+                              SHOWN, tensor, SHOWN, name);
     else if ((status = enter_file(shards, name, &file, error)) == ORGAN_OK)
         status = enter_tensor(shards, tensor, file, error);
     json_decref(value);
@@ -128,7 +127,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
 {
     const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
     if ((is_map && seen[0]++) || (is_metadata && seen[1]++))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s occurs twice", shards->label, name);
+        return organ_refuse(error, shards->label, "%s occurs twice", name);
     if (is_map)
         return read_weight_map(shards, text, span, error);
     if (is_metadata)
@@ -144,9 +143,9 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     while (organ_json_walk_next(&walk, error))
         read_index_member(shards, text, json_string_value(walk.name), walk.value, seen, error);
     if (!error->status && !seen[0])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
+        return organ_refuse(error, shards->label, "weight_map is missing");
     if (!error->status && shards->file_count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty", shards->label);
+        return organ_refuse(error, shards->label, "weight_map is empty");
     return error->status;
 }
 
@@ -246,9 +245,9 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
         const organ_shard_entry *entry = &shards->entries[k];
         const size_t *found = organ_name_table_find(&list->names, entry->tensor);
         if (!found)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard", shards->label,
-                              SHOWN, entry->tensor, SHOWN, shards->files[entry->file]);
+            return organ_refuse(error, shards->label,
+                                "weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard", SHOWN,
+                                entry->tensor, SHOWN, shards->files[entry->file]);
         if (list->tensors[*found].file != entry->file && misplaced++ == 0)
             first = entry->tensor;
     }

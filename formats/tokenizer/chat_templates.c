@@ -31,7 +31,7 @@ static organ_status add_template_file(const organ_model *model, const char *file
     json_t *const text = json_stringn(bytes, length);
     free(bytes);
     if (!text)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is not valid UTF-8", model->path, file);
+        return organ_refuse(error, model->path, "%s is not valid UTF-8", file);
     return json_object_set_new(templates, name, text) ? organ_fail_memory(error, model->path) : ORGAN_OK;
 }
 
@@ -205,8 +205,7 @@ static organ_status add_stop(const char *label, organ_stop_ids *stops, int64_t i
         if (stops->ids[k] == id)
             return ORGAN_OK;
     if (id < 0 || stops->count == ORGAN_STOP_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has %s", label, eos_member,
-                          id < 0 ? "an id below 0" : "too many ids");
+        return organ_refuse(error, label, "%s has %s", eos_member, id < 0 ? "an id below 0" : "too many ids");
     stops->ids[stops->count++] = id;
     return ORGAN_OK;
 }
@@ -218,8 +217,7 @@ static organ_status add_stops(const char *label, organ_stop_ids *stops, const js
     for (size_t k = 0; k < (json_is_array(value) ? json_array_size(value) : 1) && !error->status; k++) {
         const json_t *const one = json_is_array(value) ? json_array_get(value, k) : value;
         if (!json_is_integer(one))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is neither a whole number nor a list of them", label,
-                              eos_member);
+            return organ_refuse(error, label, "%s is neither a whole number nor a list of them", eos_member);
         add_stop(label, stops, json_integer_value(one), error);
     }
     return error->status;

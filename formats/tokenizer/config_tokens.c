@@ -47,7 +47,7 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
         organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, value, error);
     }
     if (!error->status && *value && !json_is_object(*value))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", text.label);
+        organ_refuse(error, text.label, "it is not an object");
     free(bytes);
     return error->status;
 }
@@ -133,8 +133,8 @@ static organ_status enter_token(token_reading *r, organ_added added)
     added.id = word == ORGAN_NO_ID ? r->next : word;
     const bool taken = word == ORGAN_NO_ID && added.id < r->t->token_count && r->t->tokens[added.id].text;
     if (added.bytes == 0 || added.bytes > ORGAN_TOKEN_SIZE || added.id >= MADE_IDS || taken)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: token '%.100s' cannot get the id %u%s", r->label, added.text,
-                          added.id, taken ? ", which another token has" : "");
+        return organ_refuse(r->error, r->label, "token '%.100s' cannot get the id %u%s", added.text, added.id,
+                            taken ? ", which another token has" : "");
     const bool entered = organ_tokenizer_add(r->t, &added) && note_added(r, r->t->raw.count - 1);
     return entered ? ORGAN_OK : organ_fail_memory(r->error, r->label);
 }

@@ -30,7 +30,7 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
 {
     char reason[sizeof s->error->message];
     ORGAN_FORMAT_REST(reason, format);
-    return organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s'%s", s->label, key, reason);
+    return organ_refuse(s->error, s->label, "key '%s'%s", key, reason);
 }
 
 /* ---- arrays of strings ---- */

@@ -44,7 +44,7 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
 {
     char reason[sizeof r->error->message];
     ORGAN_FORMAT_REST(reason, format);
-    return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
+    return organ_refuse(r->error, r->text.label, "%s", reason);
 }
 
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }

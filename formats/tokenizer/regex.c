@@ -40,8 +40,8 @@ typedef struct regex_scan {
 
 static organ_status refuse_pattern(const regex_scan *s, const char *construct, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'",
-                      s->what, construct, s->at, s->pattern);
+    return organ_refuse(error, s->what, "the pattern has %s at byte %zu, which is not supported: '%.300s'", construct,
+                        s->at, s->pattern);
 }
 
 static organ_status put_pattern(regex_scan *s, const char *text, size_t bytes, organ_error *error)
@@ -287,8 +287,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
 {
     regex_scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; the limit is %d", what, bytes,
-                          PATTERN_LIMIT);
+        return organ_refuse(error, what, "the pattern has %zu bytes; the limit is %d", bytes, PATTERN_LIMIT);
     rewrite_pattern(&s, error);
     if (!error->status) {
         int code = 0;
@@ -299,7 +298,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
         } else if (!*regex) {
             char reason[120] = "";
             pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);
+            organ_refuse(error, what, "the pattern '%.300s' is wrong: %s", pattern, reason);
         } else {
             /* If the system does not allow code generation, the pattern is interpreted: same result, but slower. */
             pcre2_jit_compile(*regex, PCRE2_JIT_COMPLETE);

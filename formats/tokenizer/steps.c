@@ -34,14 +34,14 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_readin
 {
     char reason[200];
     ORGAN_FORMAT_REST(reason, format);
-    organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
+    organ_refuse(r->error, r->label, "%s: %.80s: %s", r->part, r->type, reason);
 }
 
 /* Takes ownership of the step's regular expression, which is freed after any error. */
 static void add_step(const steps_reading *r, const organ_step *step)
 {
     if (*r->count == ORGAN_STEP_LIMIT)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: more than %u steps", r->label, r->part, ORGAN_STEP_LIMIT);
+        organ_refuse(r->error, r->label, "%s: more than %u steps", r->part, ORGAN_STEP_LIMIT);
     if (r->error->status)
         pcre2_code_free(step->regex);
     else
@@ -264,7 +264,7 @@ static void read_step(steps_reading *r, const json_t *from, unsigned depth)
     r->from = from;
     r->type = organ_json_plain(json_object_get(from, "type"));
     if (!r->type) {
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: 'type' is missing or not a string", r->label, r->part);
+        organ_refuse(r->error, r->label, "%s: 'type' is missing or not a string", r->part);
         return;
     }
     if (strcmp(r->type, "Sequence") != 0) {

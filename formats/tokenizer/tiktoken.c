@@ -63,15 +63,14 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     const char *const blank = memchr(line, ' ', bytes);
     uint32_t rank;
     if (!blank || !read_rank(blank + 1, bytes - (size_t)(blank + 1 - line), &rank))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: line %zu is not a token in base64, a space and its rank below %d", text->label, number,
-                          TIKTOKEN_ID_LIMIT);
+        return organ_refuse(error, text->label, "line %zu is not a token in base64, a space and its rank below %d",
+                            number, TIKTOKEN_ID_LIMIT);
     /* Memory is allocated for all ids up to this one. A line has at least four bytes and ranks have no gaps, so the
      * size of the file bounds the ranks. */
     if (rank >= text->length / 4)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: line %zu: rank %u exceeds the number of tokens that a file of %zu bytes can list",
-                          text->label, number, rank, text->length);
+        return organ_refuse(error, text->label,
+                            "line %zu: rank %u exceeds the number of tokens that a file of %zu bytes can list", number,
+                            rank, text->length);
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
@@ -88,10 +87,10 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
     }
     free(word.data);
     if (!error->status && t->text_count != t->token_count)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: there are %zu tokens, but the highest rank is %zu", text->label,
-                   t->text_count, t->token_count - 1);
+        organ_refuse(error, text->label, "there are %zu tokens, but the highest rank is %zu", t->text_count,
+                     t->token_count - 1);
     if (!error->status && t->text_count == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is empty", text->label);
+        organ_refuse(error, text->label, "it is empty");
     return error->status;
 }
 
@@ -106,18 +105,17 @@ static organ_status check_decoder(const tiktoken_class *class, const char *label
     json_t *value;
     uint32_t id;
     if (decoder && !json_is_object(decoder))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'added_tokens_decoder' is not an object", label);
+        return organ_refuse(error, label, "'added_tokens_decoder' is not an object");
     json_object_foreach((json_t *)decoder, name, value)
     {
         const json_t *const content = json_object_get(value, "content");
         if (*name == '0' || !read_rank(name, strlen(name), &id) || id < count || id >= count + class->special)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: added_tokens_decoder: '%.40s' is not one of the %u ids after the tokens 0 to %u",
-                              label, name, class->special, count - 1);
+            return organ_refuse(error, label,
+                                "added_tokens_decoder: '%.40s' is not one of the %u ids after the tokens 0 to %u", name,
+                                class->special, count - 1);
         if (!json_is_string(content) || json_string_length(content) == 0 ||
             json_string_length(content) > ORGAN_TOKEN_SIZE)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens_decoder: '%s': 'content' is not a string",
-                              label, name);
+            return organ_refuse(error, label, "added_tokens_decoder: '%s': 'content' is not a string", name);
     }
     return ORGAN_OK;
 }
@@ -158,8 +156,7 @@ static organ_status load_config(const organ_model *model, const char *config_lab
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to it; that file names the class of the tokenizer",
-                   label, config_name);
+        organ_refuse(error, label, "%s is missing next to it; that file names the class of the tokenizer", config_name);
     if (!error->status) {
         organ_tokenizer_tidy(&text, bytes);
         organ_json_parse_object(&text, config, error);
@@ -175,9 +172,9 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
     for (size_t k = 0; name && k < sizeof classes / sizeof *classes; k++)
         if (strcmp(name, classes[k].name) == 0)
             return &classes[k];
-    organ_fail(error, ORGAN_BAD_INPUT,
-               "%s: tokenizer_class '%.80s' is not supported with %s, only TikTokenTokenizer and HYTokenizer",
-               config_label, name ? name : "", organ_path_name(label));
+    organ_refuse(error, config_label,
+                 "tokenizer_class '%.80s' is not supported with %s, only TikTokenTokenizer and HYTokenizer",
+                 name ? name : "", organ_path_name(label));
     return NULL;
 }
 
@@ -265,12 +262,12 @@ static organ_status find_members(tekken_reading *r)
         for (size_t k = 0; k < TEKKEN_COUNT; k++)
             if (organ_json_is(walk.name, tekken_names[k])) {
                 if (r->spans[k].end)
-                    organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' occurs twice", r->text->label, tekken_names[k]);
+                    organ_refuse(r->error, r->text->label, "'%s' occurs twice", tekken_names[k]);
                 r->spans[k] = walk.value;
             }
     for (size_t k = 0; k < TEKKEN_COUNT && !r->error->status; k++)
         if (!r->spans[k].end && k != TEKKEN_SPECIAL)
-            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' is missing", r->text->label, tekken_names[k]);
+            organ_refuse(r->error, r->text->label, "'%s' is missing", tekken_names[k]);
     return r->error->status;
 }
 
@@ -281,8 +278,7 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     const json_t *const value = json_object_get(config, name);
     const int64_t number = json_is_integer(value) ? json_integer_value(value) : -1;
     if (number < 1 || number > max)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: '%s' is not a number from 1 to %lld", r->text->label, name,
-                   (long long)max);
+        organ_refuse(r->error, r->text->label, "config: '%s' is not a number from 1 to %lld", name, (long long)max);
     return number;
 }
 
@@ -293,15 +289,15 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     if (r->error->status)
         return r->error->status;
     if (special >= all)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: %lld special tokens in a vocabulary of %lld",
-                          r->text->label, (long long)special, (long long)all);
+        return organ_refuse(r->error, r->text->label, "config: %lld special tokens in a vocabulary of %lld",
+                            (long long)special, (long long)all);
     r->special = (uint32_t)special;
     r->tokens = (uint32_t)(all - special);
     /* Memory is allocated for each id. Each listed token needs more than ten bytes of the file, so the file's size
      * bounds the ids. */
     if (r->tokens > r->text->length / 10)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: a file of %zu bytes cannot list %u tokens",
-                          r->text->label, r->text->length, r->tokens);
+        return organ_refuse(r->error, r->text->label, "config: a file of %zu bytes cannot list %u tokens",
+                            r->text->length, r->tokens);
     return ORGAN_OK;
 }
 
@@ -315,10 +311,9 @@ static organ_status read_config(tekken_reading *r, long *version)
     char *end = NULL;
     *version = name && *name == 'v' ? strtol(name + 1, &end, 10) : 0;
     if (!pattern || !*pattern)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: 'pattern' is missing or not a string", r->text->label);
+        organ_refuse(r->error, r->text->label, "config: 'pattern' is missing or not a string");
     else if (!end || *end || *version < 1)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: version '%.40s' is unknown", r->text->label,
-                   name ? name : "");
+        organ_refuse(r->error, r->text->label, "config: version '%.40s' is unknown", name ? name : "");
     else if (read_tekken_sizes(r, config) == ORGAN_OK)
         organ_tokenizer_set_pretokenizer(
             r->t, r->text->label, &(organ_pretokenizer){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS}, r->error);
@@ -339,12 +334,12 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     const json_t *const rank = json_object_get(one, "rank");
     const json_t *const text = json_object_get(one, "token_str");
     if (index >= r->special || !json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: special_tokens: entry %zu: 'rank' must be %zu and below %u",
-                          r->text->label, index, index, r->special);
+        return organ_refuse(r->error, r->text->label, "special_tokens: entry %zu: 'rank' must be %zu and below %u",
+                            index, index, r->special);
     if (!json_is_string(text) || json_string_length(text) == 0 || json_string_length(text) > ORGAN_TOKEN_SIZE)
-        return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: special_tokens: number %zu: 'token_str' is not a string of 1 to %u bytes",
-                          r->text->label, index, ORGAN_TOKEN_SIZE);
+        return organ_refuse(r->error, r->text->label,
+                            "special_tokens: number %zu: 'token_str' is not a string of 1 to %u bytes", index,
+                            ORGAN_TOKEN_SIZE);
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
@@ -361,8 +356,7 @@ static organ_status read_special(const tekken_reading *r, long version)
         for (count = json_array_size(list); r->t->raw.count < count && !r->error->status;)
             add_listed(r, json_array_get(list, r->t->raw.count), r->t->raw.count);
     } else if ((list && !json_is_null(list)) || version > LAST_WITHOUT_SPECIAL) {
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'special_tokens' is %s", r->text->label,
-                   list ? "not a list" : "missing");
+        organ_refuse(r->error, r->text->label, "'special_tokens' is %s", list ? "not a list" : "missing");
     } else {
         for (count = USUAL_SPECIAL < r->special ? USUAL_SPECIAL : r->special;
              r->t->raw.count < count && !r->error->status;)
@@ -406,10 +400,9 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     const json_t *const rank = json_object_get(one, "rank");
     const json_t *const base64 = json_object_get(one, "token_bytes");
     if (!json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: entry %u: 'rank' is not %u", r->text->label, index, index);
+        organ_refuse(r->error, r->text->label, "vocab: entry %u: 'rank' is not %u", index, index);
     else if (!json_is_string(base64))
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u: 'token_bytes' is not a string", r->text->label,
-                   index);
+        organ_refuse(r->error, r->text->label, "vocab: number %u: 'token_bytes' is not a string", index);
     else
         organ_tokenizer_ranked(r->t, r->text->label, r->special + index, json_string_value(base64),
                                json_string_length(base64), word, r->error);
@@ -445,8 +438,8 @@ static organ_status read_vocab(const tekken_reading *r)
     }
     free(word.data);
     if (!r->error->status && index < r->tokens)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'vocab' is not a list of %u tokens: it ends after %u",
-                          text->label, r->tokens, index);
+        return organ_refuse(r->error, text->label, "'vocab' is not a list of %u tokens: it ends after %u", r->tokens,
+                            index);
     return r->error->status;
 }
 

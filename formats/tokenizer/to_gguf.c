@@ -218,10 +218,9 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
     const char *const pre =
         e->options->pre ? e->options->pre : organ_pretokenizer_name_of(e->t, e->options->architecture, &length);
     if (!pre)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tokenizer.json: no known value of tokenizer.ggml.pre has the rules of its normalizer "
-                          "and pre_tokenizer; `pre` NAME sets a value",
-                          e->model->path);
+        return organ_refuse(error, e->model->path,
+                            "tokenizer.json: no known value of tokenizer.ggml.pre has the rules of its normalizer "
+                            "and pre_tokenizer; `pre` NAME sets a value");
     if (set_word(e, KEY("model"), "gpt2", error) ||
         organ_gguf_writer_set_string(e->writer, KEY("pre"), pre, e->options->pre ? strlen(pre) : length, error) ||
         write_tokens(e, error))
@@ -300,9 +299,9 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
             return ORGAN_OK;
         }
         if (exists)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: has the tokenizer %s and no tokenizer.json, the only form that is converted",
-                              model->path, names[k]);
+            return organ_refuse(error, model->path,
+                                "has the tokenizer %s and no tokenizer.json, the only form that is converted",
+                                names[k]);
     }
     return ORGAN_OK;
 }
@@ -324,8 +323,8 @@ static organ_status check_written(const gguf_export *e, organ_tokenizer_differen
                    unreadable.message);
     organ_tokenizer_close(made);
     if (!error->status && difference->found && !e->options->pre)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokenizer.json has no form in GGUF: %s; `pre` %s converts it anyway",
-                   e->model->path, difference->text, e->t->byte_level ? "NAME" : "default");
+        organ_refuse(error, e->model->path, "tokenizer.json has no form in GGUF: %s; `pre` %s converts it anyway",
+                     difference->text, e->t->byte_level ? "NAME" : "default");
     return error->status;
 }
 
@@ -338,12 +337,11 @@ static organ_status count_beyond(const gguf_export *e, uint64_t *beyond, organ_e
         if (!t->tokens[id].text)
             continue;
         if (!e->added[id])
-            return organ_fail(
-                error, ORGAN_BAD_INPUT,
-                "%s: the tokenizer has %u ids, the embedding %llu rows, and id %llu, '%.60s', is a word of "
-                "the vocabulary",
-                e->model->path, t->facts.vocabulary, (unsigned long long)e->count, (unsigned long long)id,
-                t->tokens[id].text);
+            return organ_refuse(error, e->model->path,
+                                "the tokenizer has %u ids, the embedding %llu rows, and id %llu, '%.60s', is a word of "
+                                "the vocabulary",
+                                t->facts.vocabulary, (unsigned long long)e->count, (unsigned long long)id,
+                                t->tokens[id].text);
         ++*beyond;
     }
     return ORGAN_OK;

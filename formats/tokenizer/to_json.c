@@ -267,8 +267,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
     if (!write_added(text.out, t))
         organ_fail_memory(error, model->path);
     if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json",
-                   model->path);
+        organ_refuse(error, model->path, "the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json");
     write_post_processor(text.out, model, t);
     write_decoder(text.out, t);
     write_model(text.out, t);
@@ -308,7 +307,7 @@ static organ_status chat_template_of(const organ_model *model, const organ_gguf_
     if (!bytes)
         return ORGAN_OK;
     if (memchr(bytes, '\0', length) || !organ_utf8_valid_within(bytes, length))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%.200s' is not valid UTF-8", model->path, kv->key);
+        return organ_refuse(error, model->path, "key '%.200s' is not valid UTF-8", kv->key);
     *text = json_stringn(bytes, length);
     return *text ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
@@ -365,8 +364,7 @@ static organ_status check_json(const organ_model *model, const organ_tokenizer *
                    unreadable.message);
     else if (made && organ_tokenizer_compare(t, made, "tokenizer.json", &difference, error) == ORGAN_OK &&
              difference.found)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer has no form in tokenizer.json: %s", model->path,
-                   difference.text);
+        organ_refuse(error, model->path, "the tokenizer has no form in tokenizer.json: %s", difference.text);
     organ_tokenizer_close(made);
     return error->status;
 }

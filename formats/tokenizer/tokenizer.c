@@ -37,11 +37,9 @@ static organ_status read_tokenizer_file(const organ_model *model, organ_tokenize
         free(bytes);
         return error->status;
     }
-    return organ_fail(
-        error, ORGAN_BAD_INPUT,
-        "%s: there is no tokenizer.json: copy it from the original model into this directory (tekken.json, "
-        "Kimi's tiktoken.model and Hunyuan's hy.tiktoken are read too)",
-        model->path);
+    return organ_refuse(error, model->path,
+                        "there is no tokenizer.json: copy it from the original model into this directory (tekken.json, "
+                        "Kimi's tiktoken.model and Hunyuan's hy.tiktoken are read too)");
 }
 
 /* The seed of the hash tables is random, so that a file cannot choose texts that collide; if the system has no

@@ -377,16 +377,15 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     if (!memory)
         return organ_fail_memory(error, label);
     if (!good)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u: '%.*s' is not valid base64", label, id,
-                          (int)(bytes > 80 ? 80 : bytes), base64);
+        return organ_refuse(error, label, "token %u: '%.*s' is not valid base64", id, (int)(bytes > 80 ? 80 : bytes),
+                            base64);
     if (word->used > ORGAN_TOKEN_SIZE)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u is longer than the limit of %u bytes", label, id,
-                          ORGAN_TOKEN_SIZE);
+        return organ_refuse(error, label, "token %u is longer than the limit of %u bytes", id, ORGAN_TOKEN_SIZE);
     const uint32_t there = organ_tokenizer_id(t, word->data, word->used);
     if (there != ORGAN_NO_ID)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens %u and %u have the same bytes", label, there, id);
+        return organ_refuse(error, label, "tokens %u and %u have the same bytes", there, id);
     if (id < t->token_count && t->tokens[id].text)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the id %u", label, id);
+        return organ_refuse(error, label, "two tokens have the id %u", id);
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
@@ -398,7 +397,7 @@ organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, u
     t->ignore_merges = true;
     for (unsigned byte = 0; byte < 256; byte++)
         if (t->letters[organ_letter_of((unsigned char)byte)] == ORGAN_NO_ID)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: no token is the byte 0x%02X", label, byte);
+            return organ_refuse(error, label, "no token is the byte 0x%02X", byte);
     for (uint32_t k = 0; k < count; k++)
         if (!organ_tokenizer_add_splits(t, first + k, k))
             return organ_fail_memory(error, label);
@@ -466,12 +465,11 @@ organ_status organ_tokenizer_settings(organ_tokenizer *t, const char *label, con
     const json_t *const requested = json_object_get(config, "add_bos_token");
     const json_t *const first = class_adds_nothing(config) ? NULL : before_text(post, 0);
     if (requested && !json_is_boolean(requested) && !json_is_null(requested))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'add_bos_token' is neither true nor false", label);
+        return organ_refuse(error, label, "'add_bos_token' is neither true nor false");
     t->facts.adds_bos = from_json ? first != NULL : json_is_true(requested);
     t->facts.bos = token_named(t, first ? first : json_object_get(config, "bos_token"));
     t->facts.eos = token_named(t, json_object_get(config, "eos_token"));
     if (t->facts.adds_bos && t->facts.bos < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: each text must begin with BOS, but 'bos_token' is not in the vocabulary", label);
+        return organ_refuse(error, label, "each text must begin with BOS, but 'bos_token' is not in the vocabulary");
     return ORGAN_OK;
 }

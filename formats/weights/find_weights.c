@@ -252,9 +252,9 @@ static organ_status check_method(const organ_weight_search *search, const organ_
     const char *const method = search->config->method;
     if (!is_packed_type(tensor->dtype) || tensor->rank < 2 || organ_is_one_of(method, known))
         return ORGAN_OK;
-    return organ_fail(search->error, ORGAN_BAD_INPUT,
-                      "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
-                      search->config->file, method, tensor->name);
+    return organ_refuse(search->error, search->config->file,
+                        "quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read", method,
+                        tensor->name);
 }
 
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)

@@ -74,11 +74,11 @@ static void check_strategy(const scope *at, organ_quant_group *group)
     if (!organ_is_one_of(strategy, known))
         organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a known strategy");
     if (organ_is_one_of(strategy, grouped) && group->group_size <= 0)
-        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"%s\", but there is no group_size above 0",
-                   at->config->file, at->path, strategy);
+        organ_refuse(at->error, at->config->file, "%s.strategy is \"%s\", but there is no group_size above 0", at->path,
+                     strategy);
     if (strcmp(strategy, "block") == 0 && group->block_rows == 0)
-        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"block\", but there is no block_structure",
-                   at->config->file, at->path);
+        organ_refuse(at->error, at->config->file, "%s.strategy is \"block\", but there is no block_structure",
+                     at->path);
     if (strcmp(strategy, "channel") == 0)
         group->group_size = -1;
 }

@@ -15,8 +15,8 @@
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path,
-               *at->path ? "." : "", key, text ? text : "?", expected);
+    organ_refuse(at->error, at->config->file, "%.300s%s%s is %.100s, not %s", at->path, *at->path ? "." : "", key,
+                 text ? text : "?", expected);
     free(text);
 }
 

@@ -42,16 +42,15 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
     PCRE2_UCHAR why[128] = "";
     const size_t length = strlen(rule->text);
     if (length > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", file, field, length,
-                          PATTERN_LIMIT);
+        return organ_refuse(error, file, "%s: a pattern has %zu bytes, more than %u", field, length, PATTERN_LIMIT);
     rule->code = pcre2_compile((PCRE2_SPTR)rule->text, length,
                                PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
     if (!rule->code && fault == PCRE2_ERROR_HEAP_FAILED)
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
     if (!rule->code) {
         pcre2_get_error_message(fault, why, sizeof why);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", file, field,
-                          rule->text, (const char *)why);
+        return organ_refuse(error, file, "%s: '%.200s' is not a valid pattern: %s", field, rule->text,
+                            (const char *)why);
     }
     if (rules->buffers)
         return ORGAN_OK;
@@ -109,8 +108,7 @@ static organ_status match_regex_bounded(organ_quant_rules *rules, const struct o
         return ORGAN_OK;
     if (result == PCRE2_ERROR_NOMEMORY)
         return organ_fail_errno(error, ENOMEM, "%s: pattern '%.200s'", file, rule->text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: pattern '%.200s' takes too long to match '%.200s'", file, rule->text,
-                      module);
+    return organ_refuse(error, file, "pattern '%.200s' takes too long to match '%.200s'", rule->text, module);
 }
 
 /* Backtracks to the last star only, which is enough for globs and keeps the time within pattern length x name
@@ -183,8 +181,7 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const organ_quant_
             continue;
         rules->charged += 5;
         if (rules->charged > CHARGE_MAX)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors",
-                              file, rules->count);
+            return organ_refuse(error, file, "has %zu patterns, which are too many for so many tensors", rules->count);
         if (try_names(rules, rule, module, file, &matched, error) != ORGAN_OK)
             return error->status;
         if (matched)

@@ -61,8 +61,8 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
 {
     char reason[600];
     ORGAN_FORMAT_REST(reason, format);
-    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
-                      tensor->name, reason);
+    return organ_refuse(search->error, search->model->files[tensor->file].name, "tensor '%.200s' %s", tensor->name,
+                        reason);
 }
 
 /* A note counts the weights with the same property and values. When the list is full, its last note counts all

@@ -112,11 +112,11 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
         return;
     }
     *error = (organ_error){0};
-    organ_fail(error, ORGAN_BAD_INPUT,
-               "%s: is a LoRA adapter%s%s%s, not a model; to make a model: organ lora merge --base %s --adapter %s -o "
-               "MERGED",
-               path, *base ? " (of " : "", base, *base ? ")" : "", *base ? base : "BASE",
-               S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
+    organ_refuse(error, path,
+                 "is a LoRA adapter%s%s%s, not a model; to make a model: organ lora merge --base %s --adapter %s -o "
+                 "MERGED",
+                 *base ? " (of " : "", base, *base ? ")" : "", *base ? base : "BASE",
+                 S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
 }
 
 /* Some verbs only read the tensors of any file: they print a note. Operands of the verbs of adapters may be adapters.

@@ -33,7 +33,7 @@ static json_t *load_report(const char *path, organ_error *error)
     if (no_memory)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
     else if (!report)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d, column %d: %s", path, fault.line, fault.column, fault.text);
+        organ_refuse(error, path, "line %d, column %d: %s", fault.line, fault.column, fault.text);
     /* The seal (formats/model/model_place.h) is of the file; it is no figure of the report. */
     json_object_del(json_object_get(report, "run"), "seal");
     json_object_del(report, "seal");

@@ -24,8 +24,7 @@ static organ_status read_all(int fd, const char *file, size_t max, organ_secret_
             return organ_fail_errno(error, errno, "%s", file);
         secret->length += got > 0 ? (size_t)got : 0;
     }
-    return secret->length <= max ? ORGAN_OK
-                                 : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
+    return secret->length <= max ? ORGAN_OK : organ_refuse(error, file, "has more than %zu bytes", max);
 }
 
 /* The text gets max + 2 bytes of memory: one for read_all to detect longer files, one for the NUL. `what` is NULL if
@@ -45,8 +44,9 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
     else if (fstat(fd, &secret->about) != 0)
         organ_fail_errno(error, errno, "%s", file);
     else if (what && S_ISREG(secret->about.st_mode) && (secret->about.st_mode & (S_IROTH | S_IWOTH)))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s %s (mode %04o); use chmod 600", file,
-                   secret->about.st_mode & S_IROTH ? "read" : "change", what, (unsigned)secret->about.st_mode & 07777);
+        organ_refuse(error, file, "all users may %s %s (mode %04o); use chmod 600",
+                     secret->about.st_mode & S_IROTH ? "read" : "change", what,
+                     (unsigned)secret->about.st_mode & 07777);
     else
         read_all(fd, file, max, secret, error);
     close(fd);
@@ -181,7 +181,7 @@ void organ_tls_send(void *session, const char *data, size_t bytes)
 
 static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
+    return organ_refuse(error, file, "is not a %s: %s", what, gnutls.explain(code));
 }
 
 /* GnuTLS rejects credentials in which the key does not belong to the first certificate. */
@@ -196,8 +196,8 @@ static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certi
     gnutls.free_credentials(credentials);
     if (code >= 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of certificate %s: %s", tls->key, tls->certificate,
-                      gnutls.explain(code));
+    return organ_refuse(error, tls->key, "is not the key of certificate %s: %s", tls->certificate,
+                        gnutls.explain(code));
 }
 
 static void free_identity(identity *one)
