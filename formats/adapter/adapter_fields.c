@@ -293,8 +293,8 @@ organ_status organ_adapter_selection_check(const json_t *config, const organ_ada
                                            organ_adapter_remarks *remarks, organ_error *error)
 {
     static const char *const fields[SELECTED] = {"exclude_modules", "target_modules", "layers_to_transform"};
-    const json_t *const layers = json_object_get(config, fields[LAYERS]), *const pattern =
-                                                                              json_object_get(config, "layers_pattern");
+    const json_t *const layers = json_object_get(config, fields[LAYERS]);
+    const json_t *const pattern = json_object_get(config, "layers_pattern");
     const char *first[SELECTED + 1] = {NULL};
     size_t found[SELECTED + 1] = {0};
     module_selection s = {.layers = is_set(layers) || json_is_integer(layers) ? layers : NULL,

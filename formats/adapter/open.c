@@ -171,8 +171,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     }
     const organ_tensor **const factor = k->is_b ? &pair->b : &pair->a;
     if (*factor || pair->embedding != k->embedding) {
-        const organ_tensor *const first_factor = pair->a ? pair->a : pair->b, *const other =
-                                                                                  *factor ? *factor : first_factor;
+        const organ_tensor *const first_factor = pair->a ? pair->a : pair->b;
+        const organ_tensor *const other = *factor ? *factor : first_factor;
         const char *const role = k->is_b ? "the B" : "the A";
         return organ_refuse(error, s->model->files[t->file].name,
                             "tensors '%s' and '%s' both claim to be %s of one module", other->name, t->name,

@@ -43,10 +43,8 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
 {
     static const char usual[] = "attn_output.weight";
     const forward_name *const names = s->family->gguf_names;
-    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0), *const norm =
-                                                                                       organ_forward_part_name(
-                                                                                           names, PART_NORM_MIXED, true,
-                                                                                           0);
+    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0);
+    const char *const norm = organ_forward_part_name(names, PART_NORM_MIXED, true, 0);
     const bool one_name = strcmp(out, usual) == 0, recurs = has_tensor(s, layer, one_name ? norm : out);
     const bool attends = has_tensor(s, layer, usual) && !(one_name && recurs);
     if (recurs)

@@ -255,8 +255,8 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
  * that may be infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
-    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",
-                                                                                           "\"\" "};
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
+    static const char *const plain[] = {"-1e99    ", "1e99    ", "\"\" "};
     bool quoted = false;
     for (size_t k = 0; k < length; k++) {
         if (quoted && s[k] == '\\') {

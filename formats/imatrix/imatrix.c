@@ -249,10 +249,8 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         const organ_tensor *const t = &list->tensors[k];
-        const char *const summed = name_without_suffix(s, t->name, ORGAN_IMATRIX_SUMS), *const counted =
-                                                                                            name_without_suffix(
-                                                                                                s, t->name,
-                                                                                                ORGAN_IMATRIX_COUNTS);
+        const char *const summed = name_without_suffix(s, t->name, ORGAN_IMATRIX_SUMS);
+        const char *const counted = name_without_suffix(s, t->name, ORGAN_IMATRIX_COUNTS);
         const organ_tensor *other = NULL;
         if (summed)
             other = find_with_suffix(list, summed, ORGAN_IMATRIX_COUNTS);

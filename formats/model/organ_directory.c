@@ -412,8 +412,8 @@ static organ_status read_headers(organ_directory_reading *r)
  * tensor gets its own file, in which it begins at byte 0. */
 static organ_status read_manifest(organ_directory_reading *r)
 {
-    static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",
-                                                                                            NULL};
+    static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL};
+    static const char *const formats[] = {"GGUF", "safetensors", NULL};
     organ_json_walk walk;
     /* reports a manifest that is not an object; read_object walks the members */
     organ_json_walk_begin(&walk, &r->text, (organ_json_span){0, r->text.length}, NULL, r->error);

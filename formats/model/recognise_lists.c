@@ -151,8 +151,8 @@ static void list_names(organ_written *w, const json_t *array)
  * .gguf files count if their number equals `of_input`, and all .safetensors files if theirs does. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
-    static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
-                                                                                               ".gguf", ".safetensors"};
+    static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"};
+    static const char *const endings[] = {".gguf", ".safetensors"};
     for (size_t k = 0; k < 2 && !error->status; k++) {
         json_t *const names = names_ending(directory, "", endings[k], error), *value;
         const char *key;

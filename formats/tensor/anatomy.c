@@ -336,9 +336,8 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 /* The four names at the end are Granite's stacked routed experts. */
 static organ_expert_kind experts_of(const parts *p, const char *module)
 {
-    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {
-                                                                                               "experts", "switch_mlp",
-                                                                                               "switch_glu"};
+    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"};
+    static const char *const routed[] = {"experts", "switch_mlp", "switch_glu"};
     organ_expert_kind found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
         const char *const end = word_end(word);

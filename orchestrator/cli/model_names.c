@@ -123,9 +123,8 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
  */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
-    static const char *const any[] = {"assemble", "orthogonality", NULL}, *const reading[] = {"inspect", "measure",
-                                                                                              "autopsy", "extract",
-                                                                                              NULL};
+    static const char *const any[] = {"assemble", "orthogonality", NULL};
+    static const char *const reading[] = {"inspect", "measure", "autopsy", "extract", NULL};
     const bool failed = error->status != ORGAN_OK,
                silent = call->quiet || (call->progress &&
                                         (strcmp(call->progress, "json") == 0 || strcmp(call->progress, "none") == 0));

@@ -404,10 +404,8 @@ static organ_status parse_option(parser *p, const organ_option *option, const ch
 static organ_status parse_long_option(parser *p, const char *name, organ_error *error)
 {
     const size_t length = strcspn(name, "=");
-    const organ_option *const option = find_long(p->verb, name, length), *const opposite =
-                                                                             option
-                                                                                 ? NULL
-                                                                                 : find_opposite(p->verb, name, length);
+    const organ_option *const option = find_long(p->verb, name, length);
+    const organ_option *const opposite = option ? NULL : find_opposite(p->verb, name, length);
     if (!option && !opposite)
         return fail_unknown_option(p->verb, name, length, error);
     if (name[length] == '=' && (opposite || option->value == ORGAN_VALUE_FLAG))

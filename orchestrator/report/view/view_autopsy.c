@@ -232,8 +232,8 @@ static unsigned long long count_unshown(const json_t *senses)
  * Returns NULL if out of memory. */
 static json_t *autopsy_of(const json_t *report)
 {
-    const json_t *const findings = json_object_get(report, "findings"), *const roles_found =
-                                                                            json_object_get(report, "roles");
+    const json_t *const findings = json_object_get(report, "findings");
+    const json_t *const roles_found = json_object_get(report, "roles");
     const bool unfit = ranges_do_not_fit(roles_found);
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
     json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,

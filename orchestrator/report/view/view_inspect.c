@@ -136,8 +136,8 @@ static json_t *check_of(bool ok, const json_t *detail)
 
 static json_t *checks_of(const json_t *report)
 {
-    const json_t *const problems = json_object_get(report, "problems"), *const warnings =
-                                                                            json_object_get(report, "warnings");
+    const json_t *const problems = json_object_get(report, "problems");
+    const json_t *const warnings = json_object_get(report, "warnings");
     json_t *const checks = json_array(), *const none = json_string("no problems found");
     if (json_array_size(problems) == 0)
         json_array_append_new(checks, check_of(true, none));

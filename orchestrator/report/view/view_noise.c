@@ -111,8 +111,8 @@ static json_t *noises_of(const json_t *report)
     const json_t *const found = organ_json_at(report, "noises");
     json_t *const noises = json_array();
     for (size_t n = 0; n < json_array_size(found); n++) {
-        json_t *const noise = json_copy(organ_json_row_at(found, n)), *const noise_modules =
-                                                                          modules_of_noise(report, n);
+        json_t *const noise = json_copy(organ_json_row_at(found, n));
+        json_t *const noise_modules = modules_of_noise(report, n);
         ORGAN_ADD(noise,
                   SET("extremes",
                       json_pack("[o, o, o]", extreme_of(noise_modules, "cosine", "Largest cosine"),

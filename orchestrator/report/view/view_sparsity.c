@@ -238,8 +238,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 static json_t *spread_of_all(const json_t *report)
 {
-    const json_t *const projections = json_object_get(report, "projections"), *const own =
-                                                                                  json_object_get(report, "per_tensor");
+    const json_t *const projections = json_object_get(report, "projections");
+    const json_t *const own = json_object_get(report, "per_tensor");
     double mean = 0, min = 100, max = 0;
     unsigned long long tensors = 0;
     if (own)
@@ -422,8 +422,8 @@ static json_t *bin_row(const void *context, size_t k)
 
 json_t *organ_sparsity_fold(const json_t *report)
 {
-    const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections =
-                                                                                json_object_get(report, "projections");
+    const json_t *const magnitudes = json_object_get(report, "magnitudes");
+    const json_t *const projections = json_object_get(report, "projections");
     const double spread = organ_json_real(report, "per_tensor.max") - organ_json_real(report, "per_tensor.min");
     json_t *const layers = layers_of(report), *const densest = first_by(layers, 0, SIZE_MAX, false);
     json_t *const fold = ORGAN_OBJECT(

@@ -94,8 +94,8 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
 
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
-    const char *const origin = organ_http_header(request, "Origin"), *const site =
-                                                                         organ_http_header(request, "Sec-Fetch-Site");
+    const char *const origin = organ_http_header(request, "Origin");
+    const char *const site = organ_http_header(request, "Sec-Fetch-Site");
     if (request->method == ORGAN_HTTP_GET)
         return true;
     if (origin && !is_site(guard, origin, organ_http_header(request, "Host")))
@@ -246,8 +246,8 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
     while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
         to--;
     const bool bracket = from < to && *from == '[';
-    const char *const colon = memchr(from, ':', (size_t)(to - from)), *const close =
-                                                                          memchr(from, ']', (size_t)(to - from));
+    const char *const colon = memchr(from, ':', (size_t)(to - from));
+    const char *const close = memchr(from, ']', (size_t)(to - from));
     if (bracket && close) {
         from++;
         to = close;

@@ -28,8 +28,8 @@ static size_t count_slashes(const char *from, const char *to)
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {
-    char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1)), *const value =
-                                                                                   strndup(from, (size_t)(to - from));
+    char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1));
+    char *const value = strndup(from, (size_t)(to - from));
     request->parameters[request->parameter_count++] = (organ_http_field){name, value};
     if (!name || !value)
         return false;

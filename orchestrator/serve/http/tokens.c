@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/tls.h"
 
+#include "formats/base/arena.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
@@ -80,12 +82,11 @@ static void forget_tokens(token_list *list)
 static organ_status check_token(const char *file, const char *text, size_t length, organ_error *error)
 {
     if (length < SHORTEST_TOKEN || length > LONGEST_TOKEN)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the token has %zu characters; allowed are %d to %d", file,
-                          length, SHORTEST_TOKEN, LONGEST_TOKEN);
+        return organ_refuse(error, file, "the token has %zu characters; allowed are %d to %d", length, SHORTEST_TOKEN,
+                            LONGEST_TOKEN);
     for (size_t k = 0; k < length; k++)
         if (text[k] <= ' ' || text[k] > '~')
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: character %zu of the token is not a printable ASCII character", file, k + 1);
+            return organ_refuse(error, file, "character %zu of the token is not a printable ASCII character", k + 1);
     return ORGAN_OK;
 }
 
@@ -122,10 +123,9 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     list->count++;
     for (stored_token *other = list->tokens; other < t; other++) {
         if (strcmp(other->bearer.name, t->bearer.name) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->bearer.name);
+            return organ_refuse(error, file, "two tokens have the name '%s'", t->bearer.name);
         if (strcmp(other->text, t->text) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->bearer.name,
-                              t->bearer.name);
+            return organ_refuse(error, file, "'%s' and '%s' have the same token", other->bearer.name, t->bearer.name);
     }
     return ORGAN_OK;
 }
@@ -142,17 +142,15 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
     if (count == 0 || words[0][0] == '#')
         return ORGAN_OK;
     if (count != 3)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu has %s; a line is: NAME ROLE TOKEN", file, number,
-                          found[count]);
+        return organ_refuse(error, file, "line %zu has %s; a line is: NAME ROLE TOKEN", number, found[count]);
     if (!is_name(words[0], lengths[0]))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'",
-                          file, number);
+        return organ_refuse(error, file, "line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'", number);
     const bool run = lengths[1] == 3 && memcmp(words[1], "run", 3) == 0;
     if (!run && (lengths[1] != 4 || memcmp(words[1], "read", 4) != 0))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: the role of '%.*s' is neither read nor run", file,
-                          number, (int)lengths[0], words[0]);
+        return organ_refuse(error, file, "line %zu: the role of '%.*s' is neither read nor run", number,
+                            (int)lengths[0], words[0]);
     if (list->count == MAX_TOKENS)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there are more than %d tokens", file, MAX_TOKENS);
+        return organ_refuse(error, file, "there are more than %d tokens", MAX_TOKENS);
     return add_token(list, file, words[0], lengths[0], run ? ORGAN_ACCESS_RUN : ORGAN_ACCESS_READ, words[2], lengths[2],
                      error);
 }
@@ -174,7 +172,7 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
         line = line_end + 1;
     }
     if (!error->status && list->count == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: contains no token", file);
+        organ_refuse(error, file, "contains no token");
     return error->status;
 }
 

@@ -404,9 +404,8 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     organ_worker_answer answer = {0};
     organ_catalog *catalog = NULL;
     organ_error error = {0};
-    char *const absolute = receive_path(question->absolute_bytes), *const path =
-                                                                       absolute ? receive_path(question->path_bytes)
-                                                                                : NULL;
+    char *const absolute = receive_path(question->absolute_bytes);
+    char *const path = absolute ? receive_path(question->path_bytes) : NULL;
     if (path) {
         answer.status = read_model(absolute, path, (size_t)question->max, &catalog, &error);
         answer.no_memory = answer.status != 0 && error.errnum == ENOMEM;
