@@ -16,8 +16,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
     c->layers = organ_key_needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_refuse(s->error, s->label, "key '%s.nextn_predict_layers' is %u, not below block_count %u",
-                     s->architecture, later, c->layers);
+        organ_key_refuse(s, "nextn_predict_layers", "is %u, not below block_count %u", later, c->layers);
     else
         c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
     organ_key_require(s, "attention.head_count");
@@ -32,10 +31,10 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     }
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
-        organ_refuse(s->error, s->label,
-                     "key '%s.attention.key_length' is %u and attention.value_length %u: different head sizes are "
-                     "not supported",
-                     s->architecture, c->head_dim, value);
+        organ_key_refuse(s, "attention.key_length",
+                         "is %u and attention.value_length %u: different head sizes are "
+                         "not supported",
+                         c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
         organ_key_require(s, "feed_forward_length");
     c->intermediate = organ_key_of_layer(s, "feed_forward_length", 0, 0);
@@ -51,7 +50,7 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
 {
     const double value = organ_key_real(s, key, 0);
     if (!isfinite(value) || value < 0)
-        organ_refuse(s->error, s->label, "key '%s.%s' is %g: not finite, or below 0", s->architecture, key, value);
+        organ_key_refuse(s, key, "is %g: not finite, or below 0", value);
     return value != 0 ? value : otherwise;
 }
 
@@ -60,13 +59,12 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
-    char full[CONFIG_KEY_LIMIT];
     if (f->either_norm && organ_key_real(s, "attention.layer_norm_rms_epsilon", 0) != 0)
         c->norm = ORGAN_NORM_RMS;
     const bool rms = c->norm == ORGAN_NORM_RMS;
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     /* llama.cpp's converter writes the other key for Nemotron-H. */
-    if (rms && f->recurrent && !organ_key_find(s, eps, full))
+    if (rms && f->recurrent && !organ_key_find(s, eps))
         eps = "attention.layer_norm_epsilon";
     organ_key_require(s, eps);
     c->rms_eps = organ_key_real(s, eps, 0);
@@ -114,12 +112,9 @@ static void refuse_foreign_keys(const config_gguf_source *s)
                    {"attention.sliding_window", 0, !s->family->recurrent},
                    {"ssm.dt_b_c_rms", 0, s->family->recurrent && s->family->recurrent->rank},
                    {"moe_every_n_layers", 0, false}};
-    char full[CONFIG_KEY_LIMIT];
     for (size_t k = 0; k < sizeof foreign / sizeof *foreign; k++)
-        if (!foreign[k].used && organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
-            organ_key_find(s, foreign[k].key, full);
-            organ_refuse(s->error, s->label, "key '%s' is not supported", full);
-        }
+        if (!foreign[k].used && organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral)
+            organ_key_refuse(s, foreign[k].key, "is not supported");
 }
 
 /* Some families have the norm only if the file has that of layer 0. The norm of Llama 4 has no weights; llama.cpp
@@ -188,10 +183,10 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
         c->alibi_max = organ_key_real(s, "attention.max_alibi_bias", 0);
         c->clip_qkv = organ_key_real(s, "attention.clamp_kqv", 0);
         if (!(c->alibi_max > 0) || organ_key_tensor(s, "position_embd.weight"))
-            organ_refuse(s->error, s->label,
-                         "key '%s.attention.max_alibi_bias' is %g: learned positions in place of ALiBi are not "
-                         "supported",
-                         s->architecture, c->alibi_max);
+            organ_key_refuse(s, "attention.max_alibi_bias",
+                             "is %g: learned positions in place of ALiBi are not "
+                             "supported",
+                             c->alibi_max);
     }
     organ_forward_config_place(c);
 }

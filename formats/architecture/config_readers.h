@@ -67,9 +67,13 @@ typedef struct config_gguf_source {
 /* Bytes of a key with its architecture or of a tensor name, final 0 included; longer names are cut. */
 #define CONFIG_KEY_LIMIT 128
 
-/* Returns the key-value, or NULL if it is missing. Writes the key's whole name, "ARCHITECTURE.KEY", to `full` in any
- * case. */
-const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT]);
+/* Writes the key's whole name, "ARCHITECTURE.KEY", to `full` and returns it. */
+const char *organ_key_name(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT]);
+/* Returns the key-value, or NULL if it is missing. */
+const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key);
+/* Sets ORGAN_BAD_INPUT with the message "FILE: key 'ARCHITECTURE.KEY' ..." and the rest by `format`. */
+void organ_key_refuse(const config_gguf_source *s, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Reports an error if the key is missing. */
 void organ_key_require(const config_gguf_source *s, const char *key);
@@ -177,6 +181,13 @@ double organ_config_number(const config_hf_source *s, forward_number number);
 /* Returns the member of the root if it is a list of `layers` items; else NULL, and reports an error, in which `item`
  * describes an item ("a number"). */
 const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers);
+/* Returns the layer whose number, counted from `first` (0 or 1), is an item of the list `key`; NULL after an error. */
+organ_layer_kind *organ_config_layer(const config_hf_source *s, const char *key, const json_t *item, unsigned first,
+                                     organ_forward_config *config);
+/* Returns whether item `layer` of `list`, the value of the member `key`, is the word `yes`. Reports an error if it is
+ * neither `yes` nor `no`. */
+bool organ_config_layer_is(const config_hf_source *s, const char *key, const json_t *list, unsigned layer,
+                           const char *yes, const char *no);
 /* Returns a member of the object that is a string; `fallback`, which may be NULL, if it is missing. */
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback);
 

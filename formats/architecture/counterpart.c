@@ -12,42 +12,13 @@ bool organ_keeps_rope_rows(const char *architecture)
 
 bool organ_part_is_plain(forward_part part)
 {
-    static const forward_part plain[] = {PART_NORM_ATTENTION,
-                                         PART_NORM_Q,
-                                         PART_NORM_K,
-                                         PART_NORM_Q_A,
-                                         PART_NORM_KV_A,
-                                         PART_Q_A,
-                                         PART_Q_B,
-                                         PART_KV_A,
-                                         PART_KV_B,
-                                         PART_BIAS_Q_A,
-                                         PART_BIAS_KV_A,
-                                         PART_Q,
-                                         PART_K,
-                                         PART_V,
-                                         PART_O,
-                                         PART_GATE,
-                                         PART_UP,
-                                         PART_DOWN,
-                                         PART_BIAS_Q,
-                                         PART_BIAS_K,
-                                         PART_BIAS_V,
-                                         PART_BIAS_O,
-                                         PART_BIAS_GATE,
-                                         PART_BIAS_UP,
-                                         PART_BIAS_DOWN,
-                                         PART_ROUTER,
-                                         PART_ROUTER_BIAS,
-                                         PART_SINKS,
-                                         PART_SHARED,
-                                         PART_SHARED_GATE,
-                                         PART_SHARED_UP,
-                                         PART_SHARED_DOWN};
-    for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
-        if (plain[k] == part)
-            return true;
-    return false;
+    static const forward_part others[] = {
+        PART_NORM_POST_ATTENTION, PART_NORM_FFN, PART_NORM_POST_FFN, PART_K_B, PART_V_B,
+        PART_BIAS_ROUTER,         PART_HEAD_GATE};
+    bool plain = part <= PART_SHARED_DOWN;
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        plain = plain && part != others[k];
+    return plain;
 }
 
 /* Returns the first word (between two dots) that is the number `layer`, or NULL. */

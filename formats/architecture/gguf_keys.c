@@ -6,26 +6,40 @@
  */
 #include "formats/architecture/config_readers.h"
 
+#include "formats/base/format_rest.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT])
+const char *organ_key_name(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT])
 {
     snprintf(full, CONFIG_KEY_LIMIT, "%s.%s", s->architecture, key);
-    return organ_gguf_find(s->model->gguf, full);
+    return full;
+}
+
+const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key)
+{
+    char full[CONFIG_KEY_LIMIT];
+    return organ_gguf_find(s->model->gguf, organ_key_name(s, key, full));
+}
+
+void organ_key_refuse(const config_gguf_source *s, const char *key, const char *format, ...)
+{
+    char full[CONFIG_KEY_LIMIT], text[sizeof s->error->message];
+    ORGAN_FORMAT_REST(text, format);
+    organ_refuse(s->error, s->label, "key '%s' %s", organ_key_name(s, key, full), text);
 }
 
 /* The key may be a single number, which all indices then have. Returns UINT32_MAX for larger numbers. */
 static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t index, unsigned fallback)
 {
-    char full[CONFIG_KEY_LIMIT];
-    const organ_gguf_kv *kv = organ_key_find(s, key, full);
+    const organ_gguf_kv *kv = organ_key_find(s, key);
     int64_t value;
     if (!kv)
         return fallback;
     if (!organ_gguf_integer_at(kv, kv->type == ORGAN_GGUF_ARRAY ? index : 0, &value) || value < 0) {
-        organ_refuse(s->error, s->label, "key '%s' is not a whole number of at least 0", full);
+        organ_key_refuse(s, key, "is not a whole number of at least 0");
         return 0;
     }
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
@@ -39,9 +53,8 @@ unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned f
 
 void organ_key_require(const config_gguf_source *s, const char *key)
 {
-    char full[CONFIG_KEY_LIMIT];
-    if (!organ_key_find(s, key, full))
-        organ_refuse(s->error, s->label, "key '%s' is missing", full);
+    if (!organ_key_find(s, key))
+        organ_key_refuse(s, key, "is missing");
 }
 
 unsigned organ_key_needed(const config_gguf_source *s, const char *key)
@@ -64,19 +77,18 @@ static bool has_every_layer(const config_gguf_source *s, const char *full, const
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
-    const organ_gguf_kv *const kv = organ_key_find(s, key, full);
-    if (kv && !has_every_layer(s, full, kv))
+    const organ_gguf_kv *const kv = organ_key_find(s, key);
+    if (kv && !has_every_layer(s, organ_key_name(s, key, full), kv))
         return 0;
     return size_at(s, key, layer, fallback);
 }
 
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback)
 {
-    char full[CONFIG_KEY_LIMIT];
-    const organ_gguf_kv *kv = organ_key_find(s, key, full);
+    const organ_gguf_kv *kv = organ_key_find(s, key);
     double value = fallback;
     if (kv && (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_real_at(kv, 0, &value)))
-        organ_refuse(s->error, s->label, "key '%s' is not a number", full);
+        organ_key_refuse(s, key, "is not a number");
     return value;
 }
 
@@ -93,10 +105,9 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
 
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 {
-    char full[CONFIG_KEY_LIMIT];
-    const organ_gguf_kv *kv = organ_key_find(s, key, full);
+    const organ_gguf_kv *kv = organ_key_find(s, key);
     if (kv && (kv->type != ORGAN_GGUF_BOOL || kv->size < 1))
-        organ_refuse(s->error, s->label, "key '%s' is not true or false", full);
+        organ_key_refuse(s, key, "is not true or false");
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
@@ -104,9 +115,8 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 static bool key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
     char full[CONFIG_KEY_LIMIT];
-    if (!organ_key_find(s, key, full))
-        return otherwise;
-    return organ_gguf_text_equals(s->model->gguf, full, word);
+    return organ_key_find(s, key) ? organ_gguf_text_equals(s->model->gguf, organ_key_name(s, key, full), word)
+                                  : otherwise;
 }
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }
@@ -139,8 +149,7 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
         read_latent_router(s, function, dense, &c->router);
     const bool same = c->router.logistic ? function == 2 : function == 1 || (function == 3 && c->normalise_experts);
     if (function && !same)
-        organ_refuse(s->error, s->label, "key '%s.expert_gating_func' is %u, which is not supported", s->architecture,
-                     function);
+        organ_key_refuse(s, "expert_gating_func", "is %u, which is not supported", function);
 }
 
 /* The forward pass computes shared experts as one wide expert: their number (`counted`) multiplies the width of a
@@ -150,10 +159,9 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     const char *const width = "expert_shared_feed_forward_length";
     c->shared_gated = m->shared_gated;
     c->shared_own = m->shared_width != NULL;
-    char full[CONFIG_KEY_LIMIT];
-    const bool counted = m->shared_count && (organ_key_find(s, "expert_shared_count", full) != NULL ||
-                                             organ_key_find(s, width, full) == NULL);
-    if (m->shared_optional && !organ_key_find(s, "expert_shared_count", full) && !organ_key_find(s, width, full))
+    const bool has_count = organ_key_find(s, "expert_shared_count"), has_width = organ_key_find(s, width);
+    const bool counted = m->shared_count && (has_count || !has_width);
+    if (m->shared_optional && !has_count && !has_width)
         return;
     if (counted) /* false for files of Hy3, which have only the width of all shared experts together */
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
@@ -161,13 +169,12 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
     if (counted || (!m->shared_count && !m->shared_width))
         return;
     /* Files of Llama 4, like their config.json, have one width for routed and shared experts. */
-    if (m->shared_width && m->width && strcmp(m->shared_width, m->width) == 0 && !organ_key_find(s, width, full))
+    if (m->shared_width && m->width && strcmp(m->shared_width, m->width) == 0 && !has_width)
         c->shared_intermediate = (unsigned)c->expert_intermediate;
     else
         c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
     if (c->shared_intermediate == 0 && !m->shared_optional)
-        organ_refuse(s->error, s->label, "key '%s.%s' is 0", s->architecture,
-                     organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
+        organ_key_refuse(s, has_width ? width : "expert_feed_forward_length", "is 0");
 }
 
 /* Of each interleave_moe_layer_step layers only the last one has experts; the others are dense. */
@@ -175,7 +182,7 @@ static void read_mixture_interval(const config_gguf_source *s, organ_forward_con
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
     if (step == 0)
-        organ_refuse(s->error, s->label, "key '%s.interleave_moe_layer_step' is 0", s->architecture);
+        organ_key_refuse(s, "interleave_moe_layer_step", "is 0");
     for (unsigned l = 0; l < c->layers && !s->error->status; l++)
         if ((l + 1) % step) {
             c->kinds[l].mixture = false;
@@ -215,7 +222,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
         c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
     else if (s->family->dual_ffn && c->experts == 0)
-        organ_refuse(s->error, s->label, "key '%s.expert_count' is 0, but the file has a router", s->architecture);
+        organ_key_refuse(s, "expert_count", "is 0, but the file has a router");
     if (c->experts == 0) {
         read_dense_width(s, m, c);
         return;
@@ -266,13 +273,11 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
         return ORGAN_ROPE_YARN;
     if (key_equals(s, key, "none", true))
         return ORGAN_ROPE_DEFAULT;
-    const organ_gguf_kv *const kv = organ_key_find(s, key, full);
-    const char *const word = organ_gguf_string(s->model->gguf, full, &length);
-    if (kv && !word)
-        organ_refuse(s->error, s->label, "key '%s' is not a string", full);
-    else if (kv)
-        organ_refuse(s->error, s->label, "key '%s' is '%.*s', which is not supported", full,
-                     (int)(length < 60 ? length : 60), word);
+    const char *const word = organ_gguf_string(s->model->gguf, organ_key_name(s, key, full), &length);
+    if (!word)
+        organ_key_refuse(s, key, "is not a string");
+    else
+        organ_key_refuse(s, key, "is '%.*s', which is not supported", (int)(length < 60 ? length : 60), word);
     return ORGAN_ROPE_DEFAULT;
 }
 
@@ -343,10 +348,10 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
                    value = organ_key_size(s, "attention.value_length_swa", local);
     if (value != local)
-        organ_refuse(s->error, s->label,
-                     "key '%s.attention.key_length_swa' is %u and attention.value_length_swa %u: different head "
-                     "sizes are not supported",
-                     s->architecture, local, value);
+        organ_key_refuse(s, "attention.key_length_swa",
+                         "is %u and attention.value_length_swa %u: different head "
+                         "sizes are not supported",
+                         local, value);
     for (unsigned l = 0; l < c->layers; l++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.attn_v.weight", l);
@@ -364,8 +369,7 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
     if (c->per_layer_width == 0 && !s->family->streams && !table)
         return;
     if (c->per_layer_width == 0 || c->per_layer_width > MOST_WIDTH)
-        organ_refuse(s->error, s->label, "key '%s.embedding_length_per_layer_input' is %u, not up to %u",
-                     s->architecture, c->per_layer_width, MOST_WIDTH);
+        organ_key_refuse(s, "embedding_length_per_layer_input", "is %u, not up to %u", c->per_layer_width, MOST_WIDTH);
     if (!table || table->rank != 2 || table->shape[0] < c->vocabulary)
         organ_refuse(s->error, s->label,
                      "tensor '" ORGAN_PER_LAYER_TABLE "' is missing or not a matrix with a row for each token");
@@ -378,7 +382,7 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
 static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];
-    const bool known = organ_key_find(s, "activation_sparsity_scale", full) != NULL;
+    const bool known = organ_gguf_find(s->model->gguf, organ_key_name(s, "activation_sparsity_scale", full)) != NULL;
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         organ_layer_kind *const kind = &c->kinds[l];
         const float usual = l < 10 ? organ_forward_gate_cut(0.95F) : -INFINITY;
@@ -398,10 +402,9 @@ static void read_streams(const config_gguf_source *s, organ_forward_config *c)
     c->laurel_rank = laurel && laurel->rank == 2 && laurel->shape[0] <= MOST_WIDTH ? (unsigned)laurel->shape[0] : 0;
     c->streams_scaled = organ_key_tensor(s, "blk.0.altup_correct_scale.weight");
     if (c->streams < 2 || c->streams > MOST_STREAMS)
-        organ_refuse(s->error, s->label, "key '%s.altup.num_inputs' is %u, not from 2 to %u", s->architecture,
-                     c->streams, MOST_STREAMS);
+        organ_key_refuse(s, "altup.num_inputs", "is %u, not from 2 to %u", c->streams, MOST_STREAMS);
     if (organ_key_size(s, "altup.active_idx", 0) != 0)
-        organ_refuse(s->error, s->label, "key '%s.altup.active_idx' is not 0", s->architecture);
+        organ_key_refuse(s, "altup.active_idx", "is not 0");
     if (c->laurel_rank == 0)
         organ_refuse(s->error, s->label, "tensor 'blk.0.laurel_l.weight' is missing or not a matrix of 1 to %u rows",
                      MOST_WIDTH);
@@ -425,8 +428,7 @@ void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
         read_streams(s, c);
     read_per_layer_keys(s, c);
     if (shared >= c->layers)
-        organ_refuse(s->error, s->label, "key '%s.attention.shared_kv_layers' is %u, not below the %u layers",
-                     s->architecture, shared, c->layers);
+        organ_key_refuse(s, "attention.shared_kv_layers", "is %u, not below the %u layers", shared, c->layers);
     else if (!s->error->status)
         organ_forward_config_share(s->label, shared, c, s->error);
 }
@@ -470,10 +472,10 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
     l->rotated = organ_key_needed(s, "rope.dimension_count");
     c->head_dim = organ_key_size(s, "attention.key_length_mla", c->head_dim);
     if (l->rotated == 0 || l->rotated >= c->head_dim)
-        organ_refuse(s->error, s->label,
-                     "key '%s.rope.dimension_count' is %u, not from 1 to below attention.key_length or "
-                     "attention.key_length_mla, %u",
-                     s->architecture, l->rotated, c->head_dim);
+        organ_key_refuse(s, "rope.dimension_count",
+                         "is %u, not from 1 to below attention.key_length or "
+                         "attention.key_length_mla, %u",
+                         l->rotated, c->head_dim);
     else
         l->plain = c->head_dim - l->rotated;
     c->rope_neighbours = true;

@@ -89,8 +89,7 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
     to->heads = rank;
     to->groups = organ_key_needed(s, "ssm.group_count");
     if (rank == 0 || inner % rank)
-        organ_refuse(s->error, s->label, "key '%s.ssm.inner_size' is %u, not a multiple of ssm.time_step_rank %u",
-                     s->architecture, inner, rank);
+        organ_key_refuse(s, "ssm.inner_size", "is %u, not a multiple of ssm.time_step_rank %u", inner, rank);
     else
         to->value_dim = inner / rank;
 }
@@ -118,7 +117,7 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].beta[k] = 1;
         }
     if (!isfinite(alpha))
-        organ_refuse(s->error, s->label, "key '%s.residual_scale' is %g, not finite", s->architecture, (double)alpha);
+        organ_key_refuse(s, "residual_scale", "is %g, not finite", (double)alpha);
 }
 
 /* The norms of dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
@@ -229,9 +228,10 @@ static void append_keys(const config_gguf_source *s, const char *const *keys)
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];
     size_t length = strlen(message), named = 0;
     for (size_t k = 0; k < MOST_KEYS && keys[k]; k++) {
-        if (!organ_key_find(s, keys[k], full))
+        if (!organ_key_find(s, keys[k]))
             continue;
-        snprintf(message + length, sizeof s->error->message - length, "%s%s", named++ ? ", " : " (keys: ", full);
+        snprintf(message + length, sizeof s->error->message - length, "%s%s",
+                 named++ ? ", " : " (keys: ", organ_key_name(s, keys[k], full));
         length = strlen(message);
     }
     if (named)
@@ -278,9 +278,8 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
-    char full[CONFIG_KEY_LIMIT];
     const bool used = windows == WINDOWS_ALL || windows >= WINDOWS_TYPES;
-    const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN, full);
+    const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN);
     c->window = used ? organ_key_size(s, "attention.sliding_window", 0) : 0;
     if (!pattern || pattern->type != ORGAN_GGUF_ARRAY) {
         const unsigned every = organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern);
@@ -297,11 +296,8 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
  * of 0 it computes full attention with positions in all layers but the last; no class of transformers computes this. */
 static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
 {
-    char full[CONFIG_KEY_LIMIT];
-    if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0) {
-        organ_key_find(s, "attention.sliding_window", full);
-        organ_refuse(s->error, s->label, "key '%s' is 0: layers without chunks are not supported", full);
-    }
+    if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0)
+        organ_key_refuse(s, "attention.sliding_window", "is 0: layers without chunks are not supported");
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }

@@ -28,13 +28,8 @@ static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forwa
 static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
-    for (unsigned l = 0; words && l < c->layers; l++) {
-        const char *const word = organ_json_plain(json_array_get(words, l));
-        const bool sparse = word && strcmp(word, "sparse") == 0;
-        if (!sparse && (!word || strcmp(word, "dense")))
-            organ_refuse(s->error, s->label, "mlp_layer_types: '%s' is not supported", word ? word : "?");
-        make_mixture(&c->kinds[l], sparse, c);
-    }
+    for (unsigned l = 0; words && l < c->layers; l++)
+        make_mixture(&c->kinds[l], organ_config_layer_is(s, "mlp_layer_types", words, l, "sparse", "dense"), c);
 }
 
 static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
@@ -83,11 +78,9 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     for (unsigned l = 0; (list || step) && l < c->layers; l++)
         make_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        const json_t *const value = json_array_get(list, k);
-        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
-            organ_config_refuse(s, "moe_layers", value, "a layer number");
-        else
-            make_mixture(&c->kinds[json_integer_value(value)], true, c);
+        organ_layer_kind *const kind = organ_config_layer(s, "moe_layers", json_array_get(list, k), 0, c);
+        if (kind)
+            make_mixture(kind, true, c);
     }
 }
 
@@ -115,16 +108,18 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* organ_config_mixers has already set which layers are mixtures. */
-static void read_mixture_words(organ_forward_config *c)
+static void read_mixture_words(const config_hf_source *s, organ_forward_config *c)
 {
+    (void)s;
     for (unsigned l = 0; l < c->layers; l++)
         make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
 /* A layer of LongCat-Flash's file is two layers here, both with a dense feed-forward, and the first with a mixture
  * in addition. */
-static void read_pairs(organ_forward_config *c)
+static void read_pairs(const config_hf_source *s, organ_forward_config *c)
 {
+    (void)s;
     for (unsigned l = 0; l < c->layers; l++) {
         c->kinds[l].mixture = l % 2 == 0;
         c->kinds[l].intermediate = c->intermediate;
@@ -142,23 +137,19 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
+    static void (*const readers[])(const config_hf_source *,
+                                   organ_forward_config *) = {[DENSE_QWEN] = read_qwen_layers,
+                                                              [DENSE_STEP] = read_steps,
+                                                              [DENSE_FREQ] = read_freq,
+                                                              [DENSE_PERIOD] = read_period,
+                                                              [DENSE_WORDS] = read_mixture_words,
+                                                              [DENSE_SECOND] = read_pairs,
+                                                              [DENSE_INTERVAL] = read_mixture_interval};
     unsigned mixtures = 0;
     if (organ_config_member(s->root, "mlp_layer_types"))
         read_layer_words(s, c);
-    else if (m->dense == DENSE_QWEN)
-        read_qwen_layers(s, c);
-    else if (m->dense == DENSE_INTERVAL)
-        read_mixture_interval(s, c);
-    else if (m->dense == DENSE_STEP)
-        read_steps(s, c);
-    else if (m->dense == DENSE_PERIOD)
-        read_period(s, c);
-    else if (m->dense == DENSE_FREQ)
-        read_freq(s, c);
-    else if (m->dense == DENSE_WORDS)
-        read_mixture_words(c);
-    else if (m->dense == DENSE_SECOND)
-        read_pairs(c);
+    else if (m->dense != DENSE_FIRST)
+        readers[m->dense](s, c);
     else
         organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
     for (unsigned l = 0; l < c->layers; l++)

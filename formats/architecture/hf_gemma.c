@@ -240,12 +240,8 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
 static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, key, "a string", c->layers);
-    for (unsigned l = 0; words && l < c->layers; l++) {
-        const char *const word = organ_json_plain(json_array_get(words, l));
-        c->kinds[l].indexed = word && strcmp(word, "full") == 0;
-        if (!c->kinds[l].indexed && (!word || strcmp(word, "shared")))
-            organ_refuse(s->error, s->label, "%s: '%s' is not supported", key, word ? word : "?");
-    }
+    for (unsigned l = 0; words && l < c->layers; l++)
+        c->kinds[l].indexed = organ_config_layer_is(s, key, words, l, "full", "shared");
 }
 
 /* The rules are those of GlmMoeDsaConfig of transformers. Without a list or a string of letters, the first

@@ -59,11 +59,9 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     for (unsigned l = 0; l < c->layers; l++)
         set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        const json_t *const value = json_array_get(list, k);
-        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
-            organ_config_refuse(s, r->indices, value, "a layer number");
-        else
-            set_word(s, r->indices, r->words[0].word, &c->kinds[json_integer_value(value)]);
+        organ_layer_kind *const kind = organ_config_layer(s, r->indices, json_array_get(list, k), 0, c);
+        if (kind)
+            set_word(s, r->indices, r->words[0].word, kind);
     }
 }
 
@@ -75,11 +73,9 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     if (!json_is_array(list))
         organ_refuse(s->error, s->label, "%s is not a list of numbers of layers", key);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        const json_t *const value = json_array_get(list, k);
-        if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > c->layers)
-            organ_config_refuse(s, key, value, "a number of a layer from 1 on");
-        else
-            set_word(s, key, word, &c->kinds[json_integer_value(value) - 1]);
+        organ_layer_kind *const kind = organ_config_layer(s, key, json_array_get(list, k), 1, c);
+        if (kind)
+            set_word(s, key, word, kind);
     }
     return json_array_size(list);
 }

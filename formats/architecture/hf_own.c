@@ -140,6 +140,26 @@ const json_t *organ_config_list(const config_hf_source *s, const char *key, cons
     return NULL;
 }
 
+organ_layer_kind *organ_config_layer(const config_hf_source *s, const char *key, const json_t *item, unsigned first,
+                                     organ_forward_config *c)
+{
+    const json_int_t number = json_integer_value(item), least = first;
+    if (json_is_integer(item) && number >= least && number < least + c->layers)
+        return &c->kinds[number - least];
+    organ_config_refuse(s, key, item, first ? "a number of a layer from 1 on" : "a layer number");
+    return NULL;
+}
+
+bool organ_config_layer_is(const config_hf_source *s, const char *key, const json_t *list, unsigned layer,
+                           const char *yes, const char *no)
+{
+    const char *const word = organ_json_plain(json_array_get(list, layer));
+    const bool is = word && strcmp(word, yes) == 0;
+    if (!is && (!word || strcmp(word, no)))
+        organ_refuse(s->error, s->label, "%s: '%s' is not supported", key, word ? word : "?");
+    return is;
+}
+
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -345,17 +365,15 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
     for (unsigned l = 0; types && l < c->layers; l++) {
-        const char *word = organ_json_plain(json_array_get(types, l));
-        const bool windowed = word && strcmp(word, "sliding_attention") == 0 && !s->family->chunk;
-        if (word && s->family->chunk && strcmp(word, "chunked_attention") == 0) {
+        const char *const local = s->family->chunk ? "chunked_attention" : "sliding_attention";
+        const bool is_local = organ_config_layer_is(s, "layer_types", types, l, local, "full_attention");
+        if (is_local && s->family->chunk) {
             c->kinds[l].chunk = organ_config_needed(s, s->family->chunk);
             continue;
         }
-        if (windowed && c->window == 0)
+        if (is_local && c->window == 0)
             organ_refuse(s->error, s->label, "the sliding window of some layers is 0 tokens");
-        if (!windowed && (!word || strcmp(word, "full_attention")))
-            organ_refuse(s->error, s->label, "layer_types: '%s' is not supported", word ? word : "?");
-        c->kinds[l].window = windowed ? c->window : 0;
+        c->kinds[l].window = is_local ? c->window : 0;
     }
 }
 
