@@ -148,6 +148,11 @@ void organ_digest_end(organ_digest *digest, char text[ORGAN_DIGEST_TEXT]);
 
 /* ---- libraries that are loaded on first use, so that other runs start faster ---- */
 
+/* A list of a library's functions, F(SYMBOL, MEMBER) for each, makes the members of a structure of function pointers
+ * and the names of the symbols. */
+#define ORGAN_LIBRARY_MEMBER(symbol, member) __typeof__(symbol) *member;
+#define ORGAN_LIBRARY_NAME(symbol, member)   #symbol,
+
 /* Loads the shared library `file` and stores the addresses of the `count` functions `names` in the same order in
  * `functions`, a structure of function pointers. The library is never unloaded. Returns ORGAN_IO if it is not
  * installed or lacks one of the functions. */

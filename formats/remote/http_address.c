@@ -125,12 +125,7 @@ organ_reach organ_http_text_reach(const char *text)
 
 organ_curl_functions organ_curl;
 
-static const char *const names[] = {
-    "curl_easy_init",    "curl_easy_setopt", "curl_easy_perform",  "curl_easy_getinfo", "curl_easy_strerror",
-    "curl_easy_cleanup", "curl_easy_escape", "curl_easy_unescape", "curl_slist_append", "curl_slist_free_all",
-    "curl_url",          "curl_url_set",     "curl_url_get",       "curl_url_cleanup",  "curl_free",
-    "curl_global_init",  "curl_share_init",  "curl_share_setopt",  "curl_share_cleanup"};
-_Static_assert(sizeof organ_curl == sizeof names, "one name for each function");
+static const char *const names[] = {ORGAN_CURL_FUNCTIONS(ORGAN_LIBRARY_NAME)};
 
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static organ_error fault; /* the error of load_curl; all zero if it succeeded */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/http_request.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_REDIRECTS 8
@@ -46,15 +46,8 @@ typedef struct hop {
     bool redirected;     /* the request follows a redirect */
     bool guarded;        /* a server with a public address has sent a redirect to this hop */
     bool is_public;      /* the connected server has a public address */
-    double started;      /* monotonic_seconds() when the hop began */
+    uint64_t started;    /* organ_activity_time() when the hop began */
 } hop;
-
-static double monotonic_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool is_header(const char *text)
 {
@@ -246,7 +239,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
-    const double taken = monotonic_seconds() - h->started;
+    const double taken = 1e-9 * (double)(organ_activity_time() - h->started);
     if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_MIN_RATE)
         return false;
     answer->hopeless = true;
@@ -422,7 +415,7 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
              .answer = answer,
              .redirected = redirected,
              .guarded = redirected && from_public,
-             .started = monotonic_seconds()};
+             .started = organ_activity_time()};
     line->reason[0] = '\0';
     /* libcurl 7.88 keeps in a reused handle a pointer to a freed header, into which a server can make it write with a
      * folded first header. Therefore each request gets a new handle. */

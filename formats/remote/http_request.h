@@ -3,6 +3,8 @@
 #ifndef ORGAN_REMOTE_HTTP_REQUEST_H
 #define ORGAN_REMOTE_HTTP_REQUEST_H
 
+#include "formats/base/text.h"
+
 #include <curl/curl.h>
 #include <organ/base.h>
 #include <organ/models.h>
@@ -94,26 +96,30 @@ bool organ_http_is_address(const char *text);
 /* It needs thirty other libraries, whose loading takes half of the time of a short run. */
 
 /* The functions of libcurl under their names without "curl_". Valid after organ_curl_open has succeeded. */
+/* clang-format off */
+#define ORGAN_CURL_FUNCTIONS(F) \
+    F(curl_easy_init, easy_init) \
+    F(curl_easy_setopt, easy_setopt) \
+    F(curl_easy_perform, easy_perform) \
+    F(curl_easy_getinfo, easy_getinfo) \
+    F(curl_easy_strerror, easy_strerror) \
+    F(curl_easy_cleanup, easy_cleanup) \
+    F(curl_easy_escape, easy_escape) \
+    F(curl_easy_unescape, easy_unescape) \
+    F(curl_slist_append, slist_append) \
+    F(curl_slist_free_all, slist_free_all) \
+    F(curl_url, url) \
+    F(curl_url_set, url_set) \
+    F(curl_url_get, url_get) \
+    F(curl_url_cleanup, url_cleanup) \
+    F(curl_free, free) \
+    F(curl_global_init, global_init) \
+    F(curl_share_init, share_init) \
+    F(curl_share_setopt, share_setopt) \
+    F(curl_share_cleanup, share_cleanup)
+/* clang-format on */
 typedef struct organ_curl_functions {
-    __typeof__(curl_easy_init) *easy_init;
-    CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
-    __typeof__(curl_easy_perform) *easy_perform;
-    CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
-    __typeof__(curl_easy_strerror) *easy_strerror;
-    __typeof__(curl_easy_cleanup) *easy_cleanup;
-    __typeof__(curl_easy_escape) *easy_escape;
-    __typeof__(curl_easy_unescape) *easy_unescape;
-    __typeof__(curl_slist_append) *slist_append;
-    __typeof__(curl_slist_free_all) *slist_free_all;
-    __typeof__(curl_url) *url;
-    __typeof__(curl_url_set) *url_set;
-    __typeof__(curl_url_get) *url_get;
-    __typeof__(curl_url_cleanup) *url_cleanup;
-    __typeof__(curl_free) *free;
-    __typeof__(curl_global_init) *global_init;
-    __typeof__(curl_share_init) *share_init;
-    CURLSHcode (*share_setopt)(CURLSH *share, CURLSHoption option, ...);
-    __typeof__(curl_share_cleanup) *share_cleanup;
+    ORGAN_CURL_FUNCTIONS(ORGAN_LIBRARY_MEMBER)
 } organ_curl_functions;
 extern organ_curl_functions organ_curl; /* the loaded functions */
 

@@ -287,12 +287,10 @@ static void reset_read_budget(organ_http *http)
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
-    struct timespec from, to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    const uint64_t from = organ_activity_time();
     request->seconds = max + (double)http->taken / ORGAN_HTTP_MIN_RATE - http->spent;
     organ_http_ask(http->line, request, answer);
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    http->spent += (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    http->spent += 1e-9 * (double)(organ_activity_time() - from);
     http->taken += answer->got;
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <arpa/inet.h>
@@ -153,7 +154,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
         free(copy);
         return NULL;
     }
-    clock_gettime(CLOCK_MONOTONIC, &request->began);
+    request->began = organ_seconds_now();
     request->server = context;
     request->app = &request->server->app;
     request->connection = connection;

@@ -171,16 +171,15 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
     return false;
 }
 
-/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d. */
-enum { PROXIES_MAPPED = 12 };
+/* The bytes before the IPv4 address in ::ffff:a.b.c.d. */
+static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
 
 /* An IPv4 address becomes ::ffff:a.b.c.d, and *four true. Returns false if the text is not an address. */
 static bool read_address(const char *text, unsigned char address[16], bool *four)
 {
-    static const unsigned char mapped[PROXIES_MAPPED] = {[10] = 0xFF, [11] = 0xFF};
-    *four = inet_pton(AF_INET, text, address + PROXIES_MAPPED) == 1;
+    *four = inet_pton(AF_INET, text, address + sizeof mapped) == 1;
     if (*four)
-        memcpy(address, mapped, PROXIES_MAPPED);
+        memcpy(address, mapped, sizeof mapped);
     return *four || inet_pton(AF_INET6, text, address) == 1;
 }
 
@@ -208,7 +207,7 @@ static organ_status read_network(const char *word, organ_network *network, organ
     if (bits &&
         (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > max))
         return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': a prefix has 0 to %u bits", word, max);
-    network->bits = (four ? 8 * PROXIES_MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : max);
+    network->bits = (four ? 8 * (unsigned)sizeof mapped : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : max);
     for (unsigned bit = network->bits; bit < 128; bit++)
         if (network->address[bit / 8] & (0x80 >> bit % 8))
             return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': the address has bits after its prefix", word);
@@ -257,7 +256,7 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
         return false;
     snprintf(bare, sizeof bare, "%.*s", (int)(to - from), from);
     return read_address(bare, address, &four) &&
-           inet_ntop(four ? AF_INET : AF_INET6, four ? address + PROXIES_MAPPED : address, text, (socklen_t)size);
+           inet_ntop(four ? AF_INET : AF_INET6, four ? address + sizeof mapped : address, text, (socklen_t)size);
 }
 
 /* Starts with the peer. While the current address is a trusted proxy, the address before it in X-Forwarded-For, read
@@ -277,26 +276,24 @@ void organ_proxies_client(const organ_proxies *proxies, const char *peer, const 
     }
 }
 
-/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d, and the bytes of the network prefixes /24 and /64. */
-enum { PEER_NETWORK_MAPPED = 12, IPV4_PREFIX_BYTES = 3, IPV6_PREFIX_BYTES = 8 };
+/* The bytes of the network prefixes /24 and /64. */
+enum { IPV4_PREFIX_BYTES = 3, IPV6_PREFIX_BYTES = 8 };
 
 void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
 {
-    static const unsigned char mapped[PEER_NETWORK_MAPPED] = {[10] = 0xFF, [11] = 0xFF};
-    unsigned char address[16] = {0};
+    unsigned char address[16];
     char text[INET6_ADDRSTRLEN];
-    const bool six = inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, PEER_NETWORK_MAPPED) != 0;
-    unsigned char *const four = address + PEER_NETWORK_MAPPED;
-    if (six) {
-        memset(address + IPV6_PREFIX_BYTES, 0, sizeof address - IPV6_PREFIX_BYTES);
-        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET6, address, text, sizeof text),
-                 8 * IPV6_PREFIX_BYTES);
-    } else if (memcmp(address, mapped, PEER_NETWORK_MAPPED) == 0 || inet_pton(AF_INET, peer, four) == 1) {
-        four[IPV4_PREFIX_BYTES] = 0;
-        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET, four, text, sizeof text),
-                 8 * IPV4_PREFIX_BYTES);
-    } else
+    bool four;
+    if (!read_address(peer, address, &four)) {
         snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s", peer);
+        return;
+    }
+    four = four || memcmp(address, mapped, sizeof mapped) == 0;
+    unsigned char *const from = four ? address + sizeof mapped : address;
+    const size_t kept = four ? IPV4_PREFIX_BYTES : IPV6_PREFIX_BYTES;
+    memset(from + kept, 0, (size_t)(address + sizeof address - from) - kept);
+    snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%zu", inet_ntop(four ? AF_INET : AF_INET6, from, text, sizeof text),
+             8 * kept);
 }
 
 /* FREE wrong tokens have no delay; MAX_DOUBLINGS doublings of first_seconds reach ORGAN_PENALTY_MAX_SECONDS. */
@@ -431,15 +428,21 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     return ORGAN_OK;
 }
 
-static char *audit_log_line_of(const organ_audit_entry *entry)
+double organ_http_stamp(char stamp[32])
 {
     struct timespec now;
     struct tm parts;
-    char stamp[40];
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
-    const size_t used = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(stamp + used, sizeof stamp - used, ".%03ldZ", now.tv_nsec / 1000000);
+    const size_t used = strftime(stamp, 24, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + used, 32 - used, ".%03ldZ", now.tv_nsec / 1000000);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static char *audit_log_line_of(const organ_audit_entry *entry)
+{
+    char stamp[32];
+    organ_http_stamp(stamp);
     json_t *const line =
         ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
                      SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),

@@ -10,6 +10,7 @@
 
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <organ/base.h>
@@ -270,12 +271,7 @@ void organ_http_about_job(const organ_server_request *request, const char *id)
 
 organ_app *organ_http_app(const organ_server_request *request) { return request->app; }
 
-double organ_http_waited(const organ_server_request *request)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - request->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - request->began.tv_nsec);
-}
+double organ_http_waited(const organ_server_request *request) { return organ_seconds_now() - request->began; }
 
 static const char *find_field(const organ_http_field *fields, size_t count, const char *name)
 {

@@ -238,6 +238,9 @@ typedef struct organ_area {
  * again. From any thread. */
 void organ_http_call_waiting(const organ_app *app);
 
+/* Writes the current time in the form of RFC 3339 with milliseconds, and returns it in seconds since 1970. */
+double organ_http_stamp(char stamp[32]);
+
 /* Writes one metric with its HELP and TYPE lines in Prometheus' text format. `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
 

@@ -3,6 +3,7 @@
 #ifndef ORGAN_SERVE_HTTP_HTTP_PARTS_H
 #define ORGAN_SERVE_HTTP_HTTP_PARTS_H
 
+#include "formats/base/text.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/tls.h"
@@ -67,24 +68,28 @@ void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *contex
 
 /* The functions of the library that the server calls, named without "MHD_". Valid once organ_daemon_library_open has
  * succeeded. */
+/* clang-format off */
+#define ORGAN_MHD_FUNCTIONS(F) \
+    F(MHD_start_daemon, start_daemon) \
+    F(MHD_quiesce_daemon, quiesce_daemon) \
+    F(MHD_stop_daemon, stop_daemon) \
+    F(MHD_get_version, get_version) \
+    F(MHD_is_feature_supported, is_feature_supported) \
+    F(MHD_get_reason_phrase_for, get_reason_phrase_for) \
+    F(MHD_get_connection_info, get_connection_info) \
+    F(MHD_get_connection_values, get_connection_values) \
+    F(MHD_lookup_connection_value, lookup_connection_value) \
+    F(MHD_suspend_connection, suspend_connection) \
+    F(MHD_resume_connection, resume_connection) \
+    F(MHD_create_response_from_buffer, create_response_from_buffer) \
+    F(MHD_create_response_from_callback, create_response_from_callback) \
+    F(MHD_create_response_from_fd_at_offset64, create_response_from_fd_at_offset64) \
+    F(MHD_add_response_header, add_response_header) \
+    F(MHD_queue_response, queue_response) \
+    F(MHD_destroy_response, destroy_response)
+/* clang-format on */
 typedef struct organ_mhd_functions {
-    __typeof__(MHD_start_daemon) *start_daemon;
-    __typeof__(MHD_quiesce_daemon) *quiesce_daemon;
-    __typeof__(MHD_stop_daemon) *stop_daemon;
-    __typeof__(MHD_get_version) *get_version;
-    __typeof__(MHD_is_feature_supported) *is_feature_supported;
-    __typeof__(MHD_get_reason_phrase_for) *get_reason_phrase_for;
-    __typeof__(MHD_get_connection_info) *get_connection_info;
-    __typeof__(MHD_get_connection_values) *get_connection_values;
-    __typeof__(MHD_lookup_connection_value) *lookup_connection_value;
-    __typeof__(MHD_suspend_connection) *suspend_connection;
-    __typeof__(MHD_resume_connection) *resume_connection;
-    __typeof__(MHD_create_response_from_buffer) *create_response_from_buffer;
-    __typeof__(MHD_create_response_from_callback) *create_response_from_callback;
-    __typeof__(MHD_create_response_from_fd_at_offset64) *create_response_from_fd_at_offset64;
-    __typeof__(MHD_add_response_header) *add_response_header;
-    __typeof__(MHD_queue_response) *queue_response;
-    __typeof__(MHD_destroy_response) *destroy_response;
+    ORGAN_MHD_FUNCTIONS(ORGAN_LIBRARY_MEMBER)
 } organ_mhd_functions;
 extern organ_mhd_functions organ_mhd;
 
@@ -150,14 +155,14 @@ struct organ_server_request {
     bool runs;      /* the token has the role run, or the server needs none */
     struct MHD_Connection *connection;
     organ_request_state state;
-    struct timespec began; /* time of the first line, of the monotonic clock */
-    char *target;          /* path and query as received, a copy */
-    const char *line;      /* the target in the memory of the library, between the other parts of the first line */
-    char *path;            /* the decoded path without a trailing slash */
-    char verb[16];         /* the method as received */
-    char address[64];      /* address of the client: the peer's, or the one reported by a trusted proxy */
-    char token_name[64];   /* of the valid token; "": none */
-    char job[40];          /* the job that the audit log lists; "": none */
+    double began;        /* time of the first line, in seconds of organ_seconds_now */
+    char *target;        /* path and query as received, a copy */
+    const char *line;    /* the target in the memory of the library, between the other parts of the first line */
+    char *path;          /* the decoded path without a trailing slash */
+    char verb[16];       /* the method as received */
+    char address[64];    /* address of the client: the peer's, or the one reported by a trusted proxy */
+    char token_name[64]; /* of the valid token; "": none */
+    char job[40];        /* the job that the audit log lists; "": none */
     organ_http_method method;
     bool head;                                   /* the request has the method HEAD; `method` is then GET */
     const organ_http_route *route;               /* NULL until organ_http_routed has found it */
@@ -379,7 +384,7 @@ struct organ_http_waker {
     size_t *sent;                       /* bytes sent so far: reply.size of the request, which outlives every read */
     bool suspended;                     /* the connection is suspended */
     bool woken;                         /* organ_http_wake was called since the last read began */
-    time_t last;                        /* time of the last read, in seconds of the monotonic clock */
+    double last;                        /* time of the last read, in seconds of organ_seconds_now */
     LIST_ENTRY(organ_http_waker) entry; /* in server->streams */
 };
 

@@ -3,6 +3,7 @@
 #include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <pthread.h>
@@ -179,13 +180,6 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
 
 /* Replies of unknown length: connections that are suspended until there is more to send. */
 
-static time_t seconds_now(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return at.tv_sec;
-}
-
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
 {
     organ_http_waker *const waker = calloc(1, sizeof *waker);
@@ -197,7 +191,7 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     }
     pthread_mutex_init(&waker->lock, NULL);
     waker->stream = *stream;
-    waker->last = seconds_now();
+    waker->last = organ_seconds_now();
     *reply = (organ_http_reply){.kind = REPLY_STREAM, .status = 200, .type = type, .fd = -1, .waker = waker};
     return waker;
 }
@@ -237,7 +231,7 @@ static ssize_t read_reply_stream(void *context, uint64_t position, char *to, siz
         return MHD_CONTENT_READER_END_OF_STREAM;
     pthread_mutex_lock(&waker->lock);
     waker->woken = false;
-    waker->last = seconds_now();
+    waker->last = organ_seconds_now();
     pthread_mutex_unlock(&waker->lock);
     const organ_stream_state state = waker->stream.read(waker->stream.context, to, capacity, &bytes);
     if (state == ORGAN_STREAM_END)
@@ -290,7 +284,7 @@ void organ_http_streams_tick(organ_server *server)
     LIST_FOREACH(waker, &server->streams, entry)
     {
         pthread_mutex_lock(&waker->lock);
-        const bool due = waker->stream.heartbeat && seconds_now() - waker->last >= (time_t)waker->stream.heartbeat;
+        const bool due = waker->stream.heartbeat && organ_seconds_now() - waker->last >= waker->stream.heartbeat;
         pthread_mutex_unlock(&waker->lock);
         if (all || due)
             organ_http_wake(waker);

@@ -3,7 +3,6 @@
 #include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/base/files.h"
-#include "formats/base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,24 +62,7 @@ void organ_secret_file_wipe(organ_secret_file *secret)
 
 organ_mhd_functions organ_mhd;
 
-static const char *const daemon_library_names[] = {"MHD_start_daemon",
-                                                   "MHD_quiesce_daemon",
-                                                   "MHD_stop_daemon",
-                                                   "MHD_get_version",
-                                                   "MHD_is_feature_supported",
-                                                   "MHD_get_reason_phrase_for",
-                                                   "MHD_get_connection_info",
-                                                   "MHD_get_connection_values",
-                                                   "MHD_lookup_connection_value",
-                                                   "MHD_suspend_connection",
-                                                   "MHD_resume_connection",
-                                                   "MHD_create_response_from_buffer",
-                                                   "MHD_create_response_from_callback",
-                                                   "MHD_create_response_from_fd_at_offset64",
-                                                   "MHD_add_response_header",
-                                                   "MHD_queue_response",
-                                                   "MHD_destroy_response"};
-_Static_assert(sizeof organ_mhd == sizeof daemon_library_names, "one name for each function");
+static const char *const daemon_library_names[] = {ORGAN_MHD_FUNCTIONS(ORGAN_LIBRARY_NAME)};
 
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static organ_error fault; /* of load_daemon_library; status ORGAN_OK once the library is loaded */
@@ -101,31 +83,24 @@ organ_status organ_daemon_library_open(organ_error *error)
 /* LONGEST_CHAIN counts certificates, LONGEST_PEM bytes. */
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
 
+/* clang-format off */
+#define TLS_FUNCTIONS(F) \
+    F(gnutls_certificate_allocate_credentials, allocate_credentials) \
+    F(gnutls_certificate_free_credentials, free_credentials) \
+    F(gnutls_certificate_set_x509_key_mem, set_key) \
+    F(gnutls_pcert_list_import_x509_raw, import_chain) \
+    F(gnutls_pcert_deinit, free_certificate) \
+    F(gnutls_privkey_init, make_key) \
+    F(gnutls_privkey_deinit, free_key) \
+    F(gnutls_privkey_import_x509_raw, import_key) \
+    F(gnutls_record_send, send) \
+    F(gnutls_bye, part) \
+    F(gnutls_strerror, explain)
+/* clang-format on */
 static struct {
-    __typeof__(gnutls_certificate_allocate_credentials) *allocate_credentials;
-    __typeof__(gnutls_certificate_free_credentials) *free_credentials;
-    __typeof__(gnutls_certificate_set_x509_key_mem) *set_key;
-    __typeof__(gnutls_pcert_list_import_x509_raw) *import_chain;
-    __typeof__(gnutls_pcert_deinit) *free_certificate;
-    __typeof__(gnutls_privkey_init) *make_key;
-    __typeof__(gnutls_privkey_deinit) *free_key;
-    __typeof__(gnutls_privkey_import_x509_raw) *import_key;
-    __typeof__(gnutls_record_send) *send;
-    __typeof__(gnutls_bye) *part;
-    __typeof__(gnutls_strerror) *explain;
+    TLS_FUNCTIONS(ORGAN_LIBRARY_MEMBER)
 } gnutls;
-static const char *const tls_names[] = {"gnutls_certificate_allocate_credentials",
-                                        "gnutls_certificate_free_credentials",
-                                        "gnutls_certificate_set_x509_key_mem",
-                                        "gnutls_pcert_list_import_x509_raw",
-                                        "gnutls_pcert_deinit",
-                                        "gnutls_privkey_init",
-                                        "gnutls_privkey_deinit",
-                                        "gnutls_privkey_import_x509_raw",
-                                        "gnutls_record_send",
-                                        "gnutls_bye",
-                                        "gnutls_strerror"};
-_Static_assert(sizeof gnutls == sizeof tls_names, "one name for each function");
+static const char *const tls_names[] = {TLS_FUNCTIONS(ORGAN_LIBRARY_NAME)};
 
 /* Old identities are kept until the server ends, because a handshake may still use them. */
 typedef struct identity {

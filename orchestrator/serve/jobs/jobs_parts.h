@@ -227,9 +227,6 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
 /* Parses result.json. Returns the JSON for the caller to release, or NULL if there is no result or it is not JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id);
 
-/* Writes the current time in the form of RFC 3339 with milliseconds, and returns it in seconds since 1970. */
-double organ_job_stamp(char stamp[32]);
-
 /* Returns the job as clients receive it: {"id", "verb", "arguments", "command", "outputs", "state", "created",
  * "started", "finished", "seconds", "attempts", "exit_code", "error", "cancelling", "resumable", "result", "report",
  * "progress", "result_bytes", "cut"}; unknown values are null. NULL if out of memory. */

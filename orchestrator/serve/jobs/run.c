@@ -271,7 +271,7 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     job->process = (organ_process){0};
     organ_job_close(job->events);
     job->events = -1;
-    const double now = organ_job_stamp(job->finished);
+    const double now = organ_http_stamp(job->finished);
     job->seconds = job->attempts > 0 && now > job->began ? now - job->began : -1;
     organ_job_save(&jobs->store, job, &ignored);
     jobs->ended[state]++;
@@ -425,7 +425,7 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
         job->state = ORGAN_JOB_RUNNING;
         job->child = true;
         job->attempts++;
-        job->began = organ_job_stamp(job->started);
+        job->began = organ_http_stamp(job->started);
         if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
             organ_process_let_go(gate);
         else

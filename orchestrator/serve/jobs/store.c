@@ -40,17 +40,6 @@ static bool is_id(const char *id)
     return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
 }
 
-double organ_job_stamp(char stamp[32])
-{
-    struct timespec now;
-    struct tm parts;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &parts);
-    const size_t used = strftime(stamp, 24, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(stamp + used, 32 - used, ".%03ldZ", now.tv_nsec / 1000000);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* ---- the directory of all jobs ---- */
 
 /* Accepts an existing directory, but no links and no other files. *path is for the caller to free, also after an
@@ -279,7 +268,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     job->fixed = json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:O, s:b}", "verb", words->verb->name, "arguments",
                            words->arguments, "argv", words->argv, "command", words->command, "reads", words->reads,
                            "writes", words->writes, "made", words->made, "resumes", words->resumes);
-    organ_job_stamp(job->created);
+    organ_http_stamp(job->created);
     if (!job->fixed)
         organ_fail_errno(error, ENOMEM, "a job");
     else if (make_job_directory(store, job, error) == ORGAN_OK && organ_job_save(store, job, error) != ORGAN_OK)
