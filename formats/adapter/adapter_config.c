@@ -253,8 +253,8 @@ static organ_status check_string_fields(const organ_json_object *from, organ_err
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
     const json_t *const saved = organ_json_value(from, "modules_to_save");
-    const json_t *const bias = organ_json_value(from, "bias"), *const parameters =
-                                                                   organ_json_value(from, "target_parameters");
+    const json_t *const bias = organ_json_value(from, "bias");
+    const json_t *const parameters = organ_json_value(from, "target_parameters");
     if (parameters && !is_string_list(parameters))
         return organ_json_refuse(from, "target_parameters", "a list of strings", error);
     if (saved && !is_string_list(saved))

@@ -201,8 +201,8 @@ static organ_status read_merge(merge_list *l, organ_bytes *both, size_t *first)
         l->at += pair; /* past '[' or ',' */
         if (next_char(l) != '"')
             return refuse_merge(l, "a string is expected");
-        const char *const string = read_string(l, &bytes), *const blank =
-                                                               string && !pair ? memchr(string, ' ', bytes) : NULL;
+        const char *const string = read_string(l, &bytes);
+        const char *const blank = string && !pair ? memchr(string, ' ', bytes) : NULL;
         if (!string)
             return l->r->error->status;
         if (!pair && (!blank || memchr(blank + 1, ' ', bytes - (size_t)(blank + 1 - string))))

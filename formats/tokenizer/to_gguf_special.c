@@ -63,8 +63,8 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     to -= last && to && same_word(special_at(pair, to - 1), last);
     if (to < from + 3 || !same_word(sequence_at(pair, from), "A") || !same_word(sequence_at(pair, to - 1), "B"))
         return -1;
-    const char *const between = special_at(pair, from + 1), *const second =
-                                                                to - from == 4 ? special_at(pair, from + 2) : NULL;
+    const char *const between = special_at(pair, from + 1);
+    const char *const second = to - from == 4 ? special_at(pair, from + 2) : NULL;
     const bool one = between && !last && (same_word(between, w->text[SEP]) || same_word(between, w->text[EOS]));
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }

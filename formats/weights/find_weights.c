@@ -59,24 +59,24 @@ const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
                                               "input_zero_point", "input_scale_ub",    "activation_scale",
                                               "act_scale",        "qscale_act",        "scale_input",
-                                              "output_scale",     "output_zero_point", "input_amax"},
-                             *const caches[] = {"k_scale",        "v_scale",      "q_scale",      "kv_scale",
-                                                "prob_scale",     "k_zero_point", "v_zero_point", "q_zero_point",
-                                                "kv_cache_scale", "softmax_scale"},
-                             *const companions[] = {"weight_scale",
-                                                    "weight_scale_inv",
-                                                    "weight_scale_2",
-                                                    "weight_shape",
-                                                    "weight_zero_point",
-                                                    "weight_global_scale",
-                                                    "weight_g_idx",
-                                                    "qscale_weight",
-                                                    "scale_weight",
-                                                    "scale_inv",
-                                                    "qzeros",
-                                                    "scales",
-                                                    "biases",
-                                                    "g_idx"};
+                                              "output_scale",     "output_zero_point", "input_amax"};
+    static const char *const caches[] = {"k_scale",        "v_scale",      "q_scale",      "kv_scale",
+                                         "prob_scale",     "k_zero_point", "v_zero_point", "q_zero_point",
+                                         "kv_cache_scale", "softmax_scale"};
+    static const char *const companions[] = {"weight_scale",
+                                             "weight_scale_inv",
+                                             "weight_scale_2",
+                                             "weight_shape",
+                                             "weight_zero_point",
+                                             "weight_global_scale",
+                                             "weight_g_idx",
+                                             "qscale_weight",
+                                             "scale_weight",
+                                             "scale_inv",
+                                             "qzeros",
+                                             "scales",
+                                             "biases",
+                                             "g_idx"};
     const char *const name = tensor->name, *const dot = strrchr(name, '.');
     *dropped = false;
     if (has_leaf(name, "correct_output_scale")) /* a parameter of AltUp (Gemma 3n) */

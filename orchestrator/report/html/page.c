@@ -293,8 +293,8 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     fprintf(out, "<desc id=\"about%zu\">", number);
     svg = put_until(out, svg, "<style>\n");
     const char *const end = strstr(svg, "</style>\n"), *const rest = end ? end + strlen("</style>\n") : svg;
-    const char *const numbers = strstr(rest, "<metadata>"), *const behind =
-                                                                numbers ? strstr(numbers, "</metadata>\n") : NULL;
+    const char *const numbers = strstr(rest, "<metadata>");
+    const char *const behind = numbers ? strstr(numbers, "</metadata>\n") : NULL;
     if (!behind) {
         fputs(rest, out);
         return NULL;

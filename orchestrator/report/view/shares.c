@@ -202,8 +202,8 @@ static const json_t *model_at(const json_t *report, size_t m) { return organ_jso
 
 static const char *kind_name(const json_t *model)
 {
-    const char *const method = organ_json_text(model, "method"), *const name =
-                                                                     organ_json_text(model, "experiment.name");
+    const char *const method = organ_json_text(model, "method");
+    const char *const name = organ_json_text(model, "experiment.name");
     if (*name)
         return name;
     return *method ? method : "no log";
