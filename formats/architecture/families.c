@@ -17,22 +17,16 @@ static const forward_name phi3_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, 
 /* transformers 4 numbers the experts of Mixtral, transformers 5 stacks them. */
 static const forward_name mixtral_names[] = {
     {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
-    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
-    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
-    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+    MIXTRAL_EXPERTS, {0}};
 static const forward_name phimoe_names[] = {
     {PART_ROUTER | NAME_MODULE, "mlp.router.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
-    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
-    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
-    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+    MIXTRAL_EXPERTS, {0}};
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
 static const forward_name minimax_names[] = {
     {PART_ROUTER | NAME_MODULE, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
     {PART_ROUTER_BIAS | NAME_MODULE, "mlp.e_score_correction_bias"},
     {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"},
-    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
-    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
-    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+    MIXTRAL_EXPERTS, {0}};
 static const forward_name granitemoe_names[] = {
     {PART_ROUTER | NAME_MODULE, "block_sparse_moe.router.weight"},
     {PART_ROUTER, "block_sparse_moe.router.layer.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},

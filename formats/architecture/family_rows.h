@@ -17,6 +17,8 @@ const char *organ_forward_written_name(const forward_name *own, forward_part par
     {PART_SHARED_UP | use, "mlp.shared_experts.up_proj.weight"}, \
     {PART_SHARED_DOWN | use, "mlp.shared_experts.down_proj.weight"}
 #define SHARED_EXPERTS SHARED_EXPERTS_OF(NAME_WRITTEN)
+#define MIXTRAL_EXPERTS {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"}, \
+    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"}, {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}
 #define LOGISTIC {.logistic = true, .corrected = true}
 #define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
 #define MLP_BIAS       .mlp_bias = {"mlp_bias", false}

@@ -233,37 +233,28 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
                : PLAIN;
 }
 
-static const organ_role *same_inputs(organ_role role)
-{
-    static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
-                            k[] = {ORGAN_ROLE_K, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
-                            v[] = {ORGAN_ROLE_V, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
-                            qkv[] = {ORGAN_ROLE_QKV, ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V, ORGAN_ROLE_OTHER},
-                            gate[] = {ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP, ORGAN_ROLE_OTHER},
-                            up[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE_UP, ORGAN_ROLE_OTHER},
-                            gate_up[] = {ORGAN_ROLE_GATE_UP, ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_OTHER},
-                            o[] = {ORGAN_ROLE_O, ORGAN_ROLE_OTHER}, down[] = {ORGAN_ROLE_DOWN, ORGAN_ROLE_OTHER},
-                            in[] = {ORGAN_ROLE_IN_PROJ, ORGAN_ROLE_QKV, ORGAN_ROLE_ATTN_GATE, ORGAN_ROLE_OTHER},
-                            out[] = {ORGAN_ROLE_OUT_PROJ, ORGAN_ROLE_OTHER},
-                            x[] = {ORGAN_ROLE_X_PROJ, ORGAN_ROLE_OTHER}, dt[] = {ORGAN_ROLE_DT_PROJ, ORGAN_ROLE_OTHER},
-                            q_a[] = {ORGAN_ROLE_Q_A, ORGAN_ROLE_KV_A, ORGAN_ROLE_OTHER},
-                            kv_a[] = {ORGAN_ROLE_KV_A, ORGAN_ROLE_Q_A, ORGAN_ROLE_Q, ORGAN_ROLE_OTHER},
-                            q_b[] = {ORGAN_ROLE_Q_B, ORGAN_ROLE_OTHER}, kv_b[] = {ORGAN_ROLE_KV_B, ORGAN_ROLE_OTHER},
-                            router[] = {ORGAN_ROLE_ROUTER, ORGAN_ROLE_OTHER},
-                            output[] = {ORGAN_ROLE_OUTPUT, ORGAN_ROLE_OTHER}, none[] = {ORGAN_ROLE_OTHER};
-    static const organ_role *const known[ORGAN_ROLE_COUNT] = {
-        [ORGAN_ROLE_Q] = q,           [ORGAN_ROLE_K] = k,
-        [ORGAN_ROLE_V] = v,           [ORGAN_ROLE_QKV] = qkv,
-        [ORGAN_ROLE_O] = o,           [ORGAN_ROLE_GATE] = gate,
-        [ORGAN_ROLE_UP] = up,         [ORGAN_ROLE_GATE_UP] = gate_up,
-        [ORGAN_ROLE_DOWN] = down,     [ORGAN_ROLE_ROUTER] = router,
-        [ORGAN_ROLE_OUTPUT] = output, [ORGAN_ROLE_IN_PROJ] = in,
-        [ORGAN_ROLE_OUT_PROJ] = out,  [ORGAN_ROLE_X_PROJ] = x,
-        [ORGAN_ROLE_DT_PROJ] = dt,    [ORGAN_ROLE_Q_A] = q_a,
-        [ORGAN_ROLE_KV_A] = kv_a,     [ORGAN_ROLE_Q_B] = q_b,
-        [ORGAN_ROLE_KV_B] = kv_b};
-    return known[role] ? known[role] : none;
-}
+/* For each role, the roles whose tensors have the same inputs, in order of search; ORGAN_ROLE_OTHER ends them. */
+static const organ_role same_inputs[ORGAN_ROLE_COUNT][5] = {
+    [ORGAN_ROLE_Q] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV},
+    [ORGAN_ROLE_K] = {ORGAN_ROLE_K, ORGAN_ROLE_QKV},
+    [ORGAN_ROLE_V] = {ORGAN_ROLE_V, ORGAN_ROLE_QKV},
+    [ORGAN_ROLE_QKV] = {ORGAN_ROLE_QKV, ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V},
+    [ORGAN_ROLE_O] = {ORGAN_ROLE_O},
+    [ORGAN_ROLE_GATE] = {ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP},
+    [ORGAN_ROLE_UP] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE_UP},
+    [ORGAN_ROLE_GATE_UP] = {ORGAN_ROLE_GATE_UP, ORGAN_ROLE_UP, ORGAN_ROLE_GATE},
+    [ORGAN_ROLE_DOWN] = {ORGAN_ROLE_DOWN},
+    [ORGAN_ROLE_ROUTER] = {ORGAN_ROLE_ROUTER},
+    [ORGAN_ROLE_OUTPUT] = {ORGAN_ROLE_OUTPUT},
+    [ORGAN_ROLE_IN_PROJ] = {ORGAN_ROLE_IN_PROJ, ORGAN_ROLE_QKV, ORGAN_ROLE_ATTN_GATE},
+    [ORGAN_ROLE_OUT_PROJ] = {ORGAN_ROLE_OUT_PROJ},
+    [ORGAN_ROLE_X_PROJ] = {ORGAN_ROLE_X_PROJ},
+    [ORGAN_ROLE_DT_PROJ] = {ORGAN_ROLE_DT_PROJ},
+    [ORGAN_ROLE_Q_A] = {ORGAN_ROLE_Q_A, ORGAN_ROLE_KV_A},
+    [ORGAN_ROLE_KV_A] = {ORGAN_ROLE_KV_A, ORGAN_ROLE_Q_A, ORGAN_ROLE_Q},
+    [ORGAN_ROLE_Q_B] = {ORGAN_ROLE_Q_B},
+    [ORGAN_ROLE_KV_B] = {ORGAN_ROLE_KV_B},
+};
 
 typedef struct find_requested {
     int32_t layer;
@@ -308,7 +299,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
     const find_requested w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found =
-        same ? &s->entries[*same] : find_by_role(imatrix, &w, same_inputs(anatomy->role), &second);
+        same ? &s->entries[*same] : find_by_role(imatrix, &w, same_inputs[anatomy->role], &second);
     if (found && !same && has_other_columns(s, tensor, anatomy->layer))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': llama.cpp has the columns of %s's '%s' in another order of heads: leave the "

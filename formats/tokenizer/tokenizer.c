@@ -208,14 +208,9 @@ organ_status organ_piece_scores_read(const organ_model *model, const organ_token
     proto_reading r = {.at = (const unsigned char *)bytes, .end = (const unsigned char *)bytes + length};
     for (proto_field field; fits && next_field(&r, &field);)
         if (field.number == 1 && field.type == WIRE_BYTES) {
-            if (out->count == capacity) {
-                capacity = capacity * 2 + 1024;
-                float *const larger = realloc(out->scores, capacity * sizeof *larger);
-                if (!larger) {
-                    organ_fail_memory(error, model->path);
-                    break;
-                }
-                out->scores = larger;
+            if (!organ_grow(&out->scores, out->count, &capacity, sizeof *out->scores)) {
+                organ_fail_memory(error, model->path);
+                break;
             }
             fits = read_piece(t, out->count, &field, &out->scores[out->count]);
             out->count++;

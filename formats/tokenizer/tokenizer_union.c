@@ -88,14 +88,8 @@ static bool same_letters(const organ_tokenizer *a, const organ_tokenizer *b) { r
  * out. */
 static bool put_new(union_state *s, const char *text, size_t bytes, const organ_added *like, bool added)
 {
-    if (s->token_count == s->token_room) {
-        const size_t room = s->token_room * 2 + 64;
-        new_token *const more = realloc(s->tokens, room * sizeof *more);
-        if (!more)
-            return false;
-        s->tokens = more;
-        s->token_room = room;
-    }
+    if (!organ_grow(&s->tokens, s->token_count, &s->token_room, sizeof *s->tokens))
+        return false;
     s->tokens[s->token_count] = (new_token){.added = added, .from_file = like != NULL};
     if (like)
         s->tokens[s->token_count].like = *like;

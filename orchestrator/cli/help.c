@@ -51,17 +51,23 @@ static void option_term(const organ_option *option, char *out, size_t size)
              option->argument ? option->argument : "");
 }
 
+/* The first n bytes of the help, then in parentheses the values that the option takes, if any, and its default. */
+static void write_meaning(const organ_option *option, size_t n, const char *values, char meaning[ORGAN_MEANING_ROOM])
+{
+    const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%.*s", (int)n, option->help);
+    if (*values || option->fallback)
+        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", values,
+                 *values && option->fallback ? "; " : "", option->fallback ? "default " : "",
+                 option->fallback ? option->fallback : "");
+}
+
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && strcmp(option->choices, option->argument) == 0)
         *range = '\0'; /* the term in front of the meaning lists the choices already */
-    const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%s", option->help);
-    if (*range || option->fallback)
-        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range,
-                 *range && option->fallback ? "; " : "", option->fallback ? "default " : "",
-                 option->fallback ? option->fallback : "");
+    write_meaning(option, strlen(option->help), range, meaning);
 }
 
 static void put_exits(FILE *out, const organ_verb *verb, const organ_page *page)
@@ -270,11 +276,7 @@ static void put_brief_option(FILE *out, const organ_option *option, size_t colum
             n = k;
     option_term(option, term, sizeof term);
     some_choices(option, choices);
-    const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%.*s", (int)n, option->help);
-    if (*choices || option->fallback)
-        snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", choices,
-                 *choices && option->fallback ? "; " : "", option->fallback ? "default " : "",
-                 option->fallback ? option->fallback : "");
+    write_meaning(option, n, choices, meaning);
     put_help_entry(out, term, column, meaning, page);
 }
 

@@ -4,6 +4,7 @@
  * values. */
 #include "orchestrator/report/blocks/blocks.h"
 
+#include "formats/base/arena.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
 #include "orchestrator/report/text/report_text.h"
@@ -60,15 +61,9 @@ static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, c
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
-    if (map->count == map->capacity) {
-        const size_t capacity = map->capacity ? 2 * map->capacity : 256;
-        organ_layer_map_note *const grown = realloc(map->notes, capacity * sizeof *grown);
-        if (!grown) {
-            map->failed = true;
-            return;
-        }
-        map->notes = grown;
-        map->capacity = capacity;
+    if (!organ_grow(&map->notes, map->count, &map->capacity, sizeof *map->notes)) {
+        map->failed = true;
+        return;
     }
     note.layer = note.layer < 0 ? LLONG_MAX : note.layer;
     map->notes[map->count++] = note;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/report_text.h"
 
+#include "formats/base/arena.h"
 #include "formats/base/plain_numbers.h"
 
 #include <ctype.h>
@@ -46,24 +47,11 @@ void organ_table_destroy(organ_table *table)
     free(table);
 }
 
-static bool reserve_cell(organ_table *table)
-{
-    if (table->cell_count < table->capacity)
-        return true;
-    const size_t capacity = table->capacity ? 2 * table->capacity : 64;
-    char **const cells = realloc(table->cells, capacity * sizeof *cells);
-    if (!cells)
-        return false;
-    table->cells = cells;
-    table->capacity = capacity;
-    return true;
-}
-
 void organ_table_take(organ_table *table, char *text)
 {
     if (table && !table->failed) {
         char *const cell = text ? organ_text_made_visible(text) : NULL;
-        table->failed = !cell || !reserve_cell(table);
+        table->failed = !cell || !organ_grow(&table->cells, table->cell_count, &table->capacity, sizeof *table->cells);
         if (table->failed)
             free(cell);
         else
