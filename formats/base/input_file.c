@@ -79,53 +79,44 @@ static organ_status open_within(const char *path, const char *label, size_t limi
                         (uint64_t)info.st_size, limit);
 }
 
+/* After every PIECE bytes of rows, organ_rows_rest hands the array's memory back to the system. */
+static organ_status load(const char *path, const char *label, size_t limit, bool in_rows, char **bytes, size_t *length,
+                         organ_error *error)
+{
+    int fd;
+    size_t size = 0;
+    organ_status status = open_within(path, label, limit, &fd, &size, error);
+    if (status != ORGAN_OK)
+        return status;
+    char *const text = in_rows ? organ_rows_take(size + 1, 1) : malloc(size + 1);
+    if (!text)
+        status = organ_fail_errno(error, ENOMEM, "%s: reading %zu bytes", label, size);
+    const size_t piece = in_rows && size > PIECE ? PIECE : size;
+    for (size_t at = 0; at < size && status == ORGAN_OK; at += piece) {
+        status = organ_input_read(fd, label, text + at, size - at < piece ? size - at : piece, at, error);
+        if (in_rows)
+            organ_rows_rest();
+    }
+    close(fd);
+    if (status == ORGAN_OK) {
+        text[size] = '\0';
+        *bytes = text;
+        *length = size;
+    } else if (in_rows)
+        organ_rows_free(text);
+    else
+        free(text);
+    return status;
+}
+
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
-    int fd;
-    size_t size;
-    organ_status status = open_within(path, label, limit, &fd, &size, error);
-    if (status != ORGAN_OK)
-        return status;
-    char *const text = malloc(size + 1);
-    if (!text)
-        status = organ_fail_errno(error, ENOMEM, "%s: reading %zu bytes", label, size);
-    else
-        status = organ_input_read(fd, label, text, size, 0, error);
-    close(fd);
-    if (status != ORGAN_OK) {
-        free(text);
-        return status;
-    }
-    text[size] = '\0';
-    *bytes = text;
-    *length = size;
-    return ORGAN_OK;
+    return load(path, label, limit, false, bytes, length, error);
 }
 
-/* After every PIECE bytes, organ_rows_rest hands the array's memory back to the system. The array is zeroed, so a
- * NUL follows the file's bytes. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {
-    int fd;
-    size_t size;
-    organ_status status = open_within(path, label, limit, &fd, &size, error);
-    if (status != ORGAN_OK)
-        return status;
-    char *const text = organ_rows_take(size + 1, 1);
-    if (!text)
-        status = organ_fail_errno(error, ENOMEM, "%s: reading %zu bytes", label, size);
-    for (size_t at = 0; at < size && status == ORGAN_OK; at += PIECE) {
-        status = organ_input_read(fd, label, text + at, size - at < PIECE ? size - at : PIECE, at, error);
-        organ_rows_rest();
-    }
-    close(fd);
-    if (status != ORGAN_OK) {
-        organ_rows_free(text);
-        return status;
-    }
-    *bytes = text;
-    *length = size;
-    return ORGAN_OK;
+    return load(path, label, limit, true, bytes, length, error);
 }
