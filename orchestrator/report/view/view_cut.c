@@ -75,10 +75,7 @@ static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS(
 static const organ_field experts_settings[] = {SETTING_FIELDS};
 
 static const organ_block experts_blocks[] = {
-    LINES(NULL, MADE_WORDS("Removed experts from", "model") "\n\n"),
-    HEADING("Experts of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, experts_highlights),
+    MADE_BEGIN("Removed experts from", "", "Experts", experts_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
@@ -230,10 +227,7 @@ static const organ_field parts[] = {
 static const char *const kinds[] = {"best so far", "judged", NULL};
 
 static const organ_block layers_blocks[] = {
-    LINES(NULL, MADE_WORDS("Dropped blocks of", "model") "\n\n"),
-    HEADING("Blocks of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, layers_highlights),
+    MADE_BEGIN("Dropped blocks of", "", "Blocks", layers_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
@@ -344,10 +338,7 @@ static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORG
 static const organ_field width_settings[] = {SETTING_FIELDS};
 
 static const organ_block width_blocks[] = {
-    LINES(NULL, MADE_WORDS("Narrowed", "model") "\n" STAYS "\n" HOW "\n\n"),
-    HEADING("Width of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, width_highlights),
+    MADE_BEGIN("Narrowed", "\n" STAYS "\n" HOW, "Width", width_highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " STAYS "; " HOW "."),
     SAY(ON_TEXT, NULL,

@@ -64,6 +64,12 @@ extern const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS];
 #define MADE_WORDS(done, model)                                                                                        \
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
+/* The beginning of a report of a verb that writes a model: MADE_WORDS, then on the next line `how` it was done, the
+ * heading of a page, warnings and highlights. */
+#define MADE_BEGIN(done, how, title, highlights)                                                                       \
+    LINES(NULL, MADE_WORDS(done, "model") how "\n\n"), HEADING(title " of {model.name}"), WARNINGS,                    \
+        HIGHLIGHTS(NULL, highlights)
+
 /* Needs of a run, in the report of a dry run. PLAN: bytes of the output, then PLAN_NEEDS: memory and time. */
 #define PLAN                                                                                                           \
     SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \

@@ -65,10 +65,7 @@ static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE)
                                     FIELD_COUNT("weights", "count")};
 
 static const organ_block dequantize_blocks[] = {
-    LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
-    HEADING("Dequantisation of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, dequantize_highlights),
+    MADE_BEGIN("Dequantised", "\nas {parameters.dtype}", "Dequantisation", dequantize_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}; packed weights became {parameters.dtype}."),
     SECTION(ON_PAGE, NULL, "Schemes"),
@@ -261,13 +258,10 @@ static const organ_field block_tensors[] = {
     "{totals.weighted_error:%.4f} over the tensors that have one."
 
 static const organ_block quantize_blocks[] = {
-    LINES(NULL,
-          MADE_WORDS("Quantised",
-                     "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
-                              "pruned by {parameters.pruning.method}}\n\n"),
-    HEADING("Quantisation of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, quantize_highlights),
+    MADE_BEGIN("Quantised",
+               "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
+               "pruned by {parameters.pruning.method}}",
+               "Quantisation", quantize_highlights),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
     SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
     BARS("roles.*.relative_error", "roles",
@@ -435,10 +429,7 @@ static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIE
                                             FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("bytes", "bytes")};
 
 static const organ_block convert_blocks[] = {
-    LINES(NULL, MADE_WORDS("Converted", "model") "\nto {parameters.to}, {parameters.dtype}\n\n"),
-    HEADING("Conversion of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, convert_highlights),
+    MADE_BEGIN("Converted", "\nto {parameters.to}, {parameters.dtype}", "Conversion", convert_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
     SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),
@@ -498,10 +489,7 @@ static const organ_field left_alone[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FI
 static const organ_block commands[] = {COMMAND(ON_ALL, NULL, "{.}")};
 
 static const organ_block blocks[] = {
-    LINES(NULL, MADE_WORDS("Purified", "model") "\nby " HOW "\n\n"),
-    HEADING("Purification of {model.name}"),
-    WARNINGS,
-    HIGHLIGHTS(NULL, highlights),
+    MADE_BEGIN("Purified", "\nby " HOW, "Purification", highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " HOW "."),
     WARN(ON_FILES, "warning", "{warning.text}"),
