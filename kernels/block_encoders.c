@@ -253,28 +253,6 @@ INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->sc
 /* m is at most 0: -(dmin times the code of the minimum). */
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
-/* The error is that of s q + m, each with the nearest code q in 0 .. `high`. */
-INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
-{
-    const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
-    f32x16 sum = f32_set1(0);
-    for (int k = 0; k < g->size; k++) {
-        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, high),
-                     lost = f32_fnma(s, q, f32_sub(x, m));
-        sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
-    }
-    return sum;
-}
-
-/* The block stores the d or dmin as F16. lanes[0] to lanes[7] are the lanes of the block. */
-INLINE void fit_k_spread(float *lanes, float value)
-{
-    uint8_t stored[2];
-    const float half = fit_put_half(stored, value);
-    for (int l = 0; l < 8; l++)
-        lanes[l] = half;
-}
-
 INLINE float fit_top(const float *values)
 {
     float top = 0;
@@ -292,8 +270,8 @@ INLINE void fit_k_begin(const fit_line *line, fit_k *k)
     f32_store(s, line->s);
     f32_store(m, depth);
     for (int b = 0; b < 16; b += 8) {
-        fit_k_spread(k->d + b, fit_top(s + b) / 63);
-        fit_k_spread(k->dmin + b, fit_top(m + b) / 63);
+        fit_spread(k->d + b, 8, fit_top(s + b) / 63);
+        fit_spread(k->dmin + b, 8, fit_top(m + b) / 63);
     }
     k->scales = fit_code(f32_mul(line->s, fit_inverse(f32_load(k->d))), 0, 63);
     k->minima = fit_code(f32_mul(depth, fit_inverse(f32_load(k->dmin))), 0, 63);
@@ -317,15 +295,6 @@ INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* The index order makes the sum the same on every ISA. */
-INLINE float fit_sum_8(const float *values)
-{
-    float sum = 0;
-    for (int l = 0; l < 8; l++)
-        sum += values[l];
-    return sum;
-}
-
 /* Refits d and dmin of both blocks by weighted least squares with all codes fixed. A value x is approximated by d D +
  * dmin M, where D is the product of the codes of its group's scale and of the value, and M is minus the code of the
  * minimum. sums[DM] has the sums of weight x D x M over each group, and so on; the normal equations of a block are
@@ -345,16 +314,16 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     f32_store(sums[DX], f32_mul(k->scales, all.qx));
     f32_store(sums[MX], f32_mul(down, all.x));
     for (int b = 0; b < 16; b += 8) {
-        const float dd = fit_sum_8(sums[DD] + b), dm = fit_sum_8(sums[DM] + b), mm = fit_sum_8(sums[MM] + b);
-        const float dx = fit_sum_8(sums[DX] + b), mx = fit_sum_8(sums[MX] + b), determinant = dd * mm - dm * dm;
+        const float dd = fit_sum(sums[DD] + b, 8), dm = fit_sum(sums[DM] + b, 8), mm = fit_sum(sums[MM] + b, 8);
+        const float dx = fit_sum(sums[DX] + b, 8), mx = fit_sum(sums[MX] + b, 8), determinant = dd * mm - dm * dm;
         const int both = determinant > 0x1p-20f * (dd * mm);
         const float alone = dd > 0 ? (dx - dm * k->dmin[b]) / dd : 0;
         const float d = both ? (mm * dx - dm * mx) / determinant : alone;
         const float dmin = both ? (dd * mx - dm * dx) / determinant : 0;
         if (d > 0)
-            fit_k_spread(k->d + b, d);
+            fit_spread(k->d + b, 8, d);
         if (dmin > 0)
-            fit_k_spread(k->dmin + b, dmin);
+            fit_spread(k->dmin + b, 8, dmin);
     }
 }
 
@@ -455,20 +424,11 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
 {
     f32x16 qx, qq;
     float sums[2][16];
-    uint8_t stored[2];
     fit_sums(g, fit_inverse(f32_mul(f32_set1(d), codes)), kind, &qx, &qq);
     f32_store(sums[0], f32_mul(codes, qx));
     f32_store(sums[1], f32_mul(f32_mul(codes, codes), qq));
-    const float over = fit_sum_8(sums[1]) + fit_sum_8(sums[1] + 8);
-    return over > 0 ? fit_put_half(stored, (fit_sum_8(sums[0]) + fit_sum_8(sums[0] + 8)) / over) : d;
-}
-
-INLINE float fit_largest_of_16(const float *values)
-{
-    float far = 0;
-    for (int l = 0; l < 16; l++)
-        far = __builtin_fabsf(values[l]) > __builtin_fabsf(far) ? values[l] : far;
-    return far;
+    const float over = fit_sum(sums[1], 8) + fit_sum(sums[1] + 8, 8);
+    return over > 0 ? fit_half((fit_sum(sums[0], 8) + fit_sum(sums[0] + 8, 8)) / over) : d;
 }
 
 /* Each half of the codes has 64 of the low bytes, where byte j has code j in bits 0 to 3 and code j + 64 in bits 4
@@ -503,7 +463,7 @@ void KERNEL(fit_q6_k)(const float *values, const float *weights, size_t cols, vo
         uint8_t codes[256];
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
         f32_store(scales, fit_scale(&g, kind));
-        float d = fit_put_half(b->d, fit_largest_of_16(scales) / -128);
+        float d = fit_put_half(b->d, fit_farthest(scales, 16) / -128);
         f32x16 of_scales = fit_code(f32_mul(f32_load(scales), fit_inverse(f32_set1(d))), -128, 127);
         for (int round = 0; round < FIT_K_ROUNDS; round++) {
             of_scales = fit_scale_codes(&g, d, of_scales, kind);

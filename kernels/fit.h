@@ -84,6 +84,24 @@ INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
     }
 }
 
+/* The index order makes the sum the same on every ISA. */
+INLINE float fit_sum(const float *values, int n)
+{
+    float sum = 0;
+    for (int l = 0; l < n; l++)
+        sum += values[l];
+    return sum;
+}
+
+/* Returns the first value of largest magnitude. */
+INLINE float fit_farthest(const float *values, int n)
+{
+    float far = 0;
+    for (int l = 0; l < n; l++)
+        far = __builtin_fabsf(values[l]) > __builtin_fabsf(far) ? values[l] : far;
+    return far;
+}
+
 /* Returns the index of the least error; of equal ones, the first. */
 INLINE int fit_least(const float *errors, int n)
 {
@@ -269,6 +287,19 @@ SHARED fit_line fit_best_line(const fit_groups *g, float high, int below)
     return best;
 }
 
+/* The error is that of s q + m, each with the nearest code q in 0 .. `high`. */
+INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
+{
+    const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
+    f32x16 sum = f32_set1(0);
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, high),
+                     lost = f32_fnma(s, q, f32_sub(x, m));
+        sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
+    }
+    return sum;
+}
+
 /* ---- final codes ---- */
 
 /* Computes for each value x the code in low .. high nearest to x * inverse + shift, and adds `plus`. Stores the results
@@ -294,4 +325,19 @@ INLINE float fit_put_half(uint8_t *to, float value)
     const float below = value > max ? max : value;
     half_put(to, below < -max ? -max : below);
     return half_at(to);
+}
+
+/* Returns `value` as a block stores it, in F16. */
+INLINE float fit_half(float value)
+{
+    uint8_t stored[2];
+    return fit_put_half(stored, value);
+}
+
+/* Sets the n lanes of a block to `value` as the block stores it. */
+INLINE void fit_spread(float *lanes, int n, float value)
+{
+    const float half = fit_half(value);
+    for (int l = 0; l < n; l++)
+        lanes[l] = half;
 }

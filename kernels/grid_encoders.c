@@ -372,19 +372,10 @@ INLINE f32x16 odd_multiple(f32x16 a)
     return f32_add(f32_add(code, code), f32_set1(1));
 }
 
-INLINE float sum_of_lanes(const float *values, int n)
-{
-    float sum = 0;
-    for (int l = 0; l < n; l++)
-        sum += values[l];
-    return sum;
-}
-
 /* For each block, i.e. `span` lanes, the unit d x book->unit. */
 INLINE void spread_unit(float *lanes, int span, float value, const codebook *book)
 {
-    uint8_t stored[2];
-    const float unit = fit_put_half(stored, value / book->unit) * book->unit;
+    const float unit = fit_half(value / book->unit) * book->unit;
     for (int l = 0; l < span; l++)
         lanes[l] = unit;
 }
@@ -408,7 +399,7 @@ INLINE void first_units(f32x16 scales, f32x16 pp, int span, const codebook *book
         const f32x16 off = f32_sub(scales, to);
         f32_store(errors, f32_mul(f32_mul(pp, off), off));
         for (int b = 0; b < 16; b += span) {
-            const float error = sum_of_lanes(errors + b, span);
+            const float error = fit_sum(errors + b, span);
             if (error < least[b / span]) {
                 least[b / span] = error;
                 memcpy(units + b, tried + b, (size_t)span * sizeof *units);
@@ -438,7 +429,7 @@ INLINE void quotient_units(f32x16 above, f32x16 below, int root, int span, const
     f32_store(over, above);
     f32_store(under, below);
     for (int b = 0; b < 16; b += span) {
-        const float o = sum_of_lanes(over + b, span), u = sum_of_lanes(under + b, span);
+        const float o = fit_sum(over + b, span), u = fit_sum(under + b, span);
         if (u > 0 && o > 0)
             spread_unit(units + b, span, root ? __builtin_sqrtf(o / u) : o / u, book);
     }

@@ -29,23 +29,6 @@ typedef struct fit_coded {
 
 INLINE f32x16 fit_coded_scale(const fit_coded *c) { return f32_mul(f32_load(c->d), c->codes); }
 
-/* The block stores d as F16. `groups` lanes belong to the block. */
-INLINE void fit_coded_spread(float *lanes, int groups, float value)
-{
-    uint8_t stored[2];
-    const float half = fit_put_half(stored, value);
-    for (int l = 0; l < groups; l++)
-        lanes[l] = half;
-}
-
-INLINE float fit_farthest(const float *values, int n)
-{
-    float far = 0;
-    for (int l = 0; l < n; l++)
-        far = __builtin_fabsf(values[l]) > __builtin_fabsf(far) ? values[l] : far;
-    return far;
-}
-
 /* The numbers that are tried for the quotient of a block's scale of largest magnitude and d, 16 in a batch; those of
  * the second half are the negative ones of the first half. */
 enum { FIT_UNITS = 128, FIT_BATCH = 16 };
@@ -90,7 +73,7 @@ INLINE void fit_coded_begin(f32x16 scales, f32x16 squares, int groups, fit_coded
     const f32x16 shares = f32_mul(scales, fit_inverse(f32_load(far)));
     fit_unit_errors(shares, squares, groups, errors);
     for (int b = 0; b < 16; b += groups)
-        fit_coded_spread(c->d + b, groups, far[b] / fit_unit(fit_least(errors[b / groups], FIT_UNITS)));
+        fit_spread(c->d + b, groups, far[b] / fit_unit(fit_least(errors[b / groups], FIT_UNITS)));
     c->codes = fit_code(f32_mul(scales, fit_inverse(f32_load(c->d))), FIT_CODE_LOW, FIT_CODE_HIGH);
 }
 
@@ -100,7 +83,7 @@ INLINE void fit_3_bits_begin(const fit_groups *g, fit_coded *c)
     float s[16];
     const f32x16 scales = fit_scale(g, &fit_around_4);
     f32_store(s, scales);
-    fit_coded_spread(c->d, 16, fit_farthest(s, 16) / FIT_CODE_LOW);
+    fit_spread(c->d, 16, fit_farthest(s, 16) / FIT_CODE_LOW);
     c->codes = fit_code(f32_mul(scales, fit_inverse(f32_load(c->d))), FIT_CODE_LOW, FIT_CODE_HIGH);
 }
 
@@ -119,14 +102,6 @@ INLINE void fit_coded_codes(const fit_groups *g, const fit_kind kind, fit_coded 
     }
 }
 
-INLINE float fit_coded_sum(const float *values, int n)
-{
-    float sum = 0;
-    for (int l = 0; l < n; l++)
-        sum += values[l];
-    return sum;
-}
-
 /* Refits d of each block by weighted least squares with all codes fixed: sum(w c v x) / sum(w (c v)^2), where c is the
  * code of the scale and v the level of x. If the divisor is 0, d stays. */
 INLINE void fit_coded_solve(const fit_groups *g, const fit_kind kind, int groups, fit_coded *c)
@@ -137,9 +112,9 @@ INLINE void fit_coded_solve(const fit_groups *g, const fit_kind kind, int groups
     f32_store(over, f32_mul(c->codes, vx));
     f32_store(under, f32_mul(f32_mul(c->codes, c->codes), vv));
     for (int b = 0; b < 16; b += groups) {
-        const float divisor = fit_coded_sum(under + b, groups);
+        const float divisor = fit_sum(under + b, groups);
         if (divisor > 0)
-            fit_coded_spread(c->d + b, groups, fit_coded_sum(over + b, groups) / divisor);
+            fit_spread(c->d + b, groups, fit_sum(over + b, groups) / divisor);
     }
 }
 

@@ -19,25 +19,6 @@ enum { FIT_Q2_ROUNDS = 2 };
 INLINE f32x16 fit_q2_scale(const fit_q2 *q) { return f32_mul(f32_set1(q->d), q->scales); }
 INLINE f32x16 fit_q2_minimum(const fit_q2 *q) { return fit_negative(f32_mul(f32_set1(q->dmin), q->minima)); }
 
-/* The error is that of s q + m, each with the nearest code q. */
-INLINE f32x16 fit_q2_error(const fit_groups *g, f32x16 s, f32x16 m)
-{
-    const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
-    f32x16 sum = f32_set1(0);
-    for (int k = 0; k < 16; k++) {
-        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, FIT_Q2_TOP),
-                     lost = f32_fnma(s, q, f32_sub(x, m));
-        sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
-    }
-    return sum;
-}
-
-INLINE float fit_q2_half(float value)
-{
-    uint8_t stored[2];
-    return fit_put_half(stored, value);
-}
-
 /* Sums over the values of a group from the k-th smallest on: of the weights, and of weight x value. */
 typedef struct fit_q2_ends {
     f32x16 w[17], x[17];
@@ -152,8 +133,8 @@ INLINE void fit_q2_begin(const fit_groups *g, fit_q2 *q)
     const float top = f32_reduce_max(loss.s), bottom = f32_reduce_max(loss.depth);
     fit_q2_unit_errors(&loss, top, bottom, errors);
     const int best = fit_least(errors, FIT_Q2_UNITS * FIT_Q2_UNITS);
-    q->d = fit_q2_half(top / fit_q2_unit(best / FIT_Q2_UNITS));
-    q->dmin = fit_q2_half(bottom / fit_q2_unit(best % FIT_Q2_UNITS));
+    q->d = fit_half(top / fit_q2_unit(best / FIT_Q2_UNITS));
+    q->dmin = fit_half(bottom / fit_q2_unit(best % FIT_Q2_UNITS));
     q->scales = fit_code(f32_mul(loss.s, fit_inverse(f32_set1(q->d))), 0, FIT_Q2_CODE);
     const f32x16 target = fit_q2_target(&loss, f32_sub(fit_q2_scale(q), loss.s));
     q->minima = fit_code(f32_mul(target, fit_inverse(f32_set1(q->dmin))), 0, FIT_Q2_CODE);
@@ -170,7 +151,7 @@ INLINE void fit_q2_codes(const fit_groups *g, fit_q2 *q)
             fit_q2 next = before;
             next.scales = fit_code(f32_add(before.scales, f32_set1((float)i)), 0, FIT_Q2_CODE);
             next.minima = fit_code(f32_add(before.minima, f32_set1((float)j)), 0, FIT_Q2_CODE);
-            const f32x16 error = fit_q2_error(g, fit_q2_scale(&next), fit_q2_minimum(&next));
+            const f32x16 error = fit_line_error(g, fit_q2_scale(&next), fit_q2_minimum(&next), FIT_Q2_TOP);
             const m32x16 better = f32_gt(least, error);
             least = f32_select(better, error, least);
             q->scales = f32_select(better, next.scales, q->scales);
@@ -194,9 +175,9 @@ INLINE void fit_q2_solve(const fit_groups *g, fit_q2 *q)
     const float d = both ? (mm * dx - dm * mx) / determinant : alone;
     const float dmin = both ? (dd * mx - dm * dx) / determinant : 0;
     if (d > 0)
-        q->d = fit_q2_half(d);
+        q->d = fit_half(d);
     if (dmin > 0)
-        q->dmin = fit_q2_half(dmin);
+        q->dmin = fit_half(dmin);
 }
 
 /* Byte j of each half has codes j, j + 32, j + 64 and j + 96 of 128, two bits each. */
