@@ -308,7 +308,7 @@ objects() {
             gsub(/^.*\/|\.c$/, "", name)
             for (k = 1; k <= split(isas[$0], isa, " "); k++) {
                 same = isa[k] == "scalar"
-                print "build build/kernels/" (name ~ /^isa_/ ? name : isa[k] "_" name) ".o: cc_table " $0 (isa[k] ~ /^(avx2|avx512|neon)$/ ? " | $header_of_" isa[k] : "")
+                print "build build/kernels/" (name ~ /^isa_/ ? name : isa[k] "_" name) ".o: cc_table " $0 (isa[k] ~ /^(scalar|nofma)$/ || name ~ /^isa_/ ? "" : " | $header_of_" isa[k])
                 print "  extra = $of_" isa[k] "\n  tables = " (same ? "$tables_of_scalar" : "$$TABLES") "\n  last = " (same ? "$last_of_scalar" : "$$CFLAGS_SIMD")
             }
             next
