@@ -150,11 +150,12 @@ enum {
                         MB) */
     GRAIN = 16,      /* the size of a piece is a multiple of this number of bytes */
     LARGEST = 4096,  /* bytes of a piece with its header; larger ones (tables of arrays, long strings) go to the heap */
-    PAGE = 4096,
-    /* Number of visits to a different page after which all pages are returned to the system. Each visit may make the
-       system map 16 pages (fault around). */
+    /* Bytes that a visit may make the system map (fault around), and number of visits to different parts of this size
+       after which all pages are returned to the system. */
+    PART = 65536,
     VISITS = 64,
-    MAPS = 20 /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
+    SEEN = 256, /* a power of 2 */
+    MAPS = 20   /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
 };
 /* Bytes of the first mapping; each further mapping is twice as large as the previous one. */
 #define FIRST_MAP ((size_t)64 << 20)
@@ -166,9 +167,9 @@ typedef struct json_spool_piece {
 
 /* `lock` protects the members that are not atomic. */
 static struct {
-    atomic_long heap;      /* number of pieces in the heap */
-    atomic_uint visits;    /* number of visits since pages were last returned */
-    atomic_uintptr_t page; /* most recently visited page */
+    atomic_long heap;   /* number of pieces in the heap */
+    atomic_uint visits; /* number of parts visited since pages were last returned; a part can count repeatedly */
+    atomic_uintptr_t seen[SEEN]; /* visited parts, by the lowest bits of their numbers */
     pthread_mutex_t lock;
     int fd;                 /* the unnamed file; -1 before the first mapping */
     char *maps[MAPS];       /* addresses of the mappings, which are only added */
@@ -289,14 +290,17 @@ bool organ_json_spool_give_back(void *memory)
 
 void organ_json_spool_visit(const void *memory)
 {
-    const uintptr_t page = (uintptr_t)memory / PAGE;
+    const uintptr_t part = (uintptr_t)memory / PART;
+    atomic_uintptr_t *const seen = &spool.seen[part % SEEN];
     if (!atomic_load_explicit(&spool.count, memory_order_relaxed) ||
-        atomic_load_explicit(&spool.page, memory_order_relaxed) == page)
+        atomic_load_explicit(seen, memory_order_relaxed) == part)
         return;
-    atomic_store_explicit(&spool.page, page, memory_order_relaxed);
+    atomic_store_explicit(seen, part, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&spool.visits, 1, memory_order_relaxed) < VISITS)
         return;
     atomic_store_explicit(&spool.visits, 0, memory_order_relaxed);
+    for (size_t k = 0; k < SEEN; k++)
+        atomic_store_explicit(&spool.seen[k], 0, memory_order_relaxed);
     organ_rows_rest();
     pthread_mutex_lock(&spool.lock);
     for (unsigned k = 0; k < spool.count; k++)
