@@ -107,8 +107,7 @@ refused 4 'missing/curves' "${all[@]}" --budget 50% --allocation missing/curves
 
 # ---- interrupted while curves are measured: they are not measured again ----
 whole=(prune tiny-qwen2 "${short[@]}" --allocate global --method wanda --budget 50%) curves=28
-if in_part; then whole+=(--select '*.self_attn.*_proj.weight') curves=16; fi
-if sampled; then whole+=(--select '*.self_attn.[kv]_proj.weight') curves=8; fi
+if in_part; then whole+=(--select '*.self_attn.[kv]_proj.weight') curves=8; fi
 ends 0 "${whole[@]}" -o undisturbed --quiet
 interrupted INT stopped "${whole[@]}" -o stopped
 judge "ends with $code, not 130" test "$code" = 130

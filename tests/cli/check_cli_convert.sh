@@ -10,17 +10,14 @@ root=${organ%/build/organ}
 make() {
     (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out
     mv "$1/tokenizer.json" "$1.json"
-    jq ". + ${2:-{\}}" "$1/config.json" >set.json && mv set.json "$1/config.json"
+    [[ ${2:-{\}} == "{}" ]] || { jq ". + $2" "$1/config.json" >set.json && mv set.json "$1/config.json"; }
 }
 
-# likelihood MODEL...: prints the likelihood of a text for each model, which gets the tokenizer of a fixture.
+# likelihood MODEL BACK: prints the likelihood of a text for both models, which get the tokenizer of a fixture.
 likelihood() {
-    local model all=()
-    for model; do
-        cp "${model%%-back}.json" "$model/tokenizer.json"
-        all+=("$("$organ" perplexity "$model" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --json --quiet | jq '.models[0].figures.nll')")
-    done
-    echo "${all[@]}"
+    cp "$1.json" "$1/tokenizer.json" && cp "$1.json" "$2/tokenizer.json"
+    run perplexity "$1" --compare "$2" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --json --quiet
+    likelihoods | paste -sd ' '
 }
 
 # same NAME BEFORE AFTER: whether the likelihoods are equal, or for Mamba, whose A_log in FP32 is known from its exp to the last bit but one, nearly so.
@@ -33,12 +30,14 @@ same() {
 
 # ---- files that were compared with llama.cpp's ----
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+row=0
 while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
     [[ $name == \#* ]] && continue
     [[ -e $name ]] || make "$name" "${settings/#-/{\}}"
     ends 0 convert "$name" -o made.gguf --to gguf --dtype "$type" --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
     [[ $type != f32 ]] && continue
+    if in_part && ((row++ % 3)); then continue; fi
     ends 0 convert made.gguf -o "$name-back" --to safetensors --quiet
     read -r before after < <(likelihood "$name" "$name-back")
     judge "$name scores $before, and $after after both conversions" same "$name" "$before" "$after"
@@ -52,7 +51,7 @@ for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm gemma3-shor
     cp $type.json $type/tokenizer.json
     ends 0 convert $type -o $type.gguf --to gguf --quiet
     ends 0 perplexity $type --compare $type.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
-    judge "the GGUF file of $type scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+    scores_alike "the GGUF file of $type scores otherwise"
 done
 make nemotron_h
 cp nemotron_h.json nemotron_h/tokenizer.json
@@ -60,8 +59,8 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 says "0.4 and inf"
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-both_ways=(stablelm mamba-gguf granitemoehybrid qwen3_next falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf minimax-gguf gemma4_text-moe)
-in_part || both_ways+=(internlm3 jamba mamba2 lfm2_moe qwen3_5_moe_text apertus gemma4_text-shared)
+both_ways=(mamba-gguf qwen3_next falcon_h1-gguf kimi_linear-gguf gemma4_text-moe)
+in_part || both_ways+=(stablelm granitemoehybrid nemotron_h-gguf nemotron_h-latent-gguf minimax-gguf internlm3 jamba mamba2 lfm2_moe qwen3_5_moe_text apertus gemma4_text-shared)
 for type in "${both_ways[@]}"; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --dtype bf16 --quiet --force
@@ -103,7 +102,7 @@ cp "$root/fixtures/architectures/gpt2/config.json" own/fixtures/architectures/ma
 (cd own && "$root/build/checks/arch_model" masked ../masked) >../out 2>&1 || bad "masked cannot be made" ../out
 ends 0 convert masked -o masked.gguf --to gguf --quiet
 ends 0 perplexity masked --compare masked.gguf --text tiny-qwen2/heldout.txt --context 16 --max-tokens 64 --json --quiet
-judge "the GGUF file of published GPT-2 scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+scores_alike "the GGUF file of published GPT-2 scores otherwise"
 
 # in files of Nemotron-H with experts all feed-forwards have experts, without biases
 make nemotron_h-moe
@@ -149,7 +148,7 @@ judge "there is no page" grep -q "</table>" q.CONVERT_REPORT.html
 ends 0 inspect q.gguf
 prints "No problems found"
 ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare q.gguf --json
-judge "the GGUF file scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+scores_alike "the GGUF file scores otherwise"
 ends 0 convert tiny-qwen2 -o threads.gguf --to gguf --threads 3 --memory 64M --quiet
 judge "threads or memory change the bytes" cmp -s q.gguf threads.gguf
 ORGAN_ISA=scalar ends 0 convert tiny-qwen2 -o scalar8.gguf --to gguf --dtype q8_0 --quiet
@@ -167,13 +166,13 @@ ends 0 convert q.gguf -o back --to safetensors
 matches convert/convert_back ../out
 matches convert/config_back back/config.json
 ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare back --json
-judge "the model that came back scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+scores_alike "the model that came back scores otherwise"
 ends 0 convert back -o again.gguf --to gguf --quiet
 judge "keys or tokens of a round trip differ" cmp -s <("$organ" tokenize q.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)') \
     <("$organ" tokenize again.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)')
 ends 0 convert fast8.gguf -o of_blocks --to safetensors --dtype f32 --quiet
 ends 0 perplexity fast8.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_blocks --json
-judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+scores_alike "blocks have other values"
 refused 2 "no.safetensors" convert q.gguf -o no.safetensors --to safetensors
 refused 2 "bf16" convert q.gguf -o no --to safetensors --dtype q8_0
 
@@ -189,7 +188,7 @@ ends 0 dequantize fp8 -o plain --quiet
 ends 0 convert fp8 -o of_codes.gguf --to gguf --dtype bf16 --quiet
 ends 0 convert plain -o of_values.gguf --to gguf --dtype bf16 --quiet
 ends 0 perplexity of_codes.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_values.gguf --json
-judge "codes have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+scores_alike "codes have other values"
 
 # ---- quantised sources, by code ----
 # tensors FILE: prints the name, the first and the last byte of each tensor of a file of safetensors, in order of names.
@@ -214,7 +213,7 @@ scale() {
 # values A B: both models score the same text equally.
 values() {
     ends 0 perplexity "$1" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare "$2" --json --quiet
-    judge "$1 and $2 have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
+    scores_alike "$1 and $2 have other values"
 }
 # a limit of the activation that GGUF does not store is noted; the output is tried with that of the model
 make gpt_oss-mxfp4 '{"swiglu_limit": 0.5}'
@@ -285,7 +284,7 @@ refused 3 "safetensors" convert k.gguf -o no --to safetensors --dtype codes
 # novel TYPE: makes `novel` of the model, with an architecture that no program knows.
 novel() {
     [[ -e $1 ]] || make $1
-    rm -rf novel novel-back && cp -r $1 novel && cp $1.json novel/tokenizer.json
+    rm -rf novel novel-back && cp $1.json $1/tokenizer.json && cp -r $1 novel
     jq '.architectures = ["NovelForCausalLM"] | .model_type = "novel"' $1/config.json >novel/config.json
 }
 # contents FILE: prints name, type and digest of each tensor.
@@ -297,7 +296,9 @@ contents() {
 }
 # renamed FROM TO FILE OUT: replaces a text of a file by one of the same length.
 renamed() { LC_ALL=C sed "s/$1/$2/g" "$3" >"$4"; }
-for type in qwen2 qwen2_moe olmo2 deepseek_v3 gemma2; do
+unknown="qwen2 deepseek_v3"
+in_part || unknown+=" qwen2_moe olmo2 gemma2"
+for type in $unknown; do
     novel $type
     ends 0 convert novel -o novel.gguf --to gguf --quiet --force
     ends 0 convert novel.gguf -o novel-back --to safetensors --quiet --force

@@ -19,7 +19,7 @@ prints "compared with the digests of organ/experts.json"
 refits_are_audited tiny-moe healed model.layers.3.mlp.experts.7.down_proj.weight
 ends 0 inspect healed
 prints "No problems found"
-perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 8000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }
+perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 4000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }
 plain=$(perplexity_of plain)
 judge "heals nothing on another text: $plain" test "$(jq -n "$plain > 1.02 * $(perplexity_of healed)")" = true
 

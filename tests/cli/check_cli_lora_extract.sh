@@ -6,7 +6,7 @@ ln -s "${model%/*}/tiny-lora" tiny-lora
 "$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
 
 some=()
-if sampled; then some=(--select 'q_proj,v_proj'); fi
+if in_part; then some=(--select 'q_proj,v_proj'); fi
 
 # ---- results ----
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
@@ -14,13 +14,12 @@ matches lora/lora_extract ../out
 judge "there is a word on stderr" test ! -s ../err
 judge "the report is not there" test -s adapter/organ/LORA_REPORT.md -a -s adapter/organ/LORA_REPORT.html -a -s adapter/organ/lora_extract.json
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o no --dry-run # every key finds its place
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 1 --memory 8M
+cp adapter/adapter_model.safetensors ../first
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 3 --memory 8M
 prints '"schema": "organ.lora_extract/1"'
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' adapter/organ/lora_extract.json) >../difference; then good; else
     bad "--json differs from the file" ../difference
 fi
-cp adapter/adapter_model.safetensors ../first
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --quiet --threads 3
 judge "other threads and memory make another adapter" cmp -s ../first adapter/adapter_model.safetensors
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet "${some[@]}"
 judge "no rank is its own" grep -q '"model\\\\.layers\\\\.' by-energy/adapter_config.json

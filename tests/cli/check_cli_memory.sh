@@ -9,17 +9,21 @@ ln -s "$model/../precision" precision
 ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
+# of_plan MEMBER: prints the member of the plan in the JSON document of a dry run.
+of_plan() { sed -nE "/^  \"plan\": /,/^  }/s/^    \"$1\": ([a-z0-9]+),?\$/\1/p" ../out; }
+
 # plans ARGS...: a dry run of the verb calls $named enough, whatever --memory it is given. Verbs without --dry-run are left out, and scheme mixed,
 # whose dry run measures.
 plans() {
-    local given unit=1024
+    local given unit=1024 enough more
     [[ $1 != generate && $1 != evaluate && $1 != measure && " $* " != *" mixed "* ]] || return 0
     [[ $named == *M ]] && unit=1048576
     for given in 8M "$named"; do
         rm -rf new new.*
         ends 0 "$@" --quiet --dry-run --json --memory "$given"
-        judge "--memory $given: the plan's memory is not $named" test "$(jq --argjson unit $unit --argjson named "${named%[KM]}" --arg given "$given" \
-            '.plan | ($named * $unit - .memory_enough | . >= 0 and . < $unit) and .memory_short == ($given == "8M")' ../out)" = true
+        enough=$(of_plan memory_enough) more=$((${named%[KM]} * unit - ${enough:-0}))
+        judge "--memory $given: the plan's memory is $enough, not $named" test $more -ge 0 -a $more -lt $unit
+        judge "--memory $given: whether that is too little" test "$(of_plan memory_short)" = "$([[ $given == 8M ]] && echo true || echo false)"
     done
 }
 

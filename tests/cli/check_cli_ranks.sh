@@ -47,21 +47,23 @@ counts="2 3 7"
 if in_part; then counts=3; fi
 same 1 prune tiny-qwen2
 if ! in_part; then counts="2 3"; fi
-same 2 prune tiny-qwen2 --sparsity 50
+in_part || same 2 prune tiny-qwen2 --sparsity 50
 same 3 quantize tiny-qwen2 --scheme int4-group32
-same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
+in_part || same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
 same 10.gguf quantize tiny-qwen2 --scheme recipe:q4_k_m
 same 5 dequantize one3
 same 12.gguf convert tiny-qwen2 --to gguf --dtype q8_0
-same 13 convert one12.gguf --to safetensors --dtype codes
-same 14.gguf convert one13 --to gguf --dtype codes
+if ! in_part; then
+    same 13 convert one12.gguf --to safetensors --dtype codes
+    same 14.gguf convert one13 --to gguf --dtype codes
+fi
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
 same 10 lora merge --base tiny-qwen2 --adapter "${model%/*}/tiny-lora"
 same 11 prune tiny-qwen2 --method magnitude -s 50 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
 threads=() # they have none
 same 7 extract tiny-qwen2
 same 8 assemble one7
-same 9.safetensors assemble one7
+in_part || same 9.safetensors assemble one7
 threads=(--threads 1)
 rm -rf one[2-9]* one1?
 

@@ -104,7 +104,7 @@ fi
 # ---- hidden states on a disk, threads ----
 mkdir disk
 windows=(--samples 20 --context 64)
-if sampled; then windows=(--samples 20 --context 32); fi
+if in_part; then windows=(--samples 20 --context 32); fi
 few=(--calibration $text "${windows[@]}" --quiet --ffn 50%)
 ends 0 width tiny-qwen2 -o held "${few[@]}" --threads 1
 ends 0 width tiny-qwen2 -o spilled "${few[@]}" --threads 3 --scratch disk
@@ -183,6 +183,7 @@ interrupted KILL fewest "${mixed[@]}" -o fewest --force
 truncate -s 1000 $values
 ends 0 "${mixed[@]}" -o fewest --resume --force --quiet
 same fewer fewest
+if in_part; then finish; fi
 values=.killed.organ-partial/organ/choices
 # The files are checked on resume: a value that differs from the written one is computed again.
 interrupted KILL killed "${long[@]}" --force

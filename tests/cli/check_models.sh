@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The verbs on each architecture of fixtures/architectures, docs/models.md, which lists what works, and docs/rejections.txt. `check_models.sh --write` writes both;
 # otherwise the page must say what the verbs did, and no verb may end with another status than 0 or, with a message that names the reason, 2 or 3.
-# TYPES="llama gpt_oss" tries these alone and does not look at the page. Unless EFFORT is all, every third type with its variants tries the dry run of prune and
+# TYPES="llama gpt_oss" tries these alone and does not look at the page. Unless EFFORT is all, every sixth type with its variants tries the dry run of prune and
 # one other verb, in turn; all else is taken from the page. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -101,18 +101,21 @@ converted() {
         if grep -qE 'cannot be converted, only|converted by name' "$scratch/err"; then ways=-
         elif grep -q 'llama.cpp has no architecture' "$scratch/err"; then ways=absent
         else rejected "$1" convert; fi
-    elif [[ $ways == both ]] && jq -e .by_name "$scratch/made.convert.json" >/dev/null; then ways="by name"; fi
+    elif [[ $ways == both ]] && grep -q '^  "by_name": true' "$scratch/made.convert.json"; then ways="by name"; fi
     rm -rf "$scratch/back" "$scratch"/made.*
     echo "$ways"
 }
 
 # cached TYPE: what `organ models` says about the model in a cache of Hugging Face.
 cached() {
-    local hub=$scratch/hub/models--tiny--$1
+    local hub=$scratch/hub/models--tiny--$1 word said=
     mkdir -p "$hub/snapshots" "$hub/refs" && ln -s "$scratch/$1" "$hub/snapshots/$commit" && printf %s "$commit" >"$hub/refs/main"
-    HF_HUB_CACHE=$scratch/hub HOME=$scratch/home OLLAMA_MODELS=$scratch/none "$organ" models --json --quiet |
-        jq -r '.models[0] | [if .opens then "opens" else empty end, if .scores then "scores" else empty end, if .calibrates then "calibrates" else empty end,
-            if .cuts then "cuts" else empty end] | if length == 4 then "all" elif length == 0 then "-" else join(", ") end'
+    HF_HUB_CACHE=$scratch/hub HOME=$scratch/home OLLAMA_MODELS=$scratch/none "$organ" models --json --quiet >"$scratch/cached"
+    for word in opens scores calibrates cuts; do
+        if grep -q "^      \"$word\": true" "$scratch/cached"; then said+="${said:+, }$word"; fi
+    done
+    [[ $said != "opens, scores, calibrates, cuts" ]] || said=all
+    echo "${said:--}"
     rm -r "$scratch/hub"
 }
 
@@ -195,8 +198,8 @@ number=0 base=
 : >"$scratch/kept_rows"
 for type in $types; do
     [[ ${type%%-*} == "$base" ]] || base=${type%%-*} number=$((number + 1))
-    if $is_in_part && ((number % 3)); then row_of_page "$type" && continue; fi
-    turn_of $((number / 3)) "$type"
+    if $is_in_part && ((number % 6)); then row_of_page "$type" && continue; fi
+    turn_of $((number / 6)) "$type"
     row "$type"
 done
 {
