@@ -175,6 +175,8 @@ static size_t list_files(const char *root, const char *below, char names[][512],
     return count;
 }
 
+static int by_name(const void *a, const void *b) { return strcmp(a, b); }
+
 /* The path of the list's first file, which is `name` without manners. */
 static const char *first_name(const hub_request *r, const char *name)
 {
@@ -193,6 +195,7 @@ static void answer_list(const hub_request *r, const char *id, bool tree)
     pthread_mutex_lock(&listing);
     snprintf(root, sizeof root, "%s/%s", folder, id);
     const size_t count = list_files(root, "", names, 0);
+    qsort(names, count, sizeof *names, by_name); /* file systems list them in different orders */
     if (!tree)
         at += (size_t)sprintf(body, "{\"id\":\"%s\",\"modelId\":\"%s\",\"sha\":\"%s\",\"siblings\":", id, id,
                               has_manner(r, "commit") ? "main" : COMMIT);
