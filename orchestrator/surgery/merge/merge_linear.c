@@ -6,17 +6,8 @@
 enum { LINEAR_WEIGHT, LINEAR_NORMALIZE };
 
 static const organ_merge_parameter linear_parameters[] = {
-    [LINEAR_WEIGHT] = {.name = "weight",
-                       .per_input = true,
-                       .required = true,
-                       .least = -INFINITY,
-                       .most = INFINITY,
-                       .about = "factor of a model"},
-    [LINEAR_NORMALIZE] = {.name = "normalize",
-                          .kind = ORGAN_MERGE_FLAG,
-                          .fallback = 1,
-                          .most = 1,
-                          .about = "divide by the sum of the weights"},
+    [LINEAR_WEIGHT] = ORGAN_MERGE_FACTOR("weight", "factor of a model"),
+    [LINEAR_NORMALIZE] = ORGAN_MERGE_SWITCH("normalize", 1, "divide by the sum of the weights"),
 };
 
 static organ_status linear_check(const organ_merge_task *task, organ_error *error)

@@ -42,6 +42,25 @@ typedef struct organ_merge_parameter {
     const char *about;  /* one line for the help */
 } organ_merge_parameter;
 
+/* Rows of a list of parameters: a flag; a number of the whole merge; of each model a number that a recipe must give,
+ * and a share. */
+#define ORGAN_MERGE_SWITCH(NAME, FALLBACK, ABOUT)                                                                      \
+    {                                                                                                                  \
+        .name = (NAME), .kind = ORGAN_MERGE_FLAG, .fallback = (FALLBACK), .most = 1, .about = (ABOUT)                  \
+    }
+#define ORGAN_MERGE_NUMBER(NAME, FALLBACK, LEAST, MOST, ABOUT)                                                         \
+    {                                                                                                                  \
+        .name = (NAME), .fallback = (FALLBACK), .least = (LEAST), .most = (MOST), .about = (ABOUT)                     \
+    }
+#define ORGAN_MERGE_FACTOR(NAME, ABOUT)                                                                                \
+    {                                                                                                                  \
+        .name = (NAME), .per_input = true, .required = true, .least = -INFINITY, .most = INFINITY, .about = (ABOUT)    \
+    }
+#define ORGAN_MERGE_SHARE(NAME, FALLBACK, ABOUT)                                                                       \
+    {                                                                                                                  \
+        .name = (NAME), .per_input = true, .fallback = (FALLBACK), .most = 1, .about = (ABOUT)                         \
+    }
+
 /* Most inputs of a tensor. */
 #define ORGAN_MERGE_INPUTS 64
 

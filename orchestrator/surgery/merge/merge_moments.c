@@ -12,22 +12,13 @@ static const organ_merge_parameter moments_parameters[] = {
                               .least = 0,
                               .most = INFINITY,
                               .about = "factor of a model's squared errors"},
-    [ORGAN_MOMENTS_RIDGE] = {.name = "ridge",
-                             .fallback = 0.01,
-                             .least = 1e-6,
-                             .most = 1e6,
-                             .about = "pull to the mean, relative to the mean square of the inputs"},
-    [ORGAN_MOMENTS_DRIFT] = {.name = "drift",
-                             .kind = ORGAN_MERGE_FLAG,
-                             .fallback = 1,
-                             .most = 1,
-                             .about = "fit the outputs that each model has along its own text, not those that it has "
-                                      "with the inputs of the merged model"},
-    [ORGAN_MOMENTS_PRIOR] = {.name = "prior",
-                             .fallback = 1,
-                             .least = 1e-6,
-                             .most = 1e9,
-                             .about = "tokens as which the mean counts in each row of the embedding"},
+    [ORGAN_MOMENTS_RIDGE] =
+        ORGAN_MERGE_NUMBER("ridge", 0.01, 1e-6, 1e6, "pull to the mean, relative to the mean square of the inputs"),
+    [ORGAN_MOMENTS_DRIFT] = ORGAN_MERGE_SWITCH("drift", 1,
+                                               "fit the outputs that each model has along its own text, not those that "
+                                               "it has with the inputs of the merged model"),
+    [ORGAN_MOMENTS_PRIOR] =
+        ORGAN_MERGE_NUMBER("prior", 1, 1e-6, 1e9, "tokens as which the mean counts in each row of the embedding"),
 };
 
 static organ_status moments_check(const organ_merge_task *task, organ_error *error)

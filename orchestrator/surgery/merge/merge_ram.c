@@ -9,13 +9,10 @@
 enum { RAM_R, RAM_ALPHA };
 
 static const organ_merge_parameter ramplus_parameters[] = {
-    [RAM_R] =
-        {.name = "r", .fallback = .1, .least = -INFINITY, .most = INFINITY, .about = "strength of the enlargement"},
-    [RAM_ALPHA] = {.name = "alpha",
-                   .fallback = .2,
-                   .most = INFINITY,
-                   .about = "bound of the number of shared elements over the number of single ones"},
-    {.name = "epsilon", .fallback = 1e-5, .most = INFINITY, .about = "greatest difference that counts as no change"},
+    [RAM_R] = ORGAN_MERGE_NUMBER("r", .1, -INFINITY, INFINITY, "strength of the enlargement"),
+    [RAM_ALPHA] = ORGAN_MERGE_NUMBER("alpha", .2, 0, INFINITY,
+                                     "bound of the number of shared elements over the number of single ones"),
+    ORGAN_MERGE_NUMBER("epsilon", 1e-5, 0, INFINITY, "greatest difference that counts as no change"),
 };
 
 static double ram_epsilon(const organ_merge_task *task)

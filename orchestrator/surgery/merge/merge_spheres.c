@@ -68,21 +68,11 @@ static organ_status slerp_factors(const organ_merge_task *task, const sphere_vec
 enum { NUSLERP_WEIGHT, NUSLERP_ROW_WISE, NUSLERP_FLATTEN };
 
 static const organ_merge_parameter nuslerp_parameters[] = {
-    [NUSLERP_WEIGHT] = {.name = "weight",
-                        .per_input = true,
-                        .required = true,
-                        .least = -INFINITY,
-                        .most = INFINITY,
-                        .about = "share of a model"},
-    [NUSLERP_ROW_WISE] = {.name = "nuslerp_row_wise",
-                          .kind = ORGAN_MERGE_FLAG,
-                          .most = 1,
-                          .about = "an arc for each column of a matrix (mergekit's name says the reverse)"},
-    [NUSLERP_FLATTEN] = {.name = "nuslerp_flatten",
-                         .kind = ORGAN_MERGE_FLAG,
-                         .fallback = 1,
-                         .most = 1,
-                         .about = "one arc for the whole tensor; else one for each row or column"},
+    [NUSLERP_WEIGHT] = ORGAN_MERGE_FACTOR("weight", "share of a model"),
+    [NUSLERP_ROW_WISE] = ORGAN_MERGE_SWITCH("nuslerp_row_wise", 0,
+                                            "an arc for each column of a matrix (mergekit's name says the reverse)"),
+    [NUSLERP_FLATTEN] =
+        ORGAN_MERGE_SWITCH("nuslerp_flatten", 1, "one arc for the whole tensor; else one for each row or column"),
 };
 
 /* How far nuslerp goes from the first model to the second. */
@@ -110,18 +100,9 @@ static organ_status nuslerp_factors(const organ_merge_task *task, const sphere_v
 enum { MULTISLERP_WEIGHT, MULTISLERP_NORMALIZE, MULTISLERP_EPS };
 
 static const organ_merge_parameter multislerp_parameters[] = {
-    [MULTISLERP_WEIGHT] = {.name = "weight",
-                           .per_input = true,
-                           .required = true,
-                           .least = -INFINITY,
-                           .most = INFINITY,
-                           .about = "share of a model"},
-    [MULTISLERP_NORMALIZE] = {.name = "normalize_weights",
-                              .kind = ORGAN_MERGE_FLAG,
-                              .fallback = 1,
-                              .most = 1,
-                              .about = "divide the weights by their sum"},
-    [MULTISLERP_EPS] = {.name = "eps", .fallback = 1e-8, .most = INFINITY, .about = "lengths below this count as 0"},
+    [MULTISLERP_WEIGHT] = ORGAN_MERGE_FACTOR("weight", "share of a model"),
+    [MULTISLERP_NORMALIZE] = ORGAN_MERGE_SWITCH("normalize_weights", 1, "divide the weights by their sum"),
+    [MULTISLERP_EPS] = ORGAN_MERGE_NUMBER("eps", 1e-8, 0, INFINITY, "lengths below this count as 0"),
 };
 
 static organ_status multislerp_check(const organ_merge_task *task, organ_error *error)
@@ -178,10 +159,8 @@ static const organ_merge_parameter karcher_parameters[] = {
                             .fallback = 10,
                             .most = 100000,
                             .about = "most steps towards the mean"},
-    [KARCHER_TOLERANCE] = {.name = "tol",
-                           .fallback = 1e-5,
-                           .most = INFINITY,
-                           .about = "stops at steps shorter than this; shorter vectors count as 0"},
+    [KARCHER_TOLERANCE] =
+        ORGAN_MERGE_NUMBER("tol", 1e-5, 0, INFINITY, "stops at steps shorter than this; shorter vectors count as 0"),
 };
 
 /* One step from the mean, a combination `m` of the vectors, along the tangent. `unit` has 1 / length of each vector, 0
@@ -243,7 +222,7 @@ static organ_status karcher_factors(const organ_merge_task *task, const sphere_v
 }
 
 static const organ_merge_parameter stock_parameters[] = {
-    {.name = "filter_wise", .kind = ORGAN_MERGE_FLAG, .most = 1, .about = "a ratio for each row of a matrix"},
+    ORGAN_MERGE_SWITCH("filter_wise", 0, "a ratio for each row of a matrix"),
 };
 
 /* Jang et al. 2024 (arXiv 2403.19522), equation 8: t = N c / (1 + (N - 1) c), the result t mean + (1 - t) base. */

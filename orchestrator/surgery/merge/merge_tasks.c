@@ -31,51 +31,22 @@ typedef struct task_kind {
 enum { TASK_WEIGHT, TASK_NORMALIZE, TASK_LAMBDA, TASK_DENSITY, TASK_RESCALE, TASK_EXTRA };
 
 #define TASK_PARAMETERS(NORMALIZE)                                                                                     \
-    [TASK_WEIGHT] = {.name = "weight",                                                                                 \
-                     .per_input = true,                                                                                \
-                     .required = true,                                                                                 \
-                     .least = -INFINITY,                                                                               \
-                     .most = INFINITY,                                                                                 \
-                     .about = "factor of a model's difference from the base"},                                         \
-    [TASK_NORMALIZE] = {.name = "normalize",                                                                           \
-                        .kind = ORGAN_MERGE_FLAG,                                                                      \
-                        .fallback = (NORMALIZE),                                                                       \
-                        .most = 1,                                                                                     \
-                        .about = "divide by the sum of the weights that take part"},                                   \
-    [TASK_LAMBDA] = {.name = "lambda",                                                                                 \
-                     .fallback = 1,                                                                                    \
-                     .least = -INFINITY,                                                                               \
-                     .most = INFINITY,                                                                                 \
-                     .about = "factor of the merged difference"}
+    [TASK_WEIGHT] = ORGAN_MERGE_FACTOR("weight", "factor of a model's difference from the base"),                      \
+    [TASK_NORMALIZE] = ORGAN_MERGE_SWITCH("normalize", NORMALIZE, "divide by the sum of the weights that take part"),  \
+    [TASK_LAMBDA] = ORGAN_MERGE_NUMBER("lambda", 1, -INFINITY, INFINITY, "factor of the merged difference")
 
 #define TASK_SPARSE(RESCALE)                                                                                           \
-    [TASK_DENSITY] = {.name = "density",                                                                               \
-                      .per_input = true,                                                                               \
-                      .fallback = 1,                                                                                   \
-                      .most = 1,                                                                                       \
-                      .about = "share of the elements of a difference that are kept"},                                 \
-    [TASK_RESCALE] = {.name = "rescale",                                                                               \
-                      .kind = ORGAN_MERGE_FLAG,                                                                        \
-                      .fallback = (RESCALE),                                                                           \
-                      .most = 1,                                                                                       \
-                      .about = "restore the sum of absolute values of the difference"}
+    [TASK_DENSITY] = ORGAN_MERGE_SHARE("density", 1, "share of the elements of a difference that are kept"),           \
+    [TASK_RESCALE] = ORGAN_MERGE_SWITCH("rescale", RESCALE, "restore the sum of absolute values of the difference")
 
 static const organ_merge_parameter arithmetic_parameters[] = {TASK_PARAMETERS(0)};
 static const organ_merge_parameter ties_parameters[] = {TASK_PARAMETERS(1), TASK_SPARSE(0)};
 static const organ_merge_parameter dare_parameters[] = {TASK_PARAMETERS(0), TASK_SPARSE(1)};
 
-#define TASK_GAMMA                                                                                                     \
-    [TASK_EXTRA] = {.name = "gamma",                                                                                   \
-                    .per_input = true,                                                                                 \
-                    .fallback = .01,                                                                                   \
-                    .most = 1,                                                                                         \
-                    .about = "share of the largest elements that are left out"}
+#define TASK_GAMMA [TASK_EXTRA] = ORGAN_MERGE_SHARE("gamma", .01, "share of the largest elements that are left out")
 #define TASK_EPSILON                                                                                                   \
-    [TASK_EXTRA] = {.name = "epsilon",                                                                                 \
-                    .per_input = true,                                                                                 \
-                    .fallback = .15,                                                                                   \
-                    .most = 1,                                                                                         \
-                    .about = "probabilities lie between density - epsilon and density + epsilon"}
+    [TASK_EXTRA] =                                                                                                     \
+        ORGAN_MERGE_SHARE("epsilon", .15, "probabilities lie between density - epsilon and density + epsilon")
 
 static const organ_merge_parameter breadcrumbs_parameters[] = {TASK_PARAMETERS(0), TASK_SPARSE(0), TASK_GAMMA};
 static const organ_merge_parameter della_parameters[] = {TASK_PARAMETERS(1), TASK_SPARSE(1), TASK_EPSILON};
