@@ -4,6 +4,8 @@
 #ifndef ORGAN_SURGERY_MERGE_MERGE_INPUT_H
 #define ORGAN_SURGERY_MERGE_MERGE_INPUT_H
 
+#include "orchestrator/stream/read_ahead.h"
+
 #include <organ/base.h>
 #include <organ/kernels.h>
 #include <organ/models.h>
@@ -89,5 +91,52 @@ organ_status organ_merge_reader_scratch(const organ_merge_input *input, const or
  * `scratch` are 64-byte aligned. Several threads may call it at once, each with its own scratch. */
 organ_status organ_merge_reader_read(const organ_merge_reader *reader, uint64_t first, size_t rows, float *values,
                                      void *scratch, organ_error *error);
+
+/* ---- lanes: what each worker has that reads strips of the inputs of one tensor after another ---- */
+
+typedef struct organ_strip_lane {
+    void *memory;
+    float **values;         /* a buffer for a strip of each input */
+    unsigned char *scratch; /* of readers */
+    unsigned char *rest;    /* of the user */
+    organ_merge_reader *readers;
+    size_t item; /* number of the tensor whose readers are open; SIZE_MAX: none */
+} organ_strip_lane;
+
+/* The user sets the first members and `rest`, raises others by organ_strip_lanes_widen, and then sets `count`. */
+typedef struct organ_strip_lanes {
+    const organ_engine *engine;
+    size_t padding;         /* values that a buffer has room for after a strip */
+    size_t inputs, readers; /* most buffers and readers that a tensor needs */
+    size_t values, scratch; /* bytes of a buffer and of the scratch of readers, multiples of 64 */
+    size_t changes;         /* bytes of the states of a tensor's changes, which are allocated while it is open */
+    size_t rest;            /* bytes, a multiple of 64 */
+    size_t count;           /* workers that have a lane */
+    bool opened;
+    organ_strip_lane *lanes;
+    organ_reader_gate gate; /* organ_reader_gate_enter before each read */
+} organ_strip_lanes;
+
+/* Raises the sizes to what a tensor of this shape needs that is read from these inputs; those without a weight are not
+ * read. `more`: bytes of scratch in addition to that of readers. Returns ORGAN_BAD_INPUT for invalid headers. */
+organ_status organ_strip_lanes_widen(organ_strip_lanes *lanes, const organ_merge_input *inputs, size_t count,
+                                     const organ_matrices *shape, const organ_kernels *kernels, size_t more,
+                                     organ_error *error);
+/* Returns the bytes of a lane. */
+static inline size_t organ_strip_lane_bytes(const organ_strip_lanes *lanes)
+{
+    return lanes->inputs * lanes->values + lanes->scratch + lanes->rest;
+}
+/* Allocates the lanes, each on the node of its worker. The caller calls organ_strip_lanes_close, which accepts lanes
+ * that were not opened, also after an error. Returns ORGAN_IO, naming `what`, if memory runs out. */
+organ_status organ_strip_lanes_open(organ_strip_lanes *lanes, const char *what, organ_error *error);
+void organ_strip_lanes_close(organ_strip_lanes *lanes);
+
+/* Opens the readers of a tensor, unless they are open, and closes those of another one. The inputs must stay valid
+ * until the readers are closed. */
+organ_status organ_strip_lane_open(organ_strip_lane *lane, size_t item, const organ_merge_input *inputs, size_t count,
+                                   const organ_kernels *kernels, organ_error *error);
+/* Closes `count` readers: all that organ_strip_lane_open may have opened. */
+void organ_strip_lane_close(organ_strip_lane *lane, size_t count);
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Opens the weights that an item is read from, and the changes of their rows. */
+ * Reads strips of inputs: the lanes of workers, and the readers of weights with the changes of their rows. */
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/product.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool organ_weight_has_numbers(const organ_weight *weight)
@@ -26,31 +28,82 @@ organ_status organ_merge_reader_scratch(const organ_merge_input *in, const organ
     return ORGAN_OK;
 }
 
-organ_status organ_merge_reading(const organ_merge_item *item, size_t *scratch, size_t *states, organ_error *error)
+/* ---- lanes ---- */
+
+organ_status organ_strip_lanes_widen(organ_strip_lanes *l, const organ_merge_input *inputs, size_t count,
+                                     const organ_matrices *shape, const organ_kernels *kernels, size_t more,
+                                     organ_error *error)
 {
-    for (size_t k = 0; k < organ_merge_reads(item); k++) {
-        const organ_merge_input *const in = organ_merge_read_of(item, k);
-        size_t bytes;
-        if (organ_merge_reader_scratch(in, item->task.kernels, organ_merge_strip_rows(&item->task.shape), &bytes,
-                                       error))
+    const size_t rows = organ_merge_strip_rows(shape);
+    size_t changes = 0;
+    for (size_t k = 0; k < count; k++) {
+        size_t bytes = 0;
+        if (inputs[k].weight && organ_merge_reader_scratch(&inputs[k], kernels, rows, &bytes, error))
             return error->status;
-        *scratch = organ_max(*scratch, bytes);
-        *states += in->change ? in->change->memory : 0;
+        l->scratch = organ_max(l->scratch, bytes + more);
+        changes += inputs[k].change ? inputs[k].change->memory : 0;
     }
+    l->values = organ_max(l->values, organ_to_line((rows * (size_t)shape->cols + l->padding) * sizeof(float)));
+    l->changes = organ_max(l->changes, organ_to_line(changes));
+    l->readers = organ_max(l->readers, count);
     return ORGAN_OK;
 }
 
-organ_status organ_merge_open_item(organ_merge_reader *from, const organ_merge_item *item, organ_error *error)
+organ_status organ_strip_lanes_open(organ_strip_lanes *l, const char *what, organ_error *error)
 {
-    for (size_t k = 0; k < organ_merge_reads(item) && !error->status; k++)
-        organ_merge_reader_open(organ_merge_read_of(item, k), item->task.kernels, &from[k], error);
+    organ_reader_gate_open(&l->gate, l->engine);
+    l->opened = true;
+    l->lanes = calloc(l->count, sizeof *l->lanes);
+    for (size_t k = 0; l->lanes && k < l->count; k++) {
+        organ_strip_lane *const lane = &l->lanes[k];
+        unsigned char *const at = organ_topology_allocate(
+            l->engine->topology, organ_workers_place(l->engine->workers, k).node, organ_strip_lane_bytes(l));
+        *lane = (organ_strip_lane){.memory = at,
+                                   .values = calloc(l->inputs, sizeof *lane->values),
+                                   .readers = calloc(l->readers, sizeof *lane->readers),
+                                   .item = SIZE_MAX};
+        if (!at || !lane->values || !lane->readers)
+            return organ_fail_memory(error, what);
+        for (size_t i = 0; i < l->inputs; i++)
+            lane->values[i] = (float *)(void *)(at + i * l->values);
+        lane->scratch = at + l->inputs * l->values;
+        lane->rest = lane->scratch + l->scratch;
+    }
+    return l->lanes ? ORGAN_OK : organ_fail_memory(error, what);
+}
+
+void organ_strip_lanes_close(organ_strip_lanes *l)
+{
+    if (!l->opened)
+        return;
+    for (size_t k = 0; l->lanes && k < l->count; k++) {
+        organ_strip_lane_close(&l->lanes[k], l->readers);
+        organ_topology_free(l->engine->topology, l->lanes[k].memory, organ_strip_lane_bytes(l));
+        free(l->lanes[k].values);
+        free(l->lanes[k].readers);
+    }
+    free(l->lanes);
+    organ_reader_gate_close(&l->gate);
+}
+
+organ_status organ_strip_lane_open(organ_strip_lane *lane, size_t item, const organ_merge_input *inputs, size_t count,
+                                   const organ_kernels *kernels, organ_error *error)
+{
+    if (lane->item == item)
+        return ORGAN_OK;
+    organ_strip_lane_close(lane, count);
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (inputs[k].weight)
+            organ_merge_reader_open(&inputs[k], kernels, &lane->readers[k], error);
+    lane->item = error->status ? SIZE_MAX : item;
     return error->status;
 }
 
-void organ_merge_close_item(organ_merge_reader *from, const organ_merge_item *item)
+void organ_strip_lane_close(organ_strip_lane *lane, size_t count)
 {
-    for (size_t k = 0; k < organ_merge_reads(item); k++)
-        organ_merge_reader_close(&from[k]);
+    for (size_t k = 0; lane->readers && k < count; k++)
+        organ_merge_reader_close(&lane->readers[k]);
+    lane->item = SIZE_MAX;
 }
 
 /* ---- one input ---- */

@@ -172,19 +172,19 @@ static organ_status fill_pad(const organ_merge_item *item, const organ_merge_rea
 
 organ_status organ_merge_fill_pads(const organ_merge_item *item, organ_error *error)
 {
-    const size_t count = item->rows->count;
-    size_t scratch = 0, states = 0;
-    if (!item->rows->pads)
-        return ORGAN_OK;
-    organ_merge_reader *const from = calloc(count, sizeof *from);
-    if (!from)
-        organ_fail_memory(error, item->task.name);
-    else if (organ_merge_reading(item, &scratch, &states, error) == ORGAN_OK) {
-        organ_merge_open_item(from, item, error);
-        for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++)
-            fill_pad(item, from, k, scratch, error);
-        organ_merge_close_item(from, item);
-    }
-    free(from);
+    const organ_kernels *const kernels = item->task.kernels;
+    const size_t count = organ_merge_reads(item);
+    organ_strip_lanes sizes = {0};
+    if (!item->rows->pads ||
+        organ_strip_lanes_widen(&sizes, organ_merge_reads_of(item), count, &item->task.shape, kernels, 0, error))
+        return error->status;
+    organ_strip_lane lane = {.readers = calloc(count, sizeof *lane.readers), .item = SIZE_MAX};
+    if (!lane.readers)
+        return organ_fail_memory(error, item->task.name);
+    organ_strip_lane_open(&lane, 0, organ_merge_reads_of(item), count, kernels, error);
+    for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++)
+        fill_pad(item, lane.readers, k, sizes.scratch, error);
+    organ_strip_lane_close(&lane, count);
+    free(lane.readers);
     return error->status;
 }

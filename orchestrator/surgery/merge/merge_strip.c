@@ -15,28 +15,24 @@ bool organ_merge_scans(const organ_merge_item *item)
            (organ_merge_stated(m->sums, item) || organ_merge_stated(m->counters, item));
 }
 
-organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_item *item, merge_sizes *sizes,
-                                 organ_error *error)
+organ_status organ_merge_measure(const organ_merge_walk *run, const organ_merge_item *item, organ_strip_lanes *lanes,
+                                 merge_sizes *sizes, organ_error *error)
 {
     const organ_merge_method *const m = item->task.method;
     const organ_merge_task *const task = &item->task;
     const size_t inputs = organ_merge_item_inputs(item), rows = organ_merge_strip_rows(&task->shape);
     const size_t moved = inputs * sizeof(organ_merge_moved), sums = organ_merge_stated(m->sums, item) * sizeof(double);
-    size_t reading = 0, changes = 0;
-    if (organ_merge_reading(item, &reading, &changes, error))
+    if (organ_strip_lanes_widen(lanes, organ_merge_reads_of(item), organ_merge_reads(item), &task->shape, task->kernels,
+                                item->rows ? organ_merge_gather_bytes(item) : 0, error))
         return error->status;
-    reading += item->rows ? organ_merge_gather_bytes(item) : 0;
-    sizes->reading = organ_max(sizes->reading, reading);
-    sizes->changes = organ_max(sizes->changes, organ_to_line(changes));
-    sizes->inputs = organ_max(sizes->inputs, inputs);
-    sizes->readers = organ_max(sizes->readers, organ_merge_reads(item));
-    sizes->values = organ_max(sizes->values, organ_to_line(rows * (size_t)task->shape.cols * sizeof(float)));
     sizes->scratch = organ_max(sizes->scratch, organ_to_line(m->scratch ? m->scratch(task, rows) : 0));
     sizes->scratch = organ_max(sizes->scratch, organ_to_line(run->put_scratch));
     sizes->state = organ_max(sizes->state, organ_to_line(organ_merge_stated(m->state, item)));
     sizes->counters =
         organ_max(sizes->counters, organ_to_line(organ_merge_stated(m->counters, item) * sizeof(uint64_t)));
     sizes->sums = organ_max(sizes->sums, organ_to_line(organ_max(sums, moved)));
+    lanes->inputs = organ_max(lanes->inputs, inputs + 1);
+    lanes->rest = sizes->scratch + sizes->state + sizes->counters + sizes->sums;
     return ORGAN_OK;
 }
 
@@ -59,10 +55,11 @@ static organ_status read_strip(merge_lane *lane, const organ_merge_item *item, c
     for (size_t k = 0; k < organ_merge_item_inputs(item) && !error->status; k++) {
         organ_reader_gate_enter(gate);
         if (item->rows)
-            organ_merge_gather(item, lane->from, k, strip->first, strip->rows, lane->input[k],
-                               lane->reading + organ_merge_gather_bytes(item), lane->reading, error);
+            organ_merge_gather(item, lane->strip->readers, k, strip->first, strip->rows, lane->strip->values[k],
+                               lane->strip->scratch + organ_merge_gather_bytes(item), lane->strip->scratch, error);
         else
-            organ_merge_reader_read(&lane->from[k], strip->first, strip->rows, lane->input[k], lane->reading, error);
+            organ_merge_reader_read(&lane->strip->readers[k], strip->first, strip->rows, lane->strip->values[k],
+                                    lane->strip->scratch, error);
         organ_reader_gate_leave(gate);
     }
     return error->status;
@@ -76,8 +73,8 @@ static organ_merge_strip strip_of(const merge_lane *lane, const organ_merge_item
     return (organ_merge_strip){.first = first,
                                .rows = rows,
                                .cols = (size_t)task->shape.cols,
-                               .base = task->base ? lane->input[task->inputs] : NULL,
-                               .input = (const float *const *)lane->input,
+                               .base = task->base ? lane->strip->values[task->inputs] : NULL,
+                               .input = (const float *const *)lane->strip->values,
                                .scratch = lane->scratch};
 }
 
@@ -89,8 +86,8 @@ organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *it
     if (read_strip(lane, item, &strip, gate, error))
         return error->status;
     for (size_t k = 0; k < organ_merge_item_inputs(item); k++)
-        if (organ_any_not_finite(ORGAN_F32, lane->input[k], n * sizeof(float)))
-            return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
+        if (organ_any_not_finite(ORGAN_F32, lane->strip->values[k], n * sizeof(float)))
+            return refuse_value(item, &item->inputs[k], strip.first, lane->strip->values[k], n, error);
     memset(lane->sums, 0, organ_merge_stated(item->task.method->sums, item) * sizeof(double));
     item->task.method->scan(&item->task, state, pass, &strip, lane->sums, lane->counters);
     return ORGAN_OK;
@@ -140,10 +137,10 @@ organ_status organ_merge_apply_strip(merge_lane *lane, const organ_merge_walk *r
     item->task.method->apply(&item->task, state, &strip, lane->out);
     organ_merge_moved *const moved = (organ_merge_moved *)(void *)lane->sums;
     for (size_t k = 0; k < organ_merge_item_inputs(item); k++) {
-        moved[k] = organ_merge_moved_by(kernels, lane->out, lane->input[k], strip.base, n);
+        moved[k] = organ_merge_moved_by(kernels, lane->out, lane->strip->values[k], strip.base, n);
         if (!isfinite(moved[k].square))
-            return refuse_value(item, &item->inputs[k], strip.first, lane->input[k], n, error);
+            return refuse_value(item, &item->inputs[k], strip.first, lane->strip->values[k], n, error);
     }
-    return run->put(run->context, lane->worker, number, strip.first, strip.rows, lane->out, lane->input[0],
+    return run->put(run->context, lane->worker, number, strip.first, strip.rows, lane->out, lane->strip->values[0],
                     lane->scratch, error);
 }

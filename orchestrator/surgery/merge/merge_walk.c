@@ -23,12 +23,12 @@
 typedef struct merge_state {
     const organ_merge_walk *walk;
     const organ_engine *engine;
+    organ_strip_lanes strips;
     merge_sizes sizes;
-    size_t workers; /* workers that have memory */
-    merge_lane *lanes;
-    organ_reader_gate gate;
+    merge_lane *lanes;        /* strips.count of them */
     size_t from;              /* the divided item, or the first of the items that are merged by one worker each */
-    organ_merge_moved *moved; /* sizes.inputs for each item */
+    size_t inputs;            /* most inputs of an item, with the base */
+    organ_merge_moved *moved; /* `inputs` for each item */
     /* The divided item. */
     unsigned phase;
     void *state;
@@ -39,35 +39,30 @@ typedef struct merge_state {
 
 /* ---- memory ---- */
 
-static uint64_t lane_bytes(const merge_sizes *s)
-{
-    return (s->inputs + 1) * (uint64_t)s->values + s->reading + s->scratch + s->state + s->counters + s->sums;
-}
-
-static size_t moved_bytes(const merge_sizes *s) { return s->inputs * sizeof(organ_merge_moved); }
+static size_t moved_bytes(const merge_state *w) { return w->inputs * sizeof(organ_merge_moved); }
 
 /* Each worker adds slots for four times the strips that it takes at once. */
-static size_t ring_bytes(const merge_sizes *s)
+static size_t ring_bytes(const merge_state *w)
 {
-    const size_t scan = 4 * s->sums, apply = 4 * RUN * moved_bytes(s);
-    return organ_to_line(scan > apply ? scan : apply);
+    return organ_to_line(organ_max(4 * w->sizes.sums, 4 * RUN * moved_bytes(w)));
 }
 
 /* A lane, its share of the ring, and what it allocates for the open item. */
 static uint64_t bytes_of_worker(const merge_state *w)
 {
-    return lane_bytes(&w->sizes) + ring_bytes(&w->sizes) + w->sizes.changes + w->walk->put_memory;
+    return organ_strip_lane_bytes(&w->strips) + ring_bytes(w) + w->strips.changes + w->walk->put_memory;
 }
 
 static organ_status measure_all(merge_state *w, size_t *widest, organ_error *error)
 {
-    uint64_t most = 0;
+    size_t most = 0;
     for (size_t k = 0; k < w->walk->count; k++) {
-        if (organ_merge_measure(w->walk, &w->walk->items[k], &w->sizes, error))
+        if (organ_merge_measure(w->walk, &w->walk->items[k], &w->strips, &w->sizes, error))
             return error->status;
-        *widest = lane_bytes(&w->sizes) > most ? k : *widest;
-        most = lane_bytes(&w->sizes);
+        *widest = organ_strip_lane_bytes(&w->strips) > most ? k : *widest;
+        most = organ_strip_lane_bytes(&w->strips);
     }
+    w->inputs = w->strips.inputs - 1;
     return ORGAN_OK;
 }
 
@@ -87,58 +82,42 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     if (organ_memory_claim(w->engine, each + shared, error, "a strip of tensor '%s' of all inputs",
                            w->walk->items[widest].task.name))
         return error->status;
-    w->workers = organ_memory_workers(w->engine, each, shared);
+    w->strips.count = organ_memory_workers(w->engine, each, shared);
     return ORGAN_OK;
 }
 
-static organ_status allocate_lane(const merge_state *w, size_t worker, organ_error *error)
+static void place_lane(const merge_state *w, size_t worker)
 {
-    const merge_sizes *const s = &w->sizes;
-    const unsigned node = organ_workers_place(w->engine->workers, worker).node;
-    merge_lane *const lane = &w->lanes[worker];
-    lane->worker = worker;
-    unsigned char *at = organ_topology_allocate(w->engine->topology, node, (size_t)lane_bytes(s));
-    lane->memory = at;
-    lane->input = calloc(s->inputs, sizeof *lane->input);
-    lane->from = calloc(s->readers, sizeof *lane->from);
-    if (!at || !lane->input || !lane->from)
-        return organ_fail_memory(error, w->walk->items[0].task.name);
-    for (size_t k = 0; k < s->inputs; k++, at += s->values)
-        lane->input[k] = (float *)(void *)at;
-    lane->out = (float *)(void *)at;
-    at += s->values;
-    lane->reading = at;
-    at += s->reading;
-    lane->scratch = at;
-    at += s->scratch;
-    lane->state = at;
-    at += s->state;
-    lane->counters = (uint64_t *)(void *)at;
-    lane->sums = (double *)(void *)(at + s->counters);
-    return ORGAN_OK;
+    organ_strip_lane *const strip = &w->strips.lanes[worker];
+    unsigned char *const state = strip->rest + w->sizes.scratch, *const counters = state + w->sizes.state;
+    w->lanes[worker] = (merge_lane){.worker = worker,
+                                    .strip = strip,
+                                    .out = strip->values[w->inputs],
+                                    .scratch = strip->rest,
+                                    .state = state,
+                                    .counters = (uint64_t *)(void *)counters,
+                                    .sums = (double *)(void *)(counters + w->sizes.counters)};
 }
 
 static organ_status allocate_all(merge_state *w, organ_error *error)
 {
-    const size_t inputs = w->sizes.inputs;
-    w->lanes = calloc(w->workers, sizeof *w->lanes);
-    w->moved = calloc(w->walk->count * inputs, sizeof *w->moved);
-    w->slots = aligned_alloc(64, w->workers * ring_bytes(&w->sizes));
+    const char *const first = w->walk->items[0].task.name;
+    if (organ_strip_lanes_open(&w->strips, first, error))
+        return error->status;
+    w->lanes = calloc(w->strips.count, sizeof *w->lanes);
+    w->moved = calloc(w->walk->count * w->inputs, sizeof *w->moved);
+    w->slots = aligned_alloc(64, w->strips.count * ring_bytes(w));
     w->state = w->sizes.state ? aligned_alloc(64, w->sizes.state) : NULL;
     if (!w->lanes || !w->moved || !w->slots || (w->sizes.state && !w->state))
-        return organ_fail_memory(error, w->walk->items[0].task.name);
-    for (size_t k = 0; k < w->workers && !error->status; k++)
-        allocate_lane(w, k, error);
-    return error->status;
+        return organ_fail_memory(error, first);
+    for (size_t k = 0; k < w->strips.count; k++)
+        place_lane(w, k);
+    return ORGAN_OK;
 }
 
 static void release_all(merge_state *w)
 {
-    for (size_t k = 0; w->lanes && k < w->workers; k++) {
-        organ_topology_free(w->engine->topology, w->lanes[k].memory, (size_t)lane_bytes(&w->sizes));
-        free(w->lanes[k].input);
-        free(w->lanes[k].from);
-    }
+    organ_strip_lanes_close(&w->strips);
     free(w->lanes);
     free(w->moved);
     free(w->slots);
@@ -166,6 +145,13 @@ static organ_status end_pass(const organ_merge_item *item, void *state, unsigned
 
 /* ---- a tensor that one worker merges ---- */
 
+static organ_status open_item(const merge_state *w, merge_lane *lane, size_t number, organ_error *error)
+{
+    const organ_merge_item *const item = &w->walk->items[number];
+    return organ_strip_lane_open(lane->strip, number, organ_merge_reads_of(item), organ_merge_reads(item),
+                                 item->task.kernels, error);
+}
+
 static void clear_counters(const organ_merge_item *item, merge_lane *lane)
 {
     memset(lane->counters, 0, organ_merge_stated(item->task.method->counters, item) * sizeof *lane->counters);
@@ -186,7 +172,8 @@ static organ_status scan_whole(merge_state *w, merge_lane *lane, const organ_mer
     for (unsigned pass = 0; again; pass++) {
         clear_counters(item, lane);
         for (uint64_t s = 0; s < strips && !error->status; s++)
-            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->gate, error) && item->task.method->fold)
+            if (!organ_merge_scan_strip(lane, item, lane->state, pass, s, &w->strips.gate, error) &&
+                item->task.method->fold)
                 item->task.method->fold(&item->task, lane->state, pass, lane->sums);
         if (error->status || end_pass(item, lane->state, pass, lane->counters, &again, error))
             return error->status;
@@ -214,11 +201,12 @@ static organ_status merge_whole(void *context, size_t part, size_t worker, organ
     const size_t number = w->from + part;
     const organ_merge_item *const item = &w->walk->items[number];
     begin_state(item, lane->state);
-    if (!organ_merge_open_item(lane->from, item, error) && !scan_whole(w, lane, item, error))
+    if (!open_item(w, lane, number, error) && !scan_whole(w, lane, item, error))
         for (uint64_t s = 0; s < organ_merge_strips(&item->task.shape) && !error->status; s++)
-            if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->gate, error))
-                add_moved(&w->moved[number * w->sizes.inputs], lane->sums, organ_merge_item_inputs(item));
-    organ_merge_close_item(lane->from, item);
+            if (!organ_merge_apply_strip(lane, w->walk, w->engine->kernels, number, lane->state, s, &w->strips.gate,
+                                         error))
+                add_moved(&w->moved[number * w->inputs], lane->sums, organ_merge_item_inputs(item));
+    organ_strip_lane_close(lane->strip, organ_merge_reads(item));
     return settle(w, worker, error);
 }
 
@@ -226,13 +214,13 @@ static organ_status finish_item(void *context, size_t part, organ_error *error)
 {
     const merge_state *const w = context;
     const size_t number = w->from + part;
-    return w->walk->finish(w->walk->context, number, &w->moved[number * w->sizes.inputs], error);
+    return w->walk->finish(w->walk->context, number, &w->moved[number * w->inputs], error);
 }
 
 static organ_status merge_each(merge_state *w, size_t from, size_t to, organ_error *error)
 {
     const organ_parts items = {
-        .count = to - from, .workers = w->workers, .context = w, .work = merge_whole, .retire = finish_item};
+        .count = to - from, .workers = w->strips.count, .context = w, .work = merge_whole, .retire = finish_item};
     w->from = from;
     return organ_parts_run(&items, w->engine, error);
 }
@@ -244,13 +232,12 @@ static organ_status merge_strip(void *context, size_t strip, size_t worker, orga
     merge_state *const w = context;
     merge_lane *const lane = &w->lanes[worker];
     const organ_merge_item *const item = &w->walk->items[w->from];
-    if (!lane->open && organ_merge_open_item(lane->from, item, error))
+    if (open_item(w, lane, w->from, error))
         return error->status;
-    lane->open = true;
     if (w->phase == APPLY)
-        organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->gate, error);
+        organ_merge_apply_strip(lane, w->walk, w->engine->kernels, w->from, w->state, strip, &w->strips.gate, error);
     else
-        organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->gate, error);
+        organ_merge_scan_strip(lane, item, w->state, w->phase, strip, &w->strips.gate, error);
     memcpy(w->slots + strip % w->window * w->slot, lane->sums, w->slot);
     return error->status;
 }
@@ -261,7 +248,7 @@ static organ_status fold_strip(void *context, size_t strip, organ_error *error)
     const organ_merge_item *const item = &w->walk->items[w->from];
     const double *const sums = (const double *)(const void *)(w->slots + strip % w->window * w->slot);
     if (w->phase == APPLY)
-        add_moved(&w->moved[w->from * w->sizes.inputs], sums, organ_merge_item_inputs(item));
+        add_moved(&w->moved[w->from * w->inputs], sums, organ_merge_item_inputs(item));
     else if (item->task.method->fold)
         item->task.method->fold(&item->task, w->state, w->phase, sums);
     return error->status;
@@ -271,22 +258,21 @@ static organ_status fold_strip(void *context, size_t strip, organ_error *error)
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
     const organ_merge_item *const item = &w->walk->items[w->from];
-    const size_t strips = (size_t)organ_merge_strips(&item->task.shape), share = strips / (4 * w->workers);
+    const size_t strips = (size_t)organ_merge_strips(&item->task.shape), share = strips / (4 * w->strips.count);
     organ_parts parts = {
-        .count = strips, .workers = w->workers, .run = 1, .context = w, .work = merge_strip, .retire = fold_strip};
+        .count = strips, .workers = w->strips.count, .run = 1, .context = w, .work = merge_strip, .retire = fold_strip};
     if (phase == APPLY && share)
         parts.run = organ_min(share, RUN);
     w->phase = phase;
-    w->window = parts.window = 4 * parts.run * w->workers;
-    w->slot = phase == APPLY ? moved_bytes(&w->sizes) : w->sizes.sums;
-    for (size_t k = 0; k < w->workers; k++)
+    w->window = parts.window = 4 * parts.run * w->strips.count;
+    w->slot = phase == APPLY ? moved_bytes(w) : w->sizes.sums;
+    for (size_t k = 0; k < w->strips.count; k++)
         clear_counters(item, &w->lanes[k]);
     organ_parts_run(&parts, w->engine, error);
-    for (size_t k = 0; k < w->workers; k++) {
+    for (size_t k = 0; k < w->strips.count; k++) {
         if (phase == APPLY)
             settle(w, k, error);
-        organ_merge_close_item(w->lanes[k].from, item);
-        w->lanes[k].open = false;
+        organ_strip_lane_close(w->lanes[k].strip, organ_merge_reads(item));
     }
     return error->status;
 }
@@ -301,7 +287,7 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
     for (unsigned pass = 0; again; pass++) {
         if (run_phase(w, pass, error))
             return error->status;
-        for (size_t k = 1; k < w->workers; k++)
+        for (size_t k = 1; k < w->strips.count; k++)
             for (size_t c = 0; c < counters; c++)
                 w->lanes[0].counters[c] += w->lanes[k].counters[c];
         if (end_pass(item, w->state, pass, w->lanes[0].counters, &again, error))
@@ -328,13 +314,11 @@ static organ_status merge_all_items(merge_state *w, organ_error *error)
 
 organ_status organ_merge_walk_run(const organ_merge_walk *run, const organ_engine *engine, organ_error *error)
 {
-    merge_state w = {.walk = run, .engine = engine};
+    merge_state w = {.walk = run, .engine = engine, .strips.engine = engine};
     if (run->count == 0 || plan_lanes(&w, error))
         return error->status;
-    organ_reader_gate_open(&w.gate, engine);
     if (allocate_all(&w, error) == ORGAN_OK)
         merge_all_items(&w, error);
     release_all(&w);
-    organ_reader_gate_close(&w.gate);
     return error->status;
 }

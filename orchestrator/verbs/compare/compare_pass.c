@@ -84,12 +84,8 @@ static void count_signs(const signed char *a, const signed char *b, int flip, co
 /* ---- strips ---- */
 
 typedef struct compare_lane {
-    void *memory;
-    float *values[COMPARE_MODELS];
-    void *scratch;
-    organ_merge_input inputs[COMPARE_MODELS]; /* of the readers */
-    organ_merge_reader readers[COMPARE_MODELS];
-    size_t open; /* item of the readers; COMPARE_NONE */
+    organ_strip_lane *strip;
+    organ_merge_input inputs[COMPARE_MODELS]; /* of the item that is open */
     signed char sign[COMPARE_MODELS][CHUNK], difference[COMPARE_PAIRS][CHUNK];
 } compare_lane;
 
@@ -101,10 +97,8 @@ typedef struct compare_strip {
 
 typedef struct compare_pass {
     compare_job *job;
-    size_t values, scratch; /* bytes of a lane's buffer of one model, and of its scratch memory */
-    size_t changes;         /* bytes of the states of changes of an item, which are allocated while it is open */
-    size_t workers;
-    compare_lane *lanes;
+    organ_strip_lanes room;
+    compare_lane *lanes; /* room.count of them */
     /* Strip k has entry k % WINDOW of both: */
     compare_sums *sums;
     compare_strip *strips;
@@ -112,7 +106,6 @@ typedef struct compare_pass {
     uint64_t strip; /* number of that strip in its item */
     uint64_t read;  /* about how many bytes the strips have that were taken */
     organ_read_ahead ahead;
-    organ_reader_gate gate;
 } compare_pass;
 
 /* Sums of a chunk of values; models without the tensor have NULL. */
@@ -159,15 +152,15 @@ static size_t skip_values(const compare_job *job, const compare_item *item, comp
     size_t skipped = 0;
     bool any = false;
     for (size_t i = 0; i < job->count; i++)
-        any |= item->weights[i] && organ_any_not_finite(ORGAN_F32, lane->values[i], n * sizeof(float));
+        any |= item->weights[i] && organ_any_not_finite(ORGAN_F32, lane->strip->values[i], n * sizeof(float));
     for (size_t k = 0; any && k < n; k++) {
         bool finite = true;
         for (size_t i = 0; i < job->count; i++)
-            finite &= !item->weights[i] || lane->values[i][k] - lane->values[i][k] == 0;
+            finite &= !item->weights[i] || lane->strip->values[i][k] - lane->strip->values[i][k] == 0;
         skipped += !finite;
         for (size_t i = 0; !finite && i < job->count; i++)
             if (item->weights[i])
-                lane->values[i][k] = 0;
+                lane->strip->values[i][k] = 0;
     }
     return skipped;
 }
@@ -177,12 +170,12 @@ static void compare_values(const compare_job *job, const compare_item *item, com
 {
     const size_t padded = (n + CHUNK - 1) / CHUNK * CHUNK, skipped = skip_values(job, item, lane, n);
     for (size_t i = 0; i < job->count; i++)
-        memset(lane->values[i] + n, 0, (padded - n) * sizeof(float));
+        memset(lane->strip->values[i] + n, 0, (padded - n) * sizeof(float));
     sums->skipped = skipped;
     for (size_t k = 0; k < padded; k += CHUNK) {
         const float *values[COMPARE_MODELS] = {0};
         for (size_t i = 0; i < job->count; i++)
-            values[i] = lane->values[i] + k;
+            values[i] = lane->strip->values[i] + k;
         compare_chunk(job, item, lane, values, sums);
         if (item->all && job->count > 2)
             compare_differences(job, lane, sums);
@@ -196,26 +189,20 @@ static void compare_values(const compare_job *job, const compare_item *item, com
             }
 }
 
-static void close_readers(compare_lane *lane)
+static void list_inputs(const compare_job *job, size_t number, organ_merge_input inputs[COMPARE_MODELS])
 {
-    for (size_t i = 0; i < COMPARE_MODELS; i++)
-        organ_merge_reader_close(&lane->readers[i]);
-    lane->open = COMPARE_NONE;
+    const compare_item *const item = &job->items[number];
+    for (size_t i = 0; i < job->count; i++)
+        inputs[i] = item->weights[i] ? organ_compare_input(job, item, i) : (organ_merge_input){0};
 }
 
 static organ_status open_readers(const compare_job *job, compare_lane *lane, size_t number, organ_error *error)
 {
-    const compare_item *const item = &job->items[number];
-    if (lane->open == number)
+    if (lane->strip->item == number)
         return ORGAN_OK;
-    close_readers(lane);
-    for (size_t i = 0; i < job->count && !error->status; i++)
-        if (item->weights[i]) {
-            lane->inputs[i] = organ_compare_input(job, item, i);
-            organ_merge_reader_open(&lane->inputs[i], job->engine->kernels, &lane->readers[i], error);
-        }
-    lane->open = error->status ? COMPARE_NONE : number;
-    return error->status;
+    organ_strip_lane_close(lane->strip, job->count);
+    list_inputs(job, number, lane->inputs);
+    return organ_strip_lane_open(lane->strip, number, lane->inputs, job->count, job->engine->kernels, error);
 }
 
 static uint64_t bytes_of(const compare_job *job, const compare_item *item)
@@ -265,12 +252,12 @@ static organ_status compare_rows(void *context, size_t number, size_t worker, or
     organ_read_ahead_move(&pass->ahead, strip->read);
     if (open_readers(job, lane, strip->item, error))
         return error->status;
-    organ_reader_gate_enter(&pass->gate);
+    organ_reader_gate_enter(&pass->room.gate);
     for (size_t i = 0; i < job->count && !error->status; i++)
         if (item->weights[i])
-            organ_merge_reader_read(&lane->readers[i], strip->first, strip->rows, lane->values[i], lane->scratch,
-                                    error);
-    organ_reader_gate_leave(&pass->gate);
+            organ_merge_reader_read(&lane->strip->readers[i], strip->first, strip->rows, lane->strip->values[i],
+                                    lane->strip->scratch, error);
+    organ_reader_gate_leave(&pass->room.gate);
     if (!error->status)
         compare_values(job, item, lane, n, sums);
     return error->status;
@@ -303,63 +290,34 @@ static organ_status fold(void *context, size_t number, organ_error *error)
 static organ_status measure(compare_pass *pass, organ_error *error)
 {
     const compare_job *const job = pass->job;
-    for (size_t k = 0; k < job->item_count; k++) {
-        const compare_item *const item = &job->items[k];
-        const organ_matrices m = organ_weight_matrices(item->like);
-        const size_t rows = organ_merge_strip_rows(&m);
-        size_t changes = 0;
-        pass->values = organ_max(pass->values, organ_to_line((rows * (size_t)m.cols + CHUNK) * sizeof(float)));
-        for (size_t i = 0; i < job->count; i++) {
-            const organ_merge_input input = organ_compare_input(job, item, i);
-            size_t scratch = 0;
-            if (input.weight && organ_merge_reader_scratch(&input, job->engine->kernels, rows, &scratch, error))
-                return error->status;
-            pass->scratch = organ_max(pass->scratch, scratch);
-            changes += input.change ? input.change->memory : 0;
-        }
-        pass->changes = organ_max(pass->changes, organ_to_line(changes));
+    pass->room = (organ_strip_lanes){.engine = job->engine, .padding = CHUNK, .inputs = job->count};
+    for (size_t k = 0; k < job->item_count && !error->status; k++) {
+        const organ_matrices m = organ_weight_matrices(job->items[k].like);
+        organ_merge_input inputs[COMPARE_MODELS];
+        list_inputs(job, k, inputs);
+        organ_strip_lanes_widen(&pass->room, inputs, job->count, &m, job->engine->kernels, 0, error);
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status allocate(compare_pass *pass, organ_error *error)
 {
     const compare_job *const job = pass->job;
-    const size_t lane = job->count * pass->values + pass->scratch;
-    const size_t each = lane + pass->changes + sizeof *pass->lanes;
+    const size_t each = organ_strip_lane_bytes(&pass->room) + pass->room.changes + sizeof *pass->lanes;
     const size_t shared = WINDOW * (sizeof *pass->sums + sizeof *pass->strips) + job->cell_count * sizeof *job->cells;
     if (organ_memory_claim(job->engine, each + shared, error, "a strip of each of %zu models", job->count))
         return error->status;
-    pass->workers = organ_memory_workers(job->engine, each, shared);
-    pass->lanes = calloc(pass->workers, sizeof *pass->lanes);
+    pass->room.count = organ_memory_workers(job->engine, each, shared);
+    if (organ_strip_lanes_open(&pass->room, job->models[0].path, error))
+        return error->status;
+    pass->lanes = calloc(pass->room.count, sizeof *pass->lanes);
     pass->sums = calloc(WINDOW, sizeof *pass->sums);
     pass->strips = calloc(WINDOW, sizeof *pass->strips);
     if (!pass->lanes || !pass->sums || !pass->strips)
         return organ_fail_memory(error, job->models[0].path);
-    for (size_t k = 0; k < pass->workers; k++) {
-        compare_lane *const l = &pass->lanes[k];
-        l->open = COMPARE_NONE;
-        l->memory =
-            organ_topology_allocate(job->engine->topology, organ_workers_place(job->engine->workers, k).node, lane);
-        if (!l->memory)
-            return organ_fail_memory(error, job->models[0].path);
-        for (size_t i = 0; i < job->count; i++)
-            l->values[i] = (float *)(void *)((unsigned char *)l->memory + i * pass->values);
-        l->scratch = (unsigned char *)l->memory + job->count * pass->values;
-    }
+    for (size_t k = 0; k < pass->room.count; k++)
+        pass->lanes[k].strip = &pass->room.lanes[k];
     return ORGAN_OK;
-}
-
-static void release(compare_pass *pass)
-{
-    for (size_t k = 0; pass->lanes && k < pass->workers; k++) {
-        close_readers(&pass->lanes[k]);
-        organ_topology_free(pass->job->engine->topology, pass->lanes[k].memory,
-                            pass->job->count * pass->values + pass->scratch);
-    }
-    free(pass->lanes);
-    free(pass->sums);
-    free(pass->strips);
 }
 
 organ_status organ_compare_read(compare_job *job, organ_error *error)
@@ -371,11 +329,10 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
     pass.ahead =
         (organ_read_ahead){.count = ORGAN_READ_PARTS * job->count * job->item_count, .range = range_of, .context = job};
     organ_read_ahead_open(&pass.ahead);
-    organ_reader_gate_open(&pass.gate, job->engine);
     organ_progress_begin(job->progress, "comparing", bytes, job->item_count);
     if (measure(&pass, error) == ORGAN_OK && allocate(&pass, error) == ORGAN_OK)
         organ_parts_run(&(organ_parts){.count = SIZE_MAX,
-                                       .workers = pass.workers,
+                                       .workers = pass.room.count,
                                        .window = WINDOW,
                                        .context = &pass,
                                        .take = take_strip,
@@ -383,8 +340,10 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
                                        .retire = fold},
                         job->engine, error);
     organ_progress_end(job->progress);
-    release(&pass);
-    organ_reader_gate_close(&pass.gate);
+    organ_strip_lanes_close(&pass.room);
+    free(pass.lanes);
+    free(pass.sums);
+    free(pass.strips);
     organ_read_ahead_close(&pass.ahead);
     return error->status;
 }
