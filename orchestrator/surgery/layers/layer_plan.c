@@ -19,7 +19,7 @@ void organ_layers_set(organ_layer_plan *p, const char *key, json_t *value)
     json_decref(value);
 }
 
-void organ_layers_refuse(organ_layer_plan *p, const char *key, const char *why)
+void organ_layers_refuse(const organ_layer_plan *p, const char *key, const char *why)
 {
     const json_t *const value = json_object_get(p->object, key);
     char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;

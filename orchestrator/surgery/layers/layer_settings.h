@@ -82,8 +82,8 @@ const char *organ_layers_differ(const organ_layer_kind *one, const organ_layer_k
 
 /* Sets a member of the edited object; takes over `value`, which may be NULL if memory ran out. */
 void organ_layers_set(organ_layer_plan *plan, const char *key, json_t *value);
-/* Sets the error "config.json: KEY is VALUE: WHY". */
-void organ_layers_refuse(organ_layer_plan *plan, const char *key, const char *why);
+/* Sets the error "config.json: KEY is VALUE: WHY". Uses plan->edit, object and error alone. */
+void organ_layers_refuse(const organ_layer_plan *plan, const char *key, const char *why);
 
 /* Rewrites lists (layer_lists.c), periods and numbers of leading layers (layer_periods.c). */
 void organ_layers_edit_lists(organ_layer_plan *plan);

@@ -28,41 +28,29 @@ static organ_status take_list(organ_cut_audit *a, const json_t *list, const char
     for (size_t k = 0; k < json_array_size(list) && !error->status; k++) {
         const json_t *const entry = json_array_get(list, k);
         if (!json_is_string(json_object_get(entry, "tensor")) || !json_is_string(json_object_get(entry, "xxh3")))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: refitted[%zu] has no tensor and xxh3", a->copy->path,
-                              name, k);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: refitted[%zu] has no tensor and xxh3",
+                              a->copy.model->path, name, k);
         if (!organ_name_table_put(&a->listed, organ_json_text(entry, "tensor"), k))
-            organ_fail_memory(error, a->copy->path);
+            organ_fail_memory(error, a->copy.model->path);
     }
-    return error->status;
-}
-
-/* a->report stays NULL if the report does not exist, has another schema, or lists nothing. */
-static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *error)
-{
-    json_t *const report = organ_own_report(a->copy, reports[which], error);
-    if (report && json_array_size(json_object_get(report, "refitted"))) {
-        a->report = json_incref(report);
-        take_list(a, json_object_get(report, "refitted"), organ_json_text(report, "file"), error);
-    }
-    json_decref(report);
-    return error->status;
-}
-
-static organ_status cut_read_report(organ_cut_audit *a, organ_error *error)
-{
-    for (size_t k = 0; k < sizeof reports / sizeof *reports && !a->report && !error->status; k++)
-        load_report(a, k, error);
     return error->status;
 }
 
 /* Sets audit->report and audit->listed from the report of `organ layers`, `experts` or `width` in the copy, which is in
  * organ/ or next to a single file. Leaves them empty if there is none or if it lists no refitted tensors, as those of
  * versions before 0.3. Returns ORGAN_BAD_INPUT if a report is malformed. */
-static void cut_release_report(organ_cut_audit *a)
+static organ_status cut_read_report(organ_cut_audit *a, organ_error *error)
 {
-    organ_name_table_release(&a->listed);
-    json_decref(a->report);
-    a->report = NULL;
+    for (size_t k = 0; k < sizeof reports / sizeof *reports && !a->report && !error->status; k++) {
+        json_t *const report = organ_own_report(a->copy.model, reports[k], error);
+        const json_t *const refitted = json_object_get(report, "refitted");
+        if (json_array_size(refitted)) {
+            a->report = json_incref(report);
+            take_list(a, refitted, organ_json_text(report, "file"), error);
+        }
+        json_decref(report);
+    }
+    return error->status;
 }
 
 /* Returns the digest that the report has for a tensor of the copy; NULL if it does not list the tensor. */
@@ -96,7 +84,7 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     for (size_t at = 0, size; !error->status && (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
         if (organ_stop_is_requested(a->engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (organ_model_read(a->copy, found->file, scratch, size, found->offset + at, error) == ORGAN_OK) {
+        else if (organ_model_read(a->copy.model, found->file, scratch, size, found->offset + at, error) == ORGAN_OK) {
             XXH3_64bits_update(state, scratch, size);
             for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
                 v->different += scratch[k] != expected[k];
@@ -111,7 +99,7 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
 {
     organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
-    const organ_tensor *const found = organ_model_find(a->copy, p->name);
+    const organ_tensor *const found = organ_model_find(a->copy.model, p->name);
     organ_cut_part whole = {.tensor = v->donor};
     v->missing = !found;
     v->mismatch = found && !audit_cut_fits(p, found);
@@ -120,7 +108,7 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
     if (!scratch)
         return organ_fail_memory(error, p->name);
-    organ_cut_reader reader = organ_cut_reader_of(a->donor, v->part ? v->part : &whole, found->bytes,
+    organ_cut_reader reader = organ_cut_reader_of(a->donor.model, v->part ? v->part : &whole, found->bytes,
                                                   scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
     compare_bytes(a, &reader, found, scratch, v, error);
     free(scratch);
@@ -146,7 +134,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     size_t piece = 0;
     a->verdicts = organ_rows_take(run->piece_count + 1, sizeof *a->verdicts);
     if (!a->verdicts)
-        return organ_fail_memory(error, a->copy->path);
+        return organ_fail_memory(error, a->copy.model->path);
     for (size_t k = 0; k < run->part_count; k++)
         a->verdicts[run->parts[k].piece] = (organ_cut_verdict){.donor = run->parts[k].tensor, .part = &run->parts[k]};
     for (; piece < run->piece_count; piece++)
@@ -220,11 +208,11 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     const organ_shard_piece *const p = &a->run.pieces[piece];
     const char *const listed = may_change(a, v->donor) && !a->options->compensated ? cut_listed(a, p->name) : NULL;
     if (v->missing)
-        organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
+        organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy.model->path);
     else if (v->mismatch)
         organ_problem_add(&a->problems,
                           "tensor '%s' of %s does not have the type and shape of the kept part of the donor's '%s'",
-                          p->name, a->copy->path, v->donor->name);
+                          p->name, a->copy.model->path, v->donor->name);
     else if (listed)
         judge_listed(a, v, p->name, listed);
     else if (v->different && may_change(a, v->donor)) {
@@ -247,14 +235,14 @@ static organ_status check_names(organ_cut_audit *a, organ_error *error)
     organ_name_table names = {0};
     for (size_t k = 0; k < a->run.piece_count && !error->status; k++)
         if (!organ_name_table_put(&names, a->run.pieces[k].name, k))
-            organ_fail_memory(error, a->copy->path);
-    for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
-        if (!organ_name_table_find(&names, a->copy->tensors[t].name))
+            organ_fail_memory(error, a->copy.model->path);
+    for (size_t t = 0; t < a->copy.model->tensor_count && !error->status; t++)
+        if (!organ_name_table_find(&names, a->copy.model->tensors[t].name))
             organ_problem_add(&a->problems, "tensor '%s' of %s corresponds to no kept part of the donor",
-                              a->copy->tensors[t].name, a->copy->path);
+                              a->copy.model->tensors[t].name, a->copy.model->path);
     organ_name_table_release(&names);
-    for (size_t k = 0; k < a->copy->problem_count; k++)
-        organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
+    for (size_t k = 0; k < a->copy.model->problem_count; k++)
+        organ_problem_add(&a->problems, "%s", a->copy.model->problems[k]);
     return error->status;
 }
 
@@ -272,9 +260,10 @@ static json_t *checks_json(const organ_cut_audit *a)
         organ_check_add(
             checks, a->options->compensated ? "tensors are kept bytes or refitted weights" : "tensors are kept bytes",
             accepted == pieces, "%zu of %zu", a->identical, pieces);
-    organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
+    organ_check_add(checks, "no other tensors", a->copy.model->tensor_count == pieces, "%zu tensors",
+                    a->copy.model->tensor_count);
     organ_check_add(checks, "configuration follows", a->settings_hold, "%s",
-                    a->donor->gguf ? "key-values" : "config.json");
+                    a->donor.model->gguf ? "key-values" : "config.json");
     return checks;
 }
 
@@ -304,13 +293,13 @@ static json_t *made_by_json(const organ_cut_audit *a)
 static json_t *audit_cut_document_of(organ_cut_audit *a)
 {
     uint64_t bytes = 0;
-    for (size_t t = 0; t < a->copy->tensor_count; t++)
-        bytes += a->copy->tensors[t].bytes;
+    for (size_t t = 0; t < a->copy.model->tensor_count; t++)
+        bytes += a->copy.model->tensors[t].bytes;
     json_t *const checks = checks_json(a);
     const double seconds = organ_seconds_now() - a->started;
     json_t *const made =
-        ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
-                     SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
+        ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor.model)),
+                     SET("copy", organ_model_json(a->copy.model)), SET_FLAG("compensated", a->options->compensated));
     json_t *const rest = ORGAN_OBJECT(
         SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
         SET_COUNT("resolved", a->changed + a->refitted), SET_HELD("resolved_tensors", a->changed_names),
@@ -346,24 +335,22 @@ static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
 
 static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
 {
-    organ_cut_recovery *const r = &a->recovery;
     a->problems.sentences = json_array();
     a->changed_names = json_array();
     a->run.settings = json_array();
-    if (organ_weights_find(a->donor, &a->donor_weights, error) ||
-        organ_weights_find(a->copy, &a->copy_weights, error) || cut_read_report(a, error))
+    if (organ_weights_find(a->donor.model, &a->donor.weights, error) ||
+        organ_weights_find(a->copy.model, &a->copy.weights, error) || cut_read_report(a, error))
         return error->status;
-    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0,
-                              0,        {0}};
-    if (organ_cut_recover(r, error))
+    a->donor.kernels = a->copy.kernels = a->engine->kernels;
+    if (organ_cut_recover(a, error))
         return error->status;
     a->after_recovery = organ_problems_count(&a->problems);
     a->cut = (organ_cut_out){
-        .write = {.model = a->donor, .engine = a->engine}, .layers = r->layers, .layer_count = r->layer_count};
+        .write = {.model = a->donor.model, .engine = a->engine}, .layers = a->kept, .layer_count = a->donor.layers};
     a->run.cut = &a->cut;
-    a->run.model = a->donor;
+    a->run.model = a->donor.model;
     if (plan_cut(a, error) || compare_all(a, error) || judge_pieces_and_settings(a, error) ||
-        organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
+        organ_model_unchanged(a->donor.model, error) || organ_model_unchanged(a->copy.model, error))
         return error->status;
     *report = audit_cut_document_of(a);
     if (*report && organ_problems_count(&a->problems))
@@ -375,10 +362,12 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
 static void audit_release(organ_cut_audit *a)
 {
     organ_cut_release(&a->run);
-    organ_cut_recovery_release(&a->recovery);
-    cut_release_report(a);
-    organ_weights_free(a->donor_weights);
-    organ_weights_free(a->copy_weights);
+    free(a->kept);
+    organ_arena_release(&a->arena);
+    organ_name_table_release(&a->listed);
+    json_decref(a->report);
+    organ_weights_free(a->donor.weights);
+    organ_weights_free(a->copy.weights);
     json_decref(a->problems.sentences);
     json_decref(a->changed_names);
     organ_rows_free(a->verdicts);
@@ -401,12 +390,13 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
         return error->status;
     organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     *report = NULL;
-    if (organ_model_open_with(options->donor, options->access, &a.donor, error) == ORGAN_OK)
-        organ_model_open_with(options->pruned, options->access, &a.copy, error);
-    const bool cut = !error->status && a.donor->problem_count == 0 && organ_cut_is_smaller(a.donor, a.copy);
+    if (organ_model_open_with(options->donor, options->access, &a.donor.model, error) == ORGAN_OK)
+        organ_model_open_with(options->pruned, options->access, &a.copy.model, error);
+    const bool cut =
+        !error->status && a.donor.model->problem_count == 0 && organ_cut_is_smaller(a.donor.model, a.copy.model);
     if (cut)
         audit_smaller(&a, report, error);
-    organ_model_close(a.donor);
-    organ_model_close(a.copy);
+    organ_model_close(a.donor.model);
+    organ_model_close(a.copy.model);
     return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);
 }

@@ -159,32 +159,26 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 typedef struct cut_made {
     organ_cut_run *run;
     organ_model *model;
+    const organ_tensor *tensor; /* of organ_run_read */
 } cut_made;
+
+static organ_status read_made(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const cut_made *const made = context;
+    return organ_model_read(made->model, made->tensor->file, data, bytes, made->tensor->offset + offset, error);
+}
 
 static organ_status digest_part(void *context, size_t k, size_t worker, organ_error *error)
 {
-    const cut_made *const made = context;
-    organ_cut_part *const part = &made->run->parts[k];
+    cut_made made = *(const cut_made *)context;
+    organ_cut_part *const part = &made.run->parts[k];
+    const char *const name = made.run->pieces[part->piece].name;
     (void)worker;
     if (!part->matrices)
         return ORGAN_OK;
-    const char *const name = made->run->pieces[part->piece].name;
-    const organ_tensor *const tensor = organ_model_find(made->model, name);
-    XXH3_state_t *const state = XXH3_createState();
-    void *const window = malloc(ORGAN_CUT_WINDOW);
-    if (!tensor)
-        organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
-    else if (!window || !state || XXH3_64bits_reset(state) != XXH_OK)
-        organ_fail_memory(error, name);
-    for (uint64_t at = 0; !error->status && at < tensor->bytes; at += ORGAN_CUT_WINDOW) {
-        const size_t size = (size_t)organ_min(tensor->bytes - at, ORGAN_CUT_WINDOW);
-        if (organ_model_read(made->model, tensor->file, window, size, tensor->offset + at, error) == ORGAN_OK)
-            XXH3_64bits_update(state, window, size);
-    }
-    part->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    free(window);
-    return error->status;
+    if (!(made.tensor = organ_model_find(made.model, name)))
+        return organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
+    return organ_run_digest(read_made, &made, 0, made.tensor->bytes, NULL, part->xxh3, error);
 }
 
 /* Implements organ_write_make.written: the report of rank 0 states the digests of the bytes in the output. */
@@ -204,13 +198,10 @@ static organ_status cut_digest(void *context, const char *path, organ_error *err
 static json_t *refitted_json(const organ_cut_run *run)
 {
     json_t *const list = json_array();
-    char digest[17];
     for (size_t k = 0; k < run->part_count && run->digested; k++)
-        if (run->parts[k].matrices) {
-            snprintf(digest, sizeof digest, "%016llx", (unsigned long long)run->parts[k].xxh3);
+        if (run->parts[k].matrices)
             json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("tensor", run->pieces[run->parts[k].piece].name),
-                                                     SET_TEXT("xxh3", digest)));
-        }
+                                                     SET_TEXT("xxh3", run->parts[k].xxh3)));
     if (json_array_size(list))
         return list;
     json_decref(list);
@@ -302,20 +293,27 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
+/* Begins the edits of the donor's config.json. Returns whether it has one. The caller releases *edit. */
+static bool open_config(const organ_model *donor, const char *label, organ_json_edit *edit, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    *edit = (organ_json_edit){0};
+    const bool begun = organ_model_load(donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+                       bytes && organ_json_edit_begin(edit, label, bytes, length, error) == ORGAN_OK;
+    free(bytes);
+    return begun;
+}
+
 static organ_status try_config(organ_cut_run *run, organ_error *error)
 {
-    const organ_model *const model = run->model;
-    char *bytes = NULL, *const label = organ_format("%s/config.json", model->directory);
-    size_t length = 0;
+    char *const label = organ_format("%s/config.json", run->model->directory);
     organ_json_edit edit = {0};
     if (!label)
-        organ_fail_memory(error, model->path);
-    else if (!model->gguf &&
-             organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-             organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK)
+        organ_fail_memory(error, run->model->path);
+    else if (!run->model->gguf && open_config(run->model, label, &edit, error))
         organ_cut_edit_config(run, &edit, error);
     organ_json_edit_release(&edit);
-    free(bytes);
     free(label);
     return error->status;
 }
@@ -346,6 +344,8 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
 
 /* ---- config.json ---- */
 
+static void check_members(organ_cut_audit *a, const char *inside, const json_t *expected, const json_t *found);
+
 /* `expected` or `found` is NULL if it is absent. `inside` is the name of the object that contains the member, "" for
  * the document itself. Two objects in the document itself are compared member by member, so that the problem names
  * the member. */
@@ -355,20 +355,25 @@ static void check_member(organ_cut_audit *a, const char *inside, const char *key
     if (expected && found && json_equal(expected, found))
         return;
     if (json_is_object(expected) && json_is_object(found) && !*inside) {
-        const char *name;
-        json_t *value;
-        json_object_foreach((json_t *)expected, name, value)
-            check_member(a, key, name, value, json_object_get(found, name));
-        json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
-            check_member(a, key, name, NULL, value);
+        check_members(a, key, expected, found);
         return;
     }
     char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     char *const should = expected ? organ_json_dump(expected, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside,
+    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy.model->path, inside,
                       *inside ? "." : "", key, is ? is : "absent", should ? should : "absent");
     free(is);
     free(should);
+}
+
+static void check_members(organ_cut_audit *a, const char *inside, const json_t *expected, const json_t *found)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)expected, name, value)
+        check_member(a, inside, name, value, json_object_get(found, name));
+    json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
+        check_member(a, inside, name, NULL, value);
 }
 
 /* organ_hf_config_tidy changes `bytes` first. The caller releases the result. */
@@ -384,21 +389,17 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
 /* The caller releases the result, which is NULL without an error if the donor has no config.json. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
-    char *bytes = NULL;
-    size_t length = 0;
-    organ_json_edit edit = {0};
+    organ_json_edit edit;
     size_t stripped = 0;
     json_t *root = NULL;
     bool untied;
-    if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
-        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
-        organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK &&
+    if (open_config(a->donor.model, "config.json", &edit, error) &&
+        organ_leftovers_strip(a->donor.model, &edit, &stripped, error) == ORGAN_OK &&
         organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK &&
-        (!a->donor->config.tie_word_embeddings ||
-         organ_head_untie(a->copy, a->engine, &edit, &untied, error) == ORGAN_OK))
+        (!a->donor.model->config.tie_word_embeddings ||
+         organ_head_untie(a->copy.model, a->engine, &edit, &untied, error) == ORGAN_OK))
         root = parse_tidied(edit.bytes, edit.length, "config.json", error);
     organ_json_edit_release(&edit);
-    free(bytes);
     return root;
 }
 
@@ -406,22 +407,18 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
     size_t length = 0;
-    const char *name;
-    json_t *value, *found = NULL, *const expected = required_config(a, error);
-    if (expected && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
-        bytes)
-        found = parse_tidied(bytes, length, a->copy->path, error);
+    json_t *found = NULL, *const expected = required_config(a, error);
+    if (expected &&
+        organ_model_load(a->copy.model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
+        found = parse_tidied(bytes, length, a->copy.model->path, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }
     if (expected && !bytes && !error->status)
-        organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
-    if (found) {
-        json_object_foreach(expected, name, value) check_member(a, "", name, value, json_object_get(found, name));
-        json_object_foreach(found, name, value) if (!json_object_get(expected, name))
-            check_member(a, "", name, NULL, value);
-    }
+        organ_problem_add(&a->problems, "%s has no config.json", a->copy.model->path);
+    if (found)
+        check_members(a, "", expected, found);
     json_decref(expected);
     json_decref(found);
     free(bytes);
@@ -439,36 +436,36 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
  * run.settings). */
 static void check_gguf_keys(organ_cut_audit *a)
 {
-    const organ_gguf *const found = a->copy->gguf;
+    const organ_gguf *const found = a->copy.model->gguf;
     for (size_t k = 0; k < found->kv_count; k++) {
         const organ_gguf_kv *const kv = &found->kvs[k], *const should = organ_gguf_writer_find(a->run.gguf, kv->key);
         if (strncmp(kv->key, "split.", 6) == 0)
             continue;
         if (!should)
-            organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy.model->path);
         else if (!same_value(kv, should))
             organ_problem_add(&a->problems, "key '%s' of %s does not match the cut of the donor's", kv->key,
-                              a->copy->path);
+                              a->copy.model->path);
     }
-    for (size_t k = 0; k < a->donor->gguf->kv_count; k++) {
-        const char *const key = a->donor->gguf->kvs[k].key;
+    for (size_t k = 0; k < a->donor.model->gguf->kv_count; k++) {
+        const char *const key = a->donor.model->gguf->kvs[k].key;
         if (organ_gguf_writer_find(a->run.gguf, key) && !organ_gguf_find(found, key))
-            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy.model->path);
     }
     for (size_t k = 0; k < json_array_size(a->run.settings); k++) {
         const char *const key = json_string_value(json_object_get(json_array_get(a->run.settings, k), "key"));
-        if (!organ_gguf_find(a->donor->gguf, key) && !organ_gguf_find(found, key))
-            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
+        if (!organ_gguf_find(a->donor.model->gguf, key) && !organ_gguf_find(found, key))
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy.model->path);
     }
 }
 
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
-    if (!a->donor->gguf)
+    if (!a->donor.model->gguf)
         return check_config_json(a, error);
-    if (a->copy->gguf)
+    if (a->copy.model->gguf)
         check_gguf_keys(a);
     else
-        organ_problem_add(&a->problems, "%s is not GGUF, but the donor is", a->copy->path);
+        organ_problem_add(&a->problems, "%s is not GGUF, but the donor is", a->copy.model->path);
     return ORGAN_OK;
 }

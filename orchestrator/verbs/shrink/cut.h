@@ -105,14 +105,16 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
  * output has no part of it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
-/* Stores new FP32 values of a matrix of a refitted tensor: kept rows x kept columns, rows in the order of the file. The
- * function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
- * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After the last
- * kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank writes the
- * tensor, and this rank only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and columns of
- * the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding. */
-organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
-                           organ_error *error);
+/* Stores new FP32 values of a matrix of a refitted tensor: kept rows x kept columns, rows in the order of the file;
+ * with `transposed`, of a tensor that the file stores as in_features x out_features, `weights` are out_features x
+ * in_features. The function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and
+ * overwrites `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0.
+ * After the last kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another
+ * rank writes the tensor, and this rank only rounds the values. `weights` NULL: copies the bytes of the donor; all rows
+ * and columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after
+ * rounding. */
+organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, bool transposed,
+                           float *weights, organ_error *error);
 
 /* Like organ_cut_put for a matrix whose values all ranks have: rank 0 writes them. `weights` are out_features x
  * in_features, also if the file stores the transpose (organ_tensor_is_crossed). */
@@ -121,15 +123,8 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
 
 /* Reads back into `weights`, as FP32, the matrix that organ_cut_put stored in the interrupted run that this one
  * continues. Shape and order of rows are those of organ_cut_put. */
-organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
-                           organ_error *error);
-
-/* Like organ_cut_put and organ_cut_get for a tensor that the file stores as in_features x out_features: `weights` are
- * out_features x in_features. */
-organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
-                                      float *weights, organ_error *error);
-organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
-                                      float *weights, organ_error *error);
+organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool transposed,
+                           float *weights, organ_error *error);
 
 /* ---- functions for `document` ---- */
 
@@ -162,7 +157,7 @@ typedef struct organ_cut_part {
                                     NULL: kept bytes of the donor */
     size_t matrices;             /* number of matrices in the output of a refitted tensor; 0: not refitted */
     size_t put;                  /* how many of them organ_cut_put has stored so far */
-    uint64_t xxh3;               /* XXH3 of the bytes of a refitted tensor in the output; set after all were written */
+    char xxh3[17];               /* XXH3 of the bytes of a refitted tensor in the output; set after all were written */
 } organ_cut_part;
 
 /* Properties of a layer of the donor, from its tensors and the configuration. */
@@ -322,10 +317,11 @@ typedef struct organ_cut_config {
  * allocation. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value);
 
-/* Appends a changed setting to run->settings (organ_cut_json). `where` is "config.json" or "GGUF". Takes over the
- * references `before` and `after`; `before` NULL: the setting is new; `after` NULL: it is removed. */
-void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
-                    organ_error *error);
+/* Appends a changed setting to run->settings (organ_cut_json). `where` is "config.json" or "GGUF", `inside` the object
+ * that has the key (NULL: the document itself). Takes over the references `before` and `after`; `before` NULL: the
+ * setting is new; `after` NULL: it is removed. */
+void organ_cut_note(organ_cut_run *run, const char *where, const char *inside, const char *key, json_t *before,
+                    json_t *after, organ_error *error);
 
 /* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" in c->error. */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why);
@@ -369,30 +365,7 @@ organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_e
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error);
 
-/* Finds the kept parts of a cut model by comparing its bytes with the donor's. */
-
-/* The search for the parts of the donor that a cut copy has kept. */
-typedef struct organ_cut_recovery {
-    const organ_model *donor, *copy;
-    const organ_weights *donor_weights, *copy_weights;
-    const organ_engine *engine;
-    organ_problems *problems;
-    organ_cut_layer *layers;         /* the result: for each layer of the donor, the parts that the copy has kept */
-    size_t layer_count, copy_layers; /* layers of the donor, and of the copy */
-    organ_arena arena;               /* memory of the lists of kept parts */
-} organ_cut_recovery;
-
-/* Returns whether the copy may be a cut of the donor: it has fewer blocks, or one of its blocks has a tensor that is
- * shorter along an axis, and longer along none, than the donor's tensor of this name. */
-bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
-
-/* Fills `recovery->layers` with the kept parts: finds blocks by the bytes of norms and of K and V; experts by the rows
- * of routers, and by the experts' matrices if rows are equal; channels and heads by rows of matrices. Each part of the
- * copy without counterpart in the donor is a problem. Call organ_cut_recovery_release even after an error. */
-organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
-void organ_cut_recovery_release(organ_cut_recovery *recovery);
-
-/* State of an audit of a cut model. */
+/* ---- audit of a cut model (audit_cut.c, recover.c) ---- */
 
 /* The comparison of one tensor that the copy should have. */
 typedef struct organ_cut_verdict {
@@ -404,15 +377,23 @@ typedef struct organ_cut_verdict {
     uint64_t xxh3;              /* XXH3 of the copy's bytes, if they were compared */
 } organ_cut_verdict;
 
+/* A model of an audit. */
+typedef struct organ_cut_side {
+    organ_model *model;
+    organ_weights *weights;
+    const organ_kernels *kernels;
+    size_t layers;
+} organ_cut_side;
+
 /* The comparison of a cut model with its donor. */
 typedef struct organ_cut_audit {
     const organ_audit_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model *donor, *copy;
-    organ_weights *donor_weights, *copy_weights;
-    organ_cut_recovery recovery; /* which parts of the donor the copy has kept */
-    organ_cut_out cut;           /* a cut of the donor to these parts, and its plan */
+    organ_cut_side donor, copy;
+    organ_cut_layer *kept; /* for each layer of the donor, the parts that the copy has kept */
+    organ_arena arena;     /* memory of the lists of kept parts */
+    organ_cut_out cut;     /* a cut of the donor to these parts, and its plan */
     organ_cut_run run;
     organ_cut_verdict *verdicts; /* one for each piece of the run */
     organ_problems problems;
@@ -427,7 +408,14 @@ typedef struct organ_cut_audit {
     double started;          /* organ_seconds_now() at the beginning */
 } organ_cut_audit;
 
-/* ---- cut.c ---- */
+/* Returns whether the copy may be a cut of the donor: it has fewer blocks, or one of its blocks has a tensor that is
+ * shorter along an axis, and longer along none, than the donor's tensor of this name. */
+bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
+
+/* Sets audit->kept: finds blocks by the bytes of norms and of K and V; experts by the rows of routers, and by the
+ * experts' matrices if rows are equal; channels and heads by rows of matrices. Each part of the copy without
+ * counterpart in the donor is a problem. */
+organ_status organ_cut_recover(organ_cut_audit *audit, organ_error *error);
 
 /* Adds a problem for each member of config.json, or each key-value, that differs from the one that the planned cut
  * would write. Returns an error only if config.json cannot be read or memory runs out. */

@@ -247,7 +247,8 @@ static void edit_module_names(const organ_cut_config *c)
         bool changed = false;
         json_t *const made = value ? organ_cut_renamed(c->run, keys[k], value, &changed, c->error) : NULL;
         if (made && changed && organ_json_edit_set(c->edit, c->inside, keys[k], made, c->error) == ORGAN_OK)
-            organ_cut_note(c->run, "config.json", keys[k], NULL, json_string("names of modules follow"), c->error);
+            organ_cut_note(c->run, "config.json", NULL, keys[k], NULL, json_string("names of modules follow"),
+                           c->error);
         json_decref(made);
     }
 }

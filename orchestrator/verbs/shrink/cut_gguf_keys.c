@@ -54,8 +54,8 @@ static void set_key(const keys *k, const char *name, uint64_t value)
     if (before == (int64_t)value)
         return;
     if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
-        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value),
-                       k->error);
+        organ_cut_note(k->run, "GGUF", NULL, key, before < 0 ? NULL : json_integer(before),
+                       json_integer((json_int_t)value), k->error);
 }
 
 static void refuse_key(const keys *k, const char *name, const char *why)
@@ -244,7 +244,7 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
                    kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each, each);
     cut.bytes = bytes;
     if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
-        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
+        organ_cut_note(k->run, "GGUF", NULL, kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
 /* An array is cut if it has as many elements as the donor has layers. Arrays of strings stay whole, and so does

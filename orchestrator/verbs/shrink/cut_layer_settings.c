@@ -11,9 +11,7 @@
 static void note_changed(void *context, const char *inside, const char *key, json_t *before, json_t *after,
                          organ_error *error)
 {
-    char full[256];
-    snprintf(full, sizeof full, "%s%s%s", inside ? inside : "", inside ? "." : "", key);
-    organ_cut_note(context, "config.json", full, before, after, error);
+    organ_cut_note(context, "config.json", inside, key, before, after, error);
 }
 
 /* Draft layers follow the layers of the text model. */

@@ -3,40 +3,38 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/base/json.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
-                    organ_error *error)
+void organ_cut_note(organ_cut_run *run, const char *where, const char *inside, const char *key, json_t *before,
+                    json_t *after, organ_error *error)
 {
     json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("where", where), SET_BYTES("key", key), SET("before", before ? before : json_null()),
-                     SET("after", after ? after : json_null()));
+        ORGAN_OBJECT(SET_TEXT("where", where),
+                     SET("key", inside ? organ_json_sprintf("%s.%s", inside, key) : organ_document_string(key)),
+                     SET("before", before ? before : json_null()), SET("after", after ? after : json_null()));
     if (!row || json_array_append_new(run->settings, row))
         organ_fail_memory(error, run->model->path);
 }
 
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
-    char full[256];
     json_t *const old = json_object_get(c->object, key);
-    snprintf(full, sizeof full, "%s%s%s", c->inside ? c->inside : "", c->inside ? "." : "", key);
     if (!value)
         organ_fail_memory(c->error, "config.json");
     if (value && !(old && json_equal(old, value)) &&
         organ_json_edit_set(c->edit, c->inside, key, value, c->error) == ORGAN_OK)
-        organ_cut_note(c->run, "config.json", full, json_incref(old), json_incref(value), c->error);
+        organ_cut_note(c->run, "config.json", c->inside, key, json_incref(old), json_incref(value), c->error);
     json_decref(value);
 }
 
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
 {
-    const json_t *const value = json_object_get(c->object, key);
-    char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s is %.120s: %s", c->edit->label, key, text ? text : "absent", why);
-    free(text);
+    organ_layers_refuse(&(organ_layer_plan){.edit = c->edit, .object = c->object, .error = c->error}, key, why);
 }
 
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)

@@ -219,17 +219,16 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
     if (h->refitting && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
-        return organ_cut_put(h->run, tensor, matrix, writes, NULL, error);
+        return organ_cut_put(h->run, tensor, matrix, writes, false, NULL, error);
     if (h->refitting) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_block_change(j, block);
-    } else if ((transposed ? organ_cut_get_transposed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) !=
-               ORGAN_OK)
+    } else if (organ_cut_get(h->run, tensor, matrix, transposed, j->weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(j->layer->loaded, name, j->weights);
     if (!h->refitting)
         return ORGAN_OK;
-    return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, writes, j->weights, error);
+    return organ_cut_put(h->run, tensor, matrix, writes, transposed, j->weights, error);
 }
 
 static organ_status finish_experts(layer_job *j, organ_error *error)

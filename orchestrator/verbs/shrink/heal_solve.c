@@ -389,7 +389,7 @@ static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, flo
     if (error->status)
         return error->status;
     if (organ_cut_done(h->run, m->tensor))
-        return organ_cut_put(h->run, m->tensor, m->matrix, false, weights, error);
+        return organ_cut_put(h->run, m->tensor, m->matrix, false, false, weights, error);
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 

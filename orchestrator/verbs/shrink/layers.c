@@ -392,9 +392,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
         return organ_fail_memory(error, o->model);
     organ_cut_out made = {.write = {.model = job->model,
                                     .requested = &o->write,
-                                    .progress = job->progress,
-                                    .engine = job->engine,
-                                    .context = job,
+                                    ORGAN_WRITE_BY(job),
                                     .report.plan = &job->plan,
                                     .make.fill = o->heal ? layers_fill : NULL,
                                     .names.definition = ORGAN_LAYERS_DEFINITION,

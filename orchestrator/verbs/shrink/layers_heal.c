@@ -369,7 +369,7 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
         float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
         if (!weights)
             return organ_fail_memory(error, m->name);
-        if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK &&
+        if (organ_cut_get(h->run, m->tensor, m->matrix, false, weights, error) == ORGAN_OK &&
             organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);

@@ -100,8 +100,8 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
-organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
-                           organ_error *error)
+static organ_status put_stored(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
+                               float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
@@ -120,16 +120,8 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     return error->status;
 }
 
-organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
-                                organ_error *error)
-{
-    const bool transposed = weights && organ_tensor_is_crossed(run->model, tensor);
-    return (transposed ? organ_cut_put_transposed : organ_cut_put)(
-        run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
-}
-
-organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
-                           organ_error *error)
+static organ_status get_stored(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
+                               organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
@@ -146,41 +138,48 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
     return error->status;
 }
 
-/* ---- matrices that are stored transposed ---- */
+/* ---- matrices that may be stored transposed ---- */
 
-static float *allocate_transposed(const organ_tensor *tensor, const put_place *p, organ_error *error)
+static void transpose(const float *from, size_t rows, size_t cols, float *to)
 {
-    float *const stored = malloc(p->rows * p->cols * sizeof *stored);
-    if (!stored)
-        organ_fail_memory(error, tensor->name);
-    return stored;
+    organ_transpose_u32((const uint32_t *)(const void *)from, cols, (uint32_t *)(void *)to, rows, rows, cols);
 }
 
-organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
-                                      float *weights, organ_error *error)
+/* `stored` has the matrix as the file has it, `weights` its transpose. */
+organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, bool transposed,
+                           float *weights, organ_error *error)
 {
+    if (!transposed || !weights)
+        return put_stored(run, tensor, matrix, own, weights, error);
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = allocate_transposed(tensor, &p, error);
+    float *const stored = malloc(p.rows * p.cols * sizeof *stored);
     if (!stored)
-        return error->status;
-    organ_transpose_u32((const uint32_t *)(void *)weights, p.rows, (uint32_t *)(void *)stored, p.cols, p.cols, p.rows);
-    if (organ_cut_put(run, tensor, matrix, own, stored, error) == ORGAN_OK)
-        organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
-                            p.cols);
+        return organ_fail_memory(error, tensor->name);
+    transpose(weights, p.cols, p.rows, stored);
+    if (put_stored(run, tensor, matrix, own, stored, error) == ORGAN_OK)
+        transpose(stored, p.rows, p.cols, weights);
     free(stored);
     return error->status;
 }
 
-/* Reads like organ_cut_get from a tensor that the file has as in_features x out_features; `weights` is out_features x
- * in_features. */
-organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
-                                      float *weights, organ_error *error)
+organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
+                                organ_error *error)
 {
+    return organ_cut_put(run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks),
+                         organ_tensor_is_crossed(run->model, tensor), weights, error);
+}
+
+organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool transposed,
+                           float *weights, organ_error *error)
+{
+    if (!transposed)
+        return get_stored(run, tensor, matrix, weights, error);
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = allocate_transposed(tensor, &p, error);
-    if (stored && organ_cut_get(run, tensor, matrix, stored, error) == ORGAN_OK)
-        organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
-                            p.cols);
+    float *const stored = malloc(p.rows * p.cols * sizeof *stored);
+    if (!stored)
+        organ_fail_memory(error, tensor->name);
+    else if (get_stored(run, tensor, matrix, stored, error) == ORGAN_OK)
+        transpose(stored, p.rows, p.cols, weights);
     free(stored);
     return error->status;
 }

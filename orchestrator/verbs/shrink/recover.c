@@ -33,12 +33,6 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 
 /* ---- digests of rows ---- */
 
-typedef struct recover_side {
-    const organ_model *model;
-    const organ_weights *weights;
-    const organ_kernels *kernels;
-} recover_side;
-
 /* Maps the rows of a weight to the parts (channels, heads, experts) that they belong to, each of which has a digest. */
 typedef struct rows_of {
     uint64_t skip;  /* rows at the beginning that belong to no part */
@@ -58,7 +52,7 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 }
 
 /* The values are widened to FP32. The digest so far, 0 at first, is the seed of the hash. */
-static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
+static organ_status fold_rows(const organ_cut_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
     organ_row_buffer rows = {0};
@@ -75,7 +69,7 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
 
 /* Column c belongs to channel c / 2 if the columns of gate and up alternate (`pairs`), else to channel c % count.
  * The digest of channel c of matrix m is digests[m * count + c]. */
-static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
+static organ_status fold_columns(const organ_cut_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
     const uint64_t in_matrix = organ_weight_matrices(w).rows;
@@ -95,21 +89,21 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
 /* Because a cut keeps the order, the search for each part of the copy begins after the donor part of its
  * predecessor. If no donor part has the digest, or too few donor parts follow for the remaining parts of the copy,
  * there is a problem, and the donor part at which the search began is taken. `what` names a part in messages. */
-static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
+static organ_status match_digests(organ_cut_audit *a, size_t layer, const char *what, const uint64_t *donor,
                                   size_t donor_count, const uint64_t *copy, size_t copy_count, organ_cut_keep *keep,
                                   organ_error *error)
 {
-    uint32_t *const list = organ_arena_take(&r->arena, (copy_count + 1) * sizeof *list);
+    uint32_t *const list = organ_arena_take(&a->arena, (copy_count + 1) * sizeof *list);
     size_t at = 0;
     if (!list)
-        return organ_fail_memory(error, r->copy->path);
+        return organ_fail_memory(error, a->copy.model->path);
     for (size_t k = 0; k < copy_count; k++) {
         size_t found = at;
         while (found < donor_count && donor[found] != copy[k])
             found++;
         if (found == donor_count || donor_count - found < copy_count - k) {
-            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is not one of the donor's, or is in another order",
-                              layer, what, k, r->copy->path);
+            organ_problem_add(&a->problems, "layer %zu: %s %zu of %s is not one of the donor's, or is in another order",
+                              layer, what, k, a->copy.model->path);
             found = at;
         }
         list[k] = (uint32_t)found;
@@ -166,10 +160,11 @@ static unsigned count_common_digests(const recover_block *a, const recover_block
 }
 
 /* The kept blocks are the ascending sequence of donor blocks that has the most digests in common with the blocks of
- * the copy (dynamic programming over both sequences). `best` is a zeroed table, [copy_layers + 1][layer_count + 1]. */
-static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
+ * the copy (dynamic programming over both sequences). `best` is a zeroed table, [layers of the copy + 1][layers of the
+ * donor + 1]. */
+static void align_blocks(organ_cut_audit *a, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
-    const size_t all = r->layer_count, copies = r->copy_layers, row = all + 1;
+    const size_t all = a->donor.layers, copies = a->copy.layers, row = all + 1;
     /* best[k][l]: 1 + the largest number of digests that blocks k.. of the copy share with blocks l.. of the donor; 0:
      * too few donor blocks are left */
     for (size_t k = copies + 1; k-- > 0;)
@@ -186,20 +181,21 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
     for (size_t k = 0, l = 0; l < all; l++) {
         const uint32_t with = k < copies ? best[(k + 1) * row + l + 1] : 0;
         const bool stays = with && best[k * row + l] == with + count_common_digests(&donor[l], &copy[k]);
-        r->layers[l].dropped = !stays;
+        a->kept[l].dropped = !stays;
         k += stays;
     }
 }
 
-static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
+static organ_status match_blocks(organ_cut_audit *a, organ_error *error)
 {
-    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor);
-    recover_block *const copy = calloc(r->copy_layers + 1, sizeof *copy);
-    uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
+    recover_block *const donor = calloc(a->donor.layers + 1, sizeof *donor);
+    recover_block *const copy = calloc(a->copy.layers + 1, sizeof *copy);
+    uint32_t *const best = calloc((a->donor.layers + 1) * (a->copy.layers + 1), sizeof *best);
     if (!donor || !copy || !best)
-        organ_fail_memory(error, r->copy->path);
-    else if (list_blocks(r->donor, donor, error) == ORGAN_OK && list_blocks(r->copy, copy, error) == ORGAN_OK)
-        align_blocks(r, donor, copy, best);
+        organ_fail_memory(error, a->copy.model->path);
+    else if (list_blocks(a->donor.model, donor, error) == ORGAN_OK &&
+             list_blocks(a->copy.model, copy, error) == ORGAN_OK)
+        align_blocks(a, donor, copy, best);
     free(donor);
     free(copy);
     free(best);
@@ -227,26 +223,27 @@ static const organ_weight *recover_weight_of(const organ_weights *weights, size_
 }
 
 typedef struct recover_kind {
-    const char *what; /* name of a part in messages */
-    /* Returns how many parts of this kind the layer has; 0: none. */
-    uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
-    /* Sets digests[k], 0 on entry, to the digest of the rows of part k, for `count` parts. */
-    organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+    const char *what;          /* name of a part in messages; NULL: it has the number of the expert */
+    organ_expert_kind experts; /* of the channels; with ORGAN_EXPERTS_ROUTED each expert has parts of its own */
+    /* Returns how many parts of this kind the layer, or each of its experts, has; 0: none. */
+    uint64_t (*count)(const organ_cut_side *s, size_t layer);
+    /* Sets digests[k], 0 on entry, to the digest of the rows of part k, for `count` parts, of one expert after another.
+     */
+    organ_status (*digest)(const organ_cut_side *s, const struct recover_kind *kind, size_t layer, uint64_t count,
+                           uint64_t *digests, organ_error *error);
     /* Extends the digests by further tensors; called for both models if parts of the donor have equal digests. NULL:
      * equal parts cannot be distinguished. */
-    organ_status (*extend)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+    organ_status (*extend)(const organ_cut_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                           organ_error *error);
 } recover_kind;
 
-static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
-{
-    (void)weights;
-    return organ_cut_experts(model, layer);
-}
+static uint64_t count_experts(const organ_cut_side *s, size_t layer) { return organ_cut_experts(s->model, layer); }
 
-static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
-                                   organ_error *error)
+static organ_status digest_experts(const organ_cut_side *s, const recover_kind *kind, size_t layer, uint64_t count,
+                                   uint64_t *digests, organ_error *error)
 {
     const organ_weight *const router = recover_weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
+    (void)kind;
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
@@ -259,7 +256,7 @@ static bool has_equal_digests(const uint64_t *digests, uint64_t count)
     return false;
 }
 
-static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+static organ_status digest_matrices(const organ_cut_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
     for (size_t k = 0; k < s->weights->count && !error->status; k++) {
@@ -275,57 +272,52 @@ static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_
     return error->status;
 }
 
-static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
+static uint64_t count_channels(const organ_cut_side *s, size_t layer)
 {
-    const organ_weight *const down = recover_weight_of(weights, layer, ORGAN_ROLE_DOWN);
-    (void)model;
+    const organ_weight *const down = recover_weight_of(s->weights, layer, ORGAN_ROLE_DOWN);
     return down ? down->shape[1] : 0;
 }
 
-static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
+static uint64_t count_shared_channels(const organ_cut_side *s, size_t layer)
 {
-    return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
+    return organ_cut_channels(s->model, s->weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-static organ_status digest_rows(const recover_side *s, size_t layer, organ_expert_kind experts, uint64_t count,
-                                uint64_t *digests, organ_error *error)
+static uint64_t count_expert_channels(const organ_cut_side *s, size_t layer)
 {
-    static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
-    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-        const organ_weight *const w = weight_among(s->weights, layer, roles[k], experts);
-        if (w && fold_rows(s, w, (rows_of){0, 1, 0, count, 0}, digests, error))
-            return error->status;
+    return organ_cut_channels(s->model, s->weights, layer, ORGAN_EXPERTS_ROUTED);
+}
+
+static const organ_role channel_roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
+#define CHANNEL_ROLES (sizeof channel_roles / sizeof *channel_roles)
+
+static organ_status digest_channels(const organ_cut_side *s, const recover_kind *kind, size_t layer, uint64_t count,
+                                    uint64_t *digests, organ_error *error)
+{
+    for (size_t k = 0; k < CHANNEL_ROLES && !error->status; k++) {
+        const organ_weight *const w = weight_among(s->weights, layer, channel_roles[k], kind->experts);
+        if (w)
+            fold_rows(s, w, (rows_of){0, 1, 0, count, 0}, digests, error);
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
-static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
-                                    organ_error *error)
+static uint64_t count_heads(const organ_cut_side *s, size_t layer)
 {
-    return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
-}
-
-static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
-                                           organ_error *error)
-{
-    return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
-}
-
-static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
-{
-    const bool known = model->config.num_attention_heads > 0 && recover_weight_of(weights, layer, ORGAN_ROLE_O);
-    return known ? organ_kv_heads(&model->config) : 0;
+    const bool known = s->model->config.num_attention_heads > 0 && recover_weight_of(s->weights, layer, ORGAN_ROLE_O);
+    return known ? organ_kv_heads(&s->model->config) : 0;
 }
 
 /* A fused matrix has all rows of Q, then of K, then of V. */
-static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
-                                 organ_error *error)
+static organ_status digest_heads(const organ_cut_side *s, const recover_kind *kind, size_t layer, uint64_t count,
+                                 uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_K, ORGAN_ROLE_V};
     const uint64_t heads = (uint64_t)s->model->config.num_attention_heads;
     const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O);
     const organ_weight *const fused = recover_weight_of(s->weights, layer, ORGAN_ROLE_QKV);
     const uint64_t head = o->shape[1] / heads;
+    (void)kind;
     if (head == 0 || o->shape[1] % heads)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads",
                           s->model->path, layer, o->name, (unsigned long long)heads);
@@ -339,52 +331,19 @@ static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t c
     return ORGAN_OK;
 }
 
-static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, digest_matrices},
-                                     {"channel", count_channels, digest_channels, NULL},
-                                     {"head of K and V", count_heads, digest_heads, NULL},
-                                     {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
-
-/* `becomes` is the number of the layer in the copy. `keep` stays unchanged if the copy has no parts of this kind, or
- * not fewer than the donor. */
-static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
-                                    organ_cut_keep *keep, organ_error *error)
-{
-    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
-                       copy = {r->copy, r->copy_weights, r->engine->kernels};
-    const uint64_t have = k->count(r->donor, r->donor_weights, layer),
-                   left = k->count(r->copy, r->copy_weights, becomes);
-    if (left >= have || left == 0)
-        return ORGAN_OK;
-    uint64_t *const donor_digests = calloc((size_t)have, sizeof *donor_digests);
-    uint64_t *const copy_digests = calloc((size_t)left, sizeof *copy_digests);
-    if (!donor_digests || !copy_digests)
-        organ_fail_memory(error, r->copy->path);
-    else if (k->digest(&donor, layer, have, donor_digests, error) == ORGAN_OK &&
-             k->digest(&copy, becomes, left, copy_digests, error) == ORGAN_OK && k->extend &&
-             has_equal_digests(donor_digests, have) && k->extend(&donor, layer, have, donor_digests, error) == ORGAN_OK)
-        k->extend(&copy, becomes, left, copy_digests, error);
-    if (!error->status)
-        match_digests(r, layer, k->what, donor_digests, (size_t)have, copy_digests, (size_t)left, keep, error);
-    free(donor_digests);
-    free(copy_digests);
-    return error->status;
-}
-
-/* ---- channels of experts ---- */
-
 /* The digest of channel c of expert e is digests[e * count + c]. Weights whose rows are not those of `count`
  * channels are skipped. */
-static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
-                                           uint64_t *digests, organ_error *error)
+static organ_status digest_expert_channels(const organ_cut_side *s, const recover_kind *kind, size_t layer,
+                                           uint64_t count, uint64_t *digests, organ_error *error)
 {
-    static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
-    for (size_t k = 0; k < sizeof roles / sizeof *roles * s->weights->count && !error->status; k++) {
-        const organ_role role = roles[k / s->weights->count];
+    const uint64_t experts = organ_cut_experts(s->model, layer);
+    for (size_t k = 0; k < CHANNEL_ROLES * s->weights->count && !error->status; k++) {
+        const organ_role role = channel_roles[k / s->weights->count];
         const organ_weight *const w = &s->weights->weights[k % s->weights->count];
         const organ_matrices m = organ_weight_matrices(w);
         const bool fused = role == ORGAN_ROLE_GATE_UP, transposed = organ_tensor_is_crossed(s->model, w->codes);
-        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role ||
-            w->anatomy.experts != ORGAN_EXPERTS_ROUTED || (transposed ? m.cols : m.rows) != (fused ? 2 : 1) * count)
+        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role || w->anatomy.experts != kind->experts ||
+            (transposed ? m.cols : m.rows) != (fused ? 2 : 1) * count)
             continue;
         if (transposed && m.count == experts)
             fold_columns(s, w, count, organ_tensor_has_pairs(s->model, w->codes), digests, error);
@@ -396,80 +355,101 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-typedef struct counts {
-    uint64_t experts, copy_experts; /* routed experts in the donor, in the copy */
-    uint64_t have, left;            /* channels per expert in the donor, in the copy */
-} counts;
+/* Experts, whose number is needed for their channels, come first. */
+static const recover_kind kinds[] = {
+    {"expert", ORGAN_EXPERTS_NONE, count_experts, digest_experts, digest_matrices},
+    {"channel", ORGAN_EXPERTS_NONE, count_channels, digest_channels, NULL},
+    {"head of K and V", ORGAN_EXPERTS_NONE, count_heads, digest_heads, NULL},
+    {"shared expert: channel", ORGAN_EXPERTS_SHARED, count_shared_channels, digest_channels, NULL},
+    {NULL, ORGAN_EXPERTS_ROUTED, count_expert_channels, digest_expert_channels, NULL}};
 
-/* `donor_digests` is [experts][have], and `copy_digests` is [copy_experts][left]. */
-static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *donor_digests,
-                                  const uint64_t *copy_digests, organ_error *error)
+/* The parts of a kind in a layer of both models: `owners` experts, or the layer itself (1), have `each` parts. */
+typedef struct recover_parts {
+    size_t owners[2], each[2]; /* in the donor, in the copy */
+    uint64_t *digests[2];
+} recover_parts;
+
+static organ_status digest_parts(organ_cut_audit *a, const recover_kind *k, const size_t layers[2], recover_parts *p,
+                                 organ_error *error)
 {
-    const organ_cut_keep *const experts = &r->layers[layer].experts;
-    organ_cut_keep *const each = organ_arena_take(&r->arena, (size_t)(n->experts + 1) * sizeof *each);
-    if (!each)
-        return organ_fail_memory(error, r->copy->path);
-    memset(each, 0, (size_t)n->experts * sizeof *each);
-    for (size_t k = 0; k < n->copy_experts && !error->status; k++) {
-        const size_t expert = experts->numbers ? experts->numbers[k] : k;
-        char what[48];
-        snprintf(what, sizeof what, "expert %zu: channel", k);
-        if (expert < n->experts)
-            match_digests(r, layer, what, donor_digests + expert * n->have, (size_t)n->have, copy_digests + k * n->left,
-                          (size_t)n->left, &each[expert], error);
+    const organ_cut_side *const sides[] = {&a->donor, &a->copy};
+    for (size_t i = 0; i < 2 && !error->status; i++) {
+        p->digests[i] = calloc(p->owners[i], p->each[i] * sizeof **p->digests);
+        if (!p->digests[i])
+            organ_fail_memory(error, a->copy.model->path);
+        else
+            k->digest(sides[i], k, layers[i], p->each[i], p->digests[i], error);
     }
-    r->layers[layer].expert_channels = each;
-    return error->status;
-}
-
-static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
-{
-    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
-                       copy = {r->copy, r->copy_weights, r->engine->kernels};
-    const organ_cut_keep *const experts = &r->layers[layer].experts;
-    const counts n = {organ_cut_experts(r->donor, layer), organ_cut_experts(r->copy, becomes),
-                      organ_cut_channels(r->donor, r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),
-                      organ_cut_channels(r->copy, r->copy_weights, becomes, ORGAN_EXPERTS_ROUTED)};
-    if (n.left >= n.have || n.left == 0 || (experts->numbers ? experts->count : n.experts) != n.copy_experts)
-        return ORGAN_OK;
-    uint64_t *const donor_digests = calloc((size_t)n.experts, (size_t)n.have * sizeof *donor_digests);
-    uint64_t *const copy_digests = calloc((size_t)n.copy_experts, (size_t)n.left * sizeof *copy_digests);
-    if (!donor_digests || !copy_digests)
-        organ_fail_memory(error, r->copy->path);
-    else if (digest_expert_channels(&donor, layer, n.experts, n.have, donor_digests, error) == ORGAN_OK &&
-             digest_expert_channels(&copy, becomes, n.copy_experts, n.left, copy_digests, error) == ORGAN_OK)
-        match_experts(r, layer, &n, donor_digests, copy_digests, error);
-    free(donor_digests);
-    free(copy_digests);
-    return error->status;
-}
-
-organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
-{
-    r->layer_count = organ_cut_layers(r->donor);
-    r->copy_layers = organ_cut_layers(r->copy);
-    r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
-    if (!r->layers)
-        return organ_fail_memory(error, r->copy->path);
-    if (r->copy_layers < r->layer_count && match_blocks(r, error))
+    if (error->status || !k->extend || !has_equal_digests(p->digests[0], p->each[0]))
         return error->status;
-    for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
-        organ_cut_layer *const layer = &r->layers[l];
+    for (size_t i = 0; i < 2 && !error->status; i++)
+        k->extend(sides[i], layers[i], p->each[i], p->digests[i], error);
+    return error->status;
+}
+
+/* `keep` has an element for each owner in the donor. */
+static organ_status match_parts(organ_cut_audit *a, const recover_kind *k, size_t layer, const recover_parts *p,
+                                organ_cut_keep *keep, organ_error *error)
+{
+    const bool of_experts = k->experts == ORGAN_EXPERTS_ROUTED;
+    const uint32_t *const kept = of_experts ? a->kept[layer].experts.numbers : NULL;
+    char expert[48];
+    for (size_t o = 0; o < p->owners[1] && !error->status; o++) {
+        const size_t owner = kept ? kept[o] : o;
+        snprintf(expert, sizeof expert, "expert %zu: channel", o);
+        if (owner < p->owners[0])
+            match_digests(a, layer, of_experts ? expert : k->what, p->digests[0] + owner * p->each[0], p->each[0],
+                          p->digests[1] + o * p->each[1], p->each[1], &keep[owner], error);
+    }
+    return error->status;
+}
+
+/* `becomes` is the number of the layer in the copy. `keep` (for channels of routed experts the list of the layer) stays
+ * unchanged if the copy has no parts of this kind, or not fewer than the donor. */
+static organ_status find_kept_parts(organ_cut_audit *a, const recover_kind *k, size_t layer, size_t becomes,
+                                    organ_cut_keep *keep, organ_error *error)
+{
+    const organ_cut_keep *const experts = &a->kept[layer].experts;
+    recover_parts p = {.owners = {1, 1},
+                       .each = {(size_t)k->count(&a->donor, layer), (size_t)k->count(&a->copy, becomes)}};
+    if (p.each[1] >= p.each[0] || p.each[1] == 0)
+        return ORGAN_OK;
+    if (k->experts == ORGAN_EXPERTS_ROUTED) {
+        p.owners[0] = (size_t)organ_cut_experts(a->donor.model, layer);
+        p.owners[1] = (size_t)organ_cut_experts(a->copy.model, becomes);
+        if ((experts->numbers ? experts->count : p.owners[0]) != p.owners[1])
+            return ORGAN_OK;
+        if (!(keep = organ_arena_take(&a->arena, (p.owners[0] + 1) * sizeof *keep)))
+            return organ_fail_memory(error, a->copy.model->path);
+        memset(keep, 0, p.owners[0] * sizeof *keep);
+        a->kept[layer].expert_channels = keep;
+    }
+    if (digest_parts(a, k, (const size_t[]){layer, becomes}, &p, error) == ORGAN_OK)
+        match_parts(a, k, layer, &p, keep, error);
+    free(p.digests[0]);
+    free(p.digests[1]);
+    return error->status;
+}
+
+organ_status organ_cut_recover(organ_cut_audit *a, organ_error *error)
+{
+    a->donor.layers = organ_cut_layers(a->donor.model);
+    a->copy.layers = organ_cut_layers(a->copy.model);
+    a->kept = calloc(a->donor.layers + 1, sizeof *a->kept);
+    if (!a->kept)
+        return organ_fail_memory(error, a->copy.model->path);
+    if (a->copy.layers < a->donor.layers && match_blocks(a, error))
+        return error->status;
+    for (size_t l = 0, becomes = 0; l < a->donor.layers && !error->status; l++) {
+        organ_cut_layer *const layer = &a->kept[l];
         /* where the kept parts are stored, in the order of `kinds` */
-        organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads, &layer->shared_channels};
+        organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads, &layer->shared_channels,
+                                         NULL};
         if (layer->dropped)
             continue;
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !error->status; k++)
-            find_kept_parts(r, &kinds[k], l, becomes, keeps[k], error);
-        if (!error->status)
-            find_expert_channels(r, l, becomes, error);
+            find_kept_parts(a, &kinds[k], l, becomes, keeps[k], error);
         becomes++;
     }
     return error->status;
-}
-
-void organ_cut_recovery_release(organ_cut_recovery *r)
-{
-    free(r->layers);
-    organ_arena_release(&r->arena);
 }

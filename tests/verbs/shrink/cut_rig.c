@@ -294,8 +294,8 @@ static organ_status resolve(void *inner, organ_writing *writing, organ_error *er
                 continue;
             for (size_t k = 0; k < 1 << 16; k++)
                 values[k] = 0.5f + (float)m;
-            if (organ_cut_put(run, tensor, m, true, values, error) == ORGAN_OK &&
-                organ_cut_get(run, tensor, m, back, error) == ORGAN_OK)
+            if (organ_cut_put(run, tensor, m, true, false, values, error) == ORGAN_OK &&
+                organ_cut_get(run, tensor, m, false, back, error) == ORGAN_OK)
                 REQUIRE(values[0] == back[0]);
         }
     }
