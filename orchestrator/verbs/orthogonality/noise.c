@@ -93,25 +93,14 @@ static organ_status noise_size_buffers(const organ_row_sources *sources, room *r
     return error->status;
 }
 
-static organ_status noise_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
-                               organ_error *error)
+organ_status organ_orthogonality_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
+                                      organ_error *error)
 {
     const organ_row_sources sources = organ_compared_sources(job, m);
     room r = {0};
     noise_size_buffers(&sources, &r, error);
     *bytes = r.strips + r.worker;
     return error->status;
-}
-
-/* The message states a --memory that suffices for every module, in K or M. */
-organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
-{
-    const organ_compared_module *widest;
-    uint64_t max;
-    if (organ_compared_widest(job, noise_need, &widest, &max, error) || !widest)
-        return error->status;
-    return organ_memory_claim(job->engine, max, error, "strips of '%s' and the buffers of one thread",
-                              widest->weight[0]->name);
 }
 
 /* s->active is the number of workers for which the engine's memory has room in addition to the strip, at most the

@@ -58,69 +58,13 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *error)
+static bool remark(const organ_compared_module *m, char text[64])
 {
-    return organ_compared_open(job, job->pairs->access, error) || refuse_same(job, error)
-               ? error->status
-               : organ_compared_match(job, error);
-}
-
-/* ---- the run ---- */
-
-static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
-{
-    organ_compared_job *const job = context;
-    organ_compared_module *const m = &job->modules[k];
-    char remark[64] = "no cosine";
-    if (organ_pairs_measure(job, m, error))
-        return error->status;
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
-        organ_snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
+        organ_snprintf(text, 64, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
                        sqrt(m->sums.noise_difference / m->sums.noise[0]));
-    organ_progress_advance(job->progress, 0, m->name, remark);
-    return ORGAN_OK;
-}
-
-static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
-{
-    if (pairs_open_inputs(job, error) || organ_pairs_check_memory(job, error) ||
-        organ_compared_measure(job, pairs_measure_module, error) || !(*report = organ_pairs_document(job)) ||
-        !organ_warnings_add(*report, job->progress) || !job->output)
-        return error->status;
-    return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              NULL, NULL, *report, error);
-}
-
-organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error)
-{
-    ORGAN_OWN_RESULTS(report, error);
-    if (ORGAN_BEGIN_VERB(organ_noise_pairs_options, o, report, error, "clean[0]", o->clean[0], "noisy[0]", o->noisy[0],
-                         "clean[1]", o->clean[1], "noisy[1]", o->noisy[1]))
-        return error->status;
-    const organ_report_work work = organ_report_begin(report);
-    const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
-    organ_kept_warnings kept;
-    organ_compared_job job = {.pairs = o,
-                              .engine = engine,
-                              .progress = organ_warnings_begin(&kept, progress),
-                              .adapter_path = adapter ? o->change : NULL,
-                              .path = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], tuned ? o->change : NULL},
-                              .sources = tuned ? ORGAN_TUNED + 1 : ORGAN_TUNED,
-                              .output = o->output,
-                              .requested = o->modules,
-                              .draws = o->draws,
-                              .seed = o->seed,
-                              .force = o->force,
-                              .change = adapter ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_BETWEEN};
-    if (tuned)
-        job.change = ORGAN_CHANGE_TUNED;
-    *report = NULL;
-    compare_pairs(&job, report, error);
-    organ_warnings_end(&kept);
-    organ_compared_close(&job);
-    return organ_report_end(&work, o->clean[0], error);
+    return norms > 0;
 }
 
 /* ---- verdict ---- */
@@ -478,7 +422,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
     return same < job->count ? pairs_verdict(&differing, same, job->change) : pairs_verdict(all, 0, job->change);
 }
 
-json_t *organ_pairs_document(const organ_compared_job *job)
+static json_t *pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
     const organ_compared_folding folding = {job, 0, add_to_fold, noise_pairs_document_fold_json};
@@ -496,4 +440,38 @@ json_t *organ_pairs_document(const organ_compared_job *job)
                         SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
                         SET("definitions", noise_pairs_document_definitions_json()),
                         SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));
+}
+
+/* ---- the verb ---- */
+
+static const organ_comparison two_noises = {.check = refuse_same,
+                                            .need = organ_pairs_need,
+                                            .room = {"rows", "of all models in one thread"},
+                                            .measure = organ_pairs_measure,
+                                            .remark = remark,
+                                            .document = pairs_document};
+
+organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
+{
+    ORGAN_OWN_RESULTS(report, error);
+    if (ORGAN_BEGIN_VERB(organ_noise_pairs_options, o, report, error, "clean[0]", o->clean[0], "noisy[0]", o->noisy[0],
+                         "clean[1]", o->clean[1], "noisy[1]", o->noisy[1]))
+        return error->status;
+    const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
+    organ_compared_job job = {.pairs = o,
+                              .comparison = &two_noises,
+                              .engine = engine,
+                              .adapter_path = adapter ? o->change : NULL,
+                              .path = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], tuned ? o->change : NULL},
+                              .sources = tuned ? ORGAN_TUNED + 1 : ORGAN_TUNED,
+                              .output = o->output,
+                              .requested = o->modules,
+                              .draws = o->draws,
+                              .seed = o->seed,
+                              .force = o->force,
+                              .change = adapter ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_BETWEEN};
+    if (tuned)
+        job.change = ORGAN_CHANGE_TUNED;
+    return organ_compared_run(&job, o->access, progress, report, error);
 }

@@ -71,23 +71,14 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
-static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
-                               organ_error *error)
+organ_status organ_pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
+                              organ_error *error)
 {
     const organ_row_sources sources = organ_compared_sources(job, m);
     size_t rows, worker = 0;
     pairs_size_buffers(&sources, m->pair != NULL, &rows, &worker, error);
     *bytes = worker;
     return error->status;
-}
-
-organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error)
-{
-    const organ_compared_module *widest;
-    uint64_t max;
-    if (organ_compared_widest(job, pairs_need, &widest, &max, error) || !widest)
-        return error->status;
-    return organ_memory_claim(job->engine, max, error, "rows of '%s' of all models in one thread", widest->name);
 }
 
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)

@@ -77,11 +77,31 @@ typedef struct organ_compared_module {
 /* The change D: between the clean models, from the clean model A to a tuned model, or of an adapter. */
 typedef enum organ_pair_change { ORGAN_CHANGE_BETWEEN, ORGAN_CHANGE_TUNED, ORGAN_CHANGE_ADAPTER } organ_pair_change;
 
+struct organ_compared_job;
+
+/* In what the two comparisons differ. */
+typedef struct organ_comparison {
+    /* Returns ORGAN_USAGE for models that cannot be compared. NULL: all can. */
+    organ_status (*check)(const struct organ_compared_job *job, organ_error *error);
+    /* Computes from the headers the memory in bytes that one worker needs to measure a module. */
+    organ_status (*need)(const struct organ_compared_job *job, const organ_compared_module *module, uint64_t *bytes,
+                         organ_error *error);
+    const char *room[2]; /* what that memory is for, before and after the name of the module */
+    /* Sets the measured members of a module. Returns errors of reading, ORGAN_BAD_INPUT for values that are not finite,
+     * ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
+    organ_status (*measure)(const struct organ_compared_job *job, organ_compared_module *module, organ_error *error);
+    /* Writes what the progress says of a module with a cosine; returns false if it has none. */
+    bool (*remark)(const organ_compared_module *module, char text[64]);
+    json_t *(*document)(const struct organ_compared_job *job); /* returns the report; NULL if memory runs out */
+    organ_more_reports *more;                                  /* of organ_reports_make; may be NULL */
+} organ_comparison;
+
 /* A run of organ_orthogonality, which compares one clean model with one or two noisy ones, or of organ_noise_pairs,
  * which compares two pairs of models. */
 typedef struct organ_compared_job {
     const struct organ_orthogonality_options *options; /* NULL in a run of organ_noise_pairs */
     const struct organ_noise_pairs_options *pairs;     /* NULL in a run of organ_orthogonality */
+    const organ_comparison *comparison;
     const organ_engine *engine;
     const organ_progress *progress;
     /* The inputs, in the order in which they are opened: the adapter, if there is one, then the models. */
@@ -94,7 +114,7 @@ typedef struct organ_compared_job {
     unsigned seed;            /* seed of the random cosines */
     bool force;               /* replace an existing output */
     organ_pair_change change; /* the kind of D; only organ_noise_pairs */
-    /* Set by organ_compared_open and later functions: */
+    /* Set by organ_compared_run: */
     organ_model *model[ORGAN_ROW_SOURCES];
     organ_weights *weights[ORGAN_ROW_SOURCES];
     organ_adapter *adapter;
@@ -105,38 +125,19 @@ typedef struct organ_compared_job {
     uint64_t bytes; /* bytes of the weights that are read */
 } organ_compared_job;
 
-/* Opens the adapter and the models and finds their weights. `access`: as in the options. Returns ORGAN_USAGE for fewer
- * than two draws, or for an output that exists or contains an input; ORGAN_BAD_INPUT for an adapter with DoRA; errors
- * of opening. The caller calls organ_compared_close, also after an error. */
-organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error);
-
-/* Closes the models and the adapter and frees the modules. */
-void organ_compared_close(organ_compared_job *job);
-
-/* Sets job->modules, each with its weight in every model: the modules that the adapter changes or, without an adapter,
- * the projections of the first model. With --select only modules whose names match a pattern. Returns ORGAN_USAGE for
- * a pattern that matches no module; ORGAN_BAD_INPUT if no module remains, or if a model lacks a module or has it in
- * another shape. The message then has as many of these mismatches as fit, and the number of the others. */
-organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
-
-/* Calls `measure` for each module, in one process of the run, and sends the measured members to all processes.
- * `measure` gets the job and the index of the module. Sets job->seconds and job->bytes. Returns the errors of
- * `measure`, and an error if an input has changed meanwhile. */
-organ_status organ_compared_measure(organ_compared_job *job,
-                                    organ_status (*measure)(void *job, size_t module, organ_error *error),
-                                    organ_error *error);
+/* Opens the inputs, finds the modules that all of them have, measures each in one process of the run, and makes the
+ * report, to which the other arguments belong as in a verb. The caller has set the first members of the job. `access`:
+ * as in the options. Returns
+ *   - ORGAN_USAGE for fewer than two draws, for an output that exists or contains an input, for a pattern of --select
+ *     that matches no module, and if a module needs more memory than the engine has;
+ *   - ORGAN_BAD_INPUT for an adapter with DoRA, if no module remains, or if a model lacks a module or has it in another
+ *     shape: the message then has as many of these mismatches as fit, and the number of the others;
+ *   - the errors of opening and measuring, and an error if an input has changed meanwhile. */
+organ_status organ_compared_run(organ_compared_job *job, const organ_model_access *access,
+                                const organ_progress *progress, json_t **report, organ_error *error);
 
 /* Returns the weights of a module in all models as sources of rows, which are not open yet. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *module);
-
-/* Computes from the headers the memory in bytes that one worker needs to measure a module. */
-typedef organ_status organ_compared_need(const organ_compared_job *job, const organ_compared_module *module,
-                                         uint64_t *bytes, organ_error *error);
-
-/* Calls `need` for each module. If the largest need exceeds the memory of the engine, sets *widest to the module that
- * has it and *max to its bytes. Otherwise sets *widest to NULL. Returns the error of `need`. */
-organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
-                                   const organ_compared_module **widest, uint64_t *max, organ_error *error);
 
 /* Draws the random cosines of the module and sets its drawn_mean and drawn_std. */
 void organ_compared_draw(const organ_compared_job *job, organ_compared_module *module);
@@ -144,11 +145,9 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
 /* Returns the sum of 16 lanes (partial sums), added pairwise in a fixed order. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes);
 
-/* Returns ORGAN_USAGE if measuring a module of a job of organ_orthogonality needs more memory than the engine has. */
-organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
-
-/* Sets the measured members of a module of a job of organ_orthogonality. Returns errors of reading, ORGAN_BAD_INPUT for
- * values that are not finite, ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
+/* `need` and `measure` of organ_orthogonality (noise.c). */
+organ_status organ_orthogonality_need(const organ_compared_job *job, const organ_compared_module *module,
+                                      uint64_t *bytes, organ_error *error);
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error);
 
@@ -160,9 +159,6 @@ organ_status organ_compared_not_finite(const organ_compared_job *job, const orga
  * weight is stored differently. `first` is the address of the pointer to the first weight; the pointers to the next
  * weights follow at distances of `stride` bytes. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
-
-/* Returns the report of organ_orthogonality; NULL if memory runs out. */
-json_t *organ_orthogonality_document(const organ_compared_job *job);
 
 /* Sums of the comparison of two matrices over several modules. The comments call the first matrix N and the second K;
  * for a comparison of two noises, K is the second noise. A module in which one of them is zero has no cosine and counts
@@ -264,15 +260,10 @@ typedef enum organ_pair_source {
     ORGAN_TUNED
 } organ_pair_source;
 
-/* Returns ORGAN_USAGE if measuring a module needs more memory than the engine has. */
-organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
-
-/* Sets the measured members of a module. Returns errors of reading, ORGAN_BAD_INPUT for values that are not finite,
- * ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
+/* `need` and `measure` of organ_noise_pairs (noise_pairs_sums.c). */
+organ_status organ_pairs_need(const organ_compared_job *job, const organ_compared_module *module, uint64_t *bytes,
+                              organ_error *error);
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
-
-/* Returns the report; NULL if out of memory. */
-json_t *organ_pairs_document(const organ_compared_job *job);
 
 /* ---- random matrices ---- */
 
@@ -298,41 +289,5 @@ double organ_chance_share_std(double k, double m, double n);
 /* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
  * normal values have a magnitude above 3. */
 size_t organ_chance_beyond(size_t count);
-
-/* ---- matching a module ---- */
-
-/* Finds the weight of a module in several models, and collects all mismatches in one message. */
-
-/* A module whose weight is looked for in several models: the names of the weight and the shape that it must have. */
-typedef struct organ_module_place {
-    const char *module; /* its name without ".weight" */
-    const char *tensor; /* full name of its weight; NULL: `module` followed by ".weight" */
-    const organ_anatomy *anatomy;
-    size_t rows, cols;        /* shape of its weight; rows of stacked matrices are counted together */
-    unsigned rank;            /* number of dimensions of the weight; 0: 2 */
-    const organ_model *model; /* from which the names are; NULL if `gguf` is false */
-    bool gguf;                /* names, and the expected order of rows, are those of GGUF; false: of safetensors */
-} organ_module_place;
-
-/* The mismatches of all modules: weights that a model lacks or has in another shape. */
-typedef struct organ_module_mismatches {
-    const char
-        *expected_by;    /* input with whose names and shapes the models are compared, for messages: "the adapter" */
-    size_t count, shown; /* number of mismatches, and number of those that `text` describes */
-    char text[700];      /* a sentence for each of the first `shown` mismatches */
-} organ_module_mismatches;
-
-/* Returns the weight of `place` in a model. If the model has the other format (GGUF or not), also looks for the name
- * of the weight in that format. Returns NULL and adds a mismatch if the model lacks the weight, or has it in another
- * shape or with its rows in another order (q and k of some architectures in GGUF). Returns NULL with an error if
- * memory runs out. */
-const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
-                                        const organ_model *model, organ_module_mismatches *mismatches,
-                                        organ_error *error);
-
-/* Returns ORGAN_BAD_INPUT if there are mismatches; the message has the sentences in mismatches->text and the number of
- * mismatches without a sentence there. `path` is the input that does not fit, for the message. */
-organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
-                                            organ_error *error);
 
 #endif

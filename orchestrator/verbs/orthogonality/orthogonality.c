@@ -16,19 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static organ_status measure_module(void *context, size_t k, organ_error *error)
+static bool remark(const organ_compared_module *m, char text[64])
 {
-    organ_compared_job *const job = context;
-    organ_compared_module *const m = &job->modules[k];
-    char remark[64] = "no cosine";
-    if (organ_orthogonality_measure(job, m, error))
-        return error->status;
     const double norms = sqrt(m->noise[0].square) * sqrt(m->change);
     if (norms > 0)
-        organ_snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
+        organ_snprintf(text, 64, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
                        sqrt(m->noise[0].square) / sqrt(m->change));
-    organ_progress_advance(job->progress, 0, m->name, remark);
-    return ORGAN_OK;
+    return norms > 0;
 }
 
 static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
@@ -46,44 +40,6 @@ static organ_status write_charts(const organ_output *output, const void *context
     }
     return error->status;
 }
-
-static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
-{
-    if (organ_compared_open(job, job->options->access, error) || organ_compared_match(job, error) ||
-        organ_orthogonality_check_memory(job, error) || organ_compared_measure(job, measure_module, error) ||
-        !(*report = organ_orthogonality_document(job)) || !organ_warnings_add(*report, job->progress) || !job->output)
-        return error->status;
-    return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
-                              write_charts, NULL, *report, error);
-}
-
-organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
-                                 const organ_progress *progress, json_t **report, organ_error *error)
-{
-    ORGAN_OWN_RESULTS(report, error);
-    if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
-                         o->adapter))
-        return error->status;
-    organ_kept_warnings kept;
-    organ_compared_job job = {.options = o,
-                              .engine = engine,
-                              .progress = organ_warnings_begin(&kept, progress),
-                              .adapter_path = o->adapter,
-                              .path = {o->clean, o->noisy, o->noisy2},
-                              .sources = o->noisy2 ? 3 : 2,
-                              .output = o->output,
-                              .requested = o->modules,
-                              .draws = o->draws,
-                              .seed = o->seed,
-                              .force = o->force};
-    const organ_report_work work = organ_report_begin(report);
-    compare_noise(&job, report, error);
-    organ_warnings_end(&kept);
-    organ_compared_close(&job);
-    return organ_report_end(&work, o->adapter, error);
-}
-
-/* ---- report ---- */
 
 /* The report organ.orthogonality/1: each module, and sums over projections, layers and the model. A number that is not
  * defined is null. */
@@ -278,7 +234,7 @@ static json_t *document_run_json(const organ_compared_job *job)
                                                 SET_BYTES_OF("noisy2", o->noisy2), SET_BYTES("adapter", o->adapter)));
 }
 
-json_t *organ_orthogonality_document(const organ_compared_job *job)
+static json_t *orthogonality_document(const organ_compared_job *job)
 {
     return ORGAN_OBJECT(
         SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->model[0])),
@@ -288,4 +244,34 @@ json_t *organ_orthogonality_document(const organ_compared_job *job)
         SET("matrices", organ_compared_matrices_json(job)),
         SET("modules", organ_json_rows(job->count, document_module_json, job)), SET("definitions", definitions_json()),
         SET("thresholds", thresholds_json()), SET("run", document_run_json(job)));
+}
+
+/* ---- the verb ---- */
+
+static const organ_comparison noise_and_adapter = {.need = organ_orthogonality_need,
+                                                   .room = {"strips", "and the buffers of one thread"},
+                                                   .measure = organ_orthogonality_measure,
+                                                   .remark = remark,
+                                                   .document = orthogonality_document,
+                                                   .more = write_charts};
+
+organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
+{
+    ORGAN_OWN_RESULTS(report, error);
+    if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
+                         o->adapter))
+        return error->status;
+    organ_compared_job job = {.options = o,
+                              .comparison = &noise_and_adapter,
+                              .engine = engine,
+                              .adapter_path = o->adapter,
+                              .path = {o->clean, o->noisy, o->noisy2},
+                              .sources = o->noisy2 ? 3 : 2,
+                              .output = o->output,
+                              .requested = o->modules,
+                              .draws = o->draws,
+                              .seed = o->seed,
+                              .force = o->force};
+    return organ_compared_run(&job, o->access, progress, report, error);
 }
