@@ -164,8 +164,9 @@ static void compare_facts(organ_graft_job *job)
     architecture_of(job->source, source);
     architecture_of(job->target, target);
     if (job->names_differ && graft_selects(job, ORGAN_GROUP_NORM) &&
-        strncmp(*source ? source : target, "gemma", 5) == 0)
-        organ_say(job->mismatches, "norms: GGUF files of Gemma store them plus 1, the other model does not");
+        organ_pairing_has_trait(*source ? source : target, PAIRING_NORMS_PLUS_ONE))
+        organ_say(job->mismatches, "norms: GGUF files of architecture '%s' store them plus 1, the other model does not",
+                  *source ? source : target);
     if (!organ_settings_agree(job->source, job->target))
         organ_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
                   organ_settings_architecture(job->source, source), organ_settings_architecture(job->target, target));

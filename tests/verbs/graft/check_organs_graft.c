@@ -220,6 +220,9 @@ START_TEST(everything_is_listed)
                  (const char *const[]){"layers can be added to a GGUF file only", NULL});
     does_not_fit((organ_graft_options){.source = a, .target = HF, .types = "skeleton"}, "copy",
                  (const char *const[]){"rope: in GGUF files of architecture 'llama'", NULL});
+    make_layers("n.gguf", "nemotron", "4:7 4:8", 2, 1);
+    does_not_fit((organ_graft_options){.source = scratch_path("n.gguf"), .target = HF, .types = "norm"}, "copy",
+                 (const char *const[]){"norms: GGUF files of architecture 'nemotron' store them plus 1", NULL});
     free(a);
     free(b);
 }
