@@ -124,4 +124,10 @@ void organ_text_streamer_end(organ_text_streamer *streamer);
  * Returns ORGAN_IO if memory runs out; *text is then NULL. */
 organ_status organ_text_streamer_close(organ_text_streamer *streamer, char **text, organ_error *error);
 
+/* Returns {"name", "matrices", "inputs", "least_tokens", "most_tokens"}: an entry in the report of an importance
+ * matrix. */
+json_t *organ_imatrix_entry_json(const char *name, size_t matrices, uint64_t inputs, uint64_t least, uint64_t most);
+/* Returns an array with {"model": facts} for each scored model. */
+json_t *organ_scored_models_json(const organ_scoring *scoring);
+
 #endif

@@ -212,18 +212,10 @@ static json_t *task_definitions_json(void)
                       "at least as uneven among the questions that only one of them answers right."));
 }
 
-static json_t *models_of(const organ_scoring *scoring)
-{
-    json_t *const models = json_array();
-    for (size_t m = 0; m < scoring->count; m++)
-        json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model))));
-    return models;
-}
-
 static json_t *tasks_document(const task_run *r)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),
-                        SET("models", models_of(&r->scoring)), SET("results", results_json(r)),
+                        SET("models", organ_scored_models_json(&r->scoring)), SET("results", results_json(r)),
                         SET_IF(r->options->answers, "answers", organ_json_rows(r->set.count, question_json, r)),
                         SET("definitions", task_definitions_json()), SET("run", organ_scoring_run_json(&r->scoring)));
 }

@@ -319,7 +319,7 @@ static double products_of(const organ_scoring *scoring, const organ_scored_model
     return tokens * of_token + 2 * (double)scoring->plan.scored * (double)c->hidden * (double)c->vocabulary;
 }
 
-static json_t *named_models_json(const organ_scoring *scoring)
+json_t *organ_scored_models_json(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
     for (size_t m = 0; m < scoring->count; m++)
@@ -347,7 +347,7 @@ json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *eng
     ORGAN_ADD(run, SET("plan", organ_plan_time_json(&plan, engine)));
     return ORGAN_OBJECT(SET_HEAD("organ.perplexity/1", "perplexity/1"), SET_FLAG("dry_run", true),
                         SET("experiment", organ_scoring_experiment_json(scoring)),
-                        SET("models", named_models_json(scoring)), SET("plan", organ_plan_json(&plan)),
+                        SET("models", organ_scored_models_json(scoring)), SET("plan", organ_plan_json(&plan)),
                         SET("definitions", organ_scoring_definitions_json(scoring)), SET("run", run));
 }
 

@@ -72,21 +72,21 @@ static organ_status open_scoring(importance_job *job, const organ_progress *prog
 
 /* ---- the report ---- */
 
-static json_t *imatrix_entries_json(const organ_input_sums *sums)
+json_t *organ_imatrix_entry_json(const char *name, size_t matrices, uint64_t inputs, uint64_t least, uint64_t most)
 {
-    json_t *const list = json_array();
-    for (size_t k = 0; k < sums->count; k++) {
-        const organ_input_entry *const e = &sums->entries[k];
-        uint64_t least = UINT64_MAX, most = 0;
-        for (size_t m = 0; m < e->matrices; m++) {
-            least = e->counts[m] < least ? e->counts[m] : least;
-            most = e->counts[m] > most ? e->counts[m] : most;
-        }
-        json_array_append_new(list, ORGAN_OBJECT(SET_BYTES("name", e->name), SET_COUNT("matrices", e->matrices),
-                                                 SET_COUNT("inputs", e->features), SET_COUNT("least_tokens", least),
-                                                 SET_COUNT("most_tokens", most)));
+    return ORGAN_OBJECT(SET_BYTES("name", name), SET_COUNT("matrices", matrices), SET_COUNT("inputs", inputs),
+                        SET_COUNT("least_tokens", least), SET_COUNT("most_tokens", most));
+}
+
+static json_t *imatrix_entry_json(const void *sums, size_t k)
+{
+    const organ_input_entry *const e = &((const organ_input_sums *)sums)->entries[k];
+    uint64_t least = UINT64_MAX, most = 0;
+    for (size_t m = 0; m < e->matrices; m++) {
+        least = e->counts[m] < least ? e->counts[m] : least;
+        most = e->counts[m] > most ? e->counts[m] : most;
     }
-    return list;
+    return organ_imatrix_entry_json(e->name, e->matrices, e->features, least, most);
 }
 
 static json_t *imatrix_text_json(const organ_scoring *s)
@@ -133,7 +133,7 @@ static json_t *importance_document(importance_job *job)
                         SET("model", organ_model_json(s->models[0].model)), SET("calibration", imatrix_text_json(s)),
                         SET_TEXT("format", job->format == ORGAN_IMATRIX_DAT ? "dat" : "gguf"),
                         SET_IF(!o->dry_run, "totals", ORGAN_OBJECT(SET_COUNT("entries", s->sums->count))),
-                        SET_IF(!o->dry_run, "entries", imatrix_entries_json(s->sums)),
+                        SET_IF(!o->dry_run, "entries", organ_json_rows(s->sums->count, imatrix_entry_json, s->sums)),
                         SET_IF(!o->dry_run, "filled", job->filled ? json_incref(job->filled) : json_null()),
                         SET("uncovered", organ_scoring_unrun_json(s)),
                         SET_IF(o->dry_run, "plan", organ_plan_json(&plan)),

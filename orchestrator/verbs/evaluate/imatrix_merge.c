@@ -48,36 +48,24 @@ static organ_status open_files(merge_job *job, organ_error *error)
 
 /* ---- the report ---- */
 
-static json_t *merged_files_json(const merge_job *job)
+static json_t *merged_file_json(const void *context, size_t f)
 {
-    json_t *const list = json_array();
-    for (size_t f = 0; f < job->options->count; f++) {
-        const organ_imatrix *const m = job->files[f];
-        json_array_append_new(list, ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)),
-                                                 SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
-                                                 SET_COUNT_OF("chunks", m->chunks >= 0, m->chunks),
-                                                 SET_COUNT_OF("context", m->chunk_size >= 0, m->chunk_size)));
-    }
-    return list;
+    const organ_imatrix *const m = ((const merge_job *)context)->files[f];
+    return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format),
+                        SET_COUNT("bytes", m->bytes), SET_COUNT_OF("chunks", m->chunks >= 0, m->chunks),
+                        SET_COUNT_OF("context", m->chunk_size >= 0, m->chunk_size));
 }
 
-static json_t *merged_entries_json(const organ_imatrix_merged *m)
+static json_t *merged_entry_json(const void *merged, size_t k)
 {
-    json_t *const list = json_array();
-    for (size_t k = 0; k < m->count; k++) {
-        const organ_imatrix_sums *const s = &m->sums[k];
-        double least = s->tokens(s->source, 0), most = least;
-        for (uint64_t c = 1; c < s->counts; c++) {
-            const double tokens = s->tokens(s->source, c);
-            least = tokens < least ? tokens : least;
-            most = tokens > most ? tokens : most;
-        }
-        json_array_append_new(list,
-                              ORGAN_OBJECT(SET_BYTES("name", s->name), SET_COUNT("matrices", s->matrices),
-                                           SET_COUNT("inputs", s->features), SET_COUNT("least_tokens", (uint64_t)least),
-                                           SET_COUNT("most_tokens", (uint64_t)most)));
+    const organ_imatrix_sums *const s = &((const organ_imatrix_merged *)merged)->sums[k];
+    double least = s->tokens(s->source, 0), most = least;
+    for (uint64_t c = 1; c < s->counts; c++) {
+        const double tokens = s->tokens(s->source, c);
+        least = tokens < least ? tokens : least;
+        most = tokens > most ? tokens : most;
     }
-    return list;
+    return organ_imatrix_entry_json(s->name, s->matrices, s->features, (uint64_t)least, (uint64_t)most);
 }
 
 static json_t *merge_document(const merge_job *job)
@@ -86,10 +74,11 @@ static json_t *merge_document(const merge_job *job)
     const organ_imatrix_merged *const m = &job->merged;
     return ORGAN_OBJECT(
         SET_HEAD("organ.imatrix/1", "imatrix/1"), SET_IF(o->dry_run, "dry_run", json_true()),
-        SET("merged", merged_files_json(job)), SET_TEXT("format", job->format == ORGAN_IMATRIX_DAT ? "dat" : "gguf"),
-        SET_COUNT("chunks", m->text.chunks), SET_COUNT("context", m->text.chunk_size),
+        SET("merged", organ_json_rows(o->count, merged_file_json, job)),
+        SET_TEXT("format", job->format == ORGAN_IMATRIX_DAT ? "dat" : "gguf"), SET_COUNT("chunks", m->text.chunks),
+        SET_COUNT("context", m->text.chunk_size),
         SET("totals", ORGAN_OBJECT(SET_COUNT("files", o->count), SET_COUNT("entries", m->count))),
-        SET("entries", merged_entries_json(m)),
+        SET("entries", organ_json_rows(m->count, merged_entry_json, m)),
         SET("definitions", ORGAN_OBJECT(SET_TEXT("merged", "in_sum2 and counts are the FP32 sums of those of the "
                                                            "files, added in their order."))),
         SET("run", ORGAN_OBJECT(SET_BYTES("output", o->output), SET_ENGINE(job->engine))));

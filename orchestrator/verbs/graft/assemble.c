@@ -12,35 +12,58 @@
 #include <organ/weights.h>
 #include <string.h>
 
-typedef struct assembly {
-    const organ_assemble_options *options;
-    const organ_progress *progress;
-    const organ_stop *stop;
+/* A run of organ_assemble or organ_extract. */
+typedef struct assembly_job {
+    const organ_assemble_options *assemble; /* NULL in a run of organ_extract */
+    const organ_extract_options *extract;   /* NULL in a run of organ_assemble */
     organ_model *model;
     bool merged; /* several files of the donor become one */
     organ_layout layout;
-} assembly;
+} assembly_job;
+
+/* Runs the job and releases what it opens; `progress` has the warnings that the report gets. */
+static organ_status run_job(assembly_job *job, const organ_progress *progress, const organ_stop *stop,
+                            organ_status (*run)(assembly_job *job, const organ_progress *progress,
+                                                const organ_stop *stop, json_t **report, organ_error *error),
+                            json_t **report, organ_error *error)
+{
+    organ_kept_warnings kept;
+    const organ_progress *const keeping = organ_warnings_begin(&kept, progress);
+    const organ_report_work work = organ_report_begin(report);
+    run(job, keeping, stop, report, error);
+    organ_warnings_add(*report, keeping);
+    organ_warnings_end(&kept);
+    organ_layout_release(&job->layout);
+    organ_model_close(job->model);
+    return organ_report_end(&work, job->assemble ? job->assemble->directory : job->extract->model, error);
+}
+
+static json_t *beside_json(const organ_writing *made)
+{
+    const organ_file_list *const extra = organ_write_extra_files(made);
+    return ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes));
+}
 
 /* The only file of a model gets the output's name; several files are merged into one with a new header. */
-static organ_status make_single_file(assembly *a, organ_error *error)
+static organ_status make_single_file(assembly_job *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;
     organ_gguf_writer *writer = NULL;
     a->merged = layout->file_count > 1;
     if (!a->merged || !a->model->gguf || organ_layout_metadata(a->model->gguf, &writer, error) == ORGAN_OK)
-        organ_layout_name(layout, organ_path_name(a->options->write.output), a->merged, writer, error);
+        organ_layout_name(layout, organ_path_name(a->assemble->write.output), a->merged, writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
 
-static organ_status check_assembled(const assembly *a, organ_error *error)
+static organ_status check_assembled(const assembly_job *a, organ_error *error)
 {
-    const char *const path = a->options->write.output, *const format = a->layout.format;
+    const char *const path = a->assemble->write.output, *const format = a->layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     if (organ_output_is_file(path) && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: %s was made from %s files, and assemble does not convert: name a %s or a directory",
-                          path, a->options->directory, format, ending);
+                          path, a->assemble->directory, format, ending);
     return ORGAN_OK;
 }
 
@@ -67,32 +90,32 @@ static json_t *assemble_group_json(const void *layout, size_t group)
 
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
-    const assembly *const a = context;
+    const assembly_job *const a = context;
     const organ_layout *const layout = &a->layout;
-    const organ_file_list *const extra = organ_write_extra_files(made);
     const uint64_t bytes = organ_layout_bytes(layout);
-    const bool dry = a->options->write.dry_run;
+    const bool dry = a->assemble->write.dry_run;
     json_t *const changed = dry ? json_null() : organ_json_rows(layout->piece_count, changed_json, layout);
     json_t *const run = organ_output_run(organ_write_output(made), bytes);
     const bool same =
         a->model->manifest && !a->merged && !layout->changed && json_is_array(changed) && json_array_size(changed) == 0;
-    ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
+    ORGAN_ADD(run, SET_BYTES("directory", a->assemble->directory));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
         SET("model", organ_model_json(a->model)), SET_TEXT("format", layout->format),
         SET("files", organ_json_rows(layout->file_count, file_json, layout)),
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", layout->piece_count), SET_COUNT("bytes", bytes))),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
-        SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)),
-        SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, layout)),
+        SET("beside", beside_json(made)), SET_FLAG("merged", a->merged),
+        SET("donor_again", dry ? json_null() : json_boolean(same)), SET("changed", changed),
+        SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, layout)),
         SET("by_layer", organ_layout_by_layer_json(layout, NULL)), SET("run", run));
 }
 
 /* ---- the run ---- */
 
-static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
+static organ_status assemble_model(assembly_job *a, const organ_progress *progress, const organ_stop *stop,
+                                   json_t **report, organ_error *error)
 {
-    const organ_assemble_options *const o = a->options;
+    const organ_assemble_options *const o = a->assemble;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
         organ_output_check_not_input(o->write.output, a->model, error) ||
         organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error) ||
@@ -102,22 +125,16 @@ static organ_status assemble_model(assembly *a, json_t **report, organ_error *er
                               .requested = &o->write,
                               .layout.files = &a->layout,
                               .layout.ranks = o->ranks,
-                              .layout.stop = a->stop,
+                              .layout.stop = stop,
                               .names.definition = "assemble/1",
                               .names.view = &organ_assemble_view,
                               .names.stage = "assembling",
                               .names.model = "model",
-                              .progress = a->progress,
+                              .progress = progress,
                               .engine = o->engine,
                               .context = a,
                               .report.document = assemble_document};
     return organ_write_run(&made, report, error);
-}
-
-static void close_assembly(assembly *a)
-{
-    organ_layout_release(&a->layout);
-    organ_model_close(a->model);
 }
 
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
@@ -127,23 +144,10 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
     if (ORGAN_BEGIN_VERB(organ_assemble_options, options, report, error, "directory", options->directory,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_kept_warnings kept;
-    assembly a = {.options = options, .progress = organ_warnings_begin(&kept, progress), .stop = stop};
-    const organ_report_work work = organ_report_begin(report);
-    assemble_model(&a, report, error);
-    organ_warnings_add(*report, a.progress);
-    organ_warnings_end(&kept);
-    close_assembly(&a);
-    return organ_report_end(&work, options->directory, error);
+    return run_job(&(assembly_job){.assemble = options}, progress, stop, assemble_model, report, error);
 }
 
-typedef struct extraction {
-    const organ_extract_options *options;
-    const organ_progress *progress;
-    const organ_stop *stop;
-    organ_model *model;
-    organ_layout layout;
-} extraction;
+/* ---- extraction ---- */
 
 static json_t *folder_json(const void *layout, size_t group)
 {
@@ -166,28 +170,27 @@ static json_t *extract_source_json(const void *layout, size_t f)
 
 static json_t *extract_document(void *context, const organ_writing *made)
 {
-    const extraction *const e = context;
+    const assembly_job *const e = context;
     const organ_layout *const layout = &e->layout;
-    const organ_file_list *const extra = organ_write_extra_files(made);
     const organ_amount all = organ_layout_amount(layout, ORGAN_ALL_GROUPS, NULL);
     json_t *const run = organ_output_run(organ_write_output(made), all.bytes);
-    ORGAN_ADD(run, SET_BYTES("model", e->options->model));
+    ORGAN_ADD(run, SET_BYTES("model", e->extract->model));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
+                        SET_FLAG("dry_run", e->extract->write.dry_run), SET("model", organ_model_json(e->model)),
                         SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, layout)),
                         SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))),
                         SET("by_layer", organ_layout_by_layer_json(layout, NULL)),
                         SET("sources", organ_json_rows(layout->file_count, extract_source_json, layout)),
-                        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
-                        SET("run", run));
+                        SET("beside", beside_json(made)), SET("run", run));
 }
 
-static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
+static organ_status extract_model(assembly_job *e, const organ_progress *progress, const organ_stop *stop,
+                                  json_t **report, organ_error *error)
 {
-    const organ_extract_options *const o = e->options;
+    const organ_extract_options *const o = e->extract;
     if (organ_model_open_with(o->model, o->access, &e->model, error))
         return error->status;
-    organ_progress_warn_of_model(e->progress, e->model);
+    organ_progress_warn_of_model(progress, e->model);
     if (organ_output_check_not_input(o->write.output, e->model, error) ||
         organ_layout_copy(e->model, &e->layout, error))
         return error->status;
@@ -197,22 +200,16 @@ static organ_status extract_model(extraction *e, json_t **report, organ_error *e
                               .layout.files = &e->layout,
                               .layout.apart = true,
                               .layout.ranks = o->ranks,
-                              .layout.stop = e->stop,
+                              .layout.stop = stop,
                               .names.definition = "extract/1",
                               .names.view = &organ_extract_view,
                               .names.stage = "extracting",
                               .names.model = "model",
-                              .progress = e->progress,
+                              .progress = progress,
                               .engine = o->engine,
                               .context = e,
                               .report.document = extract_document};
     return organ_write_run(&made, report, error);
-}
-
-static void close_extraction(extraction *e)
-{
-    organ_layout_release(&e->layout);
-    organ_model_close(e->model);
 }
 
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
@@ -222,14 +219,7 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
     if (ORGAN_BEGIN_VERB(organ_extract_options, options, report, error, "model", options->model, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_kept_warnings kept;
-    extraction e = {.options = options, .progress = organ_warnings_begin(&kept, progress), .stop = stop};
-    const organ_report_work work = organ_report_begin(report);
-    extract_model(&e, report, error);
-    organ_warnings_add(*report, e.progress);
-    organ_warnings_end(&kept);
-    close_extraction(&e);
-    return organ_report_end(&work, options->model, error);
+    return run_job(&(assembly_job){.extract = options}, progress, stop, extract_model, report, error);
 }
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }

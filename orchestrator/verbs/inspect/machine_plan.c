@@ -29,22 +29,14 @@ static size_t workers_on_pu(const machine_plan *p, unsigned pu)
     return count;
 }
 
-/* `node` counts from 0 as in organ_place. */
-static size_t workers_on_node(const machine_plan *p, unsigned node)
+/* Counts the first `count` buffers that are on the node: buffer k is on that of worker k mod threads. `node` counts
+ * from 0 as in organ_place. */
+static size_t count_on_node(const machine_plan *p, size_t count, unsigned node)
 {
-    size_t count = 0;
-    for (size_t k = 0; k < p->threads; k++)
-        count += p->places[k].node == node;
-    return count;
-}
-
-/* organ_pass_run allocates buffer k on the node of worker k mod threads. */
-static size_t bands_on_node(const machine_plan *p, unsigned node)
-{
-    size_t count = 0;
-    for (size_t k = 0; k < organ_band_max_slots(p->threads); k++)
-        count += p->places[k % p->threads].node == node;
-    return count;
+    size_t on_node = 0;
+    for (size_t k = 0; k < count; k++)
+        on_node += p->places[k % p->threads].node == node;
+    return on_node;
 }
 
 static json_t *worker_json(const void *context, size_t k)
@@ -63,8 +55,8 @@ static json_t *node_json(const void *context, size_t k)
     const machine_plan *const p = context;
     const organ_node node = organ_topology_node(p->topology, (unsigned)k);
     return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes),
-                        SET_COUNT("cores", node.cores), SET_COUNT("workers", workers_on_node(p, (unsigned)k)),
-                        SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
+                        SET_COUNT("cores", node.cores), SET_COUNT("workers", count_on_node(p, p->threads, (unsigned)k)),
+                        SET_COUNT("band_buffers", count_on_node(p, organ_band_max_slots(p->threads), (unsigned)k)));
 }
 
 /* `what` is "CPU" or "memory node"; `which` lists the numbers ("0-3,8"). Takes ownership of `which`; an empty list

@@ -128,16 +128,25 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     return ORGAN_OK;
 }
 
+/* Returns the module in the name "base_model.model.MODULE" followed by `word`, and sets *end to its end; NULL: the name
+ * is another one. */
+static const char *module_before(const organ_tensor *t, const char *word, const char **end)
+{
+    static const char prefix[] = "base_model.model.";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    *end = strstr(name, word);
+    return *end ? name : NULL;
+}
+
 /* ---- DoRA ---- */
 
 /* A tensor "base_model.model.MODULE.lora_magnitude_vector" has the row norms of DoRA. */
 static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
-    static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
-    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
-    const char *const at = strstr(name, word);
-    *is_one = at != NULL;
-    if (!at)
+    const char *at;
+    const char *const name = module_before(t, ".lora_magnitude_vector", &at);
+    *is_one = name != NULL;
+    if (!name)
         return ORGAN_OK;
     if (!job->adapter->dora)
         return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
@@ -217,11 +226,10 @@ static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t 
  * embedding. */
 static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
-    static const char word[] = ".token_adapter.trainable_tokens_delta", prefix[] = "base_model.model.";
-    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
-    const char *const at = strstr(name, word);
-    *is_one = at != NULL;
-    if (!at)
+    const char *at;
+    const char *const name = module_before(t, ".token_adapter.trainable_tokens_delta", &at);
+    *is_one = name != NULL;
+    if (!name)
         return ORGAN_OK;
     const size_t length = (size_t)(at - name);
     char *const weight = organ_format("%.*s.weight", (int)length, name);
@@ -326,12 +334,15 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     return ORGAN_OK;
 }
 
-static uint64_t rows_in_output(const organ_merge_job *job, size_t k)
+/* The shape of weight k in the output. */
+static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
 {
     const size_t part = job->part_of[k];
     const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
-    return saved ? saved->shape[0] : job->weights->weights[k].shape[0];
+    return saved ? saved->shape : job->weights->weights[k].shape;
 }
+
+static uint64_t rows_in_output(const organ_merge_job *job, size_t k) { return shape_of(job, k)[0]; }
 
 /* Embedding and head of the output must have the same number of rows. */
 static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
@@ -363,24 +374,12 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 
 /* ---- the output ---- */
 
-static bool is_plain_float(organ_dtype dtype)
-{
-    return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
-}
-
 /* `bytes` are the bytes of the base that the unit reads. */
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
         (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
     job->pieces[job->piece_count++] = piece;
-}
-
-static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
-{
-    const size_t part = job->part_of[k];
-    const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
-    return saved ? saved->shape : job->weights->weights[k].shape;
 }
 
 static const char *head_name(const organ_merge_job *job)
@@ -399,7 +398,7 @@ static void add_head(organ_merge_job *job)
     merge_plan_add_piece(
         job,
         (organ_shard_piece){.name = head_name(job),
-                            .dtype = job->options->dtype || !is_plain_float(t->dtype) ? job->dtype : t->dtype,
+                            .dtype = job->options->dtype || !organ_target_is_float(t) ? job->dtype : t->dtype,
                             .rank = t->rank,
                             .shape = t->shape},
         t->bytes);
@@ -414,13 +413,11 @@ static void make_pieces(organ_merge_job *job)
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
         const bool plain = w->scheme == ORGAN_SCHEME_PLAIN, stays = plain && job->part_of[k] == ORGAN_NO_PART;
-        organ_dtype dtype = plain ? w->codes->dtype : job->dtype;
-        if (!stays && (job->options->dtype || !is_plain_float(dtype)))
-            dtype = job->dtype;
+        const bool keeps = stays || (plain && !job->options->dtype && organ_target_is_float(w->codes));
         job->packed += !plain;
         merge_plan_add_piece(job,
                              (organ_shard_piece){.name = w->name,
-                                                 .dtype = dtype,
+                                                 .dtype = keeps ? w->codes->dtype : job->dtype,
                                                  .rank = w->rank,
                                                  .shape = shape_of(job, k),
                                                  .same = stays ? w->codes : NULL},

@@ -30,6 +30,16 @@ static void count_layers(merge_donor *donor)
         donor->layers = (uint64_t)stated;
 }
 
+void *organ_merge_take(model_merge *job, size_t size, organ_error *error)
+{
+    void *const memory = organ_arena_take(&job->arena, size);
+    if (memory)
+        memset(memory, 0, size);
+    else
+        organ_fail_memory(error, job->recipe.label);
+    return memory;
+}
+
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role)
 {
     for (size_t k = 0; k < donor->weights->count; k++) {

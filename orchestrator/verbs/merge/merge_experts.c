@@ -71,13 +71,11 @@ static organ_status match_source(const merge_matching *m, size_t source, const u
                   (unsigned long long)(m->slice->first + m->layer), donor_of(m, source)->name);
     if (note_match(m, source, &reordered, error) || reordered == 0)
         return error->status;
-    uint32_t *const made = organ_arena_take(&m->job->arena, n * sizeof *made);
-    if (!made)
-        return organ_fail_memory(error, m->job->recipe.label);
-    for (size_t e = 0; e < n; e++)
+    uint32_t *const made = organ_merge_take(m->job, n * sizeof *made, error);
+    for (size_t e = 0; e < n && made; e++)
         made[e] = (uint32_t)m->experts.row_of[e];
     *order = made;
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* Adds the work of a dry run to the plan, and rows without results to the report. */
@@ -143,10 +141,8 @@ organ_status organ_merge_match_experts(model_merge *job, const merge_slice *slic
         return error->status;
     }
     orders->experts = m.experts.experts;
-    orders->of = organ_arena_take(&job->arena, slice->source_count * sizeof *orders->of);
-    if (!orders->of)
-        return organ_fail_memory(error, job->recipe.label);
-    memset(orders->of, 0, slice->source_count * sizeof *orders->of);
+    if (!(orders->of = organ_merge_take(job, slice->source_count * sizeof *orders->of, error)))
+        return error->status;
     if (!job->matching)
         organ_progress_begin(job->progress, "matching experts", 0, (size_t)job->donors[job->host].layers);
     job->matching = true;

@@ -278,6 +278,9 @@ struct model_merge {
     organ_behind *behind; /* while tensors are merged */
 };
 
+/* Returns zeroed memory that stays until the job is released; NULL with an error. */
+void *organ_merge_take(model_merge *job, size_t size, organ_error *error);
+
 /* Returns the first weight outside of layers that has the role, or NULL; of a GGUF file in its own form. */
 const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_role role);
 

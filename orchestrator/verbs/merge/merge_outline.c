@@ -58,26 +58,11 @@ static organ_status name_in(const merge_step *step, const char *name, size_t fro
 
 /* ---- one tensor ---- */
 
-static bool is_plain_float(organ_dtype dtype)
-{
-    return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
-}
-
 static organ_dtype type_of(const model_merge *job, const organ_weight *like)
 {
     if (job->recipe.dtype != ORGAN_DTYPE_COUNT)
         return job->recipe.dtype;
-    return like->scheme == ORGAN_SCHEME_PLAIN && is_plain_float(like->codes->dtype) ? like->codes->dtype : ORGAN_BF16;
-}
-
-static void *take(model_merge *job, size_t size, organ_error *error)
-{
-    void *const memory = organ_arena_take(&job->arena, size);
-    if (memory)
-        memset(memory, 0, size);
-    else
-        organ_fail_memory(error, job->recipe.label);
-    return memory;
+    return like->scheme == ORGAN_SCHEME_PLAIN && organ_target_is_float(like->codes) ? like->codes->dtype : ORGAN_BF16;
 }
 
 /* Adds a tensor that has the shape and the type of `like`, with room for `inputs` inputs. */
@@ -90,10 +75,10 @@ static merge_tensor *add_tensor(model_merge *job, const char *name, const organ_
     }
     merge_tensor *const t = &job->tensors[job->tensor_count];
     *t = (merge_tensor){.like = like, .from = from, .layer = organ_anatomy_of(name).layer};
-    organ_merge_input *const list = take(job, (inputs + 1) * sizeof *list, error);
-    const char **const donor = take(job, (inputs + 1) * sizeof *donor, error);
-    t->donors = take(job, (inputs + 1) * sizeof *t->donors, error);
-    t->moved = take(job, (inputs + 1) * sizeof *t->moved, error);
+    organ_merge_input *const list = organ_merge_take(job, (inputs + 1) * sizeof *list, error);
+    const char **const donor = organ_merge_take(job, (inputs + 1) * sizeof *donor, error);
+    t->donors = organ_merge_take(job, (inputs + 1) * sizeof *t->donors, error);
+    t->moved = organ_merge_take(job, (inputs + 1) * sizeof *t->moved, error);
     t->name = organ_arena_copy(&job->arena, name, strlen(name));
     if (!t->name)
         organ_fail_memory(error, job->recipe.label);
@@ -239,7 +224,8 @@ static organ_status check_parameters(model_merge *job, const merge_step *step, m
                                      const merge_found *found, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
-    double *const values = take(job, (r->method->parameter_count + 1) * found->count * sizeof *values, error);
+    double *const values =
+        organ_merge_take(job, (r->method->parameter_count + 1) * found->count * sizeof *values, error);
     const merge_place place = {.slice = step->slice,
                                .t = step->t,
                                .output = t->name,
@@ -493,7 +479,7 @@ static const organ_weight *new_head(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
     const organ_weight *const embedding = organ_merge_weight_of_role(host, ORGAN_ROLE_EMBED);
-    organ_weight *const head = take(job, sizeof *head, error);
+    organ_weight *const head = organ_merge_take(job, sizeof *head, error);
     if (!head)
         return NULL;
     if (!embedding) {

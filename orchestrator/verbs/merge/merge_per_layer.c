@@ -34,20 +34,12 @@ static bool is_moved(const model_merge *job)
     return moved;
 }
 
-static void *take(const per_layer *p, size_t size)
-{
-    void *const memory = organ_arena_take(&p->job->arena, size);
-    if (!memory)
-        organ_fail_memory(p->error, p->job->recipe.label);
-    return memory;
-}
-
 /* A weight with `entries` entries on the axis, in the form of `like`. */
 static organ_weight *make(const per_layer *p, const organ_weight *like, uint64_t entries, organ_made how)
 {
-    organ_weight *const made = take(p, sizeof *made);
-    organ_made *const kept = take(p, sizeof *kept);
-    uint64_t *const shape = take(p, 2 * sizeof *shape);
+    organ_weight *const made = organ_merge_take(p->job, sizeof *made, p->error);
+    organ_made *const kept = organ_merge_take(p->job, sizeof *kept, p->error);
+    uint64_t *const shape = organ_merge_take(p->job, 2 * sizeof *shape, p->error);
     if (p->error->status)
         return NULL;
     *kept = how;
@@ -102,7 +94,7 @@ static void check_scale(const per_layer *p, const merge_slice *slice)
     const merge_recipe *const r = &p->job->recipe;
     const merge_place place = {
         .slice = slice, .output = p->like->name, .inputs = &p->like->name, .sources = &first, .count = 1};
-    double *const values = take(p, (r->method->parameter_count + 1) * sizeof *values);
+    double *const values = organ_merge_take(p->job, (r->method->parameter_count + 1) * sizeof *values, p->error);
     if (!p->error->status && organ_merge_evaluate(r, &place, values, p->error) == ORGAN_OK &&
         (values[0] < 1 || values[0] > 1))
         organ_merge_fault(r, slice->sources[0].line, p->error,
@@ -130,7 +122,7 @@ static organ_made_part part_of(const per_layer *p, const merge_slice *slice)
                                        .per_block = p->each};
         return part;
     }
-    organ_made_part *const cut = take(p, sizeof *cut);
+    organ_made_part *const cut = organ_merge_take(p->job, sizeof *cut, p->error);
     if (!cut)
         return part;
     *cut = part;
@@ -149,7 +141,7 @@ const organ_weight *organ_merge_by_layer(model_merge *job, const organ_weight *l
         return NULL;
     const uint64_t size = like->shape[p.axis == ORGAN_LAYER_AXIS_COLUMNS];
     p.each = size / layers;
-    organ_made_part *const parts = take(&p, r->slice_count * sizeof *parts);
+    organ_made_part *const parts = organ_merge_take(job, r->slice_count * sizeof *parts, error);
     if (r->method != &organ_merge_passthrough || job->vocabulary)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "tensor '%s' has a part for each layer, which merge moves only by passthrough, without `tokenizer`: "

@@ -9,16 +9,6 @@
 
 /* ---- the vocabulary ---- */
 
-static void *take_rows(model_merge *job, size_t size, organ_error *error)
-{
-    void *const memory = organ_arena_take(&job->arena, size);
-    if (memory)
-        memset(memory, 0, size);
-    else
-        organ_fail_memory(error, job->recipe.label);
-    return memory;
-}
-
 static const organ_tokenizer *of_output(const merge_vocabulary *v)
 {
     return v->made ? v->made : v->tokenizers[v->home];
@@ -58,9 +48,9 @@ static organ_status open_tokenizers(model_merge *job, merge_vocabulary *v, organ
     const size_t count = job->recipe.donor_count;
     const organ_weight *like = NULL;
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
-    v->tokenizers = take_rows(job, count * sizeof(void *), error);
-    v->height = take_rows(job, count * sizeof *v->height, error);
-    v->places = take_rows(job, count * sizeof(void *), error);
+    v->tokenizers = organ_merge_take(job, count * sizeof(void *), error);
+    v->height = organ_merge_take(job, count * sizeof *v->height, error);
+    v->places = organ_merge_take(job, count * sizeof(void *), error);
     for (size_t k = 0; k < count && !error->status; k++) {
         const merge_donor *const donor = &job->donors[k];
         const organ_weight *const embedding = organ_merge_weight_of_role(donor, ORGAN_ROLE_EMBED);
@@ -81,8 +71,8 @@ static organ_status unite(model_merge *job, merge_vocabulary *v, organ_error *er
 {
     const merge_recipe *const r = &job->recipe;
     const bool all = r->tokens.source == MERGE_TOKENS_UNION;
-    organ_union_model *const models = take_rows(job, r->donor_count * sizeof *models, error);
-    const char **const extra = take_rows(job, (r->tokens.rule_count + 1) * sizeof *extra, error);
+    organ_union_model *const models = organ_merge_take(job, r->donor_count * sizeof *models, error);
+    const char **const extra = organ_merge_take(job, (r->tokens.rule_count + 1) * sizeof *extra, error);
     size_t count = 0;
     if (error->status)
         return error->status;
@@ -101,7 +91,7 @@ static organ_status find_places(model_merge *job, merge_vocabulary *v, organ_err
 {
     size_t bytes;
     for (size_t d = 0; d < job->recipe.donor_count; d++) {
-        uint32_t *const places = v->places[d] = take_rows(job, v->rows * sizeof *places, error);
+        uint32_t *const places = v->places[d] = organ_merge_take(job, v->rows * sizeof *places, error);
         if (error->status)
             break;
         for (uint32_t id = 0; id < v->rows; id++) {
@@ -117,7 +107,7 @@ static organ_status find_places(model_merge *job, merge_vocabulary *v, organ_err
 static organ_status find_rules(model_merge *job, merge_vocabulary *v, organ_error *error)
 {
     const merge_recipe *const r = &job->recipe;
-    v->rules = take_rows(job, (v->count + 1) * sizeof *v->rules, error);
+    v->rules = organ_merge_take(job, (v->count + 1) * sizeof *v->rules, error);
     for (size_t k = 0; k < r->tokens.rule_count && !error->status; k++) {
         merge_token_rule *const rule = &r->tokens.rules[k];
         const uint32_t id = organ_vocabulary_id(of_output(v), rule->token, strlen(rule->token));
@@ -140,7 +130,7 @@ organ_status organ_merge_open_vocabulary(model_merge *job, organ_error *error)
     const merge_token_recipe *const t = &job->recipe.tokens;
     if (t->source == MERGE_TOKENS_UNSET)
         return ORGAN_OK;
-    merge_vocabulary *const v = job->vocabulary = take_rows(job, sizeof *v, error);
+    merge_vocabulary *const v = job->vocabulary = organ_merge_take(job, sizeof *v, error);
     if (!v)
         return error->status;
     v->home = t->source == MERGE_TOKENS_MODEL ? t->donor : job->host;
@@ -245,9 +235,9 @@ static organ_status find_sources(model_merge *job, merge_tensor *t, organ_merge_
                                  organ_error *error)
 {
     const merge_vocabulary *const v = job->vocabulary;
-    organ_merge_input *const sources = take_rows(job, job->recipe.donor_count * sizeof *sources, error);
-    const uint32_t **const places = take_rows(job, job->recipe.donor_count * sizeof *places, error);
-    bool *const averaged = take_rows(job, job->recipe.donor_count * sizeof *averaged, error);
+    organ_merge_input *const sources = organ_merge_take(job, job->recipe.donor_count * sizeof *sources, error);
+    const uint32_t **const places = organ_merge_take(job, job->recipe.donor_count * sizeof *places, error);
+    bool *const averaged = organ_merge_take(job, job->recipe.donor_count * sizeof *averaged, error);
     if (error->status)
         return error->status;
     for (size_t d = 0; d < job->recipe.donor_count; d++) {
@@ -279,11 +269,11 @@ static organ_status find_sources(model_merge *job, merge_tensor *t, organ_merge_
 static organ_status choose_rows(model_merge *job, token_rows *w, organ_merge_rows *rows, organ_error *error)
 {
     const size_t inputs = organ_merge_item_inputs(&w->t->item);
-    const organ_merge_row **const lists = take_rows(job, inputs * sizeof *lists, error);
+    const organ_merge_row **const lists = organ_merge_take(job, inputs * sizeof *lists, error);
     const uint64_t width = w->t->like->rank > 1 ? w->t->item.task.shape.cols : 1;
     bool pads = false;
     for (size_t k = 0; k < inputs && !error->status; k++) {
-        organ_merge_row *const list = take_rows(job, w->v->rows * sizeof *list, error);
+        organ_merge_row *const list = organ_merge_take(job, w->v->rows * sizeof *list, error);
         for (uint32_t id = 0; list && id < w->v->rows; id++) {
             list[id] = choose_row(w, w->t->donors[k], id);
             pads |= list[id].source == ORGAN_MERGE_ROW_PAD;
@@ -293,9 +283,9 @@ static organ_status choose_rows(model_merge *job, token_rows *w, organ_merge_row
     }
     rows->rows = lists;
     rows->padding = w->v->count;
-    rows->pads = pads && !error->status ? take_rows(job, inputs * sizeof *rows->pads, error) : NULL;
+    rows->pads = pads && !error->status ? organ_merge_take(job, inputs * sizeof *rows->pads, error) : NULL;
     for (size_t k = 0; k < inputs && rows->pads && !error->status; k++)
-        rows->pads[k] = take_rows(job, (size_t)width * sizeof(float), error);
+        rows->pads[k] = organ_merge_take(job, (size_t)width * sizeof(float), error);
     return error->status;
 }
 
@@ -309,9 +299,9 @@ static void tell_zeros(model_merge *job, const token_rows *w)
 
 organ_status organ_merge_set_rows(model_merge *job, merge_tensor *t, organ_error *error)
 {
-    organ_merge_rows *const rows = take_rows(job, sizeof *rows, error);
-    size_t *const source_of = take_rows(job, job->recipe.donor_count * sizeof *source_of, error);
-    uint64_t *const shape = take_rows(job, (t->like->rank + 1) * sizeof *shape, error);
+    organ_merge_rows *const rows = organ_merge_take(job, sizeof *rows, error);
+    size_t *const source_of = organ_merge_take(job, job->recipe.donor_count * sizeof *source_of, error);
+    uint64_t *const shape = organ_merge_take(job, (t->like->rank + 1) * sizeof *shape, error);
     const size_t base = job->recipe.base;
     token_rows w = {.v = job->vocabulary, .t = t, .source_of = source_of, .base = MERGE_NONE};
     if (error->status || find_sources(job, t, rows, source_of, error))
