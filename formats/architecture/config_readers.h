@@ -267,7 +267,7 @@ const char *organ_text_new_head(const char *architecture, const char *embedding)
  * 0: none. */
 unsigned organ_forward_gguf_period(const forward_family *family);
 
-/* The classes that transformers chooses by model_type of config.json. */
+/* ---- the class that transformers chooses by model_type of config.json ---- */
 
 /* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts
  * for images, the class that AutoModelForImageTextToText loads; NULL for a type that is unknown. */

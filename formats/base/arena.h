@@ -36,6 +36,8 @@ bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 organ_status organ_refuse(organ_error *error, const char *label, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ---- a reader normally stops at the first fault ---- */
+
 /* A reader normally stops at the first fault. A caller that needs a list of all faults passes an organ_faults, and the
  * reader reports to it each fault after which it can continue. */
 

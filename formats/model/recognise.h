@@ -47,6 +47,8 @@ organ_status organ_check_report_place(const char *path, organ_error *error);
  * a JSON document of this program that has no seal or was changed. */
 organ_status organ_check_cache_place(const char *path, organ_error *error);
 
+/* ---- files of this program ---- */
+
 /* The functions below examine the file `name`, relative to the open directory `at`, which may be AT_FDCWD. They return
  * false or ORGAN_SEAL_MISSING for anything but a regular file, and also set *error if the system fails to open the file
  * (no memory, too many open files) or to read it. */

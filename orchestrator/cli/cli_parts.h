@@ -37,6 +37,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
 const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second,
                                    const char *asker, organ_error *error);
 
+/* ---- options that several verbs share ---- */
+
 /* Options that several verbs share. A verb with further options has a struct whose first member, `call`, is an
  * organ_call. */
 
@@ -65,6 +67,8 @@ static inline const organ_experiment_options *organ_call_evaluation(const organ_
 {
     return call->evaluation.text ? &call->evaluation : NULL;
 }
+
+/* ---- progress on stderr ---- */
 
 /* Displays progress on stderr: one line that is redrawn on a terminal, a line every ten seconds in a log, a line for
  * each tensor, or events. */
@@ -107,6 +111,8 @@ organ_progress organ_terminal_progress(organ_terminal *terminal);
 /* Returns the progress line at the time `now`, without colour, at most `page.width` columns wide (80 if that is 0). The
  * caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now);
+
+/* ---- the frame around the work of a verb ---- */
 
 /* The frame around the work of a verb: opens the engine and the display of progress before it, and prints the report
  * after it. */
@@ -378,7 +384,7 @@ extern const organ_verb organ_serve_verb;
 extern const organ_verb organ_version_verb, organ_topology_verb, organ_help_verb, organ_manual_verb,
     organ_completion_verb;
 
-/* Checks of the path of --html. */
+/* ---- checks of the path of --html ---- */
 
 /* Checks that the page of --html can be written to `path`; creates nothing. Returns ORGAN_USAGE if `path` exists and is
  * neither empty nor an unchanged page of this program (organ_check_report_place), or if its directory does not exist;
@@ -390,7 +396,7 @@ organ_status organ_html_file_check(const char *path, organ_error *error);
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error);
 
-/* Help texts, generated from the table of verbs. */
+/* ---- help texts, generated from the table of verbs ---- */
 
 /* Prints the text of `organ` without arguments: the verbs that most users need (organ_verb.common), on one screen.
  * `page` in all these functions is the width and encoding of `out`. */
@@ -427,7 +433,7 @@ bool organ_help_family(FILE *out, const organ_verb_table *table, const char *wor
 #define ORGAN_MEANING_ROOM 2048
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
 
-/* Long texts on a terminal. */
+/* ---- long texts on a terminal ---- */
 
 /* Prints a text on stdout. If that is a terminal that can move its cursor, the text goes through the pager that
  * ORGAN_PAGER or PAGER names, a command for the shell, else `less` with the options FRX unless LESS is set; "" and
@@ -435,7 +441,7 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
  * all is no error. */
 void organ_pager_print(const char *text);
 
-/* Pages of the manual in roff (man macros), made from the table of verbs. */
+/* ---- pages of the manual in roff (man macros), made from the table of verbs ---- */
 
 /* Writes the name of a verb's manual page, such as "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64
@@ -446,6 +452,8 @@ void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 
 /* Prints organ-VERB(1), the page of a verb, which must be in the table: the page refers to its neighbours. */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
+
+/* ---- names of models on the command line ---- */
 
 /* Replaces names of models on the command line by their paths or URLs, and makes outputs as private as inputs. */
 
@@ -469,7 +477,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
  * organ_call_resolve_names. */
 void organ_call_close_modes(const organ_verb *verb, const organ_call *call);
 
-/* Checks the paths that a command writes against each other and against the files that it reads. */
+/* ---- paths that a command writes, compared with each other and with its inputs ---- */
 
 /* Returns ORGAN_USAGE, before any work, if two of the paths in the operands and options of the verb cannot both be
  * used:
@@ -482,6 +490,8 @@ void organ_call_close_modes(const organ_verb *verb, const organ_call *call);
  * reads are left out: each verb compares its output with them when it opens them. `call` is the struct that
  * organ_options_parse filled. */
 organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error);
+
+/* ---- progress for programs (--progress json) ---- */
 
 /* Progress for programs (--progress json): one JSON object per line on stderr, each written immediately.
  *
@@ -502,11 +512,13 @@ typedef struct organ_event_stage {
     size_t tensors;       /* number of finished tensors */
 } organ_event_stage;
 
+/* ---- events ---- */
+
 /* Each function prints the event of its name. NULL for `tensor` or `remark` is printed as null. */
 
 void organ_event_error(FILE *out, const organ_error *error);
 
-/* The verbs of the program. */
+/* ---- the verbs of the program ---- */
 
 extern const organ_verb_table organ_all_verbs;
 
@@ -517,6 +529,8 @@ organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, or
 /* Sets call->access from --header and --patience. call->access points into `call`, which must not be moved
  * afterwards. */
 void organ_call_complete(organ_call *call);
+
+/* ---- completion in shells ---- */
 
 /* Completion in shells. The scripts for bash, zsh and fish contain no verbs or options: they run the hidden verb
  * `organ complete WORD...`, which computes the candidates from the table of verbs. */

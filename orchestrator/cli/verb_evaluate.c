@@ -223,7 +223,7 @@ const organ_verb organ_generate_verb = {
               "Prints the ids of the generated tokens."}),
     .run = run_generate};
 
-/* tokenize: splits a text into the tokens of a model. */
+/* ---- tokenize: splits a text into the tokens of a model ---- */
 
 CALL_WITH(tokenize, organ_tokenize_options);
 #undef CALL

@@ -61,7 +61,7 @@ const organ_verb organ_inspect_verb = {
     .exits = {.check = "--untrusted has findings"},
     .run = run_inspect};
 
-/* autopsy: checks the weights of a model for damage. */
+/* ---- autopsy: checks the weights of a model for damage ---- */
 
 typedef struct autopsy_call {
     organ_call call;
@@ -143,7 +143,7 @@ const organ_verb organ_autopsy_verb = {
     .exits = {.done = "healthy (remarks allowed)", .check = "there are findings"},
     .run = run_autopsy};
 
-/* models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
+/* ---- models: lists the models in the caches of Hugging Face, Ollama and LM Studio ---- */
 
 CALL_WITH(models, organ_models_options);
 #undef CALL
@@ -178,7 +178,7 @@ const organ_verb organ_models_verb = {
     .exits = {.done = "done, also if models do not open"},
     .run = run_models};
 
-/* topology: prints where the threads and buffers of a run would be placed. */
+/* ---- topology: prints where the threads and buffers of a run would be placed ---- */
 
 typedef struct topology_call {
     organ_call call;
@@ -224,7 +224,7 @@ const organ_verb organ_topology_verb = {
               "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
     .run = run_topology};
 
-/* fetch: downloads a model from the hub of Hugging Face. */
+/* ---- fetch: downloads a model from the hub of Hugging Face ---- */
 
 typedef struct fetch_call {
     organ_call call;

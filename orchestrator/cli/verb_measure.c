@@ -95,7 +95,7 @@ const organ_verb organ_fleet_verb = {
               .content = "there is no model"},
     .run = run_fleet};
 
-/* orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
+/* ---- orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model ---- */
 
 typedef struct orthogonality_call {
     organ_call call;

@@ -172,7 +172,7 @@ const organ_verb organ_quantize_verb = {
                          "divides the width of the experts"},
     .run = run_quantize};
 
-/* convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
+/* ---- convert: converts a model from safetensors to GGUF or from GGUF to safetensors ---- */
 
 CALL_WITH(convert, organ_convert_options);
 #undef CALL

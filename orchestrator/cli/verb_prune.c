@@ -190,7 +190,7 @@ const organ_verb organ_audit_verb = {
     .exits = {.done = "all checks pass", .check = "a check fails, and the report names it"},
     .run = run_audit};
 
-/* purify: reduces noise in the weights. */
+/* ---- purify: reduces noise in the weights ---- */
 
 CALL_WITH(purify, organ_purify_options);
 #undef CALL

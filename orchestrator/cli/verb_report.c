@@ -90,7 +90,7 @@ const organ_verb organ_report_verb = {
     .exits = {.content = "FILE has no page"},
     .run = run_report};
 
-/* serve: runs all verbs over HTTP. */
+/* ---- serve: runs all verbs over HTTP ---- */
 
 CALL_WITH(serve, organ_serve_options);
 #undef CALL

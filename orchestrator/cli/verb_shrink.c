@@ -96,7 +96,7 @@ const organ_verb organ_experts_verb = {
     .exits = {.usage = "the scores belong to another run", .content = "the format cannot express the smaller model"},
     .run = run_experts};
 
-/* layers: removes transformer blocks from a model. */
+/* ---- layers: removes transformer blocks from a model ---- */
 
 CALL_WITH(layers, organ_layers_options);
 #undef CALL
@@ -177,7 +177,7 @@ const organ_verb organ_layers_verb = {
               .content = "a setting cannot describe the kept blocks"},
     .run = run_layers};
 
-/* width: removes channels of the feed-forward and K and V heads. */
+/* ---- width: removes channels of the feed-forward and K and V heads ---- */
 
 CALL_WITH(width, organ_width_options);
 #undef CALL

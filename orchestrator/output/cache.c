@@ -51,7 +51,7 @@ organ_status organ_cache_check_place(const char *path, const char *option, organ
     return organ_ranks_agree(ranks, "checking a file of measured values", error);
 }
 
-/* Reads files of measured values and checks that they belong to this run. */
+/* ---- files of measured values, and whether they belong to this run ---- */
 
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
@@ -136,8 +136,6 @@ organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ
         *error = fault;
     return error->status;
 }
-
-/* Converts arrays of numbers to JSON and back. */
 
 /* ---- arrays ---- */
 

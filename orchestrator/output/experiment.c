@@ -183,8 +183,6 @@ json_t *organ_experiment_words(const json_t *e)
                               *text ? organ_json_text(e, "calibration.xxh3") : "", *text ? ")" : "");
 }
 
-/* The sentences of warnings, and which documents get which of them. */
-
 /* ---- the texts of the sentences ---- */
 
 static const char version_1[] =

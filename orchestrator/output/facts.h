@@ -32,6 +32,8 @@ json_t *organ_run_activity_json(void);
 /* The member "activity". */
 #define SET_ACTIVITY() SET("activity", organ_run_activity_json())
 
+/* ---- killed weights ---- */
+
 /* Counts of killed weights, and the members of documents that are computed from them. The report of a pruning and its
  * audit use the same arithmetic. This header also has members that the documents of several verbs contain: models,
  * tensors, checks. */
@@ -108,6 +110,8 @@ void organ_say(json_t *sentences, const char *format, ...) __attribute__((format
  * `targets`: the value of --select; NULL if the targets are all projections. */
 json_t *organ_definitions_json(const char *targets);
 
+/* ---- the composition of a model by layer and role ---- */
+
 /* The composition of a model by layer and role: the member of a document from which its chart is drawn. */
 
 /* The size of one tensor, or of all tensors of one layer and role. */
@@ -123,7 +127,7 @@ typedef struct organ_layer_amount {
  * Returns NULL if memory cannot be allocated, also if `rows` is NULL, because its allocation failed. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted);
 
-/* Failures that an audit found, one sentence each, up to a limit for reports. */
+/* ---- failures that an audit found, one sentence each, up to a limit ---- */
 
 /* The failures that one audit found. */
 typedef struct organ_problems {
@@ -139,6 +143,8 @@ size_t organ_problems_count(const organ_problems *problems);
 /* Returns problems->sentences with a new reference; if there are failures beyond its limit, first appends a sentence
  * with their number. Call it once, after the last organ_problem_add. */
 json_t *organ_problems_json(organ_problems *problems);
+
+/* ---- the experiment of a pruned model ---- */
 
 /* The experiment that the killed weights of a model belong to: one donor, pruned by one method in one definition with
  * one set of parameters on one calibration. Models of one experiment differ only in sparsity or in the gain of the
@@ -172,6 +178,8 @@ const char *organ_experiment_difference(const json_t *a, const json_t *b, bool a
  * (physarum-v2/2), by a.txt (XXH3 ...)"; NULL if memory cannot be allocated. */
 json_t *organ_experiment_words(const json_t *experiment);
 
+/* ---- warnings about killed weights ---- */
+
 /* Warnings for documents with counts of killed weights: what the method does, to which experiment the numbers belong,
  * which share of the targets was counted, and what the percentages are relative to. */
 
@@ -188,6 +196,8 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
  * `experiments`, without repetition, a description of each experiment, and how to read the numbers. The member "name"
  * of an experiment is the name that the user gave it. The array is empty if there are no experiments. */
 json_t *organ_errata_of_experiments(const json_t *experiments);
+
+/* ---- how a model was made and is stored ---- */
 
 /* Reads from a model's files how it was made and how it is stored: from the report of the organ verb that wrote it,
  * from its quantization_config and from the types of its tensors. */
@@ -210,6 +220,8 @@ json_t *organ_model_made(const organ_model *model, organ_error *error);
  * the most weights first), their bits per weight with scales, and whether any type is a quantised one. "as" and "bits"
  * are null if the model has no projections. Returns NULL on error. */
 json_t *organ_model_stored(const organ_model *model, organ_error *error);
+
+/* ---- begin and end of the work of a verb ---- */
 
 /* Begins and ends the work of a verb whose result is a document. The end decides whether the verb returns the document
  * or releases it. */

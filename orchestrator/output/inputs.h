@@ -46,6 +46,8 @@ json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const vo
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context);
 
+/* ---- entries of an importance matrix ---- */
+
 /* Finds for each matrix of a model its entry in an importance matrix (imatrix), whose values describe the inputs of the
  * matrix. Works for all names that the two files may use, and for experts stored one by one or as a stack. */
 
@@ -87,7 +89,7 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error);
 
-/* Parses the options --select, which selects tensors, --map, which maps layers, and --dtype. */
+/* ---- the options --select (tensors), --map (layers) and --dtype ---- */
 
 #define ORGAN_SELECTION_SPANS 64   /* most ranges in an option */
 #define ORGAN_SELECTION_NAME  1024 /* size of a buffer for the name of a tensor; longer names are cut */
@@ -168,7 +170,7 @@ const char *organ_dtype_word(const char *name);
  * another word. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error);
 
-/* Opens a model that an operation changes, and selects the matrices that it works on. */
+/* ---- a model that an operation changes, and the matrices that it works on ---- */
 
 /* Opens a model that a verb reads completely, and prints warnings about it. Returns ORGAN_BAD_INPUT if the model is
  * behind a URL (the message says that it cannot be `done`: "pruned") or is damaged, else the errors of
@@ -221,6 +223,8 @@ organ_status organ_targets_remove(const organ_model *model, const bool *left_out
 
 void organ_targets_release(organ_targets *targets);
 
+/* ---- packed weights ---- */
+
 /* Rejects packed weights in verbs that change weights: codes and scales are not the weights, and are never changed as
  * if they were. */
 
@@ -240,6 +244,8 @@ organ_status organ_dequantize_first(const organ_model *model, organ_error *error
 /* Returns whether the type is a block type of GGUF: such a tensor contains its scales, so `dequantize` converts it
  * without any other tensor. */
 bool organ_dtype_is_blocks(organ_dtype dtype);
+
+/* ---- the tokens of a text ---- */
 
 /* Reads a text and computes the ids of its tokens within the limit of --memory. Text and ids are in memory at the same
  * time, before any other large allocation. */

@@ -386,7 +386,7 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     error->errnum = cause.errnum; /* callers can still recognise a full disk (ENOSPC) */
 }
 
-/* Records size and digest of the files that a run has written. */
+/* ---- size and digest of the files that a run has written ---- */
 
 #define MAX_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
 

@@ -97,6 +97,8 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 
+/* ---- the files that a run has written ---- */
+
 /* Records the files that a run has written into its output directory. A later run with --force replaces only these
  * files and refuses if others were added (formats/model/recognise.h). */
 

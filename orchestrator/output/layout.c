@@ -240,7 +240,7 @@ void organ_layout_release(organ_layout *layout)
     *layout = (organ_layout){0};
 }
 
-/* Writes manifest.json of an organ directory: the files and tensors of its donor, with digests. */
+/* ---- manifest.json of an organ directory: files and tensors of its donor, with digests ---- */
 
 static json_t *digest_json(uint64_t xxh3) { return organ_json_sprintf("%016llx", (unsigned long long)xxh3); }
 

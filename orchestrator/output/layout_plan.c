@@ -163,6 +163,8 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
                                &layout->plan, error);
 }
 
+/* ---- merging pieces into one file with a new header ---- */
+
 /* Merges the pieces of a layout into one file with a new header. organ_rows_passed (formats/base/rows.h) frees
  * the memory of large arrays from time to time. */
 

@@ -243,7 +243,7 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
     return matrices;
 }
 
-/* Reads the norms of inputs from an imatrix for the matrices of a model. */
+/* ---- reading the norms of inputs from an imatrix for the matrices of a model ---- */
 
 #define DIGEST_CHUNK ((size_t)1 << 20) /* bytes that organ_importance_digest reads at once */
 

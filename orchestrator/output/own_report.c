@@ -200,7 +200,7 @@ json_t *organ_model_stored(const organ_model *model, organ_error *error)
     return stored ? stored : (organ_fail_memory(error, model->path), NULL);
 }
 
-/* Begins and ends the work of a verb that returns a document. */
+/* ---- begin and end of the work of a verb that returns a document ---- */
 
 organ_status organ_options_check(const char *type, size_t size, size_t ours, const char *const *needs, size_t count,
                                  json_t **report, organ_error *error)

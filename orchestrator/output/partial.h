@@ -71,6 +71,8 @@ bool organ_partial_is_foreign(int folder, const char *token);
  * remain. */
 int organ_partial_remove(const organ_partial *partial, const char *path, const char *note);
 
+/* ---- the note ".NAME.organ-finished" ---- */
+
 /* The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk,
  * before it removes the mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds
  * a note finishes the renaming that a killed run began.
@@ -115,6 +117,8 @@ typedef struct organ_naming_place {
  * not the output of the note or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or
  * removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
+
+/* ---- removing files and directories ---- */
 
 /* Removal of files and directories, and a look at whether a directory is empty. Allocates nothing, so it works also
  * when memory has run out. */

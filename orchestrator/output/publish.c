@@ -477,7 +477,7 @@ void organ_publish_end(organ_publish *publish)
     *publish = (organ_publish){.lock = -1};
 }
 
-/* Functions for several ranks that write one output (publish.h). */
+/* ---- several ranks that write one output (publish.h) ---- */
 
 /* The lock of the mark becomes one that all ranks hold: if rank 0 is lost, it keeps other runs away until the last
  * rank has ended. The lock of the directory stays with rank 0. */

@@ -149,7 +149,7 @@ void organ_publish_end(organ_publish *publish);
 /* Synchronises a directory (fsync). */
 organ_status organ_sync_directory(const char *path, organ_error *error);
 
-/* Functions that publish.c has for the files that finish and share outputs. */
+/* ---- for the files that finish and share outputs ---- */
 
 /* Renames the journal, a file in the partial directory, to the note next to that directory; with `back`, renames the
  * note to the journal. */

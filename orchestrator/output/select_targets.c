@@ -257,7 +257,7 @@ void organ_targets_release(organ_targets *targets)
     *targets = (organ_targets){0};
 }
 
-/* Reads a text and its tokens within a limit of memory. */
+/* ---- a text and its tokens within a limit of memory ---- */
 
 organ_status organ_text_check_size(const char *path, organ_error *error)
 {

@@ -283,7 +283,7 @@ organ_status organ_stretches_complete(organ_stretches *stretches, const organ_mo
     return error->status;
 }
 
-/* Removes sparsity_config from config.json if no tensor is stored as it describes. */
+/* ---- removing sparsity_config from config.json if no tensor is stored as it describes ---- */
 
 #define LEFTOVER "sparsity_config"
 #define CONFIG   "config.json"

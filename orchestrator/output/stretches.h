@@ -63,6 +63,8 @@ organ_status organ_stretches_digest(organ_stretches *stretches, size_t stretch, 
 organ_status organ_stretches_complete(organ_stretches *stretches, const organ_model *written, organ_ranks *ranks,
                                       organ_error *error);
 
+/* ---- obsolete settings of config.json ---- */
+
 /* Removes obsolete settings from config.json. sparsity_config, at the top or inside quantization_config or
  * compression_config, describes a sparse storage that the tensors no longer have, and servers reject a model because of
  * it. Every verb that writes a config.json omits it, prints a note and lists it in its document as

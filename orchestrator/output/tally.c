@@ -295,7 +295,7 @@ json_t *organ_definitions_json(const char *targets)
                  "elements of every tensor of the model: projections, embeddings, output head, norms and biases"));
 }
 
-/* Sums the sizes of tensors by layer and role. */
+/* ---- sums of the sizes of tensors by layer and role ---- */
 
 /* The cast makes layer -1, of tensors outside of layers, the last. */
 static int by_cell(const void *a, const void *b)
@@ -362,7 +362,7 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
                         SET_IF(grafted, "grafted", grafts));
 }
 
-/* Collects the failures that an audit found. */
+/* ---- failures that an audit found ---- */
 
 #define MAX_PROBLEMS 100 /* sentences in the array */
 

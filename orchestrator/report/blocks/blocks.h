@@ -99,6 +99,8 @@ typedef struct organ_items_of {
     size_t count;
 } organ_items_of;
 
+/* ---- charts ---- */
+
 /* Charts take title, labels and scale from `style`, a struct of report/svg. These are plain texts, except for
  * templates: the subtitles of bars and points, the second `series` of bars, and the title of a map. Values of all rows
  * are multiplied by `factor` unless it is 0. */
@@ -333,6 +335,8 @@ typedef struct organ_view {
     SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions", NULL, NULL)
 /* clang-format on */
 
+/* ---- a value for every role in every layer ---- */
+
 /* A value for every role in every layer, collected tensor by tensor. Heat maps and line charts over the layers are
  * drawn from it. */
 
@@ -384,13 +388,15 @@ bool organ_layer_map_finish(organ_layer_map *map);
  * Returns NULL if memory ran out or the map has no cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
+/* ---- selections of a document's rows ---- */
+
 /* Selections of a document's rows. Both functions return NULL if out of memory; `where` NULL selects all rows. */
 
 /* Selects the rows that satisfy the condition `where`, and expands the words `same` over each of them. Merges rows with
  * the same expanded text: the result has a copy of the first of these rows, with their number as member "count". */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
-/* Prints a view for a terminal, as Markdown or as a page. */
+/* ---- printing a view for a terminal, as Markdown or as a page ---- */
 
 /* Prints a view of the report as text for a terminal of the width and encoding in `page`. `tensors`: includes the
  * blocks marked ON_TENSORS. The caller frees *text, which is NULL on error. Returns ORGAN_IO if out of memory. */
@@ -406,6 +412,8 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
  * report belongs to a layer, the chart is one empty panel with the words "no values". Returns ORGAN_IO if out of
  * memory. */
 organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error);
+
+/* ---- the writers of a view ---- */
 
 /* The writers of a view: functions that print blocks to a terminal's text, a Markdown file or a page, and the state of
  * one pass over the blocks. */

@@ -254,7 +254,7 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
     free(title);
 }
 
-/* Lines or bars over the layers, with a panel for each role. */
+/* ---- lines or bars over the layers, with a panel for each role ---- */
 
 typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MAX + 2];

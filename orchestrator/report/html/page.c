@@ -385,7 +385,7 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
     return error->status;
 }
 
-/* The end of every page: definitions of its terms, then the members that differ from run to run. */
+/* ---- the end of every page: definitions, then the members that differ from run to run ---- */
 
 enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 }; /* limits: columns of a table (put_list); numbers of a printed list */
 

@@ -59,6 +59,8 @@ typedef struct organ_chart {
  * ORGAN_IO if out of memory. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error);
 
+/* ---- a heat map as SVG ---- */
+
 /* A heat map as SVG: a grid of coloured cells, one value each, with a colour scale.
  */
 
@@ -83,6 +85,8 @@ typedef struct organ_heat_map {
  * and, if it fits, as text. More cells than 4,096 are drawn as means of neighbours, which the subtitle reports. Returns
  * ORGAN_IO if out of memory. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
+
+/* ---- a scatter chart as SVG ---- */
 
 /* A scatter chart as SVG: points by kind, some with their names. */
 
@@ -111,6 +115,8 @@ typedef struct organ_scatter {
 /* Draws the points as an SVG document, which the caller frees; *svg is NULL on error. Returns ORGAN_IO if out of
  * memory. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error);
+
+/* ---- horizontal bars ---- */
 
 /* Horizontal bars with names on the left and values on the right: projections,
  * models, modules. */

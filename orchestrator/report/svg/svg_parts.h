@@ -71,7 +71,7 @@ void organ_svg_numbers_value(FILE *out, double value);
 /* Ends the row. */
 void organ_svg_numbers_row(FILE *out);
 
-/* Figures inside a page: their style, and their numbers as tables. */
+/* ---- figures inside a page: their style, and their numbers as tables ---- */
 
 /* The rules that all charts share, without <style>. A page that holds several charts has them once. */
 extern const char organ_svg_style[];
@@ -83,6 +83,8 @@ extern const char organ_svg_heat_style[];
 /* Writes the numbers of a chart as <thead> and <tbody> of an HTML table. [from, to) is the text of the chart between
  * "<metadata>" and "</metadata>". */
 void organ_svg_numbers_html(FILE *out, const char *from, const char *to);
+
+/* ---- the axis of a chart ---- */
 
 /* The axis of a chart: positions of values, ticks, and numbers as text independent of the locale. */
 

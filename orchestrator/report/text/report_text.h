@@ -30,7 +30,7 @@ void organ_text_visible(FILE *out, const char *s);
 /* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
-/* Messages of the program to its user, on stderr. */
+/* ---- messages of the program to its user, on stderr ---- */
 
 typedef enum organ_message_kind {
     ORGAN_MESSAGE_ERROR,   /* the run fails */
@@ -78,12 +78,14 @@ void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
 /* Writes a percentage with its sign, such as "22.41 %", to `out` and returns `out`. */
 const char *organ_percent_text(double percent, char out[32]);
 
-/* Text of any origin in HTML and XML. */
+/* ---- text of any origin in HTML and XML ---- */
 
 /* Writes `s` as text or as the value of an attribute: characters of markup are escaped; control characters, marks that
  * change the direction of writing and invalid UTF-8 become \xNN; characters that no document may contain (U+FFFE,
  * U+FFFF) become U+FFFD. */
 void organ_markup_text(FILE *out, const char *s);
+
+/* ---- templates ---- */
 
 /* Templates: sentences about a document with placeholders for its members.
  *
@@ -146,7 +148,7 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
  * Returns NULL if out of memory, which counts as a refusal (organ_memory_refusals). */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for to);
 
-/* A table that can be printed on a terminal of some width and as Markdown. */
+/* ---- tables for a terminal of some width and for Markdown ---- */
 
 typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
 
@@ -198,6 +200,8 @@ organ_status organ_table_view_of(const organ_table *table, organ_table_view *vie
 
 /* Writes `s` escaped, so that Markdown renders it literally in running text or in a cell; `code` formats it as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code);
+
+/* ---- tables of documents ---- */
 
 /* Tables of documents: a table has a line for each row (a JSON object); each field describes a column, which names a
  * member of the rows and the form in which it is printed. */
@@ -273,6 +277,8 @@ const char *organ_group_shown(const char *name);
 /* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 
+/* ---- documents that are not reports ---- */
+
 /* Writes documents that are not reports. This header is not installed. */
 
 /* Like organ_document_write, for a file that is not a report, such as the record of a job, and whose content the caller
@@ -280,6 +286,8 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
 organ_status organ_document_replace(const char *path, const json_t *document, organ_error *error);
 /* Removes the temporary files that killed runs left when they wrote the document; each write of it does so, too. */
 void organ_document_drop_drafts(const char *path);
+
+/* ---- builders of documents ---- */
 
 /* Builders of documents: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object with these
  * members in this order. A member without a value (no memory, bytes that are not UTF-8, a number that is not finite)

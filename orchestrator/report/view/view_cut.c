@@ -13,7 +13,7 @@ static const organ_item experts_highlights[] = {
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
-/* The view of organ.experts_prediction/1, the report of `organ experts --predict`. */
+/* ---- organ.experts_prediction/1: `organ experts --predict` ---- */
 
 static const organ_field points[] = {FIELD_WORDS("kept", "{keep}{knee? (knee)}", 0),
                                      FIELD_WORDS("removed %", "{removed:%.1}", 0),
@@ -58,7 +58,7 @@ const organ_view organ_experts_prediction_view = {.schema = "organ.experts_predi
                                                   .lead = "What removing experts will cost.",
                                                   BLOCKS_OF(prediction_blocks)};
 
-/* The view of organ.experts/1. */
+/* ---- organ.experts/1 ---- */
 
 static const organ_field layers[] = {
     FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
@@ -184,7 +184,7 @@ const organ_view organ_experts_view = {
     .make = with_flags,
     BLOCKS_OF(experts_blocks)};
 
-/* The view of organ.layers/1, the report of `organ layers`. */
+/* ---- organ.layers/1: `organ layers` ---- */
 
 /* Words for a number of nats per token. */
 #define NATS(member) "{" member ":.4g}"
@@ -298,7 +298,7 @@ const organ_view organ_layers_view = {
     .method = "{parameters.method?{parameters.method}}",
     BLOCKS_OF(layers_blocks)};
 
-/* The view of organ.width/1, the report of `organ width`. */
+/* ---- organ.width/1: `organ width` ---- */
 
 /* The channels and heads that are kept, before and after the cut. */
 #define STAYS                                                                                                          \

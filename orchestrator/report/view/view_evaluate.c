@@ -57,7 +57,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
 };
 
-/* The view of organ.tasks/1, the report of `organ evaluate` on a file of tasks: questions with several choices. */
+/* ---- organ.tasks/1: `organ evaluate` on a file of tasks, questions with several choices ---- */
 
 /* Words about the comparison with the first model; "-" for the first model itself. */
 #define OF_PAIR(words) "{comparison?" words "|-}"
@@ -134,8 +134,6 @@ const organ_view organ_tasks_view = {.schema = "organ.tasks/1",
                                      .lead = "Questions with several choices, answered by likelihood.",
                                      .files = {"tasks.json", "TASKS_REPORT.md", NULL},
                                      BLOCKS_OF(tasks_blocks)};
-
-/* The views of organ.perplexity/1 and organ.evaluate/1, the reports of `organ perplexity` and `organ evaluate`. */
 
 /* ---- blocks of both views ---- */
 
@@ -355,7 +353,7 @@ const organ_view organ_evaluate_view = {
     .files = {"evaluate.json", "EVALUATION_REPORT.md", NULL},
     BLOCKS_OF(evaluation_blocks)};
 
-/* The view of organ.generate/1, the report of `organ generate`. */
+/* ---- organ.generate/1: `organ generate` ---- */
 
 static const organ_item generate_highlights[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
                                                  {NULL, "tokens generated", "{generated.ids:size}"}};
@@ -380,6 +378,8 @@ static const organ_block generate_blocks[] = {
 
 const organ_view organ_generate_view = {
     .schema = "organ.generate/1", .kind = "Generated text", BLOCKS_OF(generate_blocks), .only_text = true};
+
+/* ---- organ.tokenize/1 ---- */
 
 /* The view of organ.tokenize/1, the report of `organ tokenize`. If it has ids, a terminal prints nothing but these. */
 

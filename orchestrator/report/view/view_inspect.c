@@ -255,7 +255,7 @@ const organ_view organ_inspect_view = {
     .make = with_folded_members,
     BLOCKS_OF(inspect_blocks)};
 
-/* The view of organ.models/1, the report of `organ models`. */
+/* ---- organ.models/1: `organ models` ---- */
 
 static const organ_item models_highlights[] = {{NULL, "models", "{totals.models:count}"},
                                                {NULL, "open", "{totals.opens:count}"}};
@@ -288,6 +288,8 @@ static const organ_block models_blocks[] = {
 
 const organ_view organ_models_view = {
     .schema = "organ.models/1", .kind = "Models", .title = "Models on this machine", BLOCKS_OF(models_blocks)};
+
+/* ---- organ.topology/1: `organ topology` ---- */
 
 /* The view of organ.topology/1, the report of `organ topology`: on which CPUs and memory nodes a run would work. */
 
@@ -340,7 +342,7 @@ static const organ_block topology_blocks[] = {
 const organ_view organ_topology_view = {
     .schema = "organ.topology/1", .kind = "Plan of the machine", .title = "{machine.name}", BLOCKS_OF(topology_blocks)};
 
-/* The view of organ.untrusted/1, the report of an examination of a downloaded model before it is loaded. */
+/* ---- organ.untrusted/1: a downloaded model, examined before it is loaded ---- */
 
 #define CHECKED                                                                                                        \
     "{looked_at.files:count} file{looked_at.files:s} examined, {looked_at.bytes:bytes}; {looked_at.weights:count} "    \
@@ -411,7 +413,7 @@ const organ_view organ_untrusted_view = {.schema = "organ.untrusted/1",
                                          .make = with_grouped_findings,
                                          BLOCKS_OF(untrusted_blocks)};
 
-/* The view of organ.fetch/1, the report of `organ fetch`. */
+/* ---- organ.fetch/1: `organ fetch` ---- */
 
 static const organ_item fetch_highlights[] = {{NULL, "files", "{totals.files:count}"},
                                               {NULL, "size", "{totals.bytes:bytes}"}};

@@ -119,8 +119,7 @@ const organ_view organ_lora_extract_view = {.schema = "organ.lora_extract/1",
                                             .files = {"lora_extract.json", "LORA_REPORT.md", NULL},
                                             BLOCKS_OF(lora_blocks)};
 
-/* The views of organ.lora_sanitize/1 and organ.lora_resize/1, the reports of `organ lora sanitize` and `organ lora
- * resize`. */
+/* ---- organ.lora_sanitize/1 and organ.lora_resize/1: `organ lora sanitize` and `organ lora resize` ---- */
 
 enum { MAX_FINDINGS = 500 }; /* lines of the table of findings on a page */
 
@@ -278,7 +277,7 @@ const organ_view organ_lora_resize_view = {
     .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md", NULL},
     BLOCKS_OF(resize_blocks)};
 
-/* The view of organ.lora_merge/1, the report of `organ lora merge`. */
+/* ---- organ.lora_merge/1: `organ lora merge` ---- */
 
 /* The limits are for keys without a weight on a page, and for modules listed as "erased" by rounding. */
 enum { MAX_UNPLACED = 500, MAX_ERASED = 5 };

@@ -101,7 +101,7 @@ const organ_view organ_merge_view = {.schema = "organ.merge/1",
                                      .made_by = "merge",
                                      BLOCKS_OF(merge_blocks)};
 
-/* The view of organ.audit_merge/1, the report of `organ audit --recipe`. */
+/* ---- organ.audit_merge/1: `organ audit --recipe` ---- */
 
 static const organ_item audited[] = {{NULL, "recomputed tensors", "{recomputed:count}"},
                                      {NULL, "values that differ", "{different:count}"}};

@@ -247,6 +247,8 @@ const organ_view organ_orthogonality_view = {
     .files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL},
     BLOCKS_OF(noise_blocks)};
 
+/* ---- organ.noise_pairs/1 ---- */
+
 /* The view of organ.noise_pairs/1. A and B are two pairs of models; N_A and N_B are their quantisation noises, clean
  * minus noisy weights. The report compares both noises with each other and with a change D. */
 

@@ -140,6 +140,8 @@ const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
                                         .make = with_assemble_rows,
                                         BLOCKS_OF(assemble_all)};
 
+/* ---- organ.graft/1 ---- */
+
 /* The view of organ.graft/1, the report of a graft and of a chimera: a copy of the target model with tensors of the
  * source model. */
 

@@ -143,6 +143,8 @@ extern const organ_field organ_left_matrix_fields[4];
 
 #define EVERY_TENSOR 1500 /* limit of lines of a table of tensors on a page and in a Markdown file */
 
+/* ---- blocks for "allocation" ---- */
+
 /* Blocks for "allocation" in the reports of operations that divide one budget over all tensors: the amount that each
  * tensor got, and the cost of an equal division for comparison. */
 
@@ -152,6 +154,8 @@ extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 /* Prints the member "allocation", or another member of the same form, of a report that has it. */
 #define ALLOCATION_ON(where)         ALLOCATION_OF(where, "allocation")
 #define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
+
+/* ---- the composition of a model ---- */
 
 /* The composition of a model: sizes of its parts (attention, feed-forward, embedding, norms), and of each role in each
  * layer. */
@@ -186,6 +190,8 @@ json_t *organ_layer_cells(const json_t *report);
         .role = "role", .value = "bytes", .bytes = true, .zero = true, .inside = true,                                 \
         .caption = "Bytes by layer and role; tensors outside the layers are not shown.")
 
+/* ---- tensors that measured models share ---- */
+
 /* Finds which measured models share tensors: tensors with the same number of elements and the same moments are taken to
  * have the same values. A chimera is a model whose tensors are all found in two others together (its body and its
  * donor), but not all in one of them. */
@@ -212,6 +218,8 @@ typedef struct organ_lineage {
  * count): ascending, except that a chimera follows its body. Returns ORGAN_IO if out of memory. */
 organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage, size_t *order, organ_error *error);
 
+/* ---- measurements and fleets ---- */
+
 /* Blocks and fields shared by the views of a measurement (organ.measure/1) and of a fleet (organ.fleet/1). The blocks'
  * row is an organ.measure/1. */
 
@@ -237,6 +245,8 @@ extern const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS], organ_group
 #define OTHERS_FIELDS                                                                                                  \
     FIELD_TEXT("not a model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),                            \
         FIELD_TEXT("kind", "kind", 0), FIELD_BYTES("size", "bytes")
+
+/* ---- noise against an adapter, noises of two pairs ---- */
 
 /* Fields and blocks shared by the views of organ.orthogonality/1 (noise against an adapter) and organ.noise_pairs/1
  * (noises of two pairs of models). */
@@ -271,6 +281,8 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 /* A section with a table of "thresholds": the condition of each verdict. */
 #define THRESHOLDS                                                                                                     \
     SECTION(ON_FILES, NULL, "Limits of the verdicts"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "condition")
+
+/* ---- killed weights, in the views of a pruning and of its audit ---- */
 
 /* Blocks shared by the views of a pruning and of its audit: both count killed weights, which pruning set to zero. */
 
@@ -328,6 +340,8 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
     {                                                                                                                  \
         NULL, "target tensors", "{per_tensor.tensors:count}"                                                           \
     }
+
+/* ---- shares of changes by module ---- */
 
 /* Shares of changes by module. A module is a linear layer with factors of an adapter, which change its weight. A share
  * is the part of the squared norm of this change that extracted factors explain, that shorter factors keep, or that
@@ -396,6 +410,8 @@ char *organ_rank_curves(const json_t *report, const organ_share_of *of);
                   .value_label = "rank"},                                                                              \
         .role = "role", .value = "rank", .inside = true, .varies = true,                                               \
         .caption = "A change that needs more rank is spread over more directions.")
+
+/* ---- charts of `organ evaluate` ---- */
 
 /* Charts of a report of `organ evaluate` (organ.evaluate/1): a value of each model over the share of its weights that
  * were killed (set to zero), one line a method. */

@@ -418,7 +418,7 @@ const organ_view organ_quantize_sizes_view = {.schema = "organ.quantize_sizes/1"
                                               .lead = "One model in several sizes.",
                                               BLOCKS_OF(quantize_sizes_blocks)};
 
-/* The view of organ.convert/1, the report of `organ convert`. */
+/* ---- organ.convert/1: `organ convert` ---- */
 
 static const organ_item convert_highlights[] = {
     {NULL, "tensors", "{totals.tensors_after:count}"},
@@ -451,7 +451,7 @@ const organ_view organ_convert_view = {.schema = "organ.convert/1",
                                        .made_by = "convert",
                                        BLOCKS_OF(convert_blocks)};
 
-/* The view of organ.purify/1, the report of `organ purify`. */
+/* ---- organ.purify/1: `organ purify` ---- */
 
 /* Method, parameters and targets of the purification. */
 #define HOW                                                                                                            \

@@ -289,7 +289,7 @@ const organ_view organ_prune_view = {
     .make = organ_sparsity_fold,
     BLOCKS_OF(prune_blocks)};
 
-/* The view of organ.audit/1, the report of `organ audit` of a pruned model. */
+/* ---- organ.audit/1: `organ audit` of a pruned model ---- */
 
 /* Condition: kept weights may differ from the donor. */
 #define COMPENSATED "definition=compensated-pruning/1"
@@ -349,6 +349,8 @@ const organ_view organ_audit_view = {.schema = "organ.audit/1",
                                      .lead = AUDIT_VERDICT("some are zero and {compensated:count} were changed"),
                                      .make = organ_sparsity_fold,
                                      BLOCKS_OF(audit_blocks)};
+
+/* ---- organ.audit_cut/1 ---- */
 
 /* The view of organ.audit_cut/1, the report of `organ audit` of a model from which experts, channels, heads or layers
  * were cut. */

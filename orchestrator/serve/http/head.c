@@ -149,8 +149,6 @@ void organ_http_reply_policy(organ_http_reply *reply, const char *content_securi
     reply->policy = content_security_policy;
 }
 
-/* Parses the target (path and query), headers and body of a request. */
-
 /* ---- decoding ---- */
 
 static int hex_digit(char c)

@@ -53,6 +53,8 @@ typedef struct organ_serve_options {
     const organ_stop *stop;        /* the server runs until it is set */
 } organ_serve_options;
 
+/* ---- the interface between the HTTP server and its areas ---- */
+
 /* The interface between the HTTP server and its areas: request, reply, and the table of routes. */
 
 struct organ_area; /* below */
@@ -255,7 +257,9 @@ unsigned long long organ_http_resident(pid_t pid);
  * processors. */
 void organ_http_step_back(void);
 
-/* A running server: sockets, threads and limits. */
+/* ---- a running server: sockets, threads and limits ---- */
+
+/* ---- replies of libmicrohttpd's own ---- */
 
 /* Our own code answers all requests, with a problem in JSON and the headers for security, except those that
  * libmicrohttpd (0.9.75) rejects before it calls us. For these the library sends a constant HTML page without our

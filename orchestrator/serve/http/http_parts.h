@@ -63,6 +63,8 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections cl
  * closed in the middle of a request: the library does not detect a close that arrives together with the last bytes. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context);
 
+/* ---- loading libmicrohttpd ---- */
+
 /* Loads libmicrohttpd when a server is opened. The library depends on ten others for TLS, which runs without a
  * server should not load. */
 
@@ -230,6 +232,8 @@ void organ_http_refused(organ_server *server, unsigned status);
 /* Wakes streams whose last read was at least their heartbeat ago; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);
 
+/* ---- counters of the server for /metrics ---- */
+
 /* Counters of the server for /metrics. Thread-safe. */
 
 typedef struct organ_request_tally organ_request_tally;
@@ -247,6 +251,8 @@ void organ_tally_slow(organ_request_tally *tally);
 
 /* Writes the counts, and the resident memory of the process, in Prometheus' text format. */
 void organ_tally_print(organ_request_tally *tally, FILE *out);
+
+/* ---- threads for handlers that may block ---- */
 
 /* Threads that call handlers which may block. The request's connection is suspended meanwhile, so that the threads of
  * libmicrohttpd never wait. The queue also keeps requests that wait for news (organ_http_call_waiting) or for a
@@ -281,7 +287,7 @@ void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t 
 /* Returns true if the queue has any request: one that waits or whose handler runs. Returns false for NULL. */
 bool organ_request_queue_busy(organ_request_queue *queue);
 
-/* Which requests are answered: checks of Host, Origin and token. */
+/* ---- which requests are answered: checks of Host, Origin and token ---- */
 
 #define ORGAN_SESSION_COOKIE "organ_session" /* name of the cookie */
 
@@ -299,7 +305,7 @@ bool organ_guard_host(const organ_guard *guard, const char *host);
 /* Runs all checks for a request after organ_http_routed. Returns false after a 400, 401, 403 or 421. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply);
 
-/* Trusted proxies: which X-Forwarded-For headers the server uses. */
+/* ---- trusted proxies: which X-Forwarded-For headers the server uses ---- */
 
 /* One network. An IPv4 address is in its IPv6 form (::ffff:a.b.c.d). */
 typedef struct organ_network {
@@ -325,6 +331,8 @@ organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size);
 
+/* ---- wrong tokens ---- */
+
 /* Counts wrong tokens by network (organ_peer_network) and computes how long the server delays the answers to them. Uses
  * a table of fixed size. Thread-safe. */
 
@@ -342,6 +350,8 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer);
 
 /* Returns the longest delay, in seconds, that the next wrong token of any address would get now. */
 double organ_penalty_longest(organ_penalty *penalty);
+
+/* ---- the audit log ---- */
 
 /* The audit log: one line of JSON for each answered request. All functions may be called from any thread. */
 
@@ -371,7 +381,7 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
 /* Returns the number of lines since organ_audit_log_open that could not be written. */
 unsigned long long organ_audit_log_lost(organ_audit_log *audit);
 
-/* Private to this folder: the server and the wakers of its streams. */
+/* ---- the server and the wakers of its streams ---- */
 
 /* A stream that is being sent. Its connection is suspended while there is nothing to send; organ_http_wake resumes it.
  * `lock` guards suspended, woken and last. */
@@ -413,6 +423,8 @@ struct organ_server {
     size_t stream_count;
 };
 
+/* ---- a request from its first line to its last byte ---- */
+
 /* A request from its first line to its last byte: the callbacks of libmicrohttpd (MHD). In all of them `context` is the
  * organ_server. The library keeps two pointers for us: the connection's organ_watched (*watched) and the request's
  * organ_server_request (*request). */
@@ -439,6 +451,8 @@ void organ_http_on_message(void *context, const char *format, va_list list) __at
  * in time. */
 void organ_http_on_slow(void *context, const char *peer);
 
+/* ---- the network of a client ---- */
+
 /* The network that a client's address belongs to. Limits and penalties apply to a network, because one client can
  * choose among its addresses. */
 
@@ -448,7 +462,7 @@ enum { ORGAN_PEER_NETWORK_ROOM = 64 }; /* bytes for the text of a network, with 
  * for 2001:db8:0:1::7. Copies `peer` if it is not an address. */
 void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM]);
 
-/* The listening socket. */
+/* ---- the listening socket ---- */
 
 /* An open listening socket and its address. */
 typedef struct organ_listening {

@@ -35,6 +35,8 @@ void organ_jail_close(organ_jail *jail); /* NULL is allowed */
 void organ_jail_walk(organ_jail *jail);  /* for tests: opens names segment by segment from now on, as without openat2 */
 const char *organ_jail_root(const organ_jail *jail); /* real path of the root, absolute; only "/" ends in a slash */
 
+/* ---- paths below the root ---- */
+
 /* All paths are relative to the root, '/' between segments; "" or "." is the root. Names that begin with a dot are
  * hidden. Each function below that returns `unsigned` returns 0, or an HTTP status with a message in *error. The
  * message contains the path of the request but not the location of the root:

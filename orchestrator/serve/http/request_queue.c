@@ -249,6 +249,8 @@ void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t 
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* ---- replies in place of libmicrohttpd ---- */
+
 /* Replies in place of libmicrohttpd to requests that it rejects wrongly. Versions before 1.0 answer twice to an invalid
  * Content-Length. To chunk extensions that are longer than the library's buffer they answer with a server error;
  * version 1.0 answers and closes the connection before the client has sent all chunks, so that the client loses the

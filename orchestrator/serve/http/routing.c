@@ -116,7 +116,7 @@ bool organ_http_routed(organ_server_request *request)
     return false;
 }
 
-/* Fills replies with files; supports conditional requests (ETag, dates) and single ranges. */
+/* ---- replies with files: conditional requests (ETag, dates) and single ranges ---- */
 
 static char report_policy[320];
 
@@ -366,7 +366,7 @@ void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *
     add_presentation(reply, name);
 }
 
-/* /files: files below the root. */
+/* ---- /files: files below the root ---- */
 
 enum { MAX_ENTRIES = 100000 };
 

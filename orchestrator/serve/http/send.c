@@ -178,7 +178,7 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
     pthread_mutex_unlock(&tally->lock);
 }
 
-/* Replies of unknown length: connections that are suspended until there is more to send. */
+/* ---- replies of unknown length: connections that are suspended until there is more to send ---- */
 
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
 {

@@ -418,7 +418,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
     free(server);
 }
 
-/* Usage and limits of the server's resources, for /metrics. */
+/* ---- usage and limits of the server's resources, for /metrics ---- */
 
 /* Writes the usage and limits of the server, and the number of lines missing from the audit log, in Prometheus' text
  * format. */
@@ -451,7 +451,7 @@ static void quotas_print(const organ_server_request *request, FILE *out)
                           organ_audit_log_lost(server->audit));
 }
 
-/* Routes of the server itself: health, metrics, login. */
+/* ---- routes of the server itself: health, metrics, login ---- */
 
 static void get_health(const organ_server_request *request, organ_http_reply *reply)
 {

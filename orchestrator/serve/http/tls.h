@@ -31,7 +31,7 @@ void organ_tls_send(void *session, const char *data, size_t bytes);
 enum { ORGAN_TLS_OPTIONS = 2 };
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS]);
 
-/* Reads files that other users must not read: tokens, the key of a certificate. */
+/* ---- files that other users must not read: tokens, the key of a certificate ---- */
 
 typedef struct organ_secret_file {
     char *text;        /* all bytes of the file, and a NUL; NULL: the file was not read */
@@ -46,6 +46,8 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
                                     organ_error *error);
 /* Overwrites the content with zeros and frees it. */
 void organ_secret_file_wipe(organ_secret_file *secret);
+
+/* ---- tokens and sessions ---- */
 
 /* Tokens with their rights, read from a file, and the sessions that browsers get in exchange for a token.
  * Thread-safe. */

@@ -57,6 +57,8 @@ bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json
 /* Releases the members of `words` and sets them to zero. */
 void organ_job_words_release(organ_job_words *words);
 
+/* ---- processes of jobs ---- */
+
 /* Processes of jobs. They outlive the server that started them, and a later server can identify them. */
 
 /* Identifies one process for all time: the system reuses pids, but not with the same start time in one boot. */
@@ -104,6 +106,8 @@ bool organ_process_reap(const organ_process *process, int *code, int *signal);
 /* Sends the signal to the process and all processes it started; does nothing if it has ended. */
 void organ_process_signal(const organ_process *process, int number);
 
+/* ---- the progress of a job and its final error ---- */
+
 /* The progress of a job and its final error, read from the events that its process writes to standard error: one JSON
  * object per line (orchestrator/cli/cli_parts.h). */
 
@@ -133,6 +137,8 @@ json_t *organ_job_event(const char *line, size_t length);
  * "tensor", "bytes_per_second", "seconds_left"}. Unknown values are null; the last two are also null if the job is not
  * `running`. NULL if memory runs out. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running);
+
+/* ---- the files of jobs ---- */
 
 /* The files of jobs. Each job has a directory ROOT/.organ/jobs/ID, where ROOT is the directory that the server serves.
  * It contains job.json (the record: request and state), events.jsonl (standard error of the job's process) and
@@ -232,6 +238,8 @@ json_t *organ_job_result(const organ_job_store *store, const char *id);
  * "progress", "result_bytes", "cut"}; unknown values are null. NULL if out of memory. */
 json_t *organ_job_view(const organ_job *job);
 
+/* ---- results and logs of jobs ---- */
+
 /* Truncates and examines the results (result.json) and logs (events.jsonl) of jobs. None of these functions takes a
  * lock or parses a result into a tree of JSON values. */
 
@@ -246,6 +254,8 @@ typedef struct organ_job_findings {
     uint64_t cut;   /* size of result.json in bytes before it was truncated; 0: it is complete */
     uint64_t bytes; /* sum of the sizes of job.json, events.jsonl and result.json */
 } organ_job_findings;
+
+/* ---- the jobs of a server ---- */
 
 /* The jobs of a server: the queue, the processes of running jobs, and one thread that watches them. */
 
@@ -277,6 +287,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
 
 /* Stops watching. Running jobs continue: the next server finds them. No stream may be open. NULL is allowed. */
 void organ_jobs_close(organ_jobs *jobs);
+
+/* ---- what handlers call ---- */
 
 /* The functions below are thread-safe. An `unsigned` result is an HTTP status. A status below 300 comes with a result,
  * for example *view (organ_job_view, for the caller to release), any other status with an error message. 500: out of
@@ -369,8 +381,6 @@ struct organ_jobs {
     unsigned long long ended[ORGAN_JOB_STATES]; /* jobs that have ended in each state under this server */
 };
 
-/* The caller of each function below holds jobs->mutex. */
-
 /* ---- store.c ---- */
 
 /* Makes room for one more job in jobs->list. Returns false if memory runs out. */
@@ -414,6 +424,8 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
  * status. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error);
 
+/* ---- the memory limit of jobs ---- */
+
 /* The memory limit of jobs: RLIMIT_DATA, which counts the private memory of a process. RLIMIT_AS would also count
  * mapped files, libraries and address space that is only reserved: for a perplexity with 8 threads and --memory 64M
  * that is 1,517 MB instead of 893 MB. A control group would count pages in use, but creating one requires rights
@@ -431,6 +443,8 @@ extern const bool organ_job_memory_limited;
  * ORGAN_JOB_THREAD_BYTES for each thread. The number of threads is --threads in `argv` (NULL: not given), at most one
  * per processor, which is also the default. Returns 0, no limit, if organ_job_memory_limited is false. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv);
+
+/* ---- verbs as JSON ---- */
 
 /* Describes the verbs that can be jobs as JSON: for the forms of the server's page, and for the OpenAPI document. The
  * descriptions are derived from the tables that also define the command line (orchestrator/command/options.h). */

@@ -385,8 +385,7 @@ json_t *organ_job_view(const organ_job *job)
         SET_COUNT_OF("result_bytes", !active, job->size), SET_COUNT_OF("cut", job->cut && !active, job->cut));
 }
 
-/* Functions on the list of jobs, and on the event streams that are woken when a job changes. The caller of each holds
- * jobs->mutex. */
+/* ---- the list of jobs and their event streams; callers hold jobs->mutex ---- */
 
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
 {

@@ -33,7 +33,7 @@ unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, 
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base);
 void organ_catalog_free(organ_catalog *catalog); /* NULL is allowed */
 
-/* Finds the models below the root and in the stores of the jail by the names of their files; opens no file. */
+/* ---- models below the root and in the stores of the jail, found by names of files alone ---- */
 
 /* The kind of a model, judged by the names of its files. */
 typedef enum organ_found_kind {
@@ -67,6 +67,8 @@ typedef struct organ_found_models {
  * cannot be read. Returns ORGAN_IO if memory runs out, or if the root cannot be read; *found is empty then. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
 void organ_found_release(organ_found_models *found);
+
+/* ---- the server's end of the process that reads models ---- */
 
 /* The server's end of the process that reads models. The process is started when the first model is read,
  * and again after it has ended. */
@@ -102,6 +104,8 @@ void organ_reader_stop(organ_reader *reader);
 /* Writes metrics in Prometheus' text format: memory and time that the process uses, with their limits; numbers of
  * processes started, ended while reading, and killed for exceeding the time. */
 void organ_reader_metrics(organ_reader *reader, FILE *out);
+
+/* ---- catalogs of the models below the root ---- */
 
 /* Keeps catalogs of the models below the root, each until a file of the model changes or the memory is
  * needed for others. Two threads do the slow work: one scans the root for models; the other reads models one at a time,
@@ -149,12 +153,12 @@ void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *
 /* Writes the usage of the cache, and the metrics of the process that reads models, in Prometheus' text format. */
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out);
 
-/* The description of a whole model, of bounded size for any number of tensors. */
+/* ---- the description of a whole model, of bounded size for any number of tensors ---- */
 
 /* Largest number of rows in each list of a description, and of layers that are listed individually. */
 #define ORGAN_DETAILS_MAX 4096u
 
-/* One page of the tensors of a model, filtered and sorted. */
+/* ---- one page of the tensors of a model, filtered and sorted ---- */
 
 /* A page ends with the tensor that makes it longer than this, even if more tensors were requested. */
 #define ORGAN_TENSOR_PAGE_BYTES (1u << 20)
@@ -186,6 +190,8 @@ typedef struct organ_tensor_query {
  * memory runs out. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
+
+/* ---- the worker ---- */
 
 /* The worker: the process that reads models for the server, so that a crash in a reader of files does not affect the
  * server. It executes the same program, with a socket as descriptor 3 and directories (the root and the stores) as

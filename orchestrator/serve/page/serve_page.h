@@ -12,7 +12,7 @@
 
 extern const organ_area organ_area_page; /* /, /page/..., /api/v1/openapi.json */
 
-/* The OpenAPI 3.1 document of the interface, made from open_api.json and the verbs that can be jobs. */
+/* ---- the OpenAPI 3.1 document, made from open_api.json and the verbs that can be jobs ---- */
 
 /* Creates the document, for the caller to release. It is open_api.json, which describes the routes, with two additions:
  * the version of the program, and a schema for the job of every verb in verbs[0 .. count) that can be a job. Returns

@@ -123,6 +123,8 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets);
  * these words. NULL if out of memory. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count);
 
+/* ---- writing adapter directories ---- */
+
 /* Writes adapter directories in the format of peft (adapter_config.json, adapter_model.safetensors) or of llama.cpp
  * (adapter_model.gguf) through organ_write, which adds journal, --resume, ranks, reports and publishing. The verb lists
  * units: groups of tensors that are made together, such as the factors of a module. The ranks of factors need not be
@@ -207,7 +209,7 @@ organ_model organ_adapter_whole(const organ_adapter *adapter);
 /* Returns ORGAN_USAGE if the output would be this adapter, be inside it or contain it. */
 organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error);
 
-/* Finds the weights of a base by the names that an adapter has for them: names of its files or of transformers. */
+/* ---- the weights of a base by the names that an adapter or transformers has for them ---- */
 
 /* The weights of a base by their names in transformers. */
 typedef struct organ_lora_names {
@@ -224,6 +226,8 @@ void organ_lora_names_release(organ_lora_names *names);
 /* Returns the weight that organ_lora_weight finds, else the one that has the same name in transformers; NULL if there
  * is none. */
 const organ_weight *organ_lora_names_find(const organ_lora_names *names, const char *name);
+
+/* ---- translating an adapter for another base ---- */
 
 /* Translates an adapter for a base that names, orders or stacks its weights differently from the adapter. */
 
@@ -245,7 +249,7 @@ void organ_adapter_translated_free(organ_adapter *made); /* NULL is allowed */
 organ_status organ_adapter_place(const organ_adapter *adapter, const organ_model *base, const organ_lora_names *names,
                                  const char *name, const organ_weight **weight, const char **why, organ_error *error);
 
-/* Lists model types whose modules peft 0.21 with transformers 5 does not find by their names, or refuses. */
+/* ---- model types whose modules peft 0.21 with transformers 5 does not find, or refuses ---- */
 
 /* Returns whether an entry of target_modules that ends with this word does not reach the module of this name: peft
  * takes it for the routed experts of the model type, and targets their stacked parameters instead. The weight of a
@@ -262,6 +266,8 @@ bool organ_peft_ignores_experts(const char *model_type);
 /* Returns whether factors of modules with this last word have no effect in peft: it refuses an adapter that targets
  * them, or transformers reads the weight of the module instead of calling it. */
 bool organ_peft_refuses(const char *model_type, const char *word);
+
+/* ---- weights that are stored as in_features x out_features ---- */
 
 /* Finds out which weights of a base are stored as in_features x out_features: the layers of GPT-2 and its kin, which
  * are of the class Conv1D. The factors of an adapter are always for out_features x in_features. */
@@ -294,6 +300,8 @@ bool organ_lora_stacks_are_turned(const struct forward_mixture *mixture);
  * it is square, the orientation. */
 bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
                                const organ_weight *weight);
+
+/* ---- models of the form MODEL+ADAPTER ---- */
 
 /* Models of the form MODEL+ADAPTER: rows of a weight W become those of W + scale B A, in FP32, while they are read. */
 

@@ -88,7 +88,7 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
 }
 
-/* Finds out which weights of a base are stored as in_features x out_features. */
+/* ---- weights of a base that are stored as in_features x out_features ---- */
 
 /* The layers of these model types of transformers are Conv1D; those without a row in families.h are here, too. */
 static bool is_conv1d_type(const char *type)

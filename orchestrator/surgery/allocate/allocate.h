@@ -202,6 +202,8 @@ organ_status organ_curves_recall(organ_allocation *allocation, const organ_curve
 organ_status organ_curves_keep(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
                                const organ_curves_store *store, organ_error *error);
 
+/* ---- measuring the curves of a model's targets ---- */
+
 /* Measures the curves of a model's targets. A curve has the divergence from the donor if the target alone is made
  * smaller, at each level, on the inputs that it has in the donor. The divergence is measured on tokens that are not
  * used for calibration. */
@@ -256,6 +258,8 @@ organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 /* Return the calibration walk, and the test windows on which divergences are measured. *curves owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *curves);
+
+/* ---- rounds of exchanges ---- */
 
 /* Rounds of exchanges after a budget was divided. In an exchange one tensor gets fewer zeros, and another one as many
  * more. Exchanges are tried on the whole model, with every matrix changed on its inputs in the donor; exchanges that
@@ -319,6 +323,8 @@ organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_writing *writ
 /* Returns {"tried", "taken", "before", "after"} for documents. NULL if memory runs out. */
 json_t *organ_exchanges_json(const organ_exchanges_report *report);
 
+/* ---- the divergence of variants of a model ---- */
+
 /* Measures the divergence of variants of a model from the model. A variant has one changed layer: its input is the
  * donor's, and its output runs through the later layers. Many variants run at a time, so that each layer is loaded once
  * for all of them. Results are bit-identical for any number of threads and of variants at a time. */
@@ -377,6 +383,8 @@ void organ_variants_scale(organ_variants *variants, double times);
  * windows of `context` tokens. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context);
+
+/* ---- matrices at several levels ---- */
 
 /* Keeps the matrices that are one tensor of an allocation: all experts of a layer and projection. Each matrix is stored
  * at one or several levels, in the type of the file; once the tensor is complete, all are written into the layer

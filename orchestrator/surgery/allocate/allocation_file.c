@@ -172,7 +172,7 @@ organ_status organ_curves_recall(organ_allocation *allocation, const organ_curve
     return error->status;
 }
 
-/* Checks and defaults of the options of an allocation; the value of --budget. */
+/* ---- options of an allocation: checks, defaults, the value of --budget ---- */
 
 #define TOKENS 1024u /* default of --allocate-tokens */
 #define LAYERS 16u   /* default of --allocate-layers */
@@ -251,7 +251,7 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
     return ORGAN_OK;
 }
 
-/* Chooses the width of each tensor within a budget of bits. */
+/* ---- choosing the width of each tensor within a budget of bits ---- */
 
 /* The square of E(32) / E(64), where E(n) is the expected largest magnitude of n normal weights, and that of E(32) /
  * E(128). */

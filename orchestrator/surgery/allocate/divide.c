@@ -180,7 +180,7 @@ void organ_allocation_release(organ_allocation *a)
     *a = (organ_allocation){0};
 }
 
-/* Stores matrices of a layer at several levels. */
+/* ---- storing matrices of a layer at several levels ---- */
 
 typedef struct kept {
     char *name;

@@ -172,6 +172,8 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
 /* Returns the results, which belong to the calibration; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *calibration);
 
+/* ---- hidden states ---- */
+
 /* The hidden states of the calibration windows, in chunks of consecutive windows, in memory or in a scratch file. The
  * caller takes a chunk, changes it and puts it back before it takes the next one, because only one chunk of a scratch
  * file is in memory at a time. */
@@ -219,13 +221,15 @@ organ_status organ_calibration_states_put_back(organ_calibration_states *states,
  * on error. */
 float *organ_calibration_states_copy(organ_calibration_states *states, size_t chunk, organ_error *error);
 
-/* The second moments of a calibration as a matrix of FP32. */
+/* ---- the second moments of a calibration as a matrix of FP32 ---- */
 
 /* Returns (c C + h H) / tokens + damping I in FP32: both triangles, in blocks like H (organ_input_moments). `c` and `h`
  * are the factors of C and H; if there is no C, H replaces it. The caller frees the result; NULL if memory cannot be
  * allocated. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h,
                             double damping);
+
+/* ---- the walk ---- */
 
 /* Room surgery/calibration: the walk, which changes a model layer by layer while a calibration text runs through it. In
  * each layer the walk gathers the inputs of target matrices (calibration.h), a function of the caller changes the

@@ -184,7 +184,7 @@ int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
     return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
 }
 
-/* The statistics of inputs by which physarum scores weights: levels of noise, stability and contribution. */
+/* ---- statistics of inputs by which physarum scores weights ---- */
 
 #define LEVELS 65536 /* number of values that the noise can have: one for each 16-bit index */
 
@@ -286,7 +286,7 @@ bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, 
     return done;
 }
 
-/* Places the calibration windows in the text, and cuts test windows from the gaps between them. */
+/* ---- calibration windows in the text, and test windows from the gaps between them ---- */
 
 /* Windows are spread evenly from the first token of the text to the last. They do not overlap, because fit_samples
  * (calibration_run.c) limits their number. */
@@ -410,7 +410,7 @@ void organ_calibration_test_windows_release(organ_calibration_test_windows *rest
     *rest = (organ_calibration_test_windows){0};
 }
 
-/* Finds targets without inputs: matrices whose inputs the forward pass does not pass to a tap (organ_tap). */
+/* ---- targets whose inputs the forward pass does not pass to a tap (organ_tap) ---- */
 
 /* A target has no inputs if it is not a linear layer of the forward pass, or if it is in a block that the forward
  * pass does not run (multi-token prediction). In the second case the message names a command that removes the block. */
@@ -453,6 +453,8 @@ organ_status organ_calibration_find_untapped(const organ_model *model, const org
     organ_forward_close(forward);
     return error->status;
 }
+
+/* ---- expanding the sums H and C ---- */
 
 /* Expands the sums H and C of a calibration, of which H has only its upper triangle, to a damped matrix in FP32. */
 

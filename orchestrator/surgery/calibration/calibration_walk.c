@@ -427,7 +427,7 @@ organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_er
     return error->status;
 }
 
-/* Lists the experts that were calibrated on all tokens of their layer, for documents. */
+/* ---- experts that were calibrated on all tokens of their layer, for documents ---- */
 
 /* The number is the one in the tensor's name or, for a stack, `matrix`. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)

@@ -401,6 +401,8 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, o
     return error->status;
 }
 
+/* ---- exchange of inputs between ranks ---- */
+
 /* Exchange of inputs between ranks. While a rank runs its chunk (a set of windows), it records the calls of its taps
  * (callbacks that receive the inputs of matrices). Then every rank gathers the inputs of all ranks, in the order of the
  * chunks, as a single process would. */

@@ -71,6 +71,8 @@ static json_t *convert_document(void *context, const organ_writing *made)
         SET("files", organ_resharding_files_json(organ_write_files(made))));
 }
 
+/* ---- trying the finished output ---- */
+
 /* Opens the finished output of a conversion before it gets its name. The configuration of a GGUF output was checked
  * before its tensors were written (organ_write.begun); both tokenizers were compared when the conversion was planned,
  * so that the output only needs the same bytes. */

@@ -347,6 +347,8 @@ organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *erro
     return error->status;
 }
 
+/* ---- planning a conversion ---- */
+
 /* Plans a conversion: lists the tensors of the output (pieces) and the weights that are read for them (sources). */
 
 /* ---- sources ---- */

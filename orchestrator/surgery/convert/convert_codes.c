@@ -430,7 +430,7 @@ organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Makes quantization_config of a safetensors output that keeps codes of the GGUF file. */
+/* ---- quantization_config of a safetensors output that keeps codes of the GGUF file ---- */
 
 /* Returns the names in transformers of the linear layers without codes. */
 static json_t *config_plain_modules(const organ_convert_job *job, const char *model_type)

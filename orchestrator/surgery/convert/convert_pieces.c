@@ -368,7 +368,7 @@ void organ_convert_llama3(const organ_rope_config *r, float *divisors)
     }
 }
 
-/* Key-values of a GGUF file with a number for each layer, where config.json may have only one for all. */
+/* ---- key-values of a GGUF file by layer, where config.json may have one for all ---- */
 
 bool organ_convert_is_uniform(const organ_gguf_kv *kv)
 {

@@ -402,7 +402,7 @@ organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Members of config.json of Gemma 3n and Gemma 4. */
+/* ---- members of config.json of Gemma 3n and Gemma 4 ---- */
 
 /* Each layer has the width of its feed-forward and the share of its gates that become 0. The model has the rank of
  * Laurel, the flag altup_correct_scale and the number of per-layer embeddings. */
@@ -444,6 +444,8 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
                                SET_FLAG("use_double_wide_mlp", wide), SET_FLAG("enable_moe_block", c->dual_ffn),
                                SET_COUNT("vocab_size_per_layer_input", rows));
 }
+
+/* ---- the architectures of llama.cpp ---- */
 
 /* The architectures of llama.cpp, as values of general.architecture (src/llama-arch.cpp and
  * gguf-py/gguf/constants.py). A conversion by name must not write a file with one of these names. */

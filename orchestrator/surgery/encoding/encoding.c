@@ -155,7 +155,7 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
                                : NULL;
 }
 
-/* Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */
+/* ---- encoding and decoding rows, and sums of the errors ---- */
 
 /* Number of codes that are packed or unpacked at a time: a multiple of the codes in a word and of the columns of any
  * group. */
@@ -455,7 +455,7 @@ void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, 
     sums[ORGAN_LOSS_WEIGHTED].error_squares += encoding_rows_squares(kernels, back, rows * cols);
 }
 
-/* Edits config.json for a model that is no longer quantised. */
+/* ---- config.json of a model that is no longer quantised ---- */
 
 /* `dtype` is the name of torch_dtype since transformers 5; those that are there are set. `inside`: the member of
  * config.json that contains them, such as "text_config"; NULL: the top level. `add`: adds torch_dtype if neither is

@@ -224,7 +224,7 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums);
 
-/* Edits config.json for a model that is no longer quantised. */
+/* ---- config.json of a model that is no longer quantised ---- */
 
 /* Removes quantization_config, compression_config and quantization from a config.json. If `packed` (the source model
  * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */

@@ -346,7 +346,7 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
 }
 
-/* The second moments of the inputs of a matrix for GPTQ, damped, and their factor for columns in the order of GPTQ. */
+/* ---- the second moments of inputs, damped, and their factor in the order of columns ---- */
 
 #define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
 

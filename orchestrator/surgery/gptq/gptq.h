@@ -77,6 +77,8 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
  * in organ_plan_solve. */
 organ_plan_solve organ_gptq_solve(const organ_grid *grid);
 
+/* ---- what the sources of GPTQ share ---- */
+
 /* Data and functions that the sources of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c chooses codes,
  * gptq_scales.c refits scales. */
 

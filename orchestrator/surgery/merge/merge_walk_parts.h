@@ -48,7 +48,7 @@ static inline const organ_merge_input *organ_merge_reads_of(const organ_merge_it
     return item->rows ? item->rows->sources : item->inputs;
 }
 
-/* Rows of tokens. */
+/* ---- rows of tokens ---- */
 
 /* Returns the bytes that organ_merge_gather needs for a strip of an item with `rows`, without scratch of readers. */
 size_t organ_merge_gather_bytes(const organ_merge_item *item);

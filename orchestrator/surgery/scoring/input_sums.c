@@ -446,7 +446,7 @@ organ_status organ_input_sums_write(const organ_input_sums *s, const char *path,
     return organ_imatrix_write(path, format, text, all, s->count, error);
 }
 
-/* Divides the windows of a scoring among ranks, in equal numbers of consecutive windows. */
+/* ---- dividing the windows of a scoring among ranks, in equal numbers of consecutive windows ---- */
 
 /* For rank == ranks, the result is the number of windows. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)

@@ -102,6 +102,8 @@ organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory
 /* Removes the saved sums from the directory of a complete output. */
 void organ_scoring_collect_end(const char *directory);
 
+/* ---- parts of a report ---- */
+
 /* Each function below returns one object of a report, which the caller releases; NULL if memory runs out. Numbers that
  * are not finite (the standard error of one token, the perplexity of a destroyed model) are null. */
 
@@ -124,6 +126,8 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring);
 /* Returns the members of "run" that organ_scoring_run has set: path of the text, duration, tokens per second, batches,
  * memory, engine and directory of the reports. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring);
+
+/* ---- --evaluate of a verb that writes a model ---- */
 
 /* --evaluate of an operation that writes a model: measures the effect of the operation as perplexity before and after
  * on one text, KL divergence and top-1 agreement. The operation sets the members of organ_evaluation up to `made_as`
@@ -164,8 +168,7 @@ organ_status organ_evaluation_end(const organ_evaluation *evaluation, organ_erro
 /* Frees the members that the functions above have set. */
 void organ_evaluation_release(organ_evaluation *evaluation);
 
-/* Opens a model that a verb has written, before it gets its name, and compares it with the model from which it was
- * made. */
+/* ---- trying a model that a verb has written, before it gets its name ---- */
 
 typedef struct organ_trial {
     const organ_model *model; /* the model from which the output was made */

@@ -200,8 +200,7 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
         SET_BYTES_OF("output", scoring->options->output));
 }
 
-/* --evaluate: scores the original model and the output of an operation (scoring.h), and makes the member "evaluation"
- * of the report. */
+/* ---- --evaluate: the original model and the output, and the member "evaluation" ---- */
 
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {

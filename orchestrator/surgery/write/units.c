@@ -238,8 +238,6 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
     return bytes;
 }
 
-/* Makes the JSON documents of an output: the first line of its journal and its report. */
-
 /* ---- the journal ---- */
 
 /* Adds the members by which the verb identifies the run. */
@@ -342,6 +340,8 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
         organ_output_sync(&w->output, error);
     return error->status;
 }
+
+/* ---- outputs that a verb has laid out ---- */
 
 /* Writes an output that a verb has laid out (output/layout.h): files as loaders open them, or an organ directory, and
  * copies of the model's files without tensors. */

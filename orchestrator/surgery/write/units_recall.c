@@ -230,6 +230,8 @@ void organ_units_end(organ_writing *w)
     *log = (organ_unit_log){0};
 }
 
+/* ---- dividing the units of an output among the ranks ---- */
+
 /* Divides the units of an output among the ranks, and sends the journal lines of finished units to all ranks. */
 
 /* The bytes are those of source and output. Units that other ranks make get `done` and `elsewhere`. */

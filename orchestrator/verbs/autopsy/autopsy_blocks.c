@@ -245,6 +245,8 @@ size_t organ_order_index(const organ_blocks *b, organ_order order, size_t row, s
     }
 }
 
+/* ---- single rows with wrong scales ---- */
+
 /* Finds single rows with wrong scales in weights whose blocks are one row high: a scale for each row, or for each group
  * of columns of a row. The scales of all rows are read, but values only of the few rows that stand out. */
 

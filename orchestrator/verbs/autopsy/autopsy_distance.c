@@ -189,6 +189,8 @@ organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
     return error->status;
 }
 
+/* ---- one wrong factor of all scales ---- */
+
 /* Finds, without the original, one wrong factor of all scales of a model: the model then predicts a text better if its
  * scales are multiplied by another factor. */
 

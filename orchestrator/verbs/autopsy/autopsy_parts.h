@@ -45,6 +45,8 @@ organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_err
 /* Returns the ranges as JSON in the form that organ_ranges_read reads. NULL if memory runs out. */
 json_t *organ_ranges_json(const organ_ranges *ranges);
 
+/* ---- jumps at the borders of blocks ---- */
+
 /* Detects whether the spread of a weight's values jumps at the borders of blocks of scales. In a healthy weight the rms
  * of 128 adjacent values changes between two rows by a similar amount everywhere. If blocks have the scales of other
  * blocks, the rms changes more across a border of blocks. The same applies to columns. The test takes the median of
@@ -113,6 +115,8 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
  * 30 percent more), or to 1 if there are no jumps. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
+/* ---- levels of a weight ---- */
+
 /* Counts the distinct values (levels) of a weight, exactly up to a limit, with many threads: each thread collects the
  * values of a strip of rows and adds them to the set of the weight. The order of strips does not matter. */
 
@@ -159,6 +163,8 @@ typedef struct organ_level_kind {
 } organ_level_kind;
 /* Returns the kind of the numbers in the set. */
 organ_level_kind organ_level_kind_of(const organ_level_set *set);
+
+/* ---- statistics of a weight from a single pass over its values ---- */
 
 /* Statistics of a weight from a single pass over its values: threads examine strips of rows, whose results are combined
  * in order. */
@@ -325,6 +331,8 @@ typedef struct organ_verdict {
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 
+/* ---- blocks of a weight ---- */
+
 /* Reads the blocks of a weight, the parts that share a scale. For each block it sums the squares of some of the values
  * and reads the stored scale. This second pass reads only a part of the weight, small enough for one thread. */
 
@@ -393,8 +401,7 @@ bool organ_order_fits(const organ_blocks *blocks, organ_order order, organ_order
  * `order`. The block is in the range that organ_order_fits has set. */
 size_t organ_order_index(const organ_blocks *blocks, organ_order order, size_t row, size_t col);
 
-/* Classifies how a weight differs from its counterpart in the original: by rounding, by pruning, by an adapter, by
- * further training, or by none of these. */
+/* ---- how a weight differs: by rounding, pruning, an adapter, training, or none of these ---- */
 
 /* Classes of the difference. */
 typedef enum organ_change_kind {
@@ -436,7 +443,7 @@ struct organ_change {
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error);
 
-/* Finds wrong scales that look plausible individually, by comparison with other blocks, weights and layers. */
+/* ---- wrong scales that look plausible individually: other blocks, weights and layers ---- */
 
 /* Evidence, over all weights, that scales are stored in one wrong order. Residuals are ln rms of the blocks of a weight
  * minus the means of rows and columns of the grid (autopsy_order.c). */

@@ -59,6 +59,8 @@ typedef struct organ_task_set {
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error);
 void organ_task_set_release(organ_task_set *set);
 
+/* ---- answers to questions with several choices ---- */
+
 /* Computes the answers of models to questions with several choices, and compares the accuracies of two models on the
  * same questions. */
 
@@ -82,17 +84,19 @@ typedef struct organ_task_difference {
     double difference, low, high;
 } organ_task_difference;
 
+/* ---- names of experiments ---- */
+
 /* Names the experiments of pruned models, so that an evaluation lists two experiments in one table only under two
  * names. */
 
-/* Evaluates models on questions with several choices. */
+/* ---- evaluating models on questions with several choices ---- */
 
 /* Runs organ_evaluate with options->tasks: *report has the schema organ.tasks/1 and is written as tasks.json and
  * TASKS_REPORT.md. */
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error);
 
-/* The dry run of organ perplexity. */
+/* ---- the dry run of organ perplexity ---- */
 
 /* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
  * "run.plan" (output/plan.h). NULL if memory runs out. */
@@ -100,7 +104,7 @@ json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *eng
 /* Adds memory and work of a scoring to a plan. */
 void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan);
 
-/* Converts the bytes of tokens to text that is safe for a terminal. */
+/* ---- the bytes of tokens as text that is safe for a terminal ---- */
 
 /* A text that is being converted. Must not be moved between open and close. */
 typedef struct organ_text_streamer {

@@ -307,7 +307,7 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
     return organ_report_end(&work, options->model, error);
 }
 
-/* Makes the report of a dry run of perplexity: the experiment and the plan of its work. */
+/* ---- the dry run of perplexity: the experiment and the plan of its work ---- */
 
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m)
 {
@@ -351,7 +351,7 @@ json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *eng
                         SET("definitions", organ_scoring_definitions_json(scoring)), SET("run", run));
 }
 
-/* Runs organ tokenize: reads a text from a file or standard input, tokenizes it and makes the report. */
+/* ---- organ tokenize ---- */
 
 #define FIRST ((size_t)16) /* greatest number of tokens that the report lists with their text */
 

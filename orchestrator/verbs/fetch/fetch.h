@@ -41,7 +41,7 @@ typedef struct organ_fetch_options {
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error);
 
-/* Downloads one file: receives it in ranges, compares its digest with the hub's list, and renames it. */
+/* ---- downloading one file: ranges, the digest of the hub's list, renaming ---- */
 
 /* How a file was obtained. */
 typedef enum organ_fetched {

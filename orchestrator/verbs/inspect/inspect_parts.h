@@ -28,7 +28,7 @@ typedef struct organ_inspect_part {
  */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights);
 
-/* Selection of the rows in the lists of organ.inspect/1. */
+/* ---- selection of the rows in the lists of organ.inspect/1 ---- */
 
 /* Options that select rows, and the names of lists that were cut. */
 typedef struct organ_inspect_lists {
@@ -46,7 +46,7 @@ bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name, c
  * limit. Otherwise returns false and appends `list` to lists->truncated, unless it is the last name there. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows);
 
-/* The part of organ.inspect/1 that describes the quantisation of a model. */
+/* ---- the part of organ.inspect/1 that describes the quantisation ---- */
 
 /* Returns the value of the member "quantization": null for a model that has none of the following: packed weights,
  * tensors that belong to no weight, notes, a method. If `weights` is NULL, because the weights could not be found, the
@@ -54,7 +54,7 @@ bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, 
  * out, rows are missing, and organ_memory_refusals counts the failure. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights);
 
-/* Lists the models in the caches of other programs, and what organ can do with each. */
+/* ---- models in the caches of other programs, and what organ can do with each ---- */
 
 /* Options of organ_models. */
 typedef struct organ_models_options {

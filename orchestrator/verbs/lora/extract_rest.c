@@ -81,7 +81,7 @@ void organ_lora_notes_written(organ_lora_job *job)
         add_lines(job, job->modules[k].note);
 }
 
-/* Names in transformers, for the adapter. */
+/* ---- names in transformers, for the adapter ---- */
 
 const char *organ_lora_name_in_transformers(organ_lora_job *job, const char *name, organ_module_form *form)
 {
@@ -283,7 +283,7 @@ organ_status organ_lora_keep(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Makes the journal entries of modules, and restores results from them. */
+/* ---- journal entries of modules, and results restored from them ---- */
 
 /* The results of a module that are stored as members of its journal entry, in addition to rank, spectrum and note. */
 #define MODULE(member, type) ORGAN_STRUCT_FIELD(organ_lora_module, member, type)
@@ -337,6 +337,8 @@ bool organ_lora_module_recall(organ_lora_module *m, const json_t *results)
     m->passes = 0;
     return false;
 }
+
+/* ---- groups of numbered experts ---- */
 
 /* Groups the numbered experts of a layer. transformers stacks their weights in two parameters, and peft stacks their
  * factors when it loads an adapter, for which all experts of a group must have factors of one rank. */

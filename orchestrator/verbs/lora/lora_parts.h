@@ -266,8 +266,7 @@ json_t *organ_lora_config(const organ_lora_job *job);
  * of a dry run without measured values. */
 json_t *organ_lora_extract_document(void *context, const organ_writing *writing);
 
-/* Declarations that the sources of a merge share: merge.c runs it, merge_plan.c assigns the adapter's keys to weights,
- * merge_pass.c computes. */
+/* ---- what merge.c, merge_plan.c (keys to weights) and merge_pass.c (sums) share ---- */
 
 /* Sums over the values of a weight W. D is its exact change: scale B A, or with DoRA the merged weight minus W. T is
  * the change in the output: W + D rounded to the output's type, minus W rounded to this type. */

@@ -37,6 +37,8 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model
  * last words of this name, which dots separate ("q_proj", "self_attn.q_proj"). */
 bool organ_lora_is_target(const char *target, const char *module);
 
+/* ---- rounding merged weights ---- */
+
 /* Rounds merged weights so that the errors of a row cancel in the directions in which the adapter changes it. */
 
 /* The directions in which an adapter changes the rows of a matrix: a change of a row is a sum of columns of `values`.
@@ -59,6 +61,8 @@ double organ_lora_square(const float *direction, size_t rank);
 void organ_lora_round_with_feedback(const organ_kernels *kernels, organ_dtype dtype, const float *values, size_t rows,
                                     size_t cols, const organ_lora_directions *directions, double *sums, float *nearest,
                                     void *codes);
+
+/* ---- rewriting an adapter ---- */
 
 /* Rewrites an adapter so that all modules have the same rank and scale 1, for sanitize and resize. */
 

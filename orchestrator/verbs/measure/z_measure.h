@@ -233,7 +233,6 @@ json_t *organ_z_json(const organ_z *z);
 organ_z organ_z_of_json(const json_t *json);
 
 /* Written by fixtures/make_z_null.py: entropy h and ln CV of normal samples of size n, mean and standard deviation. */
-
 static const struct {
     double n, h, h_std, cv, cv_std;
 } z_null[] = {
@@ -245,8 +244,6 @@ static const struct {
     {16384, 2.130453911550145, 0.00019528151077970806, -0.28257232921092984, 0.013721926135197975},
     {65536, 2.1306150481660127, 8.848011828044587e-05, -0.2830047854399231, 0.006576423557372867},
 };
-
-/* Declarations that the sources of organ fleet share. */
 
 /* ---- fleet find ---- */
 

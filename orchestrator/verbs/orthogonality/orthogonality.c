@@ -41,6 +41,8 @@ static organ_status write_charts(const organ_output *output, const void *context
     return error->status;
 }
 
+/* ---- the report organ.orthogonality/1 ---- */
+
 /* The report organ.orthogonality/1: each module, and sums over projections, layers and the model. A number that is not
  * defined is null. */
 

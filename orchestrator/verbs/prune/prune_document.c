@@ -354,7 +354,7 @@ json_t *organ_prune_document(void *context, const organ_writing *made)
     return NULL;
 }
 
-/* Checks the written copy of a pruned model against its donor, before it is published. */
+/* ---- the written copy, compared with its donor before it is published ---- */
 
 #define HEADER_STEP 16384 /* bytes of a header that are compared at once */
 

@@ -53,6 +53,8 @@ organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *bands, size_t at, size_t n,
                                       float *scratch);
 
+/* ---- masks from the flow of physarum v1 ---- */
+
 /* Masks for a requested sparsity from the flow of physarum v1 (docs/definitions/pruning.md), run over importances in
  * place of magnitudes; and patterns that keep N of M neighbours. The flow gives each weight a conductivity and removes
  * the weights with a low one. Its parameter, the gain, decides how many: a higher gain removes fewer weights. */
@@ -123,6 +125,8 @@ uint64_t organ_flow_memory(size_t workers);
 /* Applies the pattern to one group, whose `scores` and mask `keep` have pattern->of values: of the weights with keep 1,
  * those with the pattern->keep highest scores stay at 1, the first ones if scores are equal. All others become 0. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep);
+
+/* ---- ADMM ---- */
 
 /* Pruning of a matrix to a given number of kept weights with the least quadratic loss, by ADMM (Meng et al. 2024, ALPS,
  * arXiv 2406.07831). ADMM alternates between two matrices. V is dense and solves a least-squares problem with the
@@ -296,6 +300,8 @@ bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method
  * ignored; it needs 8 more bytes per weight. Sparsity and name make no difference. */
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols);
 
+/* ---- least squares over kept weights ---- */
+
 /* Least squares over kept weights: finds V with V H = T at the kept weights of each row and zeros elsewhere, by
  * preconditioned conjugate gradients. The mask of kept weights shrinks from one solve to the next. Results are
  * bit-identical on every machine and for any number of threads. */
@@ -333,7 +339,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uin
  * valid for a whole H, and for a block-diagonal H with blocks of 256. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols);
 
-/* Data and functions that the methods of prune_matrix.h share. */
+/* ---- what the methods of prune_matrix.h share ---- */
 
 #define ORGAN_SQUARES_DAMPING 0.03 /* added to H's diagonal by physarum v2 and v3, times the mean of the diagonal */
 #define ORGAN_DONOR_SHARE     0.5  /* alpha of docs/definitions/pruning.md: share of earlier layers' error to correct */
@@ -373,6 +379,8 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error); /* 
  * mask. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers);
 
+/* ---- preconditioner for least squares over masked weights ---- */
+
 /* Preconditioner for least squares over masked weights: approximate inverses of the masked parts of one matrix H, with
  * a different mask for each row of weights. H is approximated by D (mu I + U (Lambda - mu) U^T) D. D is sqrt(diag H);
  * the k columns of U (the directions) are the eigenvectors of D^-1 H D^-1 with the largest eigenvalues, Lambda these
@@ -410,6 +418,8 @@ void organ_preconditioner_multiply(const organ_preconditioner *preconditioner, s
  * removed columns and may be the same array as `residual`, whose values must be finite. */
 void organ_preconditioner_solve(const organ_preconditioner *preconditioner, size_t first, size_t rows,
                                 const float *residual, const uint8_t *keep, float *result, float *scratch);
+
+/* ---- radix selection ---- */
 
 /* Radix selection: finds the edge, the score of a given rank among many scores. Also computes masks, by comparison of
  * the scores with the edge.

@@ -202,6 +202,8 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     return error->status;
 }
 
+/* ---- preconditioned conjugate gradients on the rows of one matrix ---- */
+
 /* Preconditioned conjugate gradients on the rows of one matrix. Ranks: each rank solves a part of the rows, because
  * layers must be solved in order and so cannot be divided among ranks. */
 

@@ -251,6 +251,8 @@ void organ_prune_note(organ_prune_job *job, size_t part, const organ_calibration
     result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
+/* ---- pruning during a calibration walk ---- */
+
 /* Prunes one matrix during a calibration walk, rounds it to the type that the donor stores, counts
  * the changes and writes it. */
 

@@ -172,7 +172,7 @@ static json_t *purify_document(void *context, const organ_writing *made)
                         SET("definitions", definitions_json(job)));
 }
 
-/* Filters the rows of the chosen tensors, and sums their energy before and after. */
+/* ---- filtering the rows of the chosen tensors, and their energy before and after ---- */
 
 /* The energy is the sum of squared deviations from the mean (m2), plus n mean^2. */
 static double energy_of(const organ_kernels *kernels, const float *values, size_t n)

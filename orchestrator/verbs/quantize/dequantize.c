@@ -53,7 +53,7 @@ typedef struct organ_dequantize_job {
 
 #define DECODED 24.0 /* plan of a dry run: operations per value */
 
-/* Makes the report of organ dequantize, and the journal lines of converted weights. */
+/* ---- the report of organ dequantize, and journal lines of converted weights ---- */
 
 typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
@@ -194,6 +194,8 @@ static json_t *dequantize_document(void *context, const organ_writing *made)
         SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
         SET("definitions", dequantize_document_definitions_json()));
 }
+
+/* ---- decoding packed weights ---- */
 
 /* Decodes packed weights in strips of rows on all workers, and writes their values into the output. A part is a weight
  * that is decoded. */

@@ -77,7 +77,7 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
         SET("tensors", organ_json_rows(w->curves.count, quantize_widths_document_tensor_json, w)));
 }
 
-/* Types by size in the parameters and in the report. */
+/* ---- types by size in the parameters and in the report ---- */
 
 static json_t *quantize_types_parameters(const organ_quantize_job *job)
 {

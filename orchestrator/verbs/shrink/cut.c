@@ -340,8 +340,6 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
     return error->status;
 }
 
-/* Compares config.json or the key-values of a cut model with those that a cut of the donor would write. */
-
 /* ---- config.json ---- */
 
 static void check_members(organ_cut_audit *a, const char *inside, const json_t *expected, const json_t *found);

@@ -138,6 +138,8 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
  * output, by which an audit recognises its bytes; null if there is none, and in a dry run. NULL if out of memory. */
 json_t *organ_cut_json(const organ_writing *made);
 
+/* ---- plan and state of a smaller model ---- */
+
 /* Plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
  * one whose kept part gets new values (organ_cut_out.refitted). */
 
@@ -297,6 +299,8 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
 size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, organ_error *error);
 
 uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a worker */
+
+/* ---- config.json of the smaller model ---- */
 
 /* Edits config.json for the smaller model. Functions store the first error in c->error. */
 

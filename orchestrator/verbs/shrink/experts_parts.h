@@ -75,6 +75,8 @@ bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tenso
  * refitted yet. NULL if out of memory. */
 json_t *organ_expert_heal_json(const organ_expert_heal *heal);
 
+/* ---- scores of experts ---- */
+
 /* Scores of the routed experts of a model on a calibration text, layer by layer. They are measured once and
  * stored in a file; the caller can then choose any number of experts to keep. */
 
@@ -171,6 +173,8 @@ json_t *organ_expert_scores_line(const organ_expert_scores *scores, size_t layer
 /* Sets the scores of the layer that a journal line has. Returns whether the line has such scores. */
 bool organ_expert_scores_recall(organ_expert_scores *scores, const json_t *line);
 
+/* ---- scoring experts ---- */
+
 /* Scores routed experts on a calibration text. The donor's hidden states pass through the model layer by layer;
  * the scores of a layer come from the inputs of its router and the outputs of its experts. Packed weights are used
  * unchanged. The scores are bit-identical on every machine, for any number of threads and ranks and for any memory
@@ -263,6 +267,8 @@ organ_status organ_experts_read_keep(const char *text, const organ_expert_scores
 json_t *organ_experts_parameters(void *context);
 json_t *organ_experts_document(void *context, const organ_writing *made);
 
+/* ---- state of --refit ---- */
+
 /* State of --refit, shared by its sources: experts_heal.c runs the calibration text through the layers (the walk;
  * organ_calibration_run), heal_chunk.c collects the rows of the regression. */
 
@@ -325,6 +331,8 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
  * writes the refitted down projections to the output, or reads back those of an interrupted run. The loaded layer then
  * has the weights and the kept experts of the output. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error);
+
+/* ---- measuring experts ---- */
 
 /* Declarations that the sources of the measurement share: measure_scores.c runs the text, outputs.c computes the
  * outputs of experts for a chunk, greedy.c determines the order of removal. */

@@ -135,6 +135,8 @@ size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_er
     return filled;
 }
 
+/* ---- copying the kept bytes ---- */
+
 /* Copies the kept bytes of cut tensors into the output. If the memory has buffers for all workers, each worker copies
  * tensors of its own; else one worker copies all tensors. A part is a tensor of the output that is not a whole tensor
  * of the donor (organ_cut_part). */

@@ -145,6 +145,8 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
                                          heal_chunk_add_rows, h, error);
 }
 
+/* ---- finishing the refit of a layer ---- */
+
 /* Finishes the refit of a layer: solves for the down projections of its kept experts, or reads them back from an
  * interrupted run, and stores them in the output and in the loaded layer.
  *

@@ -226,6 +226,8 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
     return organ_ridge_memory(&shape) + (captured + 2 * max + 2 * part->outputs * part->width) * sizeof(float);
 }
 
+/* ---- judging candidates of a heal ---- */
+
 /* Judges each candidate of a heal (a block with refitted weights) by the KL divergence of the whole smaller model from
  * the donor, on held-out windows. The windows run through the candidate's block and the kept blocks after it, which
  * have the donor's weights, and the logits are compared with the donor's. The error after the block would not suffice,
@@ -351,6 +353,8 @@ static organ_status layers_heal_judge_final(organ_layers_heal *h, double times, 
     organ_variants_scale(h->variants, 1);
     return error->status;
 }
+
+/* ---- scaling the final norm ---- */
 
 /* Scales the final norm. The norm gives every hidden state the same length, also if the smaller model only partly
  * reproduces the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied

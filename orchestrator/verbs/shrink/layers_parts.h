@@ -74,7 +74,7 @@ typedef struct organ_layers_found {
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 
-/* Parses the option --drop: the numbers of the blocks to drop, or how many. */
+/* ---- the option --drop: the numbers of the blocks to drop, or how many ---- */
 
 /* The parsed option --drop. */
 typedef struct organ_layers_drop {
@@ -90,7 +90,7 @@ typedef struct organ_layers_drop {
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error);
 
-/* Names the kinds of a model's layers for the report. */
+/* ---- kinds of a model's layers, for the report ---- */
 
 /* The kind of each layer: how it mixes tokens, and its feed-forward. */
 typedef struct organ_layers_kinds {
@@ -107,6 +107,8 @@ void organ_layers_kinds_release(organ_layers_kinds *kinds);
 /* Returns [{"kind", "layers", "dropped"}] with the numbers of all and of the dropped layers of each kind, in the order
  * in which the kinds first occur. `dropped` has a flag for each layer. NULL if memory runs out. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped);
+
+/* ---- scores of a search ---- */
 
 /* Keeps the scores of a search, in memory and in the file of --scores: the influence of each block, and the divergence
  * of each judged set of blocks. An interrupted search continues with the journal or the file; a search for another
@@ -131,6 +133,8 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
 
 /* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL if memory runs out. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
+
+/* ---- healing a model ---- */
 
 /* Heals a model without some of its blocks: refits the blocks around the gaps (runs of dropped blocks), so that the
  * smaller model's hidden states approximate those of the whole model. Proceeds block by block on a calibration text, by
@@ -215,6 +219,8 @@ typedef struct organ_layers_judged {
  * organ_layers_heal_run. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *heal);
 const char *organ_layers_kind_name(organ_layers_kind kind); /* returns the name in the report: "attention inputs" */
+
+/* ---- the divergence of a model without some of its blocks ---- */
 
 /* Measures the divergence of a model without some of its blocks from the whole model, on windows of a text. Many sets
  * of dropped blocks are judged together, so that each layer is loaded once for all of them and hidden states that sets

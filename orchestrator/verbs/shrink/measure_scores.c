@@ -358,7 +358,7 @@ organ_status organ_expert_measure_run(organ_expert_measure *m, organ_writing *wr
     return error->status;
 }
 
-/* Takes the scores from the journal and the file of --scores, or measures them. All ranks read both. */
+/* ---- scores from the journal, the file of --scores or a measurement; all ranks read both ---- */
 
 /* The message names the --samples and --context of the file, because only the same windows can complete the file. */
 static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)

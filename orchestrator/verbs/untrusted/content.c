@@ -19,7 +19,6 @@
 enum { MAX_LISTED = 200 };
 
 /* For each kind: its name and severity in the report, its title, and the reason why it is dangerous. */
-
 static const struct {
     const char *name, *severity, *title, *why;
 } kinds[ORGAN_FINDING_KINDS] = {

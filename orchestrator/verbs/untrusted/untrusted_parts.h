@@ -82,7 +82,7 @@ typedef enum organ_content {
  * numbers do not produce by chance are findings, and the result is ORGAN_CONTENT_OTHER. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
-/* Finds regular expressions whose matching time can grow exponentially with the text. */
+/* ---- regular expressions whose matching time can grow exponentially with the text ---- */
 
 /* Returns why a backtracking engine may need very long for this pattern of `length` bytes, as the predicate of a
  * sentence ("repeats an unlimited repetition"); NULL if there is no such risk. Detects unlimited repetitions within a
@@ -90,7 +90,7 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
  * KiB. */
 const char *organ_pattern_risk(const char *pattern, size_t length);
 
-/* Walks the directory of a download and examines its files. */
+/* ---- walking the directory of a download and examining its files ---- */
 
 /* Counts of the entries that the walk has visited. */
 typedef struct organ_scanned_folder {
@@ -100,7 +100,7 @@ typedef struct organ_scanned_folder {
     uint64_t git_directories; /* directories named .git, which are skipped */
 } organ_scanned_folder;
 
-/* Finds tokenizers that need much more memory or time than any real one. */
+/* ---- tokenizers that need much more memory or time than any real one ---- */
 
 /* Returns whether a JSON file of that name belongs to a tokenizer, so that organ_growth_check has a check for it. */
 bool organ_growth_is_tokenizer(const char *name);
@@ -114,7 +114,7 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
  * whose type or length differs from what readers assume, and byte tokens that name no byte ("<0x-1>"). */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf);
 
-/* Iterates over the members of all objects of a JSON text of any size, without building a tree. */
+/* ---- members of all objects of a JSON text of any size, without a tree ---- */
 
 /* Depth of nested objects and lists up to which organ_json_key.path is complete. */
 enum { ORGAN_JSON_KEYS_DEPTH = 64 };
@@ -145,6 +145,8 @@ typedef struct organ_json_extent {
     size_t longest;    /* longest string at any depth, names included, in bytes as written without quotes */
     uint64_t greatest; /* greatest whole number among its members; UINT64_MAX if one is larger; 0: none */
 } organ_json_extent;
+
+/* ---- targets of symbolic links ---- */
 
 /* Finds the targets of symbolic links in a download, within a base directory. organ_link_follow resolves a link one
  * component of its path at a time, by directory descriptors and with O_NOFOLLOW, so that a process that changes the
@@ -193,7 +195,7 @@ typedef struct organ_link_target {
  * in any case. With ORGAN_LINK_NOWHERE errno has the reason. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target);
 
-/* Checks chat templates, which are Jinja programs, without running them. */
+/* ---- checking chat templates, which are Jinja programs, without running them ---- */
 
 /* Adds findings for constructs that a chat template does not need: names and attributes that give access to the
  * interpreter, also if assembled from parts or escaped; the filter attr; other templates; ranges and products of more
@@ -201,7 +203,7 @@ organ_link_end organ_link_follow(const organ_link_base *base, const char *path, 
  * construct has one finding, with the line where it occurs first. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length);
 
-/* Finds misleading names of files. */
+/* ---- misleading names of files ---- */
 
 /* Adds findings for the name of findings->file; `name` is its last component. A name is misleading if it has invalid
  * UTF-8, an invisible character, a character that changes the direction of writing, or a letter of another script that
@@ -209,7 +211,7 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
  * or begins with a space. */
 void organ_names_check(organ_findings *findings, const char *name);
 
-/* Checks safetensors and GGUF files, indexes, and whole models. */
+/* ---- checking safetensors and GGUF files, indexes, and whole models ---- */
 
 /* Adds a finding for each fault in the header of an open safetensors file of `size` bytes, and in the names of its
  * tensors. */
@@ -227,7 +229,7 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
 /* Opens the model at `path` like any verb and adds a finding for each problem that is not yet among the findings. */
 void organ_weights_check_model(organ_findings *findings, const char *path);
 
-/* Finds members of configuration files (JSON and YAML) that make a loader run code. */
+/* ---- members of configuration files (JSON and YAML) that make a loader run code ---- */
 
 /* Adds a finding for each member of a JSON file, at any depth, that makes a loader run code (auto_map,
  * trust_remote_code and others), and checks chat templates in it. A file of at most 1 MiB that is not
