@@ -294,8 +294,8 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
         read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && check_string_fields(from, error) == ORGAN_OK &&
         check_selection_fields(from, error) == ORGAN_OK &&
         organ_adapter_fields_check(from, remarks, error) == ORGAN_OK &&
-        read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
-        read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
+        read_patterns(from, "rank_pattern", /*integers=*/true, &rules->ranks, error) == ORGAN_OK)
+        read_patterns(from, "alpha_pattern", /*integers=*/false, &rules->alphas, error);
     return error->status;
 }
 

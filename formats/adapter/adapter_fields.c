@@ -281,9 +281,9 @@ enum { EXCLUDED, TARGET, LAYERS, SELECTED };
 /* Returns the kind of the field that leaves the module out. */
 static int kind_of(const module_selection *s, const char *module)
 {
-    if (s->excludes && filter_selects(&s->excluded, module, false))
+    if (s->excludes && filter_selects(&s->excluded, module, /*unknown=*/false))
         return EXCLUDED;
-    if (s->targets && !filter_selects(&s->target, module, true))
+    if (s->targets && !filter_selects(&s->target, module, /*unknown=*/true))
         return TARGET;
     return s->layers && !has_layer(s->layers, layer_in_name(module, s->pattern)) ? LAYERS : SELECTED;
 }

@@ -233,9 +233,9 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     const char *name = model->config.model_type;
-    const forward_family *family = organ_forward_family_named(name, true);
+    const forward_family *family = organ_forward_family_named(name, /*gguf=*/true);
     if (!family)
-        return organ_forward_family_refuse(model->path, name, true, error);
+        return organ_forward_family_refuse(model->path, name, /*gguf=*/true, error);
     const config_gguf_source s = {model->path, name, model, family, error};
     read_gguf_config(&s, config);
     organ_key_name_fault(&s);

@@ -6,7 +6,7 @@
 
 bool organ_keeps_rope_rows(const char *architecture)
 {
-    const forward_family *const family = organ_forward_family_named(architecture, true);
+    const forward_family *const family = organ_forward_family_named(architecture, /*gguf=*/true);
     return family && !family->gguf_pairs;
 }
 
@@ -51,9 +51,9 @@ static counterpart_names names_of(const organ_model *gguf)
 {
     static const forward_family usual = {.architecture = ""};
     const char *const name = gguf->config.model_type;
-    const forward_family *const own = organ_forward_family_named(name, true);
+    const forward_family *const own = organ_forward_family_named(name, /*gguf=*/true);
     const forward_pairing *const row = gguf->gguf ? organ_pairing_names_of_gguf(gguf->gguf, name) : NULL;
-    const forward_family *const hf = row ? organ_forward_family_named(row->architecture, false) : NULL;
+    const forward_family *const hf = row ? organ_forward_family_named(row->architecture, /*gguf=*/false) : NULL;
     return (counterpart_names){hf && own ? hf : &usual, hf && own ? own : &usual,
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }

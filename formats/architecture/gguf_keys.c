@@ -269,9 +269,9 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
         return ORGAN_ROPE_LONGROPE;
     if (key_equals(s, key, "linear", factor != 1))
         return ORGAN_ROPE_LINEAR;
-    if (key_equals(s, key, "yarn", false))
+    if (key_equals(s, key, "yarn", /*otherwise=*/false))
         return ORGAN_ROPE_YARN;
-    if (key_equals(s, key, "none", true))
+    if (key_equals(s, key, "none", /*otherwise=*/true))
         return ORGAN_ROPE_DEFAULT;
     const char *const word = organ_gguf_string(s->model->gguf, organ_key_name(s, key, full), &length);
     if (!word)

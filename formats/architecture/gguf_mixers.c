@@ -43,8 +43,8 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
 {
     static const char usual[] = "attn_output.weight";
     const forward_name *const names = s->family->gguf_names;
-    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, true, 0);
-    const char *const norm = organ_forward_part_name(names, PART_NORM_MIXED, true, 0);
+    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, /*gguf=*/true, 0);
+    const char *const norm = organ_forward_part_name(names, PART_NORM_MIXED, /*gguf=*/true, 0);
     const bool one_name = strcmp(out, usual) == 0, recurs = has_tensor(s, layer, one_name ? norm : out);
     const bool attends = has_tensor(s, layer, usual) && !(one_name && recurs);
     if (recurs)
@@ -126,12 +126,12 @@ static void read_recurrent_options(const config_gguf_source *s, const organ_forw
 {
     const forward_recurrent *const r = s->family->recurrent;
     const forward_name *const names = s->family->gguf_names;
-    const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, true, 0);
+    const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, /*gguf=*/true, 0);
     to->step_norms_bare = organ_key_flag(s, "ssm.dt_b_c_rms", false);
     to->step_norms = to->step_norms_bare || any_layer_has_tensor(s, c, "ssm_dt_norm.weight");
     to->conv_biased = any_layer_has_tensor(s, c, conv);
-    to->biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, true, 0));
-    to->out_biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, true, 0));
+    to->biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, /*gguf=*/true, 0));
+    to->out_biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, /*gguf=*/true, 0));
     to->normed = to->norm_rows = any_layer_has_tensor(s, c, "ssm_norm.weight");
     to->fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
     to->projections =

@@ -240,9 +240,9 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     if (!json_is_object(root))
         return organ_refuse(error, label, "is not an object");
     const json_t *const text = organ_config_text(root, &name);
-    const forward_family *const family = organ_forward_family_named(name, false);
+    const forward_family *const family = organ_forward_family_named(name, /*gguf=*/false);
     if (!family)
-        return organ_forward_family_refuse(label, name, false, error);
+        return organ_forward_family_refuse(label, name, /*gguf=*/false, error);
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 

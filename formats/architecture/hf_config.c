@@ -227,7 +227,7 @@ static void read_tie(const char *label, json_t *root, organ_hf_config *config, o
 {
     const char *name = config->architecture;
     const json_t *const text = organ_config_text(root, &name);
-    const config_hf_source source = {label, root, text, organ_forward_family_named(name, false), error};
+    const config_hf_source source = {label, root, text, organ_forward_family_named(name, /*gguf=*/false), error};
     config->tie_word_embeddings = organ_config_is_tied(&source);
 }
 

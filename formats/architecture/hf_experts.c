@@ -48,7 +48,7 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
         if (!json_is_integer(value) || l < 0)
             organ_config_refuse(s, "mlp_only_layers", value, "a layer number");
         else if (l < c->layers)
-            make_mixture(&c->kinds[l], false, c);
+            make_mixture(&c->kinds[l], /*mixture=*/false, c);
     }
 }
 
@@ -80,7 +80,7 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     for (size_t k = 0; k < json_array_size(list); k++) {
         organ_layer_kind *const kind = organ_config_layer(s, "moe_layers", json_array_get(list, k), 0, c);
         if (kind)
-            make_mixture(kind, true, c);
+            make_mixture(kind, /*mixture=*/true, c);
     }
 }
 

@@ -276,7 +276,7 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
             json_array_foreach(json_array_get(item, 0), n, kind) set_neo(s, c, layer++, kind);
     }
     if (layer != c->layers) /* too few words or too many: set_neo reports the error */
-        set_neo(s, c, c->layers, NULL);
+        set_neo(s, c, c->layers, /*kind=*/NULL);
 }
 
 /* ---- OPT ---- */

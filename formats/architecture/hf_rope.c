@@ -243,7 +243,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         return;
     }
     const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
-    c->rope = read_rope(s, object, organ_config_real(s, s->root, base, s->family->theta), head_dim_of(c, false), c);
+    c->rope = read_rope(s, object, organ_config_real(s, s->root, base, s->family->theta),
+                        head_dim_of(c, /*windowed=*/false), c);
     c->rope.reversed = s->family->rope_reversed;
     read_query_scale(s, object, c);
     c->rope_local = c->rope;
@@ -255,8 +256,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     if (local)
         organ_config_require_object(s, s->root, "rope_parameters.sliding_attention");
     if (full || s->family->local == LOCAL_OWN)
-        c->rope_local =
-            read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), head_dim_of(c, true), c);
+        c->rope_local = read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4),
+                                  head_dim_of(c, /*windowed=*/true), c);
     else if (s->family->local == LOCAL_PLAIN)
         c->rope_local =
             (organ_rope_config){.theta = c->rope.theta, .dimensions = c->rope.dimensions, .attention_factor = 1};

@@ -125,7 +125,7 @@ const char *organ_text_prefix(const forward_family *family, const organ_weights 
                                            "language_model.",
                                            "text_model.",
                                            ""};
-    const char *const embedding = organ_forward_part_name(family->names, PART_EMBEDDING, false, 0);
+    const char *const embedding = organ_forward_part_name(family->names, PART_EMBEDDING, /*gguf=*/false, 0);
     for (const char *own = family->prefix; own; own = *own ? strchr(own, '.') + 1 : NULL)
         if (has_prefixed(weights, own, embedding))
             return own;
@@ -137,8 +137,8 @@ const char *organ_text_prefix(const forward_family *family, const organ_weights 
 
 const char *organ_text_new_head(const char *architecture, const char *embedding)
 {
-    const forward_family *const family = organ_forward_family_named(architecture, false);
-    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, false, 0) : NULL;
+    const forward_family *const family = organ_forward_family_named(architecture, /*gguf=*/false);
+    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, 0) : NULL;
     if (own)
         return own;
     return strncmp(embedding, "language_model.model.", 21) == 0 ? "language_model.lm_head.weight" : "lm_head.weight";

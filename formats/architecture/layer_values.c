@@ -151,7 +151,7 @@ const forward_family *organ_layer_family(const json_t *object)
 {
     const char *const model = json_string_value(json_object_get(object, "model_type"));
     const char *const architecture = model ? organ_class_of_type(model) : NULL;
-    return architecture ? organ_forward_family_named(architecture, false) : NULL;
+    return architecture ? organ_forward_family_named(architecture, /*gguf=*/false) : NULL;
 }
 
 uint64_t organ_layer_number(const json_t *object, const char *key, uint64_t otherwise)

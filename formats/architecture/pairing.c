@@ -19,7 +19,7 @@ static const char *const absent[] = {
 
 static bool row_has_experts(const forward_pairing *row)
 {
-    const forward_family *const family = organ_forward_family_named(row->gguf, true);
+    const forward_family *const family = organ_forward_family_named(row->gguf, /*gguf=*/true);
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
@@ -156,10 +156,10 @@ bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, 
 {
     const size_t length = strlen(tail);
     found->first = false;
-    if (find_part_of_name(family, gguf, top, tail, false, found))
+    if (find_part_of_name(family, gguf, top, tail, /*bias=*/false, found))
         return true;
     return length > 5 && strcmp(tail + length - 5, ".bias") == 0 &&
-           find_part_of_name(family, gguf, top, tail, true, found);
+           find_part_of_name(family, gguf, top, tail, /*bias=*/true, found);
 }
 
 void organ_pairing_attend(pairing_part *part)

@@ -44,8 +44,14 @@ unsigned organ_pairing_dense(const organ_forward_config *c)
 
 static double key_rotates(const organ_forward_config *c) { return organ_pairing_rotates(c); }
 static double key_leading_dense(const organ_forward_config *c) { return organ_pairing_dense(c); }
-static double key_full_head(const organ_forward_config *c) { return organ_pairing_kind(c, false)->head_dim; }
-static double key_local_head(const organ_forward_config *c) { return organ_pairing_kind(c, true)->head_dim; }
+static double key_full_head(const organ_forward_config *c)
+{
+    return organ_pairing_kind(c, /*windowed=*/false)->head_dim;
+}
+static double key_local_head(const organ_forward_config *c)
+{
+    return organ_pairing_kind(c, /*windowed=*/true)->head_dim;
+}
 static double key_gating(const organ_forward_config *c) { return c->router.logistic ? 2 : 1; }
 static double key_latent_key(const organ_forward_config *c) { return c->latent.plain + c->latent.rotated; }
 static double key_latent_cache(const organ_forward_config *c) { return c->latent.rank + c->latent.rotated; }

@@ -82,7 +82,7 @@ static const char *after_layer(const char *name, const char *word, int64_t *laye
 bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t *layer, pairing_part *part)
 {
     const forward_family *const family = gguf ? m->gguf_family : m->family;
-    const char *const own = gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, false, 0);
+    const char *const own = gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, 0);
     const char *const head = own ? own : m->head;
     char bias[256];
     *layer = -1;
@@ -482,11 +482,12 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     case JOINT_STACKS:
         return is_joint(m, s->gguf, PART_EXPERTS_GATE_UP, PART_EXPERT_GATE);
     case JOINT_DENSE:
-        return is_joint(m, false, PART_GATE_UP, PART_NAMES) && is_joint(m, true, PART_GATE_UP, PART_NAMES);
+        return is_joint(m, /*gguf=*/false, PART_GATE_UP, PART_NAMES) &&
+               is_joint(m, /*gguf=*/true, PART_GATE_UP, PART_NAMES);
     case JOINT_SHARED:
-        return !s->gguf || is_joint(m, true, PART_SHARED_GATE_UP, PART_NAMES);
+        return !s->gguf || is_joint(m, /*gguf=*/true, PART_SHARED_GATE_UP, PART_NAMES);
     case STRAIGHT_DOWN:
-        return !s->gguf || is_joint(m, true, PART_EXPERTS_GATE_UP, PART_EXPERT_GATE);
+        return !s->gguf || is_joint(m, /*gguf=*/true, PART_EXPERTS_GATE_UP, PART_EXPERT_GATE);
     case BY_HEAD: /* configurations of GGUF files have no `fused` */
         return s->gguf ? f->fused == ORGAN_FUSED_HEADS || (f->early == EARLY_BIGCODE && m->config->kv_heads > 1)
                        : m->config->fused == ORGAN_FUSED_HEADS;
@@ -495,7 +496,7 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     case IN_GROUPS:
         return s->gguf ? s->rank == 2 : kind->mixer == ORGAN_MIXER_MAMBA2 && s->rank == 1;
     case BY_NUMBER: /* StableLM has a norm for each head */
-        name = organ_forward_part_name(f->names, s->part.part, false, 0);
+        name = organ_forward_part_name(f->names, s->part.part, /*gguf=*/false, 0);
         return s->gguf ? name && strchr(name, '#') && s->rank == 2 : s->part.number >= 0;
     case TILED_HEADS:
         return is_tiled(m, kind);

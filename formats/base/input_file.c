@@ -112,11 +112,11 @@ static organ_status load(const char *path, const char *label, size_t limit, bool
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
-    return load(path, label, limit, false, bytes, length, error);
+    return load(path, label, limit, /*in_rows=*/false, bytes, length, error);
 }
 
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {
-    return load(path, label, limit, true, bytes, length, error);
+    return load(path, label, limit, /*in_rows=*/true, bytes, length, error);
 }

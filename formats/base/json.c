@@ -81,7 +81,7 @@ static organ_status fail_at(const organ_json_source *text, size_t at, const char
 
 static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
 {
-    return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0},
+    return fail_at(walk->text, walk->at, /*what=*/NULL, (organ_json_span){0, 0},
                    walk->at < walk->end ? reason : "the text ends here", error);
 }
 
@@ -119,7 +119,7 @@ static organ_status json_text_read_name(organ_json_walk *walk, organ_error *erro
     walk->at = json_text_skip_space(s, after, walk->end);
     if (walk->any_names || organ_json_plain(walk->name))
         return ORGAN_OK;
-    return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
+    return fail_at(walk->text, span.begin, /*what=*/NULL, span, "a NUL character is in the name", error);
 }
 
 static organ_status find_value(organ_json_walk *walk, organ_error *error)

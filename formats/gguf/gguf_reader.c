@@ -317,7 +317,7 @@ static organ_status survey_header(const organ_model_file *files, size_t index, o
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error)
 {
-    return survey_header(files, index, header, list, NULL, error);
+    return survey_header(files, index, header, list, /*faults=*/NULL, error);
 }
 
 static organ_status check_end(const organ_model_file *file, const organ_tensor *t, organ_error *error)

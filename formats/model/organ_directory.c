@@ -185,7 +185,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
         uint64_t end;
         gap->offset = organ_directory_count_of(r, name, row, "offset");
         gap->bytes = organ_directory_count_of(r, name, row, "bytes");
-        if (organ_directory_stat(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
+        if (organ_directory_stat(r, name, text_of(r, name, row, "file"), /*header=*/true, gap->bytes, &found))
             return r->error->status;
         if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size ||
             gap->offset < donor->data_offset || (k && gap->offset < gap[-1].offset + gap[-1].bytes))
@@ -238,7 +238,8 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
         organ_refuse(r->error, r->text.label, "sources: '%.*s' is listed twice", SHOWN, name);
     donor.size = organ_directory_count_of(r, name, object, "size");
     donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
-    if (organ_directory_stat(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
+    if (organ_directory_stat(r, name, text_of(r, name, object, "header"), /*header=*/true, donor.data_offset,
+                             &header) ||
         check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
@@ -294,7 +295,7 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     organ_model_file *const file = &r->files[*found];
     const char *const place = text_of(r, name, object, "file"), *const xxh3 = text_of(r, name, object, "xxh3");
     check_agreement(r, tensor, object, xxh3);
-    if (organ_directory_stat(r, name, place, false, tensor->bytes, file))
+    if (organ_directory_stat(r, name, place, /*header=*/false, tensor->bytes, file))
         return;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)

@@ -233,7 +233,7 @@ static organ_status check_links(const char *text, const char *entry, const char 
             return fail_broken(text, entry, path, arena, error);
         *weights = *weights || has_weights(found.names[k]);
         if (!inner && organ_is_folder(path))
-            check_links(text, entry, path, true, weights, arena, error);
+            check_links(text, entry, path, /*inner=*/true, weights, arena, error);
     }
     return error->status;
 }
@@ -244,7 +244,7 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
                                    organ_error *error)
 {
     bool weights = false;
-    if (check_links(text, entry, snapshot, false, &weights, arena, error) != ORGAN_OK)
+    if (check_links(text, entry, snapshot, /*inner=*/false, &weights, arena, error) != ORGAN_OK)
         return error->status;
     const long long bytes = weights ? -1 : incomplete_bytes(entry, "", arena);
     return bytes < 0 ? ORGAN_OK

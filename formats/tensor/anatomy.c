@@ -397,13 +397,13 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     const char *const *const suffix =
         role == ORGAN_ROLE_OTHER && !p.bias ? cut_packed_suffix(tensor_name, &length) : NULL;
     if (!suffix)
-        return anatomy_of(&p, module, role, false);
+        return anatomy_of(&p, module, role, /*companion=*/false);
     const parts whole = p;
     p = split_tensor_name(tensor_name, length);
     const organ_role owner = role_of_parts(&p, module);
     return role_can_be_packed(owner, *suffix) && !p.bias
                ? anatomy_of(&p, module, owner, suffix >= packed_suffixes + CODE_SUFFIXES)
-               : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
+               : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, /*companion=*/false);
 }
 
 /* Reports have three rows for each role: of tensors outside of experts, of routed experts and of shared experts. */

@@ -189,7 +189,7 @@ static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
     qsort(all, count, sizeof *all, by_number);
     for (size_t k = 0; k < count && !r->error->status; k++)
         if (decoder)
-            enter_value(r, all[k].token, false);
+            enter_value(r, all[k].token, /*special=*/false);
         else if (!added_named(r, all[k].text, strlen(all[k].text)))
             enter_token(r, (organ_added){.text = all[k].text, .bytes = strlen(all[k].text), .normalized = true});
     free(all);
@@ -207,7 +207,7 @@ static organ_status enter_models_own(token_reading *r, json_t *config)
         bool known = length < sizeof end || strcmp(key + length - strlen(end), end) != 0;
         for (size_t k = 0; k < NAMED && !known; k++)
             known = strcmp(key, named_tokens[k]) == 0;
-        if (!known && enter_value(r, value, true))
+        if (!known && enter_value(r, value, /*special=*/true))
             break;
     }
     return r->error->status;
@@ -223,13 +223,13 @@ static organ_status enter_all(token_reading *r, json_t *config)
     if (enter_listed(r, decoder ? decoder : json_object_get(config, "added_tokens.json"), decoder != NULL))
         return r->error->status;
     for (k = 0; k < NAMED && !r->error->status; k++)
-        enter_value(r, json_object_get(config, named_tokens[k]), true);
+        enter_value(r, json_object_get(config, named_tokens[k]), /*special=*/true);
     if (!r->error->status)
         enter_models_own(r, config);
-    json_object_foreach(extra, key, value) if (!r->error->status) enter_value(r, value, true);
+    json_object_foreach(extra, key, value) if (!r->error->status) enter_value(r, value, /*special=*/true);
     if (json_array_size(extra) == 0)
         extra = json_object_get(config, "additional_special_tokens");
-    json_array_foreach(extra, k, value) if (!r->error->status) enter_value(r, value, true);
+    json_array_foreach(extra, k, value) if (!r->error->status) enter_value(r, value, /*special=*/true);
     return r->error->status;
 }
 

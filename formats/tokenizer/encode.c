@@ -507,8 +507,8 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!organ_search_make(&e.search, bytes) || (!valid && !organ_utf8_append_valid(text, bytes, &repaired)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        encode_around_added(&e, &tokenizer->raw, valid ? text : repaired.data, valid ? bytes : repaired.used, true,
-                            encode_normalised, error);
+        encode_around_added(&e, &tokenizer->raw, valid ? text : repaired.data, valid ? bytes : repaired.used,
+                            /*first=*/true, encode_normalised, error);
     /* *ids is not NULL for an empty text either */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");

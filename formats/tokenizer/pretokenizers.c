@@ -371,9 +371,10 @@ organ_status organ_step_split(const organ_step *step, organ_search *search, cons
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        if (add_span(&c, done, begin, false, error) != ORGAN_OK || add_span(&c, begin, end, true, error) != ORGAN_OK)
+        if (add_span(&c, done, begin, /*match=*/false, error) != ORGAN_OK ||
+            add_span(&c, begin, end, /*match=*/true, error) != ORGAN_OK)
             return error->status;
         done = end;
     }
-    return add_span(&c, done, bytes, false, error) == ORGAN_OK ? emit_piece(&c, error) : error->status;
+    return add_span(&c, done, bytes, /*match=*/false, error) == ORGAN_OK ? emit_piece(&c, error) : error->status;
 }

@@ -122,7 +122,7 @@ static organ_status read_tokens(const gguf_source *s)
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
     if (begin_strings(s, KEY("tokens"), 1, &list) == ORGAN_OK)
-        find_token_array(s, KEY("token_type"), false, list.kv->count, &types);
+        find_token_array(s, KEY("token_type"), /*needed=*/false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_token(s, (uint32_t)list.index - 1, &text, types); /* next_string moved past this string */
@@ -211,7 +211,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
-    if (find_token_array(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
+    if (find_token_array(s, KEY("scores"), /*needed=*/true, count, &kv) != ORGAN_OK)
         return s->error->status;
     scored *all = malloc(count * sizeof *all);
     if (!all)

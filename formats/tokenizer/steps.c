@@ -130,14 +130,14 @@ static void read_byte_level(const steps_reading *r)
         add_step(r, &(organ_step){
                         .kind = ORGAN_STEP_METASPACE, .text = " ", .text_bytes = 1, .prefix = ORGAN_PREFIX_ALWAYS});
     if (regex)
-        add_split(r, ORGAN_GPT2_PATTERN, ORGAN_ISOLATED, false);
+        add_split(r, ORGAN_GPT2_PATTERN, ORGAN_ISOLATED, /*invert=*/false);
     r->t->byte_level = true;
     add_step(r, &(organ_step){.kind = ORGAN_STEP_BYTES});
 }
 
 static void read_digits(const steps_reading *r)
 {
-    add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false);
+    add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, /*invert=*/false);
 }
 
 /* prepend_scheme sets step.prefix; files without it have the older add_prefix_space. */
@@ -166,19 +166,19 @@ static void read_metaspace(const steps_reading *r)
 static void read_punctuation(const steps_reading *r)
 {
     const bool known = json_object_get(r->from, "behavior");
-    add_split(r, PUNCTUATION, known ? get_behaviour(r) : ORGAN_ISOLATED, false);
+    add_split(r, PUNCTUATION, known ? get_behaviour(r) : ORGAN_ISOLATED, /*invert=*/false);
 }
 
 /* Each run of word characters becomes a piece, and so does each run of other characters; white space is dropped. */
 static void read_whitespace(const steps_reading *r)
 {
-    add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true);
+    add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, /*invert=*/true);
 }
 
 static void read_bert(const steps_reading *r)
 {
-    add_split(r, "\\s", ORGAN_REMOVED, false);
-    add_split(r, PUNCTUATION, ORGAN_ISOLATED, false);
+    add_split(r, "\\s", ORGAN_REMOVED, /*invert=*/false);
+    add_split(r, PUNCTUATION, ORGAN_ISOLATED, /*invert=*/false);
 }
 
 static void read_delimiter(const steps_reading *r)
@@ -190,7 +190,7 @@ static void read_delimiter(const steps_reading *r)
     add_step(r, &step);
 }
 
-static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
+static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, /*invert=*/false); }
 
 /* ---- normalising ---- */
 

@@ -202,7 +202,7 @@ organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_token
     if (load_config(model, config_label, text->label, &config, error) == ORGAN_OK)
         class = tiktoken_class_of(config, config_label, text->label, error);
     if (class && read_vocabulary_of(t, class, config_label, config, text, error) == ORGAN_OK)
-        organ_tokenizer_settings(t, config_label, config, false, NULL, error);
+        organ_tokenizer_settings(t, config_label, config, /*from_json=*/false, NULL, error);
     if (!error->status && !json_is_boolean(json_object_get(config, "add_bos_token")))
         t->facts.adds_bos = class->adds_bos && t->facts.bos >= 0;
     json_decref(config);

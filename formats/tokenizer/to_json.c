@@ -266,7 +266,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
     fputs("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n", text.out);
     if (!write_added(text.out, t))
         organ_fail_memory(error, model->path);
-    if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
+    if (!write_steps(text.out, t, /*pretokenizer=*/false) || !write_steps(text.out, t, /*pretokenizer=*/true))
         organ_refuse(error, model->path, "the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json");
     write_post_processor(text.out, model, t);
     write_decoder(text.out, t);

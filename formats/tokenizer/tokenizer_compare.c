@@ -190,8 +190,10 @@ static void release_ids(both_ids *both)
 static organ_status encode_both(const comparison *c, const char *text, size_t bytes, both_ids *both)
 {
     *both = (both_ids){0};
-    if (organ_tokenizer_encode(c->source, text, bytes, true, &both->ids[0], &both->count[0], c->error) != ORGAN_OK ||
-        organ_tokenizer_encode(c->made, text, bytes, true, &both->ids[1], &both->count[1], c->error) != ORGAN_OK)
+    if (organ_tokenizer_encode(c->source, text, bytes, /*special=*/true, &both->ids[0], &both->count[0], c->error) !=
+            ORGAN_OK ||
+        organ_tokenizer_encode(c->made, text, bytes, /*special=*/true, &both->ids[1], &both->count[1], c->error) !=
+            ORGAN_OK)
         return c->error->status;
     const size_t least = both->count[0] < both->count[1] ? both->count[0] : both->count[1];
     while (both->same < least && both->ids[0][both->same] == both->ids[1][both->same])

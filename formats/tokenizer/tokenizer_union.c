@@ -359,7 +359,7 @@ organ_status organ_tokenizer_unite(const organ_union_model *models, size_t count
             put_tokens_of(&s, k, error);
     for (size_t k = 0; k < extra_count && !error->status; k++)
         if (organ_tokenizer_id(s.u, extra[k], strlen(extra[k])) == ORGAN_NO_ID &&
-            !put_new(&s, extra[k], strlen(extra[k]), NULL, true))
+            !put_new(&s, extra[k], strlen(extra[k]), /*like=*/NULL, /*added=*/true))
             lack_memory(&s, error);
     if (!error->status && s.token_count && put_all_merges(&s, error) == ORGAN_OK)
         write_union(&s, json, made, error);

@@ -213,8 +213,8 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
         return organ_fail_memory(search->error, search->model->path);
     /* The config of another method describes the model from which the MLX model was converted. */
     if (strcmp(search->config->method, "mlx") == 0 &&
-        (organ_quant_config_of(search->config, module, false, &declared, &named, search->error) ||
-         organ_quant_config_is_skipped(search->config, module, false, &skipped, search->error)))
+        (organ_quant_config_of(search->config, module, /*embedding=*/false, &declared, &named, search->error) ||
+         organ_quant_config_is_skipped(search->config, module, /*embedding=*/false, &skipped, search->error)))
         return search->error->status;
     if (!weight.scale && !weight.bias && (!named || skipped))
         return ORGAN_OK;

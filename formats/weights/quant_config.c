@@ -59,7 +59,7 @@ static void read_skipped(const scope *at)
                                        "exclude"};
     const bool exact = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact, NULL);
+        read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->skipped, exact, /*value=*/NULL);
 }
 
 /* ---- groups ---- */
@@ -105,7 +105,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
     organ_quant_config *const config = groups->config;
     if (json_is_array(value)) {
         const organ_quant_group *const preset = organ_quant_new_group(groups, key, &config->all);
-        read_names(groups, key, value, &config->targets, true, preset);
+        read_names(groups, key, value, &config->targets, /*exact=*/true, preset);
         return;
     }
     const scope at = organ_quant_enter(groups, key), weights = organ_quant_enter(&at, "weights");
@@ -115,7 +115,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
     organ_quant_read_term(&at, "format", &group->format);
     read_weights(&weights, group);
     if (organ_quant_member(&at, "targets"))
-        read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, true, group);
+        read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, /*exact=*/true, group);
     else
         add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
 }
@@ -142,7 +142,7 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
     {
         const bool sign = kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
         if (sign && *key == '-') {
-            add_rule(&all, key, &at->config->skipped, kind, key + 2, NULL);
+            add_rule(&all, key, &at->config->skipped, kind, key + 2, /*value=*/NULL);
             continue;
         }
         const scope override = organ_quant_enter(&all, key);

@@ -181,7 +181,7 @@ static void read_section(const organ_quant_scope *at)
         if (json_is_object(value))
             read_module(at, name);
         else if (json_is_false(value))
-            add_mlx_module(at, name, &at->config->skipped, NULL);
+            add_mlx_module(at, name, &at->config->skipped, /*group=*/NULL);
     }
 }
 

@@ -196,7 +196,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     room->progress = organ_ranks_progress(call->ranks, &room->shown);
     if (with_engine && open_engine(call, room->progress, &room->engine, error) != ORGAN_OK)
         return error->status;
-    organ_unnamed_files_use(true);
+    organ_unnamed_files_use(/*use=*/true);
     return ORGAN_OK;
 }
 

@@ -335,7 +335,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
 {
     const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
-    put_verbs(out, table, true, &narrow);
+    put_verbs(out, table, /*common=*/true, &narrow);
     fputc('\n', out);
     organ_text_wrap(out, "", 0,
                     "'organ VERB -h' shows a verb with its most used options, 'organ VERB --help' explains it, 'organ "
@@ -347,7 +347,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
 {
     const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
-    put_verbs(out, table, false, &narrow);
+    put_verbs(out, table, /*common=*/false, &narrow);
     fputs("\nTopics, options that several verbs have ('organ help TOPIC'):\n", out);
     for (size_t k = 0; k < table->topic_count; k++)
         put_help_entry(out, table->topics[k]->name, VERB_COLUMN, table->topics[k]->title, &narrow);

@@ -257,7 +257,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     const bool events = wants_events(argc, argv);
-    print_error(NULL, error, events);
+    print_error(/*verb=*/NULL, error, events);
     if (!events)
         fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;
@@ -275,7 +275,7 @@ static organ_status finish_output(organ_status status, bool events)
     if ((closed && !lost) || left)
         return status;
     organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not all output could be written" : strerror(errno));
-    print_error(NULL, &error, events);
+    print_error(/*verb=*/NULL, &error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 
@@ -287,7 +287,7 @@ int main(int argc, char **argv)
      * of them for each thread, and glibc 2.36 does not use a freed aligned buffer for the next one of its size: with a
      * layer of a thousand matrices the heap grows by hundreds of megabytes. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
-    organ_json_watch(true);
+    organ_json_watch(/*on=*/true);
     if (!organ_confine_started()) /* a job of the server must not execute other programs */
         return ORGAN_IO;
     if (organ_models_worked(argc, argv, &code)) /* this process is a server's reader of models */

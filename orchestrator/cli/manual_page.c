@@ -62,7 +62,7 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
     for (const char *end = text + length; text < end;) {
         const size_t space = strcspn(text, " "), word = space < (size_t)(end - text) ? space : (size_t)(end - text);
         /* 2 bytes more for \& or \% */
-        const size_t width = put_escaped(NULL, text, word) + (*text == '-' || *text == '.' ? 2 : 0);
+        const size_t width = put_escaped(/*out=*/NULL, text, word) + (*text == '-' || *text == '.' ? 2 : 0);
         if (column > 0 && column + 1 + width > LINE_WIDTH) {
             fputc('\n', out);
             column = 0;

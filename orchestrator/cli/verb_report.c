@@ -63,7 +63,7 @@ static organ_status run_report(void *context, organ_error *error)
     const CALL *const own = context;
     organ_engine_room room;
     if (organ_html_file_check(own->saved_page, error) != ORGAN_OK ||
-        organ_engine_room_open(&room, &own->call, false, error) != ORGAN_OK)
+        organ_engine_room_open(&room, &own->call, /*with_engine=*/false, error) != ORGAN_OK)
         return error->status;
     write_page(own, error);
     return organ_engine_room_close(&room, NULL, error);

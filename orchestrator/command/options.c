@@ -415,7 +415,7 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
         *(bool *)((char *)p->values + opposite->offset) = false;
         return ORGAN_OK;
     }
-    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, false, error);
+    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, /*brief=*/false, error);
 }
 
 /* Suggests the option whose name begins with the letter, if there is only one. */
@@ -442,8 +442,8 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
         if (!option)
             return fail_unknown_letter(p->verb, *letters, error);
         if (option->value != ORGAN_VALUE_FLAG)
-            return parse_option(p, option, letters[1] ? letters + 1 : NULL, true, error);
-        if (parse_option(p, option, NULL, true, error) != ORGAN_OK)
+            return parse_option(p, option, letters[1] ? letters + 1 : NULL, /*brief=*/true, error);
+        if (parse_option(p, option, /*inline_value=*/NULL, /*brief=*/true, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;

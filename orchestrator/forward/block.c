@@ -172,7 +172,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
         float *scratch = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
         if (copied)
-            organ_forward_copy_hidden(g, first, tokens, hidden, false);
+            organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/false);
         if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
             organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
             return error->status;
@@ -182,7 +182,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
         if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
             return error->status;
         if (copied)
-            organ_forward_copy_hidden(g, first, tokens, hidden, true);
+            organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/true);
     }
     return ORGAN_OK;
 }
@@ -232,13 +232,13 @@ static organ_status run_plain(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
     const float *const scale = organ_forward_values(g->layer, PART_LAYER_SCALE);
-    copy_hidden(g, false);
+    copy_hidden(g, /*back=*/false);
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
     if (forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
         (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
         return error->status;
-    copy_hidden(g, true);
+    copy_hidden(g, /*back=*/true);
     return ORGAN_OK;
 }
 
@@ -278,9 +278,9 @@ organ_status organ_forward_block_mix(forward_group *g, organ_error *error)
     const bool wide = copies_of(c) > 0;
     g->hidden = wide ? scratch : g->states;
     g->room = scratch + (wide ? g->tokens * (size_t)c->hidden : 0);
-    copy_hidden(g, false);
+    copy_hidden(g, /*back=*/false);
     if (forward_mix(g, error) == ORGAN_OK)
-        copy_hidden(g, true);
+        copy_hidden(g, /*back=*/true);
     g->room = scratch;
     return error->status;
 }

@@ -128,7 +128,7 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
         organ_forward_share(f->engine, organ_pieces_of(tokens, TOKENS_AT_ONCE),
                             ORGAN_SHARE_HARD * (double)tokens * (double)f->config.hidden, add_waves, &j, error);
     else
-        read_states(f, f->positions, true, numbers, tokens, states, error);
+        read_states(f, f->positions, /*added=*/true, numbers, tokens, states, error);
     free(numbers);
     return error->status;
 }
@@ -166,7 +166,7 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
         return error->status;
     if (c->state > c->hidden)
         memset(states, 0, tokens * (size_t)c->state * sizeof *states);
-    if (read_states(f, f->embedding, false, windows->tokens, tokens, states, error) ||
+    if (read_states(f, f->embedding, /*added=*/false, windows->tokens, tokens, states, error) ||
         (c->positions && add_positions(f, windows, before, states, error)) ||
         ((c->embedding_norm || f->embedding_norm) && norm_embeddings(f, tokens, states, error)))
         return error->status;
@@ -364,7 +364,7 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
 {
     ORGAN_OWN_ERROR(error);
     head_job j = {.forward = forward, .context = context, .each = each, .other = head};
-    return pass_logits(&j, NULL, hidden, rows, count, error);
+    return pass_logits(&j, /*held=*/NULL, hidden, rows, count, error);
 }
 
 organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,

@@ -212,14 +212,14 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
                                 organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    return open_as(model, engine, false, forward, error);
+    return open_as(model, engine, /*unpacked=*/false, forward, error);
 }
 
 organ_status organ_forward_open_unpacked(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                          organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    return open_as(model, engine, true, forward, error);
+    return open_as(model, engine, /*unpacked=*/true, forward, error);
 }
 
 void organ_forward_release_draft(forward_draft *d)

@@ -409,8 +409,8 @@ static void add_stacked(builder *b, const char *fused)
     const bool flat = m && m->flat && !is_gguf(b);
     b->plan->pairs = fused && c->gate_up_pairs;
     if (flat) {
-        gate = add_flat(b, PART_EXPERTS_GATE, false, c->experts, step, hidden);
-        up = add_flat(b, PART_EXPERTS_UP, false, c->experts, step, hidden);
+        gate = add_flat(b, PART_EXPERTS_GATE, /*transposed=*/false, c->experts, step, hidden);
+        up = add_flat(b, PART_EXPERTS_UP, /*transposed=*/false, c->experts, step, hidden);
     } else if (fused) {
         gate = add(b, fused, c->experts, step, hidden);
         up = b->plan->pairs ? gate : organ_view_from_row(gate, inner);
@@ -419,7 +419,7 @@ static void add_stacked(builder *b, const char *fused)
         gate = c->ungated ? up : add_stack(b, stack_name(b, PART_EXPERTS_GATE, name), c->experts, step, hidden);
     }
     const char *const last = fused ? name_of(b, PART_EXPERTS_DOWN) : stack_name(b, PART_EXPERTS_DOWN, name);
-    const forward_view down = flat ? add_flat(b, PART_EXPERTS_DOWN, true, c->experts, hidden, inner)
+    const forward_view down = flat ? add_flat(b, PART_EXPERTS_DOWN, /*transposed=*/true, c->experts, hidden, inner)
                                    : add(b, last, c->experts, hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;

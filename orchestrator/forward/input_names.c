@@ -17,14 +17,14 @@ static const forward_family *gguf_family_of(const organ_forward *f)
     if (f->model->gguf || f->family->gguf)
         return f->family;
     const forward_pairing *const row = organ_pairing_named(f->family->architecture, f->config.experts > 0);
-    return row ? organ_forward_family_named(row->gguf, true) : NULL;
+    return row ? organ_forward_family_named(row->gguf, /*gguf=*/true) : NULL;
 }
 
 bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
-    const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, true, 0);
+    const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, /*gguf=*/true, 0);
     if (name && place->count < sizeof place->names / sizeof *place->names)
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }
@@ -65,7 +65,7 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         return;
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         if (parts[k].part == part && parts[k].joined &&
-            organ_forward_part_name(f->family->names, parts[k].joined, false, 0))
+            organ_forward_part_name(f->family->names, parts[k].joined, /*gguf=*/false, 0))
             add_input_name(f, layer, parts[k].joined, place);
     if (place->count)
         return;

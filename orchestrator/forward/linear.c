@@ -245,7 +245,7 @@ static float sum_about(const float *x, size_t n, const float *mean)
 /* y = (x - mean) / sqrt(variance + eps) x (plus + weight) + bias; without weights the factor is 1. */
 static void layer_norm(const forward_norm *norm, const float *x, size_t n, float *y)
 {
-    const float mean = sum_about(x, n, NULL) / (float)n;
+    const float mean = sum_about(x, n, /*mean=*/NULL) / (float)n;
     const float scale = 1.0f / sqrtf(sum_about(x, n, &mean) / (float)n + (float)norm->eps);
     for (size_t k = 0; k < n; k++) {
         const float unit = (x[k] - mean) * scale, weight = norm->weights ? norm->plus + norm->weights[k] : 1;

@@ -96,8 +96,8 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
         unit *= 1000;
     const uint64_t tenths = divide_to_nearest(bytes, unit / 10);
     if (tenths < 1000)
-        return tenths_text(tenths, false, units[k], out);
-    return tenths_text(10 * divide_to_nearest(bytes, unit), true, units[k], out);
+        return tenths_text(tenths, /*whole=*/false, units[k], out);
+    return tenths_text(10 * divide_to_nearest(bytes, unit), /*whole=*/true, units[k], out);
 }
 
 char *organ_memory_text(uint64_t bytes, char out[16])
@@ -119,8 +119,8 @@ char *organ_memory_text(uint64_t bytes, char out[16])
         unit *= 1024;
     const uint64_t tenths = (uint64_t)(((wide)bytes * 10 + unit / 2) / unit);
     if (tenths < 1000)
-        return tenths_text(tenths, false, units[k], out);
-    return tenths_text(10 * divide_to_nearest(bytes, unit), true, units[k], out);
+        return tenths_text(tenths, /*whole=*/false, units[k], out);
+    return tenths_text(10 * divide_to_nearest(bytes, unit), /*whole=*/true, units[k], out);
 }
 
 /* Writes amount x 1024^unit bytes in the largest of the units K, M, G and T that divides them. */

@@ -196,7 +196,7 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
         /* With ORGAN_REPLACE_REPORTS and ORGAN_REPLACE_CACHES the existing file is checked before the exchange too, so
          * that a foreign file never moves. With ORGAN_REPLACE_OUTPUTS the run has checked it at its beginning. */
         if (way == ORGAN_REPLACE_NOTHING ||
-            (way != ORGAN_REPLACE_OUTPUTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
+            (way != ORGAN_REPLACE_OUTPUTS && !may_be_replaced(final, /*like=*/NULL, way, &(organ_error){0})))
             return ORGAN_RENAME_EXISTS;
         *fault = exchange_names(grown, final);
         if (*fault == 0 && may_be_replaced(grown, like, way, &why))

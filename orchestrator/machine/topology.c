@@ -305,9 +305,9 @@ static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bo
 
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
 {
-    *cores = idle_worker_cpus(topology, threads, false, false);
-    *slower = idle_worker_cpus(topology, threads, true, false);
-    *siblings = idle_worker_cpus(topology, threads, false, true);
+    *cores = idle_worker_cpus(topology, threads, /*slower=*/false, /*sibling=*/false);
+    *slower = idle_worker_cpus(topology, threads, /*slower=*/true, /*sibling=*/false);
+    *siblings = idle_worker_cpus(topology, threads, /*slower=*/false, /*sibling=*/true);
     return *cores && *slower && *siblings;
 }
 

@@ -114,7 +114,7 @@ static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to,
 {
     while (from < to && !error->status) {
         const size_t bytes = to - from < STEP ? (size_t)(to - from) : STEP;
-        read_filler(s, from, bytes, false, file, error);
+        read_filler(s, from, bytes, /*needed_as_zeros=*/false, file, error);
         from += bytes;
     }
     return error->status;
@@ -132,7 +132,7 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
             load_filler(model, donor->gaps[k].file, donor->gaps[k].offset, donor->gaps[k].bytes, file, error);
         return error->status;
     }
-    read_filler(s, 0, (size_t)s->data_offset, true, file, error);
+    read_filler(s, 0, (size_t)s->data_offset, /*needed_as_zeros=*/true, file, error);
     uint64_t end = s->data_offset;
     for (size_t t = s->first; t < s->first + s->count && !error->status; t++) {
         read_gap(s, end, model->tensors[t].offset, file, error);

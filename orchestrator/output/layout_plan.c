@@ -73,7 +73,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     char name[NAME_LENGTH + 1];
     size_t length = strlen(as->name);
     organ_cut_end(as->name, &length, ".weight");
-    sanitize_name(as->name, length, false, name);
+    sanitize_name(as->name, length, /*dots=*/false, name);
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
@@ -81,7 +81,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";
-    sanitize_name(file->name, strlen(file->name), true, name);
+    sanitize_name(file->name, strlen(file->name), /*dots=*/true, name);
     if (k)
         snprintf(suffix, sizeof suffix, ".gap_%zu", k);
     return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);

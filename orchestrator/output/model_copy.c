@@ -426,7 +426,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
         if (!path)
             organ_fail_memory(error, name);
         else if (!is_helper(copy) && make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
-            with_pair(copy, f, NULL, make_shard, error);
+            with_pair(copy, f, /*argument=*/NULL, make_shard, error);
     }
     return error->status;
 }

@@ -31,8 +31,8 @@ const char *organ_settings_architecture(const organ_model *model, char out[96])
 /* A class of transformers may have several names in GGUF files, and the other way around. */
 static bool is_pair(const char *architecture, const organ_gguf *gguf, const char *name)
 {
-    const forward_pairing *const dense = organ_pairing_named(architecture, false),
-                                 *const mixed = organ_pairing_named(architecture, true),
+    const forward_pairing *const dense = organ_pairing_named(architecture, /*experts=*/false),
+                                 *const mixed = organ_pairing_named(architecture, /*experts=*/true),
                                  *const back = organ_pairing_names_of_gguf(gguf, name);
     return (!dense && !mixed) || (dense && strcmp(dense->gguf, name) == 0) ||
            (mixed && strcmp(mixed->gguf, name) == 0) || (back && strcmp(back->architecture, architecture) == 0);

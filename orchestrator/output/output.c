@@ -195,8 +195,9 @@ static organ_status begin_journal(organ_output *output, organ_error *error)
     organ_run_journal_close(output->journal);
     organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
-    return begin_partial(output, false, error) ? error->status
-                                               : organ_run_journal_open(&output->publish, output->journal, error);
+    return begin_partial(output, /*resume=*/false, error)
+               ? error->status
+               : organ_run_journal_open(&output->publish, output->journal, error);
 }
 
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)

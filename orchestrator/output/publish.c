@@ -216,7 +216,7 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
         return organ_fail_errno(error, errno, "%s/%s: cannot be created", publish->partial, ORGAN_JOURNAL_FOLDER);
     if (own_partial(publish, error) == ORGAN_OK)
-        organ_publish_move_journal(publish, ORGAN_JOURNAL_NAME, true, error);
+        organ_publish_move_journal(publish, ORGAN_JOURNAL_NAME, /*back=*/true, error);
     publish->whole = publish->resumed = !error->status;
     return error->status;
 }

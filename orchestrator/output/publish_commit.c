@@ -76,7 +76,7 @@ static organ_status write_finished_note(const organ_publish *publish, const char
         organ_fail_errno(error, fault, "%s: cannot be written", publish->note);
     if (error->status || !journal)
         return error->status;
-    if (organ_publish_move_journal(publish, journal, false, error) == ORGAN_OK &&
+    if (organ_publish_move_journal(publish, journal, /*back=*/false, error) == ORGAN_OK &&
         remove_entry(publish, ORGAN_CHOICES_NAME, error) == ORGAN_OK)
         remove_journal_folder(publish, error);
     return error->status;
@@ -280,13 +280,14 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     organ_partial former = {-1, -1};
     int fault = sync_names(publish);
     if (fault ? fail_names(publish, fault, error)
-              : plan_name(publish, NULL, publish->final, journal ? publish->note : NULL, &plan, error)) {
+              : plan_name(publish, /*name=*/NULL, publish->final, journal ? publish->note : NULL, &plan, error)) {
         free_plan(&plan);
         return error->status;
     }
     organ_rename_result naming = ORGAN_RENAME_FAILED;
     if (close_files(publish, error) == ORGAN_OK && check_own(publish, error) == ORGAN_OK &&
-        write_finished_note(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
+        write_finished_note(publish, /*names=*/NULL, journal, error) == ORGAN_OK &&
+        remove_mark(publish, error) == ORGAN_OK) {
         fault = sync_names(publish); /* removed and synchronised before the renaming, so that a directory with the final
                                         name never has the mark or a journal */
         if (publish->empty)
@@ -318,7 +319,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     if (fault)
         fail_names(publish, fault, error);
     for (; !error->status && names[count]; count++)
-        plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
+        plan_name(publish, names[count], count == 0 ? publish->final : NULL, /*note=*/NULL, &plans[count], error);
     if (!error->status && close_files(publish, error) == ORGAN_OK && check_own(publish, error) == ORGAN_OK)
         write_finished_note(publish, names, journal,
                             error); /* so that a later run does not treat the finished output as unfinished */
@@ -337,7 +338,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         own.folder = publish->lock;
         publish->lock = publish->folder = -1;
     }
-    end_commit(publish, journal, &own, true, error);
+    end_commit(publish, journal, &own, /*removes=*/true, error);
     organ_partial_unlock(&own);
     return error->status;
 }
@@ -345,7 +346,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error)
 {
     *error = (organ_error){0};
-    if (organ_publish_move_journal(publish, journal, false, error) == ORGAN_OK &&
+    if (organ_publish_move_journal(publish, journal, /*back=*/false, error) == ORGAN_OK &&
         remove_journal_folder(publish, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK)
         organ_publish_fail_awaiting(publish, error);
     return error->status;

@@ -469,17 +469,17 @@ static organ_status create_planned_files(organ_resharding *r, const char *direct
 
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return create_planned_files(r, directory, false, false, error);
+    return create_planned_files(r, directory, /*stays=*/false, /*holes=*/false, error);
 }
 
 organ_status organ_resharding_begin_outline(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return create_planned_files(r, directory, false, true, error);
+    return create_planned_files(r, directory, /*stays=*/false, /*holes=*/true, error);
 }
 
 organ_status organ_resharding_continue(organ_resharding *r, const char *directory, organ_error *error)
 {
-    return create_planned_files(r, directory, true, false, error);
+    return create_planned_files(r, directory, /*stays=*/true, /*holes=*/false, error);
 }
 
 /* The index is digested first, then each filler with the digest so far as seed. */

@@ -89,7 +89,7 @@ static organ_status add_weights(organ_run_inputs *inputs, const char *what, cons
                     ORGAN_OBJECT(SET_TEXT("what", what), SET_BYTES("file", file->name), SET_COUNT("bytes", file->size)),
                     file->name, error);
         else
-            add_file(inputs, what, file->name, file->path, false, error);
+            add_file(inputs, what, file->name, file->path, /*digested=*/false, error);
     }
     return error->status;
 }
@@ -106,7 +106,7 @@ static organ_status add_next_to(organ_run_inputs *inputs, const char *what, cons
         if (!path)
             return organ_fail_memory(error, model->path);
         if ((!index || model->index) && access(path, F_OK) == 0)
-            add_file(inputs, what, names[k], path, true, error);
+            add_file(inputs, what, names[k], path, /*digested=*/true, error);
     }
     return error->status;
 }

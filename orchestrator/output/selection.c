@@ -166,7 +166,7 @@ bool organ_selection_has_name(const organ_selection *selection, const char *name
 
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
-    return organ_selection_has_name(selection, tensor->name, &tensor->anatomy, true) &&
+    return organ_selection_has_name(selection, tensor->name, &tensor->anatomy, /*otherwise=*/true) &&
            organ_selection_has_layer(selection, tensor->anatomy.layer);
 }
 

@@ -254,11 +254,11 @@ static json_t *tally_tensor_json(const organ_tally *row, bool audit)
 /* Return the object of organ_tally_tensors for row k: pruned_json without "changed", audited_json with it. */
 static json_t *pruned_json(const void *rows, size_t k)
 {
-    return tally_tensor_json((const organ_tally *)rows + k, false);
+    return tally_tensor_json((const organ_tally *)rows + k, /*audit=*/false);
 }
 static json_t *audited_json(const void *rows, size_t k)
 {
-    return tally_tensor_json((const organ_tally *)rows + k, true);
+    return tally_tensor_json((const organ_tally *)rows + k, /*audit=*/true);
 }
 
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)

@@ -145,16 +145,17 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     organ_gathered all = {0};
     if (!assignment->ranks)
         return error->status;
-    const size_t bytes = first && assignment->owner ? pack_elements(NULL, &p, assignment, rank, false) : 0;
+    const size_t bytes =
+        first && assignment->owner ? pack_elements(/*packed=*/NULL, &p, assignment, rank, /*put=*/false) : 0;
     ORGAN_OWNED char *const mine = malloc(bytes + 1);
     if (!mine)
         organ_fail_memory(error, where);
     else if (bytes)
-        pack_elements(mine, &p, assignment, rank, false);
+        pack_elements(mine, &p, assignment, rank, /*put=*/false);
     organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error);
     for (size_t r = 0; r < all.count && !error->status; r++)
-        if (r != rank && pack_elements(NULL, &p, assignment, r, true) == all.bytes[r])
-            pack_elements(all.of[r], &p, assignment, r, true);
+        if (r != rank && pack_elements(/*packed=*/NULL, &p, assignment, r, /*put=*/true) == all.bytes[r])
+            pack_elements(all.of[r], &p, assignment, r, /*put=*/true);
     organ_gathered_release(&all);
     return error->status;
 }

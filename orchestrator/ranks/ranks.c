@@ -244,7 +244,7 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     organ_gathered nothing = {0};
     bool together;
     if (ranks)
-        ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
+        ranks_gather(ranks, where, /*mine=*/NULL, 0, &nothing, &together, error);
     organ_gathered_release(&nothing);
     return error->status;
 }
@@ -477,7 +477,7 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
 {
     for (bool together = !ranks; !together;) {
         organ_gathered nothing = {0};
-        ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
+        ranks_gather(ranks, where, /*mine=*/NULL, 0, &nothing, &together, error);
         organ_gathered_release(&nothing);
     }
     return error->status;
@@ -490,7 +490,7 @@ void organ_ranks_overcome(organ_ranks *ranks)
         return;
     pthread_mutex_lock(&ranks->lock);
     ranks->overcome++;
-    organ_stop_set_halted(ranks->stop, false);
+    organ_stop_set_halted(ranks->stop, /*halted=*/false);
     pthread_mutex_unlock(&ranks->lock);
     __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
 }

@@ -397,7 +397,7 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
     if (overcome == ranks->overcome)
-        organ_stop_set_halted(ranks->stop, true);
+        organ_stop_set_halted(ranks->stop, /*halted=*/true);
     pthread_mutex_unlock(&ranks->lock);
 }
 

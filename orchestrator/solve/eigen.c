@@ -528,7 +528,7 @@ static void orthonormal_run(reduction *q, float *r)
     for (; from < q->k; from += BLOCK) {
         const size_t width = organ_min(BLOCK, q->k - from), rest = from + width;
         reduce_panel(q, from, width);
-        apply_block_reflector(q, from, width, true, q->vectors + rest * q->stride, q->count - rest);
+        apply_block_reflector(q, from, width, /*transposed=*/true, q->vectors + rest * q->stride, q->count - rest);
     }
     if (r)
         copy_triangle(q, r);
@@ -538,8 +538,8 @@ static void orthonormal_run(reduction *q, float *r)
     }
     while (from > 0) {
         from -= BLOCK;
-        apply_block_reflector(q, from, organ_min(BLOCK, q->k - from), false, q->vectors + from * q->stride,
-                              q->k - from);
+        apply_block_reflector(q, from, organ_min(BLOCK, q->k - from), /*transposed=*/false,
+                              q->vectors + from * q->stride, q->k - from);
     }
 }
 

@@ -250,11 +250,11 @@ static void solve_transposed(const row_solution *s)
 {
     for (size_t group = (s->n + GROUP - 1) / GROUP; group-- > 0;) {
         const size_t first = group * GROUP, end = organ_min(first + GROUP, s->n);
-        subtract_solved(s, first, end - first, end, s->n - end, true);
+        subtract_solved(s, first, end - first, end, s->n - end, /*transposed=*/true);
         for (size_t block = organ_pieces_of(end - first, BLOCK); block-- > 0;) {
             const size_t from = first + block * BLOCK, right = organ_min(from + BLOCK, end);
-            subtract_solved(s, from, right - from, right, end - right, true);
-            multiply_block(s, from, right - from, true);
+            subtract_solved(s, from, right - from, right, end - right, /*transposed=*/true);
+            multiply_block(s, from, right - from, /*transposed=*/true);
         }
     }
 }
@@ -264,11 +264,11 @@ static void plain(const row_solution *s)
 {
     for (size_t first = 0; first < s->n; first += GROUP) {
         const size_t end = organ_min(first + GROUP, s->n);
-        subtract_solved(s, first, end - first, 0, first, false);
+        subtract_solved(s, first, end - first, 0, first, /*transposed=*/false);
         for (size_t from = first; from < end; from += BLOCK) {
             const size_t width = organ_min(BLOCK, end - from);
-            subtract_solved(s, from, width, first, from - first, false);
-            multiply_block(s, from, width, false);
+            subtract_solved(s, from, width, first, from - first, /*transposed=*/false);
+            multiply_block(s, from, width, /*transposed=*/false);
         }
     }
 }

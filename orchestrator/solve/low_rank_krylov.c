@@ -374,14 +374,14 @@ static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 static organ_status multiply_new_block(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
-    if (krylov_multiply(y, fresh, true, error))
+    if (krylov_multiply(y, fresh, /*back=*/true, error))
         return error->status;
     const double norm = sqrt(organ_strips_energy(y->strips));
     if (y->passes > 1 || norm == 0 || (norm > 0x1p-20 && norm < 0x1p20))
         return ORGAN_OK;
     y->halves[0] = -ilogb(norm) / 2;
     y->halves[1] = -ilogb(norm) - y->halves[0];
-    return krylov_multiply(y, fresh, true, error);
+    return krylov_multiply(y, fresh, /*back=*/true, error);
 }
 
 /* Each pass extends the basis by one block; the first is made of the random vectors in `block`. The iteration ends
@@ -430,7 +430,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     float *triangle = organ_floats(l, l), /* R^T */
         *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
     bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && restart_with_best(y);
-    if (done && krylov_multiply(y, y->basis, false, error) == ORGAN_OK) {
+    if (done && krylov_multiply(y, y->basis, /*back=*/false, error) == ORGAN_OK) {
         done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
                organ_dense_svd(kernels, triangle, l, l, y->rank, p, svd->sigma, s);
         if (done) {

@@ -202,7 +202,7 @@ static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, org
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)
 {
     *found = false;
-    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, true, lambda, error) == ORGAN_OK)
+    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, /*all=*/true, lambda, error) == ORGAN_OK)
         *found = ridge->found;
     return error->status;
 }
@@ -212,7 +212,8 @@ organ_status organ_ridge_judge(organ_ridge *ridge, double lambda, double *rest, 
     *rest = (double)NAN;
     if (ridge->shape.tokens[ORGAN_RIDGE_HELD] == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: there are no held-out calibration tokens", ridge->shape.name);
-    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, false, lambda, error) == ORGAN_OK && ridge->found)
+    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, /*all=*/false, lambda, error) == ORGAN_OK &&
+        ridge->found)
         *rest = ridge->solver->held_error(ridge);
     return error->status;
 }
@@ -235,7 +236,7 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
         }
     }
     ridge->found = false;
-    if (choice->lambda > 0 && ridge_solve(ridge, true, choice->lambda, error) == ORGAN_OK && !ridge->found)
+    if (choice->lambda > 0 && ridge_solve(ridge, /*all=*/true, choice->lambda, error) == ORGAN_OK && !ridge->found)
         *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
     return error->status;
 }

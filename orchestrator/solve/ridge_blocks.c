@@ -183,7 +183,7 @@ static void copy_residuals(const organ_ridge *ridge, const organ_ridge_batch *ba
 static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
-    copy_residuals(ridge, batch, false);
+    copy_residuals(ridge, batch, /*back=*/false);
     const organ_product product = {.m = p->width,
                                    .n = outputs,
                                    .k = batch->rows,
@@ -200,7 +200,7 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
 static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
-    copy_residuals(ridge, batch, false);
+    copy_residuals(ridge, batch, /*back=*/false);
     const organ_product product = {.m = batch->rows,
                                    .n = outputs,
                                    .k = p->width,
@@ -210,7 +210,7 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
                                    .c_stride = outputs,
                                    .into = ORGAN_PRODUCT_SUBTRACT};
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
-    copy_residuals(ridge, batch, true);
+    copy_residuals(ridge, batch, /*back=*/true);
 }
 
 /* ---- a piece ---- */
@@ -255,7 +255,7 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
         *decrease += organ_dot(b->rhs + i * outputs, b->step + i * outputs, outputs);
     for (size_t k = 0; k < count; k++)
         solution[k] += b->step[k];
-    return for_batches(ridge, p, true, subtract_step, error);
+    return for_batches(ridge, p, /*all=*/true, subtract_step, error);
 }
 
 /* ---- all pieces ---- */

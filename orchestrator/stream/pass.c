@@ -69,7 +69,7 @@ static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool u
             pthread_mutex_unlock(&r->lock);
         }
         r->ended[items->item] = usable && !items->failed;
-        tell_items(r, false);
+        tell_items(r, /*all=*/false);
         pthread_mutex_lock(&r->lock);
         r->unfinished--;
         if (r->idle)
@@ -117,7 +117,7 @@ static void receive_items(organ_pass_run_state *r)
     pthread_mutex_unlock(&r->lock);
     if (bytes && r->pass->advance)
         r->pass->advance(r->pass->context, bytes);
-    tell_items(r, true);
+    tell_items(r, /*all=*/true);
     free(r->open);
 }
 

@@ -69,7 +69,7 @@ static organ_status open_file(behind_lane *lane, const char *path, organ_error *
 {
     if (has_file(lane, path))
         return ORGAN_OK;
-    await(lane, NULL);
+    await(lane, /*part=*/NULL);
     if (lane->file.path)
         organ_direct_close(&lane->file);
     if (organ_direct_open(path, 0666, &lane->file, error))

@@ -470,8 +470,8 @@ static organ_status attend_all(attention_job *j, organ_error *error)
     for (j->tapped = 0; j->tapped < heads && !error->status; j->tapped++)
         if (organ_forward_share(engine, j->tile_count, work_of_tiles(j) / (double)heads, attend_tapped, j, error) ==
             ORGAN_OK)
-            tap->inputs(tap->context, true, (unsigned)j->tapped, j->group->tokens, j->value_dim, j->room, j->value_dim,
-                        error);
+            tap->inputs(tap->context, /*of_values=*/true, (unsigned)j->tapped, j->group->tokens, j->value_dim, j->room,
+                        j->value_dim, error);
     return error->status;
 }
 

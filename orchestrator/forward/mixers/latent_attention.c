@@ -332,8 +332,8 @@ static organ_status tap_queries(const forward_group *g, const float *q, organ_er
     const organ_head_tap *const tap = g->layer->heads;
     const organ_layer_kind *const kind = g->layer->kind;
     for (unsigned h = 0; tap && h < kind->heads && !error->status; h++)
-        tap->inputs(tap->context, false, h, g->tokens, g->forward->config.latent.plain, q + (size_t)h * kind->head_dim,
-                    (size_t)kind->heads * kind->head_dim, error);
+        tap->inputs(tap->context, /*of_values=*/false, h, g->tokens, g->forward->config.latent.plain,
+                    q + (size_t)h * kind->head_dim, (size_t)kind->heads * kind->head_dim, error);
     return error->status;
 }
 
@@ -396,7 +396,7 @@ void organ_forward_latent_query(const forward_group *g, size_t head, const float
                                    .n = l->rank,
                                    .k = l->plain,
                                    .a = {.values = q, .type = ORGAN_REAL_F32, .stride = stride},
-                                   .b = factor_of_head(g, head, true),
+                                   .b = factor_of_head(g, head, /*of_key=*/true),
                                    .c = to,
                                    .c_stride = width};
     g->forward->engine->kernels->product(&product, packing);
@@ -413,7 +413,7 @@ void organ_forward_latent_value(const forward_group *g, size_t head, const float
                                    .n = kind->value_dim,
                                    .k = l->rank,
                                    .a = {.values = sums, .type = ORGAN_REAL_F32, .stride = l->rank},
-                                   .b = factor_of_head(g, head, false),
+                                   .b = factor_of_head(g, head, /*of_key=*/false),
                                    .c = out,
                                    .c_stride = (size_t)kind->heads * kind->value_dim};
     g->forward->engine->kernels->product(&product, packing);

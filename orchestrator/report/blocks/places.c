@@ -240,7 +240,7 @@ static void terminal_table(organ_view_walk *walk, organ_table *table, const char
 static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
-        terminal_table(walk, block_checks(rows), NULL);
+        terminal_table(walk, block_checks(rows), /*caption=*/NULL);
     if (block->kind != ORGAN_BLOCK_CAUTIONS)
         return;
     fprintf(walk->out, "  %s:\n", block->words);
@@ -272,7 +272,7 @@ static void markdown_words(organ_view_walk *walk, const organ_block *block, cons
 static void markdown_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
-    begin_block(walk, false);
+    begin_block(walk, /*item=*/false);
     organ_table_markdown(table, walk->out, walk->error);
     organ_table_destroy(table);
 }
@@ -284,7 +284,7 @@ static void put_terms(FILE *out, const json_t *terms)
     json_object_foreach((json_t *)(uintptr_t)terms, term, sentence)
     {
         fprintf(out, "- **%s**: ", term);
-        organ_markdown_text(out, organ_json_text(sentence, ""), false);
+        organ_markdown_text(out, organ_json_text(sentence, ""), /*code=*/false);
         fputc('\n', out);
     }
 }
@@ -292,10 +292,10 @@ static void put_terms(FILE *out, const json_t *terms)
 static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {
-        markdown_table(walk, block_checks(rows), NULL);
+        markdown_table(walk, block_checks(rows), /*caption=*/NULL);
         return;
     }
-    begin_block(walk, false);
+    begin_block(walk, /*item=*/false);
     if (block->kind == ORGAN_BLOCK_TERMS) {
         put_terms(walk->out, rows);
         return;
@@ -303,7 +303,7 @@ static void markdown_list(organ_view_walk *walk, const organ_block *block, const
     fprintf(walk->out, "> **%s.**\n>\n", block->words);
     for (size_t k = 0; k < json_array_size(rows); k++) {
         fputs("> - ", walk->out);
-        organ_markdown_text(walk->out, organ_json_text(organ_json_row_at(rows, k), ""), false);
+        organ_markdown_text(walk->out, organ_json_text(organ_json_row_at(rows, k), ""), /*code=*/false);
         fputc('\n', walk->out);
     }
 }

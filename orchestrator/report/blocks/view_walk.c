@@ -351,6 +351,6 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
     walk_view(&walk, view);
     end_list(&walk);
     if (!walk.ended)
-        put_ending(&walk, NULL);
+        put_ending(&walk, /*block=*/NULL);
     return organ_html_finish(walk.html, text, error);
 }

@@ -259,7 +259,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
             "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" "
             "aria-labelledby=\"table%zu\">\n<table>\n",
             ++html->tables);
-    put_caption(html, NULL);
+    put_caption(html, /*caption=*/NULL);
     fputs("<thead>\n<tr><th scope=\"col\">check</th><th scope=\"col\">result</th><th scope=\"col\">detail</th></tr>\n"
           "</thead>\n<tbody>\n",
           out);

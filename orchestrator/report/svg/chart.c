@@ -323,7 +323,7 @@ static void choose_scales(chart_drawing *d)
     const double margin =
         c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
     d->x = organ_axis_of(organ_scale_tight(x.low - margin, x.high + margin, d->columns > 1 ? 6 : 12, c->whole_x));
-    d->y = organ_axis_of(organ_scale_over(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
+    d->y = organ_axis_of(organ_scale_over(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, /*integers=*/false));
 }
 
 /* Rows are full, or group the panels well: of seven projections, the four of attention are above the three of the
@@ -348,7 +348,7 @@ static void chart_arrange(chart_drawing *d)
     if (d->rows == 1)
         d->panel_height = d->columns == 1 ? 320 : 240;
     d->row_height = d->panel_height + (titled ? 44 : 26);
-    d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, false) - 4;
+    d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, /*drawn=*/false) - 4;
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }
 
@@ -357,7 +357,7 @@ static void put_frame(const chart_drawing *d)
     const organ_chart *const c = d->chart;
     organ_svg_begin(d->out, WIDTH, d->height, c->title, c->description, "");
     organ_svg_head(d->out, LEFT, c->title, c->subtitle, "", 130);
-    put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, true);
+    put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, /*drawn=*/true);
     organ_svg_upright(d->out, d->top + d->row_height * (double)d->rows / 2, c->y_label, 60);
     put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
 }

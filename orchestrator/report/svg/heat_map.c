@@ -146,7 +146,7 @@ static double widest_name(const char *const *names, size_t count)
     char number[32];
     double width = 0;
     if (!names)
-        return count ? organ_svg_pixels(heat_map_name_of(NULL, count - 1, number)) : 0;
+        return count ? organ_svg_pixels(heat_map_name_of(/*names=*/NULL, count - 1, number)) : 0;
     for (size_t k = 0; k < count; k++)
         width = fmax(width, organ_svg_pixels(names[k]));
     return fmin(width, 6.6 * LONGEST_NAME);

@@ -74,7 +74,7 @@ static void choose_scales(scatter_drawing *d)
     widen_single_value(&x, s->log_x);
     widen_single_value(&y, s->log_y);
     d->x = organ_axis_of(organ_scale_over(x.low, x.high, 8, s->log_x, s->whole_x));
-    d->y = organ_axis_of(organ_scale_over(y.low, y.high, 6, s->log_y, false));
+    d->y = organ_axis_of(organ_scale_over(y.low, y.high, 6, s->log_y, /*integers=*/false));
 }
 
 /* The first row is centred at `y`. Only measures the legend if `drawn` is false. Returns the y of the row after it. */
@@ -111,7 +111,7 @@ static void put_frame(const scatter_drawing *d)
         snprintf(note, sizeof note, "%zu of %zu are outside the plot", d->left_out, s->count);
     organ_svg_begin(d->out, SCATTER_WIDTH, d->height, s->title, s->description, "");
     organ_svg_head(d->out, SCATTER_LEFT, s->title, s->subtitle, note, 130);
-    put_legend(d, head_height(d), true);
+    put_legend(d, head_height(d), /*drawn=*/true);
     organ_svg_upright(d->out, d->top + PLOT_HEIGHT / 2.0, s->y_label, 60);
     organ_svg_label(d->out, SCATTER_LEFT + (SCATTER_WIDTH - SCATTER_LEFT - SCATTER_RIGHT) / 2.0, d->height - 10, "",
                     "middle", s->x_label, 100);
@@ -255,7 +255,7 @@ organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_e
     if (organ_text_open(&text, error) == ORGAN_OK) {
         d.out = text.out;
         choose_scales(&d);
-        d.top = put_legend(&d, head_height(&d), false) + 2;
+        d.top = put_legend(&d, head_height(&d), /*drawn=*/false) + 2;
         d.height = d.top + PLOT_HEIGHT + 54;
         put_frame(&d);
         put_axes(&d);
@@ -329,7 +329,8 @@ static void choose_scale(ranking_drawing *d)
         organ_extent_widen(&all, bar->low != bar->high ? bar->high : 0);
     }
     /* 0 to 1 if all values are 0 */
-    d->axis = organ_axis_of(organ_scale_over(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
+    d->axis = organ_axis_of(
+        organ_scale_over(all.low, all.low == all.high ? 1 : all.high, 6, /*log=*/false, /*integers=*/false));
 }
 
 static void ranking_arrange(ranking_drawing *d)

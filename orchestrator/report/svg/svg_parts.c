@@ -234,7 +234,7 @@ organ_scale organ_scale_over(double low, double high, unsigned ticks, bool log, 
 
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers)
 {
-    organ_scale s = organ_scale_over(low, high, ticks, false, integers);
+    organ_scale s = organ_scale_over(low, high, ticks, /*log=*/false, integers);
     s.first = low / s.step;
     s.last = high / s.step;
     return s;
@@ -337,7 +337,7 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 void organ_svg_text(FILE *out, const char *s, size_t longest)
 {
     char *const visible = organ_text_made_visible(s ? s : "");
-    char *const cut = visible ? organ_text_shorten(visible, longest, true) : NULL;
+    char *const cut = visible ? organ_text_shorten(visible, longest, /*utf8=*/true) : NULL;
     organ_markup_text(out, cut ? cut : "");
     free(visible);
     free(cut);

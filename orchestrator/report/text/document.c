@@ -145,7 +145,7 @@ static bool print_value(const json_t *value, FILE *out, int indent)
 {
     if (json_is_array(value))
         return print_array(value, out, indent);
-    return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
+    return json_is_object(value) ? print_members(value, /*rows=*/NULL, out, indent) : print_scalar(value, out);
 }
 
 static organ_status end_document(bool complete, FILE *out, organ_error *error)

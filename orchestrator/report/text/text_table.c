@@ -364,7 +364,7 @@ static organ_status markdown_rows(const organ_table *table, size_t count, size_t
         if (!(entry = markdown_entry(table, k)))
             return organ_fail(error, ORGAN_IO, "no memory for a table");
         fputs(k % columns ? " | " : "| ", out);
-        print_field(out, entry, widths[k % columns], table->columns[k % columns].align, false);
+        print_field(out, entry, widths[k % columns], table->columns[k % columns].align, /*last=*/false);
         if (k % columns + 1 == columns)
             fputs(" |\n", out);
         if (k + 1 == columns)

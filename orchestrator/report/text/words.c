@@ -115,7 +115,7 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
         fputs(k ? between : "", out);
-        put_plain(out, organ_json_row_at(array, k), false, to);
+        put_plain(out, organ_json_row_at(array, k), /*code=*/false, to);
     }
 }
 
@@ -225,7 +225,7 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     char *const stem = strndup(path, dot ? (size_t)(dot + 1 - path) : strlen(path));
     if (!stem)
         organ_memory_count_refusal();
-    put_text(out, stem ? stem : "", false, to);
+    put_text(out, stem ? stem : "", /*code=*/false, to);
     free(stem);
 }
 
@@ -288,7 +288,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "model") == 0)
         put_model(out, value);
     else if (strcmp(form, "module") == 0)
-        put_text(out, words_module_of(organ_json_text(value, "")), false, to);
+        put_text(out, words_module_of(organ_json_text(value, "")), /*code=*/false, to);
     else if (strcmp(form, "stem") == 0)
         put_stem(out, organ_json_text(value, ""), to);
     else if (strcmp(form, "shell") == 0)

@@ -85,7 +85,7 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
     json_t *const rows = json_array();
     for (size_t k = 0; k < count; k++)
         json_array_append_new(rows, fold_role(modules_of(report), roles[k], of));
-    return ORGAN_OBJECT(SET("rows", rows), SET("total", fold_role(modules_of(report), NULL, of)));
+    return ORGAN_OBJECT(SET("rows", rows), SET("total", fold_role(modules_of(report), /*role=*/NULL, of)));
 }
 
 /* ---- over the rank ---- */
@@ -322,7 +322,7 @@ char *organ_perplexity_cloud(const json_t *report)
                                                        "weights, one line per method, starting at the donor.",
                                         .x_label = "killed, percent of the target weights",
                                         .y_label = "perplexity"};
-    return cloud_of(report, "figures.perplexity", true, &chart);
+    return cloud_of(report, "figures.perplexity", /*origin=*/true, &chart);
 }
 
 char *organ_divergence_cloud(const json_t *report)
@@ -334,5 +334,5 @@ char *organ_divergence_cloud(const json_t *report)
             "KL divergence of each pruned model from the donor over the share of killed weights, one line per method.",
         .x_label = "killed, percent of the target weights",
         .y_label = "KL divergence, nats per token"};
-    return cloud_of(report, "comparison.kl_divergence", false, &chart);
+    return cloud_of(report, "comparison.kl_divergence", /*origin=*/false, &chart);
 }

@@ -85,7 +85,8 @@ static double excess_of(const json_t *row, const json_t *limits)
  *   error        percent_of, with usual_least and usual_most, the range that is usual for its scheme */
 static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
-    const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
+    const json_t *const expected = limits_of(report, row, /*expected=*/true), *const healthy = limits_of(
+                                                                                  report, row, /*expected=*/false);
     return ORGAN_OBJECT(
         SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
         SET_FINITE("strain", excess_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
@@ -238,23 +239,25 @@ static json_t *autopsy_of(const json_t *report)
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
     json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,
                                              SENSE "\n{kind=note|kind=unread?{value}}");
-    json_t *const matrices = places_of(report, true, NULL);
+    json_t *const matrices = places_of(report, /*matrices=*/true, /*names=*/NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
     if (made)
-        ORGAN_ADD(made, SET_COUNT("hidden", count_unshown(senses)), SET("senses", senses),
-                  SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
-                  SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
-                  SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
-                  SET_FLAG("one_unexpected", count_outside_expected(roles_found) == 1), SET_FLAG("unfit", unfit),
-                  SET_COUNT("noted", json_array_size(json_object_get(report, "remarks")) -
-                                         (unfit ? count_outside_expected(roles_found) - 1 : 0)),
-                  SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
-                  SET("places", places_of(report, false, NULL)),
-                  SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
-                  SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
-                  SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),
-                  SET_FLAG("compared", has_near(matrices, "error", NULL, false)), SET("in_layers", matrices));
+        ORGAN_ADD(
+            made, SET_COUNT("hidden", count_unshown(senses)), SET("senses", senses),
+            SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
+            SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
+            SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
+            SET_FLAG("one_unexpected", count_outside_expected(roles_found) == 1), SET_FLAG("unfit", unfit),
+            SET_COUNT("noted", json_array_size(json_object_get(report, "remarks")) -
+                                   (unfit ? count_outside_expected(roles_found) - 1 : 0)),
+            SET("limits", ranges_of(report)), SET("sick", places_of(report, /*matrices=*/false, names)),
+            SET("places", places_of(report, /*matrices=*/false, /*names=*/NULL)),
+            SET_IF(has_near(matrices, "std", "sick_most", /*upper=*/true), "nears_most", json_incref(matrices)),
+            SET_IF(has_near(matrices, "std", "sick_least", /*upper=*/false), "nears_least", json_incref(matrices)),
+            SET_IF(has_near(matrices, "size", "sick_size", /*upper=*/true), "nears_size", json_incref(matrices)),
+            SET_FLAG("compared", has_near(matrices, "error", /*limit=*/NULL, /*upper=*/false)),
+            SET("in_layers", matrices));
     json_decref(names);
     return made;
 }

@@ -140,11 +140,11 @@ static json_t *checks_of(const json_t *report)
     const json_t *const warnings = json_object_get(report, "warnings");
     json_t *const checks = json_array(), *const none = json_string("no problems found");
     if (json_array_size(problems) == 0)
-        json_array_append_new(checks, check_of(true, none));
+        json_array_append_new(checks, check_of(/*ok=*/true, none));
     for (size_t k = 0; k < json_array_size(problems); k++)
-        json_array_append_new(checks, check_of(false, organ_json_row_at(problems, k)));
+        json_array_append_new(checks, check_of(/*ok=*/false, organ_json_row_at(problems, k)));
     for (size_t k = 0; k < json_array_size(warnings); k++)
-        json_array_append_new(checks, check_of(true, organ_json_row_at(warnings, k)));
+        json_array_append_new(checks, check_of(/*ok=*/true, organ_json_row_at(warnings, k)));
     json_decref(none);
     return checks;
 }

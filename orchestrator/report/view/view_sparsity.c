@@ -425,12 +425,13 @@ json_t *organ_sparsity_fold(const json_t *report)
     const json_t *const magnitudes = json_object_get(report, "magnitudes");
     const json_t *const projections = json_object_get(report, "projections");
     const double spread = organ_json_real(report, "per_tensor.max") - organ_json_real(report, "per_tensor.min");
-    json_t *const layers = layers_of(report), *const densest = first_by(layers, 0, SIZE_MAX, false);
+    json_t *const layers = layers_of(report), *const densest = first_by(layers, 0, SIZE_MAX, /*as_listed=*/false);
     json_t *const fold = ORGAN_OBJECT(
         SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
         SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
         SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
-        SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MAX_TENSORS, true)),
+        SET("tensors",
+            first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MAX_TENSORS, /*as_listed=*/true)),
         SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
         SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005), /* tables show two decimals */
         SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),

@@ -24,12 +24,12 @@ const organ_view *organ_view_of(const json_t *report)
 
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
 {
-    return organ_view_terminal(organ_view_of(report), report, page, false, text, error);
+    return organ_view_terminal(organ_view_of(report), report, page, /*tensors=*/false, text, error);
 }
 
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error)
 {
-    return organ_view_terminal(organ_view_of(report), report, page, true, text, error);
+    return organ_view_terminal(organ_view_of(report), report, page, /*tensors=*/true, text, error);
 }
 
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error)

@@ -398,13 +398,13 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
         const union MHD_ConnectionInfo *const info =
             organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         write_peer_address(connection, peer, sizeof peer);
-        *watched = organ_watch_add(server->watch, info->connect_fd, peer, request_timeout(server, false));
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, request_timeout(server, /*admitted=*/false));
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it
          * ends. */
         organ_server_request *const forgotten = organ_watched_hold(*watched, NULL);
         if (forgotten)
-            end_request(forgotten, false);
+            end_request(forgotten, /*complete=*/false);
         organ_watch_remove(server->watch, *watched);
         *watched = NULL;
     }

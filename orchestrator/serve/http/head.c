@@ -112,7 +112,7 @@ void organ_http_problem(organ_http_reply *reply, unsigned status, const char *fo
 {
     char message[1000];
     ORGAN_FORMAT_REST(message, format);
-    fill_problem(reply, status, NULL, NULL, message);
+    fill_problem(reply, status, /*name=*/NULL, /*value=*/NULL, message);
 }
 
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
@@ -194,7 +194,7 @@ static bool read_path(organ_server_request *request, const char *query)
         organ_http_problem(reply, 400, "the target of the request is not a path");
         return false;
     }
-    const char *const wrong = organ_http_decode(request->path, false);
+    const char *const wrong = organ_http_decode(request->path, /*form=*/false);
     if (wrong) {
         organ_http_problem(reply, 400, "the path has %s", wrong);
         return false;
@@ -229,9 +229,9 @@ static bool read_query(organ_server_request *request, const char *query)
         char *const equals = strchr(name, '=');
         if (equals)
             *equals = '\0';
-        const char *wrong = organ_http_decode(name, true);
+        const char *wrong = organ_http_decode(name, /*form=*/true);
         if (!wrong && equals)
-            wrong = organ_http_decode(equals + 1, true);
+            wrong = organ_http_decode(equals + 1, /*form=*/true);
         if (!wrong && request->query_count == MAX_FIELDS)
             wrong = "too many parameters";
         if (wrong) {

@@ -196,8 +196,8 @@ static void replace_path(char *message, const char *path, bool slash, const char
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
     for (size_t k = 0; k < jail->store_count; k++)
-        replace_path(message, jail->stores[k].path, false, "...");
-    replace_path(message, jail->path, true, "");
+        replace_path(message, jail->stores[k].path, /*slash=*/false, "...");
+    replace_path(message, jail->path, /*slash=*/true, "");
 }
 
 /* ---- paths ---- */
@@ -377,7 +377,9 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
     organ_jail_place place;
     *fd = -1;
     unsigned status = organ_jail_find(jail, path, &place, error);
-    status = status ? status : organ_jail_open_place(jail, &place, path, false, fd, about ? about : &unused, error);
+    status = status
+                 ? status
+                 : organ_jail_open_place(jail, &place, path, /*directory=*/false, fd, about ? about : &unused, error);
     organ_arena_release(&place.names);
     return status;
 }
@@ -447,7 +449,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
 {
     int fd;
     struct stat about;
-    const unsigned status = organ_jail_open_place(jail, place, path, true, &fd, &about, error);
+    const unsigned status = organ_jail_open_place(jail, place, path, /*directory=*/true, &fd, &about, error);
     if (status)
         return status;
     DIR *const directory = fdopendir(fd);

@@ -134,7 +134,7 @@ static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, 
         status = place->path ? 0 : organ_jail_refuse(s->path, ENOMEM, error);
     }
     if (!status)
-        status = organ_jail_open_place(s->jail, place, s->path, true, fd, &about, error);
+        status = organ_jail_open_place(s->jail, place, s->path, /*directory=*/true, fd, &about, error);
     if (!status)
         snprintf(s->at, sizeof s->at, "%s", place->path);
     return status;
@@ -173,7 +173,7 @@ unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error
     const char *const name = organ_path_name(place.path);
     if (!status) {
         place.path = organ_jail_parent(&place);
-        status = place.path ? organ_jail_open_place(jail, &place, path, true, &fd, &about, error)
+        status = place.path ? organ_jail_open_place(jail, &place, path, /*directory=*/true, &fd, &about, error)
                             : organ_jail_refuse(path, ENOMEM, error);
     }
     if (!status && fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode)) {

@@ -104,10 +104,10 @@ static void recall_requests(organ_request_queue *queue, bool all)
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)
-        recall_requests(app->queue, true);
+        recall_requests(app->queue, /*all=*/true);
 }
 
-void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, false); }
+void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, /*all=*/false); }
 
 void organ_request_queue_stop(organ_request_queue *queue)
 {
@@ -116,7 +116,7 @@ void organ_request_queue_stop(organ_request_queue *queue)
     pthread_mutex_lock(&queue->lock);
     queue->dismissed = true;
     pthread_mutex_unlock(&queue->lock);
-    recall_requests(queue, true);
+    recall_requests(queue, /*all=*/true);
 }
 
 /* The caller holds the lock. */

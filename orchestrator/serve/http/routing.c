@@ -34,7 +34,7 @@ static bool add_parameter(organ_server_request *request, const char *pattern, co
     if (!name || !value)
         return false;
     /* Cannot fail: the same bytes were decoded with the whole path. */
-    organ_http_decode(value, false);
+    organ_http_decode(value, /*form=*/false);
     return true;
 }
 
@@ -99,7 +99,7 @@ bool organ_http_routed(organ_server_request *request)
     for (const organ_area *const *area = request->app->areas; *area && !request->route; area++)
         for (size_t k = 0; k < (*area)->route_count && !request->route; k++) {
             const organ_http_route *const route = &(*area)->routes[k];
-            if (match_path(NULL, route->pattern, request->target, end) != MATCH_WHOLE)
+            if (match_path(/*request=*/NULL, route->pattern, request->target, end) != MATCH_WHOLE)
                 continue;
             any = known[route->method] = true;
             request->route = route->method == request->method ? route : NULL;

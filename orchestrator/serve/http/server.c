@@ -331,7 +331,7 @@ static void renew_tokens(organ_server *server, bool anyway)
 void organ_server_renew(organ_server *server)
 {
     organ_error tls = {0}, audit = {0};
-    renew_tokens(server, true);
+    renew_tokens(server, /*anyway=*/true);
     if (server->tls && organ_tls_renew(server->tls, &tls) == ORGAN_OK)
         organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: reloaded, with its key", server->options.tls_certificate);
     else if (tls.status)
@@ -344,7 +344,7 @@ void organ_server_renew(organ_server *server)
 
 void organ_server_tick(organ_server *server)
 {
-    renew_tokens(server, false);
+    renew_tokens(server, /*anyway=*/false);
     organ_watch_tick(server->watch, organ_http_on_slow, server);
     organ_request_queue_tick(server->queue);
     organ_http_streams_tick(server);

@@ -311,16 +311,16 @@ static bool check_secret(organ_tokens *tokens, const char *given, bool by_sessio
 
 bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
-    return check_secret(tokens, given, false, bearer, NULL);
+    return check_secret(tokens, given, /*by_session=*/false, bearer, /*session=*/NULL);
 }
 
 bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
-    return check_secret(tokens, given, true, bearer, NULL);
+    return check_secret(tokens, given, /*by_session=*/true, bearer, /*session=*/NULL);
 }
 
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {
-    return check_secret(tokens, given, false, bearer, session);
+    return check_secret(tokens, given, /*by_session=*/false, bearer, session);
 }

@@ -245,7 +245,7 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     organ_job_memory memory;
     if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &memory, error))
         return 422;
-    if (outputs_clash(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
+    if (outputs_clash(jobs, /*self=*/NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;
     if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.max_queued) {
         organ_fail(error, ORGAN_USAGE, "%zu jobs are already waiting", jobs->setup.max_queued);
@@ -448,9 +448,9 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
                      setup->keep_bytes);
     organ_http_quota(out, "organ_job_output_bytes", "Size of the largest stored result.", output, setup->output);
     organ_http_quota(out, "organ_job_token_streams", "Largest number of open streams of events for one token.",
-                     organ_jobs_most_streams(jobs, false), setup->token_streams);
+                     organ_jobs_most_streams(jobs, /*by_job=*/false), setup->token_streams);
     organ_http_quota(out, "organ_job_streams", "Largest number of open streams of events of one job.",
-                     organ_jobs_most_streams(jobs, true), setup->job_streams);
+                     organ_jobs_most_streams(jobs, /*by_job=*/true), setup->job_streams);
     organ_http_quota(out, "organ_job_memory_bytes", "Largest memory limit of a running job.", memory,
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }

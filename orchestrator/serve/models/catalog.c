@@ -163,9 +163,10 @@ static const char *catalog_put_text(layout *l, const char *text) { return catalo
  * tensors with equal shapes share one stored shape. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
-    organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
+    organ_catalog unused, *const block = catalog_put(l, /*data=*/NULL, sizeof *block),
+                                 *const catalog = block ? block : &unused;
     organ_tensor *const tensors = catalog_put(l, model->tensors, model->tensor_count * sizeof *tensors);
-    const char **const files = catalog_put(l, NULL, model->file_count * sizeof *files);
+    const char **const files = catalog_put(l, /*data=*/NULL, model->file_count * sizeof *files);
     const uint64_t *shape = NULL;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];

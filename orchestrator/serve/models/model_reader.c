@@ -175,7 +175,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
     else if (ready.status)
         organ_fail_errno(error, (int)ready.status, "the process that reads models cannot be confined");
     if (error->status)
-        end_worker(reader, false);
+        end_worker(reader, /*at_once=*/false);
     return error->status;
 }
 
@@ -229,7 +229,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     char allowed[32];
     answer->message[sizeof answer->message - 1] = '\0';
     if (answer->no_memory) {
-        end_worker(reader, true); /* the next read starts a new worker, all of whose memory is free */
+        end_worker(reader, /*at_once=*/true); /* the next read starts a new worker, all of whose memory is free */
         organ_fail(error, ORGAN_IO,
                    "'%s': reading it needs more memory than the limit for one model (--model-memory %s)", path,
                    organ_quantity_option(reader->options.memory, allowed));
@@ -249,7 +249,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     }
     if (block)
         munmap(block, answer->bytes);
-    end_worker(reader, true);
+    end_worker(reader, /*at_once=*/true);
     reader->lost++;
     if (organ_memory_refusals() != refusals)
         organ_fail_memory(error, path);
@@ -318,7 +318,7 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     reader->options = *options;
     pthread_mutex_init(&reader->lock, NULL);
     reader->socket = -1;
-    reader->environ = organ_child_environment(false);
+    reader->environ = organ_child_environment(/*confined=*/false);
     reader->program = options->program ? open(options->program, O_PATH | O_CLOEXEC) : -1;
     reader->folder_count = organ_jail_folders(options->jail, reader->folders);
     if ((reader->program >= 0 || !options->program) && reader->environ)
@@ -343,7 +343,7 @@ void organ_reader_destroy(organ_reader *reader)
     if (!reader)
         return;
     if (reader->socket >= 0)
-        end_worker(reader, true);
+        end_worker(reader, /*at_once=*/true);
     if (reader->program >= 0)
         close(reader->program);
     free(reader->environ);

@@ -159,7 +159,7 @@ organ_status organ_adapted_open(const char *path, const organ_model *model, cons
                           model->path);
     if (organ_adapter_open(path, &a->adapter, error) || organ_lora_names_build(model, weights, &a->names, error))
         return error->status;
-    organ_adapter_warn(progress, a->adapter, true);
+    organ_adapter_warn(progress, a->adapter, /*lost=*/true);
     if (organ_repair_pair_check(a->adapter, model, error))
         return error->status;
     if (a->adapter->dora)

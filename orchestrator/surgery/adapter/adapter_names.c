@@ -83,7 +83,7 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
     /* Factors of a parameter (ORGAN_FACTORS_PARAMETER) keep the module name of the stored A, the name of peft's
      * ParamWrapper, because `module` has the name of the parameter instead. */
     if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin)
-        organ_adapter_name_read(pair->a->name, false, &stored);
+        organ_adapter_name_read(pair->a->name, /*gguf=*/false, &stored);
     return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
 }
@@ -141,7 +141,7 @@ static orientation_votes count_pairs(const organ_adapter *adapter, const organ_w
 organ_lora_orientation organ_lora_orientation_of(const organ_model *base, const organ_weights *weights,
                                                  const organ_adapter *adapter)
 {
-    const forward_family *const family = organ_forward_family_named(base->config.architecture, false);
+    const forward_family *const family = organ_forward_family_named(base->config.architecture, /*gguf=*/false);
     if (base->gguf)
         return ORGAN_LORA_STRAIGHT;
     if (is_conv1d_type(base->config.model_type) || (family && family->transposed))

@@ -73,7 +73,7 @@ static bool translate_find_part(const translation *t, translated_part *p)
             p->layer = strtol(name + 4, &end, 10);
             name = *end == '.' ? end + 1 : name;
         }
-        const bool found = organ_pairing_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+        const bool found = organ_pairing_find_part(t->gguf_family, /*gguf=*/true, p->layer < 0, name, &p->part);
         /* parts of attention and of recurrent mixers can have the same name in GGUF */
         if (p->layer >= 0 && p->layer < (int64_t)t->config.layers &&
             t->config.kinds[p->layer].mixer == ORGAN_MIXER_ATTENTION)
@@ -86,7 +86,7 @@ static bool translate_find_part(const translation *t, translated_part *p)
         return true;
     }
     name = tail_of(t, name, &p->layer);
-    return organ_pairing_find_part(t->family, false, p->layer < 0, name, &p->part);
+    return organ_pairing_find_part(t->family, /*gguf=*/false, p->layer < 0, name, &p->part);
 }
 
 /* `layer` -1 means the model outside its layers. `number` is the index of the expert for parts of numbered experts,
@@ -296,9 +296,9 @@ static bool add_part(translation *t, const translated_part *p)
     case PART_EXPERTS_GATE_UP:
         return add_halves(t, p, experts, t->family->mixture && t->family->mixture->pairs);
     case PART_GATE_UP:
-        return add_halves(t, p, dense, false);
+        return add_halves(t, p, dense, /*alternate=*/false);
     case PART_SHARED_GATE_UP:
-        return add_halves(t, p, shared, false);
+        return add_halves(t, p, shared, /*alternate=*/false);
     default:
         return false;
     }
@@ -324,9 +324,9 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     const bool gguf = base->gguf != NULL;
     /* `true`: only names matter here, and those of models with and without experts are the same */
     const forward_pairing *const pairing = gguf ? organ_pairing_names_of_gguf(base->gguf, base->config.model_type)
-                                                : organ_pairing_named(base->config.architecture, true);
-    t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, false);
-    t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, true) : NULL;
+                                                : organ_pairing_named(base->config.architecture, /*experts=*/true);
+    t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, /*gguf=*/false);
+    t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, /*gguf=*/true) : NULL;
     t->norms_plus_one = pairing && pairing->traits & PAIRING_NORMS_PLUS_ONE;
     if (!t->gguf_family && (gguf || t->from->gguf))
         t->family = NULL;

@@ -198,7 +198,7 @@ static float alpha_of(const organ_model *model)
     organ_adapter_name name;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const t = &model->tensors[k];
-        if (!organ_adapter_name_read(t->name, true, &name) || !name.is_b)
+        if (!organ_adapter_name_read(t->name, /*gguf=*/true, &name) || !name.is_b)
             continue;
         if (rank && rank != t->shape[t->rank - 1])
             return 0;
@@ -302,7 +302,7 @@ typedef struct adapter_header {
 static organ_status header_text(adapter_header *h, const char *text, size_t length, organ_error *error)
 {
     for (size_t k = 0; k < length; k++) {
-        if (h->used == sizeof h->bytes && header_text(h, NULL, 0, error))
+        if (h->used == sizeof h->bytes && header_text(h, /*text=*/NULL, 0, error))
             return error->status;
         h->bytes[h->used++] = text[k];
     }
@@ -404,7 +404,7 @@ static organ_status place_units(adapter_header *h, organ_error *error)
     header_text(h, "}", 1, error);
     while (!error->status && h->at + h->used < 8 + w->room)
         header_text(h, " ", 1, error);
-    if (!error->status && header_text(h, NULL, 0, error) == ORGAN_OK &&
+    if (!error->status && header_text(h, /*text=*/NULL, 0, error) == ORGAN_OK &&
         organ_direct_resize(&h->file, 8 + w->room + h->data, error) == ORGAN_OK)
         organ_direct_sync(&h->file, error);
     return error->status;

@@ -355,7 +355,8 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     if (tensor->elements == 0 || !organ_can_widen(tensor->dtype))
         return ORGAN_OK;
     const size_t cols = (size_t)organ_weight_matrices(weight).cols;
-    if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, true, error) == ORGAN_OK) {
+    if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, /*whole_steps=*/true,
+                              error) == ORGAN_OK) {
         const size_t n = rows.capacity * rows.cols;
         float *const mine = allocate_aligned(n * sizeof *mine);
         void *const raw = allocate_aligned(n * organ_dtype_describe(tensor->dtype)->bytes);

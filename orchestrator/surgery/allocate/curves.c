@@ -165,7 +165,7 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
         /* the donor's weights of a matrix and their copy, which c->work->make changes */
         const uint64_t own = 2 * m.rows * m.cols * sizeof(float) +
                              c->work->memory(c->work->context, c->targets.tensors[k]) +
-                             organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
+                             organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, /*all=*/false);
         max = own > max ? own : max;
     }
     /* Test windows are whole: up to one context more than the requested tokens. */
@@ -195,7 +195,7 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     c->variants_at_once = c->variants_at_once ? c->variants_at_once : variants_at_once_for(c, calib);
     return copy + c->work->memory(c->work->context, tensor) +
-           organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
+           organ_pooled_memory(c->pooled, tensor->anatomy.layer, /*all=*/false) +
            organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->variants_at_once);
 }
 
@@ -378,7 +378,7 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     for (size_t k = 0; k < c->pending_count; k++)
         gathered += c->tensor_of[c->pending[k].target] == tensor;
     if (gathered < organ_pooled_matrices(c->pooled, tensor) ||
-        write_pending_to_layer(c, tensor, NULL, error) != ORGAN_OK)
+        write_pending_to_layer(c, tensor, /*level=*/NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
         if (is_measured(c, l) && write_pending_to_layer(c, tensor, &l, error) == ORGAN_OK &&

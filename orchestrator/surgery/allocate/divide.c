@@ -156,8 +156,8 @@ bool organ_allocation_fill(organ_allocation *a, size_t *missing)
         organ_allocation_tensor *const t = &a->tensors[k];
         if (t->known && !t->between)
             continue;
-        const organ_allocation_tensor *const before = nearest_measured(a, t, true), *const after =
-                                                                                        nearest_measured(a, t, false);
+        const organ_allocation_tensor *const before = nearest_measured(a, t, /*before=*/true),
+                                             *const after = nearest_measured(a, t, /*before=*/false);
         const organ_allocation_tensor *const from = before ? before : after, *const to = after ? after : before;
         *missing = k;
         if (!from)

@@ -89,7 +89,7 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
     const size_t tokens = x->options.tokens + x->options.walk.calibration.context;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     return copy + x->work->memory(x->work->context, tensor) +
-           organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +
+           organ_pooled_memory(x->pooled, tensor->anatomy.layer, /*all=*/true) +
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 

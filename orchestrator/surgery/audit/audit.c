@@ -458,10 +458,11 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
-    organ_tally *rows = tally_rows(a, false, true, &count), *plain = tally_rows(a, false, false, &count);
+    organ_tally *rows = tally_rows(a, /*present=*/false, /*as_reported=*/true, &count),
+                *plain = tally_rows(a, /*present=*/false, /*as_reported=*/false, &count);
     const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(a->donor, a->targets.chosen)),
-                                  SET("tensors", organ_tally_tensors(plain, count, true)),
+                                  SET("tensors", organ_tally_tensors(plain, count, /*audit=*/true)),
                                   SET_IF(a->tile_map, "tile_map", json_incref(a->tile_map)));
     organ_rows_free(rows);
     organ_rows_free(plain);
@@ -471,7 +472,7 @@ static int add_counts(json_t *document, const audit *a)
 static organ_status map_tiles(audit *a, organ_error *error)
 {
     size_t count;
-    organ_tally *rows = tally_rows(a, true, false, &count);
+    organ_tally *rows = tally_rows(a, /*present=*/true, /*as_reported=*/false, &count);
     if (!rows)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     organ_tile_map(a->donor, a->copy, rows, count, MAP_BLOCK, a->engine, &a->tile_map, error);

@@ -397,7 +397,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     pthread_mutex_lock(&c->lock);
     c->counted[t] = 1;
     pthread_mutex_unlock(&c->lock);
-    return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
+    return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, /*copy=*/NULL, error);
 }
 
 static json_t *magnitudes_json(const organ_magnitudes *c)
@@ -424,8 +424,9 @@ static uint64_t bytes_uncounted(const void *context, size_t t)
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const uncounted_tensors *const u = context;
-    return u->counts->counted[t] ? ORGAN_OK
-                                 : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
+    return u->counts->counted[t]
+               ? ORGAN_OK
+               : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, /*data=*/NULL, u->copy, error);
 }
 
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)

@@ -154,14 +154,14 @@ organ_status organ_calibration_widen(const organ_calibration_run *calib, const o
                                      organ_error *error)
 {
     organ_widen(calib->engine->kernels, s->tensor->dtype, s->stored, s->weights, s->count);
-    return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, false, error);
+    return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, /*to_file=*/false, error);
 }
 
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {
     const organ_tensor *const tensor = s->tensor;
-    if (organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, true, error) != ORGAN_OK)
+    if (organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, /*to_file=*/true, error) != ORGAN_OK)
         return error->status;
     organ_narrow(calib->engine->kernels, tensor->dtype, s->weights, s->stored, s->count);
     organ_widen(calib->engine->kernels, tensor->dtype, s->stored, s->weights, s->count);
@@ -171,7 +171,7 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
                               "tensor '%s': weight %llu exceeds the range of %s after compensation", tensor->name,
                               (unsigned long long)(s->first * organ_tensor_matrices(tensor).cols + k),
                               organ_dtype_describe(tensor->dtype)->name);
-    return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
+    return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, /*to_file=*/false, error);
 }
 
 int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
@@ -346,7 +346,7 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
 {
     const char *const path = calib->options->calibration.text;
     if (organ_text_load(text, path, calib->engine, error) == ORGAN_OK &&
-        organ_text_encode(text, calib->facts.tokenizer, true, error) == ORGAN_OK &&
+        organ_text_encode(text, calib->facts.tokenizer, /*special=*/true, error) == ORGAN_OK &&
         (text->size != calib->facts.bytes || text->tokens != calib->facts.tokens))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while being read", path);
     return error->status;
@@ -379,7 +379,8 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = window_length(calib);
-    return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
+    return length >= ORGAN_CALIBRATION_MIN_REST &&
+           find_places(calib, length, /*begins=*/NULL) >= (tokens + length - 1) / length;
 }
 
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
@@ -388,7 +389,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
 {
     *rest = (organ_calibration_test_windows){.length = window_length(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
-    const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
+    const size_t all = enough ? find_places(calib, rest->length, /*begins=*/NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_BAD_INPUT,

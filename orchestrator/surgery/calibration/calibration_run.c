@@ -155,7 +155,8 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
     const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
     chunks.step = step;
     return organ_calibration_states_memory(&chunks, organ_calibration_runs_on_copies(o, forward), scratch) +
-           (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
+           (two_streams(o) ? organ_calibration_states_memory(&chunks, /*copied=*/false, scratch) : 0) +
+           (scratch ? tokens : 0);
 }
 
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward)
@@ -260,7 +261,7 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
     const organ_calibration_run_options *const o = calib->options;
     const organ_calibration_needs *const needs = needs_of(calib);
     calib_extra_memory here = extra_memory_of(calib, has_scratch(calib), needs->least),
-                       scratch = extra_memory_of(calib, true, needs->least);
+                       scratch = extra_memory_of(calib, /*scratch=*/true, needs->least);
     const uint64_t blocks = memory_with(calib, calib->needs[1].least);
     char moments[100] = "", option[24];
     if (!o->blocks && calib->needs[1].least < needs->least)
@@ -282,7 +283,8 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
     organ_calibration_states_open(&calib->chunks, organ_calibration_runs_on_copies(o, calib->facts.forward),
                                   o->calibration.scratch, &calib->states, error);
     if (two_streams(o) && !error->status)
-        organ_calibration_states_open(&calib->chunks, false, o->calibration.scratch, &calib->donor_states, error);
+        organ_calibration_states_open(&calib->chunks, /*copied=*/false, o->calibration.scratch, &calib->donor_states,
+                                      error);
     return error->status || !o->calibration.scratch
                ? error->status
                : organ_transfer_room(o->calibration.scratch, o->calibration.scratch,
@@ -362,7 +364,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
                           "%s: the forward pass runs each of its layers as two, which '%s' does not support",
                           calib->model->path, calib->options->method);
     if (loaded)
-        organ_text_encode(text, facts->tokenizer, true, error);
+        organ_text_encode(text, facts->tokenizer, /*special=*/true, error);
     if (!organ_memory_named(error) || !calib->work)
         return error->status;
     set_chunks(calib);

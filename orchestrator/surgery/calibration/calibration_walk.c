@@ -71,10 +71,10 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
 {
     const organ_calibration_work *const work = p->calib->work;
     if (!p->captures)
-        return run_chunk(p, p->states, chunk, NULL, error) || !work->chunk_done
+        return run_chunk(p, p->states, chunk, /*tap=*/NULL, error) || !work->chunk_done
                    ? error->status
                    : work->chunk_done(work->context, p->layer, chunk, error);
-    const organ_tap tap = organ_calibration_tap(p->captures, false);
+    const organ_tap tap = organ_calibration_tap(p->captures, /*donor=*/false);
     organ_calibration_capture_next(p->captures);
     return run_chunk(p, p->states, chunk, &tap, error);
 }
@@ -92,8 +92,8 @@ static organ_status run_layer_on_chunks(const organ_calibration_run *calib, cons
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
-    const organ_tap changed = organ_calibration_tap(p->captures, false),
-                    donor = organ_calibration_tap(p->captures, true);
+    const organ_tap changed = organ_calibration_tap(p->captures, /*donor=*/false),
+                    donor = organ_calibration_tap(p->captures, /*donor=*/true);
     const organ_windows windows = chunk_at(calib, chunk);
     float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
     organ_calibration_capture_next(p->captures);
@@ -111,7 +111,7 @@ static organ_status walk_gather(organ_calibration_captures *g, const organ_calib
 static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
-    const organ_tap tap = organ_calibration_tap(p->captures, false);
+    const organ_tap tap = organ_calibration_tap(p->captures, /*donor=*/false);
     const organ_windows windows = chunk_at(calib, chunk);
     float *const copy = organ_calibration_states_copy(calib->states, chunk, error);
     organ_calibration_capture_next(p->captures);

@@ -309,10 +309,10 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
 {
     uint64_t apart = 0, tied = 0;
     choose_common(g);
-    if (assign_parts(g, false, p, &apart, error) != ORGAN_OK)
+    if (assign_parts(g, /*by_inputs=*/false, p, &apart, error) != ORGAN_OK)
         return error->status;
     apply_plan(g, p);
-    if (assign_parts(g, true, p, &tied, error) == ORGAN_OK && tied <= apart)
+    if (assign_parts(g, /*by_inputs=*/true, p, &tied, error) == ORGAN_OK && tied <= apart)
         apply_plan(g, p);
     return error->status;
 }

@@ -173,12 +173,12 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     text.bytes = bytes;
     if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
         job->text = organ_config_text(job->file, &architecture);
-        job->family = organ_forward_family_named(architecture, false);
-        job->pairing = organ_pairing_named(architecture, true);
+        job->family = organ_forward_family_named(architecture, /*gguf=*/false);
+        job->pairing = organ_pairing_named(architecture, /*experts=*/true);
         if (!job->pairing || !job->family)
             organ_convert_find_names(job, architecture, error);
         else
-            job->gguf_family = organ_forward_family_named(job->pairing->gguf, true);
+            job->gguf_family = organ_forward_family_named(job->pairing->gguf, /*gguf=*/true);
     }
     if (job->by_name)
         job->own_config = bytes;
@@ -211,10 +211,10 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     if (!job->to_gguf) {
         const char *const name = model->config.model_type;
         job->pairing = organ_pairing_of_gguf(model->gguf, name);
-        job->gguf_family = organ_forward_family_named(name, true);
+        job->gguf_family = organ_forward_family_named(name, /*gguf=*/true);
         if (!job->pairing || !job->gguf_family)
             return organ_convert_find_gguf_names(job, name, error);
-        job->family = organ_forward_family_named(job->pairing->architecture, false);
+        job->family = organ_forward_family_named(job->pairing->architecture, /*gguf=*/false);
     }
     if (job->by_name || organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
         return error->status;

@@ -70,7 +70,7 @@ static void across_follow_gguf(organ_across *a)
     organ_convert_job *const job = &a->job;
     const organ_model *const gguf = a->to.model->gguf ? a->to.model : a->from.model;
     const char *const name = gguf->config.model_type;
-    const forward_family *const family = organ_forward_family_named(name, true);
+    const forward_family *const family = organ_forward_family_named(name, /*gguf=*/true);
     if (job->by_name || !family || strcmp(job->pairing->gguf, name) == 0)
         return;
     const forward_pairing *const row = organ_pairing_names_of_gguf(gguf->gguf, name);
@@ -274,14 +274,14 @@ static organ_status layout_family(const organ_model *model, const forward_family
     ORGAN_OWNED char *bytes = NULL;
     ORGAN_OWNED_JSON json_t *file = NULL;
     if (model->gguf)
-        *family = organ_forward_family_named(model->config.model_type, true);
+        *family = organ_forward_family_named(model->config.model_type, /*gguf=*/true);
     else if (organ_model_load(model, text.label, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK &&
              bytes) {
         organ_hf_config_tidy(bytes, text.length);
         text.bytes = bytes;
         if (organ_json_parse_object(&text, &file, error) == ORGAN_OK) {
             organ_config_text(file, &architecture);
-            *family = organ_forward_family_named(architecture, false);
+            *family = organ_forward_family_named(architecture, /*gguf=*/false);
         }
     }
     return error->status;
@@ -416,7 +416,7 @@ static organ_status layout_cut(organ_across *a, const organ_weight *like, bool *
             continue;
         part->from = wholes[k];
         *made = true;
-        return layout_add(a, like, false, 1, error);
+        return layout_add(a, like, /*inverse=*/false, 1, error);
     }
     return ORGAN_OK;
 }
@@ -443,7 +443,7 @@ static organ_status layout_join(organ_across *a, const organ_weight *like, bool 
         to->from = part;
     }
     *made = true;
-    return layout_add(a, like, true, count, error);
+    return layout_add(a, like, /*inverse=*/true, count, error);
 }
 
 /* Whether two stacks have transposed matrices, of shapes or, if these are square, by their architectures. */
@@ -471,7 +471,7 @@ static organ_status layout_turn(organ_across *a, const organ_weight *like, const
                                                  .col_step = 1,
                                                  .cols = m.cols},
                                                 NULL};
-    return layout_add(a, like, true, 1, error);
+    return layout_add(a, like, /*inverse=*/true, 1, error);
 }
 
 static organ_status layout_make(organ_across *a, const organ_weight *like, organ_error *error)
@@ -493,10 +493,10 @@ static organ_status layout_make(organ_across *a, const organ_weight *like, organ
                    : organ_fail_memory(error, like->name);
     }
     if (named || is->experts != ORGAN_EXPERTS_ROUTED || layout_cut(a, like, &made, error) || made ||
-        layout_join(a, like, true, false, &made, error) || made || layout_join(a, like, false, true, &made, error) ||
-        made)
+        layout_join(a, like, /*halved=*/true, /*numbered=*/false, &made, error) || made ||
+        layout_join(a, like, /*halved=*/false, /*numbered=*/true, &made, error) || made)
         return error->status;
-    return layout_join(a, like, true, true, &made, error);
+    return layout_join(a, like, /*halved=*/true, /*numbered=*/true, &made, error);
 }
 
 /* A weight that both models have under one name, and that is no stack of safetensors, is the same in both. */

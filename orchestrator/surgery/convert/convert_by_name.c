@@ -122,12 +122,12 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
         return true;
     if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
         tail = singular;
-    if (!organ_pairing_find_part(&named_family, false, false, tail, &part) ||
-        (!organ_part_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
+    if (!organ_pairing_find_part(&named_family, /*gguf=*/false, /*top=*/false, tail, &part) ||
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, /*stacked=*/true) == part.part))
         return false;
     *number = part.number;
-    part.part = named_counterpart(part.part, true);
-    if (!organ_pairing_part_name(&named_family, true, &part, part_name))
+    part.part = named_counterpart(part.part, /*stacked=*/true);
+    if (!organ_pairing_part_name(&named_family, /*gguf=*/true, &part, part_name))
         return false;
     snprintf(made, NAMED_SIZE, "%s", part_name);
     return true;
@@ -146,13 +146,13 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
         named_swap(tail, "post_attention_norm.", "post_attention_layernorm.", made) ||
         named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
         return true;
-    if (!organ_pairing_find_part(&named_family, true, false, tail, &part) ||
-        (!organ_part_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
+    if (!organ_pairing_find_part(&named_family, /*gguf=*/true, /*top=*/false, tail, &part) ||
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, /*stacked=*/false) == part.part))
         return false;
-    part.part = named_counterpart(part.part, false);
+    part.part = named_counterpart(part.part, /*stacked=*/false);
     part.number = number;
     part.first = true;
-    if (!organ_pairing_part_name(&named_family, false, &part, part_name))
+    if (!organ_pairing_part_name(&named_family, /*gguf=*/false, &part, part_name))
         return false;
     if (gated || !named_swap(part_name, NAMED_SHARED, NAMED_SHAREDS, made))
         snprintf(made, NAMED_SIZE, "%s", part_name);
@@ -201,7 +201,7 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     char name[NAMED_SIZE];
     for (uint64_t m = 0; m < w->shape[0] && !error->status; m++) {
         int64_t number = (int64_t)m;
-        if (!named_translate(&model, w->name, false, name, &number))
+        if (!named_translate(&model, w->name, /*to_gguf=*/false, name, &number))
             return named_refuse(job, w->name, "has no known name in safetensors", error);
         organ_row_place place = organ_convert_all(w, organ_convert_piece(job, name, 2, w->shape + 1, error), 0);
         place.matrix = m;
@@ -240,8 +240,8 @@ static organ_status convert_names_return(const organ_convert_job *job, organ_err
         const convert_source *const source = &job->sources[s];
         int64_t number = 0;
         const char *const own = named_usual(job, source->own->name, usual);
-        if (!named_translate(&model, own, true, name, &number) ||
-            !named_translate(&made, name, false, again, &number) || strcmp(again, own))
+        if (!named_translate(&model, own, /*to_gguf=*/true, name, &number) ||
+            !named_translate(&made, name, /*to_gguf=*/false, again, &number) || strcmp(again, own))
             named_refuse(job, source->own->name, "would come back from GGUF under another name", error);
     }
     return error->status;
@@ -257,7 +257,7 @@ static unsigned named_experts(const organ_convert_job *job)
     for (size_t k = 0; k < job->weights->count; k++) {
         int64_t number = -1;
         const char *const own = named_usual(job, job->weights->weights[k].name, usual);
-        if (strstr(own, ".experts.") && named_translate(&model, own, true, name, &number) && number > most)
+        if (strstr(own, ".experts.") && named_translate(&model, own, /*to_gguf=*/true, name, &number) && number > most)
             most = number;
     }
     return (unsigned)(most + 1);
@@ -310,7 +310,7 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
     if (!named_is_identifier(type) || named_has_rules(job->family))
-        return organ_pairing_refuse(job->model->path, architecture, false, error);
+        return organ_pairing_refuse(job->model->path, architecture, /*gguf=*/false, error);
     const char *const reserved = organ_convert_reserved(type);
     if (reserved)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -326,7 +326,7 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
     organ_json_source text = {.label = label};
     snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_GGUF_CONFIG);
     if (!named_is_identifier(architecture) || organ_convert_reserved(architecture))
-        return organ_pairing_refuse(job->model->path, architecture, true, error);
+        return organ_pairing_refuse(job->model->path, architecture, /*gguf=*/true, error);
     text.bytes = organ_gguf_string(job->model->gguf, ORGAN_GGUF_CONFIG, &text.length);
     if (text.bytes && organ_json_parse_object(&text, &job->file, error))
         return error->status;

@@ -66,7 +66,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
     const size_t row = cols / type->elements * type->bytes;
     void *data = values;
     if (s->place->function != ORGAN_ROW_SAME)
-        organ_row_apply(s->place, false, values, rows * cols);
+        organ_row_apply(s->place, /*inverse=*/false, values, rows * cols);
     if (dtype != s->source->as) {
         data = s->buffers.stored;
         if (pass_store(s, dtype, values, rows, cols, data, error) != ORGAN_OK)
@@ -168,9 +168,9 @@ static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to
         pass_transpose_by_4x4((const void *)(from + begin), other, s->cols, (void *)to,
                               (size_t)organ_convert_cols(p, 0), (size_t)p->rows, (size_t)p->cols);
     } else if (p->column_slice || p->transposed) {
-        pass_transpose_block(s, from, false, to);
+        pass_transpose_block(s, from, /*other=*/false, to);
         if (p->join != ORGAN_JOIN_NONE)
-            pass_transpose_block(s, (const unsigned char *)s->strip->other + at, true, to);
+            pass_transpose_block(s, (const unsigned char *)s->strip->other + at, /*other=*/true, to);
     } else if (p->tile)
         for (uint64_t t = 0; t < p->outer * p->inner; t++)
             memcpy(to + (t % p->inner * p->outer + t / p->inner) * p->tile * s->bytes, from + t * p->tile * s->bytes,

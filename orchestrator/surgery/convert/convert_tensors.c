@@ -182,7 +182,7 @@ static organ_status tensor_join(const tensor_move *t)
 {
     const place_model model = tensor_model(t->job);
     char name[ORGAN_PLACE_NAME];
-    organ_place_name(&model, true, t->layer, &t->layout.gguf[1].part, name);
+    organ_place_name(&model, /*gguf=*/true, t->layer, &t->layout.gguf[1].part, name);
     const organ_weight *const found = organ_weights_named(t->job->weights, name);
     if (!found || !ORGAN_SAME_SHAPE(t->weight, found))
         return tensor_refuse(t, "has no counterpart of the same shape");
@@ -384,7 +384,7 @@ void organ_convert_xielu_name(const organ_convert_job *job, unsigned layer, unsi
 {
     const place_model model = tensor_model(job);
     const pairing_part part = {.part = (forward_part)(PART_XIELU_P + number), .number = -1};
-    organ_place_name(&model, false, layer, &part, name);
+    organ_place_name(&model, /*gguf=*/false, layer, &part, name);
 }
 
 /* In transformers alpha_p and alpha_n of xIELU are vectors of one number, beta and eps single numbers. */
@@ -432,7 +432,8 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
     const organ_forward_config *const c = &job->config;
     if (!job->family->global_heads)
         return 0;
-    const organ_layer_kind *const full = organ_pairing_kind(c, false), *const local = organ_pairing_kind(c, true);
+    const organ_layer_kind *const full = organ_pairing_kind(c, /*windowed=*/false), *const local = organ_pairing_kind(
+                                                                                        c, /*windowed=*/true);
     const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
     const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
     int failed =

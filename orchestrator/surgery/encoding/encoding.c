@@ -508,7 +508,7 @@ organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype,
         organ_json_edit_remove(config, "compression_config", NULL, error) ||
         organ_json_edit_remove(config, "quantization", NULL, error) || !packed)
         return error->status;
-    if (set_type(config, "text_config", name, false, error))
+    if (set_type(config, "text_config", name, /*add=*/false, error))
         return error->status;
-    return set_type(config, NULL, name, true, error);
+    return set_type(config, /*inside=*/NULL, name, /*add=*/true, error);
 }

@@ -211,7 +211,7 @@ static void improve_columns(const gptq_strip *s, const gptq_columns *c)
     for (size_t from = 0; from < s->rows; from += LANES) {
         const size_t rows = organ_min(LANES, s->rows - from);
         float *const values = job->matrix->values + (s->row + from) * job->cols + c->first;
-        load_lanes(s, c, from, rows, NULL);
+        load_lanes(s, c, from, rows, /*order=*/NULL);
         if (rows < LANES)
             memset(s->lane_values, 0, WIDEST * LANES * sizeof *s->lane_values);
         kernels->transpose(values, job->cols, s->lane_values, LANES, rows, c->n);
@@ -276,7 +276,7 @@ static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
             else if (step != MEASURE)
                 pass_columns(s, &c, step == BACKWARD);
             else {
-                sum_side(s, &c, false);
+                sum_side(s, &c, /*backward=*/false);
                 for (size_t i = 0; i < s->rows; i++)
                     memcpy(job->sides + (s->row + i) * job->cols + c.first, s->sums + i * WIDEST,
                            c.n * sizeof *s->sums);
@@ -297,7 +297,7 @@ static void quantise_strip(void *context, size_t index, size_t worker)
     const gptq_strip s = gptq_strip_of(job, index, worker);
     memcpy(job->errors + s.row * job->cols, job->matrix->weights + s.row * job->cols,
            s.rows * job->cols * sizeof *job->errors);
-    if (!run_step(&s, MEASURE, job->energies) || !run_step(&s, CODE, NULL))
+    if (!run_step(&s, MEASURE, job->energies) || !run_step(&s, CODE, /*losses=*/NULL))
         return;
     set_all_errors(&s);
     if (!run_step(&s, MEASURE, job->gptq_losses))

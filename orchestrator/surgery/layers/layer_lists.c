@@ -64,7 +64,7 @@ static void edit_numbers(organ_layer_plan *p, const char *key, const json_t *lis
             return;
         }
     if (are_numbers(list, 0, p->layers + (p->count - p->after)))
-        organ_layers_set(p, key, numbers_of(p, NULL, key, 0));
+        organ_layers_set(p, key, numbers_of(p, /*object=*/NULL, key, 0));
     else
         organ_layers_refuse(p, key, "it is not a list of layer numbers");
 }

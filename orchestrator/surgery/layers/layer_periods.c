@@ -110,7 +110,7 @@ static void edit_sparse_step(organ_layer_plan *p)
     if ((!json_object_get(p->object, step) && !json_object_get(p->object, list)) || holds(p, qwen_has_experts))
         return;
     organ_layers_set(p, step, json_integer(1));
-    organ_layers_set(p, list, layers_that(p, qwen_has_experts, false));
+    organ_layers_set(p, list, layers_that(p, qwen_has_experts, /*what=*/false));
 }
 
 /* Llama 4: the layers of moe_layers, or else every interleave_moe_layer_step-th. */
@@ -128,7 +128,7 @@ static void edit_moe_layers(organ_layer_plan *p)
                stepped =
                    has_dense_rule(p->object, DENSE_STEP) || json_object_get(p->object, "interleave_moe_layer_step");
     if (listed || (stepped && !holds(p, llama_has_experts)))
-        organ_layers_set(p, list, layers_that(p, llama_has_experts, true));
+        organ_layers_set(p, list, layers_that(p, llama_has_experts, /*what=*/true));
 }
 
 /* ---- ERNIE: a period within a range ---- */

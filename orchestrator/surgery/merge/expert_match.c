@@ -301,7 +301,7 @@ static double all_distances(const organ_expert_match *m)
 static bool is_in_order(const organ_expert_match *m, size_t place, size_t other)
 {
     for (size_t e = 0; e < m->experts; e++)
-        if (organ_expert_match_distance(m, place, e, other, e, false) > NEAR / 2)
+        if (organ_expert_match_distance(m, place, e, other, e, /*router=*/false) > NEAR / 2)
             return false;
     return true;
 }

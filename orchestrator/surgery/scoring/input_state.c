@@ -145,12 +145,12 @@ organ_status organ_input_sums_load(organ_input_sums *sums, const char *path, uns
     else if (!done || !f.hash)
         organ_fail_memory(error, path);
     else
-        take_all(&f, sums, done, windows, false);
+        take_all(&f, sums, done, windows, /*add=*/false);
     bool again = false;
     for (size_t w = 0; w < windows && !error->status && !f.damaged; w++)
         again |= all[w] && done[w];
     if (!error->status && !f.damaged && !again) {
-        take_all(&f, sums, done, windows, true);
+        take_all(&f, sums, done, windows, /*add=*/true);
         for (size_t w = 0; w < windows; w++)
             all[w] |= done[w];
         *taken = !error->status;

@@ -57,7 +57,7 @@ static organ_status add_named(organ_input_sums *s, const char *name, size_t matr
 static organ_status add_entry(void *context, const organ_input_place *place, size_t features, organ_error *error)
 {
     for (unsigned n = 0; n < place->count && !error->status; n++)
-        add_named(context, place->names[n], place->matrices, features, false, error);
+        add_named(context, place->names[n], place->matrices, features, /*joint=*/false, error);
     return error->status;
 }
 
@@ -68,7 +68,7 @@ static organ_status add_layer(organ_input_sums *s, int32_t layer, organ_error *e
     const bool latent = organ_forward_latent_places(s->forward, layer, places, features);
     organ_forward_visit_inputs(s->forward, layer, s, add_entry, error);
     for (unsigned k = 0; latent && k < 2 && !error->status; k++)
-        add_named(s, places[k].names[0], places[k].matrices, features[k], true, error);
+        add_named(s, places[k].names[0], places[k].matrices, features[k], /*joint=*/true, error);
     return error->status;
 }
 

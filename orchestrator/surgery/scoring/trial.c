@@ -96,7 +96,7 @@ static organ_status run_donor(trial_state *t, organ_error *error)
     if (organ_forward_batch(forward, TOKENS) == 0)
         snprintf(t->skipped, sizeof t->skipped, "a layer does not fit --memory");
     else
-        run_trial(t, forward, t->donor, NULL, error);
+        run_trial(t, forward, t->donor, /*input=*/NULL, error);
     organ_forward_close(forward);
     return error->status;
 }

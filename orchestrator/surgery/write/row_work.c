@@ -225,7 +225,7 @@ static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *e
     return error->status;
 }
 
-organ_status organ_row_work_run(organ_writing *w, organ_error *error) { return walk_rows(w, NULL, error); }
+organ_status organ_row_work_run(organ_writing *w, organ_error *error) { return walk_rows(w, /*enough=*/NULL, error); }
 
 uint64_t organ_row_work_enough(organ_writing *w, organ_error *error)
 {

@@ -37,7 +37,7 @@ organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_inter
 organ_status organ_write_note_once(organ_writing *w, json_t *line, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
-        return organ_write_note(w, line, true, error);
+        return organ_write_note(w, line, /*keep_if_interrupted=*/true, error);
     json_decref(line);
     return ORGAN_OK;
 }

@@ -170,7 +170,7 @@ static organ_status write_origin_text(const organ_writing *w, const char *to, or
     const organ_write_origin *const from = w->write->report.origin;
     if (!organ_writing_has_origin(w) || !from->name || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
-    char *const path = organ_output_report_path(to, w->output.path, true, from->name);
+    char *const path = organ_output_report_path(to, w->output.path, /*single=*/true, from->name);
     if (path)
         organ_text_write(path, from->text, error);
     else

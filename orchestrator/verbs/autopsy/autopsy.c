@@ -131,9 +131,9 @@ static json_t *document_role_json(const void *context, size_t role)
                      SET_REAL_OF("max", any, s->max), SET_COUNT("not_finite", s->bad),
                      SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)),
                      SET_COUNT("dead_rows", s->dead_rows), SET_COUNT("dead_columns", s->dead_columns),
-                     SET_COUNT("findings", count_role(job->findings, name, false)),
-                     SET_COUNT("remarks", count_role(job->remarks, name, false)),
-                     SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
+                     SET_COUNT("findings", count_role(job->findings, name, /*expected=*/false)),
+                     SET_COUNT("remarks", count_role(job->remarks, name, /*expected=*/false)),
+                     SET_COUNT("outside_expected", count_role(job->remarks, name, /*expected=*/true)));
     if (job->other)
         ORGAN_ADD(row, SET("against_other", ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
                                                          SET_REAL_OF("mean_relative_error", s->pairs,
@@ -265,7 +265,7 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
-        if (organ_selection_has_name(&selection, weight->name, &weight->anatomy, true) &&
+        if (organ_selection_has_name(&selection, weight->name, &weight->anatomy, /*otherwise=*/true) &&
             organ_selection_has_layer(&selection, weight->anatomy.layer))
             job->stats[job->count++] = (organ_weight_stats){.weight = weight, .unread = why_unread(weight)};
     }

@@ -202,12 +202,12 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
         verdict = &verdicts[0];
     else if (name_order(f, value, sizeof value))
         verdict = &verdicts[1];
-    else if (name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value))
+    else if (name_lines(f, /*row=*/true, value, sizeof value) || name_lines(f, /*row=*/false, value, sizeof value))
         verdict = &verdicts[2];
     if (verdict == &verdicts[3])
         report_some_blocks(f, value, sizeof value);
     organ_autopsy_report(
-        job, true, v->weight, verdict,
+        job, /*finding=*/true, v->weight, verdict,
         "%s; relative error %.3g percent, %.3g percent with each block of the original multiplied by its factor", value,
         100 * f->before, 100 * f->after);
 }
@@ -226,7 +226,7 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
     const double max = usual.max;
     if (!(organ_distance_view_of(&v->distance).relative > max) ||
-        organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK || blocks.rows == 0) {
+        organ_blocks_read(job, v, /*compare=*/true, &blocks, error) != ORGAN_OK || blocks.rows == 0) {
         organ_blocks_release(&blocks);
         return error->status;
     }

@@ -131,9 +131,10 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
     double *const spreads = calloc(lines, sizeof *spreads);
     if (!spreads)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
-    else if (organ_row_buffer_open(&sides[0], job->model, v->weight, kernels, AT_ONCE, false, error) == ORGAN_OK &&
-             (!compare ||
-              organ_row_buffer_open(&sides[1], job->other, v->other, kernels, AT_ONCE, false, error) == ORGAN_OK))
+    else if (organ_row_buffer_open(&sides[0], job->model, v->weight, kernels, AT_ONCE, /*whole_steps=*/false, error) ==
+                 ORGAN_OK &&
+             (!compare || organ_row_buffer_open(&sides[1], job->other, v->other, kernels, AT_ONCE,
+                                                /*whole_steps=*/false, error) == ORGAN_OK))
         b->height == 1 ? add_flat_blocks(sides, &m, b, error) : add_high_blocks(sides, &m, lines, b, spreads, error);
     organ_row_buffer_close(&sides[0]);
     organ_row_buffer_close(&sides[1]);
@@ -354,8 +355,10 @@ static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats
     char value[200];
     size_t found = 0, first = 0;
     double ln = 0, wrong = 0;
-    if (organ_row_buffer_open(&sides[0], job->model, v->weight, job->engine->kernels, 1, false, error) == ORGAN_OK &&
-        organ_row_buffer_open(&sides[1], job->other, v->other, job->engine->kernels, 1, false, error) == ORGAN_OK &&
+    if (organ_row_buffer_open(&sides[0], job->model, v->weight, job->engine->kernels, 1, /*whole_steps=*/false,
+                              error) == ORGAN_OK &&
+        organ_row_buffer_open(&sides[1], job->other, v->other, job->engine->kernels, 1, /*whole_steps=*/false, error) ==
+            ORGAN_OK &&
         line_factor_of(sides, lines[rows / 2].row, most, &ln, error) && fabs(ln) < LINE_OFF / 2)
         for (size_t k = 0; k < 2 * LINE_CHECKED && !error->status; k++) {
             const scaled_line *const l = &lines[k < LINE_CHECKED ? k : rows - 1 - (k - LINE_CHECKED)];
@@ -370,7 +373,7 @@ static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats
         return error->status;
     organ_snprintf(value, sizeof value, "row %zu: scales %.3g times their correct values%s", first, exp(wrong),
                    found > 1 ? ", and other rows" : "");
-    organ_autopsy_report(job, true, v->weight, &line_verdict, "%s", value);
+    organ_autopsy_report(job, /*finding=*/true, v->weight, &line_verdict, "%s", value);
     return ORGAN_OK;
 }
 
@@ -413,7 +416,7 @@ void organ_autopsy_judge_tops(organ_autopsy_job *job, const organ_scale_pool *po
         if (pool->top_count < LINE_WEIGHTS || t->gap <= LINE_GAP ||
             t->gap <= LINE_BEYOND * scratch[pool->top_count - 1 - skipped])
             continue;
-        organ_autopsy_report(job, true, t->weight, &line_verdict,
+        organ_autopsy_report(job, /*finding=*/true, t->weight, &line_verdict,
                              "row %zu: scales %.3g times the median of all rows and %.3g times those of the next row",
                              t->row, exp(t->off), exp(t->gap));
     }

@@ -140,8 +140,9 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 {
     const organ_kernels *const kernels = job->engine->kernels;
     organ_row_buffer own = {0}, other = {0};
-    if (organ_row_buffer_open(&own, job->model, v->weight, kernels, AT_ONCE, false, error) == ORGAN_OK &&
-        organ_row_buffer_open(&other, job->other, v->other, kernels, AT_ONCE, false, error) == ORGAN_OK)
+    if (organ_row_buffer_open(&own, job->model, v->weight, kernels, AT_ONCE, /*whole_steps=*/false, error) ==
+            ORGAN_OK &&
+        organ_row_buffer_open(&other, job->other, v->other, kernels, AT_ONCE, /*whole_steps=*/false, error) == ORGAN_OK)
         for (size_t row = 0; row < s->rows && !error->status; row += AT_ONCE) {
             const size_t n = organ_min(AT_ONCE, s->rows - row);
             const uint64_t first = s->rows == all ? row : row / AT_ONCE * (all - AT_ONCE) / (s->rows / AT_ONCE - 1);

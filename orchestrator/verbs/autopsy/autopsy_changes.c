@@ -225,12 +225,12 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
     const organ_distance_view d = organ_distance_view_of(&v->distance);
     const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, faulty), true};
     if (isfinite(d.cosine))
-        organ_autopsy_report(job, true, v->weight, &verdict,
+        organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict,
                              "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,
                              d.cosine, d.ratio);
     else
-        organ_autopsy_report(job, true, v->weight, &verdict, "norms %.4g here and %.4g there", sqrt(v->distance.own),
-                             sqrt(v->distance.other));
+        organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "norms %.4g here and %.4g there",
+                             sqrt(v->distance.own), sqrt(v->distance.other));
 }
 
 /* A relative error is far if it exceeds FAR and ORGAN_CHANGE_UNUSUAL times the usual one. A far error is the finding

@@ -150,7 +150,7 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
                                        "A vocabulary that was extended or cut, a transposed matrix, or another model.",
                                        true};
-        organ_autopsy_report(job, true, v->weight, &verdict, "%s here, %s there",
+        organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "%s here, %s there",
                              organ_shape_text(v->weight->rank, v->weight->shape, mine),
                              organ_shape_text(other->rank, other->shape, its));
     } else if (!v->unread)
@@ -176,7 +176,7 @@ organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
         if (other)
             pair_up(job, v, other);
         else
-            report_unpaired(job, v->weight, true, error);
+            report_unpaired(job, v->weight, /*here=*/true, error);
     }
     for (size_t k = 0; k < job->other_weights->count && !error->status; k++) {
         const organ_weight *const weight = &job->other_weights->weights[k];
@@ -184,7 +184,7 @@ organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
             continue;
         job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
         if (!job->options->match)
-            report_unpaired(job, weight, false, error);
+            report_unpaired(job, weight, /*here=*/false, error);
     }
     return error->status;
 }
@@ -231,7 +231,7 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
         "Every scale of the model was multiplied by about the inverse of the better factor: largest values divided "
         "by another largest code than that of the type, a global factor applied twice or left out.",
         true};
-    organ_autopsy_report(job, true, &all, &verdict,
+    organ_autopsy_report(job, /*finding=*/true, &all, &verdict,
                          "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats per "
                          "token over %zu tokens)",
                          names[best],

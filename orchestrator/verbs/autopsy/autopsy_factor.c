@@ -73,7 +73,7 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats
         return;
     for (size_t k = 0; k < sizeof factors / sizeof *factors; k++)
         if (share_of_bf16(blocks, largest, factors[k]) >= WHOLE) {
-            organ_autopsy_report(job, true, v->weight, &verdict,
+            organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict,
                                  "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or "
                                  "%s times a power of "
                                  "two) %.0f percent are",
@@ -217,7 +217,7 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
     const double least = fmin(fabs(p->off), fabs(p->alone));
     if (p->count && p->off * p->alone > 0 && least > log(end ? WRONG_AT_END : WRONG) && least > BEYOND * usual &&
         !was_reported(job, p->stats->weight))
-        organ_autopsy_report(job, true, p->stats->weight, &verdict,
+        organ_autopsy_report(job, /*finding=*/true, p->stats->weight, &verdict,
                              "std %.4g, %.3g times that of the same role in the neighbouring layers, and %.3g times "
                              "relative to the other weights of its layer",
                              organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));

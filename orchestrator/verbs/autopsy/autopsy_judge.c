@@ -131,10 +131,10 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
     else if (m->nan > 0)
         cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
-    organ_autopsy_report(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
-                         (unsigned long long)m->nan, (unsigned long long)m->inf,
-                         (unsigned long long)v->nonfinite_rows.count, (unsigned long long)(shape.count * shape.rows),
-                         rows_text(&v->nonfinite_rows, rows));
+    organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict,
+                         "%llu NaN, %llu infinite, in %llu of %llu rows: %s", (unsigned long long)m->nan,
+                         (unsigned long long)m->inf, (unsigned long long)v->nonfinite_rows.count,
+                         (unsigned long long)(shape.count * shape.rows), rows_text(&v->nonfinite_rows, rows));
 }
 
 /* Zeros are a finding for matrices and norms, else a remark. Another number is a finding for matrices, else a
@@ -222,8 +222,8 @@ static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
     if (exact_levels(v))
         snprintf(levels, sizeof levels, ", %u levels", (unsigned)v->levels);
     const organ_verdict verdict = {"codes", what, "codes times scales", cause, false};
-    organ_autopsy_report(job, true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s", (double)v->moments.min,
-                         (double)v->moments.max, organ_weight_stats_std(v), levels);
+    organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s",
+                         (double)v->moments.min, (double)v->moments.max, organ_weight_stats_std(v), levels);
     return true;
 }
 
@@ -253,8 +253,8 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
         return false;
     const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread",
                                    "|mean| at most 1, std at most 10", exploded_cause(v), true};
-    organ_autopsy_report(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean,
-                         std, (double)v->moments.min, (double)v->moments.max);
+    organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
+                         v->moments.mean, std, (double)v->moments.min, (double)v->moments.max);
     return true;
 }
 
@@ -307,7 +307,7 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
         if (strcmp(causes[k].what, what) == 0) {
             const organ_verdict verdict = {"range", causes[k].title, range, causes[k].cause, true};
-            organ_autopsy_report(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
+            organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
                                  v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min,
                                  (double)v->moments.max);
         }
@@ -327,8 +327,9 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside the expected ranges", range,
                                    "Not a fault: small models have wider weights, large ones narrower.", false};
-    organ_autopsy_report(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
-                         v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
+    organ_autopsy_report(job, /*finding=*/false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g",
+                         what, v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min,
+                         (double)v->moments.max);
 }
 
 /* Evenly spread values are a finding if there are more than 64 different ones and the type is not coarse: codes may
@@ -348,8 +349,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
             "nibbles or layout of words, so that any code is as likely as another; or it was initialised and never "
             "trained.",
             true};
-        organ_autopsy_report(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations",
-                             kurtosis, range / std);
+        organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict,
+                             "excess kurtosis %.3f, range %.3g standard deviations", kurtosis, range / std);
     }
     if (is_projection(v->weight) && fabs(v->moments.mean) > (is_coarse(v->weight) ? COARSELY : 1) * BIASED * std) {
         const organ_verdict verdict = {
@@ -360,7 +361,7 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
                 : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
                   "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
             true};
-        organ_autopsy_report(job, true, v->weight, &verdict,
+        organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict,
                              "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
                              fabs(v->moments.mean) / std);
     }
@@ -393,7 +394,7 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
         "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
         "or a block size other than that which it was quantised with (128 x 128 is usual).",
         true};
-    organ_autopsy_report(job, true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
+    organ_autopsy_report(job, /*finding=*/true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
                          rows ? v->row_period : v->column_period, rows ? "rows" : "columns", both ? " and columns" : "",
                          rows ? v->row_factor : v->column_factor);
 }
@@ -434,15 +435,15 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     const organ_matrices shape = organ_weight_matrices(v->weight);
     const uint64_t rows = shape.count * shape.rows, columns = shape.count * shape.cols;
     if (v->weight->rank >= 2 && shape.cols > 1 && v->dead.count > 0)
-        reported |= report_dead(job, v, true, v->dead.count, rows,
+        reported |= report_dead(job, v, /*rows=*/true, v->dead.count, rows,
                                 v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count &&
                                     v->dead.count > 1);
     if (v->weight->rank >= 2 && v->dead_columns > 0)
-        reported |= report_dead(job, v, false, v->dead_columns, columns, false);
+        reported |= report_dead(job, v, /*rows=*/false, v->dead_columns, columns, /*hole=*/false);
     const double share = v->moments.n ? (double)v->moments.zero / (double)v->moments.n : 0;
     if (!reported && is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
         const organ_verdict verdict = {"zeros", "many zeros", "at most 10 percent", "It was pruned.", false};
-        organ_autopsy_report(job, false, v->weight, &verdict, "%.2f percent of its values", 100 * share);
+        organ_autopsy_report(job, /*finding=*/false, v->weight, &verdict, "%.2f percent of its values", 100 * share);
     }
 }
 
@@ -463,7 +464,8 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
     if (v->unread || v->note) {
         const organ_verdict verdict = {v->unread ? "unread" : "note",
                                        v->unread ? "not examined" : "a note of the reader", "", "", false};
-        organ_autopsy_report(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
+        organ_autopsy_report(job, /*finding=*/false, v->weight, &verdict, "%s",
+                             v->unread ? v->unread : without_name(v));
     }
     if (v->unread)
         return false;

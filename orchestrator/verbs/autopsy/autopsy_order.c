@@ -118,7 +118,7 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
                : "The scales belong to the neighbouring blocks: a row or column was inserted, dropped or "
                  "padded when they were written. Move them back, or convert the original again.",
         true};
-    organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
+    organ_autopsy_report(job, /*finding=*/true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
 /* With a = freedom / 2 and F = own / moved, `evidence` grows by a ln F and `variance` by the variance of a ln F by
@@ -195,7 +195,7 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
         return ORGAN_OK;
     for (size_t k = 0; k < b->rows * b->cols; k++)
         scratch[k] = organ_block_ln_rms(&b->sums[k]);
-    const double rest = residual_mean_square(scratch, b->rows, b->cols, true);
+    const double rest = residual_mean_square(scratch, b->rows, b->cols, /*both=*/true);
     double *const more = isfinite(rest) ? realloc(pool->rests, (pool->rest_count + 1) * sizeof *more) : pool->rests;
     if (!more && isfinite(rest))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
@@ -300,7 +300,7 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
         const double usual =
             fmax(fmax(o->usual, pool->row_usual[role] / (double)pool->row_weights[role]) * 1.4826, ROW_SPREAD);
         if (fabs(o->off) > ROW_BEYOND * usual)
-            organ_autopsy_report(job, true, o->weight, &verdict,
+            organ_autopsy_report(job, /*finding=*/true, o->weight, &verdict,
                                  "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others", o->row,
                                  (unsigned long long)(o->row * o->height),
                                  (unsigned long long)((o->row + 1) * o->height - 1), exp(o->off));
@@ -320,7 +320,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
         return ORGAN_OK;
     if (!job->pool && !(job->pool = calloc(1, sizeof *job->pool)))
         return organ_fail_memory(error, job->options->model);
-    if (organ_blocks_read(job, v, false, &blocks, error) == ORGAN_OK && blocks.scales) {
+    if (organ_blocks_read(job, v, /*compare=*/false, &blocks, error) == ORGAN_OK && blocks.scales) {
         if (!(scratch = calloc(2 * blocks.rows * blocks.cols, sizeof *scratch)))
             organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
         else if (note_rows(job->pool, v, &blocks, scratch, error) == ORGAN_OK &&

@@ -254,7 +254,7 @@ static bool has_blocks(const organ_weight *weight, bool rows)
 
 static bool looks_for_jumps(const organ_weight *weight)
 {
-    return has_blocks(weight, true) || has_blocks(weight, false);
+    return has_blocks(weight, /*rows=*/true) || has_blocks(weight, /*rows=*/false);
 }
 
 /* Moments, levels and the distance from the other model are taken in parts of PART values, which stay in the cache. */
@@ -349,10 +349,10 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
     v->levels = p->levels.set.count;
     v->kind = organ_level_kind_of(&p->levels.set);
     /* Lines are before every 16th row or column. */
-    if (has_blocks(v->weight, true))
+    if (has_blocks(v->weight, /*rows=*/true))
         v->row_period =
             organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
-    if (has_blocks(v->weight, false))
+    if (has_blocks(v->weight, /*rows=*/false))
         v->column_period =
             organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }

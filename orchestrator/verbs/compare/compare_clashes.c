@@ -65,7 +65,8 @@ organ_status organ_compare_settings(compare_job *job, organ_error *error)
     organ_settings_side sides[COMPARE_MODELS];
     list_sides(job, sides);
     if (organ_settings_compare_architectures(sides, job->count, job->clashes, error) == ORGAN_OK &&
-        organ_settings_compare(sides, job->count, job->form, true, job->clashes, job->notes, error) == ORGAN_OK)
+        organ_settings_compare(sides, job->count, job->form, /*by_layer=*/true, job->clashes, job->notes, error) ==
+            ORGAN_OK)
         compare_heads(job, error);
     return error->status;
 }

@@ -50,7 +50,7 @@ static organ_status order_model(compare_job *job, const organ_expert_match *m, c
         double sum = 0;
         organ_expert_match_order(m, before, at);
         for (size_t e = 0; e < m->experts; e++)
-            sum += organ_expert_match_distance(m, before, e, at, m->row_of[e], false);
+            sum += organ_expert_match_distance(m, before, e, at, m->row_of[e], /*router=*/false);
         if (sum < least)
             for (size_t e = 0; e < m->experts; e++)
                 numbers[e] = (uint32_t)m->row_of[own ? own[e] : e];
@@ -74,8 +74,8 @@ static organ_status note_pairs(compare_job *job, const organ_expert_match *m, co
             for (size_t e = 0; e < m->experts; e++) {
                 const size_t at = organ_expert_number(order->of[models[i]], order->of[models[j]], m->experts, e);
                 match.moved += at != e;
-                match.cosine += 1 - organ_expert_match_distance(m, i, e, j, at, false) / 2;
-                match.in_order += 1 - organ_expert_match_distance(m, i, e, j, e, false) / 2;
+                match.cosine += 1 - organ_expert_match_distance(m, i, e, j, at, /*router=*/false) / 2;
+                match.in_order += 1 - organ_expert_match_distance(m, i, e, j, e, /*router=*/false) / 2;
             }
             match.cosine /= n;
             match.in_order /= n;

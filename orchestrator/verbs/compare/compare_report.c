@@ -28,7 +28,7 @@ static report_pair pair_of(const compare_job *job, size_t number, size_t b)
     return pair;
 }
 
-static json_t *real(double x) { return organ_json_real_of(true, organ_billionth(x)); }
+static json_t *real(double x) { return organ_json_real_of(/*there=*/true, organ_billionth(x)); }
 
 /* The figures of a pair in some sums; NULL: the pair has no values there. */
 static json_t *figures_json(const report_pair *of, const compare_sums *sums)

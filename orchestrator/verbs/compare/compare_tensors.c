@@ -124,7 +124,7 @@ static organ_status add_of(compare_job *job, size_t owner, organ_error *error)
         if (!is_read(weight))
             continue;
         if (kind == ORGAN_ACROSS_UNKNOWN || kind == ORGAN_ACROSS_UNPAIRED)
-            say_only(job, NULL, weight, owner);
+            say_only(job, /*item=*/NULL, weight, owner);
         else if (kind == ORGAN_ACROSS_OWN && !organ_name_table_find(&job->names, weight->name))
             add_item(job, weight, owner, error);
     }

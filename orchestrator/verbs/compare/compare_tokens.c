@@ -28,7 +28,7 @@ static json_t *pair_json(const organ_tokenizer *const *tokenizers, size_t i, siz
                                                                                               tokenizers[j]);
     char pair[8];
     uint32_t first = 0;
-    *different = organ_tokenizer_different(tokenizers[i], tokenizers[j], false, &first);
+    *different = organ_tokenizer_different(tokenizers[i], tokenizers[j], /*gaps=*/false, &first);
     snprintf(pair, sizeof pair, "%s %s", organ_compare_label(i), organ_compare_label(j));
     json_t *const row = ORGAN_OBJECT(SET_TEXT("pair", pair), SET_COUNT("tokens", one->vocabulary),
                                      SET_COUNT("other_tokens", other->vocabulary), SET_COUNT("different", *different),

@@ -184,8 +184,8 @@ static organ_status experiments_resolve(const organ_evaluate_options *options, c
         return error->status;
     for (size_t m = 0; m < options->count && !error->status; m++)
         check_donor(&s, m, fingerprint, error);
-    if (!error->status && are_mixed(&s) && !name_by_method(&s, false, error) && !error->status)
-        name_by_method(&s, true, error);
+    if (!error->status && are_mixed(&s) && !name_by_method(&s, /*longer=*/false, error) && !error->status)
+        name_by_method(&s, /*longer=*/true, error);
     if (error->status)
         return error->status;
     for (size_t m = 0; m < options->count && !error->status; m++)

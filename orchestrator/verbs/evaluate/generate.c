@@ -79,11 +79,14 @@ void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, s
 {
     for (size_t k = 0; k < count; k++) {
         streamer->held[streamer->count++] = bytes[k];
-        print_complete_characters(streamer, true);
+        print_complete_characters(streamer, /*more_comes=*/true);
     }
 }
 
-void organ_text_streamer_end(organ_text_streamer *streamer) { print_complete_characters(streamer, false); }
+void organ_text_streamer_end(organ_text_streamer *streamer)
+{
+    print_complete_characters(streamer, /*more_comes=*/false);
+}
 
 organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
                                       organ_error *error)
@@ -127,8 +130,8 @@ static organ_status read_prompt(generation *g, organ_error *error)
     uint32_t *ids = NULL;
     size_t count = 0;
     organ_tokenizer_allow(g->tokenizer, organ_engine_memory(&g->engine));
-    if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count,
-                               error) != ORGAN_OK)
+    if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), /*special=*/true, &ids,
+                               &count, error) != ORGAN_OK)
         return error->status;
     const size_t bos = facts->adds_bos && facts->bos >= 0;
     if (count + bos == 0)

@@ -69,7 +69,8 @@ static organ_status task_encode(task_reader *r, const char *text, size_t bytes, 
     const int64_t bos = r->scoring->protocol.bos;
     free(tokens->ids);
     *tokens = (task_tokens){0};
-    if (organ_tokenizer_encode(r->scoring->tokenizer, text, bytes, true, &tokens->ids, &tokens->count, error))
+    if (organ_tokenizer_encode(r->scoring->tokenizer, text, bytes, /*special=*/true, &tokens->ids, &tokens->count,
+                               error))
         return error->status;
     if (!adds_bos || bos < 0 || (tokens->count && tokens->ids[0] == (uint32_t)bos))
         return ORGAN_OK;

@@ -231,8 +231,9 @@ static json_t *graft_totals_json(const organ_graft_job *job)
 static json_t *graft_parameters(void *job)
 {
     const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
-    return ORGAN_OBJECT(SET("type", organ_selection_json(o->types, o->layers, false)),
-                        SET("layers", organ_selection_json(o->types, o->layers, true)), SET_BYTES_OF("map", o->map));
+    return ORGAN_OBJECT(SET("type", organ_selection_json(o->types, o->layers, /*of_layers=*/false)),
+                        SET("layers", organ_selection_json(o->types, o->layers, /*of_layers=*/true)),
+                        SET_BYTES_OF("map", o->map));
 }
 
 /* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and

@@ -98,7 +98,7 @@ static organ_status edit_layers(organ_graft_job *job, organ_json_edit *config, b
 organ_status organ_graft_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_graft_job *const job = context;
-    return job->editable ? edit_layers(job, config, false, error) : ORGAN_OK;
+    return job->editable ? edit_layers(job, config, /*noted=*/false, error) : ORGAN_OK;
 }
 
 organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error)
@@ -108,7 +108,7 @@ organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind
     organ_json_edit edit = {0};
     if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
-        edit_layers(job, &edit, true, error) == ORGAN_OK && kinds)
+        edit_layers(job, &edit, /*noted=*/true, error) == ORGAN_OK && kinds)
         organ_layers_check(&edit, job->target->config.architecture, kinds, job->target_config.layers, job->described,
                            error);
     organ_json_edit_release(&edit);

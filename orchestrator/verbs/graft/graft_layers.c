@@ -35,7 +35,7 @@ static const char *parts_differ(const graft_kinds *g, const organ_layer_kind *fr
         like.window = from->window;
     if (!g->rotated)
         like.rotated = from->rotated;
-    return organ_layers_differ(from, &like, false);
+    return organ_layers_differ(from, &like, /*sizes=*/false);
 }
 
 /* The settings of the target have a period if each layer is like the one a period before it. The layer is like those of
@@ -131,8 +131,8 @@ static void kinds_of_output(const organ_graft_job *job, const graft_kinds *g, co
 {
     const size_t ours = job->target_config.layers, theirs = job->source_config.layers;
     const size_t each = g->target.layers / ours, other = g->source.layers / theirs;
-    const bool windows = has_mixed(&g->source, true) || has_mixed(&g->target, true),
-               rotated = has_mixed(&g->source, false) || has_mixed(&g->target, false);
+    const bool windows = has_mixed(&g->source, /*windows=*/true) || has_mixed(&g->target, /*windows=*/true),
+               rotated = has_mixed(&g->source, /*windows=*/false) || has_mixed(&g->target, /*windows=*/false);
     for (size_t n = 0; n < ours; n++)
         kinds[n] = &g->target.kinds[n * each];
     for (size_t k = 0; k < job->pair_count; k++) {
@@ -182,8 +182,8 @@ void organ_graft_compare_layers(organ_graft_job *job, bool whole)
     }
     const bool known = job->pair_count && organ_forward_config_read(job->source, &g.source, &unknown) == ORGAN_OK &&
                        organ_forward_config_read(job->target, &g.target, &unknown) == ORGAN_OK && g.target.layers;
-    g.windows = known && has_mixed(&g.source, true) && has_mixed(&g.target, true);
-    g.rotated = known && has_mixed(&g.source, false) && has_mixed(&g.target, false);
+    g.windows = known && has_mixed(&g.source, /*windows=*/true) && has_mixed(&g.target, /*windows=*/true);
+    g.rotated = known && has_mixed(&g.source, /*windows=*/false) && has_mixed(&g.target, /*windows=*/false);
     for (size_t k = 0; known && k < job->pair_count; k++)
         if (!organ_graft_is_described(job, &job->pairs[k]))
             compare_pair(job, &g, &job->pairs[k]);

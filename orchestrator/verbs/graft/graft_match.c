@@ -176,7 +176,7 @@ static void compare_facts(organ_graft_job *job)
 organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error)
 {
     const organ_settings_side sides[] = {{job->source, "source"}, {job->target, "target"}};
-    if (organ_settings_compare(sides, 2, 1, false, job->clashes, NULL, error))
+    if (organ_settings_compare(sides, 2, 1, /*by_layer=*/false, job->clashes, NULL, error))
         return error->status;
     organ_settings_say(job->clashes, job->notes);
     return ORGAN_OK;
@@ -355,7 +355,8 @@ static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
-        if (job->taken[t] || !organ_selection_has_name(&job->selection, tensor->name, &tensor->anatomy, true) ||
+        if (job->taken[t] ||
+            !organ_selection_has_name(&job->selection, tensor->name, &tensor->anatomy, /*otherwise=*/true) ||
             !is_grafted_layer(job, tensor->anatomy.layer))
             continue;
         if (may_differ(job, tensor->anatomy.layer)) {

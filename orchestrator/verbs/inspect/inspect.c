@@ -178,7 +178,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
         rows[used - 1].elements += parts[k]->elements;
         rows[used - 1].bytes += parts[k]->tensor->bytes;
     }
-    json_t *const layers = organ_by_layer_json(rows, used, false);
+    json_t *const layers = organ_by_layer_json(rows, used, /*grafted=*/false);
     organ_rows_free(rows);
     return layers;
 }

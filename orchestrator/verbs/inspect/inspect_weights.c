@@ -10,7 +10,7 @@
 
 bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name, const organ_anatomy *anatomy)
 {
-    return organ_selection_has_name(lists->selection, name, anatomy, true) &&
+    return organ_selection_has_name(lists->selection, name, anatomy, /*otherwise=*/true) &&
            organ_selection_has_layer(lists->selection, anatomy->layer);
 }
 

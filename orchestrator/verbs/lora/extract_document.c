@@ -245,12 +245,12 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     if (count_parameters(job))
         add_warning(warnings, count_parameters(job),
                     "stacks of experts have factors: peft applies them by target_parameters, vLLM does not.");
-    if (count_ignored(job, false))
+    if (count_ignored(job, /*whole=*/false))
         add_warning(
-            warnings, count_ignored(job, false),
+            warnings, count_ignored(job, /*whole=*/false),
             "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
-    if (count_ignored(job, true))
-        add_warning(warnings, count_ignored(job, true),
+    if (count_ignored(job, /*whole=*/true))
+        add_warning(warnings, count_ignored(job, /*whole=*/true),
                     "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
                     "organ lora merge applies them.");
     if (is_tied_and_kept(job))
@@ -259,15 +259,15 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");
-    if (!is_dry(job) && count_others(job, false))
-        add_warning(warnings, count_others(job, false),
+    if (!is_dry(job) && count_others(job, /*kept=*/false))
+        add_warning(warnings, count_others(job, /*kept=*/false),
                     job->base->gguf
                         ? "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
                           "llama.cpp loads no whole tensors from an adapter."
                         : "changed tensors are not in the adapter, so base and adapter do not equal the tuned model. "
                           "--save-full stores them.");
-    if (!is_dry(job) && count_others(job, true))
-        add_warning(warnings, count_others(job, true),
+    if (!is_dry(job) && count_others(job, /*kept=*/true))
+        add_warning(warnings, count_others(job, /*kept=*/true),
                     "tensors are stored whole in the adapter: peft and organ lora merge apply them, but vLLM rejects "
                     "such an adapter.");
     return warnings;
@@ -323,7 +323,7 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
         add_module(&all, &job->modules[k]);
         organ_rows_passed();
     }
-    json_t *const totals = extract_document_sums_json(job, NULL, &all);
+    json_t *const totals = extract_document_sums_json(job, /*role=*/NULL, &all);
     json_t *const others = organ_json_rows(job->other_count, other_json, job);
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));

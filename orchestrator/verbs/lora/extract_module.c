@@ -249,7 +249,7 @@ void organ_lora_put_in_stack(const organ_lora_job *job, organ_lora_module *m, or
 
 organ_status organ_lora_write_zeros(organ_lora_job *job, const organ_lora_module *m, organ_error *error)
 {
-    return organ_lora_stored_rank(m) ? write_padded(job, m, NULL, error) : ORGAN_OK;
+    return organ_lora_stored_rank(m) ? write_padded(job, m, /*factors=*/NULL, error) : ORGAN_OK;
 }
 
 /* `stack` is NULL if the module has one matrix. m->rest grows by the squared norm of the change minus the product of
@@ -374,7 +374,7 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < job->module_count && !error->status; k++) {
         const organ_lora_module *const m = &job->modules[k];
         extract_module_change c = {0};
-        if (extract_module_open_readers(job, m, &c, false, error) == ORGAN_OK) {
+        if (extract_module_open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK) {
             const organ_rows rows = extract_module_rows_of(job, m, &c, m->name);
             largest = organ_strips_min(&rows) > least ? m : largest;
             least = organ_max(least, organ_strips_min(&rows));
@@ -423,7 +423,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
              m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
-    else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK)
+    else if (extract_module_open_readers(job, m, &c, /*notes=*/true, error) == ORGAN_OK)
         factorise_matrices(job, m, &c, name, error);
     organ_weight_reader_close(c.tuned);
     organ_weight_reader_close(c.base);

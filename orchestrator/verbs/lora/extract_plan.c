@@ -39,7 +39,7 @@ static const char *last_word(const char *module)
 
 static const forward_mixture *plan_mixture(const organ_lora_job *job)
 {
-    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, /*gguf=*/false);
     return family ? family->mixture : NULL;
 }
 
@@ -202,7 +202,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
         place_weight(job, &t->weights[k], &selection, error);
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
-            add_other(job, &b->weights[k], NULL);
+            add_other(job, &b->weights[k], /*tuned=*/NULL);
     if (!error->status && plan_wrappers(job, error) == ORGAN_OK)
         organ_lora_group_experts(job, error);
     if (!error->status)

@@ -99,8 +99,9 @@ static organ_status find_error(repairing *r, organ_error *error)
     r->module->outputs += outputs;
     for (size_t k = 0; k < r->rows * r->cols; k++)
         r->error_of[k] += r->weights[k];
-    if (organ_calibration_reorder_rows(job->calib, r->tensor, r->error_of, r->rows, true, error) != ORGAN_OK ||
-        organ_calibration_reorder_rows(job->calib, r->tensor, r->weights, r->rows, true, error) != ORGAN_OK)
+    if (organ_calibration_reorder_rows(job->calib, r->tensor, r->error_of, r->rows, /*to_file=*/true, error) !=
+            ORGAN_OK ||
+        organ_calibration_reorder_rows(job->calib, r->tensor, r->weights, r->rows, /*to_file=*/true, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < r->rows * r->cols; k++) {
         const double change = (double)r->weights[k] - (double)r->damaged[k];
@@ -158,7 +159,7 @@ static organ_status add_factors(repairing *r, const organ_lora_factors *factors,
         *rest += left * left;
     }
     memcpy(r->weights, r->error_of, r->rows * r->cols * sizeof *r->weights);
-    return organ_calibration_reorder_rows(job->calib, r->tensor, r->weights, r->rows, false, error);
+    return organ_calibration_reorder_rows(job->calib, r->tensor, r->weights, r->rows, /*to_file=*/false, error);
 }
 
 /* ---- units ---- */

@@ -249,8 +249,8 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
     const char *const name = organ_lora_kept_name(job, other);
     if (!name)
         organ_fail_memory(error, weight->name);
-    else if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows), false,
-                                   error) == ORGAN_OK &&
+    else if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows),
+                                   /*whole_steps=*/false, error) == ORGAN_OK &&
              organ_row_buffer_read(&all, 0, all.capacity, error) == ORGAN_OK)
         organ_adapter_add(job->writer, name, job->dtype, weight->rank, weight->shape, all.values, error);
     organ_row_buffer_close(&all);
@@ -265,7 +265,7 @@ static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, orga
     if (!(other->key = organ_lora_name_in_transformers(job, other->tuned->name, &form)))
         return organ_fail_memory(error, job->tuned->path);
     const char *const dot = strrchr(other->key, '.'), *const word = dot ? dot + 1 : other->key;
-    const bool stacked = organ_forward_family_named(job->base->config.architecture, false) &&
+    const bool stacked = organ_forward_family_named(job->base->config.architecture, /*gguf=*/false) &&
                          other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED && other->tuned->rank > 1 &&
                          (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
     other->bare = form == ORGAN_MODULE_SPLIT || stacked || (strcmp(word, "weight") != 0 && strcmp(word, "bias") != 0);
@@ -422,7 +422,7 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
 {
     organ_name_table table = {0};
     size_t weights = 0;
-    if (job->base->gguf || (!organ_forward_family_named(job->base->config.architecture, false) &&
+    if (job->base->gguf || (!organ_forward_family_named(job->base->config.architecture, /*gguf=*/false) &&
                             !organ_peft_ignores_experts(job->base->config.model_type)))
         return ORGAN_OK;
     for (size_t k = 0; k < job->base_weights->count; k++)

@@ -60,8 +60,8 @@ static organ_status open_one(const char *path, const organ_progress *progress, o
 organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error)
 {
     const organ_write_options *const write = &job->options->write;
-    if (extract_check_options(job, error) || open_one(path, NULL, &job->base, &job->base_weights, error) ||
-        open_one(path, NULL, &job->tuned, &job->tuned_weights, error) ||
+    if (extract_check_options(job, error) || open_one(path, /*progress=*/NULL, &job->base, &job->base_weights, error) ||
+        open_one(path, /*progress=*/NULL, &job->tuned, &job->tuned_weights, error) ||
         organ_output_check_not_input(write->output, job->base, error))
         return error->status;
     return organ_output_check(write->output, NULL, write->force, error);

@@ -87,8 +87,14 @@ static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t 
     return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_TEXT("reason", one->why));
 }
 
-static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
-static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
+static json_t *dropped_json(const void *job, size_t k)
+{
+    return merge_document_unmatched_json(job, k, /*dropped=*/true);
+}
+static json_t *not_understood_json(const void *job, size_t k)
+{
+    return merge_document_unmatched_json(job, k, /*dropped=*/false);
+}
 
 static json_t *merge_document_totals_json(const organ_merge_job *job)
 {
@@ -220,7 +226,7 @@ static organ_status compare_bases(organ_merge_job *job, organ_error *error)
     else if (*named && access(config, F_OK) == 0 && organ_model_open(named, &own, &(organ_error){0}) == ORGAN_OK) {
         const organ_settings_side sides[] = {{own, "the adapter's base"}, {job->base, "this base"}};
         if (organ_settings_compare_architectures(sides, 2, job->clashes, error) == ORGAN_OK)
-            organ_settings_compare(sides, 2, 1, true, job->clashes, NULL, error);
+            organ_settings_compare(sides, 2, 1, /*by_layer=*/true, job->clashes, NULL, error);
         organ_settings_say(job->clashes, sentences);
     }
     json_array_foreach(sentences, k, sentence) organ_progress_warn(job->progress, "%s", json_string_value(sentence));
@@ -236,7 +242,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     if (organ_adapter_open(o->adapter, &job->stored, error) ||
         organ_donor_open(o->base, "merged with an adapter", NULL, &job->base, error))
         return error->status;
-    organ_adapter_warn(job->progress, job->stored, true);
+    organ_adapter_warn(job->progress, job->stored, /*lost=*/true);
     warn_of_base(job);
     if (organ_repair_pair_check(job->stored, job->base, error) || check_adapter(job->stored, o->scale, error) ||
         compare_bases(job, error) || organ_output_check_not_adapter(o->write.output, job->stored, error) ||
@@ -263,13 +269,14 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
-    if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
+    if (job->packed && organ_config_make_plain(config, job->dtype, /*packed=*/true, error))
         return error->status;
     if (is_own_adapter(job) && organ_repair_pair_forget(config, error))
         return error->status;
-    if (job->words && organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
+    if (job->words &&
+        organ_config_set(config, "vocab_size", json_integer((json_int_t)job->words), /*both=*/false, error))
         return error->status;
-    return job->head ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
+    return job->head ? organ_config_set(config, "tie_word_embeddings", json_false(), /*both=*/true, error) : ORGAN_OK;
 }
 
 static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
@@ -325,7 +332,7 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
-    if (!(*report = merge_document(job, NULL)))
+    if (!(*report = merge_document(job, /*made=*/NULL)))
         return organ_fail_memory(error, job->options->adapter);
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: %zu tensor%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",

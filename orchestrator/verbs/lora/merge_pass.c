@@ -189,7 +189,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     if (part->directions && organ_dtype_describe(dtype)->bytes == 2)
         round_with_feedback(r, part, dtype, first, rows, cols, values, d, codes, sums);
     else
-        round_block(r, dtype, n, values, d, codes, NULL, sums);
+        round_block(r, dtype, n, values, d, codes, /*chosen=*/NULL, sums);
 }
 
 static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
@@ -426,7 +426,7 @@ static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         add_replacement(&c, job->parts[k].weight, job->parts[k].saved, &job->parts[k]);
     if (!error->status)
-        add_replacement(&c, job->head_piece, job->head, NULL);
+        add_replacement(&c, job->head_piece, job->head, /*part=*/NULL);
     for (size_t k = 0; k < c.count; k++)
         items[k].weight = &c.list[k].weight;
     const organ_weight_pass pass = {.model = job->adapter->model,
@@ -538,7 +538,7 @@ static merge_pass_run blocks_of(organ_merge_job *job, organ_writing *units)
 
 organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error)
 {
-    merge_pass_run r = blocks_of(job, NULL);
+    merge_pass_run r = blocks_of(job, /*units=*/NULL);
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t part = job->part_of[k];
         const organ_adapter_pair *const pair = part == ORGAN_NO_PART ? NULL : job->parts[part].pair;

@@ -81,7 +81,7 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
  * matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
-    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, /*gguf=*/false);
     return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
 }
 
@@ -149,16 +149,17 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     if (!name)
         return ORGAN_OK;
     if (!job->adapter->dora)
-        return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
+        return note_unplaced(job, t, /*other=*/NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
     char *const module = strndup(name, (size_t)(at - name));
     if (!module)
         return organ_fail_memory(error, job->options->adapter);
     const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
     free(module);
     if (!pair)
-        return note_unplaced(job, t, NULL, error, "it has no pair of factors");
+        return note_unplaced(job, t, /*other=*/NULL, error, "it has no pair of factors");
     if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
-        return note_unplaced(job, t, NULL, error, "has %llu values of %s, but must have one for each of %llu rows",
+        return note_unplaced(job, t, /*other=*/NULL, error,
+                             "has %llu values of %s, but must have one for each of %llu rows",
                              (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name,
                              (unsigned long long)pair->out_features);
     for (size_t k = 0; k < job->part_count; k++)
@@ -166,7 +167,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
             job->parts[k].magnitudes = t;
             return ORGAN_OK;
         }
-    return note_unplaced(job, t, NULL, error, "its factors match no weight");
+    return note_unplaced(job, t, /*other=*/NULL, error, "its factors match no weight");
 }
 
 /* A pair needs a magnitude vector, and DoRA cannot be merged into a weight that is stored transposed. */
@@ -244,19 +245,20 @@ static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bo
     if (error->status)
         return error->status;
     if (!w || !list)
-        return note_unplaced(job, t, NULL, error, "trainable_token_indices: %s",
+        return note_unplaced(job, t, /*other=*/NULL, error, "trainable_token_indices: %s",
                              w ? "the config has no list for this module" : why);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (w->rank != 2 || t->rank != 2 || t->shape[1] != w->shape[1] || t->shape[0] != json_array_size(list) ||
         !organ_can_widen(t->dtype) || !organ_weight_has_numbers(w) || part->tokens ||
         !read_token_ids(part, list, w->shape[0]))
         return note_unplaced(
-            job, t, NULL, error,
+            job, t, /*other=*/NULL, error,
             "trainable_token_indices: its %llu rows do not fit the %zu numbers in the config and '%.200s' "
             "of the base",
             (unsigned long long)t->shape[0], json_array_size(list), w->name);
     if (part->pair)
-        return note_unplaced(job, t, NULL, error, "trainable_token_indices: '%.200s' also has factors", w->name);
+        return note_unplaced(job, t, /*other=*/NULL, error, "trainable_token_indices: '%.200s' also has factors",
+                             w->name);
     part->tokens = t;
     return ORGAN_OK;
 }
@@ -317,19 +319,20 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
         return ORGAN_OK;
     }
     if (!w)
-        return note_unplaced(job, t, NULL, error, "%s", missing);
+        return note_unplaced(job, t, /*other=*/NULL, error, "%s", missing);
     if (!ORGAN_SAME_SHAPE(w, t))
-        return note_unplaced(job, t, NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
+        return note_unplaced(job, t, /*other=*/NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
                              organ_shape_text(t->rank, t->shape, is), w->name,
                              organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
-        return note_unplaced(
-            job, t, NULL, error, "it is %s and '%.200s' of the base is %s: one of these types is not supported",
-            organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+        return note_unplaced(job, t, /*other=*/NULL, error,
+                             "it is %s and '%.200s' of the base is %s: one of these types is not supported",
+                             organ_dtype_describe(t->dtype)->name, w->name,
+                             organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->saved)
-        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is already replaced by '%.200s'", w->name,
-                             part->saved->name);
+        return note_unplaced(job, t, /*other=*/NULL, error, "'%.200s' of the base is already replaced by '%.200s'",
+                             w->name, part->saved->name);
     part->saved = t;
     return ORGAN_OK;
 }
@@ -358,12 +361,14 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
         const organ_tensor *const t = job->head;
         for (size_t p = 0; p < job->part_count && rows_in_output(job, k) != words; p++)
             if (job->parts[p].saved && job->parts[p].saved->shape[0] == words) {
-                note_unplaced(job, job->parts[p].saved, NULL, error, "it has %llu words, but '%.200s' has %llu",
-                              (unsigned long long)words, w->name, (unsigned long long)rows_in_output(job, k));
+                note_unplaced(job, job->parts[p].saved, /*other=*/NULL, error,
+                              "it has %llu words, but '%.200s' has %llu", (unsigned long long)words, w->name,
+                              (unsigned long long)rows_in_output(job, k));
                 break;
             }
         if (t && !error->status && (t->shape[0] != words || t->shape[1] != w->shape[1])) {
-            note_unplaced(job, t, NULL, error, "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
+            note_unplaced(job, t, /*other=*/NULL, error,
+                          "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
                           (unsigned long long)words, (unsigned long long)w->shape[1], (unsigned long long)t->shape[0],
                           (unsigned long long)t->shape[1]);
             job->head = NULL;

@@ -53,7 +53,7 @@ static organ_status open_resized(resize_job *j, organ_error *error)
         organ_output_check_not_adapter(o->output, j->adapter, error) ||
         organ_output_check(o->output, j->adapter->path, o->force, error))
         return error->status;
-    organ_adapter_warn(j->rewrite.progress, j->adapter, false);
+    organ_adapter_warn(j->rewrite.progress, j->adapter, /*lost=*/false);
     if (check_resizable(j->adapter, error))
         return error->status;
     if (j->adapter->pair_count == 0)
@@ -277,7 +277,7 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 {
     if (pair->experts > 1 && !adapter->gguf)
         return "the factors of a stack of experts";
-    return organ_lora_unservable(adapter, pair->a->name, true);
+    return organ_lora_unservable(adapter, pair->a->name, /*factor=*/true);
 }
 
 bool organ_lora_is_target(const char *target, const char *module) { return organ_ends_in_words(module, target); }
@@ -317,9 +317,9 @@ static void check_targets(check *c)
         note_finding(c, "field", "target_modules", "it is missing, but servers require it");
     for (size_t k = 0; k < json_array_size(targets); k++) {
         const char *const target = json_string_value(json_array_get(targets, k));
-        if (organ_lora_unservable(c->adapter, target, true))
+        if (organ_lora_unservable(c->adapter, target, /*factor=*/true))
             note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target,
-                         organ_lora_unservable(c->adapter, target, true));
+                         organ_lora_unservable(c->adapter, target, /*factor=*/true));
     }
 }
 
@@ -409,7 +409,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model
         check_config(&c);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         note_finding(&c, "key", adapter->rest[k]->name, "%s",
-                     organ_lora_unservable(adapter, adapter->rest[k]->name, false));
+                     organ_lora_unservable(adapter, adapter->rest[k]->name, /*factor=*/false));
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
         const organ_adapter_pair *const pair = &adapter->pairs[k];
         check_key(&c, pair, pair->a->name);

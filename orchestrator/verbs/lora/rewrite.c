@@ -192,7 +192,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
     if (organ_assignment_create(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->assignment, error) ==
         ORGAN_OK)
-        for_rows(rw, NULL, survey_row, report_read, rw, error);
+        for_rows(rw, /*writer=*/NULL, survey_row, report_read, rw, error);
     organ_assignment_complete(&rw->assignment, "choosing the rank of each module", &rw->rows->rank,
                               sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
     for (size_t k = 0; k < rw->count; k++)

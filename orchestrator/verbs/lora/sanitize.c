@@ -42,7 +42,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
                       organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
     if (!o->base)
-        organ_adapter_warn(j->rewrite.progress, j->stored, false);
+        organ_adapter_warn(j->rewrite.progress, j->stored, /*lost=*/false);
     if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
         (!o->check && organ_output_check_not_input(o->output, j->base, error)) ||
         organ_weights_find(j->base, &j->weights, error) ||
@@ -99,8 +99,8 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
         return error->status;
-    return note_dropped(j, t, organ_lora_unservable(j->adapter, t->name, false), norm, w ? "its change" : "the tensor",
-                        error);
+    return note_dropped(j, t, organ_lora_unservable(j->adapter, t->name, /*factor=*/false), norm,
+                        w ? "its change" : "the tensor", error);
 }
 
 static organ_status split_tensors(sanitize_job *j, organ_error *error)

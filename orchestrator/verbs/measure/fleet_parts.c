@@ -291,7 +291,7 @@ static json_t *group_of(json_t *groups, json_t *experiment)
     json_t *group;
     json_array_foreach(groups, k, group)
     {
-        if (!organ_experiment_difference(json_object_get(group, "experiment"), experiment, false))
+        if (!organ_experiment_difference(json_object_get(group, "experiment"), experiment, /*any_targets=*/false))
             return group;
     }
     group = ORGAN_OBJECT(SET("experiment", json_incref(experiment)), SET("words", organ_experiment_words(experiment)),

@@ -151,7 +151,7 @@ static void add(const command *c, organ_yaml *list, const organ_yaml *value)
 
 static void put(const command *c, organ_yaml *map, const char *key, const organ_yaml *value)
 {
-    const organ_yaml *const name = make_text(c, key, strlen(key), true, value ? value->line : 0);
+    const organ_yaml *const name = make_text(c, key, strlen(key), /*plain=*/true, value ? value->line : 0);
     if (!c->error->status) {
         ((const organ_yaml **)map->keys)[map->count] = name;
         add(c, map, value);
@@ -160,7 +160,7 @@ static void put(const command *c, organ_yaml *map, const char *key, const organ_
 
 static void put_text(const command *c, organ_yaml *map, const char *key, const char *text, size_t origin)
 {
-    put(c, map, key, make_text(c, text, strlen(text), false, origin));
+    put(c, map, key, make_text(c, text, strlen(text), /*plain=*/false, origin));
 }
 
 /* ---- the recipe ---- */
@@ -170,7 +170,7 @@ static organ_yaml *make_element(const command *c, const char *list, size_t index
 {
     for (size_t k = 0; k < index && count_values(list) > 1; k++)
         list = strchr(list, ',') + 1;
-    return make_text(c, list, strcspn(list, ","), false, origin);
+    return make_text(c, list, strcspn(list, ","), /*plain=*/false, origin);
 }
 
 /* Returns the weight of an input; of routers `router_weight`. */
@@ -183,7 +183,7 @@ static organ_yaml *make_weight(const command *c, const char *weight, size_t inpu
     organ_yaml *const list = make(c, ORGAN_YAML_LIST, 2, MERGE_OF_WEIGHT);
     organ_yaml *const first = make(c, ORGAN_YAML_MAP, 2, MERGE_OF_ROUTER_WEIGHT);
     organ_yaml *const second = make(c, ORGAN_YAML_MAP, 1, MERGE_OF_WEIGHT);
-    put(c, first, "filter", make_text(c, "router", strlen("router"), true, MERGE_OF_ROUTER_WEIGHT));
+    put(c, first, "filter", make_text(c, "router", strlen("router"), /*plain=*/true, MERGE_OF_ROUTER_WEIGHT));
     put(c, first, "value", make_element(c, routers, input, MERGE_OF_ROUTER_WEIGHT));
     put(c, second, "value", of_others);
     add(c, list, first);
@@ -225,7 +225,7 @@ static organ_yaml *make_parameters(const command *c)
             organ_fail(c->error, ORGAN_USAGE, "`settings` is '%s', not NAME=VALUE", text);
             return NULL;
         }
-        organ_yaml *const name = make_text(c, text, length, true, MERGE_OF_SETTINGS);
+        organ_yaml *const name = make_text(c, text, length, /*plain=*/true, MERGE_OF_SETTINGS);
         if (name && organ_yaml_member(map, name->text))
             organ_fail(c->error, ORGAN_USAGE, "`settings`: %s is given twice", name->text);
         else if (name)
@@ -242,7 +242,8 @@ organ_status organ_merge_command_recipe(const organ_merge_options *o, merge_reci
         return error->status;
     organ_yaml *const tree = make(&c, ORGAN_YAML_MAP, 5, 0);
     organ_yaml *const models = make(&c, ORGAN_YAML_LIST, o->model_count, MERGE_OF_METHOD);
-    put(&c, tree, "merge_method", make_text(&c, c.method->name, strlen(c.method->name), true, MERGE_OF_METHOD));
+    put(&c, tree, "merge_method",
+        make_text(&c, c.method->name, strlen(c.method->name), /*plain=*/true, MERGE_OF_METHOD));
     if (c.base)
         put_text(&c, tree, "base_model", c.base, MERGE_OF_BASE);
     for (size_t k = 0, input = 0; k < o->model_count; k++) {
@@ -254,7 +255,7 @@ organ_status organ_merge_command_recipe(const organ_merge_options *o, merge_reci
         put(&c, tree, "parameters", make_parameters(&c));
     if (o->dtype)
         put(&c, tree, "out_dtype",
-            make_text(&c, organ_torch_dtype(dtype), strlen(organ_torch_dtype(dtype)), true, MERGE_OF_DTYPE));
+            make_text(&c, organ_torch_dtype(dtype), strlen(organ_torch_dtype(dtype)), /*plain=*/true, MERGE_OF_DTYPE));
     recipe->tree = tree;
     return error->status;
 }

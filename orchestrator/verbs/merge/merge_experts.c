@@ -48,8 +48,8 @@ static organ_status note_match(const merge_matching *m, size_t source, size_t *r
                          .experts = experts->experts};
     for (size_t e = 0; e < experts->experts && !job->options->write.dry_run; e++) {
         match.reordered += experts->row_of[e] != e;
-        match.in_order += organ_expert_match_distance(experts, 0, e, 1, e, false) / n;
-        match.distance += organ_expert_match_distance(experts, 0, e, 1, experts->row_of[e], false) / n;
+        match.in_order += organ_expert_match_distance(experts, 0, e, 1, e, /*router=*/false) / n;
+        match.distance += organ_expert_match_distance(experts, 0, e, 1, experts->row_of[e], /*router=*/false) / n;
     }
     *reordered = match.reordered;
     if (!organ_grow(&job->matches, job->match_count, &job->match_room, sizeof *job->matches))

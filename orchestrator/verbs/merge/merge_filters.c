@@ -18,7 +18,7 @@ void organ_merge_know_names(model_merge *job)
 {
     char architecture[96];
     organ_settings_architecture(job->donors[job->host].model, architecture);
-    job->recipe.family = organ_forward_family_named(architecture, false);
+    job->recipe.family = organ_forward_family_named(architecture, /*gguf=*/false);
 }
 
 /* Finds the part of a tensor of the host's architecture, and where its name after prefix and number begins. */
@@ -30,10 +30,10 @@ static bool find_part(const forward_family *family, const char *name, const char
     const char *const at = layer < 0 ? NULL : strstr(name, number);
     if (at) {
         *tail = at + strlen(number);
-        return organ_pairing_find_part(family, false, false, *tail, part);
+        return organ_pairing_find_part(family, /*gguf=*/false, /*top=*/false, *tail, part);
     }
     for (*tail = name; *tail; *tail = strchr(*tail, '.') ? strchr(*tail, '.') + 1 : NULL)
-        if (organ_pairing_find_part(family, false, true, *tail, part))
+        if (organ_pairing_find_part(family, /*gguf=*/false, /*top=*/true, *tail, part))
             return true;
     return false;
 }
@@ -56,10 +56,10 @@ static bool has_text(const char *filter, const char *name, const char *tail, con
 static bool fits_part(const forward_family *family, forward_part as, const char *filter, const char *name,
                       const char *tail, const pairing_part *part)
 {
-    const char *pattern = organ_forward_part_name(NULL, as, false, 0);
+    const char *pattern = organ_forward_part_name(NULL, as, /*gguf=*/false, 0);
     if (pattern && has_text(filter, name, tail, part, pattern))
         return true;
-    for (unsigned k = 0; (pattern = organ_forward_part_name(family->names, as, false, k)); k++)
+    for (unsigned k = 0; (pattern = organ_forward_part_name(family->names, as, /*gguf=*/false, k)); k++)
         if (has_text(filter, name, tail, part, pattern))
             return true;
     return false;
@@ -168,11 +168,11 @@ static void warn_of_level(merge_recipe *r, const organ_yaml *level, bool own)
 
 void organ_merge_warn_of_unused(merge_recipe *r)
 {
-    warn_of_level(r, r->parameters, false);
-    warn_of_level(r, r->module_parameters, false);
+    warn_of_level(r, r->parameters, /*own=*/false);
+    warn_of_level(r, r->module_parameters, /*own=*/false);
     for (size_t s = 0; s < r->slice_count; s++) {
-        warn_of_level(r, r->slices[s].parameters, false);
+        warn_of_level(r, r->slices[s].parameters, /*own=*/false);
         for (size_t k = 0; k < r->slices[s].source_count; k++)
-            warn_of_level(r, r->slices[s].sources[k].parameters, true);
+            warn_of_level(r, r->slices[s].sources[k].parameters, /*own=*/true);
     }
 }

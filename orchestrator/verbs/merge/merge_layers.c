@@ -81,7 +81,7 @@ static organ_status compare_sources(const model_merge *job, const layers_donor *
         organ_layer_kind like = *other;
         if (!has_windows(a) || !has_windows(b))
             like.window = one->window;
-        const char *const what = organ_layers_differ(one, &like, false);
+        const char *const what = organ_layers_differ(one, &like, /*sizes=*/false);
         if (what)
             organ_merge_fault(
                 &job->recipe, source->line, error,
@@ -116,7 +116,7 @@ static organ_status find_like(const model_merge *job, const layers_donor *donors
         const uint64_t at = l == 0 ? layer : l - 1; /* first the layer of the same number */
         const organ_layer_kind *const like = at < count ? kind_of(host, at) : NULL;
         origin->layer = (size_t)at;
-        if (like && !organ_layers_differ(kind, like, false))
+        if (like && !organ_layers_differ(kind, like, /*sizes=*/false))
             return ORGAN_OK;
     }
     return kind

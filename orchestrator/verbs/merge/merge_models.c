@@ -36,7 +36,7 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
 {
     const model_merge *const job = context;
     const organ_dtype dtype = job->recipe.dtype == ORGAN_DTYPE_COUNT ? ORGAN_BF16 : job->recipe.dtype;
-    if (job->packed && organ_config_make_plain(config, dtype, true, error))
+    if (job->packed && organ_config_make_plain(config, dtype, /*packed=*/true, error))
         return error->status;
     if (job->recipe.dtype != ORGAN_DTYPE_COUNT &&
         (replace_member(config, "torch_dtype", json_string(organ_torch_dtype(dtype)), error) ||
@@ -50,7 +50,7 @@ static organ_status edit_merged(void *context, organ_json_edit *config, organ_er
     if ((job->recipe.donor_count > 1 || job->donors[job->host].adapted.adapter) &&
         organ_repair_pair_forget(config, error))
         return error->status;
-    return job->unties ? organ_config_set(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
+    return job->unties ? organ_config_set(config, "tie_word_embeddings", json_false(), /*both=*/true, error) : ORGAN_OK;
 }
 
 /* ---- callbacks of the driver ---- */
@@ -201,7 +201,7 @@ static organ_status check_output(const model_merge *job, const char *output, boo
 static organ_status check_outputs(const model_merge *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
-    return (job->made && check_output(job, job->made->last, false, error)) ||
+    return (job->made && check_output(job, job->made->last, /*fresh=*/false, error)) ||
                    check_output(job, w->output, !w->resume, error)
                ? error->status
                : ORGAN_OK;

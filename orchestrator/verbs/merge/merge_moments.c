@@ -238,7 +238,7 @@ static uint64_t streams_memory(const merge_moments *m, bool scratch)
     uint64_t bytes = 0, layer = 0;
     for (size_t k = 0; k < m->count; k++) {
         const uint64_t other = m->inputs[k].forward ? organ_forward_layer_bytes(m->inputs[k].forward) : 0;
-        bytes += (m->drift ? 2 : 1) * organ_calibration_states_memory(&m->inputs[k].chunks, true, scratch);
+        bytes += (m->drift ? 2 : 1) * organ_calibration_states_memory(&m->inputs[k].chunks, /*copied=*/true, scratch);
         layer = other > layer ? other : layer;
     }
     return bytes + layer;
@@ -248,7 +248,7 @@ static organ_status share_memory(merge_moments *m, organ_error *error)
 {
     const organ_calibration_text *const given = &m->job->options->calibration;
     const uint64_t group = largest_group(m), streams = streams_memory(m, given->scratch != NULL);
-    moments_needs here = {m, streams + group}, with_scratch = {m, streams_memory(m, true) + group};
+    moments_needs here = {m, streams + group}, with_scratch = {m, streams_memory(m, /*scratch=*/true) + group};
     if (organ_memory_require(m->job->engine, leaves_more, &here, error,
                              "the hidden states of all texts, two layers and the moments of one matrix") != ORGAN_OK) {
         if (!given->scratch)
@@ -360,8 +360,8 @@ static organ_status run_layers(merge_moments *m, organ_error *error)
             organ_merge_fit_layer(m, l, loaded, error) == ORGAN_OK && (l < last || head))
             for (size_t k = 0; k < m->count; k++)
                 for (size_t c = 0; c < organ_calibration_chunks_count(&m->inputs[k].chunks) && !error->status; c++)
-                    organ_merge_run_chunk(m->forward, loaded, &m->inputs[k], m->inputs[k].states, c, false, NULL,
-                                          error);
+                    organ_merge_run_chunk(m->forward, loaded, &m->inputs[k], m->inputs[k].states, c, /*copy=*/false,
+                                          NULL, error);
         organ_layer_free(loaded);
     }
     return error->status || !head ? error->status : organ_merge_fit_head(m, error);

@@ -188,13 +188,13 @@ static organ_status check_level(merge_recipe *r, const organ_yaml *map, bool own
 
 organ_status organ_merge_check_settings(merge_recipe *r, organ_error *error)
 {
-    check_level(r, r->parameters, false, error);
+    check_level(r, r->parameters, /*own=*/false, error);
     if (!error->status)
-        check_level(r, r->module_parameters, false, error);
+        check_level(r, r->module_parameters, /*own=*/false, error);
     for (size_t s = 0; s < r->slice_count && !error->status; s++) {
-        check_level(r, r->slices[s].parameters, false, error);
+        check_level(r, r->slices[s].parameters, /*own=*/false, error);
         for (size_t k = 0; k < r->slices[s].source_count && !error->status; k++)
-            check_level(r, r->slices[s].sources[k].parameters, true, error);
+            check_level(r, r->slices[s].sources[k].parameters, /*own=*/true, error);
     }
     return error->status;
 }

@@ -80,7 +80,7 @@ static void end_walk(model_merge *job, organ_merge_walk *walk)
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error)
 {
     organ_merge_walk walk;
-    if (make_walk(job, NULL, &walk, error) == ORGAN_OK && walk.count)
+    if (make_walk(job, /*writing=*/NULL, &walk, error) == ORGAN_OK && walk.count)
         organ_plan_memory(&job->plan, organ_merge_walk_enough(&walk, job->engine, error), 0);
     for (size_t k = 0; k < walk.count; k++) {
         const organ_merge_item *const item = &walk.items[k];
@@ -100,7 +100,8 @@ organ_status organ_merge_fill(void *context, organ_writing *writing, organ_error
     organ_merge_walk walk;
     job->writing = writing;
     if (make_walk(job, writing, &walk, error) == ORGAN_OK && walk.count &&
-        organ_behind_create(organ_workers_count(job->engine->workers), true, &job->behind, error) == ORGAN_OK)
+        organ_behind_create(organ_workers_count(job->engine->workers), /*threads=*/true, &job->behind, error) ==
+            ORGAN_OK)
         organ_merge_walk_run(&walk, job->engine, error);
     organ_behind_destroy(job->behind);
     job->behind = NULL;

@@ -122,7 +122,7 @@ static organ_status try_last(const merge_steps *s, json_t **report, organ_error 
 {
     const organ_write_origin origin = {.scored = s->made.base, .name = ORGAN_MERGE_RECIPE_NAME, .text = s->made.recipe};
     const bool dry = s->options->write.dry_run;
-    if (run_last(s, s->model.outline, true, &origin, dry ? s->progress : NULL, report, error) || dry)
+    if (run_last(s, s->model.outline, /*dry=*/true, &origin, dry ? s->progress : NULL, report, error) || dry)
         return error->status;
     const json_t *const plan = json_object_get(*report, "plan");
     return organ_memory_claim(s->engine, (uint64_t)json_integer_value(json_object_get(plan, "memory_enough")), error,
@@ -315,7 +315,7 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
     if (!document)
         return organ_fail_memory(error, s->stem);
     json_object_del(document, "run"); /* a report has one, at its end */
-    run_last(s, s->model.path, false, &origin, s->progress, last, error);
+    run_last(s, s->model.path, /*dry=*/false, &origin, s->progress, last, error);
     json_decref(document);
     s->whole = !error->status || *last; /* with a report and an error, the evaluation failed */
     return error->status;

@@ -46,7 +46,7 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
         json_t *const outer = json_object_get(object, ids[k]), *const value =
                                                                    outer ? outer : json_object_get(inner, ids[k]);
         if (value)
-            organ_config_set(config, ids[k], json_incref(value), false, error);
+            organ_config_set(config, ids[k], json_incref(value), /*both=*/false, error);
     }
     json_decref(object);
     free(bytes);
@@ -56,7 +56,7 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
 organ_status organ_merge_edit_vocabulary(const model_merge *job, organ_json_edit *config, organ_error *error)
 {
     const merge_vocabulary *const v = job->vocabulary;
-    if (!v || organ_config_set(config, "vocab_size", json_integer((json_int_t)v->rows), false, error))
+    if (!v || organ_config_set(config, "vocab_size", json_integer((json_int_t)v->rows), /*both=*/false, error))
         return error->status;
     return edit_ids(job, job->donors[v->home].model, config, error);
 }

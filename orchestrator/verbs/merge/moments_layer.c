@@ -177,7 +177,8 @@ static organ_status open_groups(moments_layer *l, organ_error *error)
     const moments_input *const in = &l->moments->inputs[0];
     const organ_tap tap = {l, find_groups};
     l->last_matrix = l->matrix_count;
-    if (organ_merge_run_chunk(l->moments->forward, l->loaded, in, in->states, 0, true, &tap, error) != ORGAN_OK)
+    if (organ_merge_run_chunk(l->moments->forward, l->loaded, in, in->states, 0, /*copy=*/true, &tap, error) !=
+        ORGAN_OK)
         return error->status;
     complete_experts(l);
     for (size_t k = 0; k < l->matrix_count; k++)
@@ -226,9 +227,9 @@ static uint64_t staying(const merge_moments *m, uint64_t cols, uint64_t rows, bo
     size_t tokens = 0;
     for (size_t k = 0; k < m->count; k++)
         tokens = organ_max(tokens, chunk_tokens(&m->inputs[k]));
-    return organ_calibration_memory(cols, 0, drift, true) +
-           (drift ? organ_calibration_memory(cols, 0, false, true) : 0) + (drift ? tokens * cols * sizeof(float) : 0) +
-           organ_moments_fit_memory(cols, rows, drift);
+    return organ_calibration_memory(cols, 0, drift, /*undivided=*/true) +
+           (drift ? organ_calibration_memory(cols, 0, /*two_streams=*/false, /*undivided=*/true) : 0) +
+           (drift ? tokens * cols * sizeof(float) : 0) + organ_moments_fit_memory(cols, rows, drift);
 }
 
 /* A matrix is written while its group is in memory: its values, and in the type of the output. */
@@ -377,10 +378,12 @@ static organ_status gather_input(moments_layer *l, const organ_layer *own, bool 
     for (size_t c = 0; c < organ_calibration_chunks_count(&in->chunks) && !error->status; c++) {
         if (organ_stop_is_requested(l->moments->job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)l->number);
-        l->wanted = count_wanted(l, false);
-        if (gather_chunk(l, l->moments->forward, l->loaded, in->states, c, &tap, false, error) != ORGAN_OK || !drift)
+        l->wanted = count_wanted(l, /*own=*/false);
+        if (gather_chunk(l, l->moments->forward, l->loaded, in->states, c, &tap, /*in_place=*/false, error) !=
+                ORGAN_OK ||
+            !drift)
             continue;
-        l->wanted = count_wanted(l, true);
+        l->wanted = count_wanted(l, /*own=*/true);
         gather_chunk(l, in->forward, own, in->own, c, &tap_own, l->end == l->group_count, error);
     }
     return error->status;
@@ -550,7 +553,7 @@ static organ_status move_own_streams(const moments_layer *l, organ_error *error)
         organ_layer *own = NULL;
         if (in->forward && organ_layer_load_to_run(in->forward, l->number, &own, error) == ORGAN_OK)
             for (size_t c = 0; c < organ_calibration_chunks_count(&in->chunks) && !error->status; c++)
-                organ_merge_run_chunk(in->forward, own, in, in->own, c, false, NULL, error);
+                organ_merge_run_chunk(in->forward, own, in, in->own, c, /*copy=*/false, NULL, error);
         organ_layer_free(own);
     }
     return error->status;

@@ -43,10 +43,10 @@ organ_status organ_merge_open_streams(merge_moments *m, organ_error *error)
         const uint64_t bytes = organ_calibration_states_bytes(&in->chunks) * (m->drift ? 2 : 1);
         if (scratch && organ_transfer_room(scratch, scratch, "the hidden states (`scratch`) need", bytes, error))
             break;
-        if (organ_calibration_states_open(&in->chunks, true, scratch, &in->states, error) == ORGAN_OK)
+        if (organ_calibration_states_open(&in->chunks, /*copied=*/true, scratch, &in->states, error) == ORGAN_OK)
             embed(m->forward, in, in->states, error);
         if (in->forward && !error->status &&
-            organ_calibration_states_open(&in->chunks, true, scratch, &in->own, error) == ORGAN_OK)
+            organ_calibration_states_open(&in->chunks, /*copied=*/true, scratch, &in->own, error) == ORGAN_OK)
             embed(in->forward, in, in->own, error);
     }
     return error->status;

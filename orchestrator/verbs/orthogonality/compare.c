@@ -28,7 +28,7 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     if (organ_adapter_open(job->adapter_path, &job->adapter, error) ||
         (job->output && organ_output_check_not_adapter(job->output, job->adapter, error)))
         return error->status;
-    organ_adapter_warn(job->progress, job->adapter, false);
+    organ_adapter_warn(job->progress, job->adapter, /*lost=*/false);
     const char *const changed = organ_adapter_changed_base(job->adapter);
     if (job->adapter->dora)
         return organ_fail(
@@ -205,7 +205,7 @@ static void compare_match_pair(organ_compared_job *job, size_t index, const orga
                                module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
-    if (!organ_selection_has_name(selection, pair->weight, &pair->anatomy, true) ||
+    if (!organ_selection_has_name(selection, pair->weight, &pair->anatomy, /*otherwise=*/true) ||
         !organ_selection_has_layer(selection, pair->anatomy.layer))
         return;
     const organ_weight *const clean = organ_lora_weight(job->weights[0], pair->weight);

@@ -265,7 +265,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
-    organ_compared_add_cosine(row, f, false);
+    organ_compared_add_cosine(row, f, /*signs=*/false);
     return row;
 }
 
@@ -274,7 +274,7 @@ static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_
     const organ_noise_fold *const n = &f->noises;
     (void)which;
     ORGAN_ADD(row, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements));
-    organ_compared_add_cosine(row, n, true);
+    organ_compared_add_cosine(row, n, /*signs=*/true);
     ORGAN_ADD(row, SET_REAL_OF("largest_cosine", n->defined_square > 0 && n->defined_change > 0, n->largest));
     put_sums(row, &f->sums);
     ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
@@ -435,8 +435,8 @@ static json_t *pairs_document(const organ_compared_job *job)
                         SET("total", noise_pairs_document_fold_json(json_object(), &all, 0)),
                         SET("matrices", organ_compared_matrices_json(job)),
                         SET("projections", organ_compared_projections_json(&folding)),
-                        SET("layers", organ_compared_layers_json(&folding, false)),
-                        SET("places", organ_compared_layers_json(&folding, true)),
+                        SET("layers", organ_compared_layers_json(&folding, /*places=*/false)),
+                        SET("places", organ_compared_layers_json(&folding, /*places=*/true)),
                         SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
                         SET("definitions", noise_pairs_document_definitions_json()),
                         SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));

@@ -91,7 +91,7 @@ static json_t *document_fold_json(json_t *row, const organ_compared_fold *sums, 
               SET_REAL("noise_norm", sqrt(f->square)),
               SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
               SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)));
-    organ_compared_add_cosine(row, f, false);
+    organ_compared_add_cosine(row, f, /*signs=*/false);
     ORGAN_ADD(row, SET_REAL_OF("largest_cosine", any, f->largest));
     if (which != AGREEMENT)
         ORGAN_ADD(row, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
@@ -109,8 +109,8 @@ static json_t *comparison_json(const organ_compared_job *job, int which)
         SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all.noises) : organ_noise_verdict(&all.noises)),
         SET("total", document_fold_json(json_object(), &all, which)),
         SET("projections", organ_compared_projections_json(&folding)),
-        SET("layers", organ_compared_layers_json(&folding, false)),
-        SET("places", organ_compared_layers_json(&folding, true)));
+        SET("layers", organ_compared_layers_json(&folding, /*places=*/false)),
+        SET("places", organ_compared_layers_json(&folding, /*places=*/true)));
 }
 
 static json_t *noise_json(const void *context, size_t n)

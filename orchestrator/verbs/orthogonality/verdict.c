@@ -285,7 +285,7 @@ json_t *organ_compared_projections_json(const organ_compared_folding *g)
 {
     json_t *const rows = json_array();
     for (unsigned row = 0; row < ORGAN_ANATOMY_ROWS; row++)
-        append_fold(g, (fold_selection){0, g->job->count, row}, NULL, rows);
+        append_fold(g, (fold_selection){0, g->job->count, row}, /*layer=*/NULL, rows);
     return rows;
 }
 

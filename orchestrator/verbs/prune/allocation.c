@@ -68,7 +68,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     ORGAN_OWNED uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
     if (!keep)
         return organ_fail_memory(error, m->name);
-    organ_prune_share(&a->shared, &options, calibration, true, m->spare);
+    organ_prune_share(&a->shared, &options, calibration, /*again=*/true, m->spare);
     if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep,
                            &report, error) == ORGAN_OK)
         for (uint64_t k = 0; k < m->rows * m->cols; k++)

@@ -221,7 +221,7 @@ static organ_status open_statistics(organ_prune_job *job, organ_error *error)
     if (job->needs_text)
         return organ_prune_text_open(job, error);
     if ((job->pattern.of || job->calibrated->imatrix) &&
-        organ_targets_need_rows(job->donor, &job->targets, true, option, error))
+        organ_targets_need_rows(job->donor, &job->targets, /*stacks=*/true, option, error))
         return error->status;
     return organ_prune_bands_open(job, error);
 }

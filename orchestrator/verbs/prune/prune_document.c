@@ -284,7 +284,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) ||
                        (job->method->tiles && add_coverage_tiles(document, job)) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(job->donor, job->targets.chosen)),
-                                  SET("tensors", organ_tally_tensors(rows, job->targets.count, false)),
+                                  SET("tensors", organ_tally_tensors(rows, job->targets.count, /*audit=*/false)),
                                   SET_IF(job->tile_map, "tile_map", json_incref(job->tile_map)),
                                   SET_IF(job->magnitudes, "magnitudes", json_incref(job->magnitudes)));
     organ_rows_free(rows);
@@ -339,13 +339,13 @@ json_t *organ_prune_document(void *context, const organ_writing *made)
     json_t *const donor =
         organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest =
-        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
-                     SET("other_weights", files_json(&job->others, true)),
-                     SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
-                     SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
-                     SET("not_in_this_report", not_reported_json(job)),
-                     SET("run", document_run_json(job, organ_write_output(made))));
+    json_t *const rest = ORGAN_OBJECT(SET("untouched", untouched_json(job)),
+                                      SET("copied_files", files_json(&job->others, /*only_weights=*/false)),
+                                      SET("other_weights", files_json(&job->others, /*only_weights=*/true)),
+                                      SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+                                      SET("definitions", organ_definitions_json(job->options->targets)),
+                                      SET("errata", json_array()), SET("not_in_this_report", not_reported_json(job)),
+                                      SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && add_method(document, job) == 0)
@@ -425,7 +425,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
                     job->targets.count);
     organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s",
                     organ_count_text(processed, a), organ_count_text(job->targets.elements, b));
-    organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
+    organ_check_add(checks, "other files copied", /*ok=*/true, "%zu", job->others.count);
 }
 
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)

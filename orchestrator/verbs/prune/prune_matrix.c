@@ -193,7 +193,7 @@ static organ_status prune_and_report(organ_matrix_job *job, float *before, organ
 {
     if (prune_matrix_run(job, error) != ORGAN_OK)
         return error->status;
-    const entry_counts counts = count_entries(job, true);
+    const entry_counts counts = count_entries(job, /*masked=*/true);
     if (counts.broken > 0)
         return fail_overflow(job, error);
     if (!before || prune_matrix_measure(job, before, error) == ORGAN_OK)
@@ -229,7 +229,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     if (before)
         memcpy(before, weights, n * sizeof *weights);
     report->elements = n;
-    report->zero_before = count_entries(&job, false).zeros;
+    report->zero_before = count_entries(&job, /*masked=*/false).zeros;
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
     return prune_and_report(&job, before, error);
 }

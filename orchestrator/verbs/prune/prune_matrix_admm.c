@@ -150,7 +150,7 @@ static double requested_percent(const organ_prune_matrix_options *o)
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
-    const organ_flow flow = flow_of(s->job, s->food, true);
+    const organ_flow flow = flow_of(s->job, s->food, /*last=*/true);
     organ_flow_gain found = {.gain = DEFINED_GAIN};
     if (s->percent == 0 && find_natural(s->job, &flow, &s->percent, error) != ORGAN_OK)
         return error->status;
@@ -375,7 +375,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
         return error->status;
     if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
                                   job->options->factors, error) == ORGAN_OK) {
-        organ_admm_begin(s.admm, job->weights, true, job->keep);
+        organ_admm_begin(s.admm, job->weights, /*given=*/true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
             prune_matrix_admm_step(&s, phase_rho[k / iterations], RELAXED, error);
         if (!error->status)
@@ -407,7 +407,7 @@ static bool restart_with_lower_rho(solving *s, double change, double *rho)
         return false;
     *rho = fmax(*rho / 5, ALPS_MIN_RHO);
     if (change > 0)
-        organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+        organ_admm_begin(s->admm, s->job->weights, /*given=*/false, s->job->keep);
     return true;
 }
 
@@ -419,7 +419,7 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
 {
     double rho = ALPS_RHO;
     bool moved = false;
-    organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+    organ_admm_begin(s->admm, s->job->weights, /*given=*/false, s->job->keep);
     memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
     for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
         if (k % ALPS_COMPARE)
@@ -447,8 +447,8 @@ organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
     solving s = {.job = job, .before = malloc(n)};
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) ==
-                 ORGAN_OK &&
+    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, /*factors=*/NULL,
+                                       error) == ORGAN_OK &&
              prune_matrix_admm_iterate(&s, (double)(n - killed), error) == ORGAN_OK)
         prune_matrix_admm_finish(&s, ALPS_FINAL_STEPS, error);
     close_solving(&s);

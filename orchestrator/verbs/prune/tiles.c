@@ -266,8 +266,8 @@ static organ_status search_gains(organ_prune_job *job, organ_error *error)
                      .killed = calloc(job->targets.count, sizeof *s.killed)};
     if (!s.states || !s.killed)
         organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
-    else if (search_for(&s, false, error) == ORGAN_OK)
-        search_for(&s, true, error);
+    else if (search_for(&s, /*together=*/false, error) == ORGAN_OK)
+        search_for(&s, /*together=*/true, error);
     for (size_t k = 0; k < job->stretches.count; k++)
         job->units[k].gain = job->parts[job->units[k].target].gain;
     free(s.states);
@@ -414,7 +414,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
             organ_write_note(
                 job->run,
                 ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
-                false, error);
+                /*keep_if_interrupted=*/false, error);
     return error->status;
 }
 

@@ -115,8 +115,8 @@ static json_t *purify_parameters(void *context)
     const organ_purify_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold),
                         SET_REAL("strength", o->strength),
-                        SET("type", organ_selection_json(o->types, o->layers, false)),
-                        SET("layers", organ_selection_json(o->types, o->layers, true)));
+                        SET("type", organ_selection_json(o->types, o->layers, /*of_layers=*/false)),
+                        SET("layers", organ_selection_json(o->types, o->layers, /*of_layers=*/true)));
 }
 
 static json_t *command_json(const organ_purify_job *job)
@@ -427,13 +427,13 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     (void)to;
     const organ_purify_job *const job = context;
     organ_model *copy = NULL;
-    if (measure_theta(job, job->donor, false, error) || organ_model_open(path, &copy, error))
+    if (measure_theta(job, job->donor, /*after=*/false, error) || organ_model_open(path, &copy, error))
         return error->status;
     if (copy->tensor_count != job->donor->tensor_count)
         organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count,
                    job->donor->tensor_count);
     else
-        measure_theta(job, copy, true, error);
+        measure_theta(job, copy, /*after=*/true, error);
     organ_model_close(copy);
     return error->status;
 }

@@ -110,7 +110,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
     if (!error->status && keep_tensor(job, tensor, weight->made ? weight : NULL, error) == ORGAN_OK && weight->global)
-        keep_tensor(job, weight->global, NULL, error);
+        keep_tensor(job, weight->global, /*made=*/NULL, error);
     return error->status;
 }
 
@@ -143,7 +143,7 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
     }
     for (size_t k = 0; k < job->weights->unmatched_count && !error->status; k++)
         if (!job->mlx || !organ_quantize_mlx_drops(job, job->weights->unmatched[k].tensor))
-            keep_tensor(job, job->weights->unmatched[k].tensor, NULL, error);
+            keep_tensor(job, job->weights->unmatched[k].tensor, /*made=*/NULL, error);
     if (!error->status && !job->list.part_count)
         return refuse_without_targets(job, error);
     return error->status || !job->mlx ? error->status : organ_quantize_mlx_finish(job, error);
@@ -205,7 +205,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
-        organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
+        organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
         ((organ_quantize_by_text(o) || o->activations) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
@@ -432,7 +432,7 @@ static organ_status quantize_one(const organ_quantize_options *options, const or
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
 {
-    return quantize_run(&(quantize_call){options, source, NULL}, NULL, engine, progress, report, error);
+    return quantize_run(&(quantize_call){options, source, NULL}, /*pruning=*/NULL, engine, progress, report, error);
 }
 
 static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
@@ -441,7 +441,7 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
     const quantize_call *const call = given;
     return organ_quantize_types_wanted(call->options)
                ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
-               : quantize_run(call, NULL, engine, progress, report, error);
+               : quantize_run(call, /*pruning=*/NULL, engine, progress, report, error);
 }
 
 /* With method nearest only the conversion uses --scratch. */
@@ -468,9 +468,9 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
     inner.write.evaluate = NULL;
     const quantize_call call = {&inner, source, source->origin};
     if (dry)
-        return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
+        return organ_plan_run(quantize_verb, &call, /*dry_run=*/true, engine, progress, report, error);
     ORGAN_OWNED_JSON json_t *checked = NULL;
-    quantize_verb(&call, engine, NULL, &checked, error);
+    quantize_verb(&call, engine, /*progress=*/NULL, &checked, error);
     return organ_hidden_model_drop_outline(&source->hidden, error);
 }
 

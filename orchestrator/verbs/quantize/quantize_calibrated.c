@@ -252,7 +252,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     if (!scales)
         return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    if (move_all_numbers(s, true, error) != ORGAN_OK)
+    if (move_all_numbers(s, /*write=*/true, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -271,7 +271,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
         s->part->divisor = organ_encoding_is_gguf(encoding) ? 1 / global : global;
     }
     if (scales) {
-        if (move_all_numbers(s, false, error) != ORGAN_OK)
+        if (move_all_numbers(s, /*write=*/false, error) != ORGAN_OK)
             return error->status;
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
@@ -325,7 +325,8 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK &&
         (!s.repaired || organ_repair_adapter_restore(job->repair.adapter, s.part->weight->name, matrix->matrix, weights,
                                                      s.rows, s.cols, error) == ORGAN_OK))
-        organ_calibration_reorder_rows(job->along.run, s.part->weight->codes, weights, s.rows, false, error);
+        organ_calibration_reorder_rows(job->along.run, s.part->weight->codes, weights, s.rows, /*to_file=*/false,
+                                       error);
     storing_close(&s);
     return error->status;
 }
@@ -404,7 +405,7 @@ static organ_status find_target(quantize_calibrated_storing *s, const organ_cali
     if (organ_donor_target_find(&s->job->repair.donor, job->engine, matrix, &h, weights, s->target, error) != ORGAN_OK)
         return error->status;
     return organ_calibration_reorder_rows(job->along.run, job->along.targets.tensors[matrix->target], s->target,
-                                          s->rows, true, error);
+                                          s->rows, /*to_file=*/true, error);
 }
 
 /* s->repaired becomes the values of the codes with the correction B A. The divisor is a power of two, so `weights` are
@@ -491,9 +492,9 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
         organ_fail_memory(error, tensor->name);
     if (!error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
         find_target(&s, matrix, weights, error) == ORGAN_OK &&
-        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/true, error) == ORGAN_OK &&
         quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
-        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, false, error);
+        organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/false, error);
     storing_close(&s);
     return error->status;
 }

@@ -164,7 +164,7 @@ static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
-        SET("modules_to_not_convert", ignored_json(job, false)), SET_TEXT("quant_method", "fp8"),
+        SET("modules_to_not_convert", ignored_json(job, /*patterns=*/false)), SET_TEXT("quant_method", "fp8"),
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
@@ -227,8 +227,8 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
         if (!quantize_config_is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
-        json_t *const weights =
-            arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
+        json_t *const weights = arguments_json((int)s->grid.bits, "int", "group",
+                                               json_integer((json_int_t)s->grid.size), /*dynamic=*/false);
         if (json_object_set_new(groups, name, quantize_config_group_json(modules_json(job, s), weights, json_null()))) {
             json_decref(groups);
             return NULL;
@@ -242,8 +242,8 @@ static json_t *fp4_json(const organ_grid *grid)
 {
     const bool divided = grid->scale_of == ORGAN_SCALE_E4M3;
     const char *const type = divided ? "torch.float8_e4m3fn" : "torch.uint8";
-    json_t *const made =
-        arguments_json(4, "float", divided ? "tensor_group" : "group", json_integer((json_int_t)grid->size), false);
+    json_t *const made = arguments_json(4, "float", divided ? "tensor_group" : "group",
+                                        json_integer((json_int_t)grid->size), /*dynamic=*/false);
     return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("scale_dtype", type), SET_TEXT("zp_dtype", type)));
 }
 
@@ -261,7 +261,7 @@ static json_t *inputs_json(const organ_encoding *s, bool activations)
         return fp4_inputs_json(&s->grid);
     if (organ_encoding_is_packed(s) || organ_encoding_is_fp4(s))
         return json_null();
-    return arguments_json(8, s->grid.bits ? "int" : "float", "token", json_null(), true);
+    return arguments_json(8, s->grid.bits ? "int" : "float", "token", json_null(), /*dynamic=*/true);
 }
 
 static json_t *one_group_json(const organ_encoding *s, bool activations)
@@ -278,7 +278,7 @@ static json_t *one_group_json(const organ_encoding *s, bool activations)
         weights = fp4_json(grid);
     else
         weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
-                                 grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
+                                 grid->size ? json_integer((json_int_t)grid->size) : json_null(), /*dynamic=*/false);
     return ORGAN_OBJECT(
         SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs_json(s, activations))));
 }
@@ -312,7 +312,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
                                                  ? quantize_config_schemes_json(job)
                                                  : one_group_json(s, job->options->activations)),
                         SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
-                        SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
+                        SET("ignore", ignored_json(job, /*patterns=*/true)), SET_NULL("kv_cache_scheme"),
                         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"),
                         SET_IF(job->repair.adapter && organ_quantize_has_one_group(job), "dequantize", json_true()));
 }

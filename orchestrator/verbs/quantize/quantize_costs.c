@@ -218,7 +218,7 @@ static organ_status error_of_nearest(const costs_sample *s, size_t type, bool we
                        .rows = s->rows,
                        .cols = s->cols};
     if (round_rows(&rows, error) == ORGAN_OK)
-        *loss = outputs_of(s, true);
+        *loss = outputs_of(s, /*errors=*/true);
     return error->status;
 }
 
@@ -266,9 +266,9 @@ static organ_status add_errors(organ_quantize_types *w, const organ_calibration_
     double *const level = w->curves.tensors[curve].cost;
     double loss = 0;
     if (sample_open(&s, weights, error) == ORGAN_OK)
-        w->energies[curve] += outputs_of(&s, false);
+        w->energies[curve] += outputs_of(&s, /*errors=*/false);
     for (size_t k = 0; k < 2 && !error->status; k++)
-        if (error_of_nearest(&s, anchor(w, s.cols, k), true, &loss, error) == ORGAN_OK)
+        if (error_of_nearest(&s, anchor(w, s.cols, k), /*weighted=*/true, &loss, error) == ORGAN_OK)
             level[ORGAN_TYPES_FAR_ERROR + k] += loss;
     for (organ_types_way way = ORGAN_TYPES_NEAREST; way < ORGAN_TYPES_WAYS; way++)
         for (size_t k = 0; k < w->type_count && !error->status; k++)

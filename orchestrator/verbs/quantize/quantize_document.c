@@ -243,12 +243,13 @@ static json_t *group_json(const organ_quantize_job *job, bool types, size_t grou
 
 static json_t *quantize_document_role_json(const void *job, size_t role)
 {
-    return group_json(job, false, role, ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
+    return group_json(job, /*types=*/false, role,
+                      ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
 }
 
 static json_t *quantize_document_type_json(const void *job, size_t dtype)
 {
-    return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
+    return group_json(job, /*types=*/true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
 /* The reason why a tensor is not stored in the type of the scheme. Types of a recipe need none. */

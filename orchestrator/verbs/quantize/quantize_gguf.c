@@ -118,7 +118,8 @@ static bool is_wide(const organ_quantize_job *job, const char *pattern)
     const organ_selection one = {.words = true, .pattern_count = 1, .patterns = &pattern, .used = &used};
     for (size_t k = 0; k < job->model->tensor_count && !wide; k++) {
         const organ_tensor *const t = &job->model->tensors[k];
-        wide = organ_recipe_quantises(job->model, t) && organ_selection_has_name(&one, t->name, &t->anatomy, false);
+        wide = organ_recipe_quantises(job->model, t) &&
+               organ_selection_has_name(&one, t->name, &t->anatomy, /*otherwise=*/false);
     }
     return wide;
 }
@@ -136,7 +137,7 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
     names.pattern_count = kept;
     names.groups = 0;
     names.words = true;
-    const bool named = organ_selection_has_name(&names, tensor->name, &tensor->anatomy, false);
+    const bool named = organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
     organ_selection_release(&names);
     return named;
 }
@@ -224,7 +225,7 @@ static double bits_of_parts(const organ_quantize_job *job, const organ_encoding 
 static void note_bits(const organ_quantize_job *job)
 {
     static const char *const of_32[] = {"q4_0", "q4_1", "q5_0", "q5_1"};
-    const double planned = bits_of_parts(job, NULL);
+    const double planned = bits_of_parts(job, /*encoding=*/NULL);
     double weights = 0, before = 0;
     char fitting[80] = "";
     for (size_t k = 0; k < job->list.part_count; k++) {

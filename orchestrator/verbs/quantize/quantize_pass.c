@@ -366,7 +366,7 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
     size_t scratch = 0;
     encode_buffers b;
     for (size_t k = 0; k < count; k++) {
-        scratch = organ_max(scratch, lay_out(job, job->todo[k], NULL, &b));
+        scratch = organ_max(scratch, lay_out(job, job->todo[k], /*scratch=*/NULL, &b));
         organ_rows_passed();
     }
     return (organ_weight_pass){.model = job->model,

@@ -109,10 +109,10 @@ static organ_status add_codes_of_mlx(organ_quantize_job *job, organ_quantize_par
     part->scale_shape[0] = part->words[0] = part->rows;
     part->scale_shape[1] = part->groups;
     part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
-    part->codes = add_mlx_piece(job, part, "weight", true, error);
-    part->scale = error->status ? 0 : add_mlx_piece(job, part, "scales", false, error);
+    part->codes = add_mlx_piece(job, part, "weight", /*codes=*/true, error);
+    part->scale = error->status ? 0 : add_mlx_piece(job, part, "scales", /*codes=*/false, error);
     if (organ_grid_is_free(&e->grid) && !error->status)
-        part->minimum = add_mlx_piece(job, part, "biases", false, error);
+        part->minimum = add_mlx_piece(job, part, "biases", /*codes=*/false, error);
     return error->status;
 }
 

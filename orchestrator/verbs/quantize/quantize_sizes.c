@@ -306,7 +306,7 @@ static organ_status make_recorded(organ_quantize_options *one, sizes_list *sizes
         organ_progress_note_once(progress, "%s: exists already, so size %s is not made again", one->write.output, size);
         return ORGAN_OK;
     }
-    note_made(one, sizes->record, NULL, engine, error);
+    note_made(one, sizes->record, /*made=*/NULL, engine, error);
     if (organ_ranks_agree(engine->ranks, "the record of the sizes", error) ||
         run(one, source, engine, progress, report, error))
         return error->status;

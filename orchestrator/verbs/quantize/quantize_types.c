@@ -397,7 +397,7 @@ static organ_status measure(organ_quantize_types *w, organ_error *error)
     if (organ_cache_check_place(w->job->options->allocate.file, "`allocate.file`", w->job->engine->ranks, error) ||
         organ_quantize_measure_ends(w, error) || organ_curves_run(w->walk, error))
         return error->status;
-    return keep_costs(w, NULL, error);
+    return keep_costs(w, /*tensor=*/NULL, error);
 }
 
 /* Costs that a dry run assumes before they are measured: errors that fall by 4 with each bit. */

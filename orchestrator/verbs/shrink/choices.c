@@ -129,8 +129,8 @@ static uint64_t moments_bytes(const organ_width_job *job)
         uint64_t bytes = 0;
         for (size_t k = 0; k < job->part_count; k++)
             if (job->parts[k].kind == ORGAN_WIDTH_EXPERTS && job->parts[k].tensor->anatomy.layer == (int32_t)l)
-                bytes +=
-                    organ_calibration_memory(job->parts[k].share->total, organ_width_rows(&job->parts[k]), false, true);
+                bytes += organ_calibration_memory(job->parts[k].share->total, organ_width_rows(&job->parts[k]),
+                                                  /*two_streams=*/false, /*undivided=*/true);
         max = bytes > max ? bytes : max;
     }
     return max;
@@ -250,7 +250,7 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
                                       SET_TEXT("xxh3", digits),
                                       SET("kept", organ_ids_json(part->kept, part->share->keep))),
                          choices_report, &part->report),
-        true, error);
+        /*keep_if_interrupted=*/true, error);
 }
 
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
@@ -312,7 +312,7 @@ static organ_status make_values(const organ_width_job *job, organ_error *error)
         return ORGAN_OK;
     if (there && organ_remove_file(path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    return organ_transfer_file(path, job->choice_bytes, true, error);
+    return organ_transfer_file(path, job->choice_bytes, /*reserved=*/true, error);
 }
 
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)

@@ -355,7 +355,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
     free(divergence);
-    return store_scores(job, false, first, error);
+    return store_scores(job, /*influence=*/false, first, error);
 }
 
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
@@ -418,7 +418,7 @@ static organ_status recall_scores(organ_layers_job *job, organ_error *error)
     size_t noted = 0, at;
     const json_t *line;
     json_array_foreach(organ_write_lines(c->writing), at, line) noted += layers_known_recall(&c->known, line);
-    return noted ? store_scores(job, false, c->known.count, error)
+    return noted ? store_scores(job, /*influence=*/false, c->known.count, error)
                  : note_scores(c, c->known.influence != NULL, 0, error);
 }
 

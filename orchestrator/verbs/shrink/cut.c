@@ -371,7 +371,7 @@ static void check_members(organ_cut_audit *a, const char *inside, const json_t *
     json_object_foreach((json_t *)expected, name, value)
         check_member(a, inside, name, value, json_object_get(found, name));
     json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
-        check_member(a, inside, name, NULL, value);
+        check_member(a, inside, name, /*expected=*/NULL, value);
 }
 
 /* organ_hf_config_tidy changes `bytes` first. The caller releases the result. */

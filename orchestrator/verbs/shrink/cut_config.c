@@ -118,7 +118,7 @@ static size_t edit_channels(const organ_cut_config *c)
 {
     const forward_family *const family = organ_layer_family(c->object);
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
-    if (family && family->adjusted_feed && boolean_or(c, "block_auto_adjust_ff_dim", true))
+    if (family && family->adjusted_feed && boolean_or(c, "block_auto_adjust_ff_dim", /*otherwise=*/true))
         return set_unadjusted(c);
     if (family && family->four_times_only)
         organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");

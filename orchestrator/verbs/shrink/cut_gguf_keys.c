@@ -192,7 +192,7 @@ static bool check_positions(const keys *k)
  * change their kind. Other models llama.cpp recognises by their number of layers. */
 static void check_architecture(const keys *k)
 {
-    const forward_family *const family = organ_forward_family_named(k->architecture, true);
+    const forward_family *const family = organ_forward_family_named(k->architecture, /*gguf=*/true);
     const bool decided = check_positions(k) || is_listed(k);
     const uint64_t period = family ? organ_forward_gguf_period(family) : 0;
     if (period && !decided && !organ_cut_period_holds(k->run, k->run->layer_count, period, 1))

@@ -94,10 +94,10 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
-    if (run_with_experts(j, NULL, donor, error) || !h->refitting)
+    if (run_with_experts(j, /*kept=*/NULL, donor, error) || !h->refitting)
         return error->status;
     memcpy(h->unpruned, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
-    if (run_with_experts(j, NULL, h->unpruned, error) || run_with_experts(j, j->own->kept, changed, error))
+    if (run_with_experts(j, /*kept=*/NULL, h->unpruned, error) || run_with_experts(j, j->own->kept, changed, error))
         return error->status;
     set_target(j, donor, changed);
     route_chunk(j);
@@ -221,7 +221,7 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
     if (h->refitting && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
-        return organ_cut_put(h->run, tensor, matrix, writes, false, NULL, error);
+        return organ_cut_put(h->run, tensor, matrix, writes, /*transposed=*/false, NULL, error);
     if (h->refitting) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_block_change(j, block);

@@ -109,7 +109,7 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
     *part = (heal_part){
-        .count = count_matrices(h, layer, kind, NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
+        .count = count_matrices(h, layer, kind, /*list=*/NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
     part->matrices = calloc(part->count + 1, sizeof *part->matrices);
     if (!part->matrices)
         return organ_fail_memory(error, h->options.model->path);

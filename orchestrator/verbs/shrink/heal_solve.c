@@ -258,8 +258,9 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
 {
     const size_t outputs = h->part.outputs;
     organ_output_norm norm;
-    const float *const target = h->donor_at_next ? organ_calibration_states_copy(h->donor, chunk, error)
-                                                 : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
+    const float *const target = h->donor_at_next
+                                    ? organ_calibration_states_copy(h->donor, chunk, error)
+                                    : run_and_capture(h, h->donor, h->loaded_donor, chunk, /*to=*/NULL, error);
     if (!target)
         return error->status;
     memcpy(h->target, target, tokens * outputs * sizeof *target);
@@ -384,12 +385,12 @@ static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, flo
 {
     if (weights) { /* the output has the rows in the order of the file */
         organ_layer_write(h->loaded, m->name, weights);
-        organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, true, error);
+        organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, /*to_file=*/true, error);
     }
     if (error->status)
         return error->status;
     if (organ_cut_done(h->run, m->tensor))
-        return organ_cut_put(h->run, m->tensor, m->matrix, false, false, weights, error);
+        return organ_cut_put(h->run, m->tensor, m->matrix, /*own=*/false, /*transposed=*/false, weights, error);
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
@@ -410,7 +411,7 @@ static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
         const void *const from = stored_matrix(h->loaded_donor, m, &bytes);
         if (to && from)
             memcpy(to, from, (size_t)bytes);
-        store_matrix(h, m, NULL, error);
+        store_matrix(h, m, /*weights=*/NULL, error);
     }
     return error->status;
 }

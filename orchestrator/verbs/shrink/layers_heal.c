@@ -130,8 +130,9 @@ static bool heal_fits(void *context, uint64_t memory)
  * that needs most, for a second loaded block in addition to that of the forward pass, and for judging one solution. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
-    *n = (needs){
-        .heal = h, .states = 2 * organ_calibration_states_memory(&h->chunks, true, scratch), .scratch = scratch};
+    *n = (needs){.heal = h,
+                 .states = 2 * organ_calibration_states_memory(&h->chunks, /*copied=*/true, scratch),
+                 .scratch = scratch};
     if (for_parts(h, n, raise_peak_memory, error) == ORGAN_OK)
         n->max += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
     return error->status;
@@ -151,7 +152,7 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     const organ_engine *const engine = h->options.engine;
     needs n, with_scratch;
     if (sum_memory_needs(h, o->calibration.scratch != NULL, &n, error) ||
-        sum_memory_needs(h, true, &with_scratch, error))
+        sum_memory_needs(h, /*scratch=*/true, &with_scratch, error))
         return error->status;
     if (organ_memory_require(engine, heal_fits, &n, error,
                              "the hidden states of %u windows (`samples`) of %u tokens (`context`) twice, three layers "
@@ -329,8 +330,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
  * model before the heal. */
 static organ_status begin_cut_stream(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
-        ORGAN_OK)
+    if (organ_calibration_states_open(&h->chunks, /*copied=*/true, h->options.walk.calibration.scratch, &h->cut,
+                                      error) != ORGAN_OK)
         return error->status;
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
         const float *const from = organ_calibration_states_copy(h->donor, c, error);
@@ -369,8 +370,8 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
         float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
         if (!weights)
             return organ_fail_memory(error, m->name);
-        if (organ_cut_get(h->run, m->tensor, m->matrix, false, weights, error) == ORGAN_OK &&
-            organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
+        if (organ_cut_get(h->run, m->tensor, m->matrix, /*transposed=*/false, weights, error) == ORGAN_OK &&
+            organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, /*to_file=*/false, error) == ORGAN_OK)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);
     }
@@ -502,7 +503,7 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
 {
     const char *const scratch = h->options.walk.calibration.scratch;
     h->run = run;
-    if (organ_calibration_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
+    if (organ_calibration_states_open(&h->chunks, /*copied=*/true, scratch, &h->donor, error) != ORGAN_OK ||
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (`scratch`) need",
                                         2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;

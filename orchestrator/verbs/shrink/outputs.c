@@ -62,7 +62,7 @@ static organ_status expert_products_keep(organ_expert_products *p, size_t token,
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)
-        return expert_products_place(p, token, NULL);
+        return expert_products_place(p, token, /*scratch=*/NULL);
     return organ_scratch_read(&p->file, scratch, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK
                ? scratch
                : NULL;

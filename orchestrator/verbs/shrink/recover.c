@@ -56,7 +56,7 @@ static organ_status fold_rows(const organ_cut_side *s, const organ_weight *w, ro
                               organ_error *error)
 {
     organ_row_buffer rows = {0};
-    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
+    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, /*whole_steps=*/true, error);
     for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
         for (uint64_t k = 0; k < n; k++) {
             uint64_t *const digest = r + k < of.skip ? NULL : &digests[channel_of_row(&of, r + k)];
@@ -74,7 +74,7 @@ static organ_status fold_columns(const organ_cut_side *s, const organ_weight *w,
 {
     const uint64_t in_matrix = organ_weight_matrices(w).rows;
     organ_row_buffer rows = {0};
-    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
+    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, /*whole_steps=*/true, error);
     for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
         for (uint64_t k = 0; k < n; k++)
             for (size_t c = 0; c < rows.cols; c++) {

@@ -60,7 +60,7 @@ static organ_cache scores_file_cache(const char *path, const json_t *identity)
 
 json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *identity)
 {
-    const organ_cache cache = scores_file_cache(NULL, identity);
+    const organ_cache cache = scores_file_cache(/*path=*/NULL, identity);
     return organ_cache_document(&cache, scores_file_body(s));
 }
 

@@ -63,7 +63,7 @@ static organ_status store_values(organ_width_job *job, organ_width_part *part, f
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
         const size_t some = organ_min(s.rows, rows - first);
         for (size_t r = 0; r < some; r++)
-            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, true);
+            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, /*out=*/true);
         organ_width_choices_put(job, part, s.values, first, some, error);
     }
     free(s.values);
@@ -79,7 +79,9 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
     const organ_width_job *const job = context;
     const organ_matrices m = organ_width_matrices(job, tensor);
     const organ_width_kind kind = organ_width_kind_of(tensor);
-    const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS ? organ_calibration_memory(m.cols, m.rows, false, true) : 0;
+    const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS
+                                 ? organ_calibration_memory(m.cols, m.rows, /*two_streams=*/false, /*undivided=*/true)
+                                 : 0;
     (void)calib;
     return moments + organ_narrow_memory(m.rows, m.cols, job->shares[kind].columns) +
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
@@ -106,7 +108,7 @@ static organ_status choose_restore(void *context, const organ_calibration_matrix
         const size_t some = organ_min(s.rows, (size_t)matrix->rows - first);
         organ_width_choices_get(job, part, s.values, first, some, error);
         for (size_t r = 0; r < some && !error->status; r++)
-            move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, false);
+            move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, /*out=*/false);
     }
     free(s.values);
     return error->status;

@@ -349,14 +349,14 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
         return ORGAN_CONTENT_OTHER;
     }
     if (bare) {
-        add_by_content(findings, &s, fd, size, true);
+        add_by_content(findings, &s, fd, size, /*bare=*/true);
         return ORGAN_CONTENT_OTHER;
     }
     if (sample_has_magic(&s, 0, "GGUF", 4))
         return ORGAN_CONTENT_GGUF;
     if (is_safetensors(&s, size))
         return ORGAN_CONTENT_SAFETENSORS;
-    if (!add_by_content(findings, &s, fd, size, false))
+    if (!add_by_content(findings, &s, fd, size, /*bare=*/false))
         add_finding_by_ending(findings, name);
     for (size_t k = 0; k < sizeof checked_formats / sizeof *checked_formats; k++)
         if (name_ends(name, checked_formats[k].end))

@@ -314,7 +314,7 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
     enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS }; /* indices in `names`: the first 4 members have steps */
     organ_json_span spans[MEMBERS] = {{0, 0}}, model[2] = {{0, 0}};
     organ_error error = {0};
-    find_members(text, (organ_json_span){0, text->length}, NULL, names, MEMBERS, spans, &error);
+    find_members(text, (organ_json_span){0, text->length}, /*what=*/NULL, names, MEMBERS, spans, &error);
     if (!error.status && spans[MODEL].end)
         find_members(text, spans[MODEL], "model", parts, 2, model, &error);
     organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
@@ -424,8 +424,8 @@ void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
     } else if (tokens) {
         add_if_more(findings, tokens->key, "words", tokens->count, WORDS_MAX);
         check_gguf_tokens(findings, gguf, tokens);
-        check_gguf_list(findings, gguf, "tokenizer.ggml.scores", true, tokens->count);
-        check_gguf_list(findings, gguf, "tokenizer.ggml.token_type", false, tokens->count);
+        check_gguf_list(findings, gguf, "tokenizer.ggml.scores", /*real=*/true, tokens->count);
+        check_gguf_list(findings, gguf, "tokenizer.ggml.token_type", /*real=*/false, tokens->count);
     }
     if (merges)
         add_if_more(findings, merges->key, "merges", merges->count, MERGES_MAX);

@@ -166,11 +166,11 @@ static bool resembles_standard_name(const char *name, const char **of, int32_t *
 {
     int32_t none;
     bool found = false;
-    char *const appearance = ascii_appearance(name, true, foreign);
+    char *const appearance = ascii_appearance(name, /*bare=*/true, foreign);
     if (appearance)
         fold_ascii(appearance);
     for (size_t k = 0; appearance && !found && k < sizeof standard_names / sizeof *standard_names; k++) {
-        char *const other = ascii_appearance(standard_names[k], true, &none);
+        char *const other = ascii_appearance(standard_names[k], /*bare=*/true, &none);
         if (other)
             fold_ascii(other);
         found = other && strcmp(appearance, other) == 0 && strcasecmp(name, standard_names[k]) != 0;
@@ -194,7 +194,7 @@ static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
     bool latin = false;
-    char *const appearance = is_ascii(name) ? NULL : ascii_appearance(name, false, &foreign);
+    char *const appearance = is_ascii(name) ? NULL : ascii_appearance(name, /*bare=*/false, &foreign);
     for (const char *c = name; *c; c++)
         latin |= isalpha((unsigned char)*c) != 0;
     if (appearance && foreign && latin)
