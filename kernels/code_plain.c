@@ -86,7 +86,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 
 /* ---- transposition ---- */
 /* Exchanges the bits of *even that the mask `lower` << by selects with the bits of *odd that `lower` selects. */
-static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
+static void exchange_bits(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
 {
     const uint64_t difference = ((*even >> by) ^ *odd) & lower;
     *odd ^= difference;
@@ -100,11 +100,11 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
     for (size_t r = 0; r < 8; r++)
         memcpy(&row[r], src + r * src_stride, 8);
     for (int r = 0; r < 4; r++)
-        code_plain_exchange(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
+        exchange_bits(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
     for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1) /* rows 0, 1, 4 and 5 */
-        code_plain_exchange(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
+        exchange_bits(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
     for (int r = 0; r < 8; r += 2)
-        code_plain_exchange(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
+        exchange_bits(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
     for (size_t c = 0; c < 8; c++)
         memcpy(dst + c * dst_stride, &row[c], 8);
 }

@@ -59,6 +59,8 @@ each c_files awk '
                 code = code "\"\""; text = substr(text, RLENGTH + 1)
             } else if (match(text, /^\047([^\047\\]|\\.)*\047/)) {
                 code = code "0"; text = substr(text, RLENGTH + 1)
+            } else if (match(text, /^\/\*[a-z0-9_]+=\*\//)) { # the name of a parameter at an argument
+                code = code substr(text, 1, RLENGTH); text = substr(text, RLENGTH + 1)
             } else if (text ~ /^\/\*/) {
                 inside = 1; text = substr(text, 3)
             } else if (text ~ /^\/\//) {
@@ -445,6 +447,119 @@ each own_files awk '
         if (!((name, FILENAME) in met)) { met[name, FILENAME]; files[name] = files[name] " " FILENAME; count[name]++ }
     }
     END { for (name in count) if (count[name] > 1) print name ":" files[name] }' | sort | check "no type name is defined in two files"
+# ---- static names, literal arguments, headings ----
+# repeated_names RESERVED: reads code as FILE:LINE:TEXT and prints static names that begin with the words of their room and two or more others, or with
+# the words of their file's name of several words, if the other words are a name that is free in the file. RESERVED lists names that are not free.
+repeated_names() {
+    awk -v reserved="$1" '
+        BEGIN { while ((getline word < reserved) > 0) taken[word] }
+        {
+            match($0, /^[^:]*:[0-9]+:/); place = substr($0, 1, RLENGTH - 1); text = substr($0, RLENGTH + 1)
+            file = place; sub(/:.*/, "", file)
+            for (rest = text; match(rest, /[A-Za-z_][A-Za-z0-9_]*/); rest = substr(rest, RSTART + RLENGTH))
+                used[file, substr(rest, RSTART, RLENGTH)]
+            name = text
+            if (text ~ /^static / && text !~ /[=([{;]/) { began = 1; next } # the name is in the next line
+            if (text ~ /^static / || text ~ /^} [a-z0-9_]+(\[| =)/ || (began && text ~ /^\*?[a-z0-9_]+\(/)) {
+                sub(/ *[=([{;].*/, "", name); sub(/.*[ *]/, "", name)
+                at[file, name] = place
+            }
+            began = 0
+        }
+        # after(NAME, PREFIX): what follows PREFIX and an underscore in NAME, or "".
+        function after(name, prefix) { return index(name, prefix "_") == 1 ? substr(name, length(prefix) + 2) : "" }
+        END {
+            for (key in at) {
+                split(key, part, SUBSEP); count = split(part[1], path, "/")
+                stem = path[count]; sub(/\.c$/, "", stem)
+                short = stem ~ /_/ ? after(part[2], stem) : ""
+                if (short == "" && after(part[2], path[count - 1]) ~ /_/) short = after(part[2], path[count - 1])
+                if (short != "" && !((part[1], short) in used) && !(short in taken)) print at[key] ": " part[2] " can be " short
+            }
+        }' | sort
+}
+# bare_booleans: reads code as FILE:LINE:TEXT and prints calls with an argument true or false without the name of its parameter. Functions named flag
+# read one with a default.
+bare_booleans() {
+    awk '
+        # callee(TEXT, END): the function in whose arguments the position is; "" if it is in other brackets.
+        function callee(text, end, depth, k, c) {
+            for (k = end; k > 0; k--) {
+                c = substr(text, k, 1)
+                if (c ~ /[])}]/) depth++
+                else if (c ~ /[[({]/ && depth-- == 0) {
+                    text = c == "(" ? substr(text, 1, k - 1) : ""
+                    return match(text, /[A-Za-z0-9_]+$/) ? substr(text, RSTART) : ""
+                }
+            }
+            return ""
+        }
+        {
+            match($0, /^[^:]*:[0-9]+:/); place = substr($0, 1, RLENGTH - 1); text = substr($0, RLENGTH + 1)
+            if (statement == "") first = place
+            statement = statement text
+            if (text !~ /[;{}]$/) next
+            for (end = 0; match(substr(statement, end + 1), /[(,] *(true|false) *[,)]/); ) {
+                end += RSTART
+                name = callee(statement, substr(statement, end, 1) == "(" ? end : end - 1)
+                if (name ~ /^[a-z]/ && name !~ /flag|^mem(set|chr)$|^(if|while|switch|return|sizeof)$/) print first ": " name
+            }
+            statement = ""
+        }'
+}
+# floating_comments FILE...: prints comments after the first definition that a blank line follows, if they do not follow a heading.
+floating_comments() {
+    awk '
+        FNR == 1 { code = heading = inside = 0; ended = "" }
+        ended != "" { if (/^$/) print ended; ended = "" }
+        /^\/\*/ && !inside { inside = 1; begin = FILENAME ":" FNR ": " $0; apart = /^\/\* (----|clang-format)/ }
+        inside { if (/\*\/$/) { inside = 0; if (code && !heading && !apart) ended = begin; heading = /---- \*\/$/ }; next }
+        /^#/ || /^$/ { next }
+        { code = 1; heading = 0 }' "$@"
+}
+# Each of the three finds what it is for in a sample, and nothing else.
+mkdir -p "$scratch/sample/room" && cat >"$scratch/sample/room/two_words.c" <<'SAMPLE'
+static int x;
+
+/* A group of functions. */
+
+/* Of one function. */
+static bool room_read_row(int a, bool b);
+static int room_row = 1;
+static int two_words_size = 2;
+static int room_other_row = 4, other_row = 3;
+/* ---- a heading ---- */
+
+/* A comment on what follows. */
+
+static int room_take_all(void) { return read_rows(1, true, 2) + get_flag(1, true) + read_rows(1, /*b=*/false, x ? (x) : 3); }
+SAMPLE
+printf 'take_all\n' >"$scratch/sample/reserved"
+(
+    cd "$scratch/sample" && floating_comments room/two_words.c
+    grep -nE '^[^/]' room/two_words.c | sed 's,^,room/two_words.c:,' >code
+    bare_booleans <code
+    repeated_names reserved <code
+) | diff - <(printf 'room/two_words.c:%s\n' '3: /* A group of functions. */' '14: read_rows' '6: room_read_row can be read_row' '8: two_words_size can be size') |
+    check "the checks of names, arguments and headings find what they are for"
+
+grep -E '^(kernels|formats|orchestrator)/.*\.c:' "$scratch/code" >"$scratch/product_code"
+# Names that are not free: keywords, names and macros of the system headers that sources include, types and macros of the project.
+{
+    echo auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return short signed \
+        sizeof static struct switch typedef union unsigned void volatile while | tr ' ' '\n'
+    for option in -E -dM; do
+        sed -nE 's,^[^:]*:[0-9]+:# *include *(<[a-z_/0-9]+\.h>).*,\1,p' "$scratch/product_code" | grep -v '<organ/' | sort -u |
+            sed 's,.*,#if __has_include(&)\n#include &\n#endif,' | ${CC:-cc} -D_GNU_SOURCE $option -E -P - 2>/dev/null | grep -oE '[A-Za-z_][A-Za-z0-9_]*'
+    done
+    sed -nE -e 's,^[^:]*:[0-9]+:# *define ([A-Za-z0-9_]+).*,\1,p' -e 's,^[^:]*:[0-9]+:\} ([a-z0-9_]+);$,\1,p' \
+        -e 's,^[^:]*:[0-9]+:(typedef )?(struct|union|enum) ([a-z0-9_]+).*,\3,p' "$scratch/code"
+} | sort -u >"$scratch/reserved"
+repeated_names "$scratch/reserved" <"$scratch/product_code" | check "static names do not repeat the name of their room"
+bare_booleans <"$scratch/product_code" | check "arguments true and false state the name of the parameter"
+grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' bash -c "$(declare -f floating_comments); floating_comments \"\$@\"" - |
+    check "a comment on several functions stands below a heading"
+
 # ---- ranks ----
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
 # each gives the reason in a comment that begins with "Ranks:".

@@ -232,7 +232,7 @@ static void read_tie(const char *label, json_t *root, organ_hf_config *config, o
 }
 
 /* Multimodal models have the rest of the fields in "text_config". */
-static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
+static organ_status read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
     if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
@@ -298,7 +298,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
         return ORGAN_OK;
     organ_hf_config_tidy(bytes, length);
     const organ_json_source text = {label, bytes, length};
-    hf_config_read_document(&text, config, error);
+    read_document(&text, config, error);
     config->present = !error->status;
     return error->status;
 }

@@ -81,7 +81,7 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     return error->status;
 }
 
-static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
+static organ_status open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
     if (s->http)
@@ -112,13 +112,13 @@ static organ_status append_file(model_state *s, const char *name, const char *pa
     *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)), .path = path, .fd = -1};
     if (!file->name || !file->path)
         return organ_fail_memory(error, s->place.path);
-    if (model_open_file(s, file, error) != ORGAN_OK)
+    if (open_file(s, file, error) != ORGAN_OK)
         return error->status;
     return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
 }
 
 /* The first file_count files are already open: a GGUF part is opened before the number of parts is known. */
-static organ_status model_open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
+static organ_status open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
     if (!files)
@@ -282,7 +282,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
 {
     enum { REPLACED, MISPLACED, UNNAMED, WARNINGS };
     char warnings[WARNINGS][ORGAN_SHARDS_WARNING] = {""};
-    if (model_open_files(s, s->shards.files, s->shards.file_count, error) != ORGAN_OK)
+    if (open_files(s, s->shards.files, s->shards.file_count, error) != ORGAN_OK)
         return error->status;
     if (organ_shards_drop_replaced(&s->shards, &s->list, warnings[REPLACED]))
         count_by_file(s);
@@ -299,7 +299,7 @@ static organ_status try_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
     s->place.file = ORGAN_SINGLE_NAME;
-    if (model_open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
+    if (open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
         return ORGAN_OK;
     if (!s->missing) {
         *error = fault;
@@ -351,7 +351,7 @@ static organ_status note_adapter(model_state *s, organ_error *error)
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
-        return model_open_files(s, &s->place.file, 1, error);
+        return open_files(s, &s->place.file, 1, error);
     if (!s->place.index && (try_single(s, error) || s->place.file))
         return error->status;
     if (read_index(s, error) != ORGAN_OK)
@@ -385,7 +385,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
                ORGAN_OK) {
         return error->status;
     }
-    return model_open_files(s, names, parts, error);
+    return open_files(s, names, parts, error);
 }
 
 /* llama.cpp rejects models with these properties. Only the first name that is too long is reported. */
@@ -413,7 +413,7 @@ static organ_status note_deviations(model_state *s, organ_error *error)
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
-    if (model_open_files(s, &s->place.file, 1, error) == ORGAN_OK)
+    if (open_files(s, &s->place.file, 1, error) == ORGAN_OK)
         organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
     if (!error->status && parts > 1)
         open_parts(s, parts, error);

@@ -76,8 +76,8 @@ bool organ_directory_is(const char *path)
 
 /* ---- values of the manifest ---- */
 
-__attribute__((format(printf, 3, 4))) static organ_status
-organ_directory_refuse(const organ_directory_reading *r, const char *what, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static organ_status refuse(const organ_directory_reading *r, const char *what,
+                                                                 const char *format, ...)
 {
     char reason[sizeof r->error->message];
     ORGAN_FORMAT_REST(reason, format);
@@ -90,16 +90,15 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
     if (!text)
-        organ_directory_refuse(r, what, "%s is missing or not a string", field);
+        refuse(r, what, "%s is missing or not a string", field);
     return text ? text : "";
 }
 
-static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
-                                         const char *field)
+static uint64_t count_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const json_t *const number = json_object_get(object, field);
     if (!json_is_integer(number) || json_integer_value(number) < 0)
-        organ_directory_refuse(r, what, "%s is missing or not a whole number", field);
+        refuse(r, what, "%s is missing or not a whole number", field);
     return (uint64_t)json_integer_value(number);
 }
 
@@ -131,28 +130,27 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
-                                         uint64_t size, organ_model_file *file)
+static organ_status stat_file(organ_directory_reading *r, const char *what, const char *place, bool header,
+                              uint64_t size, organ_model_file *file)
 {
     struct stat info;
     if (r->error->status)
         return r->error->status;
     if (!is_safe_place(place, header))
-        return organ_directory_refuse(r, what, "file '%.*s' is not a file of an organ directory", SHOWN, place);
+        return refuse(r, what, "file '%.*s' is not a file of an organ directory", SHOWN, place);
     char *const name = organ_arena_copy(&r->list->arena, place, strlen(place));
     char *const path = name ? organ_path_join(&r->list->arena, r->directory, name) : NULL;
     if (!path)
         return fail_memory(r);
     const bool linked = is_in_link(path);
     if (lstat(path, &info) != 0)
-        return errno == ENOENT ? organ_directory_refuse(r, what, "%s is missing", name)
+        return errno == ENOENT ? refuse(r, what, "%s is missing", name)
                                : organ_fail_errno(r->error, errno, "%s: cannot be examined", path);
     if (linked || !S_ISREG(info.st_mode))
-        return organ_directory_refuse(r, what, "%s %s", name,
-                                      linked ? "is in a folder that is a symbolic link" : "is not a plain file");
+        return refuse(r, what, "%s %s", name,
+                      linked ? "is in a folder that is a symbolic link" : "is not a plain file");
     if ((uint64_t)info.st_size != size)
-        return organ_directory_refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size,
-                                      size);
+        return refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size, size);
     *file = (organ_model_file){.name = name, .path = path, .fd = -1, .count = 1};
     organ_model_file_take(file, &info);
     organ_manifest *const m = r->manifest;
@@ -174,7 +172,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     const json_t *const rows = json_object_get(object, "gaps");
     const size_t count = json_array_size(rows);
     if (!json_is_array(rows))
-        return organ_directory_refuse(r, name, "gaps is missing or not a list");
+        return refuse(r, name, "gaps is missing or not a list");
     organ_donor_gap *gaps = organ_arena_take(&r->list->arena, (count + 1) * sizeof *gaps);
     if (!gaps)
         return fail_memory(r);
@@ -183,13 +181,13 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
         organ_donor_gap *const gap = &gaps[k];
         organ_model_file found;
         uint64_t end;
-        gap->offset = organ_directory_count_of(r, name, row, "offset");
-        gap->bytes = organ_directory_count_of(r, name, row, "bytes");
-        if (organ_directory_stat(r, name, text_of(r, name, row, "file"), /*header=*/true, gap->bytes, &found))
+        gap->offset = count_of(r, name, row, "offset");
+        gap->bytes = count_of(r, name, row, "bytes");
+        if (stat_file(r, name, text_of(r, name, row, "file"), /*header=*/true, gap->bytes, &found))
             return r->error->status;
         if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size ||
             gap->offset < donor->data_offset || (k && gap->offset < gap[-1].offset + gap[-1].bytes))
-            return organ_directory_refuse(r, name, "gap %zu at %" PRIu64 " is outside the file", k, gap->offset);
+            return refuse(r, name, "gap %zu at %" PRIu64 " is outside the file", k, gap->offset);
         gap->file = found.name;
     }
     donor->gaps = gaps;
@@ -219,7 +217,7 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
     free(bytes);
     return strcmp(found, written) == 0
                ? ORGAN_OK
-               : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
+               : refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
@@ -236,10 +234,9 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
         fail_memory(r);
     else if (*kept != number)
         organ_refuse(r->error, r->text.label, "sources: '%.*s' is listed twice", SHOWN, name);
-    donor.size = organ_directory_count_of(r, name, object, "size");
-    donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
-    if (organ_directory_stat(r, name, text_of(r, name, object, "header"), /*header=*/true, donor.data_offset,
-                             &header) ||
+    donor.size = count_of(r, name, object, "size");
+    donor.data_offset = count_of(r, name, object, "header_bytes");
+    if (stat_file(r, name, text_of(r, name, object, "header"), /*header=*/true, donor.data_offset, &header) ||
         check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
@@ -265,8 +262,8 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
 {
     const char *const source = text_of(r, tensor->name, object, "source");
     const char *const dtype = text_of(r, tensor->name, object, "dtype");
-    const uint64_t offset = organ_directory_count_of(r, tensor->name, object, "offset"),
-                   bytes = organ_directory_count_of(r, tensor->name, object, "bytes");
+    const uint64_t offset = count_of(r, tensor->name, object, "offset"),
+                   bytes = count_of(r, tensor->name, object, "bytes");
     const struct {
         const char *member;
         bool agrees;
@@ -278,7 +275,7 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
                 {"xxh3", strlen(xxh3) == 16 && strspn(xxh3, "0123456789abcdef") == 16}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
         if (!rows[k].agrees) {
-            organ_directory_refuse(r, tensor->name, "%s differs from the stored header", rows[k].member);
+            refuse(r, tensor->name, "%s differs from the stored header", rows[k].member);
             return;
         }
 }
@@ -295,14 +292,13 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     organ_model_file *const file = &r->files[*found];
     const char *const place = text_of(r, name, object, "file"), *const xxh3 = text_of(r, name, object, "xxh3");
     check_agreement(r, tensor, object, xxh3);
-    if (organ_directory_stat(r, name, place, /*header=*/false, tensor->bytes, file))
+    if (stat_file(r, name, place, /*header=*/false, tensor->bytes, file))
         return;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)
         fail_memory(r);
     else if (*kept != *found)
-        organ_directory_refuse(r, name, "%s already belongs to '%.*s'", file->name, SHOWN,
-                               r->list->tensors[*kept].name);
+        refuse(r, name, "%s already belongs to '%.*s'", file->name, SHOWN, r->list->tensors[*kept].name);
     r->manifest->tensors[*found].offset = tensor->offset;
     strcpy(r->manifest->tensors[*found].xxh3, xxh3);
     file->first = *found;
@@ -371,9 +367,8 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
         donor->count = r->list->count - donor->first;
         donor->data_offset = header->data_offset;
         if (size < header->data_end || size > header->padded_end)
-            organ_directory_refuse(r, r->manifest->files[k].name,
-                                   "size is %" PRIu64 ", but the tensors of the stored header end at %" PRIu64, size,
-                                   header->data_end);
+            refuse(r, r->manifest->files[k].name,
+                   "size is %" PRIu64 ", but the tensors of the stored header end at %" PRIu64, size, header->data_end);
     }
     organ_gguf_header_release(&part);
     return r->error->status;
@@ -395,8 +390,8 @@ static organ_status read_headers(organ_directory_reading *r)
             organ_safetensors_read(r->donors, k, r->list, r->error);
         close(donor->fd);
         if (!r->error->status && donor->data_offset != kept->data_offset)
-            organ_directory_refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64,
-                                   kept->data_offset, donor->data_offset);
+            refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64, kept->data_offset,
+                   donor->data_offset);
         kept->first = donor->first;
         kept->count = donor->count;
     }

@@ -155,7 +155,7 @@ static organ_status weight_write_notes(organ_weight_search *search)
     return add_note(search, text);
 }
 
-static organ_status weights_no_memory(const organ_model *model, organ_error *error)
+static organ_status fail_memory(const organ_model *model, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
@@ -237,7 +237,7 @@ static organ_status enter_names(organ_weight_search *search)
     for (size_t k = 0; k < search->count; k++) {
         const size_t *const at = organ_name_table_put(&search->names, search->weights[k].name, k);
         if (!at)
-            return weights_no_memory(search->model, search->error);
+            return fail_memory(search->model, search->error);
         if (*at != k)
             return organ_weight_fail(search, search->weights[k].codes, "and '%.200s' are both the weight '%.200s'",
                                      search->weights[*at].codes->name, search->weights[k].name);
@@ -329,7 +329,7 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     *weights = NULL;
     organ_weight_search *const search = calloc(1, sizeof *search);
     if (!search)
-        return weights_no_memory(model, error);
+        return fail_memory(model, error);
     search->model = model;
     search->error = error;
     search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
@@ -340,7 +340,7 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     if (allocated)
         find_all(search);
     else
-        weights_no_memory(model, error);
+        fail_memory(model, error);
     search->error = NULL; /* the search may outlive the caller's error */
     organ_rows_rest();
     if (!error->status)

@@ -23,7 +23,7 @@ struct organ_decode_cache {
 };
 
 /* A layer without attention, or one that uses the keys and values of an earlier layer, needs none. */
-static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
+static size_t floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
     return kind->shares_with == layer && organ_forward_attends(kind)
@@ -37,20 +37,19 @@ static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer
 {
     uint64_t floats = 0;
     for (unsigned l = 0; l < layer && floats < UINT64_MAX / 4; l++) {
-        const uint64_t token = decode_cache_floats_of(f, l),
-                       state = organ_forward_mixer_state(&f->config, &f->config.kinds[l]);
+        const uint64_t token = floats_of(f, l), state = organ_forward_mixer_state(&f->config, &f->config.kinds[l]);
         floats = token && max > (UINT64_MAX / 4 - floats) / token ? UINT64_MAX / 4 : floats + max * token + state;
     }
     return floats;
 }
 
-static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
+static forward_keys keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
     float *const keys = cache->values + floats_before(f, cache->max, kind->shares_with);
     return (forward_keys){.keys = keys,
                           .values = keys + cache->max * organ_forward_keys_width(&f->config, kind),
-                          .state = keys + cache->max * decode_cache_floats_of(f, kind->shares_with),
+                          .state = keys + cache->max * floats_of(f, kind->shares_with),
                           .tokens = cache->count};
 }
 
@@ -69,7 +68,7 @@ static bool fits_text(void *context, uint64_t memory)
 
 /* If the rotation changes while a text grows, all tokens are processed again, so a pass needs memory for `max`
  * tokens. */
-static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t max)
+static bool is_reset(const organ_forward *f, size_t first, size_t max)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, max) ||
            organ_forward_rotation_kind(&f->rotation_local, first) !=
@@ -96,7 +95,7 @@ static void choose_resident_layers(const organ_forward *f, organ_decode_cache *c
 }
 
 /* Only layers with experts are streamed, because a token needs few of the experts. */
-static bool decode_cache_streams(const organ_forward *f, unsigned layer)
+static bool is_streamed(const organ_forward *f, unsigned layer)
 {
     return f->may_stream && f->config.kinds[layer].mixture;
 }
@@ -105,7 +104,7 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 {
     size_t max = 0;
     for (unsigned l = held; l < f->config.layers; l++)
-        max = decode_cache_streams(f, l) ? max : organ_max(max, f->plans[l].bytes);
+        max = is_streamed(f, l) ? max : organ_max(max, f->plans[l].bytes);
     return max;
 }
 
@@ -114,7 +113,7 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
 {
     ORGAN_OWN_ERROR(error);
     const uint64_t floats = floats_before(f, max, f->config.layers);
-    const size_t together = decode_cache_is_reset(f, first, max) ? max : first;
+    const size_t together = is_reset(f, first, max) ? max : first;
     *cache = NULL;
     if (organ_forward_check_window(f, max, error))
         return error->status;
@@ -159,13 +158,13 @@ void organ_decode_cache_close(organ_decode_cache *cache)
 
 /* The first cache->held layers stay loaded between tokens; the others are loaded into cache->room one by one, or
  * streamed expert by expert. */
-static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows,
-                                            float *hidden, organ_error *error)
+static organ_status run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows, float *hidden,
+                               organ_error *error)
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
-        const forward_keys before = decode_cache_keys_of(f, cache, k);
+        const forward_keys before = keys_of(f, cache, k);
         organ_layer *layer = cache->layers[k];
-        if (!layer && k >= cache->held && decode_cache_streams(f, k))
+        if (!layer && k >= cache->held && is_streamed(f, k))
             organ_forward_load_streamed(f, (int32_t)k, &layer, error);
         else if (!layer)
             organ_forward_load_to(f, (int32_t)k, k < cache->held ? NULL : cache->room, &layer, error);
@@ -202,7 +201,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache,
     const organ_windows windows = {.tokens = tokens + cache->count, .count = 1, .begin = begin};
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);
     if (hidden && organ_forward_embed_after(f, &windows, cache->count, hidden, error) == ORGAN_OK &&
-        decode_cache_run_layers(f, cache, &windows, hidden, error) == ORGAN_OK)
+        run_layers(f, cache, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits_by(f, cache->head, hidden, &last, 1, context, each, error);
     organ_forward_free(hidden);
     cache->count = error->status ? 0 : count;

@@ -296,7 +296,7 @@ typedef struct model_copy_pair {
 
 /* Moves copy->passed past the bytes. Each rank copies one contiguous share of the bytes of all files, in the order
  * of the files. */
-static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
+static bool is_own_copy(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
     copy->passed += bytes;
@@ -320,7 +320,7 @@ static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, 
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
         organ_pass_span *const last = copy->span_count ? &copy->spans[copy->span_count - 1] : NULL;
         const bool given = !copy->direct || copy->made[f] == RESUMED || bytes < SHORT;
-        if (!model_copy_is_own(copy, bytes))
+        if (!is_own_copy(copy, bytes))
             ;
         else if (last && last->file == f && last->offset + last->bytes == from && last->given == given)
             last->bytes += bytes;

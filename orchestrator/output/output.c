@@ -38,14 +38,14 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 
 const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
 
-static bool output_is_within(const char *path, const char *directory)
+static bool is_within(const char *path, const char *directory)
 {
     const size_t n = strlen(directory);
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
 /* `path` need not exist. Returns false if its parent does not exist; organ_publish_begin reports that error. */
-static bool output_place_of(const char *path, char place[PATH_MAX])
+static bool place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
         return true;
@@ -65,14 +65,14 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
-    if (!realpath(model->directory, home) || !output_place_of(path, place))
+    if (!realpath(model->directory, home) || !place_of(path, place))
         return ORGAN_OK; /* the model is not on this machine, or the output's parent does not exist */
-    if (strcmp(place, home) == 0 || (model->whole_directory && output_is_within(place, home)))
+    if (strcmp(place, home) == 0 || (model->whole_directory && is_within(place, home)))
         return fail_is_input(path, model->path, error);
     for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
         if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
             return fail_is_input(path, model->path, error);
-    if (output_is_within(home, place))
+    if (is_within(home, place))
         return organ_fail(error, ORGAN_USAGE, "%s: the input %s is in this directory, which the output would replace",
                           path, model->path);
     return ORGAN_OK;
@@ -81,7 +81,7 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
 organ_status organ_output_check_not_file(const char *path, const char *input, organ_error *error)
 {
     char file[PATH_MAX], place[PATH_MAX];
-    if (realpath(input, file) && output_place_of(path, place) && strcmp(place, file) == 0)
+    if (realpath(input, file) && place_of(path, place) && strcmp(place, file) == 0)
         return fail_is_input(path, input, error);
     return ORGAN_OK;
 }
@@ -91,7 +91,7 @@ organ_status organ_output_check_inputs(const char *path, const organ_run_inputs 
     char file[PATH_MAX], place[PATH_MAX];
     const json_t *row;
     size_t k;
-    if (!output_place_of(path, place))
+    if (!place_of(path, place))
         return ORGAN_OK;
     json_array_foreach(inputs->rows, k, row)
     {
@@ -100,7 +100,7 @@ organ_status organ_output_check_inputs(const char *path, const organ_run_inputs 
             continue;
         if (strcmp(place, file) == 0)
             return fail_is_input(path, input, error);
-        if (output_is_within(file, place))
+        if (is_within(file, place))
             return organ_fail(error, ORGAN_USAGE,
                               "%s: the input %s is in this directory, which the output would replace", path, input);
     }
@@ -111,13 +111,13 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
     struct stat info;
-    if (stat(input, &info) || !output_place_of(directory, place))
+    if (stat(input, &info) || !place_of(directory, place))
         return ORGAN_OK; /* `input` is a URL, or is missing, which the function that opens it reports */
     const bool is_directory = S_ISDIR(info.st_mode);
     if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy ||
         !realpath(is_directory ? copy : dirname(copy), home))
         return ORGAN_OK;
-    if (is_directory ? output_is_within(place, home) : strcmp(place, home) == 0)
+    if (is_directory ? is_within(place, home) : strcmp(place, home) == 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: reports cannot be written to the directory of the input %s: name another one", directory,
                           input);

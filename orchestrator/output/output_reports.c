@@ -153,10 +153,7 @@ organ_status organ_reports_make(organ_output *output, organ_more_reports *more, 
 
 /* ---- a directory of reports that may exist already ---- */
 
-static bool output_reports_is_requested(const organ_report_folder *folder)
-{
-    return folder->path && organ_ranks_first(folder->ranks);
-}
+static bool is_requested(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
 
 /* Allocates nothing, because it is also used to remove the files after memory ran out. */
 static organ_status each_report(const organ_report_folder *folder,
@@ -180,18 +177,18 @@ static organ_status each_report(const organ_report_folder *folder,
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error)
 {
-    for (size_t k = 0; output_reports_is_requested(folder) && k < count && !error->status; k++)
+    for (size_t k = 0; is_requested(folder) && k < count && !error->status; k++)
         if (inputs[k])
             organ_output_check_distinct(folder->path, inputs[k], error);
-    return error->status || !output_reports_is_requested(folder) ? error->status
-                                                                 : each_report(folder, organ_check_report_place, error);
+    return error->status || !is_requested(folder) ? error->status
+                                                  : each_report(folder, organ_check_report_place, error);
 }
 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
-    folder->made = output_reports_is_requested(folder) && mkdir(folder->path, 0777) == 0;
-    if (!output_reports_is_requested(folder) || folder->made)
+    folder->made = is_requested(folder) && mkdir(folder->path, 0777) == 0;
+    if (!is_requested(folder) || folder->made)
         return ORGAN_OK;
     if (errno != EEXIST)
         return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
@@ -215,7 +212,7 @@ organ_status organ_report_folder_write(organ_report_folder *folder, const json_t
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "writing the report", error);
-    if (!output_reports_is_requested(folder) || error->status)
+    if (!is_requested(folder) || error->status)
         return error->status;
     const int lock = lock_report_folder(folder);
     folder->wrote = true;

@@ -387,7 +387,7 @@ static organ_status multiply_new_block(krylov *y, organ_error *error)
 /* Each pass extends the basis by one block; the first is made of the random vectors in `block`. The iteration ends
  * when the basis has at least l vectors and a pass has added less than ENOUGH of ||W||^2 to the captured part, or
  * after MAX_PASSES passes. `done`: the last step succeeded. */
-static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
+static organ_status iterate_block(krylov *y, organ_error *error)
 {
     double before = 0;
     bool done = orthonormal_block(y, NULL);
@@ -423,7 +423,7 @@ static void combine_vectors(const krylov *y, const float *factors, const float *
 
 /* X are the best l vectors of the span of the basis. With W X = Q R and R^T = S diag(sigma) P^T, the singular
  * vectors are U = Q P and V = X S; the first `rank` of each are stored. sigma loses the scaling of W. */
-static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
+static organ_status finish_svd(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
     const size_t l = y->l;
@@ -496,8 +496,8 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
         krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);
-        if (low_rank_krylov_iterate(&y, error) == ORGAN_OK)
-            low_rank_krylov_finish(&y, svd, error);
+        if (iterate_block(&y, error) == ORGAN_OK)
+            finish_svd(&y, svd, error);
     }
     ORGAN_FREE_ARRAYS(y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors,
                       y.eigen_scratch);

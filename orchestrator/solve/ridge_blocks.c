@@ -217,8 +217,8 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
 
 /* The normal matrix is Z^T Z + shift I over the tokens of FIT or, with `all`, of both parts; U of organ_ridge_invert
  * is stored. */
-static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
-                                        organ_error *error)
+static organ_status invert_piece(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
+                                 organ_error *error)
 {
     const double *const gram = ridge->by_blocks->gram;
     const size_t n = p->width;
@@ -235,8 +235,8 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
 /* D of a piece changes to its optimum while D of all other pieces stays fixed. *decrease grows by the decrease of
  * the objective. `all`: D is fitted to both parts, not to FIT alone. ridge->found becomes false if the change is not
  * finite. */
-static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
-                                         double *decrease, organ_error *error)
+static organ_status improve_piece(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
+                                  double *decrease, organ_error *error)
 {
     const organ_ridge_blocks *const b = ridge->by_blocks;
     const size_t outputs = ridge->shape.outputs, count = p->width * outputs;
@@ -279,13 +279,13 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
     ridge->found = true;
     for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
         const ridge_blocks_piece p = piece_of(ridge, k);
-        ridge_blocks_invert(ridge, &p, all, shift, error);
+        invert_piece(ridge, &p, all, shift, error);
     }
     for (size_t sweep = 0; sweep < MAX_SWEEPS && decrease > enough && may_continue(ridge, error); sweep++) {
         decrease = 0;
         for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
             const ridge_blocks_piece p = piece_of(ridge, k);
-            ridge_blocks_improve(ridge, &p, all, shift, &decrease, error);
+            improve_piece(ridge, &p, all, shift, &decrease, error);
         }
     }
     return error->status;

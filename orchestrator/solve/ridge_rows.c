@@ -118,7 +118,7 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
 
 /* ---- rows ---- */
 
-static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
+static uint64_t place_of(const organ_ridge_rows *r, uint32_t number)
 {
     return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
 }
@@ -129,7 +129,7 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     const float *const values = r->pending + slot * batch_values(&r->shape);
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
     organ_error fault = {0};
-    if (organ_direct_write(&r->file, values, bytes, ridge_rows_place_of(r, number), &fault) != ORGAN_OK)
+    if (organ_direct_write(&r->file, values, bytes, place_of(r, number), &fault) != ORGAN_OK)
         return file_failed(r, &fault, error);
     r->digests[number] = XXH3_64bits(values, bytes);
     return ORGAN_OK;
@@ -176,7 +176,7 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
-    if (organ_scratch_read(&r->file, values, bytes, ridge_rows_place_of(r, number), error) != ORGAN_OK)
+    if (organ_scratch_read(&r->file, values, bytes, place_of(r, number), error) != ORGAN_OK)
         return error->status;
     if (XXH3_64bits(values, bytes) == r->digests[number])
         return ORGAN_OK;
@@ -201,7 +201,7 @@ organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_
         batch->rows += rows;
     }
     if (!r->all && *number != ORGAN_RIDGE_NONE)
-        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), ridge_rows_place_of(r, *number));
+        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), place_of(r, *number));
     return error->status;
 }
 

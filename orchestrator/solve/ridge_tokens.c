@@ -46,7 +46,7 @@ static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, 
 
 /* ---- rows by block ---- */
 
-static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
+static void exchange_rows(organ_ridge *ridge, size_t row, size_t with)
 {
     const size_t width = ridge->shape.width;
     float *const a = ridge->inputs + row * width, *const b = ridge->inputs + with * width;
@@ -81,7 +81,7 @@ static void sort_rows(organ_ridge *ridge)
     for (size_t r = 0; r < rows; r++)
         while (ridge->block[r] != r) {
             const uint32_t to = ridge->block[r];
-            ridge_tokens_exchange(ridge, r, to);
+            exchange_rows(ridge, r, to);
             ridge->block[r] = ridge->block[to];
             ridge->block[to] = to;
         }

@@ -20,7 +20,7 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define PAGE             4096
 
-static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
+static uint64_t bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
 /* A unit is an element, or a block of elements that are stored together. */
 typedef struct unit_grid {
@@ -88,7 +88,7 @@ static bool plan_bands(void *context, uint64_t memory)
         organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(share > BUFFER_SLACK ? share - BUFFER_SLACK : 0)));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
-        if (band_plan_bytes_of(&pass->items[i]))
+        if (bytes_of(&pass->items[i]))
             plan->band_tiles = organ_max(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
     const uint64_t slot =
         sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
@@ -104,7 +104,7 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
     *widest = NULL;
     for (size_t i = 0; i < pass->item_count; i++) {
         const organ_tensor *const tensor = pass->items[i].tensor;
-        const uint64_t all = band_plan_bytes_of(&pass->items[i]);
+        const uint64_t all = bytes_of(&pass->items[i]);
         const size_t bytes = all ? tile_row_bytes(pass, tensor) : 0;
         p.plan.total_bytes += all;
         *widest = bytes > p.least ? tensor : *widest;
@@ -198,7 +198,7 @@ static void shape_span(const organ_band_plan *plan, const organ_pass_span *span,
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {
-    while (cursor->item < pass->item_count && cursor->done == band_plan_bytes_of(&pass->items[cursor->item])) {
+    while (cursor->item < pass->item_count && cursor->done == bytes_of(&pass->items[cursor->item])) {
         cursor->item++;
         cursor->done = 0;
     }

@@ -71,7 +71,7 @@ static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(fl
 
 /* A strip has about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple rows, and whole steps of the reader
  * (rows that share scales) unless a step is much longer than that. */
-static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
+static weight_pass_cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
     weight_pass_cut c = {.rows = organ_weight_reader_rows(reader),
@@ -97,7 +97,7 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     organ_weight_reader reader;
     if (organ_weight_reader_prepare(r->pass->model, both->weight, r->engine->kernels, &reader, error))
         return error->status;
-    const weight_pass_cut c = weight_pass_cut_of(r->pass, &reader);
+    const weight_pass_cut c = cut_of(r->pass, &reader);
     const size_t bytes = round_up_to_page(c.strip_rows * c.cols * element_bytes(r->pass->as));
     plan->values = organ_max(plan->values, bytes);
     plan->reader = organ_max(plan->reader, round_up_to_page(organ_weight_reader_scratch(&reader, c.strip_rows)));
@@ -194,7 +194,7 @@ static void begin_item(weight_pass_run *r)
     *item = (open_item){0};
     if (organ_weight_reader_prepare(r->pass->model, r->pass->items[r->item].weight, r->engine->kernels, &reader,
                                     &item->error) == ORGAN_OK)
-        item->cut = weight_pass_cut_of(r->pass, &reader);
+        item->cut = cut_of(r->pass, &reader);
 }
 
 static weight_pass_slot *slot_of(const weight_pass_run *r, size_t number) { return &r->slots[number % r->plan.window]; }

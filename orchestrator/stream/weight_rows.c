@@ -100,7 +100,7 @@ static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 
 /* ---- checks of the headers ---- */
 
-static organ_code weight_rows_code_of(const organ_weight *w)
+static organ_code code_of(const organ_weight *w)
 {
     switch (w->scheme) {
     case ORGAN_SCHEME_FP8:
@@ -141,7 +141,7 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
-    r->code = weight_rows_code_of(w);
+    r->code = code_of(w);
     if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) ||
         organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;

@@ -131,7 +131,7 @@ static unsigned step_of(const heat_map_drawing *d, double value)
 
 static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
-static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
+static const char *name_of(const char *const *names, size_t at, char number[32])
 {
     if (names)
         return names[at];
@@ -146,7 +146,7 @@ static double widest_name(const char *const *names, size_t count)
     char number[32];
     double width = 0;
     if (!names)
-        return count ? organ_svg_pixels(heat_map_name_of(/*names=*/NULL, count - 1, number)) : 0;
+        return count ? organ_svg_pixels(name_of(/*names=*/NULL, count - 1, number)) : 0;
     for (size_t k = 0; k < count; k++)
         width = fmax(width, organ_svg_pixels(names[k]));
     return fmin(width, 6.6 * LONGEST_NAME);
@@ -170,7 +170,7 @@ static bool is_row_label_horizontal(const heat_map_drawing *d)
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
 }
 
-static void heat_map_arrange(heat_map_drawing *d)
+static void arrange(heat_map_drawing *d)
 {
     const organ_heat_map *const m = d->map;
     const bool square = m->plain && !m->row_names && !m->column_names;
@@ -213,13 +213,13 @@ static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
         organ_svg_text(d->out, m->row_label, 40);
         fputc(' ', d->out);
     }
-    organ_svg_text(d->out, heat_map_name_of(m->row_names, row * d->row_step, number), 80);
+    organ_svg_text(d->out, name_of(m->row_names, row * d->row_step, number), 80);
     fputs(", ", d->out);
     if (!m->column_names) {
         organ_svg_text(d->out, m->column_label, 40);
         fputc(' ', d->out);
     }
-    organ_svg_text(d->out, heat_map_name_of(m->column_names, column * d->column_step, number), 80);
+    organ_svg_text(d->out, name_of(m->column_names, column * d->column_step, number), 80);
     fprintf(d->out, ": %s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "no value");
     if (d->marked[at] && m->mark_name) {
         fputs(" (", d->out);
@@ -312,7 +312,7 @@ static void put_row_names(const heat_map_drawing *d)
     const size_t step = names_step(d->cell_height, 11);
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
-                        heat_map_name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
+                        name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
     if (is_row_label_horizontal(d)) {
         organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
         return;
@@ -327,7 +327,7 @@ static void put_column_names(const heat_map_drawing *d)
     const double needed_width = d->slanted ? 12 : widest_name(d->map->column_names, d->map->columns) + 6;
     const size_t step = names_step(d->cell_width, needed_width);
     for (size_t c = 0; c < d->columns; c += step) {
-        const char *const name = heat_map_name_of(d->map->column_names, c * d->column_step, number);
+        const char *const name = name_of(d->map->column_names, c * d->column_step, number);
         const double x = x_of(d, c) + d->cell_width / 2;
         if (!d->slanted) {
             organ_svg_label(d->out, x, y + 16, " oc-tick", "middle", name, LONGEST_NAME);
@@ -348,12 +348,12 @@ static void put_column_names(const heat_map_drawing *d)
 static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
 {
     char number[32];
-    organ_svg_numbers_text(d->out, row ? heat_map_name_of(d->map->row_names, k * d->row_step, number)
-                                       : heat_map_name_of(d->map->column_names, k * d->column_step, number));
+    organ_svg_numbers_text(d->out, row ? name_of(d->map->row_names, k * d->row_step, number)
+                                       : name_of(d->map->column_names, k * d->column_step, number));
 }
 
 /* The longer side of the picture has the rows of the table. */
-static void heat_map_put_numbers(const heat_map_drawing *d)
+static void put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;
     const size_t down = turned ? d->columns : d->rows, across = turned ? d->rows : d->columns;
@@ -426,7 +426,7 @@ static void put_heat_map(const heat_map_drawing *d)
     put_column_names(d);
     if (d->rows * d->columns == 0)
         organ_svg_label(d->out, WIDTH / 2.0, d->top + 10, " oc-faint", "middle", "no values", 32);
-    heat_map_put_numbers(d);
+    put_numbers(d);
     fputs("</svg>\n", d->out);
 }
 
@@ -445,7 +445,7 @@ organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_err
         for (size_t k = 0; k < cells; k++)
             fold_cell(&d, k / d.columns, k % d.columns);
         choose_scale(&d);
-        heat_map_arrange(&d);
+        arrange(&d);
         d.out = text.out;
         put_heat_map(&d);
         organ_text_finish(&text, svg, error);

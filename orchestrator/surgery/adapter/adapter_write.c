@@ -55,7 +55,7 @@ organ_status organ_adapter_begin(organ_adapter_writer *w, size_t unit, organ_err
     return (w->tensors[unit] = json_array()) ? ORGAN_OK : organ_fail_memory(error, w->making->write.requested->output);
 }
 
-static json_t *adapter_entry_json(organ_dtype dtype, unsigned rank, const uint64_t *shape)
+static json_t *entry_json(organ_dtype dtype, unsigned rank, const uint64_t *shape)
 {
     return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(dtype)->name),
                         SET("shape", organ_counts_json(rank, shape)));
@@ -85,7 +85,7 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->making->write.requested->output,
                           name);
     if (json_array_append_new(w->tensors[w->unit],
-                              json_pack("[s, o, I]", name, adapter_entry_json(dtype, rank, shape), (json_int_t)bytes)))
+                              json_pack("[s, o, I]", name, entry_json(dtype, rank, shape), (json_int_t)bytes)))
         return organ_fail_memory(error, w->making->write.requested->output);
     for (uint64_t at = 0; at < count && !error->status; at += step) {
         const size_t n = count - at < step ? (size_t)(count - at) : step;
@@ -358,7 +358,7 @@ static organ_status place_unit(adapter_header *h, size_t unit, organ_error *erro
     const organ_adapter_unit *const u = &w->making->units[unit];
     const uint64_t first = h->data;
     if (u->same) {
-        json_t *const entry = adapter_entry_json(u->same->dtype, u->same->rank, u->same->shape);
+        json_t *const entry = entry_json(u->same->dtype, u->same->rank, u->same->shape);
         header_entry(h, u->key, entry, u->same->bytes, error);
         json_decref(entry);
     }

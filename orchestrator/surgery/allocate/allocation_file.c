@@ -30,7 +30,7 @@ static bool read_costs(const organ_allocation *a, const json_t *array, double *c
     return organ_cache_numbers_read(&numbers, array);
 }
 
-static organ_cache allocation_file_cache(const char *path, const json_t *identity)
+static organ_cache cache_of_file(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
                          .schema = ORGAN_ALLOCATION_SCHEMA,
@@ -62,7 +62,7 @@ static bool recall_curve(organ_allocation *allocation, const json_t *line)
 
 /* ---- the document ---- */
 
-static json_t *allocation_file_tensor_json(const void *context, size_t k)
+static json_t *tensor_json(const void *context, size_t k)
 {
     const organ_allocation *const a = context;
     const organ_allocation_tensor *const t = &a->tensors[k];
@@ -74,13 +74,12 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     organ_ranks *ranks, organ_error *error)
 {
-    organ_cache cache = allocation_file_cache(path, identity);
+    organ_cache cache = cache_of_file(path, identity);
     cache.ranks = ranks;
-    return organ_cache_write(
-        &cache,
-        ORGAN_OBJECT(SET("levels", costs_json(allocation, allocation->levels)),
-                     SET("tensors", organ_json_rows(allocation->count, allocation_file_tensor_json, allocation))),
-        error);
+    return organ_cache_write(&cache,
+                             ORGAN_OBJECT(SET("levels", costs_json(allocation, allocation->levels)),
+                                          SET("tensors", organ_json_rows(allocation->count, tensor_json, allocation))),
+                             error);
 }
 
 /* The curve stays unknown if its cost is null. Returns ORGAN_USAGE if the row names another tensor, ORGAN_BAD_INPUT
@@ -109,8 +108,7 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     return ORGAN_OK;
 }
 
-static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const char *path,
-                                                  organ_error *error)
+static organ_status read_document(organ_allocation *a, const json_t *document, const char *path, organ_error *error)
 {
     double levels[ORGAN_ALLOCATION_LEVELS];
     const json_t *const tensors = json_object_get(document, "tensors");
@@ -134,13 +132,13 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {
-    const organ_cache cache = allocation_file_cache(path, identity);
+    const organ_cache cache = cache_of_file(path, identity);
     ORGAN_OWNED_JSON json_t *document = NULL;
     organ_cache_read(&cache, &document, error);
     *whole = document != NULL;
     if (!document)
         return error->status;
-    allocation_file_read_document(allocation, document, path, error);
+    read_document(allocation, document, path, error);
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     return error->status;

@@ -112,7 +112,7 @@ static bool audit_follows(const void *context, size_t item)
     return list[item].of == list[item - 1].of;
 }
 
-static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
     const organ_stretch *const stretch = &a->compared.stretches.list[band->item];
@@ -175,7 +175,7 @@ static organ_status count_share(audit *a, organ_error *error)
                              .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
-                             .retire = audit_retire_band,
+                             .retire = retire_band,
                              .follows = audit_follows,
                              .tell = audit_tell,
                              .advance = audit_advance};
@@ -422,7 +422,7 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     return checks;
 }
 
-static json_t *audit_run_json(const audit *a)
+static json_t *run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
     uint64_t bytes = 0;
@@ -480,7 +480,7 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-static json_t *audit_document_of(audit *a)
+static json_t *document_of(audit *a)
 {
     const audit_sums s = sum_up(a);
     const bool denominators = denominators_agree(a, s.accounted);
@@ -501,7 +501,7 @@ static json_t *audit_document_of(audit *a)
     document = organ_json_joined(document, tail);
     json_t *const last = complete
                              ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)),
-                                            SET("run", audit_run_json(a)))
+                                            SET("run", run_json(a)))
                              : NULL;
     return organ_json_joined(document, last);
 }
@@ -526,7 +526,7 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     report_changed_tensors(a);
     if (check_record(a, error) || map_tiles(a, error))
         return error->status;
-    *report = audit_document_of(a);
+    *report = document_of(a);
     if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", a->options->pruned, a->options->donor,
                    json_string_value(json_array_get(a->problems.sentences, 0)));

@@ -136,7 +136,7 @@ static void add_drift(organ_calibration *c)
     organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
 }
 
-static void calibration_add_chunk(organ_calibration *c)
+static void add_chunk(organ_calibration *c)
 {
     if (c->buffered == 0)
         return;
@@ -152,7 +152,7 @@ static void calibration_add_chunk(organ_calibration *c)
 
 /* ---- creation ---- */
 
-static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
+static organ_status fail_memory(const organ_calibration_options *options, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
@@ -248,14 +248,14 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
                           MAX_FEATURES, options->features);
     organ_calibration *c = calloc(1, sizeof *c);
     if (!c)
-        return calibration_no_memory(options, error);
+        return fail_memory(options, error);
     c->options = *options;
     c->engine = engine;
     c->moments.features = options->features;
     choose_sums(c);
     if (!calibration_allocate(c)) {
         organ_calibration_destroy(c);
-        return calibration_no_memory(options, error);
+        return fail_memory(options, error);
     }
     list_panels(c);
     *calibration = c;
@@ -366,7 +366,7 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
         c->buffered += some;
         done += some;
         if (c->buffered == CHUNK)
-            calibration_add_chunk(c);
+            add_chunk(c);
     }
     return ORGAN_OK;
 }
@@ -432,7 +432,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
     if (ranks < 2 || error->status)
         return error->status;
-    calibration_add_chunk(c);
+    add_chunk(c);
     double *const packed = (double *)(void *)c->chunk[0];
     for (size_t rank = 0; rank < ranks; rank++) {
         const organ_row_range rows = share_of(c, c->drift ? c->options.rows : 0, rank);
@@ -493,7 +493,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     const size_t n = c->options.features;
     if (c->finished)
         return organ_fail(error, ORGAN_USAGE, "%s: the calibration is already finished", c->options.name);
-    calibration_add_chunk(c);
+    add_chunk(c);
     if (c->moments.tokens == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the calibration has no tokens", c->options.name);
     c->moments.mean_diagonal = mean_diagonal(c);
@@ -528,7 +528,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     organ_calibration *const c = calloc(1, sizeof *c);
     if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
         free(c);
-        return calibration_no_memory(options, error);
+        return fail_memory(options, error);
     }
     bool known = false;
     c->options = *options;

@@ -28,7 +28,7 @@ static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u
 /* ---- which inputs belong to which matrix ---- */
 
 /* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
-static size_t calibration_unit_named(const organ_calibration_captures *g, const char *name)
+static size_t find_unit(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (g->units[k].pass == g->pass && (!g->fallback_pass || g->units[k].fallback) &&
@@ -55,7 +55,7 @@ static bool same_parent(const char *a, const char *b)
 
 /* The units must have the same index in a stack, the same parent module and the same group of roles. The groups are
  * compared because in GGUF names the parent of all matrices is the layer. */
-static bool calibration_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
+static bool is_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
     return a->matrix == b->matrix && same_parent(a->name, b->name) &&
@@ -108,7 +108,7 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
     captures_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
         const captures_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
-        if (before && inputs == g->last_input && calibration_same_place(g, u, before) && features == before->cols &&
+        if (before && inputs == g->last_input && is_same_place(g, u, before) && features == before->cols &&
             features == u->cols && !g->groups[before->group].closed)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)
@@ -128,7 +128,7 @@ static organ_status capture(void *context, const char *tensor, size_t first, siz
                             const float *inputs, organ_error *error)
 {
     organ_calibration_captures *const g = context;
-    const size_t index = calibration_unit_named(g, tensor);
+    const size_t index = find_unit(g, tensor);
     captures_group *const own = index == SIZE_MAX ? NULL : group_of_inputs(g, index, features, inputs, error);
     if (!own)
         return error->status;
@@ -145,7 +145,7 @@ static organ_status capture_donor(void *context, const char *tensor, size_t firs
                                   const float *inputs, organ_error *error)
 {
     const organ_calibration_captures *const g = context;
-    const size_t index = calibration_unit_named(g, tensor);
+    const size_t index = find_unit(g, tensor);
     if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
         return ORGAN_OK;
     const captures_group *const own = &g->groups[g->units[index].group];
@@ -430,7 +430,7 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
     const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
     return before && inputs == r->last_input && c->donor == before->donor && c->first == before->first &&
            c->tokens == before->tokens && c->features == before->features &&
-           calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
+           is_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
 /* Inputs are copied unless they are those of the previous call. `tensor` is the name of the matrix. The caller has
@@ -440,7 +440,7 @@ static organ_status record_call(organ_calibration_captures *g, const char *tenso
                                 organ_error *error)
 {
     organ_calibration_record *const r = &g->record;
-    new_call.unit = calibration_unit_named(g, tensor);
+    new_call.unit = find_unit(g, tensor);
     if (new_call.unit == SIZE_MAX || (new_call.donor && g->units[new_call.unit].expert))
         return ORGAN_OK;
     if (r->count == r->capacity && !grow_record(r))

@@ -101,7 +101,7 @@ static organ_status check_tokenizer_bytes(const organ_convert_job *job, const ch
 /* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
  * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
  * Called by organ_write_run. */
-static organ_status convert_check_output(void *context, const char *to, const char *path, organ_error *error)
+static organ_status check_output(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
     const organ_trial check = {.model = job->model,
@@ -121,7 +121,7 @@ static organ_status convert_check_output(void *context, const char *to, const ch
 
 /* ---- options ---- */
 
-static organ_dtype convert_same_type(const organ_weights *weights)
+static organ_dtype common_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
         const organ_dtype dtype = weights->weights[k].codes->dtype;
@@ -131,7 +131,7 @@ static organ_dtype convert_same_type(const organ_weights *weights)
     return ORGAN_BF16;
 }
 
-static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
+static organ_status read_type(organ_convert_job *job, organ_error *error)
 {
     char type[16]; /* in lower case; longer than every name */
     size_t length = 0;
@@ -140,7 +140,7 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
     type[length] = '\0';
     job->keeps_codes = strcmp(type, "codes") == 0;
     if (job->keeps_codes || strcmp(type, "same") == 0) {
-        job->type = convert_same_type(job->weights);
+        job->type = common_type(job->weights);
         return ORGAN_OK;
     }
     const organ_encoding *const blocks = organ_encoding_named(type);
@@ -160,7 +160,7 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
 
 /* GGUF files need members of config.json that organ_forward_config does not have. An architecture without rows in
  * the tables is converted by name, with the text of config.json in job->own_config. */
-static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
+static organ_status read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
     const char *architecture = job->model->config.architecture;
@@ -189,7 +189,7 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
 
 /* Some architectures have one GGUF name for dense models and another (family->gguf_experts) for models with experts.
  * In a file with the second name llama.cpp expects experts in all layers, so a dense layer is refused. */
-static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
+static organ_status choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
     const char *const experts = job->family->gguf_experts;
@@ -203,10 +203,10 @@ static organ_status convert_choose_row(organ_convert_job *job, organ_error *erro
 }
 
 /* A conversion by name sets only the members of job->config that names and shapes show. */
-static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
+static organ_status find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
-    if (job->to_gguf && convert_read_json(job, error))
+    if (job->to_gguf && read_json(job, error))
         return error->status;
     if (!job->to_gguf) {
         const char *const name = model->config.model_type;
@@ -218,12 +218,12 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     }
     if (job->by_name || organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
         return error->status;
-    return convert_choose_row(job, error);
+    return choose_row(job, error);
 }
 
 organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error)
 {
-    if (convert_find_rows(job, error) || job->by_name)
+    if (find_rows(job, error) || job->by_name)
         return error->status;
     if (job->to_gguf)
         job->prefix = organ_text_prefix(job->family, job->weights);
@@ -234,7 +234,7 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
 
 /* The forward pass and transformers use a stored head that differs from the embedding although config.json ties it, so
  * the output needs it. A head that repeats the embedding is left out of a GGUF file. */
-static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
+static organ_status check_tied(organ_convert_job *job, organ_error *error)
 {
     organ_head head = {0};
     if (job->to_gguf && job->config.tied_output &&
@@ -256,10 +256,10 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
     if ((job->model->gguf != NULL) == job->to_gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
-    if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
+    if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
         organ_convert_find_architecture(job, error) || job->by_name)
         return error->status;
-    return convert_check_tied(job, error);
+    return check_tied(job, error);
 }
 
 /* ---- the run ---- */
@@ -335,7 +335,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .report.origin = job->origin,
                               .outline = job->outline,
                               .make.begun = job->to_gguf ? organ_convert_check : NULL,
-                              .make.check = convert_check_output,
+                              .make.check = check_output,
                               .check.parameters = convert_parameters,
                               .report.document = convert_document};
     return organ_write_run(&made, report, error);

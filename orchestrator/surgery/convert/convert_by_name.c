@@ -232,7 +232,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
 }
 
 /* Fails with ORGAN_BAD_INPUT for the first weight whose name would differ after a conversion to GGUF and back. */
-static organ_status convert_names_return(const organ_convert_job *job, organ_error *error)
+static organ_status check_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
     char name[NAMED_SIZE], again[NAMED_SIZE], usual[NAMED_SIZE];
@@ -454,7 +454,7 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         organ_rows_passed();
     }
     if (!error->status && job->by_name && job->to_gguf)
-        convert_names_return(job, error);
+        check_names_return(job, error);
     else if (!error->status && !job->by_name)
         organ_convert_computed(job, error);
     if (error->status || plan_check(job, error) || plan_units(job, error))

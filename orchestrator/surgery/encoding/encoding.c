@@ -130,7 +130,7 @@ bool organ_encoding_has_divisor(const organ_encoding *encoding)
 }
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
-static const organ_encoding *encoding_smaller_group(const organ_encoding *requested, uint64_t cols)
+static const organ_encoding *smaller_group(const organ_encoding *requested, uint64_t cols)
 {
     const organ_grid *const grid = &requested->grid;
     char name[32];
@@ -146,7 +146,7 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
 {
     const organ_scale_of of = requested->grid.scale_of;
     if (of == ORGAN_SCALE_GROUP || organ_grid_is_free(&requested->grid))
-        return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(requested, cols);
+        return cols % requested->grid.size == 0 ? requested : smaller_group(requested, cols);
     if (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E4M3_ALL || of == ORGAN_SCALE_E8M0)
         return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
@@ -167,7 +167,7 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
 /* Packed codes are converted from or to int8. */
-static organ_code encoding_rows_code(const organ_encoding *encoding)
+static organ_code code_of(const organ_encoding *encoding)
 {
     if (organ_encoding_is_fp4(encoding))
         return ORGAN_CODE_E2M1;
@@ -217,7 +217,7 @@ static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsi
 }
 
 /* 8-bit codes need no limit and fill their bytes. */
-static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
+static void pack_codes(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     if (bits == 2)
         pack_width(codes, 2, n, bytes);
@@ -235,8 +235,8 @@ static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned 
 }
 
 /* Packed codes are stored with half of their range added. */
-static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
-                                        const uint8_t *codes, const float *scales, size_t cols, float *values)
+static void decode_packed(const organ_encoding *encoding, const organ_kernels *kernels, const uint8_t *codes,
+                          const float *scales, size_t cols, float *values)
 {
     const size_t group = organ_grid_group(&encoding->grid, cols);
     const unsigned bits = encoding->grid.bits;
@@ -274,7 +274,7 @@ static void decode_free(const organ_encoding *encoding, const uint8_t *codes, co
     }
 }
 
-/* encoding_rows_pack adds half of the range of codes, so the codes begin half of it below 0. */
+/* pack_codes adds half of the range of codes, so the codes begin half of it below 0. */
 static void encode_free(const organ_encoding *encoding, const float *values, const float *scales, size_t cols,
                         unsigned char *codes)
 {
@@ -288,7 +288,7 @@ static void encode_free(const organ_encoding *encoding, const float *values, con
         organ_grid_codes(&encoding->grid, scales[g], scales[groups + g], values + from, levels, group);
         for (size_t k = 0; k < group; k++)
             some[k] = (int8_t)(levels[k] - half);
-        encoding_rows_pack(some, bits, group, codes + from / 8 * bits);
+        pack_codes(some, bits, group, codes + from / 8 * bits);
     }
 }
 
@@ -302,10 +302,10 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
     else if (organ_grid_is_free(&encoding->grid))
         decode_free(encoding, codes, scales, cols, values);
     else if (organ_encoding_is_packed(encoding))
-        encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
+        decode_packed(encoding, kernels, codes, scales, cols, values);
     else
-        kernels->decode[encoding_rows_code(encoding)][ORGAN_REAL_F32](
-            codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
+        kernels->decode[code_of(encoding)][ORGAN_REAL_F32](codes, scales, NULL, organ_grid_group(&encoding->grid, cols),
+                                                           values, cols);
 }
 
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
@@ -334,14 +334,14 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
         return;
     }
     if (!organ_encoding_is_packed(encoding) || bits == 4) {
-        const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : encoding_rows_code(encoding);
+        const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : code_of(encoding);
         kernels->encode[code](values, scales, group, codes, cols);
         return;
     }
     for (size_t from = 0; from < cols; from += TOGETHER) {
         const size_t n = organ_min(TOGETHER, cols - from);
         kernels->encode[ORGAN_CODE_I8](values + from, scales + from / group, group, some, n);
-        encoding_rows_pack(some, bits, n, (unsigned char *)codes + organ_encoding_row_bytes(encoding, from));
+        pack_codes(some, bits, n, (unsigned char *)codes + organ_encoding_row_bytes(encoding, from));
     }
 }
 
@@ -396,7 +396,7 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 /* ---- errors ---- */
 
 /* The sum is m2 + n mean^2, from the mean and the sum of squared deviations m2 that the kernel computes. */
-static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
+static double sum_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
     kernels->spread(values, n, &spread);
@@ -404,7 +404,7 @@ static double encoding_rows_squares(const organ_kernels *kernels, const float *v
 }
 
 /* The compiler vectorises the inner loop because its length is a constant. */
-static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
+static void subtract_values(float *restrict back, const float *restrict values, size_t n)
 {
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
@@ -415,7 +415,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
 }
 
 /* n is a multiple of 16; rows of GGUF blocks are multiples of 32. */
-static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
+static void multiply_values(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)
         for (size_t l = 0; l < 16; l++)
@@ -446,13 +446,13 @@ void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, 
     sums[ORGAN_LOSS].error_squares += squares[1];
     if (!roots)
         return;
-    encoding_rows_subtract(back, values, rows * cols);
+    subtract_values(back, values, rows * cols);
     for (size_t r = 0; r < rows; r++) {
-        encoding_rows_multiply(values + r * cols, roots, cols);
-        encoding_rows_multiply(back + r * cols, roots, cols);
+        multiply_values(values + r * cols, roots, cols);
+        multiply_values(back + r * cols, roots, cols);
     }
-    sums[ORGAN_LOSS_WEIGHTED].squares += encoding_rows_squares(kernels, values, rows * cols);
-    sums[ORGAN_LOSS_WEIGHTED].error_squares += encoding_rows_squares(kernels, back, rows * cols);
+    sums[ORGAN_LOSS_WEIGHTED].squares += sum_squares(kernels, values, rows * cols);
+    sums[ORGAN_LOSS_WEIGHTED].error_squares += sum_squares(kernels, back, rows * cols);
 }
 
 /* ---- config.json of a model that is no longer quantised ---- */

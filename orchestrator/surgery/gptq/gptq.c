@@ -168,7 +168,7 @@ static bool search_matrix(fitting *f)
 
 /* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. Returns false if memory cannot be
  * allocated. */
-static bool gptq_first_scales(organ_gptq_job *job)
+static bool first_scales(organ_gptq_job *job)
 {
     const organ_grid *const grid = &job->matrix->grid;
     const organ_engine *const engine = job->inputs->engine;
@@ -235,7 +235,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_err
     job->energies = losses + job->first;
     job->gptq_losses = job->energies + whole->rows;
     job->losses = job->gptq_losses + whole->rows;
-    if (!gptq_first_scales(job))
+    if (!first_scales(job))
         return organ_fail_memory(error, m->name);
     if (organ_gptq_quantise_rows(job, error) != ORGAN_OK)
         return error->status;

@@ -35,22 +35,21 @@ typedef struct row_equations {
 } row_equations;
 
 /* Number k of a row counts the scales of its groups, then their minima, then d of all blocks, then dmin. */
-static float *gptq_refine_number_at(const row_equations *r, size_t k)
+static float *number_of_row_at(const row_equations *r, size_t k)
 {
     return &r->job->scales[k * r->job->padded + r->row];
 }
 
 static float *unknown_at(const row_equations *r, size_t u)
 {
-    return gptq_refine_number_at(r, u / r->block_groups * r->job->groups + r->first + u % r->block_groups);
+    return number_of_row_at(r, u / r->block_groups * r->job->groups + r->first + u % r->block_groups);
 }
 
 /* Returns the d of the block, or its dmin if unknown u is a minimum. */
 static float *super_at(const row_equations *r, size_t u)
 {
     const size_t term = u / r->block_groups;
-    return gptq_refine_number_at(r,
-                                 r->job->groups * r->job->terms + term * r->job->supers + r->first / r->block_groups);
+    return number_of_row_at(r, r->job->groups * r->job->terms + term * r->job->supers + r->first / r->block_groups);
 }
 
 static float gram_entry(const row_equations *r, size_t u, size_t v)
@@ -229,7 +228,7 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
     return sum;
 }
 
-static float *gptq_scales_number_at(const refit_block *b, size_t unknown, size_t at)
+static float *number_at(const refit_block *b, size_t unknown, size_t at)
 {
     const size_t term = unknown / b->groups, group = b->first / b->job->group + unknown % b->groups;
     return &b->job->scales[(term * b->job->groups + group) * b->job->padded + b->row + at];
@@ -293,8 +292,8 @@ static void begin_row(const refit_block *b, size_t at)
         const size_t from = g * job->group;
         const float *const field = b->field + at * WIDEST + from;
         float *const codes = b->codes + at * WIDEST + from, *const right = b->right + at * MOST + g;
-        organ_grid_codes(&job->matrix->grid, *gptq_scales_number_at(b, g, at),
-                         job->terms > 1 ? *gptq_scales_number_at(b, b->groups + g, at) : 0,
+        organ_grid_codes(&job->matrix->grid, *number_at(b, g, at),
+                         job->terms > 1 ? *number_at(b, b->groups + g, at) : 0,
                          job->matrix->values + (b->row + at) * job->cols + b->first + from, codes, job->group);
         *right = dot_in_lanes(codes, field, job->group);
         if (job->terms > 1)
@@ -311,9 +310,9 @@ static void decode_row(const refit_block *b, size_t at)
     float *const codes = b->codes + at * WIDEST;
     for (size_t j = 0; j < b->n; j++) {
         const size_t g = j / job->group;
-        float value = codes[j] * *gptq_scales_number_at(b, g, at);
+        float value = codes[j] * *number_at(b, g, at);
         if (job->terms > 1)
-            value += *gptq_scales_number_at(b, b->groups + g, at);
+            value += *number_at(b, b->groups + g, at);
         codes[j] = value - values[j];
         values[j] = value;
     }

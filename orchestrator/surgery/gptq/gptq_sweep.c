@@ -38,7 +38,7 @@ typedef struct gptq_strip {
     void *scratch;                                              /* of products */
 } gptq_strip;
 
-static gptq_strip gptq_strip_of(organ_gptq_job *job, size_t index, size_t worker)
+static gptq_strip strip_of(organ_gptq_job *job, size_t index, size_t worker)
 {
     gptq_strip s = {.job = job, .row = index * job->strip_rows};
     s.rows = organ_min(job->strip_rows, job->rows - s.row);
@@ -294,7 +294,7 @@ static void set_all_errors(const gptq_strip *s) { set_errors(s, &(gptq_columns){
 static void quantise_strip(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
-    const gptq_strip s = gptq_strip_of(job, index, worker);
+    const gptq_strip s = strip_of(job, index, worker);
     memcpy(job->errors + s.row * job->cols, job->matrix->weights + s.row * job->cols,
            s.rows * job->cols * sizeof *job->errors);
     if (!run_step(&s, MEASURE, job->energies) || !run_step(&s, CODE, /*losses=*/NULL))

@@ -296,7 +296,7 @@ static organ_status merge_divided(merge_state *w, size_t number, organ_error *er
     return run_phase(w, APPLY, error) ? error->status : finish_item(w, 0, error);
 }
 
-static organ_status merge_all_items(merge_state *w, organ_error *error)
+static organ_status walk_all_items(merge_state *w, organ_error *error)
 {
     for (size_t k = 0; k < w->walk->count && !error->status; k++)
         if (w->walk->items[k].rows)
@@ -318,7 +318,7 @@ organ_status organ_merge_walk_run(const organ_merge_walk *run, const organ_engin
     if (run->count == 0 || plan_lanes(&w, error))
         return error->status;
     if (allocate_all(&w, error) == ORGAN_OK)
-        merge_all_items(&w, error);
+        walk_all_items(&w, error);
     release_all(&w);
     return error->status;
 }

@@ -346,7 +346,7 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
 /* Writes an output that a verb has laid out (output/layout.h): files as loaders open them, or an organ directory, and
  * copies of the model's files without tensors. */
 
-static organ_status write_layout_units(organ_writing *w, organ_error *error)
+static organ_status list_layout_units(organ_writing *w, organ_error *error)
 {
     const organ_layout *const layout = w->write->layout.files;
     if (!(w->units = w->own_units = organ_rows_take(layout->piece_count + 1, sizeof *w->units)))
@@ -378,13 +378,13 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
-        organ_layout_plan(m->layout.files, m->model, m->layout.apart, error) || write_layout_units(w, error))
+        organ_layout_plan(m->layout.files, m->model, m->layout.apart, error) || list_layout_units(w, error))
         return error->status;
     leave_out(w);
     return ORGAN_OK;
 }
 
-static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)
+static organ_status store_manifest(const organ_writing *w, const char *to, organ_error *error)
 {
     json_t *const about = organ_model_json(w->write->model);
     if (about)
@@ -397,6 +397,5 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
 
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
-    return w->write->layout.apart && organ_ranks_first(w->output.ranks) ? write_layout_manifest(w, to, error)
-                                                                        : ORGAN_OK;
+    return w->write->layout.apart && organ_ranks_first(w->output.ranks) ? store_manifest(w, to, error) : ORGAN_OK;
 }

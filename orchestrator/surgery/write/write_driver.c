@@ -18,12 +18,9 @@
 
 /* ---- what an earlier run left ---- */
 
-static bool write_is_planned(const void *planned, const char *name)
-{
-    return organ_name_table_find(planned, name) != NULL;
-}
+static bool is_planned(const void *planned, const char *name) { return organ_name_table_find(planned, name) != NULL; }
 
-static const char *write_file_name(const organ_writing *w, size_t file)
+static const char *file_name(const organ_writing *w, size_t file)
 {
     if (w->plan)
         return organ_resharding_file(w->plan, file, NULL);
@@ -37,10 +34,10 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
     organ_name_table planned = {0};
     const size_t files = w->plan ? organ_resharding_files(w->plan) : w->write->model->file_count;
     for (size_t f = 0; f < files && !error->status; f++)
-        if (!organ_name_table_put(&planned, write_file_name(w, f), f))
+        if (!organ_name_table_put(&planned, file_name(w, f), f))
             organ_fail_memory(error, w->output.path);
     if (!error->status)
-        organ_output_clear_rest(&w->output, write_is_planned, &planned, error);
+        organ_output_clear_rest(&w->output, is_planned, &planned, error);
     organ_name_table_release(&planned);
     return error->status;
 }
@@ -60,7 +57,7 @@ static organ_status write_begin(organ_writing *w, organ_error *error)
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
 
-static organ_status write_open_files(organ_writing *w, organ_error *error)
+static organ_status open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
     const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
@@ -75,17 +72,17 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
 /* Rank 0 creates the files before the other ranks open them. For a copy of the model's files, rank 0 sends the
  * others how it made the copy (organ_model_copy_made), and every rank lists its share of the bytes that are not
  * replaced. */
-static organ_status write_make_files(organ_writing *w, organ_error *error)
+static organ_status make_files(organ_writing *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
     organ_gathered how = {0};
     size_t bytes = 0;
     if (organ_ranks_first(ranks))
-        write_open_files(w, error);
+        open_files(w, error);
     const char *const mine = w->copy ? organ_model_copy_made(w->copy, &bytes) : NULL;
     organ_ranks_gather(ranks, "creating files", mine, bytes, &how, error);
     if (!organ_ranks_first(ranks) && !error->status)
-        write_open_files(w, error);
+        open_files(w, error);
     if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->copy)
         organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
     organ_gathered_release(&how);
@@ -124,7 +121,7 @@ static char *unfinished_model_path(const organ_writing *w)
     return single || !w->made.list ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
 }
 
-static organ_status write_check_begun(const organ_writing *w, organ_error *error)
+static organ_status check_begun(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     char *const path = m->make.begun ? unfinished_model_path(w) : NULL;
@@ -138,7 +135,7 @@ static organ_status write_check_begun(const organ_writing *w, organ_error *error
 
 static organ_status write_tensors(organ_writing *w, organ_error *error)
 {
-    if (write_make_files(w, error) == ORGAN_OK && write_check_begun(w, error) == ORGAN_OK) {
+    if (make_files(w, error) == ORGAN_OK && check_begun(w, error) == ORGAN_OK) {
         organ_rows_rest();
         organ_units_begin(w, error);
         if (organ_ranks_agree(w->output.ranks, "listing units", error) == ORGAN_OK && !w->write->outline)
@@ -154,7 +151,7 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 /* ---- what depends on the bytes of tensors ---- */
 
 /* Several ranks or runs may have written a tensor, so its digest is made by reading the output at `path`. */
-static organ_status write_finish_stretches(const organ_writing *w, const char *path, organ_error *error)
+static organ_status finish_stretches(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
     if (w->stretches->count > w->stretches->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
@@ -165,7 +162,7 @@ static organ_status write_finish_stretches(const organ_writing *w, const char *p
     return error->status;
 }
 
-static organ_status write_origin_text(const organ_writing *w, const char *to, organ_error *error)
+static organ_status store_origin_text(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write_origin *const from = w->write->report.origin;
     if (!organ_writing_has_origin(w) || !from->name || !organ_ranks_first(w->output.ranks))
@@ -180,7 +177,7 @@ static organ_status write_origin_text(const organ_writing *w, const char *to, or
 }
 
 /* A quantised, replaced or added head may differ from an embedding to which config.json ties it. Only rank 0 writes. */
-static organ_status write_settle_head(const organ_writing *w, const char *to, const char *path, organ_error *error)
+static organ_status settle_head(const organ_writing *w, const char *to, const char *path, organ_error *error)
 {
     organ_model *made = NULL;
     const bool has_config = w->write->layout.files ? w->write->layout.source && !w->write->layout.apart
@@ -203,11 +200,11 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
         return error->status;
     if (m->outline)
         return ORGAN_OK;
-    if (write_settle_head(w, to, path, error))
+    if (settle_head(w, to, path, error))
         return error->status;
     if (m->layout.files)
         return organ_writing_end_layout(w, to, error);
-    if (write_origin_text(w, to, error) || (w->stretches && write_finish_stretches(w, path, error)) ||
+    if (store_origin_text(w, to, error) || (w->stretches && finish_stretches(w, path, error)) ||
         (m->make.written && m->make.written(m->inner, path, error)) ||
         (m->make.check && m->make.check(m->context, to, path, error)))
         return error->status;
@@ -216,7 +213,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
-static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
+static organ_status complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     organ_rows_rest();
     if (write_tensors(w, error))
@@ -245,7 +242,7 @@ static organ_status write_decide(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-static organ_status write_open_journal(organ_writing *w, organ_error *error)
+static organ_status open_journal(organ_writing *w, organ_error *error)
 {
     if (!(w->choices = organ_publish_path(&w->output.publish, ORGAN_CHOICES_NAME)))
         organ_fail_memory(error, w->output.path);
@@ -261,18 +258,18 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     organ_output_begin_together(&w->output, 0, &begun, error);
     if (!begun)
         return error->status;
-    if (!error->status && write_open_journal(w, error) == ORGAN_OK) {
+    if (!error->status && open_journal(w, error) == ORGAN_OK) {
         if (write_decide(w, error) == ORGAN_OK && organ_ranks_first(w->output.ranks))
             write_begin(w, error);
         if (organ_ranks_agree(w->output.ranks, "planning the output", error) == ORGAN_OK)
-            write_complete_output(w, report, error);
+            complete_output(w, report, error);
     }
     organ_ranks_agree(w->output.ranks, "completing the output", error);
     return organ_output_end(&w->output, error);
 }
 
 /* Choices of an unfinished run with the same inputs and parameters are known. */
-static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
+static organ_status report_dry_run(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK ||
         (w->write->decide && w->output.path &&
@@ -412,7 +409,7 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
     organ_rows_rest();
     if (organ_writing_check(&w, error) == ORGAN_OK && note_left_files(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
-        write->requested->dry_run ? write_dry_run_report(&w, report, error) : write_output(&w, report, error);
+        write->requested->dry_run ? report_dry_run(&w, report, error) : write_output(&w, report, error);
         if (!error->status)
             note_limited(&w);
         w.output.journal = NULL;

@@ -263,7 +263,7 @@ static void clear_levels(organ_level_set *set)
 
 /* The slot is the upper bits of the product of the value and 2^32 / golden ratio, which depend on all bits of the
  * value. */
-static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
+static inline uint32_t slot_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only raises `count` above the limit, and after that
  * nothing is added. At most half of the slots are used, so the search ends. */
@@ -271,7 +271,7 @@ static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
         return;
-    uint32_t at = autopsy_levels_place_of(bits);
+    uint32_t at = slot_of(bits);
     while (set->slots[at] != bits && set->slots[at] != EMPTY)
         at = (at + 1) & (SLOTS - 1);
     if (set->slots[at] == bits)
@@ -314,7 +314,7 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
         memcpy(&bits, &values[k], sizeof bits);
         if ((bits & 0xffff) == 0)
             scratch->seen[bits >> 16] = 1;
-        else if (slots[autopsy_levels_place_of(bits)] != bits && is_level(bits)) {
+        else if (slots[slot_of(bits)] != bits && is_level(bits)) {
             add_level(&scratch->other, bits);
             if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
                 return;

@@ -69,8 +69,8 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
 /* The new array has job->layers_after values, and each grafted layer gets the value of its layer in the source. A
  * value that the source lacks is a mismatch. *data becomes the new array in GGUF's binary form, which the caller
  * frees, or NULL if nothing changes. `rest` is the key without the architecture. */
-static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
-                                      unsigned char **data, organ_error *error)
+static organ_status adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest, unsigned char **data,
+                                organ_error *error)
 {
     const size_t bytes = organ_gguf_type_bytes(kv->element),
                  size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
@@ -102,7 +102,7 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
         const char *const rest = without_architecture(target, kv.key);
         unsigned char *data = NULL;
         if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
-            !organ_gguf_type_bytes(kv.element) || graft_adapt_array(job, &kv, rest, &data, error) || !data)
+            !organ_gguf_type_bytes(kv.element) || adapt_array(job, &kv, rest, &data, error) || !data)
             continue;
         kv.bytes = data;
         kv.count = (uint64_t)job->layers_after;
@@ -198,7 +198,7 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-static json_t *graft_group_json(const void *context, size_t group)
+static json_t *group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
     const organ_amount all = organ_layout_amount(&job->layout, (organ_group)group, NULL);
@@ -209,7 +209,7 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-static json_t *graft_tensor_json(const void *context, size_t k)
+static json_t *tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
     const organ_piece *const piece = &job->layout.pieces[k];
@@ -220,7 +220,7 @@ static json_t *graft_tensor_json(const void *context, size_t k)
                         SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
 }
 
-static json_t *graft_totals_json(const organ_graft_job *job)
+static json_t *totals_json(const organ_graft_job *job)
 {
     const organ_amount all = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, NULL);
     const organ_amount taken = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, job->source);
@@ -238,7 +238,7 @@ static json_t *graft_parameters(void *job)
 
 /* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and
  * tensors. */
-static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
+static json_t *document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
     const organ_layout *const layout = &job->layout;
@@ -248,12 +248,12 @@ static json_t *graft_document_of(organ_graft_job *job, const organ_output *outpu
         SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
         SET("parameters", graft_parameters(job)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
-        ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
-                  SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
+        ORGAN_ADD(document, SET("totals", totals_json(job)),
+                  SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, group_json, job)),
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)),
                   SET_FLAG("header_anew", job->written_again), SET("metadata", json_incref(job->metadata)),
                   SET("clashes", json_incref(job->clashes)), SET("notes", json_incref(job->notes)),
-                  SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
+                  SET("tensors", organ_json_rows(layout->piece_count, tensor_json, job)));
     ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
     return document;
@@ -263,7 +263,7 @@ static json_t *graft_document_of(organ_graft_job *job, const organ_output *outpu
 
 static json_t *graft_document(void *context, const organ_writing *made)
 {
-    return graft_document_of(context, organ_write_output(made));
+    return document_of(context, organ_write_output(made));
 }
 
 /* Mismatches are not errors here: they are in job->mismatches. */
@@ -294,7 +294,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
-    if (!(*report = graft_document_of(job, &(organ_output){.path = job->options->write.output})))
+    if (!(*report = document_of(job, &(organ_output){.path = job->options->write.output})))
         return organ_fail_memory(error, job->options->target);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source,
                       job->options->target, json_string_value(json_array_get(job->mismatches, 0)),

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
+static organ_status fail_memory(const organ_graft_job *job, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s", job->options->target);
 }
@@ -46,7 +46,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     size_t count = 0;
     job->pairs = organ_rows_take(job->source->tensor_count + 1, sizeof *job->pairs);
     if (!job->pairs)
-        return graft_no_memory(job, error);
+        return fail_memory(job, error);
     for (size_t t = 0; t < job->source->tensor_count; t++) {
         const organ_tensor *const tensor = &job->source->tensors[t];
         if (organ_selected(&job->selection, tensor) && tensor->anatomy.layer >= 0)
@@ -421,7 +421,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     const bool grown = organ_layout_grow(&job->layout, selected);
     job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
     if (!grown || !job->taken)
-        return graft_no_memory(job, error);
+        return fail_memory(job, error);
     if (organ_selection_check_used(&job->selection, "tensor", job->options->source, error))
         return error->status;
     if (!selected && !json_array_size(job->mismatches))
@@ -432,7 +432,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             match_tensor(job, &job->source->tensors[t]);
     for (size_t k = 0; k < job->layout.piece_count; k++)
         if (!job->layout.pieces[k].as.name)
-            return graft_no_memory(job, error);
+            return fail_memory(job, error);
     report_unmatched_targets(job);
     check_added(job);
     remove_pieces(job);

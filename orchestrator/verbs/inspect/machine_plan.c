@@ -155,7 +155,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
 }
 
 /* `import` is the file from which the topology was read; NULL: it is that of this machine. */
-static json_t *machine_plan_document(const machine_plan *p, const char *import)
+static json_t *plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),
                         SET("machine", ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"),
@@ -182,7 +182,7 @@ organ_status organ_machine_plan(const organ_machine_plan_options *options, json_
     p.places = calloc(p.threads, sizeof *p.places);
     if (p.places) {
         organ_topology_place(p.topology, p.threads, p.places);
-        *report = machine_plan_document(&p, options->import);
+        *report = plan_document(&p, options->import);
     }
     if (!*report)
         organ_fail_errno(error, ENOMEM, "plan for %zu workers", p.threads);

@@ -51,7 +51,7 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->after += m->outputs_after;
 }
 
-static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
+static json_t *sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
     json_t *const row = ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules),
                                      SET_COUNT("unchanged", s->unchanged), SET_COUNT("elements", s->elements),
@@ -68,7 +68,7 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
     return row;
 }
 
-static json_t *extract_document_role_json(const void *context, size_t role)
+static json_t *role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
     extract_document_sums s = {0};
@@ -77,10 +77,10 @@ static json_t *extract_document_role_json(const void *context, size_t role)
             add_module(&s, &job->modules[k]);
         organ_rows_passed();
     }
-    return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
+    return s.modules + s.unchanged ? sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-static json_t *extract_document_module_json(const void *context, size_t k)
+static json_t *module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
     const organ_lora_module *const m = &job->modules[k];
@@ -287,7 +287,7 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job)
                         SET_IF(job->calib && job->blocks, "moments", json_string("blocks")));
 }
 
-static json_t *extract_document_definitions_json(void)
+static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
@@ -303,7 +303,7 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
-static json_t *extract_document_run_json(const organ_lora_job *job, const organ_writing *writing)
+static json_t *run_json(const organ_lora_job *job, const organ_writing *writing)
 {
     json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES("output", job->options->write.output))
                                     : organ_output_run(organ_write_output(writing), job->making.bytes);
@@ -323,7 +323,7 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
         add_module(&all, &job->modules[k]);
         organ_rows_passed();
     }
-    json_t *const totals = extract_document_sums_json(job, /*role=*/NULL, &all);
+    json_t *const totals = sums_json(job, /*role=*/NULL, &all);
     json_t *const others = organ_json_rows(job->other_count, other_json, job);
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
@@ -336,8 +336,7 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
         SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, weight_of_module, job)),
         SET("warnings", warnings_json(job, &all)),
         SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
-        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
-        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)),
-        SET("not_extracted", others), SET("definitions", extract_document_definitions_json()),
-        SET("run", extract_document_run_json(job, writing)));
+        SET("roles", organ_anatomy_rows_json(role_json, job)),
+        SET("modules", organ_json_rows(job->module_count, module_json, job)), SET("not_extracted", others),
+        SET("definitions", definitions_json()), SET("run", run_json(job, writing)));
 }

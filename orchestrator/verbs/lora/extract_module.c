@@ -47,7 +47,7 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
 
 /* With --rank-by energy the rank is the smallest number of leading singular values whose squares add up to the share
  * of ||dW||^2. If even the squares of all computed values do not reach the share, *short_of_share becomes true. */
-static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
+static size_t rank_of_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
     *short_of_share = false;
@@ -261,7 +261,7 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
     organ_lora_factors f;
     bool short_of_share;
     double rest = 0;
-    const bool made = make_factors(svd, extract_module_cut(job, svd, &short_of_share), &f);
+    const bool made = make_factors(svd, rank_of_cut(job, svd, &short_of_share), &f);
     m->short_of_share |= short_of_share;
     if (!made)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
@@ -314,8 +314,8 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
 }
 
 /* The caller closes the readers, also after an error. */
-static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
-                                                extract_module_change *c, bool notes, organ_error *error)
+static organ_status open_readers(organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, bool notes,
+                                 organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
@@ -330,8 +330,8 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
 }
 
 /* read_change reads the rows with the open readers of `c`. `name` is for messages and must outlive the result. */
-static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
-                                         extract_module_change *c, const char *name)
+static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c,
+                          const char *name)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
     c->cols = (size_t)shape.cols;
@@ -374,8 +374,8 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < job->module_count && !error->status; k++) {
         const organ_lora_module *const m = &job->modules[k];
         extract_module_change c = {0};
-        if (extract_module_open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK) {
-            const organ_rows rows = extract_module_rows_of(job, m, &c, m->name);
+        if (open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK) {
+            const organ_rows rows = rows_of(job, m, &c, m->name);
             largest = organ_strips_min(&rows) > least ? m : largest;
             least = organ_max(least, organ_strips_min(&rows));
         }
@@ -395,7 +395,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
     const size_t strips = (size_t)((shape.rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    const organ_rows rows = extract_module_rows_of(job, m, c, name);
+    const organ_rows rows = rows_of(job, m, c, name);
     organ_lora_factors stack = {0};
     if (shape.count > 1)
         organ_lora_begin_stack(job, m, &stack, error);
@@ -423,7 +423,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
              m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
-    else if (extract_module_open_readers(job, m, &c, /*notes=*/true, error) == ORGAN_OK)
+    else if (open_readers(job, m, &c, /*notes=*/true, error) == ORGAN_OK)
         factorise_matrices(job, m, &c, name, error);
     organ_weight_reader_close(c.tuned);
     organ_weight_reader_close(c.base);

@@ -17,7 +17,7 @@
 
 /* Returns X for "X.weight", which the caller frees, and NULL for other names. If memory runs out, *memory becomes
  * false. */
-static char *extract_plan_module_of(const char *name, bool *memory)
+static char *module_of(const char *name, bool *memory)
 {
     size_t length = strlen(name);
     if (!organ_cut_end(name, &length, WEIGHT))
@@ -58,8 +58,7 @@ static bool can_have_factors(const organ_lora_job *job, const organ_weight *weig
     return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
-static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight,
-                                     const organ_selection *selection)
+static bool is_selected(const organ_lora_job *job, const organ_weight *weight, const organ_selection *selection)
 {
     return can_have_factors(job, weight) && weight->elements > 0 &&
            organ_selection_has_name(selection, weight->name, &weight->anatomy,
@@ -67,8 +66,8 @@ static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weig
            organ_selection_has_layer(selection, weight->anatomy.layer);
 }
 
-static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
-                                             const organ_weight *tuned, organ_error *error)
+static organ_status check_shape(const organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                                organ_error *error)
 {
     if (ORGAN_SAME_SHAPE(base, tuned))
         return ORGAN_OK;
@@ -128,7 +127,7 @@ static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *ba
         .turned = parameter ? organ_lora_stacks_are_turned(mixture) : organ_lora_is_turned(job->orientation, base),
         .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
     job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
-    return extract_plan_check_shape(job, base, tuned, error);
+    return check_shape(job, base, tuned, error);
 }
 
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, const organ_selection *selection,
@@ -136,7 +135,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
-    char *module = extract_plan_module_of(tuned->name, &memory);
+    char *module = module_of(tuned->name, &memory);
     if (!module && memory && is_parameter(job, tuned))
         memory = (module = strdup(tuned->name)) != NULL;
     if (!memory)
@@ -148,7 +147,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         return organ_fail_memory(error, job->tuned->path);
     }
     const bool selected = module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
-                          extract_plan_is_selected(job, tuned, selection);
+                          is_selected(job, tuned, selection);
     const char *reason = selected ? refused_reason(job, key, form) : NULL;
     if (selected && !reason && job->untapped && tuned->scheme == ORGAN_SCHEME_PLAIN &&
         job->untapped[tuned->codes - job->tuned->tensors])

@@ -273,8 +273,8 @@ static repairing repairing_of(organ_lora_job *job, const organ_calibration_matri
                        .weights = weights};
 }
 
-static organ_status extract_repair_change(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                          organ_error *error)
+static organ_status change_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                  organ_error *error)
 {
     repairing r = repairing_of(context, matrix, weights);
     if (!organ_all_finite(weights, r.rows * r.cols))
@@ -289,21 +289,21 @@ static organ_status extract_repair_change(void *context, const organ_calibration
 }
 
 /* No matrix of a later layer has the same inputs. */
-static organ_status extract_repair_leave(void *context, const organ_calibration_layer *layer, organ_error *error)
+static organ_status leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     (void)layer;
     organ_donor_target_close(&((organ_lora_job *)context)->donor);
     return error->status;
 }
 
-static bool extract_repair_is_done(void *context, size_t target)
+static bool is_done(void *context, size_t target)
 {
     const organ_lora_job *const job = context;
     return organ_adapter_done(job->writer, job->unit_of[target]);
 }
 
-static organ_status extract_repair_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                           organ_error *error)
+static organ_status restore_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                   organ_error *error)
 {
     repairing r = repairing_of(context, matrix, weights);
     organ_lora_job *const job = r.job;
@@ -325,7 +325,7 @@ static organ_status extract_repair_restore(void *context, const organ_calibratio
 
 /* Two copies of the matrix, H, what organ_donor_target_find needs, the correction, and B A in the type of the adapter.
  */
-static uint64_t extract_repair_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
+static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_lora_job *const job = context;
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
@@ -376,13 +376,13 @@ organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error)
                                                 .streams = ORGAN_INPUTS_BOTH,
                                                 .moments_only = true};
     job->work = (organ_calibration_work){.context = job,
-                                         .memory = extract_repair_memory,
-                                         .done = extract_repair_is_done,
-                                         .restore = extract_repair_restore,
-                                         .change = extract_repair_change,
+                                         .memory = matrix_memory,
+                                         .done = is_done,
+                                         .restore = restore_matrix,
+                                         .change = change_matrix,
                                          .grouped = true,
                                          .forget = NULL,
-                                         .leave = extract_repair_leave};
+                                         .leave = leave_layer};
     if (organ_calibration_run_open(&job->walk, job->tuned, &job->targets, &job->work, job->engine, job->progress,
                                    &job->calib, error) != ORGAN_OK ||
         !o->write.dry_run)

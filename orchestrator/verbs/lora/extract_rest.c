@@ -60,7 +60,7 @@ static void forget_notes(organ_lora_job *job, size_t count)
 
 /* The member `note` of each other weight is cleared, so that the notes of storing the weights can be collected
  * separately. */
-static organ_status lora_notes_compared(organ_lora_job *job, organ_error *error)
+static organ_status collect_compared_notes(organ_lora_job *job, organ_error *error)
 {
     organ_assignment_exchange(&job->other_assignment, "gathering readers' notes", &job->others->note,
                               sizeof *job->others, NULL, NULL, error);
@@ -183,15 +183,14 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     job->comparing = false;
     if (organ_assignment_complete(&job->other_assignment, "comparing weights without factors", &job->others->change,
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
-        lora_notes_compared(job, error);
+        collect_compared_notes(job, error);
     organ_progress_end(job->progress);
     free(others);
     return error->status;
 }
 
 /* Returns whether the two weights differ; false also after an error. */
-static bool lora_weight_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
-                                organ_error *error)
+static bool is_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned, organ_error *error)
 {
     organ_lora_other weight = {.base = base, .tuned = tuned};
     return compare_others(job, (organ_lora_other *[]){&weight}, 1, error) == ORGAN_OK && weight.change != 0;
@@ -201,7 +200,7 @@ static bool lora_weight_changed(organ_lora_job *job, const organ_weight *base, c
 
 /* Without a weight of the same shape in the base, only a vocabulary of another size and a head of its own have a place:
  * organ lora merge and peft (after resize_token_embeddings) apply them. */
-static bool lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other)
+static bool can_be_kept(const organ_lora_job *job, const organ_lora_other *other)
 {
     const organ_weight *const base = other->base, *const tuned = other->tuned;
     const organ_role role = tuned ? tuned->anatomy.role : ORGAN_ROLE_OTHER;
@@ -276,7 +275,7 @@ organ_status organ_lora_keep(organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->other_count && job->options->save_full && !error->status; k++) {
         organ_lora_other *const other = &job->others[k];
-        other->kept = other->tuned && organ_lora_other_changed(other) && lora_can_be_kept(job, other);
+        other->kept = other->tuned && organ_lora_other_changed(other) && can_be_kept(job, other);
         if (other->kept)
             name_kept(job, other, error);
     }
@@ -454,7 +453,7 @@ organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *e
         organ_lora_module *const m = &job->modules[k];
         if (m->group && m->group->stacked && !m->group->changed &&
             organ_assignment_is_local(&job->module_assignment, k))
-            m->touched = m->group->changed = lora_weight_changed(job, m->base, m->tuned, error);
+            m->touched = m->group->changed = is_changed(job, m->base, m->tuned, error);
         organ_rows_passed();
     }
     organ_assignment_complete(&job->module_assignment, "comparing experts", &job->modules->touched,

@@ -44,8 +44,8 @@ static size_t scratch_bytes(const merge_pass_run *r)
 
 /* The result is without the scale. `first` is counted over the matrices of a stack; all these rows must belong to
  * one matrix. */
-static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
-                                size_t cols, float *d, void *scratch)
+static void multiply_factors(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
+                             size_t cols, float *d, void *scratch)
 {
     const uint64_t matrix_rows = part->transposed ? part->factors.in : part->factors.out;
     const organ_lora_factors one = organ_lora_factors_of(&part->factors, (size_t)(first / matrix_rows));
@@ -173,7 +173,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
     const float scale = (float)part->scale;
     float *const sum = codes; /* FP32 sum in the same memory until it is rounded to codes */
-    merge_pass_multiply(kernels, part, first, rows, cols, d, codes);
+    multiply_factors(kernels, part, first, rows, cols, d, codes);
     for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
     if (part->row_norms)
@@ -230,7 +230,7 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 
 /* The sums of a weight that its journal entry has. */
 #define SUM(member) ORGAN_STRUCT_FIELD(organ_merge_sums, member, EXACT)
-static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
+static const organ_struct_field stored_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
 /* If the adapter does not change the weight, `results` are ignored. */
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
@@ -238,7 +238,7 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     organ_merge_job *const job = context;
     organ_merge_part *const part = part_of_piece(job, weight);
     organ_merge_sums sums = {0};
-    const bool complete = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
+    const bool complete = ORGAN_STRUCT_READ(results, stored_sums, &sums);
     if (complete && part)
         part->sums = sums;
     return complete;
@@ -249,7 +249,7 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
     const organ_merge_part *const part = part_of_piece(r->job, weight);
     const organ_merge_sums none = {0};
     const organ_merge_sums *const sums = part ? &part->sums : &none;
-    return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), merge_pass_sums, sums), error);
+    return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), stored_sums, sums), error);
 }
 
 /* ---- weights of the base ---- */

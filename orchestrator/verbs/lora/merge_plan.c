@@ -39,7 +39,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
-static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
+static organ_merge_part *part_of_weight(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
     if (job->part_of[at] == ORGAN_NO_PART) {
@@ -118,7 +118,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         is_transposed(w, p) && w->anatomy.layer >= 0)
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
-    organ_merge_part *const part = merge_plan_part_of(job, w);
+    organ_merge_part *const part = part_of_weight(job, w);
     if (part->pair)
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
@@ -247,7 +247,7 @@ static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bo
     if (!w || !list)
         return note_unplaced(job, t, /*other=*/NULL, error, "trainable_token_indices: %s",
                              w ? "the config has no list for this module" : why);
-    organ_merge_part *const part = merge_plan_part_of(job, w);
+    organ_merge_part *const part = part_of_weight(job, w);
     if (w->rank != 2 || t->rank != 2 || t->shape[1] != w->shape[1] || t->shape[0] != json_array_size(list) ||
         !organ_can_widen(t->dtype) || !organ_weight_has_numbers(w) || part->tokens ||
         !read_token_ids(part, list, w->shape[0]))
@@ -288,7 +288,7 @@ static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, con
 static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
 {
     if (w)
-        merge_plan_part_of(job, w)->saved = t;
+        part_of_weight(job, w)->saved = t;
     else
         job->head = t;
     if (w)
@@ -329,7 +329,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
                              "it is %s and '%.200s' of the base is %s: one of these types is not supported",
                              organ_dtype_describe(t->dtype)->name, w->name,
                              organ_dtype_describe(w->codes->dtype)->name);
-    organ_merge_part *const part = merge_plan_part_of(job, w);
+    organ_merge_part *const part = part_of_weight(job, w);
     if (part->saved)
         return note_unplaced(job, t, /*other=*/NULL, error, "'%.200s' of the base is already replaced by '%.200s'",
                              w->name, part->saved->name);
@@ -380,7 +380,7 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 /* ---- the output ---- */
 
 /* `bytes` are the bytes of the base that the unit reads. */
-static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
+static void add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
         (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
@@ -400,13 +400,12 @@ static void add_head(organ_merge_job *job)
 {
     const organ_tensor *const t = job->head;
     job->head_piece = job->piece_count;
-    merge_plan_add_piece(
-        job,
-        (organ_shard_piece){.name = head_name(job),
-                            .dtype = job->options->dtype || !organ_target_is_float(t) ? job->dtype : t->dtype,
-                            .rank = t->rank,
-                            .shape = t->shape},
-        t->bytes);
+    add_piece(job,
+              (organ_shard_piece){.name = head_name(job),
+                                  .dtype = job->options->dtype || !organ_target_is_float(t) ? job->dtype : t->dtype,
+                                  .rank = t->rank,
+                                  .shape = t->shape},
+              t->bytes);
 }
 
 /* Plain weights that the adapter does not change are copied. Changed and packed weights get the type of --dtype;
@@ -420,18 +419,17 @@ static void make_pieces(organ_merge_job *job)
         const bool plain = w->scheme == ORGAN_SCHEME_PLAIN, stays = plain && job->part_of[k] == ORGAN_NO_PART;
         const bool keeps = stays || (plain && !job->options->dtype && organ_target_is_float(w->codes));
         job->packed += !plain;
-        merge_plan_add_piece(job,
-                             (organ_shard_piece){.name = w->name,
-                                                 .dtype = keeps ? w->codes->dtype : job->dtype,
-                                                 .rank = w->rank,
-                                                 .shape = shape_of(job, k),
-                                                 .same = stays ? w->codes : NULL},
-                             w->codes->bytes);
+        add_piece(job,
+                  (organ_shard_piece){.name = w->name,
+                                      .dtype = keeps ? w->codes->dtype : job->dtype,
+                                      .rank = w->rank,
+                                      .shape = shape_of(job, k),
+                                      .same = stays ? w->codes : NULL},
+                  w->codes->bytes);
     }
     for (size_t k = 0; k < weights->unmatched_count; k++) {
         if (!weights->unmatched[k].dropped)
-            merge_plan_add_piece(job, organ_piece_same(weights->unmatched[k].tensor),
-                                 weights->unmatched[k].tensor->bytes);
+            add_piece(job, organ_piece_same(weights->unmatched[k].tensor), weights->unmatched[k].tensor->bytes);
     }
 }
 

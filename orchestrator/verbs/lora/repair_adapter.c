@@ -21,7 +21,7 @@ struct organ_repair_adapter {
     void *context;
 };
 
-static organ_status repair_adapter_fill(void *context, organ_adapter_writer *writer, organ_error *error)
+static organ_status fill_adapter(void *context, organ_adapter_writer *writer, organ_error *error)
 {
     organ_repair_adapter *const a = context;
     a->job.writer = writer;
@@ -92,7 +92,7 @@ organ_status organ_repair_adapter_write(organ_repair_adapter *a, const char *pai
     a->make = make;
     a->context = context;
     a->job.making.repair_pair = pair;
-    return organ_lora_make_adapter(&a->job, a, repair_adapter_fill, report, error);
+    return organ_lora_make_adapter(&a->job, a, fill_adapter, report, error);
 }
 
 bool organ_repair_adapter_done(const organ_repair_adapter *a, const char *tensor)

@@ -24,7 +24,7 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
 }
 
 /* The index counts all values of the tensor at scale 2^k. */
-static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
+static uint64_t place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
@@ -35,7 +35,7 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
     if (sample->taken[k] >= max)
         return false;
-    *at = (size_t)(seed_measure_place_of(sample, k, sample->taken[k]) - sample->seen[k]);
+    *at = (size_t)(place_of(sample, k, sample->taken[k]) - sample->seen[k]);
     return *at < n;
 }
 
@@ -56,7 +56,7 @@ void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size
 
 /* ---- the measure ---- */
 
-static int seed_measure_by_value(const void *a, const void *b)
+static int compare_values(const void *a, const void *b)
 {
     const float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
@@ -66,7 +66,7 @@ typedef struct moments {
     double mean, variance, fourth;
 } moments;
 
-static moments seed_measure_moments_of(const float *x, size_t n)
+static moments moments_of(const float *x, size_t n)
 {
     moments m = {0};
     for (size_t i = 0; i < n; i++)
@@ -140,7 +140,7 @@ static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
     for (unsigned k = 0; k < sample->scales && sample->taken[k] >= MIN; k++) {
         float *const x = sample->values[k];
         if (k > 0)
-            qsort(x, sample->taken[k], sizeof *x, seed_measure_by_value);
+            qsort(x, sample->taken[k], sizeof *x, compare_values);
         if (!(x[sample->taken[k] - 1] > x[0]))
             break;
         levels.information[levels.scales++] = entropy_of(x, sample->taken[k]);
@@ -157,8 +157,8 @@ organ_seed_z organ_seed_finish(organ_seed_sample *sample)
     organ_seed_z z = {0};
     if (n < MIN)
         return z;
-    qsort(x, n, sizeof *x, seed_measure_by_value);
-    const moments m = seed_measure_moments_of(x, n);
+    qsort(x, n, sizeof *x, compare_values);
+    const moments m = moments_of(x, n);
     if (!(m.variance > 0) || !isfinite(m.fourth) || !(m.variance * m.variance > 0))
         return z;
     z.there = true;

@@ -74,28 +74,28 @@ static void measure_weights(void *context, size_t worker)
     }
 }
 
-static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
+static bool is_selected(const z_measure_crew *c, size_t t)
 {
     return c->subjects->weight_of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
            (!c->assignment.owner || organ_assignment_is_local(&c->assignment, t));
 }
 
-static uint64_t z_measure_bytes_of(const void *context, size_t t)
+static uint64_t bytes_of(const void *context, size_t t)
 {
     const z_measure_crew *const c = context;
-    return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->weight_of[t]) : 0;
+    return is_selected(c, t) ? organ_weight_bytes(c->subjects->weight_of[t]) : 0;
 }
 
 static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
     for (size_t t = 0; t < count; t++)
-        if (z_measure_is_selected(c, t)) {
-            c->all_bytes += z_measure_bytes_of(c, t);
+        if (is_selected(c, t)) {
+            c->all_bytes += bytes_of(c, t);
             c->all_count++;
         }
     organ_assignment assignment;
-    organ_assignment_create(c->engine->ranks, count, z_measure_bytes_of, c, &assignment, error);
+    organ_assignment_create(c->engine->ranks, count, bytes_of, c, &assignment, error);
     c->assignment = assignment;
     return error->status;
 }
@@ -108,11 +108,11 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
-        c->bytes += z_measure_bytes_of(c, t);
+        c->bytes += bytes_of(c, t);
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
     for (int large_first = 1; large_first >= 0; large_first--)
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (z_measure_is_selected(c, t) && (organ_weight_bytes(c->subjects->weight_of[t]) >= large) == large_first)
+            if (is_selected(c, t) && (organ_weight_bytes(c->subjects->weight_of[t]) >= large) == large_first)
                 c->order[c->count++] = c->subjects->weight_of[t];
     return ORGAN_OK;
 }

@@ -17,14 +17,11 @@
 /* Bytes of a read from a local file: they stay in the caches until they are processed. */
 #define READ ((size_t)1 << 18)
 
-static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
+static uint64_t round_up(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
-static bool z_source_is_remote(const organ_z_source *s)
-{
-    return s->model->files[s->weight->codes->file].remote != NULL;
-}
+static bool is_remote(const organ_z_source *s) { return s->model->files[s->weight->codes->file].remote != NULL; }
 
-static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
+static size_t value_bytes(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
 /* A strip of ORGAN_Z_STRIP elements touches at most as many rows as fit, and a part of a row at either end. */
 static uint64_t strip_rows_max(const organ_matrices *m)
@@ -46,17 +43,17 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     if (organ_weight_reader_size(model, weight, kernels, (size_t)strip_rows_max(&m), &scratch, error) ||
         organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
         return error->status;
-    *least = z_source_rounded(scratch) + z_source_rounded(strip_rows_max(&m) * m.cols * z_source_size_of(decoded));
-    *max = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
-           organ_weight_bytes(weight) + 256; /* organ_weight_held_bytes rounds each of four tensors up to 64 */
+    *least = round_up(scratch) + round_up(strip_rows_max(&m) * m.cols * value_bytes(decoded));
+    *max = round_up(all_scratch) + round_up(weight->elements * value_bytes(decoded)) + organ_weight_bytes(weight) +
+           256; /* organ_weight_held_bytes rounds each of four tensors up to 64 */
     return ORGAN_OK;
 }
 
 /* The stored matrix is not included. */
 static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 {
-    return z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
-           z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
+    return round_up(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
+           round_up(rows * s->cols * value_bytes(s->dtype));
 }
 
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
@@ -81,14 +78,14 @@ static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned c
     s->cols = m->cols;
     s->matrix_rows = m->rows;
     s->held_matrix = m->count; /* none */
-    if ((z_source_is_remote(s) || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
+    if ((is_remote(s) || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
         s->held = memory;
         memory += held;
         bytes -= (size_t)held;
     }
     s->window_rows = rows_within(s, least, bytes);
     s->scratch = memory;
-    s->window = memory + z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
+    s->window = memory + round_up(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
 }
 
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
@@ -101,13 +98,13 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
         .model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes, .spool = -1};
     source->dtype = decoded == ORGAN_DTYPE_COUNT ? weight->codes->dtype : decoded;
     source->elements = weight->elements;
-    source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * z_source_size_of(decoded);
+    source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * value_bytes(decoded);
     if (decoded != ORGAN_DTYPE_COUNT && weight->elements > 0) {
         if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) != ORGAN_OK)
             return error->status;
         divide_memory(source, &m, memory, bytes);
     }
-    if (z_source_is_remote(source) && (source->reader ? source->window_rows < source->rows : bytes < source->bytes))
+    if (is_remote(source) && (source->reader ? source->window_rows < source->rows : bytes < source->bytes))
         source->spool = organ_unnamed_file();
     return ORGAN_OK;
 }
@@ -119,22 +116,22 @@ void organ_z_source_close(organ_z_source *source)
         close(source->spool);
 }
 
-static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
+static organ_status fail_if_stopped(const organ_z_source *s, organ_error *error)
 {
     return organ_stop_is_requested(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* Pieces of about PIECE values do not cross matrices. If there is s->held, each stored matrix is read into it before
  * its first row is decoded. */
-static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, unsigned char *to,
-                                    organ_error *error)
+static organ_status decode_values(organ_z_source *s, uint64_t first, uint64_t count, unsigned char *to,
+                                  organ_error *error)
 {
-    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
+    const uint64_t row_bytes = s->cols * value_bytes(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
     for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
         const uint64_t matrix = first / s->matrix_rows, remaining = s->matrix_rows - first % s->matrix_rows;
         part = count < piece ? count : piece;
         part = part < remaining ? part : remaining;
-        if (z_source_stopped(s, error))
+        if (fail_if_stopped(s, error))
             return error->status;
         if (s->held && s->held_matrix != matrix) {
             s->held_matrix = s->rows; /* none, until the read succeeds */
@@ -153,12 +150,12 @@ static organ_status read_model_values(organ_z_source *s, uint64_t from, uint64_t
 {
     unsigned char *const at = s->window + (from - s->from);
     if (s->reader) {
-        const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype);
-        return z_source_decode(s, from / row_bytes, (to - from) / row_bytes, at, error);
+        const uint64_t row_bytes = s->cols * value_bytes(s->dtype);
+        return decode_values(s, from / row_bytes, (to - from) / row_bytes, at, error);
     }
-    return z_source_stopped(s, error) ? error->status
-                                      : organ_model_read(s->model, s->weight->codes->file, at, (size_t)(to - from),
-                                                         s->weight->codes->offset + from, error);
+    return fail_if_stopped(s, error) ? error->status
+                                     : organ_model_read(s->model, s->weight->codes->file, at, (size_t)(to - from),
+                                                        s->weight->codes->offset + from, error);
 }
 
 /* After a failed write there is no spool: the second pass reads from the server. */
@@ -179,12 +176,12 @@ static void spool_values(organ_z_source *s, uint64_t from, uint64_t to)
  * and rows of a packed weight, fill the window. Bytes of the spool are not read again. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
-    const uint64_t row_bytes = s->reader ? s->cols * z_source_size_of(s->dtype) : 1;
+    const uint64_t row_bytes = s->reader ? s->cols * value_bytes(s->dtype) : 1;
     const uint64_t room = s->reader ? s->window_rows * row_bytes : s->window_bytes;
     if (s->reader || from < s->from || from > s->to || to > s->from + room)
         s->from = s->to = from - from % row_bytes;
     const uint64_t at = s->to, most = s->bytes < s->from + room ? s->bytes : s->from + room;
-    const uint64_t end = s->reader || z_source_is_remote(s) || most < at + READ ? most : at + READ;
+    const uint64_t end = s->reader || is_remote(s) || most < at + READ ? most : at + READ;
     uint64_t kept = s->spooled < end ? s->spooled : end;
     kept = kept > at ? kept : at;
     if (kept > at &&

@@ -319,7 +319,7 @@ static organ_status check_unpaired(model_merge *job, const merge_donor *donor, c
     return note_lacking(job, weight->name, "left out: the base lacks it", error);
 }
 
-static organ_status merge_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
+static organ_status take_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
 {
     for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
         const size_t source = k == 0 ? step->model : k - (k <= step->model); /* the model comes first */
@@ -385,20 +385,20 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
         return error->status;
     const merge_step before = {.slice = first, .part = PART_BEFORE, .model = model_of(job, first)},
                      after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
-    merge_step_tensors(job, &before, error);
+    take_step_tensors(job, &before, error);
     for (size_t s = 0; s < r->slice_count; s++) {
         const merge_slice *const slice = &r->slices[s];
         for (uint64_t l = 0; l < slice->layers && !error->status; l++) {
             const double t = slice->layers > 1 ? (double)l / (double)(slice->layers - 1) : 1;
             merge_step step = {.slice = slice, .part = PART_LAYER, .layer = l, .t = t, .model = model_of(job, slice)};
             if (organ_merge_match_experts(job, slice, l, step.model, &step.orders, error) == ORGAN_OK)
-                merge_step_tensors(job, &step, error);
+                take_step_tensors(job, &step, error);
         }
         job->layers += slice->layers;
     }
     if (job->matching)
         organ_progress_end(job->progress);
-    return error->status ? error->status : merge_step_tensors(job, &after, error);
+    return error->status ? error->status : take_step_tensors(job, &after, error);
 }
 
 /* ---- tensors that are not merged ---- */

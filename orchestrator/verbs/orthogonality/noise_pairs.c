@@ -262,14 +262,14 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
-static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
+static json_t *direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
     organ_compared_add_cosine(row, f, /*signs=*/false);
     return row;
 }
 
-static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_fold *f, int which)
+static json_t *fold_json(json_t *row, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
     (void)which;
@@ -277,9 +277,9 @@ static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_
     organ_compared_add_cosine(row, n, /*signs=*/true);
     ORGAN_ADD(row, SET_REAL_OF("largest_cosine", n->defined_square > 0 && n->defined_change > 0, n->largest));
     put_sums(row, &f->sums);
-    ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
-                                                   SET("noise_b", noise_pairs_direction_json(&f->with_change[1])),
-                                                   SET("remains", noise_pairs_direction_json(&f->with_change[2])))));
+    ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", direction_json(&f->with_change[0])),
+                                                   SET("noise_b", direction_json(&f->with_change[1])),
+                                                   SET("remains", direction_json(&f->with_change[2])))));
     return row;
 }
 
@@ -303,7 +303,7 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-static json_t *noise_pairs_document_module_json(const void *context, size_t k)
+static json_t *module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
     const organ_compared_module *const m = &job->modules[k];
@@ -333,7 +333,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *noise_pairs_document_definitions_json(void)
+static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("N_A, N_B", "The quantisation error: the weight of the clean model of a pair minus the dequantised "
@@ -373,7 +373,7 @@ static json_t *thresholds_json(void)
                            "|z| > 3 and for the joined matrix; related: |cosine| below 0.5; else alike"));
 }
 
-static json_t *noise_pairs_document_source_json(const organ_compared_job *job, size_t source)
+static json_t *source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
     json_t *const model = organ_model_json(job->model[source]);
@@ -384,8 +384,7 @@ static json_t *noise_pairs_document_source_json(const organ_compared_job *job, s
 
 static json_t *pair_json(const void *job, size_t p)
 {
-    return ORGAN_OBJECT(SET("clean", noise_pairs_document_source_json(job, 2 * p)),
-                        SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
+    return ORGAN_OBJECT(SET("clean", source_json(job, 2 * p)), SET("noisy", source_json(job, 2 * p + 1)));
 }
 
 /* "from" is "B A" for an adapter, otherwise "CLEAN_A", the model that is subtracted. */
@@ -394,12 +393,12 @@ static json_t *change_json(const organ_compared_job *job)
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
     return ORGAN_OBJECT(
         SET_TEXT("of", kinds[job->change]), SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"),
-        SET_IF(job->change == ORGAN_CHANGE_TUNED, "tuned", noise_pairs_document_source_json(job, ORGAN_TUNED)),
+        SET_IF(job->change == ORGAN_CHANGE_TUNED, "tuned", source_json(job, ORGAN_TUNED)),
         SET_IF(job->adapter, "adapter",
                ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r))));
 }
 
-static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
+static json_t *run_json(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
     json_t *const pairs =
@@ -425,21 +424,20 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
 static json_t *pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
-    const organ_compared_folding folding = {job, 0, add_to_fold, noise_pairs_document_fold_json};
+    const organ_compared_folding folding = {job, 0, add_to_fold, fold_json};
     const organ_compared_fold all = organ_compared_fold_all(&folding);
     return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
                         SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
                         SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
                                                        SET_BYTES_OF("modules", o->modules))),
-                        SET("verdict", verdict_json(job, &all)),
-                        SET("total", noise_pairs_document_fold_json(json_object(), &all, 0)),
+                        SET("verdict", verdict_json(job, &all)), SET("total", fold_json(json_object(), &all, 0)),
                         SET("matrices", organ_compared_matrices_json(job)),
                         SET("projections", organ_compared_projections_json(&folding)),
                         SET("layers", organ_compared_layers_json(&folding, /*places=*/false)),
                         SET("places", organ_compared_layers_json(&folding, /*places=*/true)),
-                        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
-                        SET("definitions", noise_pairs_document_definitions_json()),
-                        SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));
+                        SET("modules", organ_json_rows(job->count, module_json, job)),
+                        SET("definitions", definitions_json()), SET("thresholds", thresholds_json()),
+                        SET("run", run_json(job)));
 }
 
 /* ---- the verb ---- */

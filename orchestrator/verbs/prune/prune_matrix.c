@@ -46,8 +46,8 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
-static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
-                                             size_t rows, size_t cols, organ_error *error)
+static organ_status check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows,
+                                size_t cols, organ_error *error)
 {
     if (rows == 0 || cols == 0 || rows > INT_MAX || cols > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
@@ -78,7 +78,7 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 
 /* The output error is tr(D H D^T) / tr(W H W^T) with D = W - V. V is job->weights; `before` contains W, the weights
  * before pruning, and is overwritten with D. */
-static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
+static organ_status measure_output_error(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
     ORGAN_OWNED float *product = organ_floats(n, 1);
@@ -163,7 +163,7 @@ static void keep_row(void *context, size_t row, size_t worker)
     memset(job->keep + row * job->cols, 1, job->cols);
 }
 
-static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
+static organ_status run_method(organ_matrix_job *job, organ_error *error)
 {
     const bool compensates = method_compensates(job->options);
     if (compensates)
@@ -189,14 +189,14 @@ static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
     job->report->sparsity = 100 * (double)counts->removed / (double)job->report->elements;
 }
 
-static organ_status prune_and_report(organ_matrix_job *job, float *before, organ_error *error)
+static organ_status change_and_report(organ_matrix_job *job, float *before, organ_error *error)
 {
-    if (prune_matrix_run(job, error) != ORGAN_OK)
+    if (run_method(job, error) != ORGAN_OK)
         return error->status;
     const entry_counts counts = count_entries(job, /*masked=*/true);
     if (counts.broken > 0)
         return fail_overflow(job, error);
-    if (!before || prune_matrix_measure(job, before, error) == ORGAN_OK)
+    if (!before || measure_output_error(job, before, error) == ORGAN_OK)
         report_mask(job, &counts);
     return error->status;
 }
@@ -219,7 +219,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
                             .take = take_whole,
                             .context = &job};
     *report = (organ_prune_matrix_report){.output_error = NAN};
-    if (prune_matrix_check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
+    if (check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
         organ_matrix_band(engine, &all, 0, error))
         return error->status;
     const size_t n = rows * cols;
@@ -231,7 +231,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     report->elements = n;
     report->zero_before = count_entries(&job, /*masked=*/false).zeros;
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
-    return prune_and_report(&job, before, error);
+    return change_and_report(&job, before, error);
 }
 
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
@@ -268,10 +268,9 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     *report = (organ_prune_matrix_report){.output_error = NAN};
     if (method_compensates(options) || options->measure)
         return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
-    if (prune_matrix_check_shape(options, job.moments, bands->rows, bands->cols, error) ||
-        check_goal(options, bands->cols, error))
+    if (check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
         return error->status;
-    return prune_matrix_run(&job, error);
+    return run_method(&job, error);
 }
 
 static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,

@@ -278,8 +278,8 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
-                                              organ_admm_factors *factors, organ_error *error)
+static organ_status prepare(solving *s, double share, double damping, size_t killed, organ_admm_factors *factors,
+                            organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     s->target = organ_floats(job->rows, job->cols);
@@ -302,13 +302,13 @@ static organ_status prune_matrix_admm_prepare(solving *s, double share, double d
     return organ_admm_create(job->engine, &problem, &s->admm, error);
 }
 
-static organ_status prune_matrix_admm_finish(solving *s, unsigned steps, organ_error *error)
+static organ_status finish_weights(solving *s, unsigned steps, organ_error *error)
 {
     s->job->report->products += steps + 1;
     return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
 }
 
-static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxed, organ_error *error)
+static organ_status run_step(solving *s, double rho, double relaxed, organ_error *error)
 {
     s->job->report->products++;
     return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
@@ -373,11 +373,11 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
     size_t killed = 0;
     if (initial_mask_by_flow(job, &killed, error) != ORGAN_OK)
         return error->status;
-    if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
-                                  job->options->factors, error) == ORGAN_OK) {
+    if (prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
+                job->options->factors, error) == ORGAN_OK) {
         organ_admm_begin(s.admm, job->weights, /*given=*/true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
-            prune_matrix_admm_step(&s, phase_rho[k / iterations], RELAXED, error);
+            run_step(&s, phase_rho[k / iterations], RELAXED, error);
         if (!error->status)
             organ_admm_write_result(s.admm, job->keep, job->weights);
     }
@@ -415,13 +415,13 @@ static bool restart_with_lower_rho(solving *s, double change, double *rho)
  * compared with that of the last comparison and rho multiplied by a factor of rho_growth. As long as no change was
  * above change_limits[1], rho is lowered instead. The iteration ends when the mask no longer changes, when it
  * changes little after ALPS_ENOUGH steps, or after ALPS_ITERATIONS. `kept`: number of kept weights. */
-static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
+static organ_status iterate(solving *s, double kept, organ_error *error)
 {
     double rho = ALPS_RHO;
     bool moved = false;
     organ_admm_begin(s->admm, s->job->weights, /*given=*/false, s->job->keep);
     memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
-    for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
+    for (unsigned k = 1; k <= ALPS_ITERATIONS && run_step(s, rho, 1, error) == ORGAN_OK; k++) {
         if (k % ALPS_COMPARE)
             continue;
         const double change = mask_change(s, kept);
@@ -447,10 +447,9 @@ organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
     solving s = {.job = job, .before = malloc(n)};
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, /*factors=*/NULL,
-                                       error) == ORGAN_OK &&
-             prune_matrix_admm_iterate(&s, (double)(n - killed), error) == ORGAN_OK)
-        prune_matrix_admm_finish(&s, ALPS_FINAL_STEPS, error);
+    else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, /*factors=*/NULL, error) == ORGAN_OK &&
+             iterate(&s, (double)(n - killed), error) == ORGAN_OK)
+        finish_weights(&s, ALPS_FINAL_STEPS, error);
     close_solving(&s);
     return error->status;
 }

@@ -259,10 +259,7 @@ static bool by_row(const organ_matrix_job *job)
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
 }
 
-static float *ranked_masks_room_of(const ranking *r, size_t worker)
-{
-    return r->row_scratch + worker * r->job->bands->cols;
-}
+static float *room_of(const ranking *r, size_t worker) { return r->row_scratch + worker * r->job->bands->cols; }
 
 /* `row` counts from the band's first row; `weights` are FP32, in the band or in the worker's buffer. */
 static void each_row(const ranking *r, size_t index, size_t worker,
@@ -270,8 +267,7 @@ static void each_row(const ranking *r, size_t index, size_t worker,
 {
     const size_t cols = r->job->bands->cols;
     for (size_t row = index * ROWS_PER_BATCH; row < organ_min((index + 1) * ROWS_PER_BATCH, r->rows); row++)
-        act(r, row,
-            organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, ranked_masks_room_of(r, worker)),
+        act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, room_of(r, worker)),
             worker);
 }
 
@@ -287,7 +283,7 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
 {
     const organ_prune_matrix_options *const options = r->job->options;
     const size_t cols = r->job->bands->cols;
-    float *const scores = ranked_masks_room_of(r, worker);
+    float *const scores = room_of(r, worker);
     uint8_t *const keep = r->job->keep + row * cols;
     for (size_t j = 0; j < cols; j++)
         scores[j] = fabsf(weights[j]) * (options->method == ORGAN_PRUNE_WANDA ? r->job->moments->act_norm[j] : 1.0f);
@@ -326,7 +322,7 @@ static void cut_equals_task(void *context, size_t index, size_t worker)
     each_row(context, index, worker, cut_equals);
 }
 
-static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
+static void share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
     organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_PER_BATCH), work, task, r);
@@ -342,7 +338,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
         if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
             return error->status;
         r->rows = organ_matrix_band_rows(bands, first);
-        ranked_masks_share_rows(r, count_rows_task);
+        share_rows(r, count_rows_task);
     }
     for (size_t w = 1; w < workers; w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
@@ -370,15 +366,15 @@ static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);
     if (by_row(r->job)) {
-        ranked_masks_share_rows(r, cut_rows_task);
+        share_rows(r, cut_rows_task);
         return;
     }
-    ranked_masks_share_rows(r, count_equals_task);
+    share_rows(r, count_equals_task);
     for (size_t row = 0; row < r->rows; row++) {
         r->equals[row] = r->equals_left < r->equals[row] ? r->equals_left : r->equals[row];
         r->equals_left -= r->equals[row];
     }
-    ranked_masks_share_rows(r, cut_equals_task);
+    share_rows(r, cut_equals_task);
 }
 
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)

@@ -139,7 +139,7 @@ typedef struct staged_flow_place {
     size_t row, col, rows, cols;
 } staged_flow_place;
 
-static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
+static staged_flow_place place_of(const staged_flow_trial *t, size_t index)
 {
     staged_flow_place p = {.row = index / t->tiles_across * TILE, .col = index % t->tiles_across * t->tile_cols};
     p.rows = organ_min(TILE, t->rows - p.row);
@@ -148,8 +148,7 @@ static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t
 }
 
 /* Returns the OR of the bits of LANES importances: 0 if all are 0. The fixed length lets the compiler use vectors. */
-static uint32_t staged_flow_importance(const float *restrict weights, const float *restrict food,
-                                       float *restrict importance)
+static uint32_t importance_of(const float *restrict weights, const float *restrict food, float *restrict importance)
 {
     uint32_t bits[LANES], some = 0;
     for (size_t l = 0; l < LANES; l++)
@@ -162,7 +161,7 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
 
 /* Returns false if all importances |weight| x food are 0. Weights that t->before removes are zero in the matrix, so
  * their importance is 0. */
-static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
+static bool fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
     uint32_t some = 0;
@@ -174,12 +173,12 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
         float last[3][LANES] = {{0}}; /* weights, food and importances of the columns after the last whole vector */
         size_t j = 0;
         for (; j + LANES <= p->cols; j += LANES)
-            some |= staged_flow_importance(weights + j, food + j, row + j);
+            some |= importance_of(weights + j, food + j, row + j);
         if (j == p->cols)
             continue;
         memcpy(last[0], weights + j, (p->cols - j) * sizeof(float));
         memcpy(last[1], food + j, (p->cols - j) * sizeof(float));
-        some |= staged_flow_importance(last[0], last[1], last[2]);
+        some |= importance_of(last[0], last[1], last[2]);
         memcpy(row + j, last[2], (p->cols - j) * sizeof(float));
     }
     return some != 0;
@@ -187,8 +186,7 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
 
 /* The most important removed weights that `before` keeps come back, until the group keeps pattern->keep weights.
  * Returns the number of kept weights, which is less than pattern->keep if `before` keeps fewer. */
-static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before,
-                                    uint8_t *after)
+static unsigned readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
 {
     unsigned count = 0;
     for (unsigned k = 0; k < pattern->of; k++)
@@ -231,11 +229,11 @@ static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flo
 }
 
 /* Writes the mask to t->kept unless that is NULL, and returns the number of kept weights. With a pattern, groups
- * that keep fewer than pattern->keep weights get removed ones back (staged_flow_readmit). `importance` has the
+ * that keep fewer than pattern->keep weights get removed ones back (readmit). `importance` has the
  * importances before the flow, which only a pattern needs, and `flowed` those after it. `flowed` NULL: all
  * importances were 0, so the flow did not run and removes nothing. */
-static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
-                                   const float *flowed)
+static uint64_t select_kept(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
+                            const float *flowed)
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
@@ -249,9 +247,9 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
         const uint8_t *const before = t->before ? t->before + at : all;
         uint8_t *const after = t->kept ? t->kept + at : discarded;
         const uint64_t kept = mask_nonzero_flow_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
-        count += pattern->of ? 0 : kept; /* with a pattern, staged_flow_readmit counts */
+        count += pattern->of ? 0 : kept; /* with a pattern, readmit counts */
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
-            count += staged_flow_readmit(pattern, importance + i * TILE + j, before + j, after + j);
+            count += readmit(pattern, importance + i * TILE + j, before + j, after + j);
     }
     return count;
 }
@@ -260,11 +258,11 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
 static void run_flow_on_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
-    const staged_flow_place p = staged_flow_place_of(t, index);
+    const staged_flow_place p = place_of(t, index);
     const bool pattern = t->flow->pattern.of > 0;
     float *const importance = t->importance + worker * 2 * TILE * TILE;
     float *const flowed = pattern ? importance + TILE * TILE : importance;
-    const bool some = staged_flow_fill_tile(t, &p, importance);
+    const bool some = fill_tile(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
         organ_prune_counts counts = {0};
@@ -276,13 +274,13 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
         if (counts.nonfinite)
             __atomic_store_n(&t->nonfinite, 1, __ATOMIC_RELAXED);
     }
-    __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->count, select_kept(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-/* The caller calls staged_flow_close also after an error. A tile has whole groups of the pattern, so a group never
+/* The caller calls close_trial also after an error. A tile has whole groups of the pattern, so a group never
  * spans two tiles. */
-static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
-                                     organ_error *error)
+static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
+                               organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
@@ -297,7 +295,7 @@ static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *e
     return ORGAN_OK;
 }
 
-static void staged_flow_close(staged_flow_trial *t)
+static void close_trial(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
@@ -444,13 +442,13 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
 {
     staged_flow_trial t;
     staged_flow_search s = {.fall = found->fall};
-    if (staged_flow_open(&t, engine, flow, error) == ORGAN_OK) {
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         if (find_gain(&t, &s, percent, found, error) == ORGAN_OK)
             *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
-    staged_flow_close(&t);
+    close_trial(&t);
     return error->status;
 }
 
@@ -458,13 +456,13 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
                              const uint8_t *before, uint8_t *kept, organ_error *error)
 {
     staged_flow_trial t;
-    if (staged_flow_open(&t, engine, flow, error) == ORGAN_OK) {
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
         t.gain = gain;
         run_flow_on_band(&t, first, error);
     }
-    staged_flow_close(&t);
+    close_trial(&t);
     return error->status;
 }
 
@@ -473,7 +471,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
-    staged_flow_readmit(pattern, scores, keep, after);
+    readmit(pattern, scores, keep, after);
     memcpy(keep, after, pattern->of);
 }
 

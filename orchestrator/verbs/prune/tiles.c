@@ -283,7 +283,7 @@ typedef struct writer {
 } writer;
 
 /* The digest of the bytes is for the journal. The count of magnitudes reads rows of the donor again. */
-static organ_status prune_store_band(void *context, const organ_band *band, organ_error *error)
+static organ_status store_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
     const organ_prune_part *const unit = w->flow.parts[band->item];
@@ -293,7 +293,7 @@ static organ_status prune_store_band(void *context, const organ_band *band, orga
     return organ_prune_part_count(w->job, unit, band->data, band->bytes, at, error);
 }
 
-static organ_status prune_write_band(void *context, const organ_band *band, organ_error *error)
+static organ_status write_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
     const organ_prune_part *const unit = w->flow.parts[band->item];
@@ -308,7 +308,7 @@ static bool unit_follows(const void *context, size_t item)
     return w->flow.parts[item]->target == w->flow.parts[item - 1]->target;
 }
 
-static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
     organ_prune_part *const unit = w->flow.parts[band->item];
@@ -318,7 +318,7 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
                                   band->offset - unit->tensor->offset, error);
 }
 
-static organ_status prune_finish_unit(void *context, size_t item, organ_error *error)
+static organ_status finish_unit(void *context, size_t item, organ_error *error)
 {
     const writer *const w = context;
     organ_prune_job *const job = w->job;
@@ -330,7 +330,7 @@ static organ_status prune_finish_unit(void *context, size_t item, organ_error *e
     return organ_prune_part_record(w->job, unit, error);
 }
 
-static void prune_tell_unit(void *context, size_t item)
+static void tell_unit(void *context, size_t item)
 {
     const writer *const w = context;
     organ_prune_part_report(w->job, w->flow.parts[item]);
@@ -369,12 +369,12 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     start_clocks(job);
     if (flow_pass_make(job, part_is_pending, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
-        pass.retire = prune_retire_band;
+        pass.retire = retire_band;
         pass.follows = unit_follows;
-        pass.store = prune_store_band;
-        pass.write = prune_write_band;
-        pass.finish = prune_finish_unit;
-        pass.tell = prune_tell_unit;
+        pass.store = store_band;
+        pass.write = write_band;
+        pass.finish = finish_unit;
+        pass.tell = tell_unit;
         pass.advance = prune_advance;
         pass.moves = organ_write_moves(job->run, &pass.behind);
         organ_pass_run(&pass, job->engine, error);

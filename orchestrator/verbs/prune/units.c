@@ -138,7 +138,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     return error->status;
 }
 
-static uint64_t prune_count_of(const json_t *line, const char *key)
+static uint64_t count_of(const json_t *line, const char *key)
 {
     return (uint64_t)json_integer_value(json_object_get(line, key));
 }
@@ -157,10 +157,10 @@ bool organ_prune_recall(void *context, size_t item, const json_t *line)
     memcpy(unit->xxh3, digest, strlen(digest) + 1);
     if (is_whole)
         memcpy(job->stretches.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
-    unit->counts = (organ_prune_counts){.zero_before = prune_count_of(line, "zero_before"),
-                                        .killed = prune_count_of(line, "killed"),
-                                        .kept = prune_count_of(line, "kept")};
-    unit->tiles = prune_count_of(line, "tiles");
+    unit->counts = (organ_prune_counts){.zero_before = count_of(line, "zero_before"),
+                                        .killed = count_of(line, "killed"),
+                                        .kept = count_of(line, "kept")};
+    unit->tiles = count_of(line, "tiles");
     unit->gain = job->parts[unit->target].gain = json_real_value(json_object_get(line, "gain"));
     if (job->figures)
         organ_prune_recall_figures(job, unit->target, line);
@@ -358,8 +358,8 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
 
 /* If this rank writes the matrix (matrix->own), its figures are added to those of the target. The last matrix of a
  * target completes the target. */
-static organ_status prune_walked_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                        organ_error *error)
+static organ_status change_walked_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                         organ_error *error)
 {
     organ_prune_job *const job = context;
     /* With a text each target is one unit, of the same index. */
@@ -400,7 +400,7 @@ organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
                                          .memory = matrix_memory,
                                          .done = matrix_done,
                                          .restore = restore_matrix,
-                                         .change = prune_walked_matrix,
+                                         .change = change_walked_matrix,
                                          .forget = end_sharing,
                                          .transposed = true,
                                          .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,

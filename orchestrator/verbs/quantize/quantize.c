@@ -34,8 +34,7 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
 /* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
  * recipe or
  * --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
-static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight,
-                                        const organ_encoding *encoding)
+static bool is_calibrated(const organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding)
 {
     const size_t t = (size_t)(weight->codes - job->model->tensors);
     const organ_role role = weight->anatomy.role;
@@ -58,7 +57,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .divisor = 1,
                                   .rows = m.rows,
                                   .cols = m.cols,
-                                  .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
+                                  .calibrated = is_calibrated(job, weight, encoding)};
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "`method` gptq has no scheme %s", encoding->name);
     job->list.regrouped += encoding != preferred;
@@ -81,8 +80,8 @@ static organ_status keep_tensor(organ_quantize_job *job, const organ_tensor *ten
 
 /* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
  * or NULL. */
-static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_weight *weight,
-                                                       const char **why, organ_error *error)
+static const organ_encoding *encoding_of(organ_quantize_job *job, const organ_weight *weight, const char **why,
+                                         organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
     const bool gguf = organ_encoding_is_gguf(job->encoding);
@@ -102,7 +101,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     const char *why;
     if (job->mlx && organ_quantize_mlx_drops(job, tensor))
         return ORGAN_OK;
-    const organ_encoding *const preferred = quantize_plan_encoding_of(job, weight, &why, error);
+    const organ_encoding *const preferred = encoding_of(job, weight, &why, error);
     const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
     if (why)
         job->list.left_out[job->list.left_out_count++] = (organ_quantize_left){tensor, why};
@@ -227,7 +226,7 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
     return organ_encoding_is_gguf(job->encoding) ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-static void quantize_note_before(const organ_quantize_job *job)
+static void note_before_pass(const organ_quantize_job *job)
 {
     if (job->writer)
         organ_quantize_gguf_note(job);
@@ -363,7 +362,7 @@ static organ_status quantize_decide(void *context, organ_writing *writing, organ
     pieces->units = job->list.units;
     pieces->unit_count = job->list.unit_count;
     pieces->gguf = job->writer;
-    quantize_note_before(job);
+    note_before_pass(job);
     return ORGAN_OK;
 }
 

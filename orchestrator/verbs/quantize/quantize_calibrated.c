@@ -52,7 +52,7 @@ static void storing_close(quantize_calibrated_storing *s)
 }
 
 /* The scales have the type of the file; GGUF blocks contain theirs, so they count 0 bytes. */
-static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
+static size_t scale_bytes(const quantize_calibrated_storing *s)
 {
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
@@ -65,7 +65,7 @@ static bool is_repaired(const organ_quantize_job *job, const organ_quantize_part
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
     const bool weighs = s->part->entry, prunes = s->job->pruning, repairs = is_repaired(s->job, s->part);
-    const size_t scales = quantize_calibrated_scale_bytes(s);
+    const size_t scales = scale_bytes(s);
     s->scales = organ_floats(s->bands, s->numbers);
     s->back = organ_floats(organ_workers_count(s->job->engine->workers), s->cols);
     s->losses = malloc(s->strip_rows * ORGAN_LOSSES * sizeof *s->losses);
@@ -235,10 +235,10 @@ static organ_status move_all_numbers(quantize_calibrated_storing *s, bool write,
 
 /* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
  * Overwrites `weights` if there is an imatrix. */
-static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
+static organ_status store_matrix(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
-    const size_t scales = quantize_calibrated_scale_bytes(s);
+    const size_t scales = scale_bytes(s);
     quantize_calibrated_rows strip = {.storing = s, .weights = weights};
     for (; strip.first < s->rows; strip.first += s->strip_rows) {
         strip.rows = organ_min(s->strip_rows, s->rows - strip.first);
@@ -258,12 +258,12 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
 }
 
 /* `weights` become what an interrupted run has written, so that later layers get the same inputs as in that run. */
-static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
+static organ_status load_matrix(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
-    const size_t scales = quantize_calibrated_scale_bytes(s);
+    const size_t scales = scale_bytes(s);
     if (organ_encoding_has_divisor(encoding)) {
         float global;
         if (organ_write_read(job->run, s->part->global, &global, sizeof global, 0, error) != ORGAN_OK)
@@ -289,8 +289,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
 /* ---- callbacks of the calibration run ---- */
 
 /* The buffers of pruning and of GPTQ are not in memory at the same time, so the larger of both counts. */
-static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
-                                                  const organ_tensor *tensor)
+static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -309,7 +308,7 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
     return organ_max(gptq + weights, pruning) + weights * sizeof(float) + stored;
 }
 
-static bool quantize_calibrated_is_done(void *context, size_t target)
+static bool is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = job->along.parts[target];
@@ -317,12 +316,12 @@ static bool quantize_calibrated_is_done(void *context, size_t target)
            (!is_repaired(job, part) || organ_repair_adapter_done(job->repair.adapter, part->weight->name));
 }
 
-static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                                organ_error *error)
+static organ_status restore_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                   organ_error *error)
 {
     organ_quantize_job *const job = context;
     quantize_calibrated_storing s;
-    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK &&
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && load_matrix(&s, weights, error) == ORGAN_OK &&
         (!s.repaired || organ_repair_adapter_restore(job->repair.adapter, s.part->weight->name, matrix->matrix, weights,
                                                      s.rows, s.cols, error) == ORGAN_OK))
         organ_calibration_reorder_rows(job->along.run, s.part->weight->codes, weights, s.rows, /*to_file=*/false,
@@ -331,7 +330,7 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
-static void quantize_calibrated_release_inputs(void *context)
+static void release_inputs(void *context)
 {
     organ_quantize_job *const job = context;
     organ_gptq_inputs_close(&job->along.inputs);
@@ -349,7 +348,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
         return ORGAN_OK;
     if (check_weights(s, weights, error) != ORGAN_OK)
         return error->status;
-    quantize_calibrated_release_inputs(job);
+    release_inputs(job);
     share_rows(&(quantize_calibrated_rows){.storing = s, .weights = weights, .rows = s->rows}, rows_keep);
     s->part->masked = 0;
     if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
@@ -360,19 +359,17 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
 }
 
 /* No matrix of a later layer has the same inputs. */
-static organ_status quantize_calibrated_leave_layer(void *context, const organ_calibration_layer *layer,
-                                                    organ_error *error)
+static organ_status leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     (void)layer;
-    quantize_calibrated_release_inputs(context);
+    release_inputs(context);
     return error->status;
 }
 
 /* matrices_done counts the finished matrices, because the matrices of a stack come in any order: those with the same
  * inputs are quantised consecutively. */
-static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
-                                               const organ_calibration_matrix *matrix, const organ_gptq *m,
-                                               organ_error *error)
+static organ_status finish_matrix(const quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                  const organ_gptq *m, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_quantize_part *const part = s->part;
@@ -432,8 +429,8 @@ static organ_status repair(quantize_calibrated_storing *s, const organ_calibrati
 
 /* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
  * codes and figures. */
-static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
-                                                 float *weights, organ_error *error)
+static organ_status quantise_matrix(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                    float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
@@ -457,7 +454,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     if (s->donor)
         organ_quantize_multiply(s->donor, n, divisor);
     if (organ_gptq_run(&job->along.inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
-        (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
+        (matrix->own && store_matrix(s, s->donor ? s->donor : weights, error)))
         return error->status;
     share_rows(&all, rows_take);
     organ_quantize_multiply(weights, n, 1 / divisor);
@@ -465,7 +462,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     m.energy *= by, m.gptq_loss *= by, m.loss *= by;
     if (matrix->own)
         s->part->zeros += all.zeros;
-    return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
+    return matrix->own ? finish_matrix(s, matrix, &m, error) : ORGAN_OK;
 }
 
 static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibration_matrix *matrix, organ_error *error)
@@ -480,8 +477,8 @@ static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibrati
  * written in that order, and the rows of a band, which share scales, are neighbours in it. Afterwards they are
  * brought back. s.keep and s.donor are not reordered: they are used only with pruning, which is for safetensors,
  * where the two orders are equal. */
-static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
-                                               organ_error *error)
+static organ_status change_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                  organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->along.targets.tensors[matrix->target];
@@ -493,7 +490,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
     if (!error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
         find_target(&s, matrix, weights, error) == ORGAN_OK &&
         organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/true, error) == ORGAN_OK &&
-        quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
+        quantise_matrix(&s, matrix, weights, error) == ORGAN_OK)
         organ_calibration_reorder_rows(job->along.run, tensor, weights, s.rows, /*to_file=*/false, error);
     storing_close(&s);
     return error->status;
@@ -507,8 +504,7 @@ static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
 }
 
 /* If the run also prunes, the pruning method decides which inputs and moments are computed. */
-static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
-                                                  organ_error *error)
+static organ_status open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -525,21 +521,21 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                         .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
                                         .seed = pruning ? pruning->seed : 0};
     job->along.work = (organ_calibration_work){.context = job,
-                                               .memory = quantize_calibrated_matrix_memory,
-                                               .done = quantize_calibrated_is_done,
-                                               .restore = quantize_calibrated_restore,
-                                               .change = quantize_calibrated_change,
+                                               .memory = matrix_memory,
+                                               .done = is_done,
+                                               .restore = restore_matrix,
+                                               .change = change_matrix,
                                                .grouped = true,
                                                .rows = (!pruning || pruning->rows) && !job->repair.adapter,
-                                               .forget = quantize_calibrated_release_inputs,
-                                               .leave = quantize_calibrated_leave_layer};
+                                               .forget = release_inputs,
+                                               .leave = leave_layer};
     return organ_calibration_run_open(&job->along.options, job->model, targets, &job->along.work, job->engine,
                                       job->progress, &job->along.run, error);
 }
 
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
-    quantize_calibrated_open_walk(job, targets, error);
+    open_walk(job, targets, error);
     organ_calibration_run_close(job->along.run);
     job->along.run = NULL;
     return error->status;
@@ -568,7 +564,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
 {
     if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
         return error->status;
-    if (quantize_calibrated_open_walk(job, &job->along.targets, error) == ORGAN_OK)
+    if (open_walk(job, &job->along.targets, error) == ORGAN_OK)
         organ_quantize_repair_pair(job, error);
     return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
                                               : error->status;
@@ -583,7 +579,7 @@ void organ_quantize_close_text(organ_quantize_job *job)
 {
     if (job->pruning && job->pruning->close)
         job->pruning->close(job->pruning->context);
-    quantize_calibrated_release_inputs(job);
+    release_inputs(job);
     organ_calibration_run_close(job->along.run);
     free(job->along.targets.tensors);
     free(job->along.parts);

@@ -46,8 +46,8 @@ static void append_parts(json_t *rows, const char *first, const char *parts)
 
 /* Writes the name in transformers to `out`. Returns false if the tensor is not a matrix of a linear layer or its
  * name is too long. *parts: organ_module_split_parts. */
-static bool quantize_config_module(const organ_quantize_job *job, const organ_tensor *tensor,
-                                   char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
+static bool name_in_transformers(const organ_quantize_job *job, const organ_tensor *tensor,
+                                 char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
 {
     char module[ORGAN_MODULE_NAME_SIZE];
     const char *const type = job->model->config.model_type;
@@ -62,7 +62,7 @@ static void append_modules(const organ_quantize_job *job, const organ_tensor *te
 {
     char name[ORGAN_MODULE_NAME_SIZE];
     const char *parts;
-    if (!quantize_config_module(job, tensor, name, &parts))
+    if (!name_in_transformers(job, tensor, name, &parts))
         return;
     if (parts)
         append_parts(rows, name, parts);
@@ -95,7 +95,7 @@ static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor
     static const char *const trunks[] = {"model", "language_model", NULL};
     char module[ORGAN_MODULE_NAME_SIZE];
     const char *parts, *at = module;
-    if (!organ_role_is_tower(tensor->anatomy.role) || !quantize_config_module(job, tensor, module, &parts))
+    if (!organ_role_is_tower(tensor->anatomy.role) || !name_in_transformers(job, tensor, module, &parts))
         return false;
     const char *const end = module + strlen(module);
     do {
@@ -204,13 +204,13 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
 }
 
 /* The result takes over the arguments. `inputs` is JSON null if inputs are not quantised. */
-static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
+static json_t *group_json(json_t *targets, json_t *weights, json_t *inputs)
 {
     return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
                         SET("weights", weights));
 }
 
-static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
+static bool is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
         if (job->list.parts[k].encoding == job->list.parts[part].encoding)
@@ -218,18 +218,18 @@ static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
-static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
+static json_t *schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     char name[24];
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_encoding *const s = job->list.parts[k].encoding;
-        if (!quantize_config_is_first(job, k))
+        if (!is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
         json_t *const weights = arguments_json((int)s->grid.bits, "int", "group",
                                                json_integer((json_int_t)s->grid.size), /*dynamic=*/false);
-        if (json_object_set_new(groups, name, quantize_config_group_json(modules_json(job, s), weights, json_null()))) {
+        if (json_object_set_new(groups, name, group_json(modules_json(job, s), weights, json_null()))) {
             json_decref(groups);
             return NULL;
         }
@@ -279,8 +279,7 @@ static json_t *one_group_json(const organ_encoding *s, bool activations)
     else
         weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                  grid->size ? json_integer((json_int_t)grid->size) : json_null(), /*dynamic=*/false);
-    return ORGAN_OBJECT(
-        SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs_json(s, activations))));
+    return ORGAN_OBJECT(SET("group_0", group_json(json_pack("[s]", "Linear"), weights, inputs_json(s, activations))));
 }
 
 /* Returns the name of the format in compressed-tensors. */
@@ -297,7 +296,7 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job)
 {
     size_t groups = 0;
     for (size_t k = 0; k < job->list.part_count && organ_quantize_has_several_encodings(job); k++)
-        groups += quantize_config_is_first(job, k);
+        groups += is_first(job, k);
     return groups < 2;
 }
 
@@ -309,7 +308,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
     return ORGAN_OBJECT(SET("config_groups", organ_quantize_has_several_encodings(job)
-                                                 ? quantize_config_schemes_json(job)
+                                                 ? schemes_json(job)
                                                  : one_group_json(s, job->options->activations)),
                         SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
                         SET("ignore", ignored_json(job, /*patterns=*/true)), SET_NULL("kv_cache_scheme"),

@@ -8,7 +8,7 @@
 #include "orchestrator/report/text/report_text.h"
 
 /* The scales of FP4, MXFP8 and MLX. */
-static json_t *quantize_definitions_small_scale(const organ_quantize_job *job, const char *then)
+static json_t *small_scale_definition(const organ_quantize_job *job, const char *then)
 {
     const organ_grid *const grid = &job->encoding->grid;
     const char *const weight = job->along.run ? "weight x " : "";
@@ -34,7 +34,7 @@ static json_t *quantize_definitions_small_scale(const organ_quantize_job *job, c
         then);
 }
 
-static json_t *quantize_definitions_scale(const organ_quantize_job *job)
+static json_t *scale_definition(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
                                      [ORGAN_SCALE_TENSOR] = "the tensor",
@@ -47,7 +47,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     const bool refits = solved && grid->scale_of >= ORGAN_SCALE_GROUP;
     if (grid->scale_of > ORGAN_SCALE_GROUP)
-        return quantize_definitions_small_scale(job, refits ? then : "");
+        return small_scale_definition(job, refits ? then : "");
     if (job->widths)
         return organ_json_sprintf(
             "%sf 16 scales for %s, positive and negative, rounded to BF16, the one with the least sum of "
@@ -66,7 +66,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
         organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
 }
 
-static json_t *quantize_definitions_code(const organ_quantize_job *job)
+static json_t *code_definition(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
     const int half = bits ? 1 << (bits - 1) : 0;
@@ -96,7 +96,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
         half - 1, half, rule);
 }
 
-static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
+static json_t *blocks_scale_definition(const organ_quantize_job *job)
 {
     const bool solved = job->along.run && !job->options->no_refit;
     const char *weights = "";
@@ -112,10 +112,10 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
                : "");
 }
 
-static json_t *quantize_definitions_codes(const organ_quantize_job *job)
+static json_t *codes_definition(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
-        SET("scale", quantize_definitions_scale(job)), SET("code", quantize_definitions_code(job)),
+        SET("scale", scale_definition(job)), SET("code", code_definition(job)),
         SET_IF(job->options->activations, "input_scale",
                json_string("448 x 6 / the greatest magnitude of an input on the text, for all of its tokens.")),
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
@@ -142,10 +142,10 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
     "The type that llama-quantize gives the tensor in a file of this name, or that of --type-of. " FALLS_BACK          \
     ", and those that are not whole blocks of 32 become F16."
 
-static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
+static json_t *blocks_definition(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
-        SET("scale", quantize_definitions_blocks_scale(job)),
+        SET("scale", blocks_scale_definition(job)),
         SET("code",
             organ_json_sprintf("The code nearest to the value with the stored scales.%s",
                                job->along.run
@@ -177,5 +177,5 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 
 json_t *organ_quantize_definitions(const organ_quantize_job *job)
 {
-    return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);
+    return job->writer ? blocks_definition(job) : codes_definition(job);
 }

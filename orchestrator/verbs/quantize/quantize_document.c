@@ -22,7 +22,7 @@
 /* Mixed widths in the parameters and in the report. */
 
 /* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
-static json_t *quantize_widths_parameters(const organ_quantize_options *o)
+static json_t *widths_parameters(const organ_quantize_options *o)
 {
     const organ_allocate_options *const a = &o->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", a->allocate), SET_TEXT("budget", a->budget),
@@ -31,20 +31,19 @@ static json_t *quantize_widths_parameters(const organ_quantize_options *o)
 }
 
 /* If the level leaves the choice unchanged, returns the mean bits of its stored values. */
-static double quantize_widths_document_bits_of(const organ_quantize_widths *w, size_t c, size_t level)
+static double bits_at(const organ_quantize_widths *w, size_t c, size_t level)
 {
     return level < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[level])
                                       : w->details[c].unchanged_bits / (double)w->choices.tensors[c].elements;
 }
 
-static json_t *quantize_widths_document_tensor_json(const void *context, size_t k)
+static json_t *widths_tensor_json(const void *context, size_t k)
 {
     const organ_quantize_widths *const w = context;
     const organ_allocation_tensor *const t = &w->curves.tensors[k];
     const size_t c = w->choice_of_curve[k], chosen = w->chosen[c];
     return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
-                        SET_COUNT("elements", t->elements),
-                        SET_REAL("bits", quantize_widths_document_bits_of(w, c, chosen)),
+                        SET_COUNT("elements", t->elements), SET_REAL("bits", bits_at(w, c, chosen)),
                         SET_REAL("bits_per_weight",
                                  w->sizes[c * ORGAN_WIDTH_CHOICES + chosen] / (double)w->choices.tensors[c].elements),
                         SET_FLAG("quantised", chosen < ORGAN_WIDTH_LEVELS),
@@ -54,7 +53,7 @@ static json_t *quantize_widths_document_tensor_json(const void *context, size_t 
 }
 
 /* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
-static json_t *quantize_widths_json(const organ_quantize_widths *w)
+static json_t *widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;
     size_t measured = 0, unquantised = 0;
@@ -70,23 +69,23 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
         SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
         SET_COUNT("measured", measured), SET_IF(w->provisional, "provisional", json_true()),
         SET_IF(!w->provisional, "cost", json_real(w->choices.cost)),
-        SET_REAL("uniform_bits", quantize_widths_document_bits_of(w, 0, w->uniform)),
+        SET_REAL("uniform_bits", bits_at(w, 0, w->uniform)),
         SET_IF(!w->provisional, "uniform_cost", json_real(w->choices.uniform_cost)),
         SET_FLAG("fits_unquantised", w->copied), SET_COUNT("unquantised", unquantised),
         SET_IF(o->allocate.rounds && !o->write.dry_run, "exchanges", organ_exchanges_json(&w->exchanged)),
-        SET("tensors", organ_json_rows(w->curves.count, quantize_widths_document_tensor_json, w)));
+        SET("tensors", organ_json_rows(w->curves.count, widths_tensor_json, w)));
 }
 
 /* ---- types by size in the parameters and in the report ---- */
 
-static json_t *quantize_types_parameters(const organ_quantize_job *job)
+static json_t *types_parameters(const organ_quantize_job *job)
 {
     const organ_quantize_options *const o = job->options;
     return ORGAN_OBJECT(SET_BYTES_OF("target_size", o->target_size), SET_BYTES_OF("budget", o->allocate.budget),
                         SET_BYTES_OF("types", o->types));
 }
 
-static json_t *quantize_types_tensor_json(const void *context, size_t t)
+static json_t *types_tensor_json(const void *context, size_t t)
 {
     const organ_quantize_types *const w = context;
     const organ_allocation_tensor *const tensor = &w->curves.tensors[t];
@@ -102,7 +101,7 @@ static json_t *quantize_types_tensor_json(const void *context, size_t t)
 }
 
 /* Returns the member "choice" of the report: types and costs of all tensors. NULL if memory runs out. */
-static json_t *quantize_types_json(const organ_quantize_types *w)
+static json_t *types_json(const organ_quantize_types *w)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_programme *const p = &w->programme;
@@ -120,7 +119,7 @@ static json_t *quantize_types_json(const organ_quantize_types *w)
         SET_IF(!w->provisional, "cost", json_real(p->cost)), SET_IF(!w->provisional, "bound", json_real(p->bound)),
         SET_IF(!w->provisional, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
         SET_FLAG("exact", p->exact), SET_FLAG("fits_unquantised", p->copied), SET_COUNT("unquantised", w->kept),
-        SET_COUNT("unfit", w->unfit), SET("tensors", organ_json_rows(w->curves.count, quantize_types_tensor_json, w)));
+        SET_COUNT("unfit", w->unfit), SET("tensors", organ_json_rows(w->curves.count, types_tensor_json, w)));
 }
 
 /* `before` and `after` are bytes in the source model and in the output; other members are as in organ_quantize_part. */
@@ -148,8 +147,7 @@ static bool has_reference(const organ_quantize_part *part)
     return (!organ_encoding_is_gguf(e) || organ_kernels_scalar->quantize[e->grid.size]) && part->unsearched >= 0;
 }
 
-static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
-                                       const organ_quantize_part *part)
+static void add_part(quantize_document_sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
 {
     s->tensors++;
     s->elements += part->weight->elements;
@@ -208,8 +206,7 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
 
 /* The function takes over `object` and returns it. */
-static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_job *job,
-                                           const quantize_document_sums *s)
+static json_t *sums_json(json_t *object, const organ_quantize_job *job, const quantize_document_sums *s)
 {
     const double bits = 8.0 * (double)s->after / (double)s->elements;
     return organ_json_joined(
@@ -233,21 +230,21 @@ static json_t *group_json(const organ_quantize_job *job, bool types, size_t grou
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_quantize_part *const part = organ_quantize_next_part(job, k);
         if ((types ? (size_t)part->encoding->codes : organ_anatomy_row(&part->weight->anatomy)) == group)
-            quantize_document_add_part(&s, job, part);
+            add_part(&s, job, part);
     }
     if (s.tensors)
-        return quantize_document_sums_json(name, job, &s);
+        return sums_json(name, job, &s);
     json_decref(name);
     return NULL;
 }
 
-static json_t *quantize_document_role_json(const void *job, size_t role)
+static json_t *role_json(const void *job, size_t role)
 {
     return group_json(job, /*types=*/false, role,
                       ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
 }
 
-static json_t *quantize_document_type_json(const void *job, size_t dtype)
+static json_t *type_json(const void *job, size_t dtype)
 {
     return group_json(job, /*types=*/true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
@@ -271,7 +268,7 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
     return json_string(why);
 }
 
-static json_t *quantize_document_part_json(const void *context, size_t k)
+static json_t *part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->list.parts[k];
@@ -299,7 +296,7 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
         SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
 }
 
-static json_t *quantize_document_left_json(const void *context, size_t k)
+static json_t *left_json(const void *context, size_t k)
 {
     const organ_quantize_left *const left = (const organ_quantize_left *)context + k;
     return ORGAN_OBJECT(SET_TEXT("tensor", left->tensor->name), SET_DTYPE("dtype", left->tensor->dtype),
@@ -326,8 +323,8 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-                        SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
-                        SET_IF(job->types, "choice", quantize_types_parameters(job)),
+                        SET_IF(job->widths, "allocation", widths_parameters(o)),
+                        SET_IF(job->types, "choice", types_parameters(job)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
@@ -348,7 +345,7 @@ organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *er
     return words ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_quantize_job *const job = context;
     *tensor = job->list.parts[k].weight->codes;
@@ -356,7 +353,7 @@ static const json_t *quantize_document_fallback_row(const void *context, size_t 
     return job->list.parts[k].fallback;
 }
 
-static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
+static json_t *calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->list.part_count; k++)
@@ -367,7 +364,7 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
                      ? "inputs from the pruned and quantised layers and from the donor"
                      : "inputs from the pruned and quantised layers";
     json_t *const object = organ_calibration_run_json(job->along.run, inputs);
-    json_t *const fallback = organ_calibration_fallback_json(quantize_document_fallback_row, job, job->list.part_count);
+    json_t *const fallback = organ_calibration_fallback_json(fallback_row, job, job->list.part_count);
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return object;
 }
@@ -384,7 +381,7 @@ json_t *organ_quantize_identity(void *context)
 }
 
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */
-static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
+static json_t *matrices_json(const organ_quantize_job *job)
 {
     ORGAN_OWNED bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
     if (!quantised)
@@ -437,31 +434,30 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     json_t *const mlx = organ_quantize_is_mlx(job) ? mlx_json(job) : NULL;
     quantize_document_sums all = {0};
     for (size_t k = 0; k < job->list.part_count; k++)
-        quantize_document_add_part(&all, job, organ_quantize_next_part(job, k));
-    json_t *const totals = quantize_document_sums_json(json_object(), job, &all);
+        add_part(&all, job, organ_quantize_next_part(job, k));
+    json_t *const totals = sums_json(json_object(), job, &all);
     ORGAN_ADD(totals,
               SET_IF(job->list.regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->list.regrouped)),
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
               SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
-    return ORGAN_OBJECT(
-        SET_IF(job->source, "converted", converted_json(job)),
-        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)),
-        SET("totals", totals), SET_COUNT("clipped_blocks", job->list.clipped),
-        SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)), SET_IF(mlx, "mlx", mlx),
-        SET("matrices", quantize_document_matrices_json(job)),
-        SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
-        SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
-        SET("left_alone", organ_json_rows(job->list.left_out_count, quantize_document_left_json, job->list.left_out)),
-        SET("files", organ_resharding_files_json(organ_write_files(made))),
-        SET("tensors", organ_json_rows(job->list.part_count, quantize_document_part_json, job)),
-        SET("definitions", organ_quantize_definitions(job)),
-        SET_IF(job->along.run, "calibration", quantize_document_calibration_json(job)),
-        SET_IF(job->measured.run, "inputs",
-               organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers")),
-        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
-        SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
-        SET_IF(job->types, "choice", quantize_types_json(job->types)),
-        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
+    return ORGAN_OBJECT(SET_IF(job->source, "converted", converted_json(job)),
+                        SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix.file, job->imatrix.digest)),
+                        SET("totals", totals), SET_COUNT("clipped_blocks", job->list.clipped),
+                        SET("plain", organ_pieces_same_json(job->list.pieces, job->list.piece_count)),
+                        SET_IF(mlx, "mlx", mlx), SET("matrices", matrices_json(job)),
+                        SET("roles", organ_anatomy_rows_json(role_json, job)),
+                        SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
+                        SET("left_alone", organ_json_rows(job->list.left_out_count, left_json, job->list.left_out)),
+                        SET("files", organ_resharding_files_json(organ_write_files(made))),
+                        SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
+                        SET("definitions", organ_quantize_definitions(job)),
+                        SET_IF(job->along.run, "calibration", calibration_json(job)),
+                        SET_IF(job->measured.run, "inputs",
+                               organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers")),
+                        SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
+                        SET_IF(job->widths, "allocation", widths_json(job->widths)),
+                        SET_IF(job->types, "choice", types_json(job->types)),
+                        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }
 
 /* ---- results of a unit in the journal ---- */

@@ -89,7 +89,7 @@ static int by_number(const void *a, const void *b)
 }
 
 /* The caller frees found->layers, also after an error. */
-static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
+static organ_status list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
         return organ_fail_memory(error, job->options->model);
@@ -148,7 +148,7 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
-    if (quantize_forms_list_experts(job, &found, error) == ORGAN_OK)
+    if (list_experts(job, &found, error) == ORGAN_OK)
         check_whole_layers(job, &found, error);
     free(found.layers);
     if (error->status || !found.count)

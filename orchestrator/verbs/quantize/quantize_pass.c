@@ -220,7 +220,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes; with a
  * divisor in two. */
-static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
+static uint64_t counted_bytes(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
     const uint64_t bytes = organ_quantize_source_bytes(part->weight) / (rows ? rows : 1) * strip->rows;
@@ -240,8 +240,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
         part->unsearched = -1;
     if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, quantize_pass_share(part, strip), strip->last ? part->weight->name : NULL,
-                           NULL);
+    organ_progress_advance(job->progress, counted_bytes(part, strip), strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -263,7 +262,7 @@ static organ_status retire_greatest(void *context, const organ_weight_strip *str
     const float greatest = ((const strip_result *)result)->greatest;
     (void)error;
     part->greatest = greatest > part->greatest ? greatest : part->greatest;
-    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
+    organ_progress_advance(job->progress, counted_bytes(part, strip), NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -296,7 +295,7 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     part->unsearched += sums->tries[0];
     for (size_t k = 0; k < 16; k++)
         part->tries[k] += sums->tries[k];
-    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
+    organ_progress_advance(job->progress, counted_bytes(part, strip), NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -400,8 +399,8 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
-static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
-                                           organ_error *error)
+static organ_status estimate_work(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                  organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
     const double each = organ_encoding_is_gguf(job->encoding) ? ORGAN_FIT_PRODUCTS : NEAREST;
@@ -442,5 +441,5 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
 {
-    return with_items(job, quantize_pass_estimate, error);
+    return with_items(job, estimate_work, error);
 }

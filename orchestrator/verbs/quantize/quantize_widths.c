@@ -97,8 +97,8 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
-                                         organ_error *error)
+static organ_status make_matrix(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
+                                organ_error *error)
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
@@ -133,10 +133,10 @@ static void derive_unmeasured_costs(void *context, size_t tensor)
 static organ_status make_at_level(void *context, const organ_calibration_matrix *m, double level, float *weights,
                                   organ_error *error)
 {
-    return level < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)level, weights, error) : error->status;
+    return level < ORGAN_WIDTH_LEVELS ? make_matrix(context, m, (size_t)level, weights, error) : error->status;
 }
 
-static void quantize_widths_release_inputs(void *context)
+static void release_inputs(void *context)
 {
     organ_quantize_widths *const w = context;
     organ_gptq_inputs_close(&w->inputs);
@@ -144,7 +144,7 @@ static void quantize_widths_release_inputs(void *context)
 }
 
 /* The bound uses the grid of scheme "mixed", whose groups of 32 columns need the most scales. */
-static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
+static uint64_t tensor_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -279,7 +279,7 @@ static organ_curves_store widths_store(const organ_quantize_widths *w)
     return (organ_curves_store){job->run, w->identity, job->options->allocate.file, job->engine->ranks};
 }
 
-static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+static organ_status keep_found_curve(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
     const organ_curves_store store = widths_store(w);
@@ -319,7 +319,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_job *job)
 }
 
 /* w->identity needs the digest of the text, so it is set here. */
-static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
+static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_curves_options options = {.walk = walk_of(w->job),
@@ -329,10 +329,10 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
     w->curves.measured = organ_width_measured;
     w->work = (organ_curves_work){.context = w,
-                                  .make = quantize_widths_make,
-                                  .memory = quantize_widths_memory,
+                                  .make = make_matrix,
+                                  .memory = tensor_memory,
                                   .derive = derive_unmeasured_costs,
-                                  .found = quantize_widths_found};
+                                  .found = keep_found_curve};
     if (organ_curves_open(&options, w->job->model, &w->targets, &w->curves, w->curve_of, &w->work, w->job->engine,
                           w->job->progress, &w->walk, error))
         return error->status;
@@ -391,14 +391,14 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
         .walk = walk_of(w->job), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
     w->exchange_work = (organ_exchanges_work){.context = w,
                                               .make = make_at_level,
-                                              .memory = quantize_widths_memory,
+                                              .memory = tensor_memory,
                                               .propose = propose_width_exchange,
-                                              .forget = quantize_widths_release_inputs};
+                                              .forget = release_inputs};
     return organ_exchanges_open(&options, w->job->model, &w->targets, &w->choices, w->choice_of, &w->exchange_work,
                                 w->job->engine, w->job->progress, exchanges, error);
 }
 
-static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
+static organ_status exchange_pairs(organ_quantize_widths *w, organ_error *error)
 {
     organ_exchanges *exchanges = NULL;
     for (size_t c = 0; c < w->choices.count; c++)
@@ -430,7 +430,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
         organ_exchanges_estimate(exchanges, &solve, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error)))
-        quantize_widths_open_walk(w, error);
+        open_walk(w, error);
     return organ_memory_refuse_both(error, &text_error);
 }
 
@@ -481,7 +481,7 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
+static organ_status divide_budget(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
     add_costs(w);
@@ -493,7 +493,7 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
                             "the targets fit into --budget %s unquantised, and a copy is no quantisation: the output "
                             "has only the one change that is predicted to cost least",
                             job->options->allocate.budget);
-    if (job->options->allocate.rounds && !job->options->write.dry_run && quantize_widths_exchange_pairs(w, error))
+    if (job->options->allocate.rounds && !job->options->write.dry_run && exchange_pairs(w, error))
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)
         job->encodings[w->targets.tensors[k] - job->model->tensors] =
@@ -548,7 +548,7 @@ organ_status organ_quantize_widths_decide(organ_quantize_job *job, organ_error *
         return error->status;
     stop_measuring(w);
     w->provisional |= job->options->write.dry_run && job->options->allocate.rounds > 0;
-    if (quantize_widths_divide(w, error) != ORGAN_OK)
+    if (divide_budget(w, error) != ORGAN_OK)
         return error->status;
     note_split_widths(w);
     return ORGAN_OK;

@@ -68,7 +68,7 @@ static const char *cut_report_name(const organ_cut_audit *a)
 
 /* ---- bytes ---- */
 
-static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
+static bool is_part_of(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
@@ -102,7 +102,7 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     const organ_tensor *const found = organ_model_find(a->copy.model, p->name);
     organ_cut_part whole = {.tensor = v->donor};
     v->missing = !found;
-    v->mismatch = found && !audit_cut_fits(p, found);
+    v->mismatch = found && !is_part_of(p, found);
     if (v->missing || v->mismatch)
         return ORGAN_OK;
     unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
@@ -267,7 +267,7 @@ static json_t *checks_json(const organ_cut_audit *a)
     return checks;
 }
 
-static json_t *audit_cut_definitions_json(void)
+static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
                                         "The audit identifies the remaining ones from the bytes: blocks by their "
@@ -290,7 +290,7 @@ static json_t *made_by_json(const organ_cut_audit *a)
                         SET_COUNT("refitted", json_array_size(json_object_get(a->report, "refitted"))));
 }
 
-static json_t *audit_cut_document_of(organ_cut_audit *a)
+static json_t *document_of(organ_cut_audit *a)
 {
     uint64_t bytes = 0;
     for (size_t t = 0; t < a->copy.model->tensor_count; t++)
@@ -304,7 +304,7 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
         SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
         SET_COUNT("resolved", a->changed + a->refitted), SET_HELD("resolved_tensors", a->changed_names),
         SET("made_by", made_by_json(a)), SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
-        SET("definitions", audit_cut_definitions_json()),
+        SET("definitions", definitions_json()),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                 SET_REAL("seconds", organ_rounded_seconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
@@ -352,7 +352,7 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
     if (plan_cut(a, error) || compare_all(a, error) || judge_pieces_and_settings(a, error) ||
         organ_model_unchanged(a->donor.model, error) || organ_model_unchanged(a->copy.model, error))
         return error->status;
-    *report = audit_cut_document_of(a);
+    *report = document_of(a);
     if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a cut of %s: %s", a->options->pruned, a->options->donor,
                    json_string_value(json_array_get(a->problems.sentences, 0)));

@@ -19,8 +19,8 @@ typedef struct chunk_job {
     size_t tokens;                /* in these windows */
 } chunk_job;
 
-static organ_status heal_chunk_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
-                                       const float *logits, organ_error *error)
+static organ_status capture_inputs(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                   const float *logits, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const size_t hidden = (size_t)h->config->hidden, experts = h->config->experts;
@@ -34,7 +34,7 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
         return error->status;
-    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? heal_chunk_capture : NULL);
+    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? capture_inputs : NULL);
     organ_layer_run(organ_calibration_run_facts_of(j->heal->calib)->forward, j->layer->loaded, j->windows, states, NULL,
                     error);
     organ_layer_tap_router(j->layer->loaded, NULL, NULL);
@@ -91,7 +91,7 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
 
 /* The states `changed` pass through a refitted layer twice: with all experts, which gives h->unpruned, and with the
  * kept experts, which overwrites `changed`. */
-static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
+static organ_status make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     if (run_with_experts(j, /*kept=*/NULL, donor, error) || !h->refitting)
@@ -109,7 +109,7 @@ static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float
 
 /* ---- rows of all ranks ---- */
 
-static organ_status heal_chunk_add_rows(void *context, size_t chunk, bool own, organ_error *error)
+static organ_status add_rows(void *context, size_t chunk, bool own, organ_error *error)
 {
     const organ_expert_heal *const h = context;
     const organ_heal_rows *const rows = &h->rows[!own];
@@ -132,7 +132,7 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
     organ_expert_heal *const h = context;
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.calibration.context};
     if (!error->status && windows->count > 0)
-        heal_chunk_make_rows(&j, donor, changed, error);
+        make_rows(&j, donor, changed, error);
     if (!h->refitting)
         return error->status;
     const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate;
@@ -141,8 +141,8 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
         {own->blocks, other->blocks, used * sizeof *own->blocks},
         {own->inputs, other->inputs, used * width * sizeof *own->inputs},
         {own->target, other->target, (size_t)h->config->hidden * sizeof *own->target}};
-    return organ_calibration_take_chunks(h->calib, chunk, buffers, sizeof buffers / sizeof *buffers,
-                                         heal_chunk_add_rows, h, error);
+    return organ_calibration_take_chunks(h->calib, chunk, buffers, sizeof buffers / sizeof *buffers, add_rows, h,
+                                         error);
 }
 
 /* ---- finishing the refit of a layer ---- */

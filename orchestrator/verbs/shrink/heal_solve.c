@@ -34,8 +34,8 @@ static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; 
  * token t. In a mixture, `to` has a row for each pair of token and choice: token x used + choice. `inputs` then has
  * tokens [first, first + tokens) of those that the router sent to the expert of `m`; h->routed has their rows. Each
  * input is multiplied by the router's weight. */
-static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
-                                 const float *inputs, float *to)
+static void take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens, const float *inputs,
+                      float *to)
 {
     const size_t width = h->part.width;
     if (!is_mixture(h)) {
@@ -48,7 +48,7 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of heal_solve_capture and capture_router, which record inputs of heal->part.matrices in `to`. */
+/* Context of take_capture and capture_router, which record inputs of heal->part.matrices in `to`. */
 typedef struct recording {
     organ_layers_heal *heal;
     float *to;     /* heal->inputs, or heal->target for the inputs in the donor */
@@ -68,14 +68,14 @@ static organ_status end_when_recorded(const recording *l, organ_error *error)
 
 /* Inputs of gate and up of experts are not recorded here but by capture_router, because an expert receives only some
  * tokens. */
-static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
-                                       const float *inputs, organ_error *error)
+static organ_status take_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                                 const float *inputs, organ_error *error)
 {
     recording *const l = context;
     const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
-        heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
+        take_rows(l->heal, m, first, tokens, inputs, l->to);
     l->complete += m && first + tokens == l->tokens;
     return end_when_recorded(l, error);
 }
@@ -98,7 +98,7 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
 }
 
 /* If the part is the down projections of experts, the rows of all tokens of the chunk so far are sorted by expert
- * into h->routed, for heal_solve_take_rows. */
+ * into h->routed, for take_rows. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -145,7 +145,7 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
     recording l = {h, to, windows.begin[windows.count], organ_layers_heal_is_inputs(h->kind), 0};
-    const organ_tap tap = {&l, heal_solve_capture};
+    const organ_tap tap = {&l, take_capture};
     float *const values = organ_calibration_states_copy(states, chunk, error);
     const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
     if (!values)
@@ -301,8 +301,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* W is the matrix in `weights` and D is `change`, cols x cols. The new matrix maps an input x of the smaller model
  * to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
-static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
-                                           float *weights, organ_error *error)
+static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change, float *weights,
+                                organ_error *error)
 {
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
     float *const before = organ_floats(rows, cols);
@@ -326,9 +326,9 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
 }
 
 /* `change` is the solution D of the equations, outputs x width. The change of an output projection is D. The change
- * of a matrix that reads the inputs of the block is W D (heal_solve_add_product). */
-static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
-                                    float *weights, organ_error *error)
+ * of a matrix that reads the inputs of the block is W D (add_product). */
+static organ_status apply_change(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
+                                 float *weights, organ_error *error)
 {
     const size_t values = (size_t)(m->rows * m->cols);
     organ_layer_read(h->loaded_donor, m->name, weights);
@@ -342,7 +342,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
         return organ_fail_memory(error, m->name);
     for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
         scaled[k] = (float)step * change[k];
-    heal_solve_add_product(h, m, scaled, weights, error);
+    add_product(h, m, scaled, weights, error);
     free(scaled);
     return error->status;
 }
@@ -364,7 +364,7 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
             break;
         }
         organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
-        if (heal_solve_make(h, m, change, step, weights, error) == ORGAN_OK)
+        if (apply_change(h, m, change, step, weights, error) == ORGAN_OK)
             take(h, m, weights, error);
         free(weights);
     }
@@ -476,7 +476,7 @@ static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_er
  * less error after the block may still give worse predictions: first 1 and 0.5, then 1.5 if 1 is the better of the
  * two, else 0.25. If no lambda lowers the error, or no step the divergence h->divergence, step is 0, which keeps the
  * donor's weights. */
-static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
+static organ_status choose_change(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     heal_solve_trial trials[HEAL_TRIALS] = {{.step = 1}, {.step = 0.5}};
     if (choose_lambda(h, &known->lambda, error) != ORGAN_OK || known->lambda == 0 ||
@@ -493,7 +493,7 @@ static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved 
     return ORGAN_OK;
 }
 
-static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
+static organ_status allocate_buffers(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
     h->inputs = organ_floats(tokens, h->part.used * h->part.width);
@@ -509,7 +509,7 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
                : organ_fail_memory(error, h->options.model->path);
 }
 
-static void heal_solve_free_buffers(organ_layers_heal *h)
+static void free_buffers(organ_layers_heal *h)
 {
     ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin, h->made);
     h->inputs = h->target = h->gates = h->made = NULL;
@@ -526,14 +526,14 @@ organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
     return restore_matrices(h, error);
 }
 
-static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
+static organ_status solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
-    if (heal_solve_allocate(h, error) == ORGAN_OK)
+    if (allocate_buffers(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, error);
-    return error->status ? error->status : heal_solve_choose(h, known, error);
+    return error->status ? error->status : choose_change(h, known, error);
 }
 
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
@@ -545,12 +545,12 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
                                    .skipped = !organ_layers_heal_has_equations(h, &norm),
                                    .before = h->divergence,
                                    .after = h->divergence};
-    if (known->skipped || heal_solve_equations(h, known, error) == ORGAN_OK) {
+    if (known->skipped || solve_equations(h, known, error) == ORGAN_OK) {
         h->divergence = known->after;
         if ((known->step == 0 ? restore_matrices(h, error) : make_matrices(h, known->step, store_matrix, error)) ==
             ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
-    heal_solve_free_buffers(h);
+    free_buffers(h);
     return error->status;
 }

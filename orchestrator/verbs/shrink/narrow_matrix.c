@@ -112,7 +112,7 @@ static float *damped_moments(const narrowing *x)
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
 
-static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
+static organ_status invert_moments(narrowing *x, organ_error *error)
 {
     bool definite = false;
     x->g = damped_moments(x);
@@ -286,7 +286,7 @@ static size_t least_loss_group(const narrowing *x)
 }
 
 /* Losses are computed again before each removal, except with options->by_magnitude. */
-static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
+static organ_status choose_kept(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
     if (o->by_magnitude)
@@ -361,7 +361,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     return ORGAN_OK;
 }
 
-static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
+static organ_status solve_rows(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);
     free(x->g);
@@ -384,7 +384,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
-static bool narrow_matrix_allocate(narrowing *x)
+static bool allocate(narrowing *x)
 {
     const size_t group = x->options->group;
     /* an upper bound for both uses of x->products: the bands of one block, and a product for each block */
@@ -404,7 +404,7 @@ static bool narrow_matrix_allocate(narrowing *x)
            (x->group_squares || group == 1) && x->scratch && x->products;
 }
 
-static void narrow_matrix_release(const narrowing *x)
+static void release(const narrowing *x)
 {
     ORGAN_FREE_ARRAYS(x->p, x->g, x->own_p, x->own_g, x->gone, x->lost[Q], x->lost[H], x->lost[ROW], x->losses,
                       x->group_squares, x->scratch, x->products);
@@ -426,11 +426,11 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     *report = (organ_narrow_report){.tokens = moments->tokens, .block_diagonal = moments->block < cols};
     if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
         organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
-    else if (!narrow_matrix_allocate(&x))
+    else if (!allocate(&x))
         out_of_memory(&x, error);
-    else if (narrow_matrix_invert(&x, error) == ORGAN_OK && narrow_matrix_choose(&x, kept, error) == ORGAN_OK)
-        narrow_matrix_solve(&x, error);
-    narrow_matrix_release(&x);
+    else if (invert_moments(&x, error) == ORGAN_OK && choose_kept(&x, kept, error) == ORGAN_OK)
+        solve_rows(&x, error);
+    release(&x);
     return error->status;
 }
 

@@ -15,7 +15,7 @@
  * removal, are null in the file if the loss was not measured. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
-static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
+static void list_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
 {
     const organ_expert_layer *const layer = &s->of[l];
     const size_t experts = s->experts, steps = experts - s->least;
@@ -28,14 +28,14 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
 
 /* ---- writing ---- */
 
-static json_t *scores_file_layer_json(const void *context, size_t l)
+static json_t *layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;
     organ_cache_numbers columns[COLUMNS];
     if (!s->of[l].known)
         return json_null();
     json_t *const row = ORGAN_OBJECT(SET_COUNT("layer", l), SET_IF(s->of[l].dense, "dense", json_true()));
-    scores_file_columns(s, l, columns);
+    list_columns(s, l, columns);
     for (size_t k = 0; k < COLUMNS && !s->of[l].dense; k++) {
         if (k == ORDER)
             ORGAN_ADD(row, SET_REAL_OF("power", s->with_loss, s->of[l].power));
@@ -45,37 +45,37 @@ static json_t *scores_file_layer_json(const void *context, size_t l)
     return row;
 }
 
-static json_t *scores_file_body(const organ_expert_scores *s)
+static json_t *body_json(const organ_expert_scores *s)
 {
     return ORGAN_OBJECT(SET_FLAG("loss", s->with_loss), SET_HELD("calibration", s->calibration),
                         SET_COUNT("experts", s->experts), SET_COUNT("used", s->used), SET_COUNT("tokens", s->tokens),
-                        SET("layers", organ_json_rows(s->layers, scores_file_layer_json, s)));
+                        SET("layers", organ_json_rows(s->layers, layer_json, s)));
 }
 
 /* `path` is NULL if only the document is made. */
-static organ_cache scores_file_cache(const char *path, const json_t *identity)
+static organ_cache cache_of_file(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path, .schema = ORGAN_EXPERT_SCORES_SCHEMA, .identity = identity};
 }
 
 json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *identity)
 {
-    const organ_cache cache = scores_file_cache(/*path=*/NULL, identity);
-    return organ_cache_document(&cache, scores_file_body(s));
+    const organ_cache cache = cache_of_file(/*path=*/NULL, identity);
+    return organ_cache_document(&cache, body_json(s));
 }
 
 organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_t *identity, const char *path,
                                        organ_ranks *ranks, organ_error *error)
 {
-    organ_cache cache = scores_file_cache(path, identity);
+    organ_cache cache = cache_of_file(path, identity);
     cache.ranks = ranks;
-    return organ_cache_write(&cache, scores_file_body(s), error);
+    return organ_cache_write(&cache, body_json(s), error);
 }
 
 /* ---- reading ---- */
 
-static organ_status scores_file_read_power(organ_expert_layer *layer, const json_t *json, size_t l, const char *path,
-                                           organ_error *error)
+static organ_status read_power(organ_expert_layer *layer, const json_t *json, size_t l, const char *path,
+                               organ_error *error)
 {
     const json_t *const power = json_object_get(json, "power");
     layer->power = json_number_value(power);
@@ -95,8 +95,8 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
-static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
-                                           organ_error *error)
+static organ_status read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
+                               organ_error *error)
 {
     organ_expert_layer *const layer = &s->of[l];
     organ_cache_numbers columns[COLUMNS];
@@ -106,9 +106,9 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].layer is not %zu", path, l, l);
     if (layer->dense)
         return ORGAN_OK;
-    scores_file_columns(s, l, columns);
+    list_columns(s, l, columns);
     for (size_t k = 0; k < (s->with_loss ? COLUMNS : ORDER); k++)
-        if ((k == ORDER && scores_file_read_power(layer, json, l, path, error)) ||
+        if ((k == ORDER && read_power(layer, json, l, path, error)) ||
             organ_cache_numbers_take(&columns[k], json, "layers", l, path, error))
             return error->status;
     if (s->with_loss && check_removed(layer, s->experts - s->least, l, path, error))
@@ -146,8 +146,8 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     return organ_cache_belongs(&cache, document, error);
 }
 
-static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
-                                      const char *advice, organ_error *error)
+static organ_status check_document(const organ_expert_scores *s, organ_cache cache, const json_t *document,
+                                   const char *advice, organ_error *error)
 {
     json_t *const expected =
         organ_json_joined(json_copy((json_t *)cache.identity),
@@ -170,13 +170,12 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     return error->status;
 }
 
-static organ_status scores_file_read_document(organ_expert_scores *s, const json_t *document, const char *path,
-                                              organ_error *error)
+static organ_status read_document(organ_expert_scores *s, const json_t *document, const char *path, organ_error *error)
 {
     const json_t *const tokens = json_object_get(document, "tokens"), *const layers =
                                                                           json_object_get(document, "layers");
     for (size_t l = 0; l < s->layers && !error->status; l++)
-        scores_file_read_layer(s, json_array_get(layers, l), l, path, error);
+        read_layer(s, json_array_get(layers, l), l, path, error);
     if (!error->status && (!json_is_integer(tokens) || json_integer_value(tokens) < 1))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens is not a count", path);
     s->tokens = error->status ? 0 : (uint64_t)json_integer_value(tokens);
@@ -187,7 +186,7 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
 
 json_t *organ_expert_scores_line(const organ_expert_scores *s, size_t layer)
 {
-    return ORGAN_OBJECT(SET("scores", scores_file_layer_json(s, layer)));
+    return ORGAN_OBJECT(SET("scores", layer_json(s, layer)));
 }
 
 bool organ_expert_scores_recall(organ_expert_scores *s, const json_t *line)
@@ -197,20 +196,20 @@ bool organ_expert_scores_recall(organ_expert_scores *s, const json_t *line)
     const json_int_t layer = json_integer_value(number);
     organ_error ignored = {0};
     return json_is_integer(number) && layer >= 0 && (size_t)layer < s->layers &&
-           scores_file_read_layer(s, row, (size_t)layer, "journal", &ignored) == ORGAN_OK;
+           read_layer(s, row, (size_t)layer, "journal", &ignored) == ORGAN_OK;
 }
 
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *advice, bool *whole, organ_error *error)
 {
-    const organ_cache cache = scores_file_cache(path, identity);
+    const organ_cache cache = cache_of_file(path, identity);
     json_t *document = NULL;
     organ_cache_load(&cache, "scores", &document, error);
     *whole = document != NULL;
     if (!document)
         return error->status;
-    if (scores_file_check(s, cache, document, advice, error) == ORGAN_OK)
-        scores_file_read_document(s, document, path, error);
+    if (check_document(s, cache, document, advice, error) == ORGAN_OK)
+        read_document(s, document, path, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;
         *whole &= s->of[l].known;
