@@ -232,6 +232,8 @@ static bool put_part(http_server *server, int to, const served_file *file, const
     pthread_mutex_unlock(&server->lock);
     if (m->oddity == HTTP_SHIFTED_RANGE)
         first++, last += last + 1 < size;
+    if (m->oddity == HTTP_LATER_RANGE)
+        first++;
     if (m->oddity == HTTP_LONGER_RANGE)
         last++;
     if (m->oddity == HTTP_SHORTER_RANGE)

@@ -24,6 +24,7 @@ typedef enum http_oddity {
     HTTP_HANGS_UP,       /* the connection ends before an answer */
     HTTP_IGNORES_RANGES, /* 200 and the whole file */
     HTTP_SHIFTED_RANGE,  /* another range than requested, and Content-Range says so */
+    HTTP_LATER_RANGE,    /* the same without the first byte */
     HTTP_LONGER_BODY,    /* more bytes than requested */
     HTTP_LONGER_RANGE,   /* and Content-Range says so */
     HTTP_SHORTER_RANGE,  /* half of the range with a correct Content-Range, which is allowed */

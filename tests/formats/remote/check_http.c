@@ -318,6 +318,7 @@ static const struct strange {
 } strange[] = {
     {{.oddity = HTTP_IGNORES_RANGES}, ORGAN_BAD_INPUT, "does not serve parts of files"},
     {{.oddity = HTTP_SHIFTED_RANGE}, ORGAN_BAD_INPUT, "were requested, but the server sends"},
+    {{.oddity = HTTP_LATER_RANGE}, ORGAN_BAD_INPUT, "were requested, but the server sends"},
     {{.oddity = HTTP_LONGER_BODY}, ORGAN_BAD_INPUT, "but the server sends more than"},
     {{.oddity = HTTP_LONGER_RANGE}, ORGAN_BAD_INPUT, "were requested, but the server sends"},
     {{.oddity = HTTP_NO_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a valid Content-Range"},
