@@ -6,6 +6,7 @@
 #include "formats/architecture/config_readers.h"
 
 #include "formats/base/json.h"
+#include "formats/base/owned.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -249,7 +250,7 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
 organ_status organ_forward_config_text(const char *label, const char *bytes, size_t length, const char *architecture,
                                        organ_forward_config *config, organ_error *error)
 {
-    char *const copy = malloc(length + 1);
+    ORGAN_OWNED char *const copy = malloc(length + 1);
     json_t *root = NULL;
     if (!copy)
         return organ_fail_memory(error, label);
@@ -260,7 +261,6 @@ organ_status organ_forward_config_text(const char *label, const char *bytes, siz
     if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
         read_hf_root(label, root, architecture, config, error);
     json_decref(root);
-    free(copy);
     return error->status;
 }
 

@@ -163,10 +163,10 @@ static void add_defaults(json_t *text, const char *defaults)
 {
     bool no_memory = false;
     json_error_t fault;
-    json_t *const missing = defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
+    ORGAN_OWNED_JSON json_t *const missing =
+        defaults ? organ_json_load(defaults, strlen(defaults), 0, &fault, &no_memory) : NULL;
     if (missing)
         json_object_update_missing(text, missing);
-    json_decref(missing);
 }
 
 /* The architecture of these model types is not the one in `architectures`: transformers saves such models with the

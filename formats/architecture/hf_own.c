@@ -7,6 +7,7 @@
 #include "formats/architecture/config_readers.h"
 
 #include "formats/base/json.h"
+#include "formats/base/owned.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,9 +29,8 @@ const json_t *organ_config_member(const json_t *object, const char *key)
 
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected)
 {
-    char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    ORGAN_OWNED char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
     organ_refuse(s->error, s->label, "%s is %.120s, not %s", key, text ? text : "?", expected);
-    free(text);
 }
 
 const char *organ_config_name(const config_hf_source *s, const char *key)
@@ -45,10 +45,9 @@ void organ_config_require(const config_hf_source *s, const json_t *object, const
 {
     for (; fixed && fixed->key; fixed++) {
         const json_t *const value = organ_config_member(object, fixed->key);
-        char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+        ORGAN_OWNED char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
         if (value && (!text || strcmp(text, fixed->value)))
             organ_config_refuse(s, fixed->key, value, fixed->value);
-        free(text);
     }
 }
 

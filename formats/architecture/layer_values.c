@@ -3,6 +3,7 @@
 #include "formats/architecture/layer_values.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/base/owned.h"
 #include "formats/base/word_lists.h"
 
 #include <string.h>
@@ -219,9 +220,8 @@ static bool is_after_dense_hit(const organ_layer_origin *o, uint64_t period)
 
 static bool is_rotated(const organ_layer_origin *o)
 {
-    json_t *const value = organ_layer_value(o, "no_rope_layers");
+    ORGAN_OWNED_JSON json_t *const value = organ_layer_value(o, "no_rope_layers");
     const bool rotated = json_integer_value(value) != 0;
-    json_decref(value);
     return rotated;
 }
 

@@ -504,13 +504,12 @@ organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, cons
     size_t length = 0;
     if (!find_object(&text, inside, &object))
         return organ_refuse(error, edit->label, "has no object '%s'", inside);
-    char *const made = value_as_text(&text, indent_of(&text, object), value, &length);
+    ORGAN_OWNED char *const made = value_as_text(&text, indent_of(&text, object), value, &length);
     if (!made)
         return organ_fail_memory(error, edit->label);
     if (find_member(edit, inside, name, &old))
         replace_span(edit, old, made, length, error);
     else
         append_member(edit, object, name, made, error);
-    free(made);
     return error->status;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/owned.h"
 #include "formats/gguf/file.h"
 
 #include <inttypes.h>
@@ -131,7 +132,7 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error)
 {
-    unsigned char *bytes = malloc(8 + length);
+    ORGAN_OWNED unsigned char *bytes = malloc(8 + length);
     if (!bytes)
         return organ_fail_memory(error, "a GGUF header");
     memcpy(writer_put_number(bytes, length, 8), text, length);
@@ -141,9 +142,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
                               .count = 1,
                               .bytes = bytes,
                               .size = 8 + length};
-    organ_gguf_writer_kv(writer, &kv, error);
-    free(bytes);
-    return error->status;
+    return organ_gguf_writer_kv(writer, &kv, error);
 }
 
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)

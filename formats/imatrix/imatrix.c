@@ -405,14 +405,13 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
                                    bool *differ, organ_error *error)
 {
     const uint64_t bytes = features * sizeof(float);
-    float *const sums = malloc((size_t)bytes);
+    ORGAN_OWNED float *const sums = malloc((size_t)bytes);
     if (!sums)
         return organ_fail_memory(error, place->entry->name);
     organ_imatrix_read(&s->view, sums, bytes, s->places[place->entry - s->entries].sums + place->matrix * bytes, error);
     *differ = false;
     for (uint64_t j = 1; j < features && !error->status; j++)
         *differ |= sums[j] != sums[0];
-    free(sums);
     return error->status;
 }
 

@@ -23,7 +23,7 @@ static organ_status set_datasets(organ_gguf_writer *writer, const organ_imatrix_
     size_t size = ORGAN_GGUF_ARRAY_HEAD, at = ORGAN_GGUF_ARRAY_HEAD;
     for (size_t k = 0; k < text->count; k++)
         size += sizeof(uint64_t) + strlen(text->names[k]);
-    unsigned char *const bytes = malloc(size);
+    ORGAN_OWNED unsigned char *const bytes = malloc(size);
     if (!bytes)
         return organ_fail_memory(error, "an importance matrix");
     memcpy(bytes, &type, sizeof type);
@@ -34,16 +34,14 @@ static organ_status set_datasets(organ_gguf_writer *writer, const organ_imatrix_
         memcpy(bytes + at + sizeof length, text->names[k], (size_t)length);
         at += sizeof length + (size_t)length;
     }
-    organ_gguf_writer_kv(writer,
-                         &(organ_gguf_kv){.key = "imatrix.datasets",
-                                          .type = ORGAN_GGUF_ARRAY,
-                                          .element = ORGAN_GGUF_STRING,
-                                          .count = count,
-                                          .bytes = bytes,
-                                          .size = size},
-                         error);
-    free(bytes);
-    return error->status;
+    return organ_gguf_writer_kv(writer,
+                                &(organ_gguf_kv){.key = "imatrix.datasets",
+                                                 .type = ORGAN_GGUF_ARRAY,
+                                                 .element = ORGAN_GGUF_STRING,
+                                                 .count = count,
+                                                 .bytes = bytes,
+                                                 .size = size},
+                                error);
 }
 
 /* Like ggml, leaves out a dimension of 1 after the first. */

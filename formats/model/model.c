@@ -170,13 +170,12 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     *length = 0;
     if (s->http)
         return organ_http_load(s->http, name, limit, bytes, length, error);
-    char *const path =
+    ORGAN_OWNED char *const path =
         organ_format("%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name);
     if (!path)
         return organ_fail_memory(error, s->place.path);
     if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
         organ_input_load(path, name, limit, bytes, length, error);
-    free(path);
     return error->status;
 }
 
@@ -185,7 +184,7 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (load_next_to(s, "", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
         organ_shards_parse(bytes, length, name, &s->shards, error);
@@ -193,7 +192,6 @@ static organ_status read_index(model_state *s, organ_error *error)
     } else if (!error->status && s->place.index) {
         organ_fail(error, ORGAN_IO, "%s: no such file", s->place.path);
     }
-    free(bytes);
     return error->status;
 }
 
@@ -245,11 +243,10 @@ static organ_status keep_key(model_state *s, const char *key, const char **kept,
 static organ_status find_adapter(model_state *s, const char *bytes, size_t length, organ_error *error)
 {
     const organ_json_source text = {"config.json", bytes, length};
-    json_t *root = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     if (organ_json_parse_object(&text, &root, error) == ORGAN_OK &&
         keep_member(s, root, ORGAN_REPAIR_ADAPTER, &s->adapter, error) == ORGAN_OK)
         keep_member(s, root, ORGAN_REPAIR_PAIR, &s->repair_pair, error);
-    json_decref(root);
     return error->status;
 }
 

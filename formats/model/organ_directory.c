@@ -318,10 +318,9 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
         return organ_refuse(r->error, r->text.label, "%s is missing", what);
     organ_json_walk_begin(&walk, &r->text, span, what, r->error);
     while (organ_json_walk_next(&walk, r->error)) {
-        json_t *object = NULL;
+        ORGAN_OWNED_JSON json_t *object = NULL;
         if (organ_json_parse(&r->text, walk.value, json_string_value(walk.name), &object, r->error) == ORGAN_OK)
             read(r, json_string_value(walk.name), object);
-        json_decref(object);
     }
     return r->error->status;
 }
@@ -337,24 +336,22 @@ static json_t *parse_member(const organ_directory_reading *r, const char *field)
 
 static const char *read_choice(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
-    json_t *const json = parse_member(r, field);
+    ORGAN_OWNED_JSON json_t *const json = parse_member(r, field);
     const char *const text = organ_json_plain(json) ? organ_json_plain(json) : "";
     while (*allowed && strcmp(text, *allowed) != 0)
         allowed++;
     if (!*allowed)
         organ_refuse(r->error, r->text.label, "%s is '%.*s', which this reader does not support", field, SHOWN, text);
-    json_decref(json);
     return *allowed;
 }
 
 /* "donor_again" is false if the data of at least one tensor differ from the original file. */
 static void read_changed(const organ_directory_reading *r)
 {
-    json_t *const json = parse_member(r, "donor_again");
+    ORGAN_OWNED_JSON json_t *const json = parse_member(r, "donor_again");
     r->manifest->changed = !json_is_true(json);
     if (!json_is_boolean(json))
         organ_refuse(r->error, r->text.label, "donor_again is missing or neither true nor false");
-    json_decref(json);
 }
 
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
@@ -444,7 +441,7 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
                                  .gguf = gguf,
                                  .text = {.label = ORGAN_MANIFEST},
                                  .error = error};
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     *files = NULL;
     *gguf = NULL;
     const char *const path = organ_path_join(&list->arena, directory, ORGAN_MANIFEST);
@@ -458,7 +455,6 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
             r.files = NULL;
         }
     }
-    free(text);
     free(r.files);
     free(r.donors);
     organ_name_table_release(&r.paths);

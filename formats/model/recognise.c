@@ -409,13 +409,12 @@ static organ_status walk_output(recognise_walk *w)
 
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
-    recognise_walk *const w = calloc(1, sizeof *w);
+    ORGAN_OWNED recognise_walk *const w = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be listed", path);
     *w = (recognise_walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->foreign_file)
         organ_fail(error, ORGAN_USAGE, "%s exists and contains %s: `force` does not replace it", path, w->foreign_file);
-    free(w);
     return error->status;
 }
 

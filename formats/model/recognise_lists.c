@@ -79,25 +79,24 @@ static void add_member_names(organ_written *w, const json_t *files)
 /* Tensors and headers go to w->parts, the manifest itself and the files in files/ to w->files. */
 static void read_manifest(organ_written *w, const char *directory, organ_error *error)
 {
-    json_t *const manifest = organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
+    ORGAN_OWNED_JSON json_t *const manifest =
+        organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
     if (manifest) {
         w->organ_directory = true;
         collect_paths(manifest, w->parts, 0);
         add_listed_file(w, ORGAN_MANIFEST, json_true());
         add_member_names(w, json_object_get(manifest, ORGAN_FILES_FOLDER));
     }
-    json_decref(manifest);
 }
 
 /* Returns whether the directory has a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
-    json_t *const record = load_json(directory, ORGAN_RECORD, error);
+    ORGAN_OWNED_JSON json_t *const record = load_json(directory, ORGAN_RECORD, error);
     const char *const schema = schema_of(record);
     const bool found = schema && strcmp(schema, ORGAN_RECORD_SCHEMA) == 0;
     if (found)
         add_member_names(w, json_object_get(record, "files"));
-    json_decref(record);
     return found;
 }
 
@@ -122,7 +121,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
 
 static void read_index(organ_written *w, const char *directory, organ_error *error)
 {
-    json_t *const names = names_ending(directory, "", INDEX, error);
+    ORGAN_OWNED_JSON json_t *const names = names_ending(directory, "", INDEX, error);
     const char *const name = json_object_size(names) == 1 ? json_object_iter_key(json_object_iter(names)) : NULL;
     json_t *const index = name && !error->status ? load_json(directory, name, error) : NULL, *value;
     json_t *const map = json_object_get(index, "weight_map");
@@ -131,7 +130,6 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
     if (json_object_size(map) > 0)
         add_listed_file(w, name, json_true());
     json_decref(index);
-    json_decref(names);
 }
 
 /* ---- reports of versions that left no record ---- */
@@ -190,13 +188,12 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
     {
         char name[NAME_MAX + sizeof ORGAN_REPORT_FOLDER + 1];
         snprintf(name, sizeof name, ORGAN_REPORT_FOLDER "/%s", key);
-        json_t *const report = error->status ? NULL : load_json(directory, name, error);
+        ORGAN_OWNED_JSON json_t *const report = error->status ? NULL : load_json(directory, name, error);
         if (schema_of(report)) {
             w->reported = true;
             if (!w->organ_directory)
                 read_report(w, directory, report, error);
         }
-        json_decref(report);
     }
     json_decref(names);
 }

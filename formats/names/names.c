@@ -214,7 +214,7 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     const json_t *layer = NULL;
     if (load_manifest(manifest, &tree, error) == ORGAN_OK &&
         choose_manifest(&manifest, root, arena, &tree, error) == ORGAN_OK &&
@@ -223,7 +223,6 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
         if (*path)
             check_blob(manifest, *path, json_object_get(layer, "size"), error);
     }
-    json_decref(tree);
     return error->status;
 }
 

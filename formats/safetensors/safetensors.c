@@ -209,14 +209,13 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     organ_json_walk_begin(&walk, &r->header, span, "__metadata__", r->error);
     walk.any_names = true;
     while (organ_json_walk_next(&walk, r->error)) {
-        json_t *text = NULL;
+        ORGAN_OWNED_JSON json_t *text = NULL;
         const size_t length = walk.value.end - walk.value.begin;
         if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, r->error) == ORGAN_OK &&
             !json_is_string(text))
             organ_refuse(r->error, r->file->name, "__metadata__: '%.*s' is not a string but %.*s", SHOWN,
                          json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length),
                          r->header.bytes + walk.value.begin);
-        json_decref(text);
     }
     return r->error->status;
 }

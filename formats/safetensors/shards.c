@@ -151,12 +151,11 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
 
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
-    size_t *place = malloc(shards->file_count * sizeof *place); /* number of appearance -> number in order of names */
+    ORGAN_OWNED size_t *place =
+        malloc(shards->file_count * sizeof *place); /* number of appearance -> number in order of names */
     shards->files = malloc(shards->file_count * sizeof *shards->files);
-    if (!place || !shards->files) {
-        free(place);
+    if (!place || !shards->files)
         return organ_fail_memory(error, shards->label);
-    }
     size_t count = 0;
     for (size_t k = 0; k < shards->file_names.capacity; k++)
         if (shards->file_names.slots[k].name)
@@ -166,7 +165,6 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
         place[*organ_name_table_find(&shards->file_names, shards->files[k])] = k;
     for (size_t k = 0; k < shards->entry_count; k++)
         shards->entries[k].file = place[shards->entries[k].file];
-    free(place);
     return ORGAN_OK;
 }
 

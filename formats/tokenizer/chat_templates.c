@@ -46,7 +46,7 @@ static int by_file_name(const struct dirent **a, const struct dirent **b) { retu
 static organ_status add_template_folder(const organ_model *model, json_t *templates, organ_error *error)
 {
     const char *const inside = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
-    char *const path = organ_format("%s%s/" TEMPLATE_FOLDER, model->directory, inside);
+    ORGAN_OWNED char *const path = organ_format("%s%s/" TEMPLATE_FOLDER, model->directory, inside);
     struct dirent **entries = NULL;
     const int count = path ? organ_list_folder(path, &entries, is_template, by_file_name) : 0;
     if (!path)
@@ -55,18 +55,15 @@ static organ_status add_template_folder(const organ_model *model, json_t *templa
         organ_fail_errno(error, errno, "%s: cannot be listed", path);
     for (int k = 0; k < count; k++) {
         const char *const name = entries[k]->d_name;
-        char *const file = organ_format(TEMPLATE_FOLDER "/%s", name);
-        char *const stem = strndup(name, strlen(name) - strlen(".jinja"));
+        ORGAN_OWNED char *const file = organ_format(TEMPLATE_FOLDER "/%s", name);
+        ORGAN_OWNED char *const stem = strndup(name, strlen(name) - strlen(".jinja"));
         if (!file || !stem)
             organ_fail_memory(error, model->path);
         else if (!error->status)
             add_template_file(model, file, stem, templates, error);
-        free(file);
-        free(stem);
         free(entries[k]);
     }
     free(entries);
-    free(path);
     return error->status;
 }
 
@@ -75,8 +72,8 @@ static organ_status add_from_processor(const organ_model *model, json_t *templat
 {
     static const char name[] = "chat_template.json";
     organ_json_source text = {.label = name};
-    char *bytes = NULL;
-    json_t *root = NULL;
+    ORGAN_OWNED char *bytes = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     organ_model_load(model, name, TEMPLATE_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && bytes && organ_json_parse_object(&text, &root, error) == ORGAN_OK) {
@@ -84,8 +81,6 @@ static organ_status add_from_processor(const organ_model *model, json_t *templat
         if (json_is_string(value) && json_object_set(templates, "default", value))
             organ_fail_memory(error, model->path);
     }
-    json_decref(root);
-    free(bytes);
     return error->status;
 }
 
@@ -129,7 +124,7 @@ organ_status organ_chat_template_read(const organ_model *model, char **text, org
 {
     organ_tokenizer *const t = organ_tokenizer_create(model->path, error);
     size_t length = 0;
-    json_t *config = NULL, *templates = NULL;
+    ORGAN_OWNED_JSON json_t *config = NULL, *templates = NULL;
     *text = NULL;
     const char *found = model->gguf ? organ_gguf_string(model->gguf, TEMPLATE_KEY, &length) : NULL;
     if (t && !model->gguf && organ_tokenizer_config(model, t, &config, error) == ORGAN_OK &&
@@ -139,8 +134,6 @@ organ_status organ_chat_template_read(const organ_model *model, char **text, org
     }
     if (found && !error->status && !(*text = strndup(found, length)))
         organ_fail_memory(error, model->path);
-    json_decref(templates);
-    json_decref(config);
     organ_tokenizer_close(t);
     return error->status;
 }

@@ -3,6 +3,7 @@
  * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
  * added_tokens_decoder and numbers new tokens after the last one. */
 #include "formats/base/arena.h"
+#include "formats/base/owned.h"
 #include "formats/base/rows.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
@@ -38,7 +39,7 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
                                 organ_error *error)
 {
     organ_json_source text = {.label = organ_tokenizer_label(model, t, name)};
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     *value = NULL;
     organ_model_load(model, name, CONFIG_FILE_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
@@ -48,7 +49,6 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
     }
     if (!error->status && *value && !json_is_object(*value))
         organ_refuse(error, text.label, "it is not an object");
-    free(bytes);
     return error->status;
 }
 
@@ -178,7 +178,7 @@ static int by_number(const void *a, const void *b)
 /* added_tokens_decoder maps ids to tokens, added_tokens.json texts to ids. */
 static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
 {
-    listed_token *const all = malloc((json_object_size(list) + 1) * sizeof *all);
+    ORGAN_OWNED listed_token *const all = malloc((json_object_size(list) + 1) * sizeof *all);
     const char *key;
     json_t *value;
     size_t count = 0;
@@ -192,7 +192,6 @@ static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
             enter_value(r, all[k].token, /*special=*/false);
         else if (!added_named(r, all[k].text, strlen(all[k].text)))
             enter_token(r, (organ_added){.text = all[k].text, .bytes = strlen(all[k].text), .normalized = true});
-    free(all);
     return r->error->status;
 }
 

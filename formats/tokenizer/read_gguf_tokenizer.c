@@ -213,7 +213,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     const organ_gguf_kv *kv;
     if (find_token_array(s, KEY("scores"), /*needed=*/true, count, &kv) != ORGAN_OK)
         return s->error->status;
-    scored *all = malloc(count * sizeof *all);
+    ORGAN_OWNED scored *all = malloc(count * sizeof *all);
     if (!all)
         return organ_fail_memory(s->error, s->label);
     for (uint32_t k = 0; k < count && !s->error->status; k++) {
@@ -228,7 +228,6 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
             ranks[all[k].id] = rank;
         }
     }
-    free(all);
     return s->error->status;
 }
 

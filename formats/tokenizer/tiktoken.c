@@ -151,7 +151,7 @@ static organ_status load_config(const organ_model *model, const char *config_lab
                                 organ_error *error)
 {
     organ_json_source text = {.label = config_label};
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     *config = NULL;
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
@@ -161,7 +161,6 @@ static organ_status load_config(const organ_model *model, const char *config_lab
         organ_tokenizer_tidy(&text, bytes);
         organ_json_parse_object(&text, config, error);
     }
-    free(bytes);
     return error->status;
 }
 

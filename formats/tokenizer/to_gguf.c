@@ -273,12 +273,11 @@ static organ_status list_added(gguf_export *e, organ_error *error)
 static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *error)
 {
     size_t count;
-    organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
+    ORGAN_OWNED organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
     if (!merges)
         organ_fail_memory(error, e->model->path);
     else
         e->t->byte_level ? write_byte_level(e, merges, count, error) : write_sentence_piece(e, merges, count, error);
-    free(merges);
     return error->status;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Writes the ids of special tokens, the flags that tokenizers add these tokens to a text, and the chat template to GGUF
  * metadata. Follows the rules by which llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
+#include "formats/base/owned.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
@@ -212,7 +213,7 @@ static organ_status read_part(const gguf_export *e, const char *name, const char
                               organ_error *error)
 {
     organ_json_source text = {.label = name};
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     *value = NULL;
     if (organ_model_load(e->model, name, SPECIAL_FILE_LIMIT, &bytes, &text.length, error) == ORGAN_OK && bytes) {
         text.bytes = bytes;
@@ -220,13 +221,12 @@ static organ_status read_part(const gguf_export *e, const char *name, const char
         if (span.end > span.begin)
             organ_json_parse(&text, span, member, value, error);
     }
-    free(bytes);
     return error->status;
 }
 
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error)
 {
-    json_t *config = NULL, *post = NULL;
+    ORGAN_OWNED_JSON json_t *config = NULL, *post = NULL;
     special_words words = {.e = e};
     if (organ_tokenizer_config(e->model, e->t, &config, error) == ORGAN_OK &&
         read_part(e, "tokenizer.json", "post_processor", &post, error) == ORGAN_OK) {
@@ -234,7 +234,5 @@ organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *er
         if (write_ids(&words, error) == ORGAN_OK)
             organ_tokenizer_write_templates(e, config, error);
     }
-    json_decref(config);
-    json_decref(post);
     return error->status;
 }

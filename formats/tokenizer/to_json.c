@@ -169,7 +169,7 @@ static int by_id(const void *a, const void *b)
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
-    organ_added *const all = malloc((count + 1) * sizeof *all);
+    ORGAN_OWNED organ_added *const all = malloc((count + 1) * sizeof *all);
     bool first = true;
     if (!all)
         return false;
@@ -188,7 +188,6 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
         first = false;
     }
     fputs("\n  ],\n", out);
-    free(all);
     return true;
 }
 
@@ -219,7 +218,7 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
 {
     size_t count;
     bool first = true;
-    organ_merge *const merges = organ_tokenizer_merges(t, &count);
+    ORGAN_OWNED organ_merge *const merges = organ_tokenizer_merges(t, &count);
     if (!merges)
         return false;
     fputs("    \"merges\": [", out);
@@ -236,7 +235,6 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
         fputs("]", out);
     }
     fputs("\n    ]\n", out);
-    free(merges);
     return true;
 }
 

@@ -181,7 +181,7 @@ static organ_status put_merges_of(union_state *s, size_t model, organ_error *err
 {
     const organ_tokenizer *const t = s->models[model].tokenizer;
     size_t count;
-    organ_merge *const merges = organ_tokenizer_merges(t, &count);
+    ORGAN_OWNED organ_merge *const merges = organ_tokenizer_merges(t, &count);
     if (!merges)
         return lack_memory(s, error);
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -195,7 +195,6 @@ static organ_status put_merges_of(union_state *s, size_t model, organ_error *err
             continue;
         put_pair(s, left, right, made, error);
     }
-    free(merges);
     return error->status;
 }
 
@@ -304,7 +303,7 @@ static organ_status edit_file(const union_state *s, const char *label, const cha
                               organ_error *error)
 {
     organ_json_edit edit;
-    json_t *const vocabulary = vocabulary_json(s), *const added = all_added_json(s);
+    ORGAN_OWNED_JSON json_t *const vocabulary = vocabulary_json(s), *const added = all_added_json(s);
     if (organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, NULL, "added_tokens", added, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, "model", "vocab", vocabulary, error) == ORGAN_OK &&
@@ -312,8 +311,6 @@ static organ_status edit_file(const union_state *s, const char *label, const cha
         !(*json = organ_format("%s", edit.bytes)))
         organ_fail_memory(error, label);
     organ_json_edit_release(&edit);
-    json_decref(vocabulary);
-    json_decref(added);
     return error->status;
 }
 

@@ -411,9 +411,8 @@ enum { DEPTH_LIMIT = 8 }; /* levels of post-processors inside post-processors */
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
 {
     const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
-    char *const path = organ_format("%s%s/%s", model->directory, folder, name);
+    ORGAN_OWNED char *const path = organ_format("%s%s/%s", model->directory, folder, name);
     const char *const label = path ? organ_arena_copy(&t->arena, path, strlen(path)) : NULL;
-    free(path);
     return label ? label : name;
 }
 

@@ -211,7 +211,7 @@ static void read_section(const scope *at, const char *method)
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     organ_json_source text = {.label = name};
     json_decref(config->root);
     config->root = NULL;
@@ -221,7 +221,6 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
         text.bytes = bytes;
         organ_json_parse_object(&text, &config->root, error);
     }
-    free(bytes);
     return (scope){config, error, "", config->root};
 }
 

@@ -14,10 +14,9 @@
 
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
-    char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    ORGAN_OWNED char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
     organ_refuse(at->error, at->config->file, "%.300s%s%s is %.100s, not %s", at->path, *at->path ? "." : "", key,
                  text ? text : "?", expected);
-    free(text);
 }
 
 const json_t *organ_quant_member(const organ_quant_scope *at, const char *key)

@@ -20,7 +20,7 @@
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
-    char *const directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    ORGAN_OWNED char *const directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     struct stat info;
     if (!directory)
         return organ_fail_errno(error, ENOMEM, "%s", path);
@@ -28,7 +28,6 @@ static organ_status check_page_directory(const char *path, organ_error *error)
         organ_fail(error, ORGAN_IO, "%s: there is no directory %s to write the page into", path, directory);
     else if (access(directory, W_OK | X_OK))
         organ_fail_errno(error, errno, "%s: cannot write into %s", path, directory);
-    free(directory);
     return error->status;
 }
 
@@ -48,12 +47,11 @@ static organ_status check_outside_model(const char *path, const char *model, org
 {
     struct stat info;
     const char *const slash = strrchr(path, '/');
-    char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+    ORGAN_OWNED char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
     if (!directory)
         organ_fail_errno(error, ENOMEM, "%s", path);
     else if (model && stat(model, &info) == 0 && S_ISDIR(info.st_mode))
         organ_output_check_distinct(directory, model, error);
-    free(directory);
     return error->status;
 }
 

@@ -219,14 +219,13 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
 
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
-    organ_call *const call = organ_call_create(verb, &stop, error);
+    ORGAN_OWNED organ_call *const call = organ_call_create(verb, &stop, error);
     if (!call)
         print_error(verb, error, wants_events(argc, argv));
     else
         run_call(verb, argc, argv, call, error);
     if (call)
         organ_arena_release(&call->names);
-    free(call);
     return error->status;
 }
 

@@ -69,11 +69,10 @@ static bool is_adapter_folder(const char *folder, char base[256])
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
     if (access(path, F_OK) || organ_input_load(path, path, ADAPTER_LIMIT, &bytes, &length, &ignored) != ORGAN_OK)
         return false;
-    json_t *const config = organ_json_load(bytes, length, 0, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const config = organ_json_load(bytes, length, 0, &fault, &no_memory);
     const char *const name = json_string_value(json_object_get(config, "base_model_name_or_path"));
     snprintf(base, 256, "%s", name ? name : "");
     free(bytes);
-    json_decref(config);
     return true;
 }
 
@@ -189,9 +188,8 @@ static unsigned closed_by_word(const char *word)
 {
     unsigned closed = organ_closed_modes(word);
     for (const char *plus = access(word, F_OK) ? strchr(word, '+') : NULL; plus; plus = strchr(plus + 1, '+')) {
-        char *const model = strndup(word, (size_t)(plus - word));
+        ORGAN_OWNED char *const model = strndup(word, (size_t)(plus - word));
         closed |= organ_closed_modes(plus + 1) | (model ? organ_closed_modes(model) : 0);
-        free(model);
     }
     return closed;
 }
@@ -219,7 +217,7 @@ static unsigned closed_by_recipe(const char *path)
     organ_error ignored = {0};
     organ_arena arena = {0};
     const organ_yaml *tree = NULL;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     unsigned closed = 0;
     if (organ_names_recipe(path) &&
@@ -227,7 +225,6 @@ static unsigned closed_by_recipe(const char *path)
         organ_yaml_parse(path, bytes, length, &arena, &tree, &ignored) == ORGAN_OK)
         closed = closed_by_values(tree);
     organ_arena_release(&arena);
-    free(bytes);
     return closed;
 }
 

@@ -29,11 +29,10 @@ static const char *status_name(organ_status status)
  * it is NULL or memory runs out. */
 static void put_event_line(FILE *out, json_t *event)
 {
-    char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    ORGAN_OWNED char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     if (line)
         fprintf(out, "%s\n", line);
     fflush(out);
-    free(line);
     json_decref(event);
 }
 
@@ -168,10 +167,9 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
     const bool both = capacity >= GAP + SHORTEST + remark;
     if (!*terminal->finished || capacity < GAP + SHORTEST)
         return;
-    char *const name =
+    ORGAN_OWNED char *const name =
         organ_text_shorten(terminal->finished, capacity - GAP - (both ? remark : 0), terminal->page.utf8);
     fprintf(out, "  %s%s%s", name ? name : "", both && remark ? " " : "", both ? terminal->remark : "");
-    free(name);
 }
 
 /* The start of the line is always shown: name of the stage, bar, percentage, speed and remaining time. `width` is
@@ -200,14 +198,13 @@ char *organ_terminal_line(const organ_terminal *terminal, double now)
     organ_error ignored = {0};
     if (!whole)
         return NULL;
-    char *const start = organ_text_shorten(whole, width, terminal->page.utf8);
+    ORGAN_OWNED char *const start = organ_text_shorten(whole, width, terminal->page.utf8);
     free(whole);
     if (start && organ_text_open(&text, &ignored) == ORGAN_OK) {
         fputs(start, text.out);
         put_finished(text.out, terminal, width - organ_text_width(start));
         organ_text_finish(&text, &line, &ignored);
     }
-    free(start);
     return line;
 }
 
@@ -220,13 +217,12 @@ static void clear_line(const organ_terminal *terminal)
 static void draw_progress_line(organ_terminal *terminal, double now)
 {
     terminal->page.width = organ_terminal_page(terminal->out).width; /* the window may have been resized */
-    char *const line = organ_terminal_line(terminal, now);
+    ORGAN_OWNED char *const line = organ_terminal_line(terminal, now);
     clear_line(terminal);
     fprintf(terminal->out, "%s%s%s", terminal->colour ? "\033[36m" : "", line ? line : "",
             terminal->colour ? "\033[0m" : "");
     fflush(terminal->out);
     terminal->drawn = now;
-    free(line);
 }
 
 /* ---- the callbacks ---- */
@@ -252,14 +248,12 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
  * runs out. */
 static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
-    char *const visible = organ_text_made_visible(tensor);
+    ORGAN_OWNED char *const visible = organ_text_made_visible(tensor);
     if (!visible)
         return;
-    char *const fitting = organ_text_shorten(visible, 120, terminal->page.utf8);
+    ORGAN_OWNED char *const fitting = organ_text_shorten(visible, 120, terminal->page.utf8);
     snprintf(terminal->finished, sizeof terminal->finished, "%s", fitting ? fitting : "");
     snprintf(terminal->remark, sizeof terminal->remark, "%s", remark ? remark : "");
-    free(fitting);
-    free(visible);
 }
 
 static void log_tensor(const organ_terminal *terminal, double now)

@@ -75,12 +75,11 @@ RUN_REMOTE(model_autopsy, organ_autopsy, autopsy)
 
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
-    json_t *const ranges = organ_autopsy_ranges();
+    ORGAN_OWNED_JSON json_t *const ranges = organ_autopsy_ranges();
     if (!ranges)
         organ_fail(error, ORGAN_IO, "no memory for the ranges");
     else if (organ_ranks_first(call->ranks))
         organ_document_print(ranges, stdout, error);
-    json_decref(ranges);
     return error->status;
 }
 

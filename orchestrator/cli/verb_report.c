@@ -42,8 +42,8 @@ static json_t *load_report(const char *path, organ_error *error)
 
 static organ_status write_page(const CALL *own, organ_error *error)
 {
-    json_t *const report = load_report(own->saved_report, error);
-    char *html = NULL;
+    ORGAN_OWNED_JSON json_t *const report = load_report(own->saved_report, error);
+    ORGAN_OWNED char *html = NULL;
     if (report && organ_html_report(report, &html, error) != ORGAN_OK && error->status == ORGAN_BAD_INPUT) {
         const organ_error fault = *error;
         *error = (organ_error){0};
@@ -51,8 +51,6 @@ static organ_status write_page(const CALL *own, organ_error *error)
     }
     if (html)
         organ_text_write(own->saved_page, html, error);
-    free(html);
-    json_decref(report);
     return error->status;
 }
 

@@ -2,6 +2,7 @@
  * The embedding of tokens, their learned positions, and the norm of both. */
 #include "orchestrator/forward/forward_parts.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -117,7 +118,7 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
                                   organ_error *error)
 {
     const size_t tokens = windows->begin[windows->count];
-    uint32_t *const numbers = malloc((tokens + 1) * sizeof *numbers);
+    ORGAN_OWNED uint32_t *const numbers = malloc((tokens + 1) * sizeof *numbers);
     if (!numbers)
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu positions", tokens);
     for (size_t w = 0; w < windows->count; w++)
@@ -129,7 +130,6 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
                             ORGAN_SHARE_HARD * (double)tokens * (double)f->config.hidden, add_waves, &j, error);
     else
         read_states(f, f->positions, /*added=*/true, numbers, tokens, states, error);
-    free(numbers);
     return error->status;
 }
 

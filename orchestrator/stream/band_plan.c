@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/pass_parts.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/machine/topology_parts.h"
@@ -325,12 +326,12 @@ const organ_kernels *organ_engine_choose_tile(const organ_engine *engine)
     const organ_kernels *const tables[] = {engine->kernels, organ_kernels_other_tile(engine->kernels)};
     const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
     double least[] = {1, 1};
-    char *const scratch = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
+    ORGAN_OWNED char *const scratch =
+        tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
     for (int trial = 0; scratch && trial < 2 * TRIALS; trial++) { /* alternating */
         const double took = time_tile(tables[trial % 2], (float *)(void *)scratch, scratch + bytes);
         if (took < least[trial % 2])
             least[trial % 2] = took;
     }
-    free(scratch);
     return least[1] < CLEARLY_QUICKER * least[0] ? tables[1] : tables[0];
 }

@@ -3,6 +3,7 @@
 
 #include "formats/base/activity.h"
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 #include "orchestrator/machine/workers.h"
 
 #include <errno.h>
@@ -161,7 +162,7 @@ bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 static organ_status copy_in_memory(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
                                    uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
-    char *const buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, COPY_BUFFER);
+    ORGAN_OWNED char *const buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, COPY_BUFFER);
     if (!buffer)
         return organ_fail_errno(error, ENOMEM, "%s: cannot allocate a copy buffer", to->path);
     while (bytes && !error->status) {
@@ -180,7 +181,6 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
             bytes -= (uint64_t)got;
         }
     }
-    free(buffer);
     return error->status;
 }
 

@@ -239,7 +239,7 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
     organ_layer_map *const map = map_of(style, rows, style->marks ? organ_scope_at(&walk->scope, style->marks) : NULL);
     organ_heat_map chart = style->style;
     char label[64];
-    char *const title = organ_words_text(&walk->scope, style->style.title, ORGAN_WORDS_PAGE);
+    ORGAN_OWNED char *const title = organ_words_text(&walk->scope, style->style.title, ORGAN_WORDS_PAGE);
     chart.title = title ? title : "";
     if (map && style->zero)
         scale_from_zero(map, style->bytes, &chart, label);
@@ -251,7 +251,6 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
         organ_block_chart(walk, organ_layer_map_svg(map, &chart), style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);
-    free(title);
 }
 
 /* ---- lines or bars over the layers, with a panel for each role ---- */

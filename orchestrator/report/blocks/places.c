@@ -31,9 +31,8 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
         const organ_scope scope = {report, organ_json_row_at(rows, k)};
         if (!organ_scope_holds(&scope, where))
             continue;
-        char *const kind = organ_words_text(&scope, same, ORGAN_WORDS_PAGE);
+        ORGAN_OWNED char *const kind = organ_words_text(&scope, same, ORGAN_WORDS_PAGE);
         complete = kind && merge_row(kept, known, kind, organ_json_row_at(rows, k));
-        free(kind);
     }
     json_decref(known);
     if (complete)
@@ -127,9 +126,8 @@ double organ_block_number(const json_t *row, const char *path, double factor)
 
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption)
 {
-    char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);
+    ORGAN_OWNED char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);
     organ_html_chart(walk->html, svg, text ? text : "");
-    free(text);
 }
 
 char *organ_block_text(organ_view_walk *walk, const char *words)

@@ -253,7 +253,7 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
     json_t *const rows = organ_block_rows(walk, block);
     const char *used[MEMBERS_MAX];
     const size_t count = json_array_size(rows), columns = columns_of(style, rows, used);
-    double *const values = calloc(count * columns + 1, sizeof *values);
+    ORGAN_OWNED double *const values = calloc(count * columns + 1, sizeof *values);
     const char **const names = calloc(count + 1, sizeof *names);
     char *svg = NULL;
     for (size_t k = 0; values && names && k < count; k++) {
@@ -275,7 +275,6 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
         organ_heat_map_svg(&map, &svg, &(organ_error){0});
     }
     organ_block_chart(walk, svg, style->caption);
-    free(values);
     free(names);
     organ_json_release_rows(rows);
 }
@@ -377,7 +376,7 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block)
     const organ_points_of *const style = block->points;
     json_t *const rows = organ_block_rows(walk, block);
     const size_t count = json_array_size(rows);
-    organ_point *const points = calloc(count + 1, sizeof *points);
+    ORGAN_OWNED organ_point *const points = calloc(count + 1, sizeof *points);
     char *const subtitle = organ_block_text(walk, style->style.subtitle), *svg = NULL;
     organ_scatter scatter = style->style;
     scatter.subtitle = subtitle;
@@ -397,7 +396,6 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block)
         organ_scatter_svg(&scatter, &svg, &(organ_error){0});
     }
     organ_block_chart(walk, svg, style->caption);
-    free(points);
     free(subtitle);
     organ_json_release_rows(rows);
 }

@@ -29,17 +29,15 @@ static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block
 
 static void put_words(organ_view_walk *walk, const organ_block *block)
 {
-    char *const text = walk_words_of(walk, block->words);
+    ORGAN_OWNED char *const text = walk_words_of(walk, block->words);
     if (text)
         walk->writer->words(walk, block, text);
-    free(text);
 }
 
 static void put_table_of(organ_view_walk *walk, organ_table *table, const char *caption)
 {
-    char *const text = caption ? walk_words_of(walk, caption) : NULL;
+    ORGAN_OWNED char *const text = caption ? walk_words_of(walk, caption) : NULL;
     walk->writer->table(walk, table, text && *text ? text : NULL);
-    free(text);
 }
 
 static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const char *what)
@@ -62,8 +60,8 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     const organ_table_of *const style = block->table;
     json_t *const rows = organ_block_rows(walk, block);
     const size_t max = walk->writer->form != ORGAN_WORDS_TERMINAL && style->max ? style->max : SIZE_MAX;
-    char *const total = style->total ? organ_words_text(&walk->scope, style->total, ORGAN_WORDS_PAGE)
-                                     : NULL; /* a table escapes its cells */
+    ORGAN_OWNED char *const total = style->total ? organ_words_text(&walk->scope, style->total, ORGAN_WORDS_PAGE)
+                                                 : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MAX];
     size_t count = 0;
     for (size_t k = 0; k < style->count && count < ORGAN_FIELDS_MAX; k++)
@@ -82,7 +80,6 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     if (style->what && json_array_size(rows) > max)
         put_cut_note(walk, max, json_array_size(rows), style->what);
     organ_json_release_rows(rows);
-    free(total);
 }
 
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
@@ -157,9 +154,8 @@ static void put_highlights(organ_view_walk *walk, const organ_block *block)
 
 static void put_figure(organ_view_walk *walk, const organ_block *block)
 {
-    char *const caption = walk_words_of(walk, block->words);
+    ORGAN_OWNED char *const caption = walk_words_of(walk, block->words);
     organ_html_chart(walk->html, block->draw(walk->scope.row), caption ? caption : "");
-    free(caption);
 }
 
 /* ---- the walk ---- */
@@ -185,13 +181,12 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
 static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
-    json_t *const row =
+    ORGAN_OWNED_JSON json_t *const row =
         ORGAN_OBJECT(SET_COUNT("more", all - block->max), SET_COUNT("all", all), SET_COUNT("most", block->max));
     if (row)
         walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
     else
         organ_block_lacks_memory(walk);
-    json_decref(row);
 }
 
 static void walk_each(organ_view_walk *walk, const organ_block *block)
@@ -241,12 +236,11 @@ static void put_ending(organ_view_walk *walk, const organ_block *block)
 
 static void walk_made_row(organ_view_walk *walk, const organ_block *block)
 {
-    json_t *const made = block->make(walk->scope.row);
+    ORGAN_OWNED_JSON json_t *const made = block->make(walk->scope.row);
     if (made)
         walk_row(walk, block, made);
     else
         organ_block_lacks_memory(walk);
-    json_decref(made);
 }
 
 static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block) = {

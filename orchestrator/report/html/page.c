@@ -126,14 +126,13 @@ void organ_html_section(organ_html *html, const char *title)
 
 void organ_html_paragraph(organ_html *html, const char *format, ...)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     va_list args;
     va_start(args, format);
     if (organ_vasprintf(&text, format, args) < 0)
         html->failed = true;
     else
         put_between(html->body.out, "<p>", text, "</p>\n");
-    free(text);
     va_end(args);
 }
 

@@ -336,11 +336,9 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 
 void organ_svg_text(FILE *out, const char *s, size_t longest)
 {
-    char *const visible = organ_text_made_visible(s ? s : "");
-    char *const cut = visible ? organ_text_shorten(visible, longest, /*utf8=*/true) : NULL;
+    ORGAN_OWNED char *const visible = organ_text_made_visible(s ? s : "");
+    ORGAN_OWNED char *const cut = visible ? organ_text_shorten(visible, longest, /*utf8=*/true) : NULL;
     organ_markup_text(out, cut ? cut : "");
-    free(visible);
-    free(cut);
 }
 
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }

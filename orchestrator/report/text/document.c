@@ -175,13 +175,12 @@ organ_status organ_document_line(const json_t *document, FILE *out, organ_error 
 
 json_t *organ_document_string(const char *s)
 {
-    char *const visible = s ? organ_text_made_visible(s) : NULL;
+    ORGAN_OWNED char *const visible = s ? organ_text_made_visible(s) : NULL;
     if (!s)
         organ_memory_count_refusal();
     if (visible)
         organ_text_hide_secrets(visible);
     json_t *const string = visible ? json_string(visible) : NULL;
-    free(visible);
     return string;
 }
 
@@ -222,7 +221,7 @@ static void remove_abandoned_draft(int folder, const char *name)
 void organ_document_drop_drafts(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
-    char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+    ORGAN_OWNED char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
     DIR *const entries = directory ? organ_open_folder(directory) : NULL;
     for (const struct dirent *entry; entries && (entry = readdir(entries));) {
         const size_t digits = entry->d_name[0] == '.' ? strspn(entry->d_name + 1, "0123456789") : 0;
@@ -231,7 +230,6 @@ void organ_document_drop_drafts(const char *path)
     }
     if (entries)
         closedir(entries);
-    free(directory);
 }
 
 /* Returns false if another process takes the draft for abandoned: it holds the lock, or has removed the name
@@ -274,7 +272,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     int fault = 0;
     if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, NULL);
+    ORGAN_OWNED char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, NULL);
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_rename_result naming =
@@ -285,7 +283,6 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
         organ_fail_errno(error, fault, "%s: cannot be renamed into place", d->path);
     if (naming == ORGAN_RENAME_FAILED || naming == ORGAN_RENAMED_REPLACING)
         organ_remove_file(d->temporary);
-    free(command);
     free(d->temporary);
     return status ? status : error->status;
 }

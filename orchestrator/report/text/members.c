@@ -68,22 +68,20 @@ json_t *organ_json_command(const char *const *words)
 {
     organ_error ignored = {0};
     organ_text text;
-    char *command = NULL;
+    ORGAN_OWNED char *command = NULL;
     if (organ_text_open(&text, &ignored) == ORGAN_OK) {
         for (size_t k = 0; words[k]; k++) {
-            char *const word = strdup(words[k]);
+            ORGAN_OWNED char *const word = strdup(words[k]);
             if (!word)
                 organ_memory_count_refusal();
             else
                 organ_text_hide_secrets(word);
             fputs(k ? " " : "", text.out);
             organ_shell_word(text.out, word ? word : "");
-            free(word);
         }
         organ_text_finish(&text, &command, &ignored);
     }
     json_t *const string = organ_document_string(command);
-    free(command);
     return string;
 }
 

@@ -201,10 +201,9 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
         organ_memory_count_refusal();
         return;
     }
-    char *const visible = organ_text_made_visible(raw);
+    ORGAN_OWNED char *const visible = organ_text_made_visible(raw);
     if (visible)
         organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
-    free(visible);
     free(raw);
 }
 

@@ -216,12 +216,12 @@ static bool print_row(const organ_table *table, char *const *cells, size_t count
     for (size_t k = 0; k <= last; k++) {
         const size_t c = column_of(table, p, k);
         /* columns narrower than SHORTEST were not shortened, so their cells fit */
-        char *const text = organ_text_shorten(cells[c], p->widths[c] > SHORTEST ? p->widths[c] : SHORTEST, page->utf8);
+        ORGAN_OWNED char *const text =
+            organ_text_shorten(cells[c], p->widths[c] > SHORTEST ? p->widths[c] : SHORTEST, page->utf8);
         if (!text)
             return false;
         fprintf(out, "%*s", k ? GAP : INDENT, "");
         print_field(out, text, p->widths[c], table->columns[c].align, k == last);
-        free(text);
     }
     fputc('\n', out);
     return true;
@@ -264,7 +264,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 {
     if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
-    size_t *const widths = calloc(table->column_count, sizeof *widths);
+    ORGAN_OWNED size_t *const widths = calloc(table->column_count, sizeof *widths);
     if (!widths)
         return organ_fail(error, ORGAN_IO, "no memory for a table");
     table_measure(table, widths);
@@ -277,7 +277,6 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
         fputc('\n', out);
         complete = print_part(table, &p, out, page);
     }
-    free(widths);
     return complete ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
 }
 
@@ -378,9 +377,8 @@ organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_err
     if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
     const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
-    size_t *const widths = calloc(columns, sizeof *widths);
+    ORGAN_OWNED size_t *const widths = calloc(columns, sizeof *widths);
     const organ_status status = widths ? markdown_rows(table, rows * columns, widths, out, error)
                                        : organ_fail(error, ORGAN_IO, "no memory for a table");
-    free(widths);
     return status;
 }

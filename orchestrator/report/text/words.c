@@ -222,11 +222,10 @@ static const char *words_module_of(const char *key)
 static void put_stem(FILE *out, const char *path, organ_words_for to)
 {
     const char *const dot = strrchr(path, '.');
-    char *const stem = strndup(path, dot ? (size_t)(dot + 1 - path) : strlen(path));
+    ORGAN_OWNED char *const stem = strndup(path, dot ? (size_t)(dot + 1 - path) : strlen(path));
     if (!stem)
         organ_memory_count_refusal();
     put_text(out, stem ? stem : "", /*code=*/false, to);
-    free(stem);
 }
 
 /* Prints "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)". If parts of the model are not run, adds for

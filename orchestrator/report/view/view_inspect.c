@@ -122,9 +122,8 @@ static json_t *facts_of(const json_t *report)
     json_t *const list = json_array();
     for (size_t k = 0; k < sizeof facts / sizeof *facts; k++)
         if (organ_scope_holds(&scope, facts[k].when)) {
-            char *const fact = organ_words_text(&scope, facts[k].value, ORGAN_WORDS_PAGE);
+            ORGAN_OWNED char *const fact = organ_words_text(&scope, facts[k].value, ORGAN_WORDS_PAGE);
             json_array_append_new(list, json_string(fact));
-            free(fact);
         }
     return list;
 }

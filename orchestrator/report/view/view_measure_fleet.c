@@ -157,14 +157,12 @@ static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, cons
 static json_t *with_lineage(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
-    organ_lineage *const lineage = calloc(json_array_size(models) + 1, sizeof *lineage);
-    size_t *const order = calloc(json_array_size(models) + 1, sizeof *order);
+    ORGAN_OWNED organ_lineage *const lineage = calloc(json_array_size(models) + 1, sizeof *lineage);
+    ORGAN_OWNED size_t *const order = calloc(json_array_size(models) + 1, sizeof *order);
     json_t *const made =
         lineage && order && organ_measure_lineage(models, lineage, order, &(organ_error){0}) == ORGAN_OK
             ? fleet_of(models, lineage, order)
             : NULL;
-    free(lineage);
-    free(order);
     return made;
 }
 

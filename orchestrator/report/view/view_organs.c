@@ -398,7 +398,7 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
 
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
-    bool *const done = calloc(count + 1, sizeof *done);
+    ORGAN_OWNED bool *const done = calloc(count + 1, sizeof *done);
     size_t used = 0;
     if (!done)
         return organ_fail_errno(error, ENOMEM, "the models");
@@ -415,7 +415,6 @@ static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t
             before |= order[j] == body;
         lineage[order[k]].depth = before ? lineage[body].depth + 1 : 0;
     }
-    free(done);
     return ORGAN_OK;
 }
 

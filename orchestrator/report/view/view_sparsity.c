@@ -108,8 +108,8 @@ static char *draw_tiles(const json_t *map)
     enum { MAX_NUMBERED = 600 };
     const json_t *const killed = json_object_get(map, "killed");
     const size_t rows = (size_t)organ_json_count(map, "rows"), cols = (size_t)organ_json_count(map, "cols");
-    double *const values = calloc(rows * cols, sizeof *values);
-    char *const subtitle = organ_words_text(
+    ORGAN_OWNED double *const values = calloc(rows * cols, sizeof *values);
+    ORGAN_OWNED char *const subtitle = organ_words_text(
         &(organ_scope){map, map},
         "{matrix_rows} x {matrix_cols} weights{matrices>1?, matrix below matrix}, in tiles of {tile} x "
         "{tile}",
@@ -133,8 +133,6 @@ static char *draw_tiles(const json_t *map)
         .plain = rows * cols > MAX_NUMBERED};
     if (values && subtitle)
         organ_heat_map_svg(&tiles, &svg, &(organ_error){0});
-    free(subtitle);
-    free(values);
     return svg;
 }
 
@@ -334,13 +332,12 @@ static json_t *layers_of(const json_t *report)
 {
     const json_t *const layers = json_object_get(report, "layers");
     const size_t count = json_array_size(layers);
-    double *const low = calloc(2 * count + 1, sizeof *low);
+    ORGAN_OWNED double *const low = calloc(2 * count + 1, sizeof *low);
     json_t *const rows = low ? json_array() : NULL;
     if (low)
         spread_layers(report, count, low, low + count);
     for (size_t k = 0; low && k < count; k++)
         json_array_append_new(rows, layer_row(organ_json_row_at(layers, k), low[k], low[count + k]));
-    free(low);
     return rows;
 }
 
@@ -368,7 +365,7 @@ static int by_row(const void *a, const void *b)
 static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < max ? count : max;
-    ranked *const list = calloc(count + 1, sizeof *list);
+    ORGAN_OWNED ranked *const list = calloc(count + 1, sizeof *list);
     json_t *const first = list ? json_array() : NULL;
     for (size_t k = 0; list && k < count; k++) {
         const double percent = organ_json_real(organ_json_row_at(rows, k), "percent");
@@ -380,7 +377,6 @@ static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_lis
         qsort(list, shown, sizeof *list, by_row);
     for (size_t k = 0; list && k < shown; k++)
         json_array_append(first, organ_json_row_at(rows, list[k].row));
-    free(list);
     return first;
 }
 

@@ -71,10 +71,9 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    char *html = NULL;
+    ORGAN_OWNED char *html = NULL;
     if (organ_html_report(report, &html, error) == ORGAN_OK)
         organ_text_write(path, html, error);
-    free(html);
     return error->status;
 }
 

@@ -443,13 +443,12 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     char stamp[32];
     organ_http_stamp(stamp);
-    json_t *const line =
+    ORGAN_OWNED_JSON json_t *const line =
         ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
                      SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
                      SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
                      SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
     char *const text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
-    json_decref(line);
     return text;
 }
 
@@ -474,7 +473,7 @@ static int append_line(organ_audit_log *audit, const char *text)
 
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
-    char *const text = audit_log_line_of(entry);
+    ORGAN_OWNED char *const text = audit_log_line_of(entry);
     pthread_mutex_lock(&audit->lock);
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;
@@ -486,7 +485,6 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
                       audit->lost);
     audit->reported = fault != 0;
     pthread_mutex_unlock(&audit->lock);
-    free(text);
 }
 
 unsigned long long organ_audit_log_lost(organ_audit_log *audit)

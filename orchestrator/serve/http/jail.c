@@ -171,9 +171,8 @@ bool organ_jail_contains(const organ_jail *jail, const char *path)
 {
     bool inside = organ_path_is_inside(path, jail->path);
     for (size_t k = 0; k < jail->store_count && !inside; k++) {
-        char *const real = realpath(jail->stores[k].path, NULL);
+        ORGAN_OWNED char *const real = realpath(jail->stores[k].path, NULL);
         inside = real && organ_path_is_inside(path, real);
-        free(real);
     }
     return inside;
 }

@@ -410,7 +410,7 @@ void organ_http_send_at_once(organ_server_request *request)
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     const union MHD_ConnectionInfo *const tls =
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    char *const text = socket ? whole_reply(&request->reply, &bytes) : NULL;
+    ORGAN_OWNED char *const text = socket ? whole_reply(&request->reply, &bytes) : NULL;
     request->state = REQUEST_QUEUED;
     if (text && request->server->tls && tls && tls->tls_session)
         organ_tls_send(tls->tls_session, text, bytes);
@@ -423,5 +423,4 @@ void organ_http_send_at_once(organ_server_request *request)
             ;
         shutdown(socket->connect_fd, SHUT_WR);
     }
-    free(text);
 }

@@ -149,15 +149,13 @@ static void raise_descriptor_limit(unsigned connections)
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
     const char *const slash = file ? strrchr(file, '/') : NULL;
-    char *const folder = slash ? strndup(file, (size_t)(slash - file + 1)) : strdup(".");
-    char *path = file ? realpath(file, NULL) : NULL;
+    ORGAN_OWNED char *const folder = slash ? strndup(file, (size_t)(slash - file + 1)) : strdup(".");
+    ORGAN_OWNED char *path = file ? realpath(file, NULL) : NULL;
     if (file && !path && folder)
         path = realpath(folder, NULL); /* the file will be created in this folder */
     if (path && organ_jail_contains(server->app.jail, path))
         organ_fail(error, ORGAN_USAGE, "%s %s: is below the root%s, where clients and jobs can read it", option, file,
                    server->options.caches ? " or a cache" : "");
-    free(folder);
-    free(path);
     return error->status;
 }
 
@@ -489,7 +487,7 @@ static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const 
 static void post_login(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_guard *const guard = organ_http_app(request)->guard;
-    json_t *const body = organ_http_body_json(request, reply);
+    ORGAN_OWNED_JSON json_t *const body = organ_http_body_json(request, reply);
     if (!body)
         return;
     organ_bearer bearer = {.name = ""};
@@ -508,7 +506,6 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
         set_cookie(guard, reply, session, "");
     }
     explicit_bzero(session, sizeof session);
-    json_decref(body);
 }
 
 static void post_logout(const organ_server_request *request, organ_http_reply *reply)

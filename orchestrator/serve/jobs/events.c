@@ -36,15 +36,14 @@ static void close_job_events(void *context)
 
 static void put_sent_event(FILE *out, const char *name, const json_t *data)
 {
-    char *const text = json_dumps(data, JSON_COMPACT);
+    ORGAN_OWNED char *const text = json_dumps(data, JSON_COMPACT);
     fprintf(out, "event: %s\ndata: %s\n\n", name, text ? text : "{}");
-    free(text);
 }
 
 /* Writes the complete lines of the next CHUNK bytes of the log as events. Returns whether it has advanced. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
-    char *const chunk = malloc(CHUNK);
+    ORGAN_OWNED char *const chunk = malloc(CHUNK);
     /* The middle of a very long log is a hole (hollow_log in run.c). Skips the hole and the rest of the line in
      * which it ends. */
     const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
@@ -55,15 +54,13 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     size_t at = first ? (size_t)(first - chunk) + 1 : 0;
     for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at));
          at = (size_t)(end - chunk) + 1) {
-        json_t *const event = organ_job_event(chunk + at, (size_t)(end - chunk) - at);
+        ORGAN_OWNED_JSON json_t *const event = organ_job_event(chunk + at, (size_t)(end - chunk) - at);
         fprintf(out, "id: %lld\n", (long long)stream->offset + (end - chunk) + 1);
         put_sent_event(out, event ? organ_json_text(event, "event") : "note", event);
-        json_decref(event);
     }
     if (got == CHUNK && at == 0)
         at = CHUNK; /* no event is as long as CHUNK: skip this part of the line */
     stream->offset += (int64_t)at;
-    free(chunk);
     return at > 0;
 }
 
@@ -76,7 +73,7 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     /* Read the state before the file: if the job has ended, the file already contains all its lines. */
     pthread_mutex_lock(&jobs->mutex);
     const bool over = !organ_job_active(stream->job->state), fresh = stream->job->version != stream->seen;
-    json_t *const view = organ_job_view(stream->job);
+    ORGAN_OWNED_JSON json_t *const view = organ_job_view(stream->job);
     stream->seen = stream->job->version;
     if (stream->fd < 0 && !stream->job->removed)
         stream->fd = organ_job_open(&jobs->store, stream->job->id, "events.jsonl", O_RDONLY);
@@ -91,7 +88,6 @@ static bool make_events(organ_job_stream *stream, FILE *out)
         fprintf(out, "id: %lld-end\n", (long long)stream->offset);
         put_sent_event(out, "job", view);
     }
-    json_decref(view);
     return lines || stream->ended || fresh;
 }
 

@@ -122,11 +122,10 @@ static const char *plus_of(const words_reader *r, const char *path)
     if (organ_jail_stat(r->jail, path, &about, &ignored) == 0)
         return NULL;
     for (const char *at = path; (at = strchr(at + 1, '+'));) {
-        char *const model = strndup(path, (size_t)(at - path));
+        ORGAN_OWNED char *const model = strndup(path, (size_t)(at - path));
         ignored = (organ_error){0};
         if (model && organ_jail_stat(r->jail, model, &about, &ignored) == 0)
             plus = at;
-        free(model);
     }
     return plus;
 }
@@ -134,16 +133,13 @@ static const char *plus_of(const words_reader *r, const char *path)
 /* If one of the two is in a store, r->absolute becomes MODEL+ADAPTER with its path. */
 static unsigned find_adapted(words_reader *r, const char *path, const char *plus, organ_error *error)
 {
-    char *const model = strndup(path, (size_t)(plus - path)), *of_model = NULL, *of_adapter = NULL;
+    ORGAN_OWNED char *const model = strndup(path, (size_t)(plus - path)), *of_model = NULL, *of_adapter = NULL;
     unsigned refused = model ? find_input(r, model, &of_model, error) : 500;
     if (!refused)
         refused = find_input(r, plus + 1, &of_adapter, error);
     if (!refused && (of_model || of_adapter) &&
         !(r->absolute = organ_format("%s+%s", of_model ? of_model : model, of_adapter ? of_adapter : plus + 1)))
         refused = 500;
-    free(of_model);
-    free(of_adapter);
-    free(model);
     return refused;
 }
 

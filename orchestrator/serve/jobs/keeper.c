@@ -87,7 +87,7 @@ static void *run_keeper(void *context)
  * NULL. */
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
-    json_t *const ids = organ_job_ids(&jobs->store, error);
+    ORGAN_OWNED_JSON json_t *const ids = organ_job_ids(&jobs->store, error);
     pthread_mutex_lock(&jobs->mutex);
     for (size_t k = 0; k < json_array_size(ids) && error->status == ORGAN_OK; k++) {
         organ_error fault = {0};
@@ -101,7 +101,6 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
             organ_message(notes, ORGAN_MESSAGE_WARNING, "%s", fault.message);
     }
     pthread_mutex_unlock(&jobs->mutex);
-    json_decref(ids);
     return error->status;
 }
 

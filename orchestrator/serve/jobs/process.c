@@ -319,7 +319,7 @@ static void advance_progress(organ_job_progress *progress, const json_t *event, 
 
 static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool first)
 {
-    json_t *const event = organ_job_event(line, length);
+    ORGAN_OWNED_JSON json_t *const event = organ_job_event(line, length);
     const char *const name = organ_json_text(event, "event");
     if (strcmp(name, "begin") == 0)
         begin_stage(progress, event);
@@ -332,13 +332,12 @@ static void read_event_line(organ_job_progress *progress, const char *line, size
     } else if (strcmp(name, "note") == 0 && !progress->failed) {
         snprintf(progress->message, sizeof progress->message, "%s", organ_json_text(event, "text"));
     }
-    json_decref(event);
 }
 
 /* At most MAX_CHUNKS x CHUNK bytes are read per call. An incomplete last line stays for the next call. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd)
 {
-    char *const chunk = malloc(CHUNK);
+    ORGAN_OWNED char *const chunk = malloc(CHUNK);
     const bool first = progress->offset == 0;
     bool any = false;
     for (int k = 0; chunk && k < MAX_CHUNKS; k++) {
@@ -354,7 +353,6 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
         if (got < CHUNK)
             break;
     }
-    free(chunk);
     return any;
 }
 

@@ -34,10 +34,10 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     char rest[40] = "";
     if (more > 0)
         snprintf(rest, sizeof rest, " (and %zu more)", more);
-    json_t *const detail = organ_json_sprintf("%s: %s%s", json_string_value(json_object_get(first, "field")),
-                                              json_string_value(json_object_get(first, "detail")), rest);
+    ORGAN_OWNED_JSON json_t *const detail =
+        organ_json_sprintf("%s: %s%s", json_string_value(json_object_get(first, "field")),
+                           json_string_value(json_object_get(first, "detail")), rest);
     organ_http_problem_with(reply, status, "errors", faults, "%s", detail ? json_string_value(detail) : "");
-    json_decref(detail);
 }
 
 static json_t *faults_of(const char *message)
@@ -158,7 +158,7 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
 {
     enum { SHOWN = 64 << 10 };
     struct stat about = {0};
-    char *const text = calloc(1, SHOWN + 1);
+    ORGAN_OWNED char *const text = calloc(1, SHOWN + 1);
     const ssize_t got = text && fstat(fd, &about) == 0 ? pread(fd, text, SHOWN, 0) : -1;
     json_t *const shown = got < 0
                               ? NULL
@@ -166,7 +166,6 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
                                           (json_int_t)about.st_size, "detail",
                                           "the result is larger than --job-output; raw=true returns the stored part",
                                           "beginning", visible_lines(text));
-    free(text);
     close(fd);
     return shown;
 }

@@ -76,12 +76,11 @@ static bool read_members(const organ_json_source *text, bool *page)
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
-    char *const bytes = fd >= 0 && size > 0 ? malloc((size_t)size) : NULL;
+    ORGAN_OWNED char *const bytes = fd >= 0 && size > 0 ? malloc((size_t)size) : NULL;
     size_t got = 0;
     for (ssize_t more = 1; bytes && more > 0 && size > got; got += more > 0 ? (size_t)more : 0)
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
     const bool complete = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
-    free(bytes);
     organ_job_close(fd);
     return complete;
 }
@@ -116,7 +115,7 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
  * end of a line. */
 static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
-    char *const part = malloc((size_t)bytes + 1);
+    ORGAN_OWNED char *const part = malloc((size_t)bytes + 1);
     const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
     const char *cut = NULL; /* the end of a line at which the bytes are cut */
     if (got > 0)
@@ -124,7 +123,6 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0,
                  end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
     const bool good = got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;
-    free(part);
     return good;
 }
 
@@ -133,7 +131,7 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
  * old file open continue to read it. */
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
-    char *from = NULL, *to = NULL;
+    ORGAN_OWNED char *from = NULL, *to = NULL;
     const int log = organ_job_open(store, id, "events.jsonl", O_RDONLY);
     const uint64_t size = file_size(log), stays = log_share(limit);
     if (limit > 0 && stays > 0 && size > limit && asprintf(&from, "%s/%s/events.short", store->path, id) >= 0 &&
@@ -149,8 +147,6 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
         if (!good || rename(from, to) != 0)
             unlink(from);
     }
-    free(from);
-    free(to);
     organ_job_close(log);
 }
 

@@ -146,7 +146,7 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 /* Removes the matching files and then the directory. Returns whether the directory is gone: other files keep it. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
-    char *const path = job_path(store, id, "");
+    ORGAN_OWNED char *const path = job_path(store, id, "");
     DIR *const directory = path ? organ_open_folder(path) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));)
         if (fnmatch(pattern, entry->d_name, 0) == 0)
@@ -154,7 +154,6 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
     if (directory)
         closedir(directory);
     const bool gone = path && rmdir(path) == 0;
-    free(path);
     return gone;
 }
 
@@ -199,14 +198,12 @@ static json_t *record_of(const organ_job *job)
 
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
 {
-    char *const path = job_path(store, job->id, "job.json");
-    json_t *const record = record_of(job);
+    ORGAN_OWNED char *const path = job_path(store, job->id, "job.json");
+    ORGAN_OWNED_JSON json_t *const record = record_of(job);
     if (!path || !record)
         organ_fail_errno(error, ENOMEM, "the record of job %s", job->id);
     else
         organ_document_replace(path, record, error);
-    json_decref(record);
-    free(path);
     return error->status;
 }
 

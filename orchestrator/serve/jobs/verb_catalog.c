@@ -245,13 +245,12 @@ static json_t *describe_groups(const organ_verb *verb)
 {
     json_t *const list = json_array();
     for (size_t g = 0; list && g < verb->group_count; g++) {
-        json_t *const options = json_array();
+        ORGAN_OWNED_JSON json_t *const options = json_array();
         for (size_t k = 0; k < verb->groups[g].count; k++)
             if (!is_hidden_option(&verb->groups[g].options[k]))
                 json_array_append_new(options, describe_option(&verb->groups[g].options[k]));
         if (json_array_size(options) > 0)
             json_array_append_new(list, json_pack("{s:s, s:O}", "title", verb->groups[g].title, "options", options));
-        json_decref(options);
     }
     return list;
 }

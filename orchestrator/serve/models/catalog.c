@@ -299,9 +299,8 @@ static bool is_object(const char *text)
 {
     json_error_t fault;
     bool no_memory;
-    json_t *const json = organ_json_load(text, strlen(text), 0, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const json = organ_json_load(text, strlen(text), 0, &fault, &no_memory);
     const bool object = json_is_object(json);
-    json_decref(json);
     return object;
 }
 
@@ -496,12 +495,11 @@ static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entr
     unsigned part = 1, parts;
     const size_t length = strlen(e->name), stem = organ_gguf_split_parse(e->name, &part, &parts);
     if (e->directory) {
-        char *const below = join_path(f->path, e->name);
+        ORGAN_OWNED char *const below = join_path(f->path, e->name);
         if (below)
             scan_folder(w, below, depth + 1);
         else
             organ_fail_errno(w->error, ENOMEM, "the list of models");
-        free(below);
     } else if (organ_ends_with(e->name, ".gguf") && (part == 1 || !stem))
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, stem ? stem : length, ".gguf");
     else if (organ_ends_with(e->name, ".safetensors") && !is_model)

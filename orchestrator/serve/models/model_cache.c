@@ -241,9 +241,8 @@ static char *summary_of(const cached_model *made)
 {
     if (made->catalog)
         return strdup(made->catalog->summary);
-    json_t *const fault = json_pack("{s:s}", "fault", made->message);
+    ORGAN_OWNED_JSON json_t *const fault = json_pack("{s:s}", "fault", made->message);
     char *const text = fault ? json_dumps(fault, JSON_COMPACT) : NULL;
-    json_decref(fault);
     return text;
 }
 
@@ -342,11 +341,10 @@ static bool read_requested(organ_model_cache *cache)
     bool requested;
     /* Evicted catalogs that are still in use need memory beyond the limit: read no further model until they are
      * released. */
-    char *const path = cache->evicted_bytes ? NULL : next_to_read(cache, &requested);
+    ORGAN_OWNED char *const path = cache->evicted_bytes ? NULL : next_to_read(cache, &requested);
     if (!path)
         return false;
     read_next(cache, path, requested);
-    free(path);
     return true;
 }
 

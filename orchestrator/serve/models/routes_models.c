@@ -107,16 +107,14 @@ typedef struct tensor_page {
 
 static void put_tensor(tensor_page *p, const organ_tensor *tensor)
 {
-    json_t *const row = organ_inspect_tensor(tensor, p->model->files[tensor->file]);
-    char *const text = row ? json_dumps(row, JSON_COMPACT) : NULL;
+    ORGAN_OWNED_JSON json_t *const row = organ_inspect_tensor(tensor, p->model->files[tensor->file]);
+    ORGAN_OWNED char *const text = row ? json_dumps(row, JSON_COMPACT) : NULL;
     p->whole = p->whole && text;
     if (text) {
         fprintf(p->out, "%s%s", p->rows ? "," : "", text);
         p->written += strlen(text) + 1;
         p->rows++;
     }
-    free(text);
-    json_decref(row);
 }
 
 static bool page_is_full(const tensor_page *p, const organ_tensor_query *w)

@@ -111,11 +111,10 @@ static orientation_votes count_biases(const organ_weights *weights)
         if (w->rank != 2 || w->anatomy.layer < 0 || w->shape[0] == w->shape[1] ||
             !organ_cut_end(w->name, &length, ".weight"))
             continue;
-        char *const name = organ_format("%.*s.bias", (int)length, w->name);
+        ORGAN_OWNED char *const name = organ_format("%.*s.bias", (int)length, w->name);
         const organ_weight *const bias = name ? organ_weights_named(weights, name) : NULL;
         v.straight += bias && bias->elements == w->shape[0];
         v.turned += bias && bias->elements == w->shape[1];
-        free(name);
     }
     return v;
 }

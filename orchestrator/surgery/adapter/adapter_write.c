@@ -110,11 +110,11 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
     const unsigned rank = gguf && f->experts > 1 ? 3 : 2; /* dimensions of the written tensors */
     const uint64_t experts = f->experts;
     uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
-    char *const a = organ_adapter_key(pair, gguf, 'A'), *const b = organ_adapter_key(pair, gguf, 'B');
-    float *const transposed_a = transpose_a ? organ_lora_transposed(f->a, f->rank, f->in) : NULL;
+    ORGAN_OWNED char *const a = organ_adapter_key(pair, gguf, 'A'), *const b = organ_adapter_key(pair, gguf, 'B');
+    ORGAN_OWNED float *const transposed_a = transpose_a ? organ_lora_transposed(f->a, f->rank, f->in) : NULL;
     /* ORGAN_FACTORS_PARAMETER: B changes from [experts][out x rank] to [out x rank][experts], so that the columns of
      * one expert are every experts-th column of the written matrix */
-    float *const parameter_b = parameter ? organ_lora_transposed(f->b, f->experts, f->out * f->rank) : NULL;
+    ORGAN_OWNED float *const parameter_b = parameter ? organ_lora_transposed(f->b, f->experts, f->out * f->rank) : NULL;
     if (transpose_a) {
         a_shape[1] = f->in;
         a_shape[2] = f->rank;
@@ -127,10 +127,6 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
     else if (organ_adapter_add(w, a, dtype, rank, a_shape + 3 - rank, transpose_a ? transposed_a : f->a, error) ==
              ORGAN_OK)
         organ_adapter_add(w, b, dtype, rank, b_shape + 3 - rank, parameter ? parameter_b : f->b, error);
-    free(a);
-    free(b);
-    free(transposed_a);
-    free(parameter_b);
     return error->status;
 }
 
@@ -265,7 +261,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
 static organ_status gguf_write(const char *directory, const char *path, const organ_adapter_making *making,
                                organ_error *error)
 {
-    char *const name = organ_format("%s/" ORGAN_ADAPTER_GGUF, directory);
+    ORGAN_OWNED char *const name = organ_format("%s/" ORGAN_ADAPTER_GGUF, directory);
     organ_model *model = NULL;
     organ_gguf_writer *gguf = NULL;
     organ_gguf_layout layout;
@@ -282,7 +278,6 @@ static organ_status gguf_write(const char *directory, const char *path, const or
     organ_model_close(model);
     if (!error->status)
         organ_remove_file(path);
-    free(name);
     return error->status;
 }
 
@@ -358,9 +353,8 @@ static organ_status place_unit(adapter_header *h, size_t unit, organ_error *erro
     const organ_adapter_unit *const u = &w->making->units[unit];
     const uint64_t first = h->data;
     if (u->same) {
-        json_t *const entry = entry_json(u->same->dtype, u->same->rank, u->same->shape);
+        ORGAN_OWNED_JSON json_t *const entry = entry_json(u->same->dtype, u->same->rank, u->same->shape);
         header_entry(h, u->key, entry, u->same->bytes, error);
-        json_decref(entry);
     }
     for (size_t k = 0; k < json_array_size(w->tensors[unit]) && !error->status; k++) {
         const char *name;
@@ -437,7 +431,7 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
 static organ_status complete_adapter(adapter_header *h, const char *directory, const json_t *config, organ_error *error)
 {
     const organ_adapter_making *const m = h->writer->making;
-    char *const path = organ_format("%s/" ORGAN_ADAPTER_CONFIG, directory);
+    ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_ADAPTER_CONFIG, directory);
     organ_adapter *made = NULL;
     if (!path)
         organ_fail_memory(error, directory);
@@ -448,7 +442,6 @@ static organ_status complete_adapter(adapter_header *h, const char *directory, c
              !m->files_of->model->gguf)
         copy_files(m->files_of, directory, error);
     organ_adapter_close(made);
-    free(path);
     return error->status;
 }
 
@@ -459,9 +452,9 @@ static organ_status adapter_written(void *inner, const char *directory, organ_er
     organ_adapter_writer *const w = inner;
     organ_adapter_making *const m = w->making;
     organ_ranks *const ranks = m->write.engine->ranks;
-    adapter_header *const h = calloc(1, sizeof *h);
-    char *const path = organ_format("%s/" ORGAN_ADAPTER_WEIGHTS, directory);
-    json_t *const config = m->config(m->write.context, error);
+    ORGAN_OWNED adapter_header *const h = calloc(1, sizeof *h);
+    ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_ADAPTER_WEIGHTS, directory);
+    ORGAN_OWNED_JSON json_t *const config = m->config(m->write.context, error);
     if (!h || !path)
         organ_fail_memory(error, directory);
     if (!error->status && organ_direct_open(path, 0666, &h->file, error) == ORGAN_OK && ranks)
@@ -479,9 +472,6 @@ static organ_status adapter_written(void *inner, const char *directory, organ_er
         organ_direct_close(&h->file);
         organ_name_table_release(&h->names);
     }
-    json_decref(config);
-    free(path);
-    free(h);
     return error->status;
 }
 

@@ -28,7 +28,7 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
                                use_values *use, void *context, organ_error *error)
 {
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
-    unsigned char *const raw = malloc(CHUNK * (width + sizeof(float)));
+    ORGAN_OWNED unsigned char *const raw = malloc(CHUNK * (width + sizeof(float)));
     if (!raw)
         return organ_fail_memory(error, t->name);
     float *const values = (float *)(void *)(raw + CHUNK * width);
@@ -39,7 +39,6 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
         organ_widen(kernels, t->dtype, raw, values, n);
         use(context, values, n, at, error);
     }
-    free(raw);
     return error->status;
 }
 
@@ -136,7 +135,7 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {
     const organ_adapter_pair *const stored = stored_pair_of(pair, first).pair;
-    float *a = NULL, *b = NULL;
+    ORGAN_OWNED float *a = NULL, *b = NULL;
     /* The experts have a stored pair each, whose scales may differ; pair->scale is then 1. */
     const bool several = pair->origin && pair->origin->count > 1;
     if (stored && read_factor(adapter, stored->a, kernels, 1, &a, error) == ORGAN_OK &&
@@ -146,8 +145,6 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
             place_a(&s, a, f->a + e * f->rank * f->in);
             place_b(pair, &s, b, f->b + e * f->out * f->rank);
         }
-    free(a);
-    free(b);
     return error->status;
 }
 
@@ -358,14 +355,12 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, /*whole_steps=*/true,
                               error) == ORGAN_OK) {
         const size_t n = rows.capacity * rows.cols;
-        float *const mine = allocate_aligned(n * sizeof *mine);
-        void *const raw = allocate_aligned(n * organ_dtype_describe(tensor->dtype)->bytes);
+        ORGAN_OWNED float *const mine = allocate_aligned(n * sizeof *mine);
+        ORGAN_OWNED void *const raw = allocate_aligned(n * organ_dtype_describe(tensor->dtype)->bytes);
         if (!mine || !raw)
             organ_fail_memory(error, tensor->name);
         else
             factors_compare_rows(adapter, tensor, kernels, &rows, raw, mine, norm, error);
-        free(mine);
-        free(raw);
     }
     organ_row_buffer_close(&rows);
     return error->status;
@@ -389,9 +384,8 @@ char *organ_adapter_plain_name(const char *name)
 
 static const organ_weight *weight_renamed(const organ_weights *weights, const char *name, size_t from, const char *word)
 {
-    char *const other = organ_format("%s%s", word, name + from);
+    ORGAN_OWNED char *const other = organ_format("%s%s", word, name + from);
     const organ_weight *const found = other ? organ_weights_named(weights, other) : NULL;
-    free(other);
     return found;
 }
 

@@ -3,6 +3,7 @@
  * several runs of the layer gathers. */
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/rows.h"
 
 #include <stdlib.h>
@@ -65,7 +66,7 @@ organ_status organ_calibration_find_needs(organ_calibration_run *calib, organ_er
 {
     const organ_targets *const targets = calib->targets;
     const size_t experts = organ_forward_describe(calib->facts.forward)->experts;
-    uint64_t *const sums = calloc(experts + 1, sizeof *sums);
+    ORGAN_OWNED uint64_t *const sums = calloc(experts + 1, sizeof *sums);
     if (!sums)
         return organ_fail_memory(error, calib->options->calibration.text);
     for (unsigned blocks = 0; blocks < 2 && calib->work->change; blocks++)
@@ -78,6 +79,5 @@ organ_status organ_calibration_find_needs(organ_calibration_run *calib, organ_er
             raise_needs(calib, sums, others, &calib->needs[blocks]);
             organ_rows_passed();
         }
-    free(sums);
     return error->status;
 }

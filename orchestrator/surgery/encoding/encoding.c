@@ -2,6 +2,7 @@
  * The table of encodings. */
 #include "orchestrator/surgery/encoding/encoding.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
@@ -464,7 +465,7 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
                              organ_error *error)
 {
     static const char *const types[] = {"torch_dtype", "dtype"};
-    json_t *const value = json_string(name);
+    ORGAN_OWNED_JSON json_t *const value = json_string(name);
     bool found = false;
     for (size_t k = 0; k < 2 && !error->status; k++)
         if (organ_json_edit_has(config, inside, types[k])) {
@@ -473,7 +474,6 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
         }
     if (!found && add && !error->status)
         organ_json_edit_set(config, inside, types[0], value, error);
-    json_decref(value);
     return error->status;
 }
 

@@ -74,7 +74,7 @@ static void edit_linear_layers(organ_layer_plan *p)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers", NULL};
     const json_t *const old = json_object_get(p->object, key);
-    json_t *const made = json_is_object(old) ? json_copy((json_t *)old) : NULL;
+    ORGAN_OWNED_JSON json_t *const made = json_is_object(old) ? json_copy((json_t *)old) : NULL;
     for (size_t k = 0; made && lists[k]; k++) {
         const json_t *const list = json_object_get(old, lists[k]);
         if (!are_numbers(list, 1, p->layers))
@@ -84,7 +84,6 @@ static void edit_linear_layers(organ_layer_plan *p)
     }
     if (made && !p->error->status)
         organ_layers_set(p, key, json_incref(made));
-    json_decref(made);
 }
 
 /* ---- letters and members by number ---- */
@@ -92,7 +91,7 @@ static void edit_linear_layers(organ_layer_plan *p)
 static void edit_letters(organ_layer_plan *p, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(p->object, key));
-    char *const made = letters && strlen(letters) == p->layers ? calloc(p->after + 1, 1) : NULL;
+    ORGAN_OWNED char *const made = letters && strlen(letters) == p->layers ? calloc(p->after + 1, 1) : NULL;
     if (letters && !made)
         organ_layers_refuse(p, key, "it does not have one letter for each layer");
     for (size_t n = 0; made && n < p->after; n++) {
@@ -105,7 +104,6 @@ static void edit_letters(organ_layer_plan *p, const char *key)
     }
     if (made && !p->error->status)
         organ_layers_set(p, key, json_string(made));
-    free(made);
 }
 
 /* Gemma 4's object per_layer_config has the sizes of single layers in members named by the layer's number. */

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,10 +57,8 @@ organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t
 
 static bool same_values(const organ_layer_origin *one, const organ_layer_origin *other, const char *list)
 {
-    json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
+    ORGAN_OWNED_JSON json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
     const bool same = a && b ? json_equal(a, b) : a == b;
-    json_decref(a);
-    json_decref(b);
     return same;
 }
 

@@ -16,9 +16,8 @@ static bool is_dense(const layer_lead *b, const organ_layer_origin *o)
 {
     if (!organ_layer_has_rule(o->object, MLP_TYPES))
         return o->layer < organ_layer_number(o->object, b->key, b->otherwise);
-    json_t *const type = organ_layer_value(o, MLP_TYPES);
+    ORGAN_OWNED_JSON json_t *const type = organ_layer_value(o, MLP_TYPES);
     const bool dense = json_is_string(type) && strcmp(json_string_value(type), "dense") == 0;
-    json_decref(type);
     return dense;
 }
 
@@ -241,7 +240,7 @@ static void edit_step(organ_layer_plan *p, const layer_step *s)
 static void edit_repeated(organ_layer_plan *p)
 {
     static const char *const key = "attention_types";
-    json_t *const kinds = json_is_array(json_object_get(p->object, key)) ? json_array() : NULL;
+    ORGAN_OWNED_JSON json_t *const kinds = json_is_array(json_object_get(p->object, key)) ? json_array() : NULL;
     for (size_t n = 0; kinds && n < p->after; n++)
         if (json_array_append_new(kinds, organ_layer_value(&p->origins[n], "attention_layers"))) {
             organ_layers_refuse(p, key, "it does not have a kind for each layer");
@@ -249,7 +248,6 @@ static void edit_repeated(organ_layer_plan *p)
         }
     if (kinds && !p->error->status)
         organ_layers_set(p, key, json_pack("[[O, i]]", kinds, 1));
-    json_decref(kinds);
 }
 
 void organ_layers_edit_periods(organ_layer_plan *p)
@@ -269,7 +267,7 @@ void organ_layers_edit_periods(organ_layer_plan *p)
 /* If the rule no longer gives the layers of the output their values, the list that it derives is added. */
 static void edit_rule(organ_layer_plan *p, const char *list)
 {
-    json_t *const wanted = json_array();
+    ORGAN_OWNED_JSON json_t *const wanted = json_array();
     bool same = true;
     for (size_t n = 0; n < p->after && !p->error->status; n++) {
         json_t *const value = organ_layer_value(&p->origins[n], list);
@@ -283,7 +281,6 @@ static void edit_rule(organ_layer_plan *p, const char *list)
     }
     if (!same && !p->error->status)
         organ_layers_set(p, list, json_incref(wanted));
-    json_decref(wanted);
 }
 
 void organ_layers_edit_rules(organ_layer_plan *p)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Changes and refuses members of the edited object. */
+#include "formats/base/owned.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdlib.h>
@@ -22,7 +23,6 @@ void organ_layers_set(organ_layer_plan *p, const char *key, json_t *value)
 void organ_layers_refuse(const organ_layer_plan *p, const char *key, const char *why)
 {
     const json_t *const value = json_object_get(p->object, key);
-    char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     organ_fail(p->error, ORGAN_BAD_INPUT, "%s: %s is %.120s: %s", p->edit->label, key, text ? text : "absent", why);
-    free(text);
 }

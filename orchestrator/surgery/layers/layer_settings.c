@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include "formats/architecture/families.h"
+#include "formats/base/owned.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,9 +11,8 @@
 
 static bool is_value(const organ_layer_origin *o, const char *list, const char *word)
 {
-    json_t *const value = organ_layer_value(o, list);
+    ORGAN_OWNED_JSON json_t *const value = organ_layer_value(o, list);
     const bool is = json_is_string(value) && strcmp(json_string_value(value), word) == 0;
-    json_decref(value);
     return is;
 }
 
@@ -58,10 +58,8 @@ static bool is_origin(const organ_layer_origin *o, const json_t *object, size_t 
 
 static bool same_value(const organ_layer_origin *one, const organ_layer_origin *other, const char *list)
 {
-    json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
+    ORGAN_OWNED_JSON json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
     const bool same = a && b && json_equal(a, b);
-    json_decref(a);
-    json_decref(b);
     return same;
 }
 

@@ -188,7 +188,7 @@ static organ_status read_experts(const organ_expert_match *m, const organ_merge_
     size_t scratch = 0;
     if (organ_merge_reader_scratch(input, kernels, part->rows, &scratch, error))
         return error->status;
-    unsigned char *const room = aligned_alloc(64, scratch + organ_to_line(n * sizeof(float)) + 64);
+    ORGAN_OWNED unsigned char *const room = aligned_alloc(64, scratch + organ_to_line(n * sizeof(float)) + 64);
     float *const strip = (float *)(void *)(room + scratch);
     if (!room)
         return organ_fail_memory(error, input->weight->name);
@@ -198,7 +198,6 @@ static organ_status read_experts(const organ_expert_match *m, const organ_merge_
                                     error) == ORGAN_OK)
             memcpy(rows + e * n, strip, n * sizeof *rows);
     organ_merge_reader_close(&reader);
-    free(room);
     return error->status;
 }
 

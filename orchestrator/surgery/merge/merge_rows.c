@@ -2,6 +2,7 @@
  * Reads the rows of tensors that have a row, or in a vector a value, for each token. */
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
@@ -157,16 +158,14 @@ static organ_status fill_pad(const organ_merge_item *item, const organ_merge_rea
     const size_t strip = organ_to_line(
         (is_vector(item) ? (size_t)item->task.shape.cols : organ_merge_strip_rows(&item->task.shape) * width) *
         sizeof(float));
-    double *const sums = calloc(width, sizeof *sums);
-    unsigned char *const memory = aligned_alloc(64, strip + scratch + organ_merge_gather_bytes(item));
+    ORGAN_OWNED double *const sums = calloc(width, sizeof *sums);
+    ORGAN_OWNED unsigned char *const memory = aligned_alloc(64, strip + scratch + organ_merge_gather_bytes(item));
     if (!sums || !memory)
         organ_fail_memory(error, item->task.name);
     else if (sum_rows(item, from, input, (float *)(void *)memory, memory + strip, memory + strip + scratch, sums,
                       error) == ORGAN_OK)
         for (size_t c = 0; c < width; c++)
             item->rows->pads[input][c] = (float)(sums[c] / (double)item->rows->padding);
-    free(sums);
-    free(memory);
     return error->status;
 }
 

@@ -205,7 +205,8 @@ const float *organ_moments_fit_solve(organ_moments_fit *f, size_t matrix, size_t
     fit_matrix *const m = &f->matrices[matrix];
     const size_t count = rows * f->n;
     float *const g = m->g + first * f->n, *const x = f->delta;
-    float *const panels = organ_floats(organ_workers_count(f->engine->workers) * TOGETHER, ORGAN_FACTOR_BLOCK);
+    ORGAN_OWNED float *const panels =
+        organ_floats(organ_workers_count(f->engine->workers) * TOGETHER, ORGAN_FACTOR_BLOCK);
     if (!panels)
         return NULL;
     memcpy(x, g, count * sizeof *x);
@@ -218,7 +219,6 @@ const float *organ_moments_fit_solve(organ_moments_fit *f, size_t matrix, size_t
     multiply(f, x, rows, organ_by_rows(f->h, f->n));
     m->after += organ_dot(f->product, x, count) - 2 * organ_dot(x, g, count);
     memcpy(g, x, count * sizeof *x);
-    free(panels);
     return g;
 }
 

@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include <organ/forward.h>
+#include "formats/base/owned.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <math.h>
@@ -224,13 +225,12 @@ organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected,
 organ_status organ_trial_file(const char *path, const char *name, const char *expected, size_t size, organ_error *error)
 {
     organ_model *made = NULL;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (organ_model_open(path, &made, error) == ORGAN_OK &&
         organ_model_load(made, name, FILE_BYTES, &bytes, &length, error) == ORGAN_OK &&
         (!bytes || length != size || memcmp(bytes, expected, length) != 0))
         organ_fail(error, ORGAN_BAD_INPUT, "%s/%s differs from the planned file", path, name);
-    free(bytes);
     organ_model_close(made);
     return error->status;
 }

@@ -270,11 +270,10 @@ static organ_status copy_extra(const organ_writing *w, const char *to, organ_err
         const char *const name = w->extra.names[k];
         if (!w->write->layout.files && !prepare_is_copied(w, name))
             continue;
-        char *const new_name = new_name_of(w, name);
+        ORGAN_OWNED char *const new_name = new_name_of(w, name);
         if (!new_name)
             return organ_fail_memory(error, w->write->requested->output);
         organ_copy_file(w->root, name, to, new_name, error);
-        free(new_name);
     }
     return error->status;
 }
@@ -282,12 +281,10 @@ static organ_status copy_extra(const organ_writing *w, const char *to, organ_err
 static organ_status prepare_write_text(const organ_writing *w, const char *to, const char *name, const char *bytes,
                                        organ_error *error)
 {
-    char *const path = organ_format("%s/%s", to, name);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", to, name);
     if (!path)
         return organ_fail_memory(error, w->write->requested->output);
-    organ_text_write(path, bytes, error);
-    free(path);
-    return error->status;
+    return organ_text_write(path, bytes, error);
 }
 
 static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
@@ -317,22 +314,19 @@ static organ_status prepare_write_file(const organ_writing *w, const char *to, c
         return error->status;
     if (!file->length)
         return prepare_write_text(w, to, file->name, file->bytes, error);
-    char *const path = organ_format("%s/%s", to, file->name);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", to, file->name);
     if (!path)
         return organ_fail_memory(error, w->write->requested->output);
-    organ_printed_write(path, print_bytes, file, error);
-    free(path);
-    return error->status;
+    return organ_printed_write(path, print_bytes, file, error);
 }
 
 static organ_status replace_layout_config(const organ_writing *w, const char *to, organ_error *error)
 {
-    char *const folder = organ_format("%s/%s", to, w->write->layout.apart ? ORGAN_FILES_FOLDER : "");
+    ORGAN_OWNED char *const folder = organ_format("%s/%s", to, w->write->layout.apart ? ORGAN_FILES_FOLDER : "");
     if (folder)
         organ_config_replace(folder, &w->config, error);
     else
         organ_fail_memory(error, to);
-    free(folder);
     return error->status;
 }
 

@@ -386,12 +386,11 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 
 static organ_status store_manifest(const organ_writing *w, const char *to, organ_error *error)
 {
-    json_t *const about = organ_model_json(w->write->model);
+    ORGAN_OWNED_JSON json_t *const about = organ_model_json(w->write->model);
     if (about)
         organ_layout_manifest(w->write->layout.files, to, about, error);
     else
         organ_fail_memory(error, w->write->model->path);
-    json_decref(about);
     return error->status;
 }
 

@@ -238,8 +238,8 @@ void organ_units_end(organ_writing *w)
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
-    uint64_t *const bytes = calloc(capacity, sizeof *bytes);
-    uint32_t *const owner = calloc(capacity, sizeof *owner);
+    ORGAN_OWNED uint64_t *const bytes = calloc(capacity, sizeof *bytes);
+    ORGAN_OWNED uint32_t *const owner = calloc(capacity, sizeof *owner);
     if (!bytes || !owner)
         organ_fail_memory(error, w->journal.path);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
@@ -249,8 +249,6 @@ organ_status organ_units_assign(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (!w->units[u].done && !w->units[u].calib && owner[u] != organ_ranks_rank(w->output.ranks))
             w->units[u].done = w->log.elsewhere[u] = true;
-    free(owner);
-    free(bytes);
     return error->status;
 }
 
@@ -261,7 +259,7 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     bool no_memory = false;
     json_error_t fault;
     for (const char *end; (end = strchr(lines, '\n')) && !error->status; lines = end + 1) {
-        json_t *const line = organ_json_load(lines, (size_t)(end - lines), 0, &fault, &no_memory);
+        ORGAN_OWNED_JSON json_t *const line = organ_json_load(lines, (size_t)(end - lines), 0, &fault, &no_memory);
         const char *const name = json_string_value(json_object_get(line, "unit"));
         const size_t *const unit = name ? organ_name_table_find(names, name) : NULL;
         if (unit && !w->units[*unit].done)
@@ -270,7 +268,6 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
             organ_fail(error, ORGAN_IO, "%s: %s", w->journal.path,
                        no_memory ? "no memory for the list of another rank's units"
                                  : "another rank's list of units is malformed");
-        json_decref(line);
     }
     return error->status;
 }

@@ -167,12 +167,11 @@ static organ_status store_origin_text(const organ_writing *w, const char *to, or
     const organ_write_origin *const from = w->write->report.origin;
     if (!organ_writing_has_origin(w) || !from->name || !organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
-    char *const path = organ_output_report_path(to, w->output.path, /*single=*/true, from->name);
+    ORGAN_OWNED char *const path = organ_output_report_path(to, w->output.path, /*single=*/true, from->name);
     if (path)
         organ_text_write(path, from->text, error);
     else
         organ_fail_memory(error, w->output.path);
-    free(path);
     return error->status;
 }
 
@@ -219,14 +218,13 @@ static organ_status complete_output(organ_writing *w, json_t **report, organ_err
     if (write_tensors(w, error))
         return error->status;
     organ_rows_rest();
-    char *const path = unfinished_model_path(w);
+    ORGAN_OWNED char *const path = unfinished_model_path(w);
     if (!path)
         organ_fail_memory(error, w->output.path);
     else if (write_finish(w, path, error) == ORGAN_OK && organ_output_sync(&w->output, error) == ORGAN_OK) {
         organ_rows_rest();
         organ_writing_report(w, path, report, error);
     }
-    free(path);
     return error->status;
 }
 
@@ -386,7 +384,7 @@ static void mark_copied(const organ_writing *w, bool *copied)
 static organ_status take_figures(const organ_writing *w, organ_figures *figures, organ_error *error)
 {
     const organ_model *const model = w->write->model;
-    bool *const copied = calloc(model->tensor_count + 1, sizeof *copied);
+    ORGAN_OWNED bool *const copied = calloc(model->tensor_count + 1, sizeof *copied);
     if (!copied)
         return organ_fail_memory(error, model->path);
     mark_copied(w, copied);
@@ -397,7 +395,6 @@ static organ_status take_figures(const organ_writing *w, organ_figures *figures,
         figures->bytes += model->files[f].size;
     for (size_t t = 0; t < model->tensor_count; t++)
         figures->weights_changed += copied[t] ? 0 : model->tensors[t].elements;
-    free(copied);
     return ORGAN_OK;
 }
 

@@ -128,7 +128,7 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
     const organ_matrices m = organ_weight_matrices(v->weight);
     const organ_kernels *const kernels = job->engine->kernels;
     organ_row_buffer sides[2] = {{0}};
-    double *const spreads = calloc(lines, sizeof *spreads);
+    ORGAN_OWNED double *const spreads = calloc(lines, sizeof *spreads);
     if (!spreads)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     else if (organ_row_buffer_open(&sides[0], job->model, v->weight, kernels, AT_ONCE, /*whole_steps=*/false, error) ==
@@ -138,7 +138,6 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
         b->height == 1 ? add_flat_blocks(sides, &m, b, error) : add_high_blocks(sides, &m, lines, b, spreads, error);
     organ_row_buffer_close(&sides[0]);
     organ_row_buffer_close(&sides[1]);
-    free(spreads);
     return error->status;
 }
 

@@ -290,7 +290,7 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
 {
     const size_t n = organ_min(s->rows, s->cols), length = s->rows + s->cols - n;
     double *const gram = calloc(n * (n + 1 + ORGAN_EIGEN_ROOM), sizeof *gram), all = 0, held = 0;
-    float *const turned = n == s->rows ? NULL : organ_floats(s->cols, s->rows);
+    ORGAN_OWNED float *const turned = n == s->rows ? NULL : organ_floats(s->cols, s->rows);
     if (!gram || (n != s->rows && !turned))
         organ_fail_errno(error, ENOMEM, "the difference of two weights");
     else {
@@ -309,7 +309,6 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
         }
     }
     free(gram);
-    free(turned);
     return error->status;
 }
 
@@ -334,7 +333,7 @@ static organ_change_kind kind_of_directions(const change_sample *s, const organ_
 static organ_status classify_sample(const organ_autopsy_job *job, change_sample *s, double usual, organ_change *change,
                                     organ_error *error)
 {
-    double *const scratch = calloc(organ_max(s->rows, s->cols), sizeof *scratch);
+    ORGAN_OWNED double *const scratch = calloc(organ_max(s->rows, s->cols), sizeof *scratch);
     if (!scratch)
         return organ_fail_errno(error, ENOMEM, "the difference of two weights");
     if (s->rows > 1 && (is_elsewhere(s, change->relative) || is_lines(s, usual, change, scratch)))
@@ -349,7 +348,6 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
         change->kind = ORGAN_CHANGE_PART;
     else if (find_directions(job, s, change, error) == ORGAN_OK)
         change->kind = kind_of_directions(s, change);
-    free(scratch);
     return error->status;
 }
 

@@ -255,8 +255,8 @@ static bool is_scaled(const organ_weight_stats *v)
 
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
-    peer *const peers = calloc(job->count + 1, sizeof *peers);
-    double *const scratch = calloc(job->count + 1, sizeof *scratch);
+    ORGAN_OWNED peer *const peers = calloc(job->count + 1, sizeof *peers);
+    ORGAN_OWNED double *const scratch = calloc(job->count + 1, sizeof *scratch);
     size_t count = 0;
     if (!peers || !scratch)
         organ_fail_memory(error, job->options->model);
@@ -267,7 +267,5 @@ organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *er
                                     .ln_std = log(organ_weight_stats_std(&job->stats[k]))};
     if (count && !error->status)
         judge_peers(job, peers, count, scratch);
-    free(peers);
-    free(scratch);
     return error->status;
 }

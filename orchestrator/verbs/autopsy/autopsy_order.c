@@ -339,11 +339,10 @@ organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *err
         judge_rows(job, job->pool);
         judge_suspects(job, job->pool);
         judge_pooled_order(job, job->pool);
-        double *const scratch = calloc(job->pool->top_count + 1, sizeof *scratch);
+        ORGAN_OWNED double *const scratch = calloc(job->pool->top_count + 1, sizeof *scratch);
         if (!scratch)
             return organ_fail_memory(error, job->options->model);
         organ_autopsy_judge_tops(job, job->pool, scratch);
-        free(scratch);
     }
     return organ_autopsy_judge_factors(job, error);
 }

@@ -299,16 +299,14 @@ static organ_status apply_document(const char *path, const json_t *document, org
 
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     size_t length = 0;
-    json_t *document = NULL;
+    ORGAN_OWNED_JSON json_t *document = NULL;
     *ranges = organ_ranges_default();
     if (organ_input_load(path, path, MAX_BYTES, &text, &length, error) == ORGAN_OK) {
         const organ_json_source all = {path, text, length};
         if (organ_json_parse(&all, (organ_json_span){0, length}, NULL, &document, error) == ORGAN_OK)
             apply_document(path, document, ranges, error);
     }
-    json_decref(document);
-    free(text);
     return error->status;
 }

@@ -113,12 +113,10 @@ static json_t *facts_json(const compare_model *m)
     json_t *const facts = organ_model_json(m->model);
     if (!m->adapted.adapter)
         return facts;
-    json_t *const adapter = organ_name_json(m->adapted.adapter->path);
-    char *const name =
+    ORGAN_OWNED_JSON json_t *const adapter = organ_name_json(m->adapted.adapter->path);
+    ORGAN_OWNED char *const name =
         organ_format("%s+%s", json_string_value(json_object_get(facts, "name")), json_string_value(adapter));
     ORGAN_ADD(facts, SET_TEXT("name", name), SET("adapter", organ_adapter_json(m->adapted.adapter)));
-    json_decref(adapter);
-    free(name);
     return facts;
 }
 

@@ -15,9 +15,8 @@ static json_t *token_json(const organ_tokenizer *tokenizer, uint32_t id)
 {
     size_t length;
     const char *const token = organ_tokenizer_text_of(tokenizer, id, &length);
-    char *const text = organ_format("%.*s", (int)(length < 60 ? length : 60), token);
+    ORGAN_OWNED char *const text = organ_format("%.*s", (int)(length < 60 ? length : 60), token);
     json_t *const json = text ? organ_document_string(text) : NULL;
-    free(text);
     return json;
 }
 

@@ -125,14 +125,12 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
-    json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y =
-                                                                       organ_experiment_words(experiment_of(s, b));
+    ORGAN_OWNED_JSON json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y = organ_experiment_words(
+                                                                                        experiment_of(s, b));
     organ_fail(error, ORGAN_USAGE,
                "%s and %s are of two experiments, which differ in their %s: %s; and %s. Name both to show them in one "
                "table: `experiments` NAME=%s `experiments` OTHER=%s",
                paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
-    json_decref(x);
-    json_decref(y);
     return error->status;
 }
 
@@ -211,14 +209,13 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
 {
     (void)report;
     const organ_scoring *const scoring = context;
-    char *const path = organ_publish_path(&output->publish, "imatrix.gguf");
+    ORGAN_OWNED char *const path = organ_publish_path(&output->publish, "imatrix.gguf");
     const char *const name = organ_path_name(scoring->options->text);
     const organ_imatrix_text text = {&name, 1, scoring->plan.windows, scoring->protocol.context};
     if (!path)
         organ_fail_memory(error, output->path);
     else
         organ_input_sums_write(scoring->sums, path, ORGAN_IMATRIX_GGUF, &text, error);
-    free(path);
     return error->status;
 }
 
@@ -274,14 +271,13 @@ static organ_status complete_sums(const organ_scoring *scoring, organ_error *err
                             "their layer",
                             (long long)organ_json_count(filled, "experts"));
     json_decref(filled);
-    json_t *const unrun = scoring->sums ? organ_scoring_unrun_json(scoring) : json_null();
+    ORGAN_OWNED_JSON json_t *const unrun = scoring->sums ? organ_scoring_unrun_json(scoring) : json_null();
     if (!json_is_null(unrun))
         organ_progress_note(scoring->progress,
                             "the importance matrix has no entry for %lld matrices for multi-token prediction: %s is "
                             "the first",
                             (long long)organ_json_count(unrun, "matrices"),
                             json_string_value(json_array_get(json_object_get(unrun, "names"), 0)));
-    json_decref(unrun);
     return error->status;
 }
 
@@ -396,7 +392,7 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
         .context = (void *)scoring->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
     const organ_engine engine = scoring->whole;
     organ_error found = {0};
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);
@@ -407,7 +403,6 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
         snprintf(why, size, "%s", found.message);
     } else
         *error = found;
-    json_decref(report);
     return error->status;
 }
 
@@ -495,15 +490,10 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
 
 static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
 {
-    json_t *const stored = error->status ? NULL : organ_model_stored(model, error), *const made =
-                                                                                        error->status
-                                                                                            ? NULL
-                                                                                            : organ_model_made(model,
-                                                                                                               error);
+    ORGAN_OWNED_JSON json_t *const stored = error->status ? NULL : organ_model_stored(model, error),
+                                   *const made = error->status ? NULL : organ_model_made(model, error);
     if (stored && made)
         ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
-    json_decref(stored);
-    json_decref(made);
 }
 
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)

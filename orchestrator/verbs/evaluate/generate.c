@@ -409,13 +409,12 @@ static json_t *piece_text(const char *piece, size_t bytes)
     json_t *plain = json_stringn(piece, bytes);
     if (plain)
         return plain;
-    char *text = malloc(bytes * 4 + 1);
+    ORGAN_OWNED char *text = malloc(bytes * 4 + 1);
     if (!text)
         return NULL;
     for (size_t k = 0; k < bytes; k++)
         sprintf(text + k * 4, "\\x%02x", (unsigned char)piece[k]);
     json_t *made = json_string(text);
-    free(text);
     return made;
 }
 

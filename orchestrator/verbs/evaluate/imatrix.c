@@ -91,14 +91,13 @@ static json_t *imatrix_entry_json(const void *sums, size_t k)
 
 static json_t *imatrix_text_json(const organ_scoring *s)
 {
-    json_t *const experiment = organ_scoring_experiment_json(s);
+    ORGAN_OWNED_JSON json_t *const experiment = organ_scoring_experiment_json(s);
     json_t *const text = ORGAN_OBJECT(
         SET_HELD("text", organ_json_at(experiment, "text")),
         SET_HELD("tokenizer", organ_json_at(experiment, "tokenizer")), SET_COUNT("context", s->protocol.context),
         SET_COUNT("chunks", s->plan.windows), SET_COUNT("tokens", s->plan.windows * s->protocol.context),
         SET_HELD("bos", organ_json_at(experiment, "bos")), SET_HELD("compute", organ_json_at(experiment, "compute")),
         SET_HELD("compute_isa", organ_json_at(experiment, "compute_isa")));
-    json_decref(experiment);
     return text;
 }
 

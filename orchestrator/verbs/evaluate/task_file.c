@@ -256,15 +256,14 @@ static organ_status find_task(task_reader *r, const char *name, size_t *task, or
 static organ_status encode_choice(task_reader *r, const task_line *line, const char *choice, organ_error *error)
 {
     const size_t context = strlen(line->context), delimiter = strlen(line->delimiter), own = strlen(choice);
-    char *const text = malloc(context + delimiter + own + 1);
+    ORGAN_OWNED char *const text = malloc(context + delimiter + own + 1);
     if (!text)
         return organ_fail_memory(error, r->path);
     memcpy(text, line->context, context);
     memcpy(text + context, line->delimiter, delimiter);
     memcpy(text + context + delimiter, choice, own + 1);
-    task_encode(r, text, context + delimiter + own, context > 0 && r->scoring->protocol.adds_bos, &r->whole, error);
-    free(text);
-    return error->status;
+    return task_encode(r, text, context + delimiter + own, context > 0 && r->scoring->protocol.adds_bos, &r->whole,
+                       error);
 }
 
 /* The prefix is needed for a choice whose context has no tokens, unless its tokens begin with it. */

@@ -366,14 +366,13 @@ static bool write_draft(const char *made, const char *text)
  * `path` is complete at all times. */
 static organ_status write_small(const char *path, const char *text, organ_error *error)
 {
-    char *const made = organ_format("%s.tmp", path);
+    ORGAN_OWNED char *const made = organ_format("%s.tmp", path);
     if (!made)
         return organ_fail_memory(error, path);
     if (fetch_folders(path, error) == ORGAN_OK && (!write_draft(made, text) || rename(made, path) != 0)) {
         organ_fail_errno(error, errno, "%s", path);
         unlink(made);
     }
-    free(made);
     return error->status;
 }
 
@@ -382,8 +381,9 @@ static organ_status write_small(const char *path, const char *text, organ_error 
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";
-    char *const ref = organ_format("%s/refs/%s", job->folder, revision);
-    char *const tag = organ_format("%.*sCACHEDIR.TAG", (int)(organ_path_name(job->folder) - job->folder), job->folder);
+    ORGAN_OWNED char *const ref = organ_format("%s/refs/%s", job->folder, revision);
+    ORGAN_OWNED char *const tag =
+        organ_format("%.*sCACHEDIR.TAG", (int)(organ_path_name(job->folder) - job->folder), job->folder);
     struct stat about;
     if (!ref || !tag)
         organ_fail_memory(error, job->folder);
@@ -391,8 +391,6 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
         write_small(ref, job->found.commit, error);
     if (!error->status && lstat(tag, &about) != 0)
         write_small(tag, "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of models.\n", error);
-    free(ref);
-    free(tag);
     return error->status;
 }
 

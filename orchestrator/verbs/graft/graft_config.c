@@ -103,7 +103,7 @@ organ_status organ_graft_edit_config(void *context, organ_json_edit *config, org
 
 organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind *const *kinds, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     organ_json_edit edit = {0};
     if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
@@ -112,7 +112,6 @@ organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind
         organ_layers_check(&edit, job->target->config.architecture, kinds, job->target_config.layers, job->described,
                            error);
     organ_json_edit_release(&edit);
-    free(bytes);
     return error->status;
 }
 

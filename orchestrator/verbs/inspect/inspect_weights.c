@@ -76,7 +76,7 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
-    inspect_weights_kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
+    ORGAN_OWNED inspect_weights_kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
     organ_name_table texts = {0};
     size_t used = 0;
     bool complete = kinds != NULL;
@@ -97,7 +97,6 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
     for (size_t k = 0; complete && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
         json_array_append_new(rows, describe_kind(&kinds[k]));
     organ_name_table_release(&texts);
-    free(kinds);
     return rows;
 }
 

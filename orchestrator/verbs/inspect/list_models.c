@@ -74,11 +74,10 @@ static void try_forward(const models_job *job, const organ_model *model, models_
 static bool is_adapter(const organ_model *model)
 {
     organ_error ignored = {0};
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     organ_model_load(model, "adapter_config.json", ADAPTER_LIMIT, &bytes, &length, &ignored);
     const bool found = bytes != NULL;
-    free(bytes);
     return found;
 }
 

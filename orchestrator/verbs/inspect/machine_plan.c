@@ -108,16 +108,16 @@ static json_t *left_out_rows(const machine_plan *p)
 
 static json_t *list_json(const unsigned *numbers, size_t count)
 {
-    char *const list = organ_topology_list(numbers, count);
+    ORGAN_OWNED char *const list = organ_topology_list(numbers, count);
     json_t *const json = list ? json_string(list) : NULL;
-    free(list);
     return json;
 }
 
 static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
-    unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes = calloc(p->threads, sizeof *nodes);
+    ORGAN_OWNED unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes =
+                                                                             calloc(p->threads, sizeof *nodes);
     json_t *row = NULL;
     for (size_t k = 0; cpus && nodes && k < p->threads; k++) {
         cpus[k] = p->places[k].pu;
@@ -127,8 +127,6 @@ static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
         row = ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)),
                            SET_COUNT("workers", p->threads), SET("cpus", list_json(cpus, p->threads)),
                            SET("nodes", list_json(nodes, p->threads)));
-    free(cpus);
-    free(nodes);
     return row;
 }
 
@@ -137,8 +135,8 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     organ_gathered all = {0};
     json_error_t fault;
     bool no_memory = false;
-    json_t *const mine = rank_json(p, ranks), *const rows = json_array();
-    char *const text = mine ? organ_json_dump(mine, JSON_COMPACT) : NULL;
+    ORGAN_OWNED_JSON json_t *const mine = rank_json(p, ranks), *const rows = json_array();
+    ORGAN_OWNED char *const text = mine ? organ_json_dump(mine, JSON_COMPACT) : NULL;
     if (!text || !rows)
         organ_fail_memory(error, "the plan of the ranks");
     organ_ranks_gather(ranks, "planning", text, text ? strlen(text) : 0, &all, error);
@@ -148,9 +146,6 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     if (!error->status && !ORGAN_ADD(report, SET_HELD("ranks", rows)))
         organ_fail_memory(error, "the plan of the ranks");
     organ_gathered_release(&all);
-    free(text);
-    json_decref(mine);
-    json_decref(rows);
     return error->status;
 }
 

@@ -81,7 +81,7 @@ static json_t *kept_of(const organ_lora_job *job)
     json_t *const words = json_array();
     for (size_t k = 0; k < job->other_count; k++) {
         const organ_lora_other *const other = &job->others[k];
-        char *const module = other->kept && !other->bare ? strdup(other->key) : NULL;
+        ORGAN_OWNED char *const module = other->kept && !other->bare ? strdup(other->key) : NULL;
         if (!module)
             continue;
         char *const dot = strrchr(module, '.');
@@ -94,7 +94,6 @@ static json_t *kept_of(const organ_lora_job *job)
             seen = seen || strcmp(json_string_value(json_array_get(words, w)), module) == 0;
         if (!factors && !seen)
             json_array_append_new(words, json_string(module));
-        free(module);
     }
     return words;
 }
@@ -126,10 +125,9 @@ static char *pattern_of(const organ_lora_module *m)
 
 static void put_parameter(json_t *config, json_t *names, const char *module, const char *end, size_t rank, size_t r)
 {
-    char *const name = organ_format("%s%s", module, end);
+    ORGAN_OWNED char *const name = organ_format("%s%s", module, end);
     json_array_append_new(names, json_string(name ? name : ""));
     put_rank(config, name ? organ_adapter_pattern(name) : NULL, rank, r);
-    free(name);
 }
 
 /* In these parameters transformers stacks numbered experts. peft joins the factors of gate and up projections to
@@ -144,16 +142,15 @@ static void put_groups(const organ_lora_job *job, json_t *config, json_t *names,
             put_parameter(config, names, g->name, ".gate_up_proj", 2 * g->rank, r);
         put_parameter(config, names, g->name, ".down_proj", g->rank, r);
         if (g->rank != r) {
-            char *const file = organ_adapter_pattern(g->file);
+            ORGAN_OWNED char *const file = organ_adapter_pattern(g->file);
             put_rank(config, file ? organ_format("%s\\.\\d+\\.[^.]+", file) : NULL, g->rank, r);
-            free(file);
         }
     }
 }
 
 static void put_ranks(const organ_lora_job *job, json_t *config, size_t r)
 {
-    json_t *const names = json_array();
+    ORGAN_OWNED_JSON json_t *const names = json_array();
     for (size_t k = 0; k < job->module_count; k++) {
         const organ_lora_module *const m = &job->modules[k];
         const size_t rank = organ_lora_stored_rank(m);
@@ -168,7 +165,6 @@ static void put_ranks(const organ_lora_job *job, json_t *config, size_t r)
     put_groups(job, config, names, r);
     if (json_array_size(names))
         json_object_set(config, "target_parameters", names);
-    json_decref(names);
 }
 
 /* alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use lora_alpha

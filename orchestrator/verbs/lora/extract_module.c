@@ -164,8 +164,8 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
                                     organ_error *error)
 {
     const char *const dot = strrchr(m->key, '.');
-    char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->key), m->key,
-                                   m->inner ? ".base_layer" : "");
+    ORGAN_OWNED char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->key), m->key,
+                                               m->inner ? ".base_layer" : "");
     const organ_tensor named = {.name = key};
     const organ_adapter_pair pair = {
         .module = m->key, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
@@ -188,7 +188,6 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     if (!error->status)
         organ_adapter_add_factors(job->writer, &pair, job->dtype, m->turned ? &turned : stack, error);
     organ_lora_factors_release(&turned);
-    free(key);
     return error->status;
 }
 

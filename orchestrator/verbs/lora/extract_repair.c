@@ -70,14 +70,13 @@ static organ_status read_base(repairing *r, organ_error *error)
     organ_weight_reader *reader = NULL;
     char note[256];
     if (organ_weight_reader_open(r->job->base, r->module->base, kernels, note, &reader, error) == ORGAN_OK) {
-        void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, STRIP)));
+        ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, STRIP)));
         organ_lora_note(r->job, note);
         if (!scratch)
             organ_fail_memory(error, r->module->name);
         for (size_t row = 0; row < r->rows && !error->status; row += STRIP)
             organ_weight_read(reader, r->matrix->matrix * r->rows + row, organ_min(STRIP, r->rows - row), ORGAN_F32,
                               r->damaged + row * r->cols, scratch, error);
-        free(scratch);
     }
     organ_weight_reader_close(reader);
     return error->status;

@@ -233,10 +233,9 @@ const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *ot
 {
     const char *const dot = strrchr(other->tuned->name, '.'), *const end = strrchr(other->key, '.');
     const bool wrapped = is_wrapped(job, other->tuned->name, dot ? (size_t)(dot - other->tuned->name) : 0);
-    char *const name = organ_format("base_model.model.%.*s%s%s", end ? (int)(end - other->key) : 0, other->key,
-                                    wrapped ? ".base_layer" : "", end ? end : other->key);
+    ORGAN_OWNED char *const name = organ_format("base_model.model.%.*s%s%s", end ? (int)(end - other->key) : 0,
+                                                other->key, wrapped ? ".base_layer" : "", end ? end : other->key);
     const char *const kept = name ? organ_arena_copy(&job->names, name, strlen(name)) : NULL;
-    free(name);
     return kept;
 }
 
@@ -447,7 +446,7 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
 
 organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *error)
 {
-    char *notes = NULL;
+    ORGAN_OWNED char *notes = NULL;
     job->note_target = &notes; /* factorising reads these weights again and reports the notes */
     for (size_t k = 0; k < job->module_count && !error->status; k++) {
         organ_lora_module *const m = &job->modules[k];
@@ -461,7 +460,6 @@ organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *e
     for (size_t k = 0; k < job->module_count; k++)
         if (job->modules[k].group)
             job->modules[k].group->changed |= job->modules[k].touched;
-    free(notes);
     return error->status;
 }
 

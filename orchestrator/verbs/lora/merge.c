@@ -215,9 +215,9 @@ static void warn_of_base(const organ_merge_job *job)
 static organ_status compare_bases(organ_merge_job *job, organ_error *error)
 {
     const char *const named = job->stored->base;
-    char *const config = organ_format("%s/config.json", named);
+    ORGAN_OWNED char *const config = organ_format("%s/config.json", named);
     organ_model *own = NULL;
-    json_t *const sentences = json_array();
+    ORGAN_OWNED_JSON json_t *const sentences = json_array();
     size_t k;
     const json_t *sentence;
     job->clashes = json_array();
@@ -231,8 +231,6 @@ static organ_status compare_bases(organ_merge_job *job, organ_error *error)
     }
     json_array_foreach(sentences, k, sentence) organ_progress_warn(job->progress, "%s", json_string_value(sentence));
     organ_model_close(own);
-    json_decref(sentences);
-    free(config);
     return error->status;
 }
 

@@ -420,7 +420,7 @@ static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
     merge_replacing c = {.r = r, .list = calloc(job->part_count + 1, sizeof *c.list)};
-    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    ORGAN_OWNED organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     if (!c.list || !items)
         organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
@@ -442,7 +442,6 @@ static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
     if (c.count && !error->status)
         organ_weight_pass_run(&pass, job->engine, error);
     free(c.list);
-    free(items);
     return error->status;
 }
 

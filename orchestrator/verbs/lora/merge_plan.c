@@ -192,7 +192,7 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 static const json_t *token_list(const json_t *config, const char *module, size_t length)
 {
     const json_t *const all = json_object_get(config, "trainable_token_indices");
-    char *const name = strndup(module, length);
+    ORGAN_OWNED char *const name = strndup(module, length);
     const json_t *found = json_is_array(all) ? all : NULL;
     const char *key;
     json_t *list;
@@ -203,7 +203,6 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
         if (name && organ_ends_in_words(name, key) && json_is_array(list))
             found = list;
     }
-    free(name);
     return found;
 }
 

@@ -134,7 +134,7 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const organ_repai
     organ_correction c = {0};
     organ_lora_factors f;
     double outputs = 0;
-    void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!scratch)
         return organ_fail_memory(error, x->tensor);
     if (organ_outputs_energy(job->engine, x->tensor, x->weights, x->rows, x->h, &outputs, error) == ORGAN_OK) {
@@ -148,7 +148,6 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const organ_repai
         organ_lora_store_correction(job, at, x->matrix, &f, error);
     }
     organ_correction_release(&c);
-    free(scratch);
     return error->status;
 }
 
@@ -161,7 +160,7 @@ organ_status organ_repair_adapter_restore(organ_repair_adapter *a, const char *t
     organ_lora_factors all = {.experts = (size_t)organ_weight_matrices(m->base).count, .in = cols, .out = rows};
     if (m->rank == 0)
         return ORGAN_OK;
-    void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!scratch)
         organ_fail_memory(error, tensor);
     else if (organ_adapter_read_factors(job->writer, job->unit_of[at], m->parameter, &all, error) == ORGAN_OK) {
@@ -169,7 +168,6 @@ organ_status organ_repair_adapter_restore(organ_repair_adapter *a, const char *t
         organ_lora_add_product(job->engine, &f, values, values, scratch);
     }
     organ_lora_factors_release(&all);
-    free(scratch);
     return error->status;
 }
 

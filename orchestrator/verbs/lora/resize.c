@@ -118,7 +118,7 @@ static json_t *resize_document_of(const void *context)
 
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
-    json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
+    ORGAN_OWNED_JSON json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     const organ_lora_output output = {.write = {.output = j->options->output,
                                                 .force = j->options->force,
                                                 .resume = j->options->resume,
@@ -133,7 +133,6 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
         organ_lora_write(&j->rewrite, &output, report, error);
     else
         organ_fail_memory(error, j->options->adapter);
-    json_decref(config);
     return error->status;
 }
 

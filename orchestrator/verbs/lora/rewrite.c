@@ -479,12 +479,12 @@ static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
         numbered = numbered || adapter->pairs[k].anatomy.expert >= 0;
     for (size_t k = 0; k < json_array_size(targets) && numbered; k++) {
         const char *const name = json_string_value(json_array_get(targets, k));
-        char *const pattern = organ_ends_in_words(name, "gate_up_proj") && !organ_adapter_find(adapter, name)
-                                  ? organ_adapter_pattern(name)
-                                  : NULL;
+        ORGAN_OWNED char *const pattern =
+            organ_ends_in_words(name, "gate_up_proj") && !organ_adapter_find(adapter, name)
+                ? organ_adapter_pattern(name)
+                : NULL;
         if (pattern)
             json_object_set_new(patterns, pattern, json_integer((json_int_t)(2 * rank)));
-        free(pattern);
     }
     return patterns;
 }

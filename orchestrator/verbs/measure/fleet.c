@@ -88,8 +88,8 @@ static json_t *groups_json(const organ_model *model)
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
-    char *output = path_in(f, folder);
-    json_t *report = NULL;
+    ORGAN_OWNED char *output = path_in(f, folder);
+    ORGAN_OWNED_JSON json_t *report = NULL;
     const double started = organ_seconds_now();
     organ_extract_options options = {.model = member->path,
                                      .write.output = output,
@@ -112,8 +112,6 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
             organ_extract(&options, f->progress, f->engine->stop, &report, error);
     }
     *seconds = organ_seconds_now() - started;
-    json_decref(report);
-    free(output);
     return error->status;
 }
 
@@ -147,7 +145,7 @@ static json_t *and_extract_member(const fleet *f, const organ_fleet_member *memb
 {
     organ_model *model = NULL;
     json_t *dissection = NULL;
-    char *folder = folder_of(f, member);
+    ORGAN_OWNED char *folder = folder_of(f, member);
     double extracting = 0, measuring = 0;
     if (!folder)
         organ_fail_memory(error, member->name);
@@ -171,7 +169,6 @@ static json_t *and_extract_member(const fleet *f, const organ_fleet_member *memb
             ORGAN_ADD(dissection, SET("pruning", organ_fleet_pruning(model)));
     }
     organ_model_close(model);
-    free(folder);
     return dissection;
 }
 
@@ -205,11 +202,10 @@ static void finish_extraction(const fleet *f, const json_t *entry)
 {
     organ_error ignored = {0};
     const char *const folder = json_string_value(json_object_get(json_object_get(entry, "dissection"), "folder"));
-    char *const path =
+    ORGAN_OWNED char *const path =
         folder && *folder && organ_ranks_first(f->ranks) ? organ_format("%s/%s", f->options->output, folder) : NULL;
     if (path)
         organ_publish_finish(path, &ignored);
-    free(path);
 }
 
 /* An error that concerns only this model (is_of_model) is recorded in the entry; other errors end the run. */
@@ -319,12 +315,11 @@ static json_t *z_report(const fleet *f)
 
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
-    json_t *extended = json_copy((json_t *)report);
+    ORGAN_OWNED_JSON json_t *extended = json_copy((json_t *)report);
     if (!ORGAN_ADD(extended, SET("measure", json_incref(z))))
         organ_fail_memory(error, markdown);
     else
         organ_html_report_next_to(markdown, extended, error);
-    json_decref(extended);
     return error->status;
 }
 
@@ -347,8 +342,8 @@ static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_er
     enum { DISSECTION, Z, MARKDOWN, COUNT };
     char *paths[COUNT] = {path_in(f, "dissection_report.json"), path_in(f, "z_report_complete.json"),
                           path_in(f, "Z_MEASURE_REPORT.md")};
-    json_t *z = z_report(f);
-    char *markdown = NULL;
+    ORGAN_OWNED_JSON json_t *z = z_report(f);
+    ORGAN_OWNED char *markdown = NULL;
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
         organ_fail_memory(error, f->options->output);
     else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK &&
@@ -358,8 +353,6 @@ static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_er
         write_page(paths[MARKDOWN], report, z, error);
     for (int k = 0; k < COUNT; k++)
         free(paths[k]);
-    free(markdown);
-    json_decref(z);
     return error->status;
 }
 
@@ -402,10 +395,9 @@ static organ_status make_directories(const fleet *f, organ_error *error)
 {
     if (organ_ranks_agree(f->ranks, "listing the fleet", error) || !organ_ranks_first(f->ranks))
         return error->status;
-    char *organs = path_in(f, "organs");
+    ORGAN_OWNED char *organs = path_in(f, "organs");
     if (make_directory(f->options->output, error) == ORGAN_OK && !f->options->no_extract)
         make_directory(organs, error);
-    free(organs);
     return error->status;
 }
 

@@ -54,7 +54,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
         struct stat info;
         if (strncmp(name, stem, length) != 0)
             continue;
-        char *file = join_path(path, name);
+        ORGAN_OWNED char *file = join_path(path, name);
         const int fault = file ? stat(file, &info) : -1;
         if (!file)
             organ_fail_memory(w->error, path);
@@ -64,7 +64,6 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
             const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
             digest = XXH3_64bits_withSeed(facts, sizeof facts, XXH3_64bits_withSeed(name, strlen(name), digest));
         }
-        free(file);
     }
     return digest;
 }
@@ -136,7 +135,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b) { return s
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};
-    char *path = join_path(w->root, relative);
+    ORGAN_OWNED char *path = join_path(w->root, relative);
     if (!path)
         organ_fail_memory(w->error, w->root);
     else if (depth >= DEEPEST || (f.count = organ_list_folder(path, &f.entries, is_visible, by_bytes)) < 0) {
@@ -157,7 +156,6 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     for (int k = 0; k < f.count; k++)
         free(f.entries[k]);
     free(f.entries);
-    free(path);
 }
 
 static int by_name(const void *a, const void *b)
@@ -334,12 +332,11 @@ static char *state_path(const char *output) { return organ_format("%s/fleet.json
 
 organ_status organ_fleet_state_check(const char *output, organ_error *error)
 {
-    char *const path = state_path(output);
+    ORGAN_OWNED char *const path = state_path(output);
     if (path)
         organ_check_cache_place(path, error);
     else
         organ_fail_memory(error, output);
-    free(path);
     return error->status;
 }
 
@@ -363,30 +360,26 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
  * use the file. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_ranks *ranks, organ_error *error)
 {
-    char *const path = state_path(output);
-    json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));
+    ORGAN_OWNED char *const path = state_path(output);
+    ORGAN_OWNED_JSON json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));
     organ_cache cache = fleet_state_cache(path, identity);
     cache.ranks = ranks;
     if (path && identity)
         organ_cache_write(&cache, ORGAN_OBJECT(SET_HELD("models", state)), error);
     else
         organ_fail_memory(error, output);
-    json_decref(identity);
-    free(path);
     return error->status;
 }
 
 static json_t *read_state(const char *output)
 {
-    char *const path = state_path(output);
-    json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION)), *document = NULL;
+    ORGAN_OWNED char *const path = state_path(output);
+    ORGAN_OWNED_JSON json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION)),
+                                   *document = NULL;
     const organ_cache cache = fleet_state_cache(path, identity);
     if (path && identity)
         organ_cache_read(&cache, &document, &(organ_error){0});
     json_t *const models = json_incref(json_object_get(document, "models"));
-    json_decref(document);
-    json_decref(identity);
-    free(path);
     return models;
 }
 
@@ -403,18 +396,17 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
     if (strcmp(organ_json_text(entry, "dissection.status"), "ok") != 0)
         return false;
     const char *folder = organ_json_text(entry, "dissection.folder");
-    char *path = organ_format("%s/%s", output, folder);
+    ORGAN_OWNED char *path = organ_format("%s/%s", output, folder);
     const bool needs_no_folder =
         no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
     const bool there = needs_no_folder || (*folder && path && stat(path, &info) == 0);
-    free(path);
     return there;
 }
 
 /* All ranks call this function, also with an error. */
 static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_error *error)
 {
-    char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;
     organ_gathered all = {0};
     bool no_memory = false;
     json_error_t fault;
@@ -428,7 +420,6 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
             organ_fail_memory(error, "the state of the fleet");
     }
     organ_gathered_release(&all);
-    free(text);
     return error->status;
 }
 

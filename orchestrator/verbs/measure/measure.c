@@ -106,14 +106,13 @@ static organ_status open_measure_journal(const char *directory, const char *mode
 {
     const unsigned long long key = (unsigned long long)XXH3_64bits(model, strlen(model));
     *j = (organ_run_journal){.journal = {.fd = -1}};
-    char *const folder = organ_format("%s/organ", directory);
+    ORGAN_OWNED char *const folder = organ_format("%s/organ", directory);
     if (!folder || !(j->path = organ_format("%s/measure-%016llx.jsonl", folder, key)))
         organ_fail_memory(error, directory);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else
         organ_journal_open_locked(j->path, "another process is measuring this model", &j->journal, &j->lines, error);
-    free(folder);
     return error->status;
 }
 

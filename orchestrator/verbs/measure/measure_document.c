@@ -327,7 +327,7 @@ json_t *organ_measure_wells(const organ_measured *m)
 {
     double std[ORGAN_ROLE_COUNT];
     json_t *const dips = json_array();
-    link *const links = calloc(m->model->tensor_count + 1, sizeof *links);
+    ORGAN_OWNED link *const links = calloc(m->model->tensor_count + 1, sizeof *links);
     const size_t count = links ? collect_links(m, links) : 0;
     if (!links)
         organ_memory_count_refusal();
@@ -341,6 +341,5 @@ json_t *organ_measure_wells(const organ_measured *m)
             l->theta < l[1].theta - depth)
             json_array_append_new(dips, dip_json(l - 1, l, l + 1, depth));
     }
-    free(links);
     return dips;
 }

@@ -42,7 +42,7 @@ static organ_status read_report(merge_audit *a, organ_error *error)
                           "%s: is GGUF, which a conversion has made of the merged model: `recipe` recomputes models of "
                           "safetensors; organ compare compares it with one",
                           a->options->model);
-    json_t *const report = organ_own_report(a->model, &organ_merge_view, error);
+    ORGAN_OWNED_JSON json_t *const report = organ_own_report(a->model, &organ_merge_view, error);
     const json_t *const given = json_object_get(report, "parameters");
     const char *const missing = json_string_value(json_object_get(given, "missing"));
     const char *const order = json_string_value(json_object_get(given, "match_experts"));
@@ -54,7 +54,6 @@ static organ_status read_report(merge_audit *a, organ_error *error)
         a->as.match_experts = "off";
     for (size_t k = 0; missing && k < sizeof policies / sizeof *policies; k++)
         a->as.missing = strcmp(missing, policies[k]) == 0 ? policies[k] : a->as.missing;
-    json_decref(report);
     return error->status;
 }
 
@@ -159,7 +158,7 @@ static organ_status open_samples(merge_audit *a, organ_merge_item *items, size_t
 
 static organ_status recompute(merge_audit *a, organ_error *error)
 {
-    organ_merge_item *const items = malloc((a->count + 1) * sizeof *items);
+    ORGAN_OWNED organ_merge_item *const items = malloc((a->count + 1) * sizeof *items);
     organ_merge_walk walk = {
         .items = items, .count = a->count, .context = a, .put = compare_strip, .finish = judge_sample};
     uint64_t bytes = 0;
@@ -171,7 +170,6 @@ static organ_status recompute(merge_audit *a, organ_error *error)
     if (open_samples(a, items, &walk.put_scratch, error) == ORGAN_OK)
         organ_merge_walk_run(&walk, a->job.engine, error);
     organ_progress_end(a->job.progress);
-    free(items);
     return error->status;
 }
 

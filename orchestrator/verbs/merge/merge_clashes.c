@@ -30,8 +30,8 @@ static organ_status refuse_other(const model_merge *job, organ_error *error)
 static organ_status compare_settings(model_merge *job, organ_error *error)
 {
     const size_t count = job->recipe.donor_count;
-    organ_settings_side *const sides = calloc(count, sizeof *sides);
-    json_t *const notes = json_array();
+    ORGAN_OWNED organ_settings_side *const sides = calloc(count, sizeof *sides);
+    ORGAN_OWNED_JSON json_t *const notes = json_array();
     size_t k;
     const json_t *note;
     if (!sides || !notes)
@@ -42,8 +42,6 @@ static organ_status compare_settings(model_merge *job, organ_error *error)
         organ_settings_compare(sides, count, job->host, !job->recipe.sliced, job->clashes, notes, error);
     organ_settings_say(job->clashes, job->recipe.warnings);
     json_array_foreach(notes, k, note) organ_progress_note_once(job->progress, "%s", json_string_value(note));
-    json_decref(notes);
-    free(sides);
     return error->status;
 }
 

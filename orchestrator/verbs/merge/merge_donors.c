@@ -133,14 +133,12 @@ static organ_status same_files(const merge_donor *host, const merge_donor *donor
 {
     *same = *any = false;
     for (size_t k = 0; tokenizer_files[k] && !*same && !error->status; k++) {
-        char *bytes = NULL, *of_host = NULL;
+        ORGAN_OWNED char *bytes = NULL, *of_host = NULL;
         size_t length = 0, host_length = 0;
         if (organ_model_load(donor->model, tokenizer_files[k], TOKENIZER_BYTES, &bytes, &length, error) == ORGAN_OK)
             organ_model_load(host->model, tokenizer_files[k], TOKENIZER_BYTES, &of_host, &host_length, error);
         *any |= bytes != NULL;
         *same = bytes && of_host && length == host_length && memcmp(bytes, of_host, length) == 0;
-        free(bytes);
-        free(of_host);
     }
     return error->status;
 }

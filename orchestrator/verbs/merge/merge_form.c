@@ -74,7 +74,7 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
     organ_shard_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
     organ_unit *const units = organ_rows_take(model->tensor_count + 1, sizeof *units);
     organ_engine engine = *job->engine;
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     engine.ranks = NULL;
     for (size_t k = 0; k < model->tensor_count && pieces && units; k++) {
         const organ_tensor *const t = &model->tensors[k];
@@ -99,7 +99,6 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
         organ_fail_memory(error, model->path);
     else if (organ_write_run(&made, &report, &own))
         *error = own;
-    json_decref(report);
     organ_rows_free(pieces);
     organ_rows_free(units);
     return error->status;
@@ -133,12 +132,11 @@ static organ_status set_times(const char *folder, struct timespec time, organ_er
     if (organ_list_files(folder, NULL, 0, &files, error))
         return error->status;
     for (size_t k = 0; k < files.count && !error->status; k++) {
-        char *const path = organ_format("%s/%s", folder, files.names[k]);
+        ORGAN_OWNED char *const path = organ_format("%s/%s", folder, files.names[k]);
         if (!path)
             organ_fail_memory(error, folder);
         else if (utimensat(AT_FDCWD, path, times, 0))
             organ_fail_errno(error, errno, "%s: its time cannot be set", path);
-        free(path);
     }
     organ_list_release(&files);
     return error->status;
@@ -168,14 +166,14 @@ organ_status organ_merge_open_form(model_merge *job, merge_donor *donor, organ_e
     if (organ_outline_folder_open(job->options->write.output, "organ-host-outline", job->engine->ranks,
                                   &donor->outline_folder, error))
         return error->status;
-    char *const form = organ_format("%s/%.*s", donor->outline_folder.path, (int)length, length ? name : "model");
+    ORGAN_OWNED char *const form =
+        organ_format("%s/%.*s", donor->outline_folder.path, (int)length, length ? name : "model");
     if (!form)
         organ_fail_memory(error, donor->path);
     else if (make_form(job, donor, form, error) == ORGAN_OK &&
              set_times(form, donor->stored->files[0].modified, error) == ORGAN_OK &&
              organ_model_open(form, &donor->model, error) == ORGAN_OK)
         organ_weights_find(donor->model, &donor->weights, error);
-    free(form);
     return error->status;
 }
 

@@ -255,14 +255,13 @@ organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *co
 static organ_status try_edit(const model_merge *job, organ_error *error)
 {
     const organ_model *const host = job->donors[job->host].model;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     organ_json_edit edit = {0};
     if (organ_model_load(host, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
         organ_merge_edit_layers(job, &edit, error);
     organ_json_edit_release(&edit);
-    free(bytes);
     return error->status;
 }
 

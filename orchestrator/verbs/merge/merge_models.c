@@ -69,13 +69,12 @@ static json_t *merge_parameters(void *context)
 
 static organ_status add_donor(const merge_donor *donor, organ_run_inputs *inputs, organ_error *error)
 {
-    char *const what = organ_format("model '%s', its", donor->name);
+    ORGAN_OWNED char *const what = organ_format("model '%s', its", donor->name);
     if (!what)
         return organ_fail_memory(error, donor->path);
     if (organ_run_inputs_add_model(inputs, what, organ_merge_stored(donor), error) == ORGAN_OK &&
         donor->adapted.adapter)
         organ_run_inputs_add_model(inputs, what, donor->adapted.adapter->model, error);
-    free(what);
     return error->status;
 }
 
@@ -113,12 +112,12 @@ static organ_status write_recipe(void *context, const char *to, const char *path
     if (!organ_ranks_first(job->engine->ranks))
         return ORGAN_OK;
     const char *const output = job->options->write.output;
-    char *const file = organ_output_report_path(to, output, organ_output_is_file(output), ORGAN_MERGE_RECIPE_NAME);
+    ORGAN_OWNED char *const file =
+        organ_output_report_path(to, output, organ_output_is_file(output), ORGAN_MERGE_RECIPE_NAME);
     if (file)
         organ_text_write(file, job->filled, error);
     else
         organ_fail_memory(error, to);
-    free(file);
     return error->status;
 }
 

@@ -211,16 +211,14 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
 static void put_scalar(FILE *out, const organ_yaml *scalar)
 {
     const bool plain = scalar->plain && !strpbrk(scalar->text, ",[]{}#\n");
-    json_t *const text = plain ? NULL : json_string(scalar->text);
-    char *const quoted = text ? organ_json_dump(text, JSON_ENCODE_ANY) : NULL;
+    ORGAN_OWNED_JSON json_t *const text = plain ? NULL : json_string(scalar->text);
+    ORGAN_OWNED char *const quoted = text ? organ_json_dump(text, JSON_ENCODE_ANY) : NULL;
     if (plain)
         fputs(*scalar->text ? scalar->text : "null", out);
     else if (quoted)
         fputs(quoted, out);
     else
         organ_memory_count_refusal();
-    free(quoted);
-    json_decref(text);
 }
 
 static void put_value(FILE *out, const organ_yaml *value, unsigned depth);

@@ -215,8 +215,8 @@ static organ_status join_reports(const merge_steps *s, json_t *report, json_t *l
 static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *error)
 {
     organ_merge_options inner = *s->options;
-    json_t *last = NULL;
-    char *const planned = organ_format("%s/%s.planned", s->model.sketch.path, s->stem);
+    ORGAN_OWNED_JSON json_t *last = NULL;
+    ORGAN_OWNED char *const planned = organ_format("%s/%s.planned", s->model.sketch.path, s->stem);
     inner.write.output = planned;
     inner.write.evaluate = NULL;
     if (!planned)
@@ -224,8 +224,6 @@ static organ_status plan_steps(merge_steps *s, json_t **report, organ_error *err
     else if (try_last(s, &last, error) == ORGAN_OK &&
              organ_merge_once(&inner, NULL, s->engine, s->progress, report, error) == ORGAN_OK)
         join_reports(s, *report, last, error);
-    json_decref(last);
-    free(planned);
     return error->status;
 }
 
@@ -324,7 +322,7 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
 /* If only the evaluation of the output failed, there is a report too. */
 static organ_status make_steps(merge_steps *s, json_t **report, organ_error *error)
 {
-    json_t *tried = NULL, *last = NULL;
+    ORGAN_OWNED_JSON json_t *tried = NULL, *last = NULL;
     try_last(s, &tried, error);
     organ_hidden_model_drop_outline(&s->model, error);
     if (organ_ranks_agree(s->engine->ranks, "the try of the last step", error) == ORGAN_OK)
@@ -335,8 +333,6 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
         json_decref(*report);
         *report = NULL;
     }
-    json_decref(tried);
-    json_decref(last);
     return error->status;
 }
 

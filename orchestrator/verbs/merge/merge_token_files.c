@@ -78,12 +78,11 @@ static organ_status print_token_file(const void *given, FILE *out, organ_error *
 static organ_status write_one(const char *to, const char *name, const char *bytes, size_t length, organ_error *error)
 {
     const token_file file = {bytes, length};
-    char *const path = organ_format("%s/%s", to, name);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", to, name);
     if (path)
         organ_printed_write(path, print_token_file, &file, error);
     else
         organ_fail_memory(error, to);
-    free(path);
     return error->status;
 }
 
@@ -92,14 +91,13 @@ static organ_status write_config(const char *to, const char *label, const char *
                                  const char *template, organ_error *error)
 {
     organ_json_edit edit;
-    json_t *const text = json_string(template);
+    ORGAN_OWNED_JSON json_t *const text = json_string(template);
     if (!text)
         return organ_fail_memory(error, label);
     if (organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, NULL, "chat_template", text, error) == ORGAN_OK)
         write_one(to, "tokenizer_config.json", edit.bytes, edit.length, error);
     organ_json_edit_release(&edit);
-    json_decref(text);
     return error->status;
 }
 

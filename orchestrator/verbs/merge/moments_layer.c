@@ -197,7 +197,7 @@ static int by_stage(const void *a, const void *b)
 /* Matrices follow their groups, which are found by their former numbers. */
 static organ_status sort_groups(moments_layer *l, organ_error *error)
 {
-    size_t *const now = calloc(l->group_count + 1, sizeof *now);
+    ORGAN_OWNED size_t *const now = calloc(l->group_count + 1, sizeof *now);
     if (!now)
         return organ_fail_memory(error, l->moments->job->recipe.label);
     qsort(l->groups, l->group_count, sizeof *l->groups, by_stage);
@@ -205,7 +205,6 @@ static organ_status sort_groups(moments_layer *l, organ_error *error)
         now[l->matrices[l->groups[k].leader].group] = k;
     for (size_t m = 0; m < l->matrix_count; m++)
         l->matrices[m].group = now[l->matrices[m].group];
-    free(now);
     return ORGAN_OK;
 }
 

@@ -166,7 +166,7 @@ organ_status organ_merge_write_matrix(moments_layer *layer, const moments_matrix
     merge_tensor *const t = &layer->moments->job->tensors[m->tensor];
     const bool whole = layer->loaded != NULL;
     moments_rows r;
-    float *const values = organ_floats(whole ? m->rows : MOMENTS_ROWS, m->cols);
+    ORGAN_OWNED float *const values = organ_floats(whole ? m->rows : MOMENTS_ROWS, m->cols);
     if (!values)
         return organ_fail_memory(error, m->name);
     organ_merge_rows_open(layer->moments->job, m, &r, error);
@@ -191,6 +191,5 @@ organ_status organ_merge_write_matrix(moments_layer *layer, const moments_matrix
         finish_matrix(layer, m, error);
     }
     organ_merge_rows_close(&r);
-    free(values);
     return error->status;
 }

@@ -22,13 +22,12 @@
 
 static bool is_adapter(const char *path)
 {
-    char *config = NULL;
+    ORGAN_OWNED char *config = NULL;
     struct stat status;
     bool adapter = strcmp(organ_path_name(path), ORGAN_ADAPTER_WEIGHTS) == 0;
     if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
         asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
         adapter = access(config, F_OK) == 0;
-    free(config);
     return adapter;
 }
 

@@ -30,13 +30,11 @@ static organ_status write_charts(const organ_output *output, const void *context
 {
     (void)context;
     for (size_t k = 0; k < ORGAN_NOISE_PLOTS && !error->status; k++) {
-        char *const path = organ_publish_path(&output->publish, organ_noise_plots[k].name), *svg = NULL;
+        ORGAN_OWNED char *const path = organ_publish_path(&output->publish, organ_noise_plots[k].name), *svg = NULL;
         if (!path)
             organ_fail_memory(error, output->path);
         else if (organ_panels_svg(organ_noise_plots[k].panels, report, &svg, error) == ORGAN_OK)
             organ_text_write(path, svg, error);
-        free(path);
-        free(svg);
     }
     return error->status;
 }

@@ -236,7 +236,7 @@ static void energy_remark(const double *sums, char remark[64])
 
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
-    uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
+    ORGAN_OWNED uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
     job->ffts = calloc(job->count + 1, sizeof *job->ffts);
     if (!lengths || !job->ffts)
         organ_fail_memory(error, job->donor->path);
@@ -251,7 +251,6 @@ static organ_status make_transforms(organ_purify_job *job, organ_error *error)
         if (job->rows.scratch_bytes < organ_fft_scratch(cols))
             job->rows.scratch_bytes = (size_t)organ_fft_scratch(cols);
     }
-    free(lengths);
     return error->status;
 }
 

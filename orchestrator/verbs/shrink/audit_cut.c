@@ -42,13 +42,12 @@ static organ_status take_list(organ_cut_audit *a, const json_t *list, const char
 static organ_status cut_read_report(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < sizeof reports / sizeof *reports && !a->report && !error->status; k++) {
-        json_t *const report = organ_own_report(a->copy.model, reports[k], error);
+        ORGAN_OWNED_JSON json_t *const report = organ_own_report(a->copy.model, reports[k], error);
         const json_t *const refitted = json_object_get(report, "refitted");
         if (json_array_size(refitted)) {
             a->report = json_incref(report);
             take_list(a, refitted, organ_json_text(report, "file"), error);
         }
-        json_decref(report);
     }
     return error->status;
 }
@@ -105,14 +104,12 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     v->mismatch = found && !is_part_of(p, found);
     if (v->missing || v->mismatch)
         return ORGAN_OK;
-    unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
+    ORGAN_OWNED unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
     if (!scratch)
         return organ_fail_memory(error, p->name);
     organ_cut_reader reader = organ_cut_reader_of(a->donor.model, v->part ? v->part : &whole, found->bytes,
                                                   scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
-    compare_bytes(a, &reader, found, scratch, v, error);
-    free(scratch);
-    return error->status;
+    return compare_bytes(a, &reader, found, scratch, v, error);
 }
 
 static organ_status compare_piece_task(void *context, size_t piece, size_t worker, organ_error *error)

@@ -286,7 +286,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     const char *const expected = json_string_value(json_object_get(line, "xxh3"));
     organ_narrow_report report = {0};
     char digits[17];
-    uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
+    ORGAN_OWNED uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
     if (part && !kept)
         organ_fail_memory(error, part->tensor->name);
     else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
@@ -297,7 +297,6 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
         part->report = report;
         part->done = true;
     }
-    free(kept);
     return error->status;
 }
 

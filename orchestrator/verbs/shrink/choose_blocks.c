@@ -118,7 +118,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     if (!json_is_array(numbers) || !known_sets_read_value(json_object_get(set, "divergence"), 0, &divergence))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of at least 0",
                           path, k);
-    bool *const flags = calloc(known->layers, sizeof *flags);
+    ORGAN_OWNED bool *const flags = calloc(known->layers, sizeof *flags);
     if (!flags)
         return organ_fail_memory(error, path);
     json_array_foreach(numbers, at, number)
@@ -134,7 +134,6 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     }
     if (!error->status && !layers_known_find(known, flags, &ignored) && !layers_known_add(known, flags, divergence))
         organ_fail_memory(error, path);
-    free(flags);
     return error->status;
 }
 
@@ -180,11 +179,10 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
                                      organ_error *error)
 {
     const organ_cache cache = known_sets_cache(path, identity);
-    json_t *document = NULL;
+    ORGAN_OWNED_JSON json_t *document = NULL;
     *known = (organ_layers_known){.layers = layers};
     if (path && organ_cache_read(&cache, &document, error) == ORGAN_OK && document)
         known_sets_read_document(known, document, path, error);
-    json_decref(document);
     return error->status;
 }
 
@@ -363,7 +361,7 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
 {
     organ_layers_job *const job = context;
     const organ_layers_known *const known = &job->choice.known;
-    bool *const unknown = malloc(count * job->layers * sizeof *unknown);
+    ORGAN_OWNED bool *const unknown = malloc(count * job->layers * sizeof *unknown);
     size_t remaining = 0;
     if (!unknown)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
@@ -374,7 +372,6 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
         judge_unknown(job, unknown, remaining, error);
     for (size_t k = 0; k < count && !error->status; k++)
         (void)layers_known_find(known, dropped + k * job->layers, &divergence[k]);
-    free(unknown);
     return error->status;
 }
 
@@ -382,14 +379,12 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
 static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
 {
     const organ_layers_job *const job = context;
-    organ_cut_layer *const layers = calloc(job->layers + 1, sizeof *layers);
+    ORGAN_OWNED organ_cut_layer *const layers = calloc(job->layers + 1, sizeof *layers);
     if (!layers)
         return organ_fail_memory(error, job->options->model);
     for (size_t l = 0; l < job->layers; l++)
         layers[l].dropped = dropped[l];
-    organ_cut_describes(job->model, layers, job->layers, error);
-    free(layers);
-    return error->status;
+    return organ_cut_describes(job->model, layers, job->layers, error);
 }
 
 static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)

@@ -296,25 +296,23 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 /* Begins the edits of the donor's config.json. Returns whether it has one. The caller releases *edit. */
 static bool open_config(const organ_model *donor, const char *label, organ_json_edit *edit, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     *edit = (organ_json_edit){0};
     const bool begun = organ_model_load(donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
                        bytes && organ_json_edit_begin(edit, label, bytes, length, error) == ORGAN_OK;
-    free(bytes);
     return begun;
 }
 
 static organ_status try_config(organ_cut_run *run, organ_error *error)
 {
-    char *const label = organ_format("%s/config.json", run->model->directory);
+    ORGAN_OWNED char *const label = organ_format("%s/config.json", run->model->directory);
     organ_json_edit edit = {0};
     if (!label)
         organ_fail_memory(error, run->model->path);
     else if (!run->model->gguf && open_config(run->model, label, &edit, error))
         organ_cut_edit_config(run, &edit, error);
     organ_json_edit_release(&edit);
-    free(label);
     return error->status;
 }
 
@@ -356,12 +354,10 @@ static void check_member(organ_cut_audit *a, const char *inside, const char *key
         check_members(a, key, expected, found);
         return;
     }
-    char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    char *const should = expected ? organ_json_dump(expected, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const should = expected ? organ_json_dump(expected, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy.model->path, inside,
                       *inside ? "." : "", key, is ? is : "absent", should ? should : "absent");
-    free(is);
-    free(should);
 }
 
 static void check_members(organ_cut_audit *a, const char *inside, const json_t *expected, const json_t *found)
@@ -403,9 +399,9 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
 
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
-    json_t *found = NULL, *const expected = required_config(a, error);
+    ORGAN_OWNED_JSON json_t *found = NULL, *const expected = required_config(a, error);
     if (expected &&
         organ_model_load(a->copy.model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
         found = parse_tidied(bytes, length, a->copy.model->path, error);
@@ -417,9 +413,6 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
         organ_problem_add(&a->problems, "%s has no config.json", a->copy.model->path);
     if (found)
         check_members(a, "", expected, found);
-    json_decref(expected);
-    json_decref(found);
-    free(bytes);
     return error->status;
 }
 

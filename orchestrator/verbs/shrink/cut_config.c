@@ -33,7 +33,7 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
-    json_t *const made = json_array();
+    ORGAN_OWNED_JSON json_t *const made = json_array();
     bool same = json_array_size(list) > 0;
     for (size_t k = 0; k < json_array_size(list); k++) {
         same = same && json_is_integer(json_array_get(list, k)) &&
@@ -43,7 +43,6 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     }
     if (same)
         organ_cut_set(c, key, json_incref(made));
-    json_decref(made);
     return same;
 }
 
@@ -245,11 +244,11 @@ static void edit_module_names(const organ_cut_config *c)
     for (size_t k = 0; k < COUNT_OF(keys) && !c->error->status; k++) {
         const json_t *const value = json_object_get(c->object, keys[k]);
         bool changed = false;
-        json_t *const made = value ? organ_cut_renamed(c->run, keys[k], value, &changed, c->error) : NULL;
+        ORGAN_OWNED_JSON json_t *const made =
+            value ? organ_cut_renamed(c->run, keys[k], value, &changed, c->error) : NULL;
         if (made && changed && organ_json_edit_set(c->edit, c->inside, keys[k], made, c->error) == ORGAN_OK)
             organ_cut_note(c->run, "config.json", NULL, keys[k], NULL, json_string("names of modules follow"),
                            c->error);
-        json_decref(made);
     }
 }
 
@@ -299,7 +298,7 @@ static void edit_object(organ_cut_config *c, found_settings *f)
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;
-    char *const bytes = malloc(config->length + 1);
+    ORGAN_OWNED char *const bytes = malloc(config->length + 1);
     json_t *root = NULL;
     found_settings f = {0};
     size_t layers = 0; /* of the text model */
@@ -319,6 +318,5 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     if (!error->status && check_found(run, config, &f, error) == ORGAN_OK && run->cuts_blocks)
         organ_cut_check_layers(run, config, layers, error);
     json_decref(root);
-    free(bytes);
     return error->status;
 }

@@ -456,7 +456,7 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
-    layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);
+    ORGAN_OWNED layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);
     if (!lists || plan_allocate(run, error))
         organ_fail_memory(error, run->model->path);
     for (size_t l = 0; l < run->layer_count && !error->status; l++)
@@ -466,6 +466,5 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
         plan_tensor(run, tensor, tensor->anatomy.layer >= 0 ? &lists[tensor->anatomy.layer] : NULL, error);
         organ_rows_passed();
     }
-    free(lists);
     return error->status;
 }

@@ -111,8 +111,8 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
         l->complete += first + tokens == l->tokens ? h->part.count : 0;
         return end_when_recorded(l, error);
     }
-    organ_expert_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
-    float *const scratch = malloc(c->experts * sizeof *scratch);
+    ORGAN_OWNED organ_expert_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
+    ORGAN_OWNED float *const scratch = malloc(c->experts * sizeof *scratch);
     if (!chosen || !scratch)
         organ_fail_memory(error, h->options.model->path);
     const organ_router router = organ_layer_router(h->loaded);
@@ -124,8 +124,6 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
         }
     }
     sort_rows(h, (first + tokens) * c->experts_used);
-    free(chosen);
-    free(scratch);
     return error->status;
 }
 
@@ -183,8 +181,8 @@ static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm
                                    organ_error *error)
 {
     const size_t outputs = h->part.outputs, width = h->part.width;
-    float *const matrix = organ_floats(outputs, width);
-    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
+    ORGAN_OWNED float *const matrix = organ_floats(outputs, width);
+    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
     if (!matrix || !scratch)
         organ_fail_memory(error, h->part.matrices[0].name);
     else {
@@ -204,8 +202,6 @@ static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm
                 h->inputs[t * width + k] = (float)((double)h->inputs[t * width + k] / rms);
         }
     }
-    free(matrix);
-    free(scratch);
     return error->status;
 }
 
@@ -267,14 +263,13 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     const float *const here = run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error);
     if (!here)
         return error->status;
-    float *const factors = organ_floats(1, outputs);
+    ORGAN_OWNED float *const factors = organ_floats(1, outputs);
     if (!factors)
         return organ_fail_memory(error, h->options.model->path);
     (void)organ_layers_heal_has_equations(h, &norm);
     set_factors(&norm, outputs, factors);
     if (!norm.weights || divide_by_norm(h, &norm, tokens, error) == ORGAN_OK)
         weigh_tokens(h, here, factors, tokens);
-    free(factors);
     return error->status;
 }
 
@@ -305,8 +300,8 @@ static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m
                                 organ_error *error)
 {
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
-    float *const before = organ_floats(rows, cols);
-    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
+    ORGAN_OWNED float *const before = organ_floats(rows, cols);
+    ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
     if (before && scratch) {
         memcpy(before, weights, rows * cols * sizeof *weights);
         const organ_product product = {.m = rows,
@@ -320,8 +315,6 @@ static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m
         organ_products_run(h->options.engine, NULL, &product, 1, scratch);
     } else
         organ_fail_memory(error, m->name);
-    free(before);
-    free(scratch);
     return error->status;
 }
 
@@ -337,14 +330,12 @@ static organ_status apply_change(const organ_layers_heal *h, const heal_matrix *
             weights[k] += (float)step * change[k];
         return ORGAN_OK;
     }
-    float *const scaled = organ_floats(h->part.outputs, h->part.width);
+    ORGAN_OWNED float *const scaled = organ_floats(h->part.outputs, h->part.width);
     if (!scaled)
         return organ_fail_memory(error, m->name);
     for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
         scaled[k] = (float)step * change[k];
-    add_product(h, m, scaled, weights, error);
-    free(scaled);
-    return error->status;
+    return add_product(h, m, scaled, weights, error);
 }
 
 /* `take` may change the matrix, which is freed afterwards. h->ridge must have a solution. */
@@ -353,7 +344,7 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
                                                        organ_error *error),
                                   organ_error *error)
 {
-    float *const change = organ_floats(h->part.outputs, h->part.width);
+    ORGAN_OWNED float *const change = organ_floats(h->part.outputs, h->part.width);
     if (!change)
         return organ_fail_memory(error, h->options.model->path);
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -368,7 +359,6 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
             take(h, m, weights, error);
         free(weights);
     }
-    free(change);
     return error->status;
 }
 

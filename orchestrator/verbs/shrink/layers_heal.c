@@ -367,13 +367,12 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
-        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        ORGAN_OWNED float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
         if (!weights)
             return organ_fail_memory(error, m->name);
         if (organ_cut_get(h->run, m->tensor, m->matrix, /*transposed=*/false, weights, error) == ORGAN_OK &&
             organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, /*to_file=*/false, error) == ORGAN_OK)
             organ_layer_write(h->loaded, m->name, weights);
-        free(weights);
     }
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
     organ_output_norm norm;

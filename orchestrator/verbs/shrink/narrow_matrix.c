@@ -366,7 +366,7 @@ static organ_status solve_rows(narrowing *x, organ_error *error)
     const size_t together = organ_min(STRIP, x->rows);
     free(x->g);
     x->g = damped_moments(x);
-    float *const scratch = organ_floats(3 * together, x->cols);
+    ORGAN_OWNED float *const scratch = organ_floats(3 * together, x->cols);
     const organ_block_matrix h = {x->cols, x->moments->block, x->g};
     if (!x->g || !scratch)
         out_of_memory(x, error);
@@ -378,7 +378,6 @@ static organ_status solve_rows(narrowing *x, organ_error *error)
                                        .product = scratch + 2 * together * x->cols};
         solve_strip(x, &h, &s, error);
     }
-    free(scratch);
     return error->status;
 }
 

@@ -50,13 +50,12 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     const organ_matrices m = organ_weight_matrices(w);
     const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].total;
     const bool pairs = organ_tensor_has_pairs(job->model, w->codes);
-    double *const squares = calloc((size_t)m.cols, sizeof *squares);
+    ORGAN_OWNED double *const squares = calloc((size_t)m.cols, sizeof *squares);
     if (!squares)
         return organ_fail_memory(error, w->name);
     if (square_columns(job, w, (rows){expert * m.rows, (size_t)m.rows}, squares, error) == ORGAN_OK)
         for (size_t c = 0; c < m.cols; c++)
             scores[pairs ? c / 2 : c % width] *= squares[c];
-    free(squares);
     return error->status;
 }
 
@@ -171,8 +170,8 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;
-    double *const scores = calloc(cols, sizeof *scores);
-    bool *const gone = calloc(cols, sizeof *gone);
+    ORGAN_OWNED double *const scores = calloc(cols, sizeof *scores);
+    ORGAN_OWNED bool *const gone = calloc(cols, sizeof *gone);
     if (!scores || !gone)
         organ_fail_memory(error, part->tensor->name);
     for (size_t c = 0; c < cols && scores; c++)
@@ -186,7 +185,5 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
             weights[k] = gone[k % cols] ? 0.0f : weights[k];
         part->report = (organ_narrow_report){0};
     }
-    free(scores);
-    free(gone);
     return error->status;
 }

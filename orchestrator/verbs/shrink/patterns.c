@@ -104,7 +104,7 @@ static organ_status put_stored(organ_cut_run *run, const organ_tensor *tensor, u
                                float *weights, organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
+    ORGAN_OWNED void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
     if (!units)
         return organ_fail_memory(error, tensor->name);
     if (weights)
@@ -116,7 +116,6 @@ static organ_status put_stored(organ_cut_run *run, const organ_tensor *tensor, u
         organ_write_finish(run->writing, p.part->piece, results, error);
         organ_progress_advance(run->cut->write.progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }
-    free(units);
     return error->status;
 }
 
@@ -124,7 +123,7 @@ static organ_status get_stored(const organ_cut_run *run, const organ_tensor *ten
                                organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
-    void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
+    ORGAN_OWNED void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
     if (!units)
         return organ_fail_memory(error, tensor->name);
     for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
@@ -134,7 +133,6 @@ static organ_status get_stored(const organ_cut_run *run, const organ_tensor *ten
             organ_widen(run->cut->write.engine->kernels, tensor->dtype, units, weights + r * p.cols,
                         rows * p.cols / p.type->elements);
     }
-    free(units);
     return error->status;
 }
 
@@ -152,13 +150,12 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     if (!transposed || !weights)
         return put_stored(run, tensor, matrix, own, weights, error);
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = malloc(p.rows * p.cols * sizeof *stored);
+    ORGAN_OWNED float *const stored = malloc(p.rows * p.cols * sizeof *stored);
     if (!stored)
         return organ_fail_memory(error, tensor->name);
     transpose(weights, p.cols, p.rows, stored);
     if (put_stored(run, tensor, matrix, own, stored, error) == ORGAN_OK)
         transpose(stored, p.rows, p.cols, weights);
-    free(stored);
     return error->status;
 }
 
@@ -175,11 +172,10 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
     if (!transposed)
         return get_stored(run, tensor, matrix, weights, error);
     const put_place p = put_place_of(run, tensor, matrix);
-    float *const stored = malloc(p.rows * p.cols * sizeof *stored);
+    ORGAN_OWNED float *const stored = malloc(p.rows * p.cols * sizeof *stored);
     if (!stored)
         organ_fail_memory(error, tensor->name);
     else if (get_stored(run, tensor, matrix, stored, error) == ORGAN_OK)
         transpose(stored, p.rows, p.cols, weights);
-    free(stored);
     return error->status;
 }

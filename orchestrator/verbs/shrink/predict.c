@@ -102,7 +102,7 @@ static organ_status choose_points(prediction *p, organ_error *error)
 static organ_status flag_kept(prediction *p, organ_error *error)
 {
     const organ_expert_scores *const s = &p->job->scores;
-    uint32_t *const kept = calloc(s->experts, sizeof *kept);
+    ORGAN_OWNED uint32_t *const kept = calloc(s->experts, sizeof *kept);
     p->flags = calloc(p->points * s->layers * s->experts, sizeof *p->flags);
     if (!kept || !p->flags)
         organ_fail_memory(error, p->job->model->path);
@@ -114,7 +114,6 @@ static organ_status flag_kept(prediction *p, organ_error *error)
             for (uint32_t e = 0; e < p->keep[k]; e++)
                 p->flags[(k * s->layers + l) * s->experts + kept[e]] = true;
         }
-    free(kept);
     return error->status;
 }
 

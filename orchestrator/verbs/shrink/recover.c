@@ -132,13 +132,12 @@ static organ_status list_block(const organ_model *model, const organ_tensor *t, 
     if ((role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_K && role != ORGAN_ROLE_V) ||
         b->count == sizeof b->digests / sizeof *b->digests || t->bytes > (uint64_t)1 << 30)
         return ORGAN_OK;
-    void *const bytes = malloc((size_t)t->bytes + 1);
+    ORGAN_OWNED void *const bytes = malloc((size_t)t->bytes + 1);
     if (!bytes)
         return organ_fail_memory(error, t->name);
     organ_anatomy_module(t->name, module, sizeof module);
     if (organ_model_read(model, t->file, bytes, (size_t)t->bytes, t->offset, error) == ORGAN_OK)
         b->digests[b->count++] = XXH3_64bits_withSeed(bytes, (size_t)t->bytes, XXH3_64bits(module, strlen(module)));
-    free(bytes);
     return error->status;
 }
 
@@ -188,17 +187,14 @@ static void align_blocks(organ_cut_audit *a, const recover_block *donor, const r
 
 static organ_status match_blocks(organ_cut_audit *a, organ_error *error)
 {
-    recover_block *const donor = calloc(a->donor.layers + 1, sizeof *donor);
-    recover_block *const copy = calloc(a->copy.layers + 1, sizeof *copy);
-    uint32_t *const best = calloc((a->donor.layers + 1) * (a->copy.layers + 1), sizeof *best);
+    ORGAN_OWNED recover_block *const donor = calloc(a->donor.layers + 1, sizeof *donor);
+    ORGAN_OWNED recover_block *const copy = calloc(a->copy.layers + 1, sizeof *copy);
+    ORGAN_OWNED uint32_t *const best = calloc((a->donor.layers + 1) * (a->copy.layers + 1), sizeof *best);
     if (!donor || !copy || !best)
         organ_fail_memory(error, a->copy.model->path);
     else if (list_blocks(a->donor.model, donor, error) == ORGAN_OK &&
              list_blocks(a->copy.model, copy, error) == ORGAN_OK)
         align_blocks(a, donor, copy, best);
-    free(donor);
-    free(copy);
-    free(best);
     return error->status;
 }
 

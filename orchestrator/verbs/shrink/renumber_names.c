@@ -152,11 +152,10 @@ static json_t *renamed_object(const organ_cut_run *run, const char *where, const
     const char *name;
     json_object_foreach((json_t *)value, name, member)
     {
-        char *const to = renamed_text(run, where, name, changed, error);
+        ORGAN_OWNED char *const to = renamed_text(run, where, name, changed, error);
         json_t *const inner = to && !error->status ? organ_cut_renamed(run, where, member, changed, error) : NULL;
         if (inner && json_object_set_new(made, to, inner))
             organ_fail_memory(error, where);
-        free(to);
     }
     return made;
 }
@@ -182,9 +181,8 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
         return renamed_array(run, where, value, changed, error);
     if (!json_is_string(value))
         return json_incref((json_t *)value);
-    char *const text = renamed_text(run, where, json_string_value(value), changed, error);
+    ORGAN_OWNED char *const text = renamed_text(run, where, json_string_value(value), changed, error);
     json_t *const made = text ? json_string(text) : NULL;
-    free(text);
     return made;
 }
 

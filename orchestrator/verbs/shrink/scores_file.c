@@ -203,7 +203,7 @@ organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *iden
                                       const char *advice, bool *whole, organ_error *error)
 {
     const organ_cache cache = cache_of_file(path, identity);
-    json_t *document = NULL;
+    ORGAN_OWNED_JSON json_t *document = NULL;
     organ_cache_load(&cache, "scores", &document, error);
     *whole = document != NULL;
     if (!document)
@@ -214,6 +214,5 @@ organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *iden
         s->of[l].known &= !error->status;
         *whole &= s->of[l].known;
     }
-    json_decref(document);
     return error->status;
 }

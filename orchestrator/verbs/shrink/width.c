@@ -257,12 +257,11 @@ static organ_status write_refitted_part(const organ_width_job *job, organ_cut_ru
                                         organ_error *error)
 {
     const uint64_t rows = organ_width_rows(part);
-    float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
+    ORGAN_OWNED float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
     if (!values)
         organ_fail_memory(error, part->tensor->name);
     else if (organ_width_choices_get(job, part, values, 0, rows, error) == ORGAN_OK)
         organ_cut_put_once(run, part->tensor, part->matrix, values, error);
-    free(values);
     return error->status;
 }
 

@@ -149,11 +149,10 @@ static void check_target(folder_scan *t, const char *text, const char *name, org
         check_file(t, target->folder, target->name, name);
         return;
     }
-    char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
+    ORGAN_OWNED char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
     if (whole && !walk_is_within(whole, t->root))
         organ_findings_add(t->findings, ORGAN_FINDING_LINK, "",
                            "the link to '%.300s' leads to a directory that was not examined", text);
-    free(whole);
 }
 
 /* A link that leads out of the base (folder_scan.base) or nowhere is a finding. `path` is the path of the link
@@ -166,7 +165,7 @@ static void check_link(folder_scan *t, int at, const char *name, const char *pat
     text[length > 0 ? length : 0] = 0;
     snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
     t->scanned->links++;
-    char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
+    ORGAN_OWNED char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
     if (!whole)
         return;
     /* `whole` + `base` is the path of the link relative to the base */
@@ -181,7 +180,6 @@ static void check_link(folder_scan *t, int at, const char *name, const char *pat
         check_target(t, text, name, end, &target);
     if (target.folder >= 0)
         close(target.folder);
-    free(whole);
 }
 
 /* ---- directories ---- */
@@ -224,14 +222,12 @@ static void walk_check_model(const folder_scan *t, const char *folder, const cha
     unsigned part = 1, parts = 1;
     organ_gguf_split_parse(name, &part, &parts);
     const bool index = organ_ends_with(name, end), first = organ_ends_with(name, ".gguf") && part == 1;
-    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder);
-    char *const path = organ_format("%s/%s", place ? place : "", name);
+    ORGAN_OWNED char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", place ? place : "", name);
     if (place && path && index)
         organ_weights_check_index(t->findings, path, place);
     if (place && path && (index || first || (!indexed && organ_ends_with(name, ".safetensors"))))
         organ_weights_check_model(t->findings, path);
-    free(path);
-    free(place);
 }
 
 /* Safetensors files with an index are checked together as one model, not one by one. */
@@ -241,11 +237,10 @@ static void check_models(const folder_scan *t, const char *folder, char *const *
     for (size_t k = 0; k < count; k++)
         indexed |= organ_ends_with(names[k], ".safetensors.index.json");
     for (size_t k = 0; k < count; k++) {
-        char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        ORGAN_OWNED char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         t->findings->file = name;
         if (name)
             walk_check_model(t, folder, names[k], indexed);
-        free(name);
     }
 }
 
@@ -310,10 +305,9 @@ static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned dep
     char **const names = walk_list_names(t, fd, &count);
     t->scanned->directories++;
     for (size_t k = 0; k < count && own_fd >= 0 && t->entries++ < ENTRIES_MAX; k++) {
-        char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        ORGAN_OWNED char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         if (path)
             walk_entry(t, own_fd, names[k], path, depth);
-        free(path);
     }
     t->findings->file = *folder ? folder : ".";
     if (t->entries > ENTRIES_MAX || count == ENTRIES_MAX || own_fd < 0)

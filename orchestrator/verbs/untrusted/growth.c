@@ -2,6 +2,7 @@
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -84,12 +85,11 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
         snprintf(name, NAME_ROOM, "%.*s", (int)(length - 2), string + 1);
         return length - 2 < NAME_ROOM;
     }
-    json_t *const tree = organ_json_load(string, length, JSON_DECODE_ANY, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const tree = organ_json_load(string, length, JSON_DECODE_ANY, &fault, &no_memory);
     const char *const meant = json_string_value(tree);
     const bool fits = meant && strlen(meant) < NAME_ROOM;
     if (fits)
         strcpy(name, meant);
-    json_decref(tree);
     return fits;
 }
 

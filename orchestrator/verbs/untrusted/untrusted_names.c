@@ -166,19 +166,17 @@ static bool resembles_standard_name(const char *name, const char **of, int32_t *
 {
     int32_t none;
     bool found = false;
-    char *const appearance = ascii_appearance(name, /*bare=*/true, foreign);
+    ORGAN_OWNED char *const appearance = ascii_appearance(name, /*bare=*/true, foreign);
     if (appearance)
         fold_ascii(appearance);
     for (size_t k = 0; appearance && !found && k < sizeof standard_names / sizeof *standard_names; k++) {
-        char *const other = ascii_appearance(standard_names[k], /*bare=*/true, &none);
+        ORGAN_OWNED char *const other = ascii_appearance(standard_names[k], /*bare=*/true, &none);
         if (other)
             fold_ascii(other);
         found = other && strcmp(appearance, other) == 0 && strcasecmp(name, standard_names[k]) != 0;
         if (found)
             *of = standard_names[k];
-        free(other);
     }
-    free(appearance);
     return found;
 }
 
@@ -194,14 +192,13 @@ static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
     bool latin = false;
-    char *const appearance = is_ascii(name) ? NULL : ascii_appearance(name, /*bare=*/false, &foreign);
+    ORGAN_OWNED char *const appearance = is_ascii(name) ? NULL : ascii_appearance(name, /*bare=*/false, &foreign);
     for (const char *c = name; *c; c++)
         latin |= isalpha((unsigned char)*c) != 0;
     if (appearance && foreign && latin)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
                            "it reads '%s', but has the letter U+%04X, which only looks like '%c'", appearance,
                            (unsigned)foreign, latin_lookalike(foreign));
-    free(appearance);
 }
 
 /* The characters of the name have at most one finding, a space or a dot at its ends another. */
@@ -306,10 +303,9 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
     if (organ_shards_read(path, findings->file, &shards, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_MODEL, &error);
     for (size_t k = 0; k < shards.file_count && !error.status; k++) {
-        char *const shard = organ_format("%s/%s", folder, shards.files[k]);
+        ORGAN_OWNED char *const shard = organ_format("%s/%s", folder, shards.files[k]);
         if (shard && access(shard, F_OK) != 0)
             organ_findings_add(findings, ORGAN_FINDING_MODEL, "", "names '%s', which does not exist", shards.files[k]);
-        free(shard);
     }
     organ_shards_release(&shards);
 }
@@ -423,15 +419,15 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_error_t fault;
     bool no_memory;
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
-    json_t *const value = length > STRICT_BYTES ? NULL
-                                                : organ_json_load(key->text->bytes + key->value, length,
-                                                                  JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const value = length > STRICT_BYTES
+                                               ? NULL
+                                               : organ_json_load(key->text->bytes + key->value, length,
+                                                                 JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
     if (value)
         check(findings, key, value);
     else
         organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes",
                            STRICT_BYTES);
-    json_decref(value);
 }
 
 static void check_key_of(void *context, const organ_json_key *key)
