@@ -36,10 +36,7 @@ void organ_gguf_writer_destroy(organ_gguf_writer *writer)
 {
     if (!writer)
         return;
-    free(writer->kvs);
-    free(writer->infos);
-    free(writer->bytes);
-    free(writer->offsets);
+    ORGAN_FREE_ARRAYS(writer->kvs, writer->infos, writer->bytes, writer->offsets);
     organ_arena_release(&writer->arena);
     free(writer);
 }

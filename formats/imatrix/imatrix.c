@@ -330,10 +330,7 @@ void organ_imatrix_close(organ_imatrix *imatrix)
         close(s->file.fd);
     organ_arena_release(&s->arena);
     organ_name_table_release(&s->names);
-    free(s->entries);
-    free(s->places);
-    free(s->datasets);
-    free(s);
+    ORGAN_FREE_ARRAYS(s->entries, s->places, s->datasets, s);
 }
 
 /* ---- numbers ---- */

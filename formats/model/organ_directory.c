@@ -464,9 +464,7 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
 
 void organ_manifest_release(organ_manifest *manifest)
 {
-    free(manifest->files);
-    free(manifest->tensors);
-    free(manifest->kept);
+    ORGAN_FREE_ARRAYS(manifest->files, manifest->tensors, manifest->kept);
     organ_gguf_header_release(&manifest->gguf);
     *manifest = (organ_manifest){0};
 }

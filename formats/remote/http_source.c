@@ -106,9 +106,7 @@ void organ_http_destroy(organ_http *http)
     organ_http_line_close(http->line);
     for (size_t k = 0; k < SPANS; k++)
         free(http->ahead[k].bytes);
-    free(http->base);
-    free(http->shown);
-    free(http->query);
+    ORGAN_FREE_ARRAYS(http->base, http->shown, http->query);
     pthread_mutex_destroy(&http->lock);
     free(http);
 }
@@ -471,10 +469,7 @@ void organ_http_close(organ_http_file *file)
         if (file->http->ahead[k].file == file)
             file->http->ahead[k].file = NULL;
     pthread_mutex_unlock(&file->http->lock);
-    free(file->url);
-    free(file->shown);
-    free(file->resolved);
-    free(file);
+    ORGAN_FREE_ARRAYS(file->url, file->shown, file->resolved, file);
 }
 
 uint64_t organ_http_size(const organ_http_file *file) { return file->size; }

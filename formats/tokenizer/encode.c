@@ -3,6 +3,7 @@
  * text, applies the pre-tokenizer to the text between them, and encodes each word. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 
 #include <errno.h>
@@ -261,12 +262,7 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
     return complete ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the tokens of a text");
 }
 
-static void bpe_release(organ_bpe *bpe)
-{
-    free(bpe->symbols);
-    free(bpe->heap);
-    free(bpe->cache);
-}
+static void bpe_release(organ_bpe *bpe) { ORGAN_FREE_ARRAYS(bpe->symbols, bpe->heap, bpe->cache); }
 
 typedef struct encoding {
     const organ_tokenizer *tokenizer;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tokenizer/tokenizer_files.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
@@ -86,11 +87,7 @@ void organ_tokenizer_close(organ_tokenizer *t)
         pcre2_code_free(t->normalizer[k].regex);
         pcre2_code_free(t->pretokenizer[k].regex);
     }
-    free(t->tokens);
-    free(t->slots);
-    free(t->merges);
-    free(t->raw.items);
-    free(t->normalized.items);
+    ORGAN_FREE_ARRAYS(t->tokens, t->slots, t->merges, t->raw.items, t->normalized.items);
     organ_arena_release(&t->arena);
     free(t);
 }

@@ -234,10 +234,7 @@ static organ_status reach_tokens(union_state *s, size_t *unreached, uint32_t *ex
                 *example = (*unreached)++ ? *example : s->first + (uint32_t)k;
         }
     }
-    free(ids.items);
-    free(bpe.symbols);
-    free(bpe.heap);
-    free(bpe.cache);
+    ORGAN_FREE_ARRAYS(ids.items, bpe.symbols, bpe.heap, bpe.cache);
     return error->status;
 }
 

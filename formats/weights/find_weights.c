@@ -360,9 +360,7 @@ void organ_weights_free(organ_weights *weights)
     organ_quant_config_free(search->config);
     organ_rows_free(search->weights);
     organ_rows_free(search->unmatched);
-    free(search->claimed);
-    free(search->name);
-    free(search);
+    ORGAN_FREE_ARRAYS(search->claimed, search->name, search);
 }
 
 /* In an unquantised model, weight k is tensor k, so the model's table of names is used. */

@@ -4,6 +4,7 @@
 #include "formats/weights/quant_config.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/owned.h"
 
 #include <errno.h>
 #include <pcre2.h>
@@ -202,9 +203,7 @@ void organ_quant_rules_release(organ_quant_rules *rules)
         pcre2_match_data_free(rules->buffers->match);
         pcre2_match_context_free(rules->buffers->context);
     }
-    free(rules->buffers);
-    free(rules->rules);
-    free(rules->values);
+    ORGAN_FREE_ARRAYS(rules->buffers, rules->rules, rules->values);
     organ_name_table_release(&rules->exact);
     *rules = (organ_quant_rules){0};
 }

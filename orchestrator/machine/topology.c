@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/files.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/topology_parts.h"
 #include "orchestrator/machine/workers.h"
@@ -218,11 +219,7 @@ void organ_topology_destroy(organ_topology *topology)
         hwloc_bitmap_free(topology->absent[k]);
     if (topology->machine)
         hwloc_topology_destroy(topology->machine);
-    free(topology->worker_cpus);
-    free(topology->nodes);
-    free(topology->node_cores);
-    free(topology->aside);
-    free(topology);
+    ORGAN_FREE_ARRAYS(topology->worker_cpus, topology->nodes, topology->node_cores, topology->aside, topology);
 }
 
 bool organ_topology_is_this_machine(const organ_topology *topology)

@@ -524,7 +524,5 @@ void organ_ranks_leave(organ_ranks *ranks)
     pthread_mutex_destroy(&ranks->watch.lock);
     pthread_cond_destroy(&ranks->woken);
     pthread_mutex_destroy(&ranks->lock);
-    free(ranks->received);
-    free(ranks->hosts);
-    free(ranks);
+    ORGAN_FREE_ARRAYS(ranks->received, ranks->hosts, ranks);
 }

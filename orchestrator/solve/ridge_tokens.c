@@ -305,10 +305,7 @@ void organ_strips_close(organ_strips *s)
 {
     if (!s)
         return;
-    free(s->energies);
-    free(s->values);
-    free(s->scratch);
-    free(s);
+    ORGAN_FREE_ARRAYS(s->energies, s->values, s->scratch, s);
 }
 
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }

@@ -70,11 +70,7 @@ void organ_weight_reader_close(organ_weight_reader *reader)
         return;
     for (size_t k = 0; reader->parts && k < reader->weight->made->count; k++)
         organ_weight_reader_close(reader->parts[k]);
-    free(reader->parts);
-    free(reader->table);
-    free(reader->g_idx);
-    free(reader->global);
-    free(reader);
+    ORGAN_FREE_ARRAYS(reader->parts, reader->table, reader->g_idx, reader->global, reader);
 }
 
 uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)

@@ -37,11 +37,7 @@ void organ_layer_map_destroy(organ_layer_map *map)
 {
     if (!map)
         return;
-    free(map->notes);
-    free(map->layer);
-    free(map->value);
-    free(map->marked);
-    free(map);
+    ORGAN_FREE_ARRAYS(map->notes, map->layer, map->value, map->marked, map);
 }
 
 /* Adds a new role. If there is no room for it, returns the number of the last role or, with in_order_of_rows,

@@ -336,9 +336,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
         walk.html = organ_html_create(kind, title, *lead ? lead : NULL, error);
     else
         organ_fail(error, ORGAN_IO, "no memory for a page");
-    free(kind);
-    free(title);
-    free(lead);
+    ORGAN_FREE_ARRAYS(kind, title, lead);
     *text = NULL;
     if (!walk.html)
         return error->status;

@@ -42,9 +42,7 @@ void organ_table_destroy(organ_table *table)
         return;
     for (size_t k = 0; k < table->cell_count; k++)
         free(table->cells[k]);
-    free(table->cells);
-    free(table->columns);
-    free(table);
+    ORGAN_FREE_ARRAYS(table->cells, table->columns, table);
 }
 
 void organ_table_take(organ_table *table, char *text)

@@ -128,11 +128,7 @@ static void free_request(organ_server_request *request)
         free((char *)request->parameters[k].value);
     }
     __atomic_sub_fetch(&request->server->body_bytes, request->body_capacity, __ATOMIC_RELAXED);
-    free(request->target);
-    free(request->path);
-    free(request->query_text);
-    free(request->body);
-    free(request);
+    ORGAN_FREE_ARRAYS(request->target, request->path, request->query_text, request->body, request);
 }
 
 /* libmicrohttpd calls it so that a program can decode %xx. */

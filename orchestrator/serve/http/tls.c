@@ -253,7 +253,5 @@ void organ_tls_close(organ_tls *tls)
         older = one->older;
         free_identity(one);
     }
-    free(tls->certificate);
-    free(tls->key);
-    free(tls);
+    ORGAN_FREE_ARRAYS(tls->certificate, tls->key, tls);
 }

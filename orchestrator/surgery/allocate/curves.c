@@ -452,11 +452,7 @@ void organ_curves_close(organ_curves *c)
     organ_pooled_destroy(c->pooled);
     organ_calibration_test_windows_release(&c->test_windows);
     organ_calibration_run_close(c->calib);
-    free(c->targets.tensors);
-    free(c->tensor_of);
-    free(c->measured);
-    free(c->pending);
-    free(c);
+    ORGAN_FREE_ARRAYS(c->targets.tensors, c->tensor_of, c->measured, c->pending, c);
 }
 
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }

@@ -117,15 +117,7 @@ void organ_variants_close(organ_variants *v)
 {
     if (!v)
         return;
-    free(v->donor);
-    free(v->last);
-    free(v->states);
-    free(v->results);
-    free(v->logits);
-    free(v->sums);
-    free(v->rows);
-    free(v->found);
-    free(v);
+    ORGAN_FREE_ARRAYS(v->donor, v->last, v->states, v->results, v->logits, v->sums, v->rows, v->found, v);
 }
 
 /* ---- divergences ---- */

@@ -277,11 +277,7 @@ void organ_calibration_destroy(organ_calibration *c)
     if (!c)
         return;
     free_work(c);
-    free(c->h);
-    free(c->c);
-    free(c->drift);
-    free(c->factors);
-    free(c);
+    ORGAN_FREE_ARRAYS(c->h, c->c, c->drift, c->factors, c);
 }
 
 /* ---- tokens ---- */

@@ -103,10 +103,7 @@ void organ_calibration_states_close(organ_calibration_states *s)
     if (!s)
         return;
     organ_direct_close(&s->file);
-    free(s->all);
-    free(s->one);
-    free(s->digests);
-    free(s);
+    ORGAN_FREE_ARRAYS(s->all, s->one, s->digests, s);
 }
 
 static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)

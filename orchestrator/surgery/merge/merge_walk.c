@@ -4,6 +4,7 @@
  * sums are added are the same in both cases, so the number of workers has no influence on the result. */
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/parts.h"
@@ -118,10 +119,7 @@ static organ_status allocate_all(merge_state *w, organ_error *error)
 static void release_all(merge_state *w)
 {
     organ_strip_lanes_close(&w->strips);
-    free(w->lanes);
-    free(w->moved);
-    free(w->slots);
-    free(w->state);
+    ORGAN_FREE_ARRAYS(w->lanes, w->moved, w->slots, w->state);
 }
 
 /* ---- faults ---- */

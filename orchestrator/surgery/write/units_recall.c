@@ -136,10 +136,7 @@ static organ_status make_inventory(organ_writing *w, inventory *list, organ_erro
 
 static void free_inventory(inventory *list)
 {
-    free(list->line_of);
-    free(list->bytes);
-    free(list->owner);
-    free(list->intact);
+    ORGAN_FREE_ARRAYS(list->line_of, list->bytes, list->owner, list->intact);
 }
 
 static organ_status check_found_unit(void *context, size_t u, size_t worker, organ_error *error)
@@ -220,9 +217,7 @@ void organ_units_end(organ_writing *w)
         return;
     for (size_t k = 0; log->of_piece && k < w->piece_count; k++)
         free(log->of_piece[k].list);
-    free(log->of_piece);
-    free(log->unit_of);
-    free(log->elsewhere);
+    ORGAN_FREE_ARRAYS(log->of_piece, log->unit_of, log->elsewhere);
     if (log->own_lines)
         fclose(log->own_lines);
     free(log->text);

@@ -293,9 +293,7 @@ static void write_release(organ_writing *w)
     organ_rows_free(w->own_units);
     organ_list_release(&w->extra);
     organ_json_edit_release(&w->config);
-    free(w->choices);
-    free(w->root);
-    free(w->config_path);
+    ORGAN_FREE_ARRAYS(w->choices, w->root, w->config_path);
 }
 
 organ_overflow *organ_write_overflow(organ_writing *w) { return &w->overflow; }

@@ -200,9 +200,7 @@ organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_
 
 void organ_blocks_release(organ_blocks *blocks)
 {
-    free(blocks->sums);
-    free(blocks->scales);
-    free(blocks->lines);
+    ORGAN_FREE_ARRAYS(blocks->sums, blocks->scales, blocks->lines);
     *blocks = (organ_blocks){0};
 }
 
@@ -307,9 +305,7 @@ static organ_status read_scale_lines(const organ_autopsy_job *job, const organ_w
         }
         list[r] = (scaled_line){organ_autopsy_median(row, groups), r};
     }
-    free(bytes);
-    free(values);
-    free(row);
+    ORGAN_FREE_ARRAYS(bytes, values, row);
     *lines = error->status || !right ? NULL : list;
     if (!*lines)
         free(list);

@@ -351,10 +351,6 @@ void organ_autopsy_scales_release(organ_autopsy_job *job)
 {
     if (!job->pool)
         return;
-    free(job->pool->odd);
-    free(job->pool->tops);
-    free(job->pool->suspects);
-    free(job->pool->rests);
-    free(job->pool);
+    ORGAN_FREE_ARRAYS(job->pool->odd, job->pool->tops, job->pool->suspects, job->pool->rests, job->pool);
     job->pool = NULL;
 }

@@ -106,10 +106,7 @@ static void release(compare_job *job)
         organ_weights_free(job->models[k].weights);
         organ_model_close(job->models[k].model);
     }
-    free(job->items);
-    free(job->cells);
-    free(job->matches);
-    free(job->orders);
+    ORGAN_FREE_ARRAYS(job->items, job->cells, job->matches, job->orders);
     organ_name_table_release(&job->names);
     json_decref(job->only);
     json_decref(job->shapes);

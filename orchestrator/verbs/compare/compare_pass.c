@@ -341,9 +341,7 @@ organ_status organ_compare_read(compare_job *job, organ_error *error)
                         job->engine, error);
     organ_progress_end(job->progress);
     organ_strip_lanes_close(&pass.room);
-    free(pass.lanes);
-    free(pass.sums);
-    free(pass.strips);
+    ORGAN_FREE_ARRAYS(pass.lanes, pass.sums, pass.strips);
     organ_read_ahead_close(&pass.ahead);
     return error->status;
 }

@@ -284,8 +284,6 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
         run_tasks(&r, paths, engine, progress, report, error);
     organ_scoring_close(&r.scoring);
     organ_task_set_release(&r.set);
-    free(r.answers);
-    free(r.values);
-    free(paths);
+    ORGAN_FREE_ARRAYS(r.answers, r.values, paths);
     return organ_report_end(&work, options->donor, error);
 }

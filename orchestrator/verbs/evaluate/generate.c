@@ -286,9 +286,7 @@ static void close_generation(generation *g)
     organ_forward_close(g->forward);
     organ_tokenizer_close(g->tokenizer);
     organ_model_close(g->model);
-    free(g->ids);
-    free(g->prompt_text);
-    free(g->text);
+    ORGAN_FREE_ARRAYS(g->ids, g->prompt_text, g->text);
 }
 
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine,

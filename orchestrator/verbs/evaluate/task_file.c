@@ -378,8 +378,6 @@ void organ_task_set_release(organ_task_set *set)
 {
     for (size_t k = 0; k < set->tasks; k++)
         free(set->names[k]);
-    free(set->names);
-    free(set->questions);
-    free(set->choices);
+    ORGAN_FREE_ARRAYS(set->names, set->questions, set->choices);
     *set = (organ_task_set){0};
 }

@@ -272,9 +272,7 @@ static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error
         row->part = organ_arena_copy(arena, part, strlen(part));
         row->link = cache ? organ_arena_copy(arena, link, strlen(link)) : NULL;
     }
-    free(path);
-    free(part);
-    free(link);
+    ORGAN_FREE_ARRAYS(path, part, link);
     if (!row->path || !row->part || (cache && !row->link))
         return organ_fail_memory(error, job->options->model);
     const uint64_t whole = existing_bytes(row->path), begun = whole ? whole : existing_bytes(row->part);

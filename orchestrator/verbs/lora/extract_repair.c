@@ -411,9 +411,5 @@ void organ_lora_repair_close(organ_lora_job *job)
         organ_lora_factors_release(&job->stacks[k]);
     organ_donor_target_close(&job->donor);
     organ_calibration_run_close(job->calib);
-    free(job->targets.tensors);
-    free(job->unit_of);
-    free(job->stacks);
-    free(job->stack_done);
-    free(job->untapped);
+    ORGAN_FREE_ARRAYS(job->targets.tensors, job->unit_of, job->stacks, job->stack_done, job->untapped);
 }

@@ -269,9 +269,7 @@ static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 void organ_lora_close(organ_lora_job *job)
 {
     for (size_t k = 0; k < job->module_count; k++) {
-        free(job->modules[k].name);
-        free(job->modules[k].note);
-        free(job->modules[k].spectrum);
+        ORGAN_FREE_ARRAYS(job->modules[k].name, job->modules[k].note, job->modules[k].spectrum);
     }
     for (size_t k = 0; k < job->other_count; k++)
         free(job->others[k].note);

@@ -289,10 +289,7 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
 static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_release(&part->factors);
-    free(part->row_norms);
-    free(part->token_rows);
-    free(part->own_directions);
-    free(part->squares);
+    ORGAN_FREE_ARRAYS(part->row_norms, part->token_rows, part->own_directions, part->squares);
     part->squares = NULL;
     part->row_norms = part->token_rows = part->own_directions = NULL;
     part->directions = NULL;

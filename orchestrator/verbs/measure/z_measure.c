@@ -3,6 +3,7 @@
  * depend on the number of threads. Large tensors are measured first, so that no thread begins one at the end. */
 #include "orchestrator/verbs/measure/z_measure.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
@@ -179,9 +180,7 @@ static void free_scratch(z_measure_crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->scratch_bytes);
-    free(c->memory);
-    free(c->samples);
-    free(c->order);
+    ORGAN_FREE_ARRAYS(c->memory, c->samples, c->order);
     organ_assignment_release(&c->assignment);
     pthread_mutex_destroy(&c->lock);
 }

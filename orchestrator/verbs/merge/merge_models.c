@@ -264,10 +264,7 @@ void organ_merge_release(model_merge *job, organ_error *error)
     organ_rows_free(job->units);
     json_decref(job->clashes);
     json_decref(job->lacking);
-    free(job->tensors);
-    free(job->matches);
-    free(job->filled);
-    free(job->chat_template);
+    ORGAN_FREE_ARRAYS(job->tensors, job->matches, job->filled, job->chat_template);
 }
 
 organ_status organ_merge_once(const organ_merge_options *options, merge_made *made, const organ_engine *engine,

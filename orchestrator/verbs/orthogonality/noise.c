@@ -311,10 +311,7 @@ static void noise_release(noise_stage *s)
         free(s->inside[n]);
     }
     organ_svd_release(&s->svd);
-    free(s->a);
-    free(s->b);
-    free(s->scratch);
-    free(s->sums);
+    ORGAN_FREE_ARRAYS(s->a, s->b, s->scratch, s->sums);
 }
 
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,

@@ -243,9 +243,6 @@ organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_m
     if (!error->status && pairs_allocate(&s, error) == ORGAN_OK)
         pairs_run(&s, error);
     organ_row_sources_close(&s.sources);
-    free(s.a);
-    free(s.b);
-    free(s.scratch);
-    free(s.sums);
+    ORGAN_FREE_ARRAYS(s.a, s.b, s.scratch, s.sums);
     return error->status;
 }

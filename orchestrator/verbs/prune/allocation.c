@@ -221,9 +221,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
     organ_prune_share_end(&a->shared);
     organ_allocation_release(&a->curves);
     json_decref(a->identity);
-    free(a->curve_of);
-    free(a->shares);
-    free(a);
+    ORGAN_FREE_ARRAYS(a->curve_of, a->shares, a);
 }
 
 /* ---- the run ---- */

@@ -269,15 +269,7 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 {
     if (!c)
         return;
-    free(c->parts);
-    free(c->at);
-    free(c->root);
-    free(c->inverse);
-    free(c->u);
-    free(c->u_transposed);
-    free(c->gap);
-    free(c->square);
-    free(c);
+    ORGAN_FREE_ARRAYS(c->parts, c->at, c->root, c->inverse, c->u, c->u_transposed, c->gap, c->square, c);
 }
 
 /* ---- use ---- */

@@ -268,14 +268,7 @@ void organ_masked_squares_destroy(organ_masked_squares *s)
     if (!s)
         return;
     organ_preconditioner_destroy(s->preconditioner);
-    free(s->r);
-    free(s->ahead);
-    free(s->p);
-    free(s->hp);
-    free(s->rz);
-    free(s->worker_buffers);
-    free(s->last_mask);
-    free(s);
+    ORGAN_FREE_ARRAYS(s->r, s->ahead, s->p, s->hp, s->rz, s->worker_buffers, s->last_mask, s);
 }
 
 float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }

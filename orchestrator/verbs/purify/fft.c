@@ -272,9 +272,7 @@ void organ_fft_destroy(organ_fft *fft)
     if (!fft)
         return;
     organ_fft_destroy(fft->padding);
-    free(fft->filter);
-    free(fft->turns);
-    free(fft);
+    ORGAN_FREE_ARRAYS(fft->filter, fft->turns, fft);
 }
 
 static uint64_t fft_bits_of(double value)

@@ -562,12 +562,6 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     organ_allocation_release(&w->curves);
     organ_allocation_release(&w->choices);
     json_decref(w->identity);
-    free(w->targets.tensors);
-    free(w->curve_of);
-    free(w->details);
-    free(w->choice_of_curve);
-    free(w->choice_of);
-    free(w->chosen);
-    free(w->sizes);
-    free(w);
+    ORGAN_FREE_ARRAYS(w->targets.tensors, w->curve_of, w->details, w->choice_of_curve, w->choice_of, w->chosen,
+                      w->sizes, w);
 }

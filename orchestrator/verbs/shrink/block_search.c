@@ -251,9 +251,7 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
         else
             exchange_all(&w, error);
     }
-    free(w.exchanges);
-    free(w.flags);
-    free(w.divergence);
+    ORGAN_FREE_ARRAYS(w.exchanges, w.flags, w.divergence);
     return error->status;
 }
 

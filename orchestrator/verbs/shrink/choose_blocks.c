@@ -59,9 +59,7 @@ static bool layers_known_influence(organ_layers_known *known, const double *infl
 
 static void layers_known_release(organ_layers_known *known)
 {
-    free(known->influence);
-    free(known->dropped);
-    free(known->divergence);
+    ORGAN_FREE_ARRAYS(known->influence, known->dropped, known->divergence);
     *known = (organ_layers_known){0};
 }
 

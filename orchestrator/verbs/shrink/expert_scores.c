@@ -64,11 +64,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
 void organ_expert_scores_release(organ_expert_scores *s)
 {
     for (size_t l = 0; s->of && l < s->layers; l++) {
-        free(s->of[l].frequency);
-        free(s->of[l].sum);
-        free(s->of[l].reap);
-        free(s->of[l].removed);
-        free(s->of[l].loss);
+        ORGAN_FREE_ARRAYS(s->of[l].frequency, s->of[l].sum, s->of[l].reap, s->of[l].removed, s->of[l].loss);
     }
     free(s->of);
     json_decref(s->calibration);

@@ -320,9 +320,7 @@ static void experts_release(organ_experts_job *job)
     json_decref(job->identity);
     json_decref(job->needs);
     organ_expert_measure_close(job->measure);
-    free(job->layers);
-    free(job->counts);
-    free(job->kept);
+    ORGAN_FREE_ARRAYS(job->layers, job->counts, job->kept);
     organ_model_close(job->model);
 }
 

@@ -98,9 +98,7 @@ static bool heal_allocate(organ_expert_heal *h)
 static void heal_free_buffers(organ_expert_heal *h)
 {
     for (size_t s = 0; s < 2; s++) {
-        free(h->rows[s].blocks);
-        free(h->rows[s].inputs);
-        free(h->rows[s].target);
+        ORGAN_FREE_ARRAYS(h->rows[s].blocks, h->rows[s].inputs, h->rows[s].target);
     }
     ORGAN_FREE_ARRAYS(h->normed, h->logits, h->unpruned, h->gathered, h->inner, h->chosen, h->choice_indices);
 }
@@ -241,17 +239,12 @@ void organ_expert_heal_close(organ_expert_heal *h)
         return;
     for (size_t l = 0; h->layers && l < h->layer_count; l++) {
         organ_heal_layer *const layer = &h->layers[l];
-        free(layer->kept);
-        free(layer->kept_index);
-        free(layer->tensors);
-        free(layer->matrices);
+        ORGAN_FREE_ARRAYS(layer->kept, layer->kept_index, layer->tensors, layer->matrices);
     }
     organ_ridge_close(h->ridge);
     organ_calibration_run_close(h->calib);
     heal_free_buffers(h);
-    free(h->layers);
-    free(h->refitted);
-    free(h);
+    ORGAN_FREE_ARRAYS(h->layers, h->refitted, h);
 }
 
 #define NEEDED_SWEEPS 0.7 /* share of the greatest number of sweeps after which solutions rarely change */

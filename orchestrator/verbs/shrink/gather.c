@@ -204,9 +204,7 @@ static organ_status allocate_worker_buffers(copy_run *c, size_t workers, organ_e
 static void free_worker_buffers(copy_run *c, size_t workers)
 {
     for (size_t w = 0; c->buffers && w < workers; w++) {
-        free(c->buffers[w].window);
-        free(c->buffers[w].out);
-        free(c->buffers[w].scratch);
+        ORGAN_FREE_ARRAYS(c->buffers[w].window, c->buffers[w].out, c->buffers[w].scratch);
     }
     free(c->buffers);
     free(c->todo);

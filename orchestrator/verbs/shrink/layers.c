@@ -419,9 +419,7 @@ static void layers_release(organ_layers_job *job)
 {
     organ_layers_choice_release(job);
     organ_layers_heal_close(job->heal);
-    free(job->refitted);
-    free(job->drop.dropped);
-    free(job->kept);
+    ORGAN_FREE_ARRAYS(job->refitted, job->drop.dropped, job->kept);
     organ_layers_kinds_release(&job->kinds);
     organ_model_close(job->model);
 }

@@ -405,14 +405,9 @@ static json_t *prediction_document(const prediction *p, double started)
 static void prediction_release(prediction *p)
 {
     for (size_t k = 0; k <= POINTS; k++) {
-        free(p->streams[k].hidden);
-        free(p->scores[k].nll);
-        free(p->scores[k].divergence);
-        free(p->scores[k].agrees);
+        ORGAN_FREE_ARRAYS(p->streams[k].hidden, p->scores[k].nll, p->scores[k].divergence, p->scores[k].agrees);
     }
-    free(p->flags);
-    free(p->plan.rows);
-    free(p->plan.targets);
+    ORGAN_FREE_ARRAYS(p->flags, p->plan.rows, p->plan.targets);
     organ_calibration_test_windows_release(&p->rest);
     organ_forward_close(p->forward);
 }

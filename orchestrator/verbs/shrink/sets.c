@@ -198,10 +198,7 @@ void organ_layers_sets_close(organ_layers_sets *s)
     if (!s)
         return;
     organ_variants_close(s->variants);
-    free(s->kept);
-    free(s->influence);
-    free(s->leader);
-    free(s);
+    ORGAN_FREE_ARRAYS(s->kept, s->influence, s->leader, s);
 }
 
 const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }

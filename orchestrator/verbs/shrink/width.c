@@ -324,10 +324,7 @@ static void close_width(organ_width_job *job)
     json_decref(job->calibration);
     for (size_t k = 0; k < job->part_count; k++)
         free(job->parts[k].kept);
-    free(job->parts);
-    free(job->first);
-    free(job->layers);
-    free(job->experts);
+    ORGAN_FREE_ARRAYS(job->parts, job->first, job->layers, job->experts);
     organ_targets_release(&job->targets);
     organ_width_norms_release(job);
     organ_model_close(job->model);
