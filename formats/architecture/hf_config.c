@@ -7,7 +7,6 @@
 #include "formats/base/json.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
-#include "formats/tensor/tensor_list.h"
 
 #include <errno.h>
 #include <stddef.h>

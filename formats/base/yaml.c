@@ -3,7 +3,6 @@
 #include "formats/base/yaml.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 
 #include <math.h>
 #include <stdlib.h>

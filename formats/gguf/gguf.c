@@ -2,7 +2,6 @@
 #include "formats/gguf/file.h"
 
 #include "formats/base/files.h"
-#include "formats/base/text.h"
 
 #include <inttypes.h>
 #include <organ/models.h>

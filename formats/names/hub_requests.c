@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #define USUAL_ENDPOINT "https://huggingface.co"
 enum { LIST_LIMIT = 64 << 20, TOKEN_LIMIT = 4096 }; /* bytes of the server's answer, and of a file with a token */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/module_names.h"
 
-#include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
 #include <stdio.h>

@@ -8,7 +8,6 @@
  * ORGAN_CUT_NFC. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
 #include <string.h>

@@ -5,8 +5,6 @@
 #include <organ/choices.h>
 #include <organ/convert.h>
 #include <organ/quantize.h>
-#include <string.h>
-#include <strings.h>
 
 typedef struct precision_call {
     organ_call call;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/hidden_folder.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/publish.h"
 

@@ -4,7 +4,6 @@
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 #include <stdint.h>

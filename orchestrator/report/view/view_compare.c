@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.compare/1, the report of `organ compare`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 enum {
     MAX_ROWS = 500, /* rows of a table of tensors or layers in a file */

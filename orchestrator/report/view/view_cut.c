@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.experts/1, the report of `organ experts`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include "orchestrator/report/text/report_text.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include "orchestrator/report/text/report_text.h"
 

@@ -4,7 +4,6 @@
  * fleet.c appends it to the Markdown of the measure. */
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #define FROM_LOGS                                                                                                      \
     "Counts come from the log of each model; `organ audit` counts them from the bytes. Each experiment has a table "   \

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.imatrix/1, the report of `organ imatrix`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #define TITLE "Importance matrix of {merged?{totals.files:count} file{totals.files:s}|{model.name}}"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.lora_extract/1, the report of `organ lora extract`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 enum { MAX_SHOWN = 8, MAX_OTHERS = 500 }; /* lines of a list of other tensors, on a terminal and in a file */
 

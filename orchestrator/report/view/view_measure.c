@@ -5,7 +5,6 @@
 #include <organ/models.h>
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/report/view/views.h"
 
 #include <math.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.merge/1, the report of `organ merge`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 enum { MAX_APART = 500 }; /* rows of the tables of tensors that are not merged */
 

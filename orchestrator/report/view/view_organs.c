@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The views of organ.extract/1 and organ.assemble/1, the reports of `organ extract` and `organ assemble`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include "orchestrator/report/text/report_text.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The views of organ.dequantize/1 and organ.quantize/1, the reports of `organ dequantize` and `organ quantize`. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include "orchestrator/report/text/report_text.h"
 

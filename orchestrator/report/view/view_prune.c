@@ -2,7 +2,6 @@
  * The view of organ.prune/1, the report of `organ prune`. In organ/REPORT.md and on the page only the last section
  * depends on the run; all others depend on the donor and the parameters alone. */
 #include "orchestrator/report/view/view_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #define COST(member) "{" member ":.3g}" /* nats per token */
 

@@ -7,7 +7,6 @@
 #include "orchestrator/report/html/page.h"
 
 #include <inttypes.h>
-#include <organ/report.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <pthread.h>
 #include <stdlib.h>

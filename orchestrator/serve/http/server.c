@@ -4,7 +4,6 @@
 #include "orchestrator/serve/http/jail.h"
 
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/version.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,7 +4,6 @@
  * the server keeps no events in memory. */
 #include "orchestrator/machine/quantity.h"
 #include <organ/report.h>
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <ctype.h>

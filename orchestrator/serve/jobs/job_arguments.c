@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
-#include <organ/machine.h>
 #include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
-#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>

@@ -12,7 +12,6 @@
 #include <organ/base.h>
 #include <organ/inspect.h>
 #include <organ/machine.h>
-#include <organ/report.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -4,7 +4,6 @@
 #include "orchestrator/serve/models/serve_models.h"
 
 #include "formats/base/files.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/confine/confine.h"
 
 #include <errno.h>

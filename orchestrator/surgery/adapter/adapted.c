@@ -5,7 +5,6 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/product.h"
 
 #include <limits.h>
 #include <stdlib.h>

@@ -4,9 +4,7 @@
 
 #include "formats/adapter/adapter_config.h"
 #include "formats/architecture/families.h"
-#include "formats/base/json.h"
 #include "formats/base/text.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdlib.h>

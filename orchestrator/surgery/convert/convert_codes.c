@@ -11,7 +11,6 @@
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/product.h"
 

@@ -5,7 +5,6 @@
 #include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
-#include "formats/gguf/file.h"
 
 #include <stdio.h>
 #include <string.h>

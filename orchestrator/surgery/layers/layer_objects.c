@@ -2,7 +2,6 @@
  * The objects of config.json that describe layers, and the settings of single layers of two models. */
 #include "orchestrator/surgery/layers/layer_settings.h"
 
-#include "formats/base/files.h"
 #include "formats/base/owned.h"
 
 #include <stdlib.h>

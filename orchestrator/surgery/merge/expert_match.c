@@ -6,7 +6,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/assign.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/product.h"
 
 #include <math.h>
 #include <organ/architecture.h>

@@ -3,7 +3,6 @@
 #include "orchestrator/surgery/merge/merge_walk_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/product.h"
 
 #include <stdlib.h>

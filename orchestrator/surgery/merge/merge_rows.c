@@ -4,7 +4,6 @@
 
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,6 @@
 
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <stdlib.h>

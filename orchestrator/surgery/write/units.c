@@ -2,20 +2,16 @@
  * Writes and reads the bytes of units, records finished units in the journal, and copies unchanged pieces. */
 #include "orchestrator/surgery/write/writing.h"
 
-#include "formats/base/files.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/model/recognise_lists.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 /* ---- functions for callbacks ---- */

@@ -3,12 +3,9 @@
 #include "orchestrator/verbs/compare/compare_job.h"
 
 #include "formats/base/text.h"
-#include "formats/tensor/tensor_list.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/merge/expert_match.h"
 
 #include <math.h>
-#include <organ/architecture.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,6 @@
  * of the strips. */
 #include "orchestrator/verbs/compare/compare_job.h"
 
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/machine/workers.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/parts.h"

@@ -7,7 +7,6 @@
 #include "formats/base/files.h"
 #include "formats/base/results.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/plan.h"

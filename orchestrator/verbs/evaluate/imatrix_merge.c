@@ -6,12 +6,10 @@
 
 #include "formats/base/results.h"
 #include "formats/imatrix/imatrix.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include <organ/evaluate.h>

@@ -3,7 +3,6 @@
  * the models have different types, what the target says of a layer of the same kind. */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include "formats/architecture/families.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 

@@ -5,7 +5,6 @@
 #include "formats/base/format_rest.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
-#include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 

@@ -4,7 +4,6 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>

@@ -6,7 +6,6 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/merge/merge_input.h"
 
 #include <organ/base.h>

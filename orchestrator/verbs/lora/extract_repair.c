@@ -3,12 +3,9 @@
  * the base with the adapter so far. In each matrix the factors minimise the error of the outputs on the inputs that the
  * base and the adapter compute (docs/definitions/lora.md). */
 #include "orchestrator/verbs/lora/lora_parts.h"
-#include "orchestrator/verbs/lora/repair_adapter.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/correction.h"
 #include "orchestrator/stream/product.h"
 

@@ -7,13 +7,10 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/low_rank.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/write/write.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,6 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"

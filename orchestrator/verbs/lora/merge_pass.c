@@ -6,7 +6,6 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"

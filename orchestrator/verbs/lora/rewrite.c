@@ -4,10 +4,8 @@
  * thread then writes the factors of the batch in order. */
 #include "orchestrator/verbs/lora/rewrite.h"
 
-#include "formats/base/files.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"

@@ -8,7 +8,6 @@
 #include "formats/base/text.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"

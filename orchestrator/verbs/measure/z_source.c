@@ -9,7 +9,6 @@
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
-#include <organ/measure.h>
 #include <stdlib.h>
 #include <unistd.h>
 

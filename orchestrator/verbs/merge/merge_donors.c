@@ -3,12 +3,9 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "formats/architecture/config_readers.h"
-#include "formats/base/files.h"
-#include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
-#include "orchestrator/output/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/merge/expert_match.h"
 
-#include <organ/architecture.h>
 #include <string.h>
 
 /* The matching of a layer. */

@@ -3,21 +3,14 @@
  * configuration, the tokenizer and the names of the output, from which the driver takes the other files. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/base/files.h"
-#include "formats/base/rows.h"
-#include "formats/base/text.h"
 #include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
-#include "formats/tokenizer/tokenizer_files.h"
-#include "orchestrator/output/inputs.h"
-#include "orchestrator/output/publish.h"
 #include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- names and URLs ---- */
 

@@ -3,7 +3,6 @@
  * that it is. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/architecture/families.h"
 #include "formats/base/rows.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 

@@ -7,8 +7,6 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
-#include "orchestrator/output/publish.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/report/view/views.h"
 

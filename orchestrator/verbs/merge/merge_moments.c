@@ -2,9 +2,7 @@
  * Plans the method moments: which tensors are fitted, the texts, the memory; and runs the texts through the layers. */
 #include "orchestrator/verbs/merge/merge_moments.h"
 
-#include "orchestrator/output/cache.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 #include <string.h>

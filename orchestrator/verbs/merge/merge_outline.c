@@ -6,8 +6,6 @@
 #include "formats/architecture/config_readers.h"
 #include "formats/base/rows.h"
 #include "formats/tensor/tensor_list.h"
-#include "orchestrator/output/facts.h"
-#include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 #include <string.h>

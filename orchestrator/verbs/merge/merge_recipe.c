@@ -2,9 +2,7 @@
  * Reads a recipe in the language of mergekit 0.1.5, but refuses keys that mergekit ignores without a word. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
 
 #include <stdio.h>

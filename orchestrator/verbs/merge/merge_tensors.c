@@ -2,8 +2,6 @@
  * Merges the tensors of the output and writes them. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "orchestrator/output/cache.h"
-#include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
 

@@ -9,7 +9,6 @@
 
 #include "formats/base/results.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"

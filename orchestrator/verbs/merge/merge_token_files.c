@@ -2,7 +2,6 @@
  * Writes the files of the output's tokenizer, and edits config.json for it. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/surgery/encoding/encoding.h"

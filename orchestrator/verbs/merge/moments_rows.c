@@ -3,7 +3,6 @@
 #include "orchestrator/verbs/merge/merge_moments.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 

@@ -6,8 +6,6 @@
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

@@ -5,7 +5,6 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"

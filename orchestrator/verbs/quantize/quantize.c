@@ -9,7 +9,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>

@@ -10,7 +10,6 @@
 #include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/memory.h"

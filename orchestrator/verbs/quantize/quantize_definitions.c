@@ -4,7 +4,6 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 
 /* The scales of FP4, MXFP8 and MLX. */

@@ -9,7 +9,6 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>
 #include <math.h>

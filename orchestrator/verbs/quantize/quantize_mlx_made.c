@@ -7,7 +7,6 @@
 #include "formats/base/text.h"
 #include "formats/weights/weight_search.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 
 #include <stdlib.h>

@@ -8,8 +8,6 @@
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/publish.h"
 #include "orchestrator/ranks/ranks.h"

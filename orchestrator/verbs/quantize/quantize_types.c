@@ -9,7 +9,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include "orchestrator/solve/algebra.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -9,7 +9,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/parts.h"
-#include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/audit/audit.h"
 #include "orchestrator/report/view/views.h"
 

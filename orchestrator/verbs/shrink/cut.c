@@ -7,7 +7,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"

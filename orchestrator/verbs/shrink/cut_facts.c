@@ -4,7 +4,6 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/architecture/sizes.h"
-#include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
 
 #include <inttypes.h>

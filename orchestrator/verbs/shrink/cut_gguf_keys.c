@@ -6,7 +6,6 @@
 #include "formats/base/json.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <inttypes.h>

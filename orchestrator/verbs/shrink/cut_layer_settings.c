@@ -2,7 +2,6 @@
  * Settings of single layers in config.json after blocks were dropped: each kept block keeps its own. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "formats/architecture/families.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <stdlib.h>

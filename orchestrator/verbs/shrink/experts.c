@@ -11,7 +11,6 @@
 #include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
-#include <organ/forward.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
  * rank. All ranks check their memory before the text is read. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"

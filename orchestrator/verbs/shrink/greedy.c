@@ -7,7 +7,6 @@
  * Ranks: chunks of the text are on different ranks, so each removal is decided by the sums over all ranks. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>

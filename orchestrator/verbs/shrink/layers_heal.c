@@ -6,9 +6,7 @@
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/transfer.h"

@@ -7,11 +7,8 @@
  * stored. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
-#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 

@@ -12,7 +12,6 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <math.h>
 #include <stdlib.h>

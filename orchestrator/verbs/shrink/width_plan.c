@@ -4,11 +4,9 @@
 
 #include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 #include "orchestrator/output/inputs.h"
 
 #include <math.h>
-#include <organ/forward.h>
 #include <stdlib.h>
 #include <string.h>
 

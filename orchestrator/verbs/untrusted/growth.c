@@ -6,7 +6,6 @@
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <organ/base.h>
 #include <string.h>
 
 /* Bytes for the name of a member, with its NUL. */
