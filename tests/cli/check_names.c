@@ -246,9 +246,9 @@ static void judge(const struct row *row, const char *what, bool there, const org
     ck_assert_msg(!there || is_whole(row), "%s: what was there is gone: %s", what, error->message);
     const bool kept = row->kind == SINGLE && strstr(error->message, "the finished output is kept as");
     if (unfinished)
-        ck_assert_msg(kept || strstr(error->message, "--resume"), "%s: something is left: %s", what, error->message);
+        ck_assert_msg(kept || strstr(error->message, "`resume`"), "%s: something is left: %s", what, error->message);
     if (strstr(error->message, "is complete"))
-        ck_assert_msg(is_whole(row) && !strstr(error->message, "--resume"), "%s: %s", what, error->message);
+        ck_assert_msg(is_whole(row) && !strstr(error->message, "`resume`"), "%s: %s", what, error->message);
     else if (kept) /* without its name, or a report of it is */
         ck_assert_msg(!exists(output) || is_whole(row), "%s: %s", what, error->message);
     else if (!there && row->kind != REPORTS)

@@ -72,6 +72,25 @@ START_TEST(direct_writes_what_it_is_given)
 }
 END_TEST
 
+/* An interrupted call is repeated, and each byte is moved once. */
+START_TEST(interrupted_calls)
+{
+    static const char text[] = "all of the bytes";
+    char back[sizeof text] = "";
+    const int fd = organ_open(scratch_path("interrupted-calls"), O_RDWR | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    fault_at(FAULT_WRITE, 1, EINTR, false, NULL);
+    ck_assert_int_eq(organ_write_all(fd, text, sizeof text), 0);
+    fault_at(FAULT_PREAD, 1, EINTR, false, NULL);
+    ck_assert_int_eq(organ_pread_full(fd, back, sizeof back, 0), sizeof back);
+    ck_assert_mem_eq(back, text, sizeof text);
+    fault_at(FAULT_PREAD, 1, EIO, false, NULL);
+    ck_assert_int_eq(organ_pread_full(fd, back, sizeof back, 0), -1);
+    fault_clear();
+    close(fd);
+}
+END_TEST
+
 START_TEST(direct_falls_back_and_reports)
 {
     fault_at(FAULT_PWRITE, 3, EINVAL, false, NULL); /* a file system that rejects O_DIRECT only at the first write */
@@ -557,7 +576,7 @@ Suite *files_suite(void)
 {
     const suite_case cases[] = {
         {"direct",
-         {direct_writes_what_it_is_given, direct_falls_back_and_reports, writes_behind_workers,
+         {direct_writes_what_it_is_given, direct_falls_back_and_reports, interrupted_calls, writes_behind_workers,
           ranges_are_copied_by_the_kernel_or_by_hand}},
         {"journal", {journal_survives_a_torn_line}},
         {"publish",
