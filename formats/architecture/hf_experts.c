@@ -5,7 +5,6 @@
  * there. The root, s->root, is the JSON object of the text model. */
 #include "formats/architecture/config_readers.h"
 
-
 #include <string.h>
 
 /* A null counts as present. */

@@ -6,7 +6,6 @@
  * there. The root, s->root, is the JSON object of the text model. */
 #include "formats/architecture/config_readers.h"
 
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

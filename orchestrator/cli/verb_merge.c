@@ -2,7 +2,6 @@
  * organ merge. */
 #include "orchestrator/cli/cli_parts.h"
 
-
 #include <organ/merge.h>
 #include <organ/quantize.h>
 

@@ -5,7 +5,6 @@
  * or by comparison with the original. */
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,6 @@
  * Writes the sums of a finished tensor to the journal, and reads them back for --resume. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-
 /* The sums of each input, and of the base. */
 static json_t *moved_json(const merge_tensor *t)
 {

@@ -2,7 +2,6 @@
  * Merges the tensors of the output and writes them. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-
 #include <stdlib.h>
 
 /* Plan of a dry run: operations per value and input. */
