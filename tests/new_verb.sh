@@ -77,7 +77,7 @@ typedef struct @ID@_job {
 } @ID@_job;
 
 /* Complex numbers and weights without elements are not read. */
-static organ_status @ID@_choose(@ID@_job *job, organ_error *error)
+static organ_status choose_weights(@ID@_job *job, organ_error *error)
 {
     if (!(job->items = calloc(job->weights->count + 1, sizeof *job->items)))
         return organ_fail_memory(error, job->model->path);
@@ -92,7 +92,7 @@ static organ_status @ID@_choose(@ID@_job *job, organ_error *error)
 }
 
 /* Called by several workers at a time, for strips in any order. `values` has rows x cols numbers of type float. */
-static organ_status @ID@_count(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+static organ_status count_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
     @ID@_sums *const sums = result;
@@ -102,7 +102,7 @@ static organ_status @ID@_count(void *context, const organ_weight_strip *strip, v
 }
 
 /* Called for one strip at a time, in the order of weights and rows. */
-static organ_status @ID@_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     @ID@_job *const job = context;
     const organ_weight *const weight = job->items[strip->item].weight;
@@ -115,7 +115,7 @@ static organ_status @ID@_retire(void *context, const organ_weight_strip *strip, 
     return ORGAN_OK;
 }
 
-static json_t *@ID@_row(const void *context, size_t k)
+static json_t *role_row(const void *context, size_t k)
 {
     const @ID@_sums *const sums = &((const @ID@_job *)context)->rows[k];
     if (sums->values == 0)
@@ -123,20 +123,20 @@ static json_t *@ID@_row(const void *context, size_t k)
     return ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)k)), SET_COUNT("values", sums->values));
 }
 
-static json_t *@ID@_document(const @ID@_job *job)
+static json_t *make_document(const @ID@_job *job)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.@ID@/1", "@NAME@/1"), SET("model", organ_model_json(job->model)),
-                        SET("roles", organ_anatomy_rows_json(@ID@_row, job)),
+                        SET("roles", organ_anatomy_rows_json(role_row, job)),
                         SET("totals", ORGAN_OBJECT(SET_COUNT("values", job->all.values))),
                         SET("run", ORGAN_OBJECT(SET_BYTES("model", job->options->model),
                                                 SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)),
                                                 SET_ENGINE(job->engine))));
 }
 
-static organ_status @ID@_read(@ID@_job *job, json_t **report, organ_error *error)
+static organ_status read_weights(@ID@_job *job, json_t **report, organ_error *error)
 {
     if (organ_model_open_with(job->options->model, job->options->access, &job->model, error) ||
-        organ_weights_find(job->model, &job->weights, error) || @ID@_choose(job, error))
+        organ_weights_find(job->model, &job->weights, error) || choose_weights(job, error))
         return error->status;
     const organ_weight_pass pass = {.model = job->model,
                                     .items = job->items,
@@ -144,14 +144,14 @@ static organ_status @ID@_read(@ID@_job *job, json_t **report, organ_error *error
                                     .as = ORGAN_F32,
                                     .result_bytes = sizeof(@ID@_sums),
                                     .context = job,
-                                    .work = @ID@_count,
-                                    .retire = @ID@_retire};
+                                    .work = count_strip,
+                                    .retire = retire_strip};
     organ_progress_begin(job->progress, "counting", job->bytes, job->item_count);
     organ_weight_pass_run(&pass, job->engine, error);
     organ_progress_end(job->progress);
     if (error->status || organ_model_unchanged(job->model, error))
         return error->status;
-    *report = @ID@_document(job);
+    *report = make_document(job);
     return ORGAN_OK;
 }
 
@@ -162,7 +162,7 @@ organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *e
         return error->status;
     @ID@_job job = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     const organ_report_work work = organ_report_begin(report);
-    @ID@_read(&job, report, error);
+    read_weights(&job, report, error);
     free(job.items);
     organ_weights_free(job.weights);
     organ_model_close(job.model);
