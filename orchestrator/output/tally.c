@@ -42,6 +42,14 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
+uint64_t organ_model_bytes(const organ_model *model)
+{
+    uint64_t bytes = 0;
+    for (size_t f = 0; f < model->file_count; f++)
+        bytes += model->files[f].size;
+    return bytes;
+}
+
 /* A model in the Hugging Face cache has the path .../models--ORG--NAME/snapshots/COMMIT. `last` is the last part of
  * `path`. Returns NULL for other paths. */
 static json_t *cached_name(const char *path, const char *last)
@@ -94,17 +102,14 @@ static json_t *not_run_json(const organ_model *model)
 
 json_t *organ_model_json(const organ_model *model)
 {
-    uint64_t bytes = 0;
     ORGAN_OWNED_JSON json_t *const not_run = not_run_json(model);
     const bool all_run = json_array_size(not_run) == 0;
-    for (size_t f = 0; f < model->file_count; f++)
-        bytes += model->files[f].size;
-    json_t *const facts = ORGAN_OBJECT(
-        SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
-        SET_TEXT("architecture", model->config.architecture), SET_TEXT("model_type", model->config.model_type),
-        SET_COUNT("files", model->file_count), SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
-        SET_COUNT("elements", organ_model_elements(model)), SET_IF(!all_run, "not_run", json_incref(not_run)));
-    return facts;
+    return ORGAN_OBJECT(SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
+                        SET_TEXT("architecture", model->config.architecture),
+                        SET_TEXT("model_type", model->config.model_type), SET_COUNT("files", model->file_count),
+                        SET_COUNT("bytes", organ_model_bytes(model)), SET_COUNT("tensors", model->tensor_count),
+                        SET_COUNT("elements", organ_model_elements(model)),
+                        SET_IF(!all_run, "not_run", json_incref(not_run)));
 }
 
 json_t *organ_counts_json(size_t count, const uint64_t *counts)

@@ -369,13 +369,14 @@ static organ_writing write_of(const organ_write *m)
 static void mark_copied(const organ_writing *w, bool *copied)
 {
     const organ_model *const model = w->write->model;
-    for (size_t t = 0; t < model->tensor_count && w->write->replaced.chosen; t++)
-        copied[t] = !w->write->replaced.chosen[t];
-    for (size_t k = 0; k < w->piece_count && !w->write->replaced.chosen; k++) {
-        const organ_shard_piece *const p = &w->pieces[k];
-        const uintptr_t at = (uintptr_t)p->same, first = (uintptr_t)model->tensors;
-        if (p->same && p->same->dtype == p->dtype && at >= first && at < first + model->tensor_count * sizeof *p->same)
-            copied[p->same - model->tensors] = true;
+    const bool *const chosen = w->write->replaced.chosen;
+    const uintptr_t first = (uintptr_t)model->tensors, end = (uintptr_t)(model->tensors + model->tensor_count);
+    for (size_t t = 0; chosen && t < model->tensor_count; t++)
+        copied[t] = !chosen[t];
+    for (size_t k = 0; !chosen && k < w->piece_count; k++) {
+        const organ_tensor *const same = w->pieces[k].same;
+        if (same && same->dtype == w->pieces[k].dtype && (uintptr_t)same >= first && (uintptr_t)same < end)
+            copied[same - model->tensors] = true;
     }
 }
 
@@ -386,11 +387,9 @@ static organ_status take_figures(const organ_writing *w, organ_figures *figures,
     if (!copied)
         return organ_fail_memory(error, model->path);
     mark_copied(w, copied);
-    *figures = (organ_figures){.bytes = w->plan ? organ_resharding_bytes(w->plan) : 0,
+    *figures = (organ_figures){.bytes = w->plan ? organ_resharding_bytes(w->plan) : organ_model_bytes(model),
                                .weights = organ_model_elements(model),
                                .seconds = organ_work_seconds()};
-    for (size_t f = 0; f < model->file_count && !w->plan; f++)
-        figures->bytes += model->files[f].size;
     for (size_t t = 0; t < model->tensor_count; t++)
         figures->weights_changed += copied[t] ? 0 : model->tensors[t].elements;
     return ORGAN_OK;
@@ -407,6 +406,8 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         write->requested->dry_run ? report_dry_run(&w, report, error) : write_output(&w, report, error);
         if (!error->status)
             note_limited(&w);
+        if (!error->status && write->requested->figures)
+            take_figures(&w, write->requested->figures, error);
         w.output.journal = NULL;
         organ_run_journal_close(&w.journal);
     }
@@ -415,10 +416,6 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         *report = NULL;
     } else
         organ_evaluation_end(&w.evaluation, error);
-    if (*report && write->requested->figures && take_figures(&w, write->requested->figures, error)) {
-        json_decref(*report);
-        *report = NULL;
-    }
     write_release(&w);
     return organ_report_end_partial(&work, write->requested->output, error);
 }
