@@ -32,9 +32,8 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim && !s->family->latent && s->family->heads != HEADS_MIMO)
         organ_key_refuse(s, "attention.key_length",
-                         "is %u and attention.value_length %u: different head sizes are "
-                         "not supported",
-                         c->head_dim, value);
+                         "is %u and attention.value_length %u: different head sizes are not supported", c->head_dim,
+                         value);
     if (organ_key_size(s, "expert_count", 0) == 0)
         organ_key_require(s, "feed_forward_length");
     c->intermediate = organ_key_of_layer(s, "feed_forward_length", 0, 0);
@@ -184,9 +183,7 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
         c->clip_qkv = organ_key_real(s, "attention.clamp_kqv", 0);
         if (!(c->alibi_max > 0) || organ_key_tensor(s, "position_embd.weight"))
             organ_key_refuse(s, "attention.max_alibi_bias",
-                             "is %g: learned positions in place of ALiBi are not "
-                             "supported",
-                             c->alibi_max);
+                             "is %g: learned positions in place of ALiBi are not supported", c->alibi_max);
     }
     organ_forward_config_place(c);
 }

@@ -177,7 +177,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
         organ_key_refuse(s, has_width ? width : "expert_feed_forward_length", "is 0");
 }
 
-/* Of each interleave_moe_layer_step layers only the last one has experts; the others are dense. */
+/* Every interleave_moe_layer_step-th layer has experts; the other layers are dense. */
 static void read_mixture_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
@@ -349,9 +349,8 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
                    value = organ_key_size(s, "attention.value_length_swa", local);
     if (value != local)
         organ_key_refuse(s, "attention.key_length_swa",
-                         "is %u and attention.value_length_swa %u: different head "
-                         "sizes are not supported",
-                         local, value);
+                         "is %u and attention.value_length_swa %u: different head sizes are not supported", local,
+                         value);
     for (unsigned l = 0; l < c->layers; l++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.attn_v.weight", l);
@@ -473,9 +472,8 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
     c->head_dim = organ_key_size(s, "attention.key_length_mla", c->head_dim);
     if (l->rotated == 0 || l->rotated >= c->head_dim)
         organ_key_refuse(s, "rope.dimension_count",
-                         "is %u, not from 1 to below attention.key_length or "
-                         "attention.key_length_mla, %u",
-                         l->rotated, c->head_dim);
+                         "is %u, not from 1 to below attention.key_length or attention.key_length_mla, %u", l->rotated,
+                         c->head_dim);
     else
         l->plain = c->head_dim - l->rotated;
     c->rope_neighbours = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Local variables that own what they point to: it is released where the variable's block ends, by whichever exit.
- * Also frees several arrays. */
+ * Local variables that own memory: every exit from a variable's block releases the memory to which the variable
+ * points. Also frees several arrays with one call. */
 #ifndef ORGAN_BASE_OWNED_H
 #define ORGAN_BASE_OWNED_H
 
@@ -18,8 +18,8 @@ static inline void organ_owned_free(const void *variable)
 
 static inline void organ_owned_decref(json_t *const *variable) { json_decref(*variable); }
 
-/* Each stands before the declaration of pointers, which must have initialisers; NULL is allowed. ORGAN_OWNED: free
- * releases them; ORGAN_OWNED_JSON: json_decref does. */
+/* Attributes of a declaration of pointers. Each pointer must have an initialiser, which may be NULL. The end of the
+ * block calls free on pointers of ORGAN_OWNED, and json_decref on pointers of ORGAN_OWNED_JSON. */
 #define ORGAN_OWNED      __attribute__((cleanup(organ_owned_free)))
 #define ORGAN_OWNED_JSON __attribute__((cleanup(organ_owned_decref)))
 

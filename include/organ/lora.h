@@ -111,7 +111,7 @@ typedef struct organ_lora_resize_options {
     double energy;
     bool force;             /* --force: replace an existing output */
     bool resume;            /* --resume: continue an interrupted run */
-    organ_figures *figures; /* as in organ_write_options; the model is the adapter */
+    organ_figures *figures; /* as in organ_write_options, of the adapter */
 } organ_lora_resize_options;
 ORGAN_DEFAULTS(lora_resize, )
 
@@ -142,7 +142,7 @@ typedef struct organ_lora_sanitize_options {
     bool force;                       /* --force: replace an existing output */
     bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    organ_figures *figures;           /* as in organ_write_options; the model is the adapter */
+    organ_figures *figures;           /* as in organ_write_options, of the adapter */
 } organ_lora_sanitize_options;
 ORGAN_DEFAULTS(lora_sanitize, )
 

@@ -34,12 +34,12 @@ static inline bool organ_within(double value, double from, double to) { return v
 
 #define ORGAN_SHARD_BYTES (5ULL << 30)
 
-/* What an operation that writes has done, or in a dry run what it would do. */
+/* Figures of an operation that writes. A dry run sets the figures that it predicts. */
 typedef struct organ_figures {
-    uint64_t bytes;           /* size of the files with tensors, and of their index */
-    uint64_t weights;         /* values of all tensors of the model, as they are stored */
-    uint64_t weights_changed; /* of `weights`: those of tensors that the output has no copy of */
-    double seconds;           /* since the operation began; its evaluation counts */
+    uint64_t bytes;           /* size of the output's files with tensors and of their index */
+    uint64_t weights;         /* number of stored values in all tensors of the model */
+    uint64_t weights_changed; /* number of those values in tensors that are not copied */
+    double seconds;           /* duration of the operation and its evaluation */
 } organ_figures;
 
 typedef struct organ_write_options {
@@ -58,8 +58,9 @@ typedef struct organ_write_options {
     /* Text and options to score model and output on; NULL: do not. Not used by
      * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */
     const struct organ_experiment_options *evaluate;
-    /* Gets the figures if the operation returns ORGAN_OK or its output is complete: the sums over all models that it
-     * writes, without an adapter beside a model. NULL: no figures are wanted. */
+    /* Set if the operation returns ORGAN_OK, or its output is complete and only the evaluation failed. An operation
+     * that writes several models adds up their figures; an adapter that it writes beside a model does not count.
+     * NULL: the caller needs no figures. */
     organ_figures *figures;
 } organ_write_options;
 

@@ -92,7 +92,7 @@ organ_status organ_merge_reader_scratch(const organ_merge_input *input, const or
 organ_status organ_merge_reader_read(const organ_merge_reader *reader, uint64_t first, size_t rows, float *values,
                                      void *scratch, organ_error *error);
 
-/* ---- lanes: what each worker has that reads strips of the inputs of one tensor after another ---- */
+/* ---- lanes: buffers and readers of a worker, which reads strips of the inputs of a tensor ---- */
 
 typedef struct organ_strip_lane {
     void *memory;
@@ -103,7 +103,8 @@ typedef struct organ_strip_lane {
     size_t item; /* number of the tensor whose readers are open; SIZE_MAX: none */
 } organ_strip_lane;
 
-/* The user sets the first members and `rest`, raises others by organ_strip_lanes_widen, and then sets `count`. */
+/* The caller sets engine, padding, inputs and rest, calls organ_strip_lanes_widen for each tensor, which raises the
+ * other sizes, and then sets count. */
 typedef struct organ_strip_lanes {
     const organ_engine *engine;
     size_t padding;         /* values that a buffer has room for after a strip */
@@ -117,8 +118,9 @@ typedef struct organ_strip_lanes {
     organ_reader_gate gate; /* organ_reader_gate_enter before each read */
 } organ_strip_lanes;
 
-/* Raises the sizes to what a tensor of this shape needs that is read from these inputs; those without a weight are not
- * read. `more`: bytes of scratch in addition to that of readers. Returns ORGAN_BAD_INPUT for invalid headers. */
+/* Raises the sizes to those that a tensor of this shape needs if it is read from these inputs. Inputs without a weight
+ * are not read. `more`: bytes of scratch in addition to those of the readers. Returns ORGAN_BAD_INPUT for invalid
+ * headers. */
 organ_status organ_strip_lanes_widen(organ_strip_lanes *lanes, const organ_merge_input *inputs, size_t count,
                                      const organ_matrices *shape, const organ_kernels *kernels, size_t more,
                                      organ_error *error);

@@ -42,8 +42,8 @@ typedef struct organ_merge_parameter {
     const char *about;  /* one line for the help */
 } organ_merge_parameter;
 
-/* Rows of a list of parameters: a flag; a number of the whole merge; of each model a number that a recipe must give,
- * and a share. */
+/* Rows of a table of parameters. SWITCH: a flag of the merge. NUMBER: a number of the merge. FACTOR: a number of each
+ * model, which a recipe must give. SHARE: a number of each model from 0 to 1. */
 #define ORGAN_MERGE_SWITCH(NAME, FALLBACK, ABOUT)                                                                      \
     {                                                                                                                  \
         .name = (NAME), .kind = ORGAN_MERGE_FLAG, .fallback = (FALLBACK), .most = 1, .about = (ABOUT)                  \

@@ -42,7 +42,7 @@ static inline size_t organ_merge_reads(const organ_merge_item *item)
     return item->rows ? item->rows->count : organ_merge_item_inputs(item);
 }
 
-/* Returns the organ_merge_reads(item) weights from which the values of the item are read. */
+/* Returns the array of organ_merge_reads(item) inputs from which the values of the item are read. */
 static inline const organ_merge_input *organ_merge_reads_of(const organ_merge_item *item)
 {
     return item->rows ? item->rows->sources : item->inputs;

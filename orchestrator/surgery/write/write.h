@@ -73,7 +73,7 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen);
  * rows. */
 #define ORGAN_STRETCH_ROWS 8
 
-/* ---- what callbacks call ---- */
+/* ---- functions for the callbacks ---- */
 
 /* Functions that the callbacks of organ_write call while organ_write_run writes an output. The output is divided into
  * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together. The

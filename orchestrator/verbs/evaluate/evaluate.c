@@ -124,8 +124,8 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
-    ORGAN_OWNED_JSON json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y = organ_experiment_words(
-                                                                                        experiment_of(s, b));
+    ORGAN_OWNED_JSON json_t *const x = organ_experiment_words(experiment_of(s, a));
+    ORGAN_OWNED_JSON json_t *const y = organ_experiment_words(experiment_of(s, b));
     organ_fail(error, ORGAN_USAGE,
                "%s and %s are of two experiments, which differ in their %s: %s; and %s. Name both to show them in one "
                "table: `experiments` NAME=%s `experiments` OTHER=%s",
@@ -489,8 +489,8 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
 
 static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *const stored = error->status ? NULL : organ_model_stored(model, error),
-                                   *const made = error->status ? NULL : organ_model_made(model, error);
+    ORGAN_OWNED_JSON json_t *const stored = error->status ? NULL : organ_model_stored(model, error);
+    ORGAN_OWNED_JSON json_t *const made = error->status ? NULL : organ_model_made(model, error);
     if (stored && made)
         ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
 }

@@ -116,8 +116,8 @@ static json_t *list_json(const unsigned *numbers, size_t count)
 static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
-    ORGAN_OWNED unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes =
-                                                                             calloc(p->threads, sizeof *nodes);
+    ORGAN_OWNED unsigned *const cpus = calloc(p->threads, sizeof *cpus);
+    ORGAN_OWNED unsigned *const nodes = calloc(p->threads, sizeof *nodes);
     json_t *row = NULL;
     for (size_t k = 0; cpus && nodes && k < p->threads; k++) {
         cpus[k] = p->places[k].pu;

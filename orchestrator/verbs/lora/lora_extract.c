@@ -240,7 +240,7 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
     making->config = extract_config;
     organ_adapter_make(making, report, error);
     if (job->options->write.figures)
-        job->options->write.figures->weights_changed = 0; /* the base stays as it is */
+        job->options->write.figures->weights_changed = 0; /* an extraction does not change the base */
     return error->status;
 }
 

@@ -79,7 +79,7 @@ typedef enum organ_pair_change { ORGAN_CHANGE_BETWEEN, ORGAN_CHANGE_TUNED, ORGAN
 
 struct organ_compared_job;
 
-/* In what the two comparisons differ. */
+/* What organ_orthogonality and organ_noise_pairs each do in their own way. */
 typedef struct organ_comparison {
     /* Returns ORGAN_USAGE for models that cannot be compared. NULL: all can. */
     organ_status (*check)(const struct organ_compared_job *job, organ_error *error);
@@ -126,8 +126,8 @@ typedef struct organ_compared_job {
 } organ_compared_job;
 
 /* Opens the inputs, finds the modules that all of them have, measures each in one process of the run, and makes the
- * report, to which the other arguments belong as in a verb. The caller has set the first members of the job. `access`:
- * as in the options. Returns
+ * report. The caller has set the members of the job down to `change`. The other arguments are those of the verb and of
+ * its options. Returns
  *   - ORGAN_USAGE for fewer than two draws, for an output that exists or contains an input, for a pattern of --select
  *     that matches no module, and if a module needs more memory than the engine has;
  *   - ORGAN_BAD_INPUT for an adapter with DoRA, if no module remains, or if a model lacks a module or has it in another
