@@ -2,7 +2,6 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include "formats/base/embedded.h"
-#include "orchestrator/command/options.h"
 
 #include <string.h>
 

@@ -4,13 +4,11 @@
 #include "formats/base/files.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/output.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <organ/base.h>
 #include <organ/report.h>
 #include <stdlib.h>
 #include <string.h>

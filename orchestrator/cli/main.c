@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * The program: organ VERB ARGUMENTS [options]. Finds the verb, parses its options, runs it and prints errors. */
-#include <organ/base.h>
 #include "orchestrator/cli/cli_parts.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/serve/confine/confine.h"

@@ -3,11 +3,8 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include "formats/base/embedded.h"
-#include "orchestrator/command/options.h"
 #include "orchestrator/version.h"
 
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

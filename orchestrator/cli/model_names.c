@@ -14,7 +14,6 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <organ/models.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -5,7 +5,6 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <jansson.h>
 #include <langinfo.h>
 #include <math.h>
 #include <organ/machine.h>

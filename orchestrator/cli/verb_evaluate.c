@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <organ/evaluate.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct perplexity_call {

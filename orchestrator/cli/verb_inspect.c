@@ -7,7 +7,6 @@
 
 #include <organ/inspect.h>
 #include <organ/report.h>
-#include <stdio.h>
 
 typedef struct inspect_call {
     organ_call call;

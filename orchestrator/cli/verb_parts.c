@@ -3,7 +3,6 @@
 
 #include "formats/names/names.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 

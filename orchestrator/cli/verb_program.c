@@ -5,7 +5,6 @@
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/version.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

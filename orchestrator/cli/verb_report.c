@@ -6,8 +6,6 @@
 #include "formats/base/rows.h"
 #include "orchestrator/serve/serve.h"
 
-#include <jansson.h>
-#include <organ/base.h>
 #include <organ/report.h>
 #include <stdlib.h>
 

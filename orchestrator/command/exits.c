@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/command/exits.h"
 
-#include <organ/base.h>
-#include <stdio.h>
-
 const organ_exit organ_exits[ORGAN_EXITS] = {
     {ORGAN_OK, "done", "done"},
     {ORGAN_CHECK_FAILED, "a requested check failed",

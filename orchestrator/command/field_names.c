@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/command/options.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Returns whether `member`, "prune.write.force", is the field or ends with it after a point: "force", "write.force". */

@@ -2,13 +2,11 @@
 #include "orchestrator/command/options.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
 #include <errno.h>
 #include <organ/machine.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

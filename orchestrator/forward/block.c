@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * A layer on a group of windows: mixers, feed-forward, and what some architectures add. */
-#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
 #include "orchestrator/machine/quantity.h"

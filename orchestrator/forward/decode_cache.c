@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
  * memory, together with one layer that is read again each time; if all fit, so does the output head. */
-#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
 #include "formats/base/results.h"

@@ -11,7 +11,6 @@
  * are left out. */
 #include "orchestrator/forward/forward_parts.h"
 
-#include "formats/architecture/families.h"
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

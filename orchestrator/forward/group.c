@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Operations of attention and feed-forward on the tokens of a group: norms, sums, gates, windows, the tap, and the
  * products of a gated feed-forward. */
-#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
 #include <math.h>

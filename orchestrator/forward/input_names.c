@@ -2,7 +2,6 @@
  * llama.cpp's names of the matrices of a layer: importance matrices name inputs by them. */
 #include "orchestrator/forward/forward_parts.h"
 
-#include "formats/architecture/families.h"
 #include "formats/architecture/pairing.h"
 #include "formats/base/results.h"
 

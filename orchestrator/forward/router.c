@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Choice of experts for each token, and the settings of a layer for its router and experts. */
-#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/layer.h"
 
 #include "formats/base/results.h"

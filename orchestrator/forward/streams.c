@@ -5,7 +5,6 @@
  * their order. */
 #include "orchestrator/forward/forward_parts.h"
 
-#include "formats/architecture/families.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <math.h>

@@ -6,9 +6,6 @@
 #include <ctype.h>
 #include <math.h>
 #include <organ/machine.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>

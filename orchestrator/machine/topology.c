@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)

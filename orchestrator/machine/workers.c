@@ -5,9 +5,7 @@
 #include "formats/base/results.h"
 
 #include <errno.h>
-#include <organ/machine.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>

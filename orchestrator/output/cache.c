@@ -5,7 +5,6 @@
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>
 #include <stdint.h>

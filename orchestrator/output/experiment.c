@@ -3,9 +3,7 @@
 #include "orchestrator/output/facts.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/report_text.h"
 
-#include <organ/base.h>
 #include <organ/machine.h>
 #include <organ/report.h>
 #include <stdio.h>

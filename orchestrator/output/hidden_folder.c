@@ -2,7 +2,6 @@
 #include "orchestrator/output/hidden_folder.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/output/publish.h"
 
 #include <errno.h>
 #include <stdlib.h>

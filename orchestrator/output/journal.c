@@ -4,7 +4,6 @@
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/output/run_inputs.h"
 
-#include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
@@ -14,7 +13,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <organ/base.h>
 #include <organ/report.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Makes the layout of a model's files, and adds up the pieces of a layout. */
 #include "orchestrator/output/layout.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/journal.h"
 
-#include "formats/base/files.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/version.h"
 
 #include <errno.h>

@@ -5,8 +5,6 @@
  * (formats/base/rows.h) frees the memory of large arrays from time to time. */
 #include "orchestrator/output/layout.h"
 
-#include "formats/base/files.h"
-#include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 

@@ -4,10 +4,8 @@
 #include "orchestrator/output/inputs.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

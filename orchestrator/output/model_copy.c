@@ -2,7 +2,6 @@
 #include "orchestrator/output/model_copy.h"
 
 #include "formats/base/arena.h"
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/recognise.h"
@@ -16,7 +15,6 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,6 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <stdio.h>

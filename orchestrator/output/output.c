@@ -4,11 +4,9 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_copy.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
@@ -16,7 +14,6 @@
 #include <libgen.h>
 #include <limits.h>
 #include <math.h>
-#include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

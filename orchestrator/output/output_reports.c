@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Writes the reports of an output, in its folder organ/ or next to a single file, and the reports of a directory
  * that has only reports. */
-#include "orchestrator/output/journal.h"
 #include "orchestrator/output/output.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "formats/model/recognise_lists.h"

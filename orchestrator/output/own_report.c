@@ -4,12 +4,10 @@
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <organ/base.h>
 #include <organ/weights.h>
 #include <stdio.h>
 #include <stdlib.h>

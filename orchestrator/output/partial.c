@@ -2,7 +2,6 @@
 #include "orchestrator/output/partial.h"
 #include "orchestrator/output/publish.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
@@ -12,8 +11,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <organ/base.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,12 +5,9 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/machine/workers.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <organ/base.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

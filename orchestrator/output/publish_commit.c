@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Gives finished outputs their names (publish.h). */
 #include "orchestrator/output/journal.h"
-#include "orchestrator/output/partial.h"
-#include "orchestrator/output/publish.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"

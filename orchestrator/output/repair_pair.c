@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The digest that a model and its repair adapter share. A run that ends between the names of both can leave a model and
  * an adapter of different runs. */
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"

@@ -8,10 +8,8 @@
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/direct_file.h"
-#include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
 #include <inttypes.h>

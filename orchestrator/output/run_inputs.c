@@ -3,7 +3,6 @@
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/model_copy.h"
 
-#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/recognise.h"
@@ -11,7 +10,6 @@
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 #include "formats/tokenizer/tokenizer_files.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <fcntl.h>
 #include <stdio.h>

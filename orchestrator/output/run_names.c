@@ -2,7 +2,6 @@
 #include "orchestrator/output/run_names.h"
 
 #include "formats/base/owned.h"
-#include "orchestrator/output/partial.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #include "orchestrator/output/stretches.h"
 #include "orchestrator/output/journal.h"
 
-#include "formats/base/files.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -11,7 +10,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <organ/base.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

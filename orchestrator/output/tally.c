@@ -4,10 +4,8 @@
 
 #include "formats/base/format_rest.h"
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <organ/base.h>
 #include <organ/report.h>
 #include <stdarg.h>
 #include <stdio.h>

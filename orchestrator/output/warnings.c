@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Keeps the warnings of a verb, which its progress shows, for its report. */
 #include "orchestrator/output/facts.h"
-#include "orchestrator/report/text/report_text.h"
 
-#include <organ/stream.h>
 #include <string.h>
 
 static void pass_begin(void *context, const char *what, uint64_t bytes, size_t tensors)

@@ -7,7 +7,6 @@
 #include "orchestrator/ranks/ranks_parts.h"
 
 #include <mpi.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 

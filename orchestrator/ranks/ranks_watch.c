@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/ranks/ranks_parts.h"
 
 #include "orchestrator/machine/workers.h"

@@ -4,7 +4,6 @@
  * the blocks that are already factored, and each diagonal block is factored and inverted in FP64. */
 #include "orchestrator/solve/algebra.h"
 
-#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 

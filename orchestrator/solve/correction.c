@@ -3,7 +3,6 @@
  * values is an l x m matrix, and the products have its transpose on neither side. */
 #include "orchestrator/solve/correction.h"
 
-#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 

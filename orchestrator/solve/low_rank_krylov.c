@@ -5,7 +5,6 @@
  * divided, and partial sums are added in the order of strips, so results are bit-identical for any number of threads.
  */
 #include "orchestrator/solve/algebra.h"
-#include "formats/base/owned.h"
 #include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"

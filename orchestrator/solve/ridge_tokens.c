@@ -5,7 +5,6 @@
  * is rounded to FP32. */
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/ridge_parts.h"
-#include "orchestrator/solve/strips.h"
 
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"

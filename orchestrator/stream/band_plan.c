@@ -6,8 +6,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/machine/topology_parts.h"
 
-#include <organ/stream.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

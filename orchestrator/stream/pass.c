@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * The calling thread of a pass: it allocates the slots, starts workers and companions, and receives finished items. */
-#include <organ/stream.h>
 
 #include "formats/base/activity.h"
 #include "formats/base/owned.h"

@@ -7,7 +7,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/parts.h"
 
-#include <organ/stream.h>
 #include <stdlib.h>
 
 void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors)

@@ -10,7 +10,6 @@
 #include "formats/base/owned.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/write_behind.h"

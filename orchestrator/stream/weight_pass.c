@@ -9,7 +9,6 @@
 #include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/parts.h"
-#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>

@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <organ/stream.h>
-
-#include "formats/weights/weight_search.h"
 
 #include "formats/base/results.h"
 #include "orchestrator/stream/row_function.h"

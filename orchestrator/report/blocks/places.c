@@ -2,7 +2,6 @@
 #include "orchestrator/report/blocks/blocks.h"
 
 #include "formats/base/rows.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <organ/report.h>

@@ -7,7 +7,6 @@
 #include "formats/base/arena.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
 #include <math.h>

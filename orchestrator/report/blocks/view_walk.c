@@ -4,7 +4,6 @@
 #include "formats/base/rows.h"
 #include <organ/base.h>
 #include <organ/machine.h>
-#include "orchestrator/report/text/report_text.h"
 
 #include <stdint.h>
 #include <stdlib.h>

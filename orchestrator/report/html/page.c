@@ -6,7 +6,6 @@
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>
 #include <organ/machine.h>

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/svg/svg.h"
 
-#include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };

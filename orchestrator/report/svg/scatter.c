@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/svg/svg_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,9 +4,6 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <math.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include <organ/report.h>
 
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
-#include <organ/base.h>
 #include "formats/base/results.h"
-#include "formats/base/text.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
@@ -16,7 +13,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>

@@ -2,12 +2,9 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <math.h>
-#include <organ/report.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,9 +4,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 
-#include <organ/base.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,11 +2,9 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include "formats/base/rows.h"
-#include <organ/base.h>
 #include <organ/machine.h>
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
-#include <organ/report.h>
 
 #include <ctype.h>
 #include <math.h>

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.autopsy/1, the report of `organ autopsy`. */
 #include <organ/models.h>
-#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 enum {

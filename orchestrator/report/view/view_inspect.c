@@ -4,7 +4,6 @@
 
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

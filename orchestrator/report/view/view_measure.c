@@ -3,7 +3,6 @@
 #include "orchestrator/report/view/view_parts.h"
 
 #include <organ/models.h>
-#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

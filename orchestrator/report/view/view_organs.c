@@ -9,7 +9,6 @@
 #include <organ/models.h>
 #include <organ/report.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

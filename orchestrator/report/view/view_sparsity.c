@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <organ/report.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 const organ_field organ_projection_fields[8] = {

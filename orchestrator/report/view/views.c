@@ -2,7 +2,6 @@
 #include "orchestrator/report/view/views.h"
 
 #include "formats/base/results.h"
-#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>

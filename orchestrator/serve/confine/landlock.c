@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/confine/seccomp.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

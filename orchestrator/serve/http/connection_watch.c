@@ -2,13 +2,9 @@
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* 1 / RESERVED_FRACTION of the connections, and of those of one network, is reserved: connections without a token are
  * closed rather than use it, and those with a token that only reads are not admitted to it. A tick checks for about

@@ -9,11 +9,9 @@
 #include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/base/format_rest.h"
-#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
-#include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

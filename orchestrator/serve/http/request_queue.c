@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Finds the route of a request: the row of the areas' tables that matches its path and method. */
-#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 const char *const organ_http_method_names[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};

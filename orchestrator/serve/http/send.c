@@ -5,7 +5,6 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

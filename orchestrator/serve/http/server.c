@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/http_parts.h"
-#include "orchestrator/serve/http/jail.h"
 
 #include "orchestrator/report/text/report_text.h"
 
@@ -9,7 +7,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>

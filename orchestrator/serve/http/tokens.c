@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 /* LONGEST_FILE is in bytes. */
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };

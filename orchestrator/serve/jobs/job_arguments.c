@@ -7,7 +7,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

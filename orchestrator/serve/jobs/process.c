@@ -2,15 +2,12 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/stream/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <organ/base.h>
 #include <organ/report.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>

@@ -3,9 +3,7 @@
 #include <organ/report.h>
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/jobs.h"
-#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

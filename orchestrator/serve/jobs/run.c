@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <organ/machine.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

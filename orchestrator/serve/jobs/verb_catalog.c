@@ -6,7 +6,6 @@
 #include "orchestrator/command/exits.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

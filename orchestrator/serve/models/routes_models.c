@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <malloc.h>
 #include <organ/inspect.h>
 #include <signal.h>

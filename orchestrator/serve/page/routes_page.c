@@ -5,11 +5,9 @@
 
 #include "formats/base/embedded.h"
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/command/options.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/jobs/jobs.h"
 
-#include <organ/base.h>
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>

@@ -3,7 +3,6 @@
 
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/pairing.h"
-#include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 

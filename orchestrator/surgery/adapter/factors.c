@@ -7,7 +7,6 @@
 #include "formats/base/text.h"
 #include "formats/base/turned.h"
 #include "formats/base/word_lists.h"
-#include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/rows.h"
@@ -15,7 +14,6 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 

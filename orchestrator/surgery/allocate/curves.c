@@ -9,7 +9,6 @@
 #include "formats/base/text.h"
 #include <organ/machine.h>
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>

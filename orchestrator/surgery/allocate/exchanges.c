@@ -6,7 +6,6 @@
  * Ranks: each runs the streams of some pairs. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 

@@ -2,9 +2,6 @@
  * Runs variants through the layers after their changed layer, and compares their logits with the donor's. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include <organ/forward.h>
-#include "orchestrator/surgery/calibration/calibration.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -7,9 +7,7 @@
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
 #include <math.h>

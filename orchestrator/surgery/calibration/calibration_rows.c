@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Converts rows of a loaded layer to the order and type of rows in the file and back, a strip of rows at a time. */
-#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/architecture/families.h"
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 

@@ -7,13 +7,11 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"
 
-#include <organ/options.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
  * computes the hidden states after the changed layer. A stream is the hidden states of all windows in one model,
  * changed or donor. A chunk is a set of windows that run through a layer together, a unit is a target matrix
  * of the layer. */
-#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/base/rows.h"

@@ -2,7 +2,6 @@
  * Divides the matrices of a layer among ranks: plans which rank changes which, and sends the changed matrices to all
  * ranks. The inputs of all matrices are captured before any is changed, so the changes do not depend on each other. A
  * unit is a target matrix of the layer (calibration_parts.h). */
-#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "orchestrator/machine/quantity.h"

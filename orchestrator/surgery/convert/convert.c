@@ -6,7 +6,6 @@
 #include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/inputs.h"

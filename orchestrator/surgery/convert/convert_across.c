@@ -6,7 +6,6 @@
 
 #include "formats/architecture/config_readers.h"
 #include "formats/base/json.h"
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "formats/tensor/tensor_list.h"
 

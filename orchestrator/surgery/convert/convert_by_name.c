@@ -6,9 +6,7 @@
  * tail of a tensor's name is the part after the layer's number: "mlp.up_proj.weight". */
 #include "orchestrator/surgery/convert/convert_parts.h"
 
-#include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 
 #include <inttypes.h>

@@ -9,7 +9,6 @@
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/base/text.h"
-#include "formats/tensor/module_names.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/product.h"

@@ -3,7 +3,6 @@
  * plan of a conversion. */
 #include "orchestrator/surgery/convert/convert_parts.h"
 
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/stream/product.h"
 

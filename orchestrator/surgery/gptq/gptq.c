@@ -9,7 +9,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/correction.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,7 +2,6 @@
  * Key-values of GGUF files that organ does not know and that look like settings by layer. */
 #include "orchestrator/surgery/layers/layer_settings.h"
 
-#include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 

@@ -9,7 +9,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/ranks/ranks.h"
 
 #include <stdio.h>
 #include <stdlib.h>

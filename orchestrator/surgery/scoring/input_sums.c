@@ -6,7 +6,6 @@
  * and tokens can be divided among batches, runs and ranks in any way. */
 #include "orchestrator/surgery/scoring/input_sums.h"
 
-#include "formats/base/arena.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"

@@ -5,13 +5,11 @@
 
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_files.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <errno.h>
 #include <stdio.h>

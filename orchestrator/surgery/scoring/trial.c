@@ -4,9 +4,7 @@
  */
 #include "orchestrator/surgery/scoring/scoring.h"
 
-#include <organ/forward.h>
 #include "formats/base/owned.h"
-#include "orchestrator/ranks/ranks.h"
 
 #include <math.h>
 #include <stdio.h>

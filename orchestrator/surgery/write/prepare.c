@@ -9,10 +9,8 @@
 #include "formats/base/text.h"
 #include "formats/safetensors/safetensors.h"
 #include <organ/report.h>
-#include "orchestrator/output/output.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

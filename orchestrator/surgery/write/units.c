@@ -6,11 +6,9 @@
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 

@@ -7,7 +7,6 @@
 #include "orchestrator/stream/product.h"
 
 #include <organ/base.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>

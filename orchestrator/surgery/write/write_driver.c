@@ -8,10 +8,7 @@
 #include <organ/base.h>
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "orchestrator/output/model_copy.h"
 #include "orchestrator/stream/transfer.h"
-#include <organ/stream.h>
-#include "orchestrator/output/output.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,9 +8,6 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
-#include "orchestrator/output/plan.h"
-#include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/surgery/audit/audit.h"
 
 #include <fnmatch.h>

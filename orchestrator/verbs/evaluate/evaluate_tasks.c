@@ -4,7 +4,6 @@
 
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>

@@ -9,15 +9,11 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/output/plan.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <math.h>
-#include <organ/evaluate.h>
-#include <organ/forward.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,14 +9,10 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
-#include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/pass_parts.h"
-#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <errno.h>
-#include <organ/evaluate.h>
 #include <stdlib.h>
 #include <string.h>
 

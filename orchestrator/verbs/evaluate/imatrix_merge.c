@@ -9,10 +9,8 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
-#include <organ/evaluate.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include "formats/architecture/pairing.h"
 #include "formats/base/results.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
-#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/report/view/views.h"
 
-#include <organ/organs.h>
 #include <organ/weights.h>
 #include <string.h>
 

@@ -6,13 +6,10 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 
 #include <math.h>
-#include <organ/base.h>
 #include <organ/inspect.h>
 #include <organ/models.h>
-#include <organ/weights.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 
-#include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

@@ -5,7 +5,6 @@
 #include "formats/architecture/families.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/merge/merge_input.h"
 
 #include <organ/base.h>

@@ -6,7 +6,6 @@
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/correction.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>

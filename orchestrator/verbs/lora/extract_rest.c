@@ -6,7 +6,6 @@
 #include "formats/architecture/families.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/rows.h"

@@ -6,13 +6,11 @@
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/model_settings.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
-#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
-#include "orchestrator/surgery/adapter/adapter.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/architecture/config_readers.h"

@@ -5,7 +5,6 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/correction.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/verbs/lora/lora_parts.h"
 

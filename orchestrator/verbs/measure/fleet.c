@@ -8,15 +8,12 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/output/publish.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <organ/base.h>
-#include <organ/measure.h>
 #include <organ/organs.h>
 #include <organ/report.h>
 #include <stdio.h>

@@ -17,8 +17,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <organ/base.h>
-#include <organ/measure.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,8 +8,6 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
-#include <organ/base.h>
-#include <organ/measure.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
 #include "orchestrator/output/facts.h"
 
 #include <math.h>
-#include <organ/measure.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,10 +7,8 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
-#include <organ/measure.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

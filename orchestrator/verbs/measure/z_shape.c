@@ -4,7 +4,6 @@
 #include "orchestrator/verbs/measure/z_measure.h"
 
 #include <math.h>
-#include <organ/measure.h>
 #include <string.h>
 
 /* Bins on each side over which the density is smoothed: 2.5 standard deviations of the tensor, 7 of the kernel. */

@@ -7,7 +7,6 @@
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
-#include <organ/measure.h>
 #include <string.h>
 
 #define STRIP  ORGAN_Z_STRIP

@@ -2,8 +2,6 @@
  * Chooses the chat template of the output. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/tokenizer/tokenizer_files.h"
-
 #include <stdlib.h>
 #include <string.h>
 

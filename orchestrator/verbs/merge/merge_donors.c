@@ -3,7 +3,6 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "formats/architecture/config_readers.h"
-#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 

@@ -3,7 +3,6 @@
  * of the layer that it is. */
 #include "orchestrator/verbs/merge/merge_job.h"
 
-#include "formats/weights/weight_search.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
 #include <string.h>

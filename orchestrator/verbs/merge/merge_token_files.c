@@ -3,7 +3,6 @@
 #include "orchestrator/verbs/merge/merge_job.h"
 
 #include "formats/base/text.h"
-#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include <jansson.h>

@@ -10,11 +10,9 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/surgery/adapter/adapter.h"
 #include "orchestrator/surgery/merge/merge_input.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

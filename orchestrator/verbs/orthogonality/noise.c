@@ -10,7 +10,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
-#include "orchestrator/surgery/adapter/adapter.h"
 
 #include <errno.h>
 #include <float.h>

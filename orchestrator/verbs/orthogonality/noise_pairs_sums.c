@@ -7,7 +7,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/adapter/adapter.h"
 
 #include <errno.h>
 #include <math.h>

@@ -7,7 +7,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <organ/base.h>
 #include <stdlib.h>

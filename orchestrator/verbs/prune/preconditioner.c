@@ -5,7 +5,6 @@
 
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <errno.h>
 #include <math.h>

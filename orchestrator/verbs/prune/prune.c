@@ -4,7 +4,6 @@
 
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"

@@ -5,7 +5,6 @@
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <fnmatch.h>

@@ -5,9 +5,7 @@
 
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <float.h>

@@ -6,9 +6,7 @@
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
 #include "formats/base/owned.h"
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <math.h>

@@ -6,7 +6,6 @@
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>

@@ -9,9 +9,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <math.h>

@@ -5,13 +5,11 @@
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
-#include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,20 +4,16 @@
 #include "orchestrator/verbs/quantize/quantize_types.h"
 
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/report/view/views.h"
 
-#include <math.h>
 #include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,9 +5,7 @@
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/view/views.h"
 

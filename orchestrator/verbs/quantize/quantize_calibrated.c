@@ -7,7 +7,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,6 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,10 +4,8 @@
  * opens the pruning method of a run that also prunes, with the sizes of the output. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
-#include "formats/base/rows.h"
 #include "orchestrator/stream/weight_pass.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

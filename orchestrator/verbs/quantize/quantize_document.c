@@ -6,13 +6,10 @@
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,11 +7,9 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

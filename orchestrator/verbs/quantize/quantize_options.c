@@ -4,7 +4,6 @@
 #include "orchestrator/verbs/quantize/quantize_mlx.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <string.h>
 

@@ -4,12 +4,10 @@
  * several at a time. A part is a target that is quantised. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
-#include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

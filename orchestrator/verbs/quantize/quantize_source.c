@@ -10,8 +10,6 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/publish.h"
-#include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/report/view/views.h"
 

@@ -3,7 +3,6 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/output/inputs.h"
 
 #include <ctype.h>
 #include <stdlib.h>

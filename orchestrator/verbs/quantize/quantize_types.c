@@ -9,7 +9,6 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -11,7 +11,6 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

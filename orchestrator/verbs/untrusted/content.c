@@ -8,9 +8,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <organ/base.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -14,8 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <organ/base.h>
 #include <organ/inspect.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,9 +6,6 @@
 #include "formats/safetensors/safetensors.h"
 
 #include <ctype.h>
-#include <organ/base.h>
-#include <organ/models.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
