@@ -8,7 +8,6 @@
 #include <organ/machine.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stddef.h>
 
 /* Calls pthread_create for a thread that blocks signals, so that they are delivered to the creating thread. Faults
  * (SIGSEGV, ...) are not blocked, so that a debugger or sanitizer reports them where they happen. `attributes` may be

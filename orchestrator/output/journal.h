@@ -9,7 +9,6 @@
 
 #include <jansson.h>
 #include <organ/base.h>
-#include <organ/models.h>
 #include <organ/stream.h>
 
 /* A list of the finished steps of a run, one JSON object in each line, with which an interrupted run can continue. */

@@ -7,7 +7,6 @@
 #include "orchestrator/output/publish.h"
 #include "orchestrator/ranks/ranks.h"
 
-#include <limits.h>
 #include <organ/base.h>
 #include <stdbool.h>
 #include <stddef.h>

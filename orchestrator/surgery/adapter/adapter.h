@@ -6,7 +6,6 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/surgery/merge/merge_input.h"

@@ -9,7 +9,6 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 
-#include <organ/evaluate.h>
 #include <organ/kernels.h>
 #include <organ/models.h>
 #include <organ/prune.h>

@@ -5,7 +5,6 @@
 #ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 #define ORGAN_SURGERY_CALIBRATION_CALIBRATION_H
 
-#include "formats/base/turned.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 

@@ -5,7 +5,6 @@
 #ifndef ORGAN_SURGERY_CONVERT_CONVERT_ACROSS_H
 #define ORGAN_SURGERY_CONVERT_CONVERT_ACROSS_H
 
-#include "formats/weights/weight_search.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <organ/convert.h>

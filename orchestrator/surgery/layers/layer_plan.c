@@ -3,8 +3,6 @@
 #include "formats/base/owned.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 
-#include <stdlib.h>
-
 void organ_layers_set(organ_layer_plan *p, const char *key, json_t *value)
 {
     json_t *const old = json_object_get(p->now, key);

@@ -8,7 +8,6 @@
 #include "orchestrator/surgery/merge/merge_method.h"
 
 #include <organ/stream.h>
-#include <organ/weights.h>
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
 #define ORGAN_MERGE_ROW_MEAN                                                                                           \

@@ -16,7 +16,6 @@
 
 #include <jansson.h>
 #include <organ/inspect.h>
-#include <organ/kernels.h>
 #include <organ/models.h>
 #include <organ/weights.h>
 #include <stdbool.h>

@@ -8,7 +8,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #define RELATED 0.1  /* least cosine of related models */
 #define ERRORS  5    /* and that many standard errors of the cosine of independent values */

@@ -15,7 +15,6 @@
 #include <jansson.h>
 #include <organ/evaluate.h>
 #include <organ/forward.h>
-#include <organ/models.h>
 
 #define ORGAN_TASK_CHOICES 1024 /* upper bound of choices of a question */
 #define ORGAN_TASK_NAMES   1024 /* upper bound of tasks in a file */

@@ -4,12 +4,9 @@
 #ifndef ORGAN_VERBS_LORA_REPAIR_ADAPTER_H
 #define ORGAN_VERBS_LORA_REPAIR_ADAPTER_H
 
-#include "formats/base/json.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
-#include <organ/lora.h>
-#include <organ/models.h>
 #include <organ/stream.h>
 
 typedef struct organ_repair_adapter organ_repair_adapter;

@@ -5,7 +5,6 @@
 
 #include "formats/tokenizer/tokenizer_files.h"
 
-#include <organ/models.h>
 #include <stdbool.h>
 
 /* The vocabulary of the output. */

@@ -3,7 +3,6 @@
 #ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 #define ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/adapter/adapter.h"
 

@@ -9,7 +9,6 @@
 #include "orchestrator/solve/algebra.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }

@@ -7,9 +7,7 @@
 #define ORGAN_VERBS_PRUNE_PRUNE_PARTS_H
 
 #include "formats/imatrix/imatrix.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/output/output.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/audit/audit.h"

@@ -3,7 +3,6 @@
 #ifndef ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
 #define ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
 
-#include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <organ/base.h>
