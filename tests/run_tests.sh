@@ -252,7 +252,7 @@ sanitize() {
     environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no EFFORT=${EFFORT:-few}"
     # The sanitizers check more than _FORTIFY_SOURCE and the stack protector do. At -O2 instrumented code takes half as long again to compile, which pays
     # off for the kernels only.
-    local flags="-O1 -U_FORTIFY_SOURCE -fno-stack-protector -fno-stack-clash-protection -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    local flags="-Og -U_FORTIFY_SOURCE -fno-stack-protector -fno-stack-clash-protection -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     # The vector tables are the bodies of the scalar table over intrinsics, so undefined behaviour of a body shows in the scalar table. Checking
     # addresses of tables would double the time to compile and run the tree; the suites of the kernels place inaccessible pages around each array, also
     # without a sanitizer.
