@@ -445,6 +445,8 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error)
 {
+    if (missing)
+        *missing = false;
     if (make_file(http, name, file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);

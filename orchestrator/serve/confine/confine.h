@@ -91,10 +91,10 @@ char **organ_child_environment(bool confined);
 
 /* In a child that becomes a job: the descriptor of the program that it executes. The functions below run in a child
  * between fork and exec, where only system calls are safe. */
-enum { ORGAN_PROGRAM_DESCRIPTOR = 3 };
+enum { ORGAN_PROGRAM_DESCRIPTOR = 3, ORGAN_CHILD_MOVED = 10 /* moved descriptors are at least this */ };
 void organ_child_plain_signals(void);        /* resets handlers and mask: no signal is caught, ignored or blocked */
-int organ_child_move_descriptor(int fd);     /* duplicates fd to a number from 10 on, close-on-exec, above those that
-                                              * organ_child_place uses; returns it, or -1 with errno */
+int organ_child_move_descriptor(int fd);     /* duplicates fd to a number from ORGAN_CHILD_MOVED on, close-on-exec,
+                                              * above those that organ_child_place uses; returns it, or -1 with errno */
 bool organ_child_place(int fd, int number);  /* duplicates fd to this number, without close-on-exec; false
                                               * on an error */
 void organ_child_close_from(int descriptor); /* closes this descriptor and all above it */

@@ -231,8 +231,7 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* organ_child_place gets numbers below 10 only. */
-int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
+int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, ORGAN_CHILD_MOVED); }
 
 bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 

@@ -410,7 +410,7 @@ static json_t *summary_json(const organ_found_model *model)
                           : json_pack("{s:b}", "pending", 1);
 }
 
-static json_t *listed_model(organ_found_model *model, bool *looking)
+static json_t *list_and_request(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;
     *looking = *looking || model->requested;
@@ -440,7 +440,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
             continue;
         if (page->total >= offset && page->total - offset < limit)
             complete =
-                json_array_append_new(page->models, listed_model(&cache->found.models[k], &page->looking)) == 0 &&
+                json_array_append_new(page->models, list_and_request(&cache->found.models[k], &page->looking)) == 0 &&
                 complete;
         page->total++;
     }

@@ -39,8 +39,9 @@ struct organ_reader {
 /* ---- the process ---- */
 
 /* Runs in the forked child and does not return. Places its descriptors (0, 1 and, without sanitizers, 2 on
- * /dev/null; its end `far` of the socket; the folders of the jail), closes all others and executes the program. Runs
- * between fork and exec, so it makes system calls only. */
+ * /dev/null; its end `far` of the socket; the folders of the jail; the program), closes all above the program's and
+ * executes the program. Runs between fork and exec, so it makes system calls only. If it fails, the server sees the
+ * closed socket and counts the worker as lost, whatever the status. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
     /* First moves all descriptors out of the range into which the next calls place them. */
@@ -50,6 +51,7 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
         folders[k] = organ_child_move_descriptor(reader->folders[k]);
     const int nothing = organ_child_move_descriptor(open("/dev/null", O_RDWR | O_CLOEXEC));
     enum { PROGRAM = ORGAN_WORKER_FOLDER + ORGAN_JAIL_FOLDERS };
+    _Static_assert(PROGRAM < (int)ORGAN_CHILD_MOVED, "a moved descriptor would be replaced");
     organ_child_plain_signals();
     /* Ctrl-C is for the server alone, hence the own process group. If the server dies, the kernel kills the worker. */
     setpgid(0, 0);
@@ -85,7 +87,7 @@ static bool wait_for_bytes(int fd, double until)
 }
 
 /* Receives exactly `bytes` bytes, at most until organ_seconds_now is `until`. On failure returns false and sets
- * errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll. */
+ * errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll or recv. */
 static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -96,7 +98,7 @@ static bool receive_bytes(int fd, void *data, size_t bytes, double until)
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got <= 0) {
-            errno = 0;
+            errno = got < 0 ? errno : 0;
             return false;
         }
         to += got;

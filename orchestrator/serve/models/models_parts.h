@@ -136,8 +136,8 @@ typedef struct organ_model_cache_page {
 
 /* Lists, from the last scan, the models whose paths contain `search` in any case (NULL: all), ordered by path: at most
  * `limit` of them, without the first `offset`. Starts a new scan if the last one ended more than two seconds plus twice
- * its duration ago. Never blocks. Returns ORGAN_IO if memory runs out, or the error of the last scan unless
- * page->looking is true. After an error page->models is NULL. */
+ * its duration ago, and requests the summaries that the listed models lack. Never blocks. Returns ORGAN_IO if memory
+ * runs out, or the error of the last scan unless page->looking is true. After an error page->models is NULL. */
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error);
 

@@ -30,12 +30,15 @@
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
 #define CHUNK       ((size_t)1 << 18) /* bytes that are converted, moved or copied at once */
 
+enum { ROW_NAME, ROW_ENTRY, ROW_BYTES }; /* members of a row of `tensors` */
+
 struct organ_adapter_writer {
     organ_adapter_making *making;
     organ_writing *writing;
     organ_shard_piece *pieces; /* a piece for each unit, which is its place in the file */
     organ_unit *units;
-    /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes]; NULL: the unit is a copy, or not made. */
+    /* For each unit: its tensors as rows [name, {"dtype", "shape"}, bytes] (ROW_BYTES); NULL: the unit is a copy, or
+     * not made. */
     json_t **tensors;
     unsigned char *buffer; /* of CHUNK bytes */
     uint64_t room;         /* bytes of the header's JSON, which blanks fill up */
@@ -447,6 +450,17 @@ static organ_status complete_adapter(adapter_header *h, const char *directory, c
 
 /* ---- callbacks of organ_write ---- */
 
+static uint64_t bytes_written(const organ_adapter_writer *w)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < w->making->unit_count; k++) {
+        bytes += w->making->units[k].same ? w->making->units[k].same->bytes : 0;
+        for (size_t t = 0; t < json_array_size(w->tensors[k]); t++)
+            bytes += (uint64_t)json_integer_value(json_array_get(json_array_get(w->tensors[k], t), ROW_BYTES));
+    }
+    return bytes;
+}
+
 static organ_status adapter_written(void *inner, const char *directory, organ_error *error)
 {
     organ_adapter_writer *const w = inner;
@@ -457,21 +471,19 @@ static organ_status adapter_written(void *inner, const char *directory, organ_er
     ORGAN_OWNED_JSON json_t *const config = m->config(m->write.context, error);
     if (!h || !path)
         organ_fail_memory(error, directory);
-    if (!error->status && organ_direct_open(path, 0666, &h->file, error) == ORGAN_OK && ranks)
+    const bool opened = !error->status && organ_direct_open(path, 0666, &h->file, error) == ORGAN_OK;
+    if (opened && ranks)
         organ_direct_sync(&h->file, error);
     if (organ_ranks_agree(ranks, "writing all tensors", error) == ORGAN_OK && organ_ranks_first(ranks)) {
         h->writer = w;
         complete_adapter(h, directory, config, error);
     }
-    for (size_t k = 0; k < m->unit_count && !error->status; k++) {
-        m->bytes += m->units[k].same ? m->units[k].same->bytes : 0;
-        for (size_t t = 0; t < json_array_size(w->tensors[k]); t++)
-            m->bytes += (uint64_t)json_integer_value(json_array_get(json_array_get(w->tensors[k], t), 2));
-    }
-    if (h) {
+    if (!error->status)
+        m->bytes += bytes_written(w);
+    if (opened)
         organ_direct_close(&h->file);
+    if (h)
         organ_name_table_release(&h->names);
-    }
     return error->status;
 }
 
