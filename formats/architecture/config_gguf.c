@@ -251,6 +251,15 @@ typedef struct optional_part {
     forward_mixer_part part;
 } optional_part;
 
+static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
+{
+    size_t found = 0;
+    for (size_t k = 0; k < count; k++)
+        if (all[k].requested)
+            parts[found++] = all[k].part;
+    return found;
+}
+
 /* The projections of q, k and v are in one tensor, which with by_head (Qwen3-Next) also has z; with `apart` each has
  * a tensor of its own. In Kimi Linear (by_channel) the projections of z and of the decays are products of two
  * matrices with value_dim numbers between them. */
@@ -261,10 +270,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     /* decays: number of decays of a token; low: columns of the matrices that compute z and the decays */
     const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
-    const struct {
-        bool requested;
-        forward_mixer_part part;
-    } all[] = {
+    const optional_part all[] = {
         {!apart, {PART_MIX_IN, false, 2 * keys + values + (by_head ? values : 0), c->hidden}},
         {apart, {PART_MIX_Q, false, keys, c->hidden}},
         {apart, {PART_MIX_K, false, keys, c->hidden}},
@@ -284,20 +290,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
         {true, {PART_DT_BIAS, true, 0, decays}},
         {true, {PART_NORM_MIXED, true, 0, r->value_dim}},
     };
-    size_t count = 0;
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (all[k].requested)
-            parts[count++] = all[k].part;
-    return count;
-}
-
-static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
-{
-    size_t found = 0;
-    for (size_t k = 0; k < count; k++)
-        if (all[k].requested)
-            parts[found++] = all[k].part;
-    return found;
+    return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
 /* The input projection has three outputs for each channel: two gates and the input of the convolution. */

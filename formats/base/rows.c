@@ -44,7 +44,7 @@ static char *map_file(size_t bytes)
     if (map == MAP_FAILED)
         return NULL;
     madvise(map, bytes, MADV_DONTFORK);
-    madvise(map, bytes, MADV_NOHUGEPAGE);
+    madvise(map, bytes, MADV_NOHUGEPAGE); /* a huge page would be in memory for one row in use */
     return map;
 }
 

@@ -110,7 +110,7 @@ static void release_partial(organ_publish *publish)
     organ_held_folder_drop(publish->held);
     publish->held = NULL;
     if (publish->lock < 0 && publish->folder >= 0)
-        close(publish->folder);
+        close(publish->folder); /* with a lock, organ_partial_unlock closes this descriptor */
     organ_partial partial = partial_of(publish);
     organ_partial_unlock(&partial);
     publish->lock = publish->folder = publish->mark = -1;

@@ -27,7 +27,7 @@ typedef struct organ_publish {
     char *parent;  /* directory of all these paths */
     /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
     int lock;
-    int folder; /* descriptor of the partial directory in each rank; -1: not open */
+    int folder; /* descriptor of the partial directory in each rank, `lock` where that is open; -1: not open */
     int mark;   /* descriptor of the mark of an unfinished output, which locks it against other hosts too; -1: none */
     char token[ORGAN_PARTIAL_TOKEN]; /* the text that this run has written into the mark */
     organ_held_folder *held;         /* the directory, in which paths below `partial` are looked up */

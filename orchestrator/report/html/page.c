@@ -168,7 +168,8 @@ void organ_html_fail(organ_html *html) { html->failed = true; }
 
 /* ---- tables ---- */
 
-/* A class for each column that is not plain text aligned to the left: classes of cells would be longer. */
+/* Writes the class attribute of the open tag <table: for column 3, n3 if it is aligned to the right, c3 if it is code
+ * (page.css). Classes of cells would be longer. */
 static void put_column_classes(FILE *out, const organ_table_view *view)
 {
     bool first = true;

@@ -81,32 +81,44 @@ static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 
 /* The range is that of the map. If the map has none, it is the range of the values, widened if all values are equal
  * or nearly equal. */
-static void choose_scale(heat_map_drawing *d)
+static void choose_range(heat_map_drawing *d, organ_extent values)
 {
-    organ_extent own = ORGAN_EXTENT_NONE;
-    for (size_t k = 0; k < d->rows * d->columns; k++)
-        organ_extent_widen(&own, d->values[k]);
-    d->low = d->map->low == d->map->high ? own.low : d->map->low;
-    d->high = d->map->low == d->map->high ? own.high : d->map->high;
-    if (d->low > d->high) {
+    const bool given = d->map->low != d->map->high;
+    d->low = given ? d->map->low : values.low;
+    d->high = given ? d->map->high : values.high;
+    if (d->low > d->high) { /* no finite value */
         d->low = 0;
         d->high = 1;
     } else if (d->low == d->high) {
-        const double margin = fmax(fabs(d->low) * 0.05, 0.5);
+        const double margin = fmax(fabs(d->low) * 0.05, 0.5); /* any: there is one colour */
         d->low -= margin;
         d->high += margin;
-    } else if (d->map->low == d->map->high && d->high - d->low < LEAST_SPAN * fmax(fabs(d->low), fabs(d->high))) {
+    } else if (!given && d->high - d->low < LEAST_SPAN * fmax(fabs(d->low), fabs(d->high))) {
         /* nearly equal values get nearly the same colour */
         const double middle = (d->low + d->high) / 2, margin = LEAST_SPAN / 2 * fmax(fabs(d->low), fabs(d->high));
         d->low = middle - margin;
         d->high = middle + margin;
     }
-    const double largest =
-        fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
-    bool integers = true; /* all values are whole numbers, such as ranks: no decimals */
+}
+
+/* None if all values are whole numbers, such as ranks; else as many as give the largest three significant digits. */
+static void choose_decimals(heat_map_drawing *d, organ_extent values)
+{
+    const double most = values.low <= values.high ? fmax(fabs(values.low), fabs(values.high)) : 0,
+                 largest = fmax(fmax(fabs(d->low), fabs(d->high)), most);
+    bool integers = true;
     for (size_t k = 0; k < d->rows * d->columns; k++)
         integers = integers && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
     d->decimals = integers && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
+}
+
+static void choose_scale(heat_map_drawing *d)
+{
+    organ_extent values = ORGAN_EXTENT_NONE;
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        organ_extent_widen(&values, d->values[k]);
+    choose_range(d, values);
+    choose_decimals(d, values);
 }
 
 /* ---- numbers ---- */

@@ -69,7 +69,8 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
 }
 
 /* s->held gets memory for one stored matrix under two conditions: one strip fits into the remaining bytes; and the
- * model is remote, or not all rows fit into a window, so that both passes must decode the rows. */
+ * model is remote, or not all rows fit into a window, so that both passes (moments, then bins) must decode the
+ * rows. `memory` is aligned to 64 bytes and, as organ_z_source_size says, holds one strip. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = strip_rows_max(m);

@@ -16,6 +16,7 @@ typedef struct rows {
     size_t count;
 } rows;
 
+/* Multiplies the score of each channel by the square of the norm of its row. */
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
@@ -42,8 +43,8 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
     return error->status;
 }
 
-/* The matrices of `w` are stored as in_features x out_features. In a fused matrix a channel has two columns, for
- * gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
+/* `w` is a stack, whose matrices are stored as in_features x out_features. In a fused matrix a channel has two columns,
+ * for gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
 static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                  organ_error *error)
 {

@@ -57,15 +57,17 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
     return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
 }
 
+/* Encodes the rows into `units` and decodes them back into `values`, as a reader of the file would. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
+    const organ_dtype dtype = p->part->tensor->dtype;
     const organ_kernels *const kernels = run->cut->write.engine->kernels;
     const size_t count = rows * p->cols / p->type->elements;
-    if (organ_dtype_is_blocks(p->part->tensor->dtype))
+    if (organ_dtype_is_blocks(dtype))
         kernels->fit[p->type->ggml](values, NULL, p->cols, units, count);
     else
-        organ_narrow(kernels, p->part->tensor->dtype, values, units, count);
-    organ_widen(kernels, p->part->tensor->dtype, units, values, count);
+        organ_narrow(kernels, dtype, values, units, count);
+    organ_widen(kernels, dtype, units, values, count);
 }
 
 /* The matrix is rounded in place and written only if `own`. `units` has room for a band. */
