@@ -4,9 +4,28 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-enum { WIDTH = 960, LEFT = 76, RIGHT = 24, TITLE_ROW = 26, LEGEND_ROW = 22, PLOT_HEIGHT = 420, LONGEST_NAME = 32 };
+enum {
+    WIDTH = 960,
+    LEFT = 76,
+    RIGHT = 24,
+    TITLE_ROW = 26,
+    LEGEND_ROW = 22,
+    PLOT_HEIGHT = 420,
+    SUBTITLE_ROW = 20, /* height of the line below the title */
+    LEGEND_TOP = 22,   /* from the line above to the middle of the first row of the legend */
+    FOOT = 54,         /* below the plot area: numbers and label of the axis */
+    KEY_WIDTH = 16,    /* of a marker in the legend, with its distance from the text */
+    KEY_GAP = 22,      /* between two entries of the legend */
+    TEXT_MIDDLE = 4,   /* from the middle of a line of text to its baseline */
+    /* longest texts, in columns of text */
+    LONGEST_NAME = 32,
+    LONGEST_KIND = 60,
+    LONGEST_HEAD = 130,
+    LONGEST_TICK = 32,
+    LONGEST_X_LABEL = 100,
+    LONGEST_Y_LABEL = 60
+};
 
 typedef struct box {
     double left, top, right, bottom;
@@ -73,7 +92,7 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
     double x = LEFT;
     for (size_t k = 0; k < d->scatter->kind_count; k++) {
         const char *const name = d->scatter->kinds[k];
-        const double width = 16 + organ_svg_pixels_cut(name, 60) + 22;
+        const double width = KEY_WIDTH + organ_svg_pixels_cut(name, LONGEST_KIND) + KEY_GAP;
         if (x > LEFT && x + width > WIDTH - RIGHT) {
             x = LEFT;
             y += LEGEND_ROW;
@@ -81,7 +100,7 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
         if (drawn) {
             organ_svg_marker(d->out, (unsigned)k, x + 5, y);
             fputs("</path>\n", d->out);
-            organ_svg_label(d->out, x + 16, y + 4, "", "start", name, 60);
+            organ_svg_label(d->out, x + KEY_WIDTH, y + TEXT_MIDDLE, "", "start", name, LONGEST_KIND);
         }
         x += width;
     }
@@ -90,7 +109,7 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
 
 static double head_height(const scatter_drawing *d)
 {
-    return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
+    return TITLE_ROW + (d->scatter->subtitle || d->left_out ? SUBTITLE_ROW : 0) + LEGEND_TOP;
 }
 
 static void put_frame(const scatter_drawing *d)
@@ -100,10 +119,11 @@ static void put_frame(const scatter_drawing *d)
     if (d->left_out)
         snprintf(note, sizeof note, "%zu of %zu are outside the plot", d->left_out, s->count);
     organ_svg_begin(d->out, WIDTH, d->height, s->title, s->description, "");
-    organ_svg_head(d->out, LEFT, s->title, s->subtitle, note, 130);
+    organ_svg_head(d->out, LEFT, s->title, s->subtitle, note, LONGEST_HEAD);
     put_legend(d, head_height(d), /*drawn=*/true);
-    organ_svg_upright(d->out, d->top + PLOT_HEIGHT / 2.0, s->y_label, 60);
-    organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
+    organ_svg_upright(d->out, d->top + PLOT_HEIGHT / 2.0, s->y_label, LONGEST_Y_LABEL);
+    organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label,
+                    LONGEST_X_LABEL);
 }
 
 static void put_axes(const scatter_drawing *d)
@@ -112,12 +132,12 @@ static void put_axes(const scatter_drawing *d)
     for (size_t k = 0; k < d->y.count; k++) {
         const double y = bottom - d->y.ticks[k].at * PLOT_HEIGHT;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", LEFT, y, WIDTH - RIGHT);
-        organ_svg_label(d->out, LEFT - 7, y + 4, " oc-tick", "end", d->y.ticks[k].text, 32);
+        organ_svg_label(d->out, LEFT - 7, y + TEXT_MIDDLE, " oc-tick", "end", d->y.ticks[k].text, LONGEST_TICK);
     }
     for (size_t k = 0; k < d->x.count; k++) {
         const double x = LEFT + d->x.ticks[k].at * (WIDTH - LEFT - RIGHT);
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
-        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x.ticks[k].text, 32);
+        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x.ticks[k].text, LONGEST_TICK);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%fH%f\"/>\n", LEFT, d->top, bottom, WIDTH - RIGHT);
 }
@@ -242,12 +262,13 @@ organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_e
         d.out = text.out;
         choose_scales(&d);
         d.top = put_legend(&d, head_height(&d), /*drawn=*/false) + 2;
-        d.height = d.top + PLOT_HEIGHT + 54;
+        d.height = d.top + PLOT_HEIGHT + FOOT;
         put_frame(&d);
         put_axes(&d);
         put_points(&d);
         if (d.left_out == scatter->count)
-            organ_svg_label(d.out, WIDTH / 2.0, d.top + PLOT_HEIGHT / 2.0, " oc-faint", "middle", "no values", 32);
+            organ_svg_label(d.out, WIDTH / 2.0, d.top + PLOT_HEIGHT / 2.0, " oc-faint", "middle", "no values",
+                            LONGEST_NAME);
         put_numbers(&d);
         fputs("</svg>\n", d.out);
         organ_text_finish(&text, svg, error);

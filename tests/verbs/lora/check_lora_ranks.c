@@ -8,6 +8,7 @@
 #include "orchestrator/verbs/lora/rewrite.h"
 #include "orchestrator/report/view/views.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -361,7 +362,7 @@ typedef struct given_tensor {
 typedef struct given_adapter {
     const given_tensor *tensors;
     size_t count;
-    json_t *config;
+    json_t *config; /* NULL: it cannot be made */
 } given_adapter;
 
 static organ_status fill_given(void *context, organ_adapter_writer *w, organ_error *error)
@@ -378,8 +379,10 @@ static organ_status fill_given(void *context, organ_adapter_writer *w, organ_err
 
 static json_t *config_given(void *context, organ_error *error)
 {
-    (void)error;
-    return json_incref(((const given_adapter *)context)->config);
+    const given_adapter *const given = context;
+    if (!given->config)
+        organ_fail(error, ORGAN_BAD_INPUT, "no config");
+    return json_incref(given->config);
 }
 
 static json_t *document_given(void *context, const organ_writing *writing)
@@ -449,6 +452,20 @@ START_TEST(writer_refuses)
 }
 END_TEST
 
+/* Descriptor 0 belongs to the caller. */
+START_TEST(failed_config_closes_nothing)
+{
+    static const float values[2] = {1, 2};
+    static const given_tensor tensors[1] = {{"a", ORGAN_F32, {1, 2}, values}};
+    organ_error error;
+    given_adapter given = {tensors, 1, NULL};
+    ck_assert_int_ge(fcntl(0, F_GETFD), 0);
+    ck_assert_int_eq(make_given(&given, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "no config");
+    ck_assert_int_ge(fcntl(0, F_GETFD), 0);
+}
+END_TEST
+
 START_TEST(config_that_all_read)
 {
     static const char *const modules[] = {"model.layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj",
@@ -488,6 +505,7 @@ Suite *lora_rank_suite(void)
     tcase_add_test(all, larger);
     tcase_add_test(all, any_threads_and_memory);
     tcase_add_test(all, writer_refuses);
+    tcase_add_test(all, failed_config_closes_nothing);
     tcase_add_test(all, config_that_all_read);
     suite_add_tcase(suite, all);
     return suite;
