@@ -32,7 +32,8 @@ static struct {
     array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* The file exists until the mapping is released. */
+/* The file exists until the mapping is released. Arrays are mostly read in order, so that the system may read ahead (no
+ * MADV_RANDOM, which map_more sets). */
 static char *map_file(size_t bytes)
 {
     const int fd = organ_unnamed_file();
@@ -206,7 +207,7 @@ static bool map_more(void)
     madvise(map, map_bytes(k), MADV_DONTFORK);
     /* without this, the system also maps the pages that it reads ahead, many at a time */
     madvise(map, map_bytes(k), MADV_RANDOM);
-    madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
+    madvise(map, map_bytes(k), MADV_NOHUGEPAGE); /* a huge page would be in memory for one piece in use */
     spool.maps[k] = map;
     spool.file = at;
     spool.used = spool.granted = 0;

@@ -10,15 +10,19 @@ enum {
     WIDTH = 960,
     LEFT = 20,
     RIGHT = 20,
-    SCALE_STEP = 11,  /* width of a colour in the key */
-    TITLE_ROW = 26,   /* y of the title */
-    STEPS = 21,       /* colours of a scale */
-    MAX_CELLS = 4096, /* cells of the picture */
-    MAX_SIDE = 256,   /* rows, and columns, of the picture */
-    LONGEST_NAME = 30 /* characters of a name */
+    SCALE_STEP = 11,   /* width of a colour in the key */
+    TITLE_ROW = 26,    /* y of the title */
+    STEPS = 21,        /* colours of a scale */
+    MAX_CELLS = 4096,  /* cells of the picture */
+    MAX_SIDE = 256,    /* rows, and columns, of the picture */
+    LONGEST_NAME = 30, /* characters of a name */
+    DIGITS = 3         /* significant digits of a number */
 };
 
-#define LEAST_SPAN 0.02 /* of a scale, relative to its largest absolute value */
+#define LEAST_SPAN   0.02 /* of a scale, relative to its largest absolute value */
+#define EQUAL_MARGIN 0.05 /* on both sides of a value that all cells have, relative to it */
+#define LEAST_MARGIN 0.5  /* at least this on both sides */
+#define LONG_INTEGER 1e6  /* from here on, whole numbers are shortened like others */
 
 typedef struct heat_map_drawing {
     const organ_heat_map *map;
@@ -90,7 +94,7 @@ static void choose_range(heat_map_drawing *d, organ_extent values)
         d->low = 0;
         d->high = 1;
     } else if (d->low == d->high) {
-        const double margin = fmax(fabs(d->low) * 0.05, 0.5); /* any: there is one colour */
+        const double margin = fmax(fabs(d->low) * EQUAL_MARGIN, LEAST_MARGIN); /* any: there is one colour */
         d->low -= margin;
         d->high += margin;
     } else if (!given && d->high - d->low < LEAST_SPAN * fmax(fabs(d->low), fabs(d->high))) {
@@ -109,7 +113,7 @@ static void choose_decimals(heat_map_drawing *d, organ_extent values)
     bool integers = true;
     for (size_t k = 0; k < d->rows * d->columns; k++)
         integers = integers && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
-    d->decimals = integers && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
+    d->decimals = integers && largest < LONG_INTEGER ? 0 : organ_decimals_for(largest, DIGITS);
 }
 
 static void choose_scale(heat_map_drawing *d)
@@ -130,7 +134,7 @@ static const char *value_text(const heat_map_drawing *d, double value, char out[
     if (d->decimals >= 0 && value != 0 &&
         fabs(value) < 0.5 * pow(10, -d->decimals)) /* shows a digit, because 0.00 would read as zero */
         return organ_number_text(value, 1, out);
-    return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
+    return d->decimals < 0 ? organ_number_text(value, DIGITS, out) : organ_fixed_text(value, d->decimals, out);
 }
 
 static unsigned step_of(const heat_map_drawing *d, double value)

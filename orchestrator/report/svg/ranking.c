@@ -9,16 +9,19 @@ enum {
     WIDTH = 960,
     LEFT = 20,
     RIGHT = 20,
-    TITLE_ROW = 26,        /* y of the title */
-    MAX_BARS = 60,         /* bars that are drawn */
-    LONGEST_NAME = 36,     /* characters of a name */
-    LONGEST_REMARK = 44,   /* characters of a remark */
-    INSET = 16,            /* indentation of each level */
-    LEGEND_HEIGHT = 30,    /* of the line above the rows that names two series */
-    SERIES_KEY = 30,       /* from the left edge of a series' mark to its name */
-    SERIES_GAP = 22,       /* between a name and the next mark */
-    LONGEST_SERIES = 70,   /* characters of the name of a series */
-    LONGEST_SUBTITLE = 130 /* characters */
+    TITLE_ROW = 26,         /* y of the title */
+    MAX_BARS = 60,          /* bars that are drawn */
+    LONGEST_NAME = 36,      /* characters of a name */
+    LONGEST_REMARK = 44,    /* characters of a remark */
+    INSET = 16,             /* indentation of each level */
+    LEGEND_HEIGHT = 30,     /* of the line above the rows that names two series */
+    SERIES_KEY = 30,        /* from the left edge of a series' mark to its name */
+    SERIES_GAP = 22,        /* between a name and the next mark */
+    LONGEST_SERIES = 70,    /* characters of the name of a series */
+    LONGEST_SUBTITLE = 130, /* characters */
+    LONGEST_LABEL = 90,     /* characters of the axis' label */
+    LONGEST_VALUE = 60,     /* characters of a value with its unit */
+    LONGEST_TICK = 32       /* characters */
 };
 
 typedef struct ranking_drawing {
@@ -124,10 +127,11 @@ static void put_axis(const ranking_drawing *d)
     for (size_t k = 0; k < d->axis.count; k++) {
         const double x = d->left + d->axis.ticks[k].at * d->width;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
-        organ_svg_label(d->out, x, bottom + 16, " oc-tick", "middle", d->axis.ticks[k].text, 32);
+        organ_svg_label(d->out, x, bottom + 16, " oc-tick", "middle", d->axis.ticks[k].text, LONGEST_TICK);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%f\"/>\n", x_of(d, 0), d->top, bottom);
-    organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
+    organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label,
+                    LONGEST_LABEL);
 }
 
 static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
@@ -147,7 +151,7 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
         organ_svg_text(d->out, d->ranking->series[v], 80);
     }
     fputs(": ", d->out);
-    organ_svg_text(d->out, value_text(d, value, text), 60);
+    organ_svg_text(d->out, value_text(d, value, text), LONGEST_VALUE);
     fputs("</title></rect>\n", d->out);
     double right = fmax(ground, end);
     if (v == 0 && bar->low != bar->high && isfinite(bar->low) && isfinite(bar->high)) {
@@ -155,7 +159,7 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
                   y + thick / 2, x_of(d, bar->high), x_of(d, bar->low), y + thick / 2 - 4);
         right = fmax(right, x_of(d, bar->high));
     }
-    organ_svg_label(d->out, right + 6, y + thick / 2 + 4, "", "start", text, 60);
+    organ_svg_label(d->out, right + 6, y + thick / 2 + 4, "", "start", text, LONGEST_VALUE);
     if (v == 0 && bar->remark)
         organ_svg_label(d->out, right + 6 + organ_svg_pixels(text) + 10, y + thick / 2 + 4, " oc-faint", "start",
                         bar->remark, LONGEST_REMARK);

@@ -37,22 +37,22 @@ struct organ_model_cache {
      * returns after the last call. */
     pthread_mutex_t lock, report_lock;
     pthread_cond_t called; /* wakes both threads: a step was requested, or the threads end */
-    pthread_t walker, reader;
-    bool walking_thread, reading_thread; /* `walker` and `reader` were started */
-    bool stopping;                       /* both threads must end */
-    uint64_t clock;                      /* counts uses of places */
+    pthread_t scanner, reader;
+    bool scanning_thread, reading_thread; /* `scanner` and `reader` were started */
+    bool stopping;                        /* both threads must end */
+    uint64_t clock;                       /* counts uses of places */
     cached_model places[PLACES];
     unsigned long long read;        /* number of models read */
     char *requested[MAX_REQUESTED]; /* paths of models that clients wait for; the first is read next */
     size_t requested_count;
-    size_t bytes;                   /* size of all catalogs in `places` */
-    size_t evicted_bytes;           /* size of evicted catalogs that requests still use */
-    const char *reading;            /* path of the model that is being read; NULL: none */
-    organ_found_models found;       /* result of the last scan, with summaries of the models read since */
-    bool was_scanned;               /* a scan has ended */
-    bool scan_requested, scanning;  /* the walker must begin a scan; it scans now */
-    double walked_at, walk_seconds; /* end (of organ_seconds_now) and duration of the last scan */
-    organ_error walk_fault;         /* error of the last scan */
+    size_t bytes;                    /* size of all catalogs in `places` */
+    size_t evicted_bytes;            /* size of evicted catalogs that requests still use */
+    const char *reading;             /* path of the model that is being read; NULL: none */
+    organ_found_models found;        /* result of the last scan, with summaries of the models read since */
+    bool was_scanned;                /* a scan has ended */
+    bool scan_requested, scanning;   /* the scanner must begin a scan; it scans now */
+    double scanned_at, scan_seconds; /* end (of organ_seconds_now) and duration of the last scan */
+    organ_error scan_fault;          /* error of the last scan */
 };
 
 /* The caller does not hold cache->lock. */
@@ -386,9 +386,9 @@ static bool scan_once(organ_model_cache *cache)
     pthread_mutex_lock(&cache->lock);
     cache->scanning = false;
     cache->was_scanned = true;
-    cache->walked_at = organ_seconds_now();
-    cache->walk_seconds = cache->walked_at - began;
-    cache->walk_fault = fault;
+    cache->scanned_at = organ_seconds_now();
+    cache->scan_seconds = cache->scanned_at - began;
+    cache->scan_fault = fault;
     copy_unchanged_summaries(&found, &cache->found);
     organ_found_release(&cache->found);
     cache->found = found;
@@ -398,7 +398,7 @@ static bool scan_once(organ_model_cache *cache)
     return true;
 }
 
-static void *walk_root(void *context) { return do_steps(context, scan_once); }
+static void *scan_models(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 
@@ -424,7 +424,7 @@ static json_t *list_and_request(organ_found_model *model, bool *looking)
 /* A scan that took long counts as recent for longer, so that scans take at most a third of the time. */
 static bool list_is_fresh(const organ_model_cache *cache)
 {
-    return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
+    return cache->was_scanned && organ_seconds_now() - cache->scanned_at < list_seconds + 2 * cache->scan_seconds;
 }
 
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
@@ -447,8 +447,8 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     page->cut = cache->found.cut;
     if (page->looking)
         pthread_cond_broadcast(&cache->called);
-    if (!page->looking && cache->walk_fault.status)
-        *error = cache->walk_fault;
+    if (!page->looking && cache->scan_fault.status)
+        *error = cache->scan_fault;
     pthread_mutex_unlock(&cache->lock);
     if (!complete)
         organ_fail_errno(error, ENOMEM, "the list of models");
@@ -488,8 +488,8 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
     pthread_cond_init(&cache->called, NULL);
     int failed = organ_reader_create(reading, &cache->reader_process, error)
                      ? ECANCELED
-                     : pthread_create(&cache->walker, NULL, walk_root, cache);
-    cache->walking_thread = failed == 0;
+                     : pthread_create(&cache->scanner, NULL, scan_models, cache);
+    cache->scanning_thread = failed == 0;
     if (!failed) {
         failed = pthread_create(&cache->reader, NULL, read_models, cache);
         cache->reading_thread = failed == 0;
@@ -520,8 +520,8 @@ void organ_model_cache_destroy(organ_model_cache *cache)
     if (!cache)
         return;
     organ_model_cache_stop(cache);
-    if (cache->walking_thread)
-        pthread_join(cache->walker, NULL);
+    if (cache->scanning_thread)
+        pthread_join(cache->scanner, NULL);
     if (cache->reading_thread)
         pthread_join(cache->reader, NULL);
     organ_reader_destroy(cache->reader_process);

@@ -297,16 +297,21 @@ typedef struct adapter_header {
     organ_name_table names; /* of these tensors; points into the rows of the units */
 } adapter_header;
 
+static organ_status header_flush(adapter_header *h, organ_error *error)
+{
+    if (organ_direct_write(&h->file, h->bytes, h->used, h->at, error) == ORGAN_OK) {
+        h->at += h->used;
+        h->used = 0;
+    }
+    return error->status;
+}
+
 static organ_status header_text(adapter_header *h, const char *text, size_t length, organ_error *error)
 {
     for (size_t k = 0; k < length; k++) {
-        if (h->used == sizeof h->bytes && header_text(h, /*text=*/NULL, 0, error))
+        if (h->used == sizeof h->bytes && header_flush(h, error))
             return error->status;
         h->bytes[h->used++] = text[k];
-    }
-    if (!text && organ_direct_write(&h->file, h->bytes, h->used, h->at, error) == ORGAN_OK) {
-        h->at += h->used;
-        h->used = 0;
     }
     return error->status;
 }
@@ -315,8 +320,8 @@ static organ_status header_text(adapter_header *h, const char *text, size_t leng
 static organ_status header_entry(adapter_header *h, const char *name, json_t *entry, uint64_t bytes, organ_error *error)
 {
     const char *const output = h->writer->making->write.requested->output;
-    json_t *const place = json_pack("[I, I]", (json_int_t)h->data, (json_int_t)(h->data + bytes)), *const member =
-                                                                                                       json_object();
+    json_t *const place = json_pack("[I, I]", (json_int_t)h->data, (json_int_t)(h->data + bytes));
+    json_t *const member = json_object();
     const bool made = ORGAN_ADD(entry, SET("data_offsets", place)) && json_object_set(member, name, entry) == 0;
     char *const text = made ? organ_json_dump(member, JSON_COMPACT) : NULL;
     const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is left out */
@@ -401,7 +406,7 @@ static organ_status place_units(adapter_header *h, organ_error *error)
     header_text(h, "}", 1, error);
     while (!error->status && h->at + h->used < 8 + w->room)
         header_text(h, " ", 1, error);
-    if (!error->status && header_text(h, /*text=*/NULL, 0, error) == ORGAN_OK &&
+    if (!error->status && header_flush(h, error) == ORGAN_OK &&
         organ_direct_resize(&h->file, 8 + w->room + h->data, error) == ORGAN_OK)
         organ_direct_sync(&h->file, error);
     return error->status;

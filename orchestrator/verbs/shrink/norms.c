@@ -31,6 +31,7 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     return error->status;
 }
 
+/* Adds to squares[c] the sum of squares of column c over the rows `of`. */
 static organ_status square_columns(const organ_width_job *job, const organ_weight *w, rows of, double *squares,
                                    organ_error *error)
 {
@@ -60,7 +61,8 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     return error->status;
 }
 
-/* In a fused weight a channel has two rows, for gate and up. `expert` is the index of the matrix if `w` is a stack. */
+/* Multiplies scores[channel] by the sum of squares of the channel's weights: in a fused weight it has two rows, for
+ * gate and up, and each gives a factor. `expert` is the index of the matrix if `w` is a stack. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
