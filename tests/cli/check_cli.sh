@@ -146,6 +146,14 @@ if in_part; then numbers="1 7" of_scalar=7; fi
 if sampled; then numbers=7 isas=${isas##* } twins=; fi
 first=
 for isa in $isas $twins; do
+    if [[ $isa == scalar && $isas != scalar ]] && in_part; then
+        few=(prune tiny-qwen2 --quiet --select '*.0.self_attn.*,*.3.mlp.down_proj.weight')
+        ends 0 "${few[@]}" -o vector --threads 1
+        ORGAN_ISA=scalar ends 0 "${few[@]}" -o scalar --threads 7
+        judge "bytes differ from those of scalar kernels" cmp -s <(digests vector) <(digests scalar)
+        rm -r vector scalar
+        continue
+    fi
     for threads in $([[ $isa == scalar ]] && echo "$of_scalar" || echo "$numbers"); do
         out=out-$isa-$threads
         ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads --progress lines

@@ -92,7 +92,7 @@ ends 0 inspect hf:/x
 chmod -R u+w tiny hf: && rm -r tiny hf:
 
 # ---- every verb that reads a model ----
-text=$model/heldout.txt
+head -c 6000 "$model/heldout.txt" >../text
 while IFS='|' read -r words; do
     # shellcheck disable=SC2086 # words
     ends 0 $words
@@ -111,15 +111,15 @@ graft --source hf:tiny/qwen2 --target tiny/qwen2 --select feed-forward -o made
 dequantize ollama:tiny -o made.gguf
 quantize tiny/qwen2 -o made --scheme int8-channel
 layers tiny/qwen2 -o made --drop 1-1
-width tiny/qwen2 -o made --ffn 800 --calibration $model/calibration.txt --samples 4
-experts tiny/moe -o made --keep 75% --calibration $model/calibration.txt --samples 4
+width tiny/qwen2 -o made --ffn 800 --calibration ../text --samples 2 --context 64
+experts tiny/moe -o made --keep 75% --calibration ../text --samples 2 --context 64
 lora merge --adapter hf:tiny/lora --base tiny/qwen2 -o made
 lora sanitize hf:tiny/lora --base tiny/qwen2 -o made
 lora resize hf:tiny/lora -o made --rank 2
-tokenize tiny/qwen2 --text $text
-perplexity tiny/qwen2 --text $text --max-tokens 600
-perplexity ollama:tiny --text $text --max-tokens 600
-evaluate tiny/qwen2 ollama:tiny lmstudio:maker/tiny-GGUF --text $text --max-tokens 600
+tokenize tiny/qwen2 --text ../text
+perplexity tiny/qwen2 --text ../text --context 64 --max-tokens 64
+perplexity ollama:tiny --text ../text --context 64 --max-tokens 64
+evaluate tiny/qwen2 ollama:tiny lmstudio:maker/tiny-GGUF --text ../text --context 64 --max-tokens 64
 generate tiny/qwen2 --prompt The --tokens 2
 inspect --untrusted tiny/qwen2
 END

@@ -97,19 +97,19 @@ ascends $requests $((whole - 2000)) $((whole + 2000)) wide.gguf "${own[@]}"
 ascends $requests 1800000 $((whole + whole / 20)) wide.gguf "${own[@]}" --types q4_k,q8_0
 
 # ---- interrupted, by another method, and the same bytes everywhere ----
-watched=again.allocation.json interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf --target-size 1.7MB "${text[@]}" "${plain_types[@]}"
-says "--resume"
-interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" "${plain_types[@]}" --threads 1 --resume
-ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" "${plain_types[@]}" --threads 1 --resume
-judge "a run that continued makes other bytes" cmp -s one.gguf again.gguf
-judge "it measured other costs" cmp -s one.allocation.json again.allocation.json
-# Few tensors, because each of these runs measures again.
-some=(--select 'blk.3.attn_k.weight,blk.3.attn_output.weight' --target-size 6.25MB)
+# A tensor in each of two layers, because each of these runs measures again.
+some=(--select 'blk.2.attn_gate.weight,blk.3.attn_k.weight' --target-size 6.25MB)
 ends 0 "${mixed[@]}" -o some.gguf "${some[@]}" "${text[@]}"
+ends 0 "${mixed[@]}" -o plain_types.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}"
+watched=again.allocation.json interrupted INT again.gguf "${mixed[@]/--quiet/--threads=1}" -o again.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}"
+says "--resume"
+interrupted INT again.gguf "${mixed[@]}" -o again.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}" --threads 1 --resume
+ends 0 "${mixed[@]}" -o again.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}" --threads 1 --resume
+judge "a run that continued makes other bytes" cmp -s plain_types.gguf again.gguf
+judge "it measured other costs" cmp -s plain_types.allocation.json again.allocation.json
 # Scalar kernels take a minute: kernels compares them with the vector kernels, and cli_quantize_gguf the codes of both.
 isas=avx2
 in_part || isas="scalar avx2"
-ends 0 "${mixed[@]}" -o plain_types.gguf "${some[@]}" "${text[@]}" "${plain_types[@]}"
 for isa in $isas; do
     here="organ quantize with $isa"
     rm -f again.*
