@@ -293,7 +293,7 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
  * use the reader during the call. `memory` must stay valid until the next call or the close of the reader. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error);
-/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices. */
+/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices, a multiple of 64. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count);
 
 /* Returns about how many bytes organ_weight_read reads from files for `rows` rows, for the progress. */

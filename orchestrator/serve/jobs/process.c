@@ -117,7 +117,8 @@ static bool close_other_descriptors(int program, int gate, int ready)
 }
 
 /* Main function of the child; does not return. Confines the process, sends 0 or an errno through `ready`, waits for a
- * byte from the gate, and executes the program. `lost` is the event in the job's log if the program cannot be
+ * byte from the gate, and executes the program. A child that stops before that has the status of an interrupted job,
+ * because it began nothing. `lost` is the event in the job's log if the program cannot be
  * executed. */
 static void become_program(const child *self)
 {

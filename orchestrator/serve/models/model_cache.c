@@ -410,6 +410,7 @@ static json_t *summary_json(const organ_found_model *model)
                           : json_pack("{s:b}", "pending", 1);
 }
 
+/* Requests the summary of a model that lacks it, and sets *looking for such a model. */
 static json_t *list_and_request(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;

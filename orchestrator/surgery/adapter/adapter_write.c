@@ -30,7 +30,7 @@
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
 #define CHUNK       ((size_t)1 << 18) /* bytes that are converted, moved or copied at once */
 
-enum { ROW_NAME, ROW_ENTRY, ROW_BYTES }; /* members of a row of `tensors` */
+enum { ROW_BYTES = 2 }; /* index of the last member of a row of `tensors` */
 
 struct organ_adapter_writer {
     organ_adapter_making *making;

@@ -23,6 +23,7 @@ json_t *organ_merge_tensor_results(const merge_tensor *t)
                                          organ_exact_json(f->before), organ_exact_json(f->after))));
 }
 
+/* `list` is [tokens, means, before, after]. */
 static bool recall_fitted(merge_fitted *f, const json_t *list)
 {
     f->tokens = (uint64_t)json_integer_value(json_array_get(list, 0));
