@@ -29,14 +29,15 @@ typedef struct organ_activity_clock {
     uint64_t since;           /* when it began, by organ_activity_time */
 } organ_activity_clock;
 
-/* Switches the clock of this thread to the activity `to` and returns the one before it, to which the caller switches
- * back at the end:
- *     const organ_activity before = organ_activity_begin(ORGAN_READING);
- *     ... read `got` bytes ...
- *     organ_activity_moved(got);
- *     organ_activity_begin(before);
- * organ_input_read, organ_pread_full and organ_write_all do so themselves. */
+/* Switches the clock of this thread to the activity `to` and returns the one before it. */
 organ_activity organ_activity_begin(organ_activity to);
+
+static inline void organ_activity_end(const organ_activity *before) { organ_activity_begin(*before); }
+
+/* A statement that switches the clock of this thread to the activity `to` until the end of its block. organ_input_read,
+ * organ_pread_full and organ_write_all do so themselves. */
+#define ORGAN_DURING(to)                                                                                               \
+    const organ_activity organ_before __attribute__((cleanup(organ_activity_end))) = organ_activity_begin(to)
 
 /* Adds `bytes` to the bytes that this thread has read or written, by its present activity. Another activity than
  * ORGAN_READING and ORGAN_WRITING ignores them. */

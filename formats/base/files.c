@@ -194,12 +194,11 @@ int organ_link_file(const char *from, const char *to)
 
 int organ_sync_file(int fd)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    ORGAN_DURING(ORGAN_WRITING);
     int fault;
     do
         fault = fsync(fd);
     while (fault && errno == EINTR);
-    organ_activity_begin(before);
     return fault;
 }
 
@@ -214,7 +213,7 @@ int organ_resize_file(int fd, off_t size)
 
 ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_READING);
+    ORGAN_DURING(ORGAN_READING);
     size_t done = 0;
     ssize_t got = 1;
     while (done < count && got != 0) {
@@ -224,7 +223,6 @@ ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
         done += got > 0 ? (size_t)got : 0;
     }
     organ_activity_moved(done);
-    organ_activity_begin(before);
     return got < 0 && done < count ? -1 : (ssize_t)done;
 }
 
@@ -236,7 +234,7 @@ bool organ_is_system_failure(int reason)
 
 int organ_write_all(int fd, const void *bytes, size_t count)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    ORGAN_DURING(ORGAN_WRITING);
     size_t done = 0;
     ssize_t put = 0;
     while (done < count) {
@@ -246,7 +244,6 @@ int organ_write_all(int fd, const void *bytes, size_t count)
         done += put > 0 ? (size_t)put : 0;
     }
     organ_activity_moved(done);
-    organ_activity_begin(before);
     return done < count ? -1 : 0;
 }
 

@@ -50,10 +50,9 @@ static organ_status read_exactly(int fd, const char *label, void *buffer, size_t
 
 organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_READING);
+    ORGAN_DURING(ORGAN_READING);
     const organ_status status = read_exactly(fd, label, buffer, size, offset, error);
     organ_activity_moved(status ? 0 : size);
-    organ_activity_begin(before);
     return status;
 }
 

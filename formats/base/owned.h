@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Local variables that own memory: every exit from a variable's block releases the memory to which the variable
- * points. Also frees several arrays with one call. */
+ * Local variables that own memory or a lock: every exit from a variable's block releases the memory to which the
+ * variable points, or the lock. Also frees several arrays with one call. */
 #ifndef ORGAN_BASE_OWNED_H
 #define ORGAN_BASE_OWNED_H
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,19 @@ static inline void organ_owned_decref(json_t *const *variable) { json_decref(*va
  * block calls free on pointers of ORGAN_OWNED, and json_decref on pointers of ORGAN_OWNED_JSON. */
 #define ORGAN_OWNED      __attribute__((cleanup(organ_owned_free)))
 #define ORGAN_OWNED_JSON __attribute__((cleanup(organ_owned_decref)))
+
+static inline pthread_mutex_t *organ_locked_begin(pthread_mutex_t *mutex)
+{
+    pthread_mutex_lock(mutex);
+    return mutex;
+}
+
+static inline void organ_locked_end(pthread_mutex_t *const *mutex) { pthread_mutex_unlock(*mutex); }
+
+/* A statement that locks the mutex until the end of its block. A value that the block returns is computed before the
+ * mutex is unlocked. */
+#define ORGAN_LOCKED(mutex)                                                                                            \
+    pthread_mutex_t *const organ_locked __attribute__((cleanup(organ_locked_end))) = organ_locked_begin(mutex)
 
 /* Frees `count` arrays; NULL is allowed among them. ORGAN_FREE_ARRAYS(a, b, ...) frees its arguments. */
 static inline void organ_free_arrays(void *const *arrays, size_t count)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/rows.h"
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 
 #include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,7 +53,7 @@ static char *map_file(size_t bytes)
 static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
-    pthread_mutex_lock(&paged.lock);
+    ORGAN_LOCKED(&paged.lock);
     while (k < MAX_ARRAYS && paged.arrays[k].map)
         k++;
     if (k < MAX_ARRAYS) {
@@ -61,7 +61,6 @@ static bool paged_rows_enter(char *map, size_t bytes)
         if (k >= paged.count)
             atomic_store(&paged.count, k + 1);
     }
-    pthread_mutex_unlock(&paged.lock);
     return k < MAX_ARRAYS;
 }
 
@@ -132,11 +131,10 @@ void organ_rows_rest(void)
 {
     if (!atomic_load_explicit(&paged.count, memory_order_relaxed))
         return;
-    pthread_mutex_lock(&paged.lock);
+    ORGAN_LOCKED(&paged.lock);
     for (unsigned k = 0; k < paged.count; k++)
         if (paged.arrays[k].map)
             madvise(paged.arrays[k].map, paged.arrays[k].bytes, MADV_DONTNEED);
-    pthread_mutex_unlock(&paged.lock);
 }
 
 void organ_rows_passed(void)
@@ -252,9 +250,8 @@ void *organ_json_spool_take(size_t bytes)
         return NULL;
     void *memory = NULL;
     if (bytes <= LARGEST - GRAIN && atomic_load_explicit(&spool.heap, memory_order_relaxed) >= IN_HEAP) {
-        pthread_mutex_lock(&spool.lock);
+        ORGAN_LOCKED(&spool.lock);
         memory = allocate_locked(bytes);
-        pthread_mutex_unlock(&spool.lock);
     }
     if (memory)
         organ_json_spool_visit(memory);
@@ -303,10 +300,9 @@ void organ_json_spool_visit(const void *memory)
     for (size_t k = 0; k < SEEN; k++)
         atomic_store_explicit(&spool.seen[k], 0, memory_order_relaxed);
     organ_rows_rest();
-    pthread_mutex_lock(&spool.lock);
+    ORGAN_LOCKED(&spool.lock);
     for (unsigned k = 0; k < spool.count; k++)
         madvise(spool.maps[k], k + 1 < spool.count ? map_bytes(k) : spool.granted, MADV_DONTNEED);
-    pthread_mutex_unlock(&spool.lock);
 }
 
 /* organ_json_spool_visit, which is called for each element, drops pages at intervals. */

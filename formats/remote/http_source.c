@@ -400,13 +400,11 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     if (offset > file->size || bytes > file->size - offset)
         return organ_refuse(error, file->shown, "has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
                             file->size, bytes, offset);
-    const organ_activity before = organ_activity_begin(ORGAN_READING);
-    pthread_mutex_lock(&file->http->lock);
+    ORGAN_DURING(ORGAN_READING);
+    ORGAN_LOCKED(&file->http->lock);
     reset_read_budget(file->http);
     read_locked(file, to, bytes, offset, error);
-    pthread_mutex_unlock(&file->http->lock);
     organ_activity_moved(error->status ? 0 : bytes);
-    organ_activity_begin(before);
     return error->status;
 }
 
@@ -482,10 +480,9 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
 {
     char byte;
     size_t got;
-    pthread_mutex_lock(&file->http->lock);
+    ORGAN_LOCKED(&file->http->lock);
     reset_read_budget(file->http);
     request_part(file, &byte, 1, file->size - 1, &got, error);
-    pthread_mutex_unlock(&file->http->lock);
     return error->status;
 }
 

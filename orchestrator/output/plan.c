@@ -173,12 +173,11 @@ static bool is_new(notes *n, const char *text)
 {
     const uint64_t digest = XXH3_64bits(text, strlen(text));
     bool known = false;
-    pthread_mutex_lock(&n->lock);
+    ORGAN_LOCKED(&n->lock);
     for (size_t k = 0; k < n->count; k++)
         known = known || n->heard[k] == digest;
     if (!known && n->count < HEARD)
         n->heard[n->count++] = digest;
-    pthread_mutex_unlock(&n->lock);
     return !known;
 }
 

@@ -3,8 +3,8 @@
  * run, and organ_publish_begin takes it over. */
 #include "orchestrator/output/partial.h"
 
-#include <pthread.h>
-#include <stdlib.h>
+#include "formats/base/owned.h"
+
 #include <string.h>
 
 struct organ_reserved {
@@ -26,23 +26,20 @@ static organ_reserved *find(const char *partial)
 
 bool organ_reserved_take(const char *path, organ_partial *partial)
 {
-    pthread_mutex_lock(&reserved_lock);
+    ORGAN_LOCKED(&reserved_lock);
     organ_reserved *const r = find(path);
     const bool held = r && r->own.folder >= 0;
     if (held) {
         *partial = r->own;
         r->own = (organ_partial){-1, -1};
     }
-    pthread_mutex_unlock(&reserved_lock);
     return held;
 }
 
 bool organ_is_reserved(const char *partial)
 {
-    pthread_mutex_lock(&reserved_lock);
-    const bool reserved = find(partial);
-    pthread_mutex_unlock(&reserved_lock);
-    return reserved;
+    ORGAN_LOCKED(&reserved_lock);
+    return find(partial);
 }
 
 organ_status organ_reserved_add(char *partial, const organ_partial *own, organ_reserved **reserved, organ_error *error)
@@ -51,10 +48,9 @@ organ_status organ_reserved_add(char *partial, const organ_partial *own, organ_r
     if (!r)
         return organ_fail_memory(error, partial);
     *r = (organ_reserved){.partial = partial, .own = *own};
-    pthread_mutex_lock(&reserved_lock);
+    ORGAN_LOCKED(&reserved_lock);
     r->next = all_reserved;
     all_reserved = r;
-    pthread_mutex_unlock(&reserved_lock);
     return ORGAN_OK;
 }
 

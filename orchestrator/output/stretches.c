@@ -170,23 +170,21 @@ bool organ_stretches_is_whole(const organ_stretches *stretches, size_t stretch)
 
 static stretches_digest *take_digest(struct organ_stretches_digests *digests, size_t t)
 {
-    pthread_mutex_lock(&digests->lock);
+    ORGAN_LOCKED(&digests->lock);
     stretches_digest **at = &digests->list;
     while (*at && (*at)->tensor != t)
         at = &(*at)->next;
     stretches_digest *const found = *at;
     if (found)
         *at = found->next;
-    pthread_mutex_unlock(&digests->lock);
     return found;
 }
 
 static void keep_digest(struct organ_stretches_digests *digests, stretches_digest *digest)
 {
-    pthread_mutex_lock(&digests->lock);
+    ORGAN_LOCKED(&digests->lock);
     digest->next = digests->list;
     digests->list = digest;
-    pthread_mutex_unlock(&digests->lock);
 }
 
 /* Reuses `d`, or creates a digest if that is NULL. Returns NULL without memory. */

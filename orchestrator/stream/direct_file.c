@@ -126,10 +126,9 @@ static organ_status write_pages(organ_direct_file *file, const char *from, size_
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    ORGAN_DURING(ORGAN_WRITING);
     if (write_pages(file, data, bytes, offset, error) == ORGAN_OK)
         organ_activity_moved(bytes);
-    organ_activity_begin(before);
     return error->status;
 }
 
@@ -211,9 +210,8 @@ static organ_status copy_in_system(int from, const char *from_path, uint64_t fro
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING); /* the kernel reads and writes in one call */
+    ORGAN_DURING(ORGAN_WRITING); /* the kernel reads and writes in one call */
     copy_in_system(from, from_path, from_offset, to, to_path, to_offset, bytes, error);
-    organ_activity_begin(before);
     return error->status;
 }
 
@@ -294,7 +292,7 @@ static void *write_queued(void *context)
 {
     organ_writers *const w = context;
     prctl(PR_SET_NAME, "writer");
-    pthread_mutex_lock(&w->lock);
+    ORGAN_LOCKED(&w->lock);
     while (w->first || !w->closing) {
         organ_queued_write *const queued = w->first;
         if (!queued) {
@@ -307,7 +305,6 @@ static void *write_queued(void *context)
         w->write(w->context, queued);
         pthread_mutex_lock(&w->lock);
     }
-    pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -339,11 +336,10 @@ void organ_writers_queue(organ_writers *w, organ_queued_write *queued, size_t by
     organ_activity_moved(bytes);
     organ_activity_begin(before);
     queued->next = NULL;
-    pthread_mutex_lock(&w->lock);
+    ORGAN_LOCKED(&w->lock);
     *w->end = queued;
     w->end = &queued->next;
     pthread_cond_signal(&w->queued);
-    pthread_mutex_unlock(&w->lock);
 }
 
 void organ_writers_destroy(organ_writers *w)

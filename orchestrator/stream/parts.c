@@ -2,10 +2,9 @@
 #include "orchestrator/stream/parts.h"
 
 #include "formats/base/activity.h"
+#include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
-
-#include <stdlib.h>
 
 typedef struct parts_run {
     const organ_parts *parts;
@@ -50,8 +49,8 @@ static void take_parts(parts_run *r, size_t *end)
  * before a part that failed. */
 static bool next_part(parts_run *r, size_t *next, size_t *end)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
-    pthread_mutex_lock(&r->lock);
+    ORGAN_DURING(ORGAN_WAITING);
+    ORGAN_LOCKED(&r->lock);
     while (*next == *end && r->done && !r->all && !r->error.status && !organ_stop_is_requested(r->stop) &&
            r->taken + r->run > r->retired + r->window)
         pthread_cond_wait(&r->more, &r->lock);
@@ -66,8 +65,6 @@ static bool next_part(parts_run *r, size_t *next, size_t *end)
         pthread_cond_broadcast(&r->more);
         pthread_cond_signal(&r->ended);
     }
-    pthread_mutex_unlock(&r->lock);
-    organ_activity_begin(before);
     return any;
 }
 
@@ -79,7 +76,7 @@ static void work_on_parts(void *context, size_t worker)
     for (size_t next = 0, end = 0; next_part(r, &next, &end); next++) {
         organ_error error = {0};
         const organ_status status = r->parts->work(r->parts->context, next, worker, &error);
-        pthread_mutex_lock(&r->lock);
+        ORGAN_LOCKED(&r->lock);
         if (status)
             keep_error(r, next, &error);
         else if (r->done) {
@@ -87,14 +84,13 @@ static void work_on_parts(void *context, size_t worker)
             if (next == r->retired)
                 pthread_cond_signal(&r->ended);
         }
-        pthread_mutex_unlock(&r->lock);
     }
 }
 
 /* Runs on the calling thread while the workers work. */
 static void retire_parts(parts_run *r)
 {
-    pthread_mutex_lock(&r->lock);
+    ORGAN_LOCKED(&r->lock);
     for (;;) {
         const size_t part = r->retired;
         const bool stopped = organ_stop_is_requested(r->stop);
@@ -116,7 +112,6 @@ static void retire_parts(parts_run *r)
             break;
         }
     }
-    pthread_mutex_unlock(&r->lock);
 }
 
 static void run_workers(parts_run *r, const organ_engine *engine)

@@ -16,10 +16,9 @@
 static void write_band(void *run, organ_queued_write *queued)
 {
     organ_pass_run_state *const r = run;
-    pthread_mutex_lock(&r->lock);
+    ORGAN_LOCKED(&r->lock);
     organ_pass_write(r, (organ_pass_slot *)queued);
     r->writing--;
-    pthread_mutex_unlock(&r->lock);
 }
 
 static organ_status start_companions(organ_pass_run_state *r, organ_error *error)
@@ -63,18 +62,16 @@ static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool u
         if (usable && !items->failed && r->pass->finish &&
             r->pass->finish(r->pass->context, items->item, &error) != ORGAN_OK) {
             usable = false;
-            pthread_mutex_lock(&r->lock);
+            ORGAN_LOCKED(&r->lock);
             organ_pass_fail(r, items->number, &error);
-            pthread_mutex_unlock(&r->lock);
         }
         r->ended[items->item] = usable && !items->failed;
         tell_items(r, /*all=*/false);
-        pthread_mutex_lock(&r->lock);
+        free(items);
+        ORGAN_LOCKED(&r->lock);
         r->unfinished--;
         if (r->idle)
             pthread_cond_broadcast(&r->changed);
-        pthread_mutex_unlock(&r->lock);
-        free(items);
     }
     return usable;
 }
@@ -92,9 +89,8 @@ static bool await_items(organ_pass_run_state *r)
         return true;
     if ((!r->more || r->failed != UINT64_MAX) && r->active == 0)
         return false;
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
+    ORGAN_DURING(ORGAN_WAITING);
     organ_condition_wait(&r->finished, &r->lock);
-    organ_activity_begin(before);
     return true;
 }
 

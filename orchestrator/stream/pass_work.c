@@ -4,6 +4,7 @@
 
 #include "formats/base/activity.h"
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -332,9 +333,8 @@ static void heed_stop(organ_pass_run_state *r)
         return;
     organ_error error = {0};
     organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
-    pthread_mutex_lock(&r->lock);
+    ORGAN_LOCKED(&r->lock);
     organ_pass_fail(r, 0, &error);
-    pthread_mutex_unlock(&r->lock);
 }
 
 /* Returns true if nothing of the band is left: then the caller completes it, and no other thread uses the slot any
@@ -363,11 +363,10 @@ static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
         const organ_band band = pass_band(r, s);
         status = r->pass->store(r->pass->context, &band, &error);
     }
-    pthread_mutex_lock(&r->lock);
+    ORGAN_LOCKED(&r->lock);
     if (status)
         organ_pass_fail(r, s->number, &error);
     pass_complete(r, s);
-    pthread_mutex_unlock(&r->lock);
 }
 
 static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s,
@@ -413,11 +412,10 @@ static void await_change(organ_pass_run_state *r)
     organ_activity what = r->reading ? ORGAN_READING : ORGAN_WAITING;
     if (r->more && r->writing)
         what = ORGAN_WRITING;
-    const organ_activity before = organ_activity_begin(what);
+    ORGAN_DURING(what);
     r->idle++;
     pthread_cond_wait(&r->changed, &r->lock);
     r->idle--;
-    organ_activity_begin(before);
 }
 
 /* Returns false if this worker has nothing more to do. The caller holds the lock. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/read_ahead.h"
+#include "formats/base/owned.h"
 #include "orchestrator/stream/product.h"
 
 #include "formats/base/activity.h"
@@ -92,23 +93,20 @@ void organ_reader_gate_enter(organ_reader_gate *gate)
 {
     if (!gate->limits)
         return;
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
-    pthread_mutex_lock(&gate->lock);
+    ORGAN_DURING(ORGAN_WAITING);
+    ORGAN_LOCKED(&gate->lock);
     while (gate->free == 0)
         pthread_cond_wait(&gate->left, &gate->lock);
     gate->free--;
-    pthread_mutex_unlock(&gate->lock);
-    organ_activity_begin(before);
 }
 
 void organ_reader_gate_leave(organ_reader_gate *gate)
 {
     if (!gate->limits)
         return;
-    pthread_mutex_lock(&gate->lock);
+    ORGAN_LOCKED(&gate->lock);
     gate->free++;
     pthread_cond_signal(&gate->left);
-    pthread_mutex_unlock(&gate->lock);
 }
 
 #define F16_GREATEST  65504.0f
@@ -162,13 +160,12 @@ organ_status organ_overflow_found(organ_overflow *overflow, const char *tensor, 
                           "%g: choose another type, or limit such values with `saturate`",
                           tensor, (unsigned long long)count, count == 1 ? "" : "s", organ_dtype_describe(dtype)->name,
                           (double)organ_overflow_limit(dtype));
-    pthread_mutex_lock(&overflow->lock);
+    ORGAN_LOCKED(&overflow->lock);
     if (!overflow->values || strncmp(tensor, overflow->first, sizeof overflow->first - 1) < 0) {
         snprintf(overflow->first, sizeof overflow->first, "%s", tensor);
         overflow->dtype = dtype;
     }
     overflow->values += count;
-    pthread_mutex_unlock(&overflow->lock);
     return ORGAN_OK;
 }
 

@@ -4,11 +4,10 @@
 #include "orchestrator/stream/shared_files.h"
 
 #include "formats/base/files.h"
+#include "formats/base/owned.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
@@ -134,7 +133,7 @@ static shared_open *open_file(organ_shared_files *files, size_t f, organ_error *
 
 organ_status organ_shared_files_hold(organ_shared_files *files, size_t f, organ_direct_file **file, organ_error *error)
 {
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     shared_open *o = find_open(files, f);
     if (!o)
         o = open_file(files, f, error);
@@ -142,16 +141,14 @@ organ_status organ_shared_files_hold(organ_shared_files *files, size_t f, organ_
         o->users++;
         *file = &o->file;
     }
-    pthread_mutex_unlock(&files->lock);
     return error->status;
 }
 
 void organ_shared_files_drop(organ_shared_files *files, organ_direct_file *file)
 {
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     ((shared_open *)(void *)file)->users--;
     close_idle(files);
-    pthread_mutex_unlock(&files->lock);
 }
 
 /* ---- pages ---- */
@@ -171,7 +168,7 @@ static organ_status add_piece(organ_shared_files *files, size_t f, const char *d
 {
     const size_t begin = (size_t)(offset % PAGE);
     *full = NULL;
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     shared_page **const at = find_page(files, f, offset / PAGE);
     if (!*at) {
         shared_page *const page = files->spare ? files->spare : aligned_alloc(PAGE, 2 * PAGE);
@@ -198,7 +195,6 @@ static organ_status add_piece(organ_shared_files *files, size_t f, const char *d
         *at = page->next;
         *full = page;
     }
-    pthread_mutex_unlock(&files->lock);
     return error->status;
 }
 
@@ -210,10 +206,9 @@ static organ_status write_piece(organ_shared_files *files, organ_direct_file *fi
         add_piece(files, ((shared_open *)(void *)file)->f, data, bytes, offset, &full, error) != ORGAN_OK || !full)
         return error->status;
     organ_direct_write(file, full->bytes, PAGE, full->number * PAGE, error);
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     full->next = files->spare;
     files->spare = full;
-    pthread_mutex_unlock(&files->lock);
     return error->status;
 }
 
@@ -254,14 +249,13 @@ organ_status organ_shared_files_write(organ_shared_files *files, size_t f, const
 /* The caller owns the page. Returns NULL if there is none. */
 static shared_page *take_page(organ_shared_files *files, size_t f, uint64_t unit, uint64_t unit_bytes)
 {
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     shared_page **at = &files->pages;
     while (*at && ((*at)->f != f || !is_inside((*at)->number * PAGE, unit, unit_bytes)))
         at = &(*at)->next;
     shared_page *const page = *at;
     if (page)
         *at = page->next;
-    pthread_mutex_unlock(&files->lock);
     return page;
 }
 
@@ -293,14 +287,13 @@ organ_status organ_shared_files_settle(organ_shared_files *files, size_t f, uint
 
 static void lay_pieces(organ_shared_files *files, size_t f, char *data, size_t bytes, uint64_t offset)
 {
-    pthread_mutex_lock(&files->lock);
+    ORGAN_LOCKED(&files->lock);
     for (const shared_page *page = files->pages; page; page = page->next)
         for (size_t k = 0; k < PAGE && page->f == f; k++) {
             const uint64_t at = page->number * PAGE + k;
             if (at >= offset && at < offset + bytes && (page->have[k / 64] >> k % 64 & 1))
                 data[at - offset] = page->bytes[k];
         }
-    pthread_mutex_unlock(&files->lock);
 }
 
 organ_status organ_shared_files_read(organ_shared_files *files, size_t f, void *data, size_t bytes, uint64_t offset,

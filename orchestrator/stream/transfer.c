@@ -122,7 +122,7 @@ static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, con
 /* Parts are taken in order, and a part that was taken is finished, so the earliest part that fails is always tried. */
 static bool take_part(transfer_pool *c, transfer_part *part)
 {
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     bool go = c->next < c->count && !c->fault.status && !organ_stop_is_requested(c->stop);
     if (go) {
         organ_transfer *const t = &c->transfers[c->next];
@@ -143,7 +143,6 @@ static bool take_part(transfer_pool *c, transfer_part *part)
             c->next_at = 0;
         }
     }
-    pthread_mutex_unlock(&c->lock);
     return go;
 }
 
@@ -163,9 +162,8 @@ static void announce_transfers(transfer_pool *c)
 
 static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 {
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     const bool failed = c->fault.status && !is_before(part, &c->failed);
-    pthread_mutex_unlock(&c->lock);
     return failed || organ_stop_is_requested(c->stop);
 }
 
@@ -297,17 +295,14 @@ static organ_status convert_step(const transfer_worker *h, const organ_transfer 
 static bool await_turn(transfer_pool *c, transfer_wait *wait, const transfer_slot *s)
 {
     const organ_transfer *const t = &c->transfers[s->part.number];
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     wait->t = t;
     wait->at = s->at;
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
+    ORGAN_DURING(ORGAN_WAITING);
     while (t->hashed != s->at && !(c->fault.status && is_before(&c->failed, &s->part)))
         pthread_cond_wait(&wait->turn, &c->lock);
-    organ_activity_begin(before);
     wait->t = NULL;
-    const bool mine = t->hashed == s->at;
-    pthread_mutex_unlock(&c->lock);
-    return mine;
+    return t->hashed == s->at;
 }
 
 static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_slot *s, const unsigned char *data)
@@ -316,12 +311,11 @@ static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_
     if (!await_turn(c, wait, s))
         return;
     XXH3_64bits_update(t->hash, data, s->bytes);
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     t->hashed += s->bytes;
     for (size_t k = 0; k < c->active; k++)
         if (c->waits[k].t == t && c->waits[k].at == t->hashed)
             pthread_cond_signal(&c->waits[k].turn);
-    pthread_mutex_unlock(&c->lock);
 }
 
 /* Returns false after an error of this step, or of an earlier one of this worker, which is kept already. */
@@ -366,9 +360,8 @@ static void move_part(transfer_worker *h, transfer_part *part)
         }
     if (error.status) /* a write of an earlier step may have failed too, and its error comes first */
         end_writes(h);
-    pthread_mutex_lock(&h->pool->lock);
+    ORGAN_LOCKED(&h->pool->lock);
     keep_transfer_fault(h->pool, part, &error);
-    pthread_mutex_unlock(&h->pool->lock);
 }
 
 static void run_transfers(void *context, size_t worker)

@@ -242,7 +242,7 @@ static organ_status open_readers(weight_pass_run *r, size_t number, open_item *i
 static organ_status await_item(weight_pass_run *r, size_t number, organ_error *error)
 {
     open_item *const item = entry_of(r, number);
-    pthread_mutex_lock(&r->lock);
+    ORGAN_LOCKED(&r->lock);
     if (item->state == ITEM_CLOSED) {
         item->state = ITEM_OPENING;
         pthread_mutex_unlock(&r->lock);
@@ -251,13 +251,11 @@ static organ_status await_item(weight_pass_run *r, size_t number, organ_error *e
         item->state = status ? ITEM_FAILED : ITEM_OPEN;
         pthread_cond_broadcast(&r->opened);
     }
-    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
+    ORGAN_DURING(ORGAN_WAITING);
     while (item->state == ITEM_OPENING)
         pthread_cond_wait(&r->opened, &r->lock);
-    organ_activity_begin(before);
     if (item->state == ITEM_FAILED)
         *error = item->error;
-    pthread_mutex_unlock(&r->lock);
     return error->status;
 }
 

@@ -2,8 +2,7 @@
 #include "orchestrator/stream/write_behind.h"
 
 #include "formats/base/activity.h"
-#include <pthread.h>
-#include <stdlib.h>
+#include "formats/base/owned.h"
 #include <string.h>
 
 #define PAGE  ((size_t)ORGAN_DIRECT_ALIGNMENT)
@@ -42,22 +41,19 @@ static void write_part(void *context, organ_queued_write *queued)
     behind_lane *const lane = part->lane;
     (void)context;
     organ_direct_write(&lane->file, part->data, part->bytes, part->offset, &part->error);
-    pthread_mutex_lock(&lane->lock);
+    ORGAN_LOCKED(&lane->lock);
     part->queues = false;
     lane->queued--;
     pthread_cond_signal(&lane->ended);
-    pthread_mutex_unlock(&lane->lock);
 }
 
 /* Waits until no writer has the part; NULL: any of the lane. */
 static void await(behind_lane *lane, const organ_behind_part *part)
 {
-    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
-    pthread_mutex_lock(&lane->lock);
+    ORGAN_DURING(ORGAN_WRITING);
+    ORGAN_LOCKED(&lane->lock);
     while (part ? part->queues : lane->queued > 0)
         pthread_cond_wait(&lane->ended, &lane->lock);
-    pthread_mutex_unlock(&lane->lock);
-    organ_activity_begin(before);
 }
 
 static bool has_file(const behind_lane *lane, const char *path)

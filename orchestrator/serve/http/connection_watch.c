@@ -108,12 +108,11 @@ organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char
     snprintf(watched->peer, sizeof watched->peer, "%s", peer);
     organ_peer_network(peer, watched->network);
     set_connection_deadline(watched, seconds);
-    pthread_mutex_lock(&watch->lock);
+    ORGAN_LOCKED(&watch->lock);
     watched->number = watch->added++;
     TAILQ_INSERT_TAIL(&watch->all, watched, entry);
     watch->count++;
     enforce_connection_limit(watch, watched);
-    pthread_mutex_unlock(&watch->lock);
     return watched;
 }
 
@@ -132,7 +131,7 @@ bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bo
 {
     const organ_watched *w;
     size_t near = 0, all = 0;
-    pthread_mutex_lock(&watch->lock);
+    ORGAN_LOCKED(&watch->lock);
     TAILQ_FOREACH(w, &watch->all, entry)
     if (has_flag(&w->admitted) && !has_flag(&w->cut)) {
         near += strcmp(w->network, watched->network) == 0;
@@ -142,7 +141,6 @@ bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bo
                         (near + reserve_of(watch->share) < watch->share && all + reserve_of(watch->max) < watch->max);
     if (admits)
         __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&watch->lock);
     return admits;
 }
 
@@ -151,9 +149,8 @@ bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watch
 
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
-    pthread_mutex_lock(&watch->lock);
+    ORGAN_LOCKED(&watch->lock);
     set_connection_deadline(watched, seconds);
-    pthread_mutex_unlock(&watch->lock);
 }
 
 void *organ_watched_hold(organ_watched *watched, void *held)
@@ -167,29 +164,24 @@ void *organ_watched_hold(organ_watched *watched, void *held)
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
 {
     organ_watched *w;
-    pthread_mutex_lock(&watch->lock);
+    ORGAN_LOCKED(&watch->lock);
     TAILQ_FOREACH(w, &watch->all, entry)
     if (pthread_equal(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), pthread_self()) && w->held)
         watch_one(context, w->held);
-    pthread_mutex_unlock(&watch->lock);
 }
 
 const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }
 
 size_t organ_watch_count(organ_connection_watch *watch)
 {
-    pthread_mutex_lock(&watch->lock);
-    const size_t count = watch->count;
-    pthread_mutex_unlock(&watch->lock);
-    return count;
+    ORGAN_LOCKED(&watch->lock);
+    return watch->count;
 }
 
 uint64_t organ_watch_displaced(organ_connection_watch *watch)
 {
-    pthread_mutex_lock(&watch->lock);
-    const uint64_t displaced = watch->displaced;
-    pthread_mutex_unlock(&watch->lock);
-    return displaced;
+    ORGAN_LOCKED(&watch->lock);
+    return watch->displaced;
 }
 
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
@@ -235,7 +227,7 @@ void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *contex
     struct timespec now;
     organ_watched *w;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    pthread_mutex_lock(&watch->lock);
+    ORGAN_LOCKED(&watch->lock);
     const size_t tick_groups = 1 + watch->count / CHECKS_PER_TICK, tick_group = watch->ticks++ % tick_groups;
     TAILQ_FOREACH(w, &watch->all, entry)
     {
@@ -252,5 +244,4 @@ void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *contex
         if (report)
             report(context, w->peer);
     }
-    pthread_mutex_unlock(&watch->lock);
 }

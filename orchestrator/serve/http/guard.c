@@ -346,13 +346,12 @@ static double delay_of(unsigned wrong)
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
-    pthread_mutex_lock(&penalty->lock);
+    ORGAN_LOCKED(&penalty->lock);
     penalty_place *const p = place_of_peer(penalty, peer);
     if (now - p->last > forgiven_seconds)
         p->wrong = 0;
     p->last = now;
     const unsigned wrong = p->wrong < FREE + MAX_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
-    pthread_mutex_unlock(&penalty->lock);
     return delay_of(wrong);
 }
 
@@ -360,11 +359,10 @@ double organ_penalty_longest(organ_penalty *penalty)
 {
     const double now = organ_seconds_now();
     unsigned max = 0;
-    pthread_mutex_lock(&penalty->lock);
+    ORGAN_LOCKED(&penalty->lock);
     for (size_t k = 0; k < PLACES; k++)
         if (now - penalty->places[k].last <= forgiven_seconds && penalty->places[k].wrong > max)
             max = penalty->places[k].wrong;
-    pthread_mutex_unlock(&penalty->lock);
     return delay_of(max < FREE + MAX_DOUBLINGS + 1 ? max + 1 : max);
 }
 
@@ -415,11 +413,10 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     const int fd = open_log(audit->file);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s", audit->file);
-    pthread_mutex_lock(&audit->lock);
+    ORGAN_LOCKED(&audit->lock);
     close(audit->fd);
     audit->fd = fd;
     audit->torn = false;
-    pthread_mutex_unlock(&audit->lock);
     return ORGAN_OK;
 }
 
@@ -469,7 +466,7 @@ static int append_line(organ_audit_log *audit, const char *text)
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
     ORGAN_OWNED char *const text = audit_log_line_of(entry);
-    pthread_mutex_lock(&audit->lock);
+    ORGAN_LOCKED(&audit->lock);
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;
     if (fault && !audit->reported)
@@ -479,13 +476,10 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
         organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: can be written again; %llu lines were lost", audit->file,
                       audit->lost);
     audit->reported = fault != 0;
-    pthread_mutex_unlock(&audit->lock);
 }
 
 unsigned long long organ_audit_log_lost(organ_audit_log *audit)
 {
-    pthread_mutex_lock(&audit->lock);
-    const unsigned long long lost = audit->lost;
-    pthread_mutex_unlock(&audit->lock);
-    return lost;
+    ORGAN_LOCKED(&audit->lock);
+    return audit->lost;
 }

@@ -41,7 +41,7 @@ struct organ_request_queue {
  * runs. Returns NULL if the queue ends and no request is left in it. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
-    pthread_mutex_lock(&queue->lock);
+    ORGAN_LOCKED(&queue->lock);
     while (!queue->first && !queue->ending)
         pthread_cond_wait(&queue->called, &queue->lock);
     organ_server_request *const request = queue->first;
@@ -52,7 +52,6 @@ static organ_server_request *next_request(organ_request_queue *queue, unsigned l
         queue->waiting--;
     }
     *recalls = queue->recalls;
-    pthread_mutex_unlock(&queue->lock);
     return request;
 }
 
@@ -79,7 +78,7 @@ static void return_request(organ_request_queue *queue, organ_server_request *req
  * `all` (there is news), if it is not delayed. */
 static void recall_requests(organ_request_queue *queue, bool all)
 {
-    pthread_mutex_lock(&queue->lock);
+    ORGAN_LOCKED(&queue->lock);
     queue->recalls += all;
     for (organ_server_request **at = &queue->parked, *request; (request = *at);) {
         const bool left =
@@ -95,7 +94,6 @@ static void recall_requests(organ_request_queue *queue, bool all)
         else
             queue_request(queue, request);
     }
-    pthread_mutex_unlock(&queue->lock);
 }
 
 void organ_http_call_waiting(const organ_app *app)
@@ -125,7 +123,7 @@ static void park_request(organ_request_queue *queue, organ_server_request *reque
 
 bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request *request, double seconds)
 {
-    pthread_mutex_lock(&queue->lock);
+    ORGAN_LOCKED(&queue->lock);
     const bool good = !queue->dismissed;
     if (good) {
         request->state = REQUEST_IN_POOL;
@@ -135,7 +133,6 @@ bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request 
         park_request(queue, request);
         queue->present++;
     }
-    pthread_mutex_unlock(&queue->lock);
     return good;
 }
 
@@ -166,9 +163,8 @@ static void *serve_queue(void *context)
     organ_http_step_back();
     for (organ_server_request *request; (request = next_request(queue, &recalls));) {
         request->route->handle(request, &request->reply);
-        pthread_mutex_lock(&queue->lock);
+        ORGAN_LOCKED(&queue->lock);
         finish_request(queue, request, recalls);
-        pthread_mutex_unlock(&queue->lock);
     }
     return NULL;
 }
@@ -214,7 +210,7 @@ void organ_request_queue_destroy(organ_request_queue *queue)
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
     enum { RESERVED_FRACTION = 8 };
-    pthread_mutex_lock(&queue->lock);
+    ORGAN_LOCKED(&queue->lock);
     const bool room = queue->waiting + (request->runs ? 0 : queue->max / RESERVED_FRACTION) < queue->max;
     if (room) {
         request->state = REQUEST_IN_POOL;
@@ -224,7 +220,6 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
         queue->present++;
         queue->waiting++;
     }
-    pthread_mutex_unlock(&queue->lock);
     return room;
 }
 
@@ -232,18 +227,15 @@ bool organ_request_queue_busy(organ_request_queue *queue)
 {
     if (!queue)
         return false;
-    pthread_mutex_lock(&queue->lock);
-    const bool busy = queue->present > 0;
-    pthread_mutex_unlock(&queue->lock);
-    return busy;
+    ORGAN_LOCKED(&queue->lock);
+    return queue->present > 0;
 }
 
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max)
 {
-    pthread_mutex_lock(&queue->lock);
+    ORGAN_LOCKED(&queue->lock);
     *now = queue->waiting;
     *max = queue->max;
-    pthread_mutex_unlock(&queue->lock);
 }
 
 /* ---- replies in place of libmicrohttpd ---- */

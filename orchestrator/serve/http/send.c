@@ -67,7 +67,7 @@ static route_tally *tally_of(organ_request_tally *tally, const organ_http_route 
 /* bucket[b] counts durations of at most bounds[b], as Prometheus requires. */
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds)
 {
-    pthread_mutex_lock(&tally->lock);
+    ORGAN_LOCKED(&tally->lock);
     route_tally *const t = tally_of(tally, route);
     size_t k = 0;
     while (k < t->status_count && t->statuses[k].status != status)
@@ -80,7 +80,6 @@ void organ_tally_request(organ_request_tally *tally, const organ_http_route *rou
     t->seconds += seconds;
     for (int b = 0; b < BUCKETS; b++)
         t->bucket[b] += seconds <= bounds[b];
-    pthread_mutex_unlock(&tally->lock);
 }
 
 static uint64_t tally_count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
@@ -148,7 +147,7 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
 
 void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
-    pthread_mutex_lock(&tally->lock);
+    ORGAN_LOCKED(&tally->lock);
     fputs("# HELP organ_http_requests_total Requests by route and status; an empty route stands for requests that "
           "match none.\n"
           "# TYPE organ_http_requests_total counter\n",
@@ -173,7 +172,6 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
                       "Connections closed because a request took too long to arrive.", tally_count_of(&tally->slow));
     organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.",
                       organ_http_resident(getpid()));
-    pthread_mutex_unlock(&tally->lock);
 }
 
 /* ---- replies of unknown length: connections that are suspended until there is more to send ---- */
@@ -198,25 +196,23 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
  * suspending it when `read` has returned. */
 void organ_http_wake(organ_http_waker *waker)
 {
-    pthread_mutex_lock(&waker->lock);
+    ORGAN_LOCKED(&waker->lock);
     waker->woken = true;
     if (waker->suspended) {
         waker->suspended = false;
         organ_mhd.resume_connection(waker->connection);
     }
-    pthread_mutex_unlock(&waker->lock);
 }
 
 /* Does nothing if the stream was woken since its last read began, or if the server stops. Returns 0, the number of
  * bytes read, for read_reply_stream. */
 static ssize_t suspend_stream(organ_http_waker *waker)
 {
-    pthread_mutex_lock(&waker->lock);
+    ORGAN_LOCKED(&waker->lock);
     if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
         organ_mhd.suspend_connection(waker->connection);
         waker->suspended = true;
     }
-    pthread_mutex_unlock(&waker->lock);
     return 0;
 }
 
@@ -266,11 +262,10 @@ static struct MHD_Response *stream_response(organ_server_request *request)
     waker->connection = request->connection;
     waker->tally = server->tally;
     waker->sent = &request->reply.size;
-    pthread_mutex_lock(&server->stream_lock);
+    ORGAN_LOCKED(&server->stream_lock);
     waker->server = server;
     LIST_INSERT_HEAD(&server->streams, waker, entry);
     server->stream_count++;
-    pthread_mutex_unlock(&server->stream_lock);
     return response;
 }
 
@@ -278,7 +273,7 @@ void organ_http_streams_tick(organ_server *server)
 {
     const bool all = __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE);
     organ_http_waker *waker;
-    pthread_mutex_lock(&server->stream_lock);
+    ORGAN_LOCKED(&server->stream_lock);
     LIST_FOREACH(waker, &server->streams, entry)
     {
         pthread_mutex_lock(&waker->lock);
@@ -287,7 +282,6 @@ void organ_http_streams_tick(organ_server *server)
         if (all || due)
             organ_http_wake(waker);
     }
-    pthread_mutex_unlock(&server->stream_lock);
 }
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

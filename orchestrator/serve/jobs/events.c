@@ -203,8 +203,7 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, const
                 .read = read_job_events, .close = close_job_events, .context = stream, .heartbeat = HEARTBEAT});
         if (!waker) /* organ_http_reply_stream has called close_job_events */
             return;
-        pthread_mutex_lock(&jobs->mutex);
+        ORGAN_LOCKED(&jobs->mutex);
         stream->waker = waker;
-        pthread_mutex_unlock(&jobs->mutex);
     }
 }

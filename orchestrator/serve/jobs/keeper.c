@@ -64,7 +64,7 @@ static bool watch_jobs(organ_jobs *jobs)
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     while (!jobs->stopping) {
         if (watch_jobs(jobs)) {
             struct timespec until;
@@ -77,7 +77,6 @@ static void *run_keeper(void *context)
             pthread_cond_wait(&jobs->changed, &jobs->mutex);
         }
     }
-    pthread_mutex_unlock(&jobs->mutex);
     return NULL;
 }
 
@@ -88,7 +87,7 @@ static void *run_keeper(void *context)
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *const ids = organ_job_ids(&jobs->store, error);
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     for (size_t k = 0; k < json_array_size(ids) && error->status == ORGAN_OK; k++) {
         organ_error fault = {0};
         organ_job *job = NULL;
@@ -100,7 +99,6 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
         } else if (!organ_job_erase_unfinished(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
             organ_message(notes, ORGAN_MESSAGE_WARNING, "%s", fault.message);
     }
-    pthread_mutex_unlock(&jobs->mutex);
     return error->status;
 }
 
@@ -163,10 +161,8 @@ void organ_jobs_close(organ_jobs *jobs)
 
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
 {
-    pthread_mutex_lock(&jobs->mutex);
-    const size_t count = organ_jobs_count_in(jobs, state);
-    pthread_mutex_unlock(&jobs->mutex);
-    return count;
+    ORGAN_LOCKED(&jobs->mutex);
+    return organ_jobs_count_in(jobs, state);
 }
 
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
@@ -264,10 +260,9 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
 
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     const unsigned status = insert_job(jobs, words, view, error);
     organ_job_words_release(words); /* under the mutex: the job shares JSON values, whose counts are not atomic */
-    pthread_mutex_unlock(&jobs->mutex);
     return status;
 }
 
@@ -280,11 +275,9 @@ static unsigned refuse_id(const char *id, organ_error *error)
 unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     organ_job *const job = organ_jobs_find(jobs, id);
-    const unsigned status = job ? action(jobs, job, view, error) : refuse_id(id, error);
-    pthread_mutex_unlock(&jobs->mutex);
-    return status;
+    return job ? action(jobs, job, view, error) : refuse_id(id, error);
 }
 
 unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
@@ -353,7 +346,7 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 {
     json_t *const shown = json_array();
     uint64_t total = 0;
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     for (size_t k = jobs->count; shown && k-- > 0;) {
         if (state != ORGAN_JOB_STATES && jobs->list[k]->state != state)
             continue;
@@ -361,7 +354,6 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
             json_array_append_new(shown, organ_job_view(jobs->list[k]));
         total++;
     }
-    pthread_mutex_unlock(&jobs->mutex);
     return json_pack("{s:o, s:I, s:I}", "jobs", shown, "total", (json_int_t)total, "offset", (json_int_t)offset);
 }
 
@@ -371,11 +363,10 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
  * freed, and its pointers must not be used. Returns 200 or 404. */
 static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     const organ_job *const job = organ_jobs_find(jobs, id);
     if (job)
         *now = *job;
-    pthread_mutex_unlock(&jobs->mutex);
     return job ? 200 : refuse_id(id, error);
 }
 
@@ -456,7 +447,7 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
-    pthread_mutex_lock(&jobs->mutex);
+    ORGAN_LOCKED(&jobs->mutex);
     fputs("# HELP organ_jobs Jobs by state.\n# TYPE organ_jobs gauge\n", out);
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state],
@@ -471,5 +462,4 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
                       (unsigned long long)jobs->plan.confine.landlock);
     organ_http_metric(out, "organ_jobs_seccomp", "gauge", "1 if seccomp blocks unneeded system calls of jobs.",
                       jobs->plan.confine.seccomp);
-    pthread_mutex_unlock(&jobs->mutex);
 }

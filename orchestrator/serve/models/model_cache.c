@@ -58,10 +58,9 @@ struct organ_model_cache {
 /* The caller does not hold cache->lock. */
 static void notify_listener(organ_model_cache *cache)
 {
-    pthread_mutex_lock(&cache->report_lock);
+    ORGAN_LOCKED(&cache->report_lock);
     if (cache->on_change)
         cache->on_change(cache->context);
-    pthread_mutex_unlock(&cache->report_lock);
 }
 
 /* ---- places ---- */
@@ -180,7 +179,7 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
     unsigned status = digest_of_files(cache->jail, path, &identity, error);
     if (status)
         return status;
-    pthread_mutex_lock(&cache->lock);
+    ORGAN_LOCKED(&cache->lock);
     cached_model *const p = find_in_cache(cache, path);
     if (p && p->identity == identity) {
         p->used = ++cache->clock;
@@ -197,7 +196,6 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
         if (status == 503)
             organ_fail(error, ORGAN_IO, "too many other models are waiting to be read");
     }
-    pthread_mutex_unlock(&cache->lock);
     return status;
 }
 
@@ -276,10 +274,9 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     organ_error ignored = {0};
     if (digest_of_files(cache->jail, path, &identity, &ignored))
         return NULL;
-    pthread_mutex_lock(&cache->lock);
+    ORGAN_LOCKED(&cache->lock);
     const cached_model *const p = find_in_cache(cache, path);
     char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
-    pthread_mutex_unlock(&cache->lock);
     return summary;
 }
 
@@ -327,11 +324,10 @@ static void read_next(organ_model_cache *cache, char *path, bool requested)
 static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *cache))
 {
     organ_http_step_back();
-    pthread_mutex_lock(&cache->lock);
+    ORGAN_LOCKED(&cache->lock);
     while (!cache->stopping)
         if (!step(cache))
             pthread_cond_wait(&cache->called, &cache->lock);
-    pthread_mutex_unlock(&cache->lock);
     return NULL;
 }
 

@@ -123,14 +123,13 @@ static int end_worker(organ_reader *reader, bool at_once)
         if (!over)
             nanosleep(&pause, NULL);
     }
-    pthread_mutex_lock(&reader->lock);
+    ORGAN_LOCKED(&reader->lock);
     if (!over) {
         kill(reader->pid, SIGKILL);
         waitpid(reader->pid, &how, 0);
         how = -1;
     }
     reader->pid = 0;
-    pthread_mutex_unlock(&reader->lock);
     return how;
 }
 
@@ -285,9 +284,8 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
 
 static void set_read_began(organ_reader *reader, double when)
 {
-    pthread_mutex_lock(&reader->lock);
+    ORGAN_LOCKED(&reader->lock);
     reader->read_began = when;
-    pthread_mutex_unlock(&reader->lock);
 }
 
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
@@ -333,11 +331,10 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
 
 void organ_reader_stop(organ_reader *reader)
 {
-    pthread_mutex_lock(&reader->lock);
+    ORGAN_LOCKED(&reader->lock);
     reader->stopped = true;
     if (reader->pid)
         kill(reader->pid, SIGKILL);
-    pthread_mutex_unlock(&reader->lock);
 }
 
 void organ_reader_destroy(organ_reader *reader)
@@ -355,7 +352,7 @@ void organ_reader_destroy(organ_reader *reader)
 
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
-    pthread_mutex_lock(&reader->lock);
+    ORGAN_LOCKED(&reader->lock);
     /* The limit applies to the address space in addition to that at the start; the gauge is the resident memory. */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
@@ -369,5 +366,4 @@ void organ_reader_metrics(organ_reader *reader, FILE *out)
                       reader->lost);
     organ_http_metric(out, "organ_reader_late_total", "counter",
                       "Reader processes that were stopped because a model took too long.", reader->late);
-    pthread_mutex_unlock(&reader->lock);
 }

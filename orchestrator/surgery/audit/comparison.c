@@ -323,10 +323,9 @@ static magnitudes_count *take_count(organ_magnitudes *m)
 
 static void give_count(organ_magnitudes *m, magnitudes_count *c)
 {
-    pthread_mutex_lock(&m->lock);
+    ORGAN_LOCKED(&m->lock);
     c->next = m->idle;
     m->idle = c;
-    pthread_mutex_unlock(&m->lock);
 }
 
 /* Only rows 0, step, 2 step, ... of the tensor count. `data` has the stored weights of the copy from weight number

@@ -76,9 +76,8 @@ organ_status organ_write_digest(organ_writing *w, size_t piece, const void *data
                                 organ_error *error)
 {
     const organ_unit_extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
-    pthread_mutex_lock(&w->log.lock);
+    ORGAN_LOCKED(&w->log.lock);
     const bool added = add_extent(&w->log.of_piece[piece], one);
-    pthread_mutex_unlock(&w->log.lock);
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
@@ -187,9 +186,8 @@ static organ_status keep_copied(void *context, size_t piece, const organ_transfe
     organ_writing *const w = context;
     const organ_unit_extent one = {.at = extent->at, .bytes = extent->bytes, .xxh3 = extent->xxh3};
     w->pieces[piece].xxh3 = extent->xxh3;
-    pthread_mutex_lock(&w->log.lock);
+    ORGAN_LOCKED(&w->log.lock);
     const bool added = add_extent(&w->log.of_piece[piece], one);
-    pthread_mutex_unlock(&w->log.lock);
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 

@@ -146,9 +146,8 @@ static organ_status check_found_unit(void *context, size_t u, size_t worker, org
     if (!list->line_of[u] || list->owner[u] != organ_ranks_rank(w->output.ranks) ||
         check_unit(w, u, list->line_of[u], &list->intact[u], error) != ORGAN_OK)
         return error->status;
-    pthread_mutex_lock(&list->lock);
+    ORGAN_LOCKED(&list->lock);
     organ_progress_advance(w->write->progress, list->bytes[u], NULL, NULL);
-    pthread_mutex_unlock(&list->lock);
     return ORGAN_OK;
 }
 
