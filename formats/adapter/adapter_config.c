@@ -302,7 +302,7 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
 organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter, organ_adapter_rules *rules,
                                        organ_adapter_remarks *remarks, organ_error *error)
 {
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     organ_json_source text = {.label = remarks->label};
     if (organ_input_load(path, remarks->label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
@@ -310,7 +310,6 @@ organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter,
     if (organ_json_parse_object(&text, &adapter->config, error) == ORGAN_OK)
         read_adapter_config(&(organ_json_object){&text, {0, text.length}, adapter->config}, adapter, rules, remarks,
                             error);
-    free(bytes);
     return error->status;
 }
 

@@ -334,7 +334,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
 
 void organ_adapter_close(organ_adapter *adapter)
 {
-    open_state *const s = (open_state *)adapter;
+    ORGAN_OWNED open_state *const s = (open_state *)adapter;
     if (!s)
         return;
     organ_model_close(s->model);
@@ -344,7 +344,6 @@ void organ_adapter_close(organ_adapter *adapter)
     organ_arena_release(&s->arena);
     organ_rows_free(s->pairs);
     organ_rows_free(s->rest);
-    free(s);
 }
 
 const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapter)

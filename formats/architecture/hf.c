@@ -251,7 +251,7 @@ organ_status organ_forward_config_text(const char *label, const char *bytes, siz
                                        organ_forward_config *config, organ_error *error)
 {
     ORGAN_OWNED char *const copy = malloc(length + 1);
-    json_t *root = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     if (!copy)
         return organ_fail_memory(error, label);
     memcpy(copy, bytes, length);
@@ -260,13 +260,12 @@ organ_status organ_forward_config_text(const char *label, const char *bytes, siz
     const organ_json_source text = {label, copy, length};
     if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
         read_hf_root(label, root, architecture, config, error);
-    json_decref(root);
     return error->status;
 }
 
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
         return error->status;
@@ -275,6 +274,5 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
     organ_forward_config_text(label, bytes, length, model->config.architecture, config, error);
-    free(bytes);
     return error->status;
 }

@@ -233,7 +233,7 @@ static void read_tie(const char *label, json_t *root, organ_hf_config *config, o
 /* Multimodal models have the rest of the fields in "text_config". */
 static organ_status read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
-    json_t *root = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
         return error->status;
     const organ_json_object top = {text, {0, text->length}, root};
@@ -245,7 +245,6 @@ static organ_status read_document(const organ_json_source *text, organ_hf_config
         if (error->status == ORGAN_OK)
             read_tie(text->label, root, config, error);
     }
-    json_decref(root);
     return error->status;
 }
 
@@ -279,12 +278,11 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     if (access(path, F_OK) != 0 && errno == ENOENT)
         return organ_hf_config_parse(NULL, 0, path, config, error);
     const char *label = organ_path_name(path);
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
     organ_hf_config_parse(bytes, length, label, config, error);
-    free(bytes);
     return error->status;
 }
 

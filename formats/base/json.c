@@ -483,7 +483,7 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     const organ_json_span indent = indent_of(&text, object);
     organ_json_span place;
     bool first;
-    char *member = NULL;
+    ORGAN_OWNED char *member = NULL;
     if (append_place(&text, object, indent, &place, &first, error))
         return error->status;
     const int space = first ? 0 : (int)(indent.end - indent.begin);
@@ -492,7 +492,6 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     if (length < 0)
         return organ_fail_memory(error, edit->label);
     replace_span(edit, place, member, (size_t)length, error);
-    free(member);
     return error->status;
 }
 

@@ -2,6 +2,7 @@
  * Adds importance matrices, as llama-imatrix with several --in-file does: in FP32, in the order of the files. Sums are
  * read in blocks while the merged file is written. */
 #include "formats/imatrix/imatrix.h"
+#include "formats/base/owned.h"
 #include "formats/imatrix/imatrix_parts.h"
 
 #include <inttypes.h>
@@ -242,7 +243,7 @@ static organ_status list_datasets(organ_imatrix_merged *m, organ_error *error)
 static organ_status begin_entries(organ_imatrix_merged *m, organ_error *error)
 {
     struct organ_imatrix_merge_state *const s = m->state;
-    const organ_imatrix_entry **const list = sorted_entries(s->files[0], error);
+    ORGAN_OWNED const organ_imatrix_entry **const list = sorted_entries(s->files[0], error);
     const size_t count = s->files[0]->entry_count;
     m->sums = calloc(count, sizeof *m->sums);
     s->entries = calloc(count, sizeof *s->entries);
@@ -259,7 +260,6 @@ static organ_status begin_entries(organ_imatrix_merged *m, organ_error *error)
         m->sums[k] = (organ_imatrix_sums){
             .name = list[k]->name, .sum = merged_sum, .tokens = merged_tokens, .source = &s->entries[k]};
     }
-    free(list);
     return error->status;
 }
 

@@ -506,7 +506,7 @@ organ_status organ_model_unstack(organ_model *model, organ_error *error)
 
 void organ_model_close(organ_model *model)
 {
-    model_state *s = (model_state *)model;
+    ORGAN_OWNED model_state *s = (model_state *)model;
     if (!s)
         return;
     close_files(s);
@@ -518,7 +518,6 @@ void organ_model_close(organ_model *model)
     organ_shards_release(&s->shards);
     organ_manifest_release(&s->manifest);
     organ_model_place_release(&s->place);
-    free(s);
 }
 
 const organ_tensor *organ_model_find(const organ_model *model, const char *name)

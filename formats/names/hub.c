@@ -113,7 +113,7 @@ static void list_snapshots(const char *folder, const char *id, organ_arena *aren
 static organ_status read_ref(const char *text, const char *path, organ_arena *arena, const char **snapshot,
                              organ_error *error)
 {
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     *snapshot = NULL;
     struct stat about;
@@ -130,7 +130,6 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
         organ_refuse(error, text, "%s contains '%s', which is not a name of a snapshot", path, bytes);
     else if (!*snapshot)
         organ_fail_memory(error, text);
-    free(bytes);
     return error->status;
 }
 

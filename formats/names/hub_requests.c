@@ -46,13 +46,12 @@ static organ_status find_endpoint(organ_arena *arena, const char **endpoint, org
 
 static organ_status load_token(const char *path, organ_arena *arena, const char **token, organ_error *error)
 {
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (organ_input_load(path, path, TOKEN_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
     const char *const begin = bytes + strspn(bytes, " \t\r\n");
     *token = organ_arena_copy(arena, begin, strcspn(begin, " \t\r\n"));
-    free(bytes);
     return *token ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
@@ -199,9 +198,9 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
                                   organ_arena *arena, organ_hub_files *found, organ_error *error)
 {
     const char *const revision = name->revision ? name->revision : "main", *endpoint;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     *found = (organ_hub_files){0};
     if (organ_hub_is_offline())
         return organ_fail(error, ORGAN_USAGE, "%s: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests", text);
@@ -215,8 +214,6 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
         if (organ_json_parse_object(&source, &tree, error) == ORGAN_OK)
             read_hub_files(text, tree, arena, found, error);
     }
-    json_decref(tree);
-    free(bytes);
     if (!error->status &&
         !(found->url = organ_arena_format(arena, "%s/%s/resolve/%s", endpoint, name->id, found->commit)))
         organ_fail_memory(error, text);

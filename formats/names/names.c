@@ -143,13 +143,12 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
 
 static organ_status load_manifest(const char *manifest, json_t **tree, organ_error *error)
 {
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (organ_input_load(manifest, manifest, MANIFEST_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
     const organ_json_source text = {manifest, bytes, length};
     organ_json_parse_object(&text, tree, error);
-    free(bytes);
     return error->status;
 }
 

@@ -104,7 +104,7 @@ static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'
 
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error)
 {
-    struct dirent **entries = NULL;
+    ORGAN_OWNED struct dirent **entries = NULL;
     *found = (organ_folder_names){0};
     const int count = organ_list_folder(path, &entries, is_shown, alphasort);
     if (count < 0)
@@ -117,7 +117,6 @@ organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folde
             found->names = NULL;
     for (size_t k = 0; k < (size_t)count; k++)
         free(entries[k]);
-    free(entries);
     return found->names ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
@@ -227,9 +226,8 @@ static char *load_text(const char *path, size_t limit)
 /* ~/.lmstudio-home-pointer names the folder; without it, ~/.cache/lm-studio precedes ~/.lmstudio. */
 static const char *lmstudio_home(organ_arena *arena)
 {
-    char *const pointer = load_text(organ_folder_at_home(".lmstudio-home-pointer", arena), POINTER_LIMIT);
+    ORGAN_OWNED char *const pointer = load_text(organ_folder_at_home(".lmstudio-home-pointer", arena), POINTER_LIMIT);
     const char *home = pointer && *pointer == '/' ? organ_arena_copy(arena, pointer, strlen(pointer)) : NULL;
-    free(pointer);
     if (home)
         return home;
     home = organ_folder_at_home(".cache/lm-studio", arena);
@@ -241,7 +239,7 @@ const char *organ_lmstudio_root(organ_arena *arena)
 {
     const char *const home = lmstudio_home(arena), *root = NULL;
     organ_error ignored = {0};
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     char *const settings = home ? load_text(organ_path_join(arena, home, "settings.json"), SETTINGS_LIMIT) : NULL;
     if (settings) {
         const organ_json_source text = {"settings.json", settings, strlen(settings)};
@@ -249,7 +247,6 @@ const char *organ_lmstudio_root(organ_arena *arena)
         const char *const folder = organ_json_plain(json_object_get(tree, "downloadsFolder"));
         root = folder && *folder == '/' ? organ_arena_copy(arena, folder, strlen(folder)) : NULL;
     }
-    json_decref(tree);
     free(settings);
     return root || !home ? root : organ_path_join(arena, home, "models");
 }

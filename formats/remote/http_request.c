@@ -76,9 +76,8 @@ static organ_status make_bearer_headers(organ_http_line *line, organ_error *erro
     bool unneeded = !access->bearer || !access->bearer_origin;
     for (size_t k = 0; k < access->header_count; k++)
         unneeded = unneeded || strncasecmp(access->headers[k], "Authorization:", 14) == 0;
-    char *const token = unneeded ? NULL : organ_format("Authorization: Bearer %s", access->bearer);
+    ORGAN_OWNED char *const token = unneeded ? NULL : organ_format("Authorization: Bearer %s", access->bearer);
     struct curl_slist *longer = token ? organ_curl.slist_append(NULL, token) : NULL;
-    free(token);
     line->authorised = longer;
     for (size_t k = 0; longer && k < access->header_count; k++)
         longer = organ_curl.slist_append(line->authorised, access->headers[k]);

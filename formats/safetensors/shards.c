@@ -51,7 +51,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
 static organ_status read_entry(organ_shards *shards, const organ_json_source *text, const char *tensor,
                                organ_json_span span, organ_error *error)
 {
-    json_t *value;
+    ORGAN_OWNED_JSON json_t *value = NULL;
     organ_status status = organ_json_parse(text, span, tensor, &value, error);
     if (status != ORGAN_OK)
         return status;
@@ -67,7 +67,6 @@ static organ_status read_entry(organ_shards *shards, const organ_json_source *te
                               SHOWN, tensor, SHOWN, name);
     else if ((status = enter_file(shards, name, &file, error)) == ORGAN_OK)
         status = enter_tensor(shards, tensor, file, error);
-    json_decref(value);
     return status;
 }
 
@@ -85,14 +84,13 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_sourc
 static bool read_whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
-    json_t *value = NULL;
+    ORGAN_OWNED_JSON json_t *value = NULL;
     if (organ_json_parse(text, span, NULL, &value, &none) != ORGAN_OK)
         return false; /* beyond 63 bits */
     const double real = json_is_real(value) ? json_real_value(value) : (double)json_integer_value(value);
     const bool is_whole = json_is_number(value) && real >= 0 && real < 0x1p63 && real == floor(real);
     if (is_whole)
         *number = json_is_real(value) ? (uint64_t)real : (uint64_t)json_integer_value(value);
-    json_decref(value);
     return is_whole;
 }
 
@@ -171,12 +169,11 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error)
 {
     *shards = (organ_shards){.label = label};
-    char *bytes;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length;
     if (organ_input_load(path, label, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
     organ_shards_parse(bytes, length, label, shards, error);
-    free(bytes);
     return error->status;
 }
 

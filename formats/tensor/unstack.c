@@ -36,10 +36,10 @@ static organ_status append_matrix(organ_tensor_list *to, organ_arena *arena, con
                                   organ_error *error)
 {
     const size_t before = strlen(stack->name) - strlen(end);
-    char *const name = organ_format("%.*s.experts.%" PRIu64 ".%s.weight", (int)before, stack->name, expert, projection);
+    ORGAN_OWNED char *const name =
+        organ_format("%.*s.experts.%" PRIu64 ".%s.weight", (int)before, stack->name, expert, projection);
     organ_tensor one = *stack;
     one.name = name ? organ_arena_copy(arena, name, strlen(name)) : NULL;
-    free(name);
     if (!one.name)
         return organ_fail_memory(error, stack->name);
     one.rank = 2;

@@ -24,12 +24,11 @@ enum { TEMPLATE_LIMIT = 64 << 20 }; /* largest size, in bytes, of a file with a 
 static organ_status add_template_file(const organ_model *model, const char *file, const char *name, json_t *templates,
                                       organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (organ_model_load(model, file, TEMPLATE_LIMIT, &bytes, &length, error) || !bytes)
         return error->status;
     json_t *const text = json_stringn(bytes, length);
-    free(bytes);
     if (!text)
         return organ_refuse(error, model->path, "%s is not valid UTF-8", file);
     return json_object_set_new(templates, name, text) ? organ_fail_memory(error, model->path) : ORGAN_OK;
@@ -47,7 +46,7 @@ static organ_status add_template_folder(const organ_model *model, json_t *templa
 {
     const char *const inside = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
     ORGAN_OWNED char *const path = organ_format("%s%s/" TEMPLATE_FOLDER, model->directory, inside);
-    struct dirent **entries = NULL;
+    ORGAN_OWNED struct dirent **entries = NULL;
     const int count = path ? organ_list_folder(path, &entries, is_template, by_file_name) : 0;
     if (!path)
         organ_fail_memory(error, model->path);
@@ -63,7 +62,6 @@ static organ_status add_template_folder(const organ_model *model, json_t *templa
             add_template_file(model, file, stem, templates, error);
         free(entries[k]);
     }
-    free(entries);
     return error->status;
 }
 
@@ -219,8 +217,8 @@ static organ_status add_stops(const char *label, organ_stop_ids *stops, const js
 static organ_status add_from_file(const organ_model *model, const char *name, organ_stop_ids *stops, organ_error *error)
 {
     organ_json_source text = {.label = name};
-    char *bytes = NULL;
-    json_t *root = NULL;
+    ORGAN_OWNED char *bytes = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     if (organ_model_load(model, name, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) || !bytes)
         return error->status;
     organ_hf_config_tidy(bytes, text.length);
@@ -228,8 +226,6 @@ static organ_status add_from_file(const organ_model *model, const char *name, or
     if (organ_json_parse_object(&text, &root, error) == ORGAN_OK &&
         add_stops(name, stops, json_object_get(root, eos_member), error) == ORGAN_OK && stops->count == 0)
         add_stops(name, stops, json_object_get(json_object_get(root, "text_config"), eos_member), error);
-    json_decref(root);
-    free(bytes);
     return error->status;
 }
 

@@ -302,7 +302,7 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
 
 static organ_status read_config(tekken_reading *r, long *version)
 {
-    json_t *config = NULL;
+    ORGAN_OWNED_JSON json_t *config = NULL;
     if (organ_json_parse(r->text, r->spans[TEKKEN_CONFIG], "config", &config, r->error) != ORGAN_OK)
         return r->error->status;
     const char *const pattern = organ_json_plain(json_object_get(config, "pattern"));
@@ -316,7 +316,6 @@ static organ_status read_config(tekken_reading *r, long *version)
     else if (read_tekken_sizes(r, config) == ORGAN_OK)
         organ_tokenizer_set_pretokenizer(
             r->t, r->text->label, &(organ_pretokenizer){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS}, r->error);
-    json_decref(config);
     return r->error->status;
 }
 
@@ -393,7 +392,7 @@ static size_t object_end(const organ_json_source *text, size_t at, size_t end)
 
 static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
 {
-    json_t *one = NULL;
+    ORGAN_OWNED_JSON json_t *one = NULL;
     if (organ_json_parse(r->text, span, "vocab", &one, r->error) != ORGAN_OK)
         return r->error->status;
     const json_t *const rank = json_object_get(one, "rank");
@@ -405,7 +404,6 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     else
         organ_tokenizer_ranked(r->t, r->text->label, r->special + index, json_string_value(base64),
                                json_string_length(base64), word, r->error);
-    json_decref(one);
     return r->error->status;
 }
 

@@ -162,8 +162,8 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
  * makes get the next lower scores, by id. All other tokens, such as bytes and special tokens, get 0. */
 static organ_status write_rank_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
-    float *const scores = calloc(e->count + 1, sizeof *scores);
-    bool *const scored = calloc(e->count + 1, sizeof *scored);
+    ORGAN_OWNED float *const scores = calloc(e->count + 1, sizeof *scores);
+    ORGAN_OWNED bool *const scored = calloc(e->count + 1, sizeof *scored);
     organ_bytes all;
     float next = 0;
     bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count) && scores && scored;
@@ -180,8 +180,6 @@ static organ_status write_rank_scores(const gguf_export *e, const organ_merge *m
         memcpy(&bits, &scores[id], sizeof bits);
         complete = put_u64(&all, bits, 4);
     }
-    free(scores);
-    free(scored);
     return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
 }
 

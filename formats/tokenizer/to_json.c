@@ -336,7 +336,7 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
         {"tokenizer.ggml.unknown_token_id", "unk_token"}, {"tokenizer.ggml.seperator_token_id", "sep_token"},
         {"tokenizer.ggml.padding_token_id", "pad_token"}, {"tokenizer.ggml.cls_token_id", "cls_token"},
         {"tokenizer.ggml.mask_token_id", "mask_token"}};
-    json_t *const config = json_object();
+    ORGAN_OWNED_JSON json_t *const config = json_object();
     int failed = json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast")) |
                  json_object_set_new(config, "clean_up_tokenization_spaces", json_false()) |
                  json_object_set_new(config, "add_bos_token", json_boolean(t->facts.adds_bos)) |
@@ -345,7 +345,6 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     for (size_t k = 0; k < sizeof tokens / sizeof *tokens; k++)
         failed |= set_token(config, model, t, tokens[k][0], tokens[k][1]);
     char *const text = failed || put_templates(config, model, error) ? NULL : organ_json_dump(config, JSON_INDENT(2));
-    json_decref(config);
     if (!text && !error->status)
         organ_fail_memory(error, model->path);
     return text;

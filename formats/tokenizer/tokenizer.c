@@ -28,14 +28,13 @@ static organ_status read_tokenizer_file(const organ_model *model, organ_tokenize
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
         organ_json_source text = {.label = organ_tokenizer_label(model, t, sources[k].name)};
-        char *bytes = NULL;
+        ORGAN_OWNED char *bytes = NULL;
         if (organ_model_load(model, sources[k].name, FILE_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
             return error->status;
         if (!bytes)
             continue;
         text.bytes = bytes;
         sources[k].read(model, t, &text, error);
-        free(bytes);
         return error->status;
     }
     return organ_refuse(error, model->path,

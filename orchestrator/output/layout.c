@@ -254,7 +254,7 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 /* `shards` are the files that keep the fillers of the donor file, the header first. */
 static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
-    json_t *const gaps = json_array();
+    ORGAN_OWNED_JSON json_t *const gaps = json_array();
     bool complete = gaps != NULL;
     for (size_t k = 1; k < file->filler_count && complete; k++)
         complete = json_array_append_new(gaps, ORGAN_OBJECT(SET_COUNT("offset", file->fillers[k].offset),
@@ -264,8 +264,7 @@ static json_t *layout_manifest_source_json(const organ_layout_file *file, const 
         return ORGAN_OBJECT(SET_COUNT("size", file->size), SET_COUNT("header_bytes", file->data_offset),
                             SET_TEXT("header", shards[0].name),
                             SET("header_xxh3", digest_json(XXH3_64bits(file->fillers[0].data, file->fillers[0].bytes))),
-                            SET("gaps", gaps));
-    json_decref(gaps);
+                            SET("gaps", json_incref(gaps)));
     return NULL;
 }
 

@@ -231,14 +231,13 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     if (!donor->whole_directory)
         return donor->index ? list_index(donor, list, error) : ORGAN_OK;
     const size_t count = donor->file_count;
-    const char **skip = malloc((count + 1) * sizeof *skip);
+    ORGAN_OWNED const char **skip = malloc((count + 1) * sizeof *skip);
     if (!skip)
         return organ_fail_memory(error, donor->path);
     for (size_t f = 0; f < count; f++)
         skip[f] = donor->files[f].name;
     skip[count] = ORGAN_INDEX_NAME;
     organ_list_files(donor->directory, skip, count + (!donor->index && !donor->gguf), list, error);
-    free(skip);
     return error->status;
 }
 

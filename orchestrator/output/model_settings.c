@@ -222,7 +222,7 @@ organ_status organ_settings_compare_architectures(const organ_settings_side *sid
                                                   organ_error *error)
 {
     char(*const names)[96] = calloc(count, sizeof *names);
-    const char **const values = calloc(count, sizeof *values);
+    ORGAN_OWNED const char **const values = calloc(count, sizeof *values);
     bool differ = false;
     if (!names || !values)
         organ_fail_memory(error, sides[0].model->path);
@@ -234,6 +234,5 @@ organ_status organ_settings_compare_architectures(const organ_settings_side *sid
     if (differ)
         organ_settings_row(sides, count, "architecture", values, rows, error);
     free(names);
-    free(values);
     return error->status;
 }

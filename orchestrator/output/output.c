@@ -124,11 +124,10 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error)
 {
     for (; directory && *names && !error->status; names++) {
-        char *path = NULL;
+        ORGAN_OWNED char *path = NULL;
         if (asprintf(&path, "%s/%s", directory, *names) < 0)
             return organ_fail_memory(error, directory);
         organ_check_report_place(path, error);
-        free(path);
     }
     return error->status;
 }

@@ -411,7 +411,7 @@ static int is_entry(const struct dirent *entry)
 static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note,
                                  const organ_partial *partial, organ_error *error)
 {
-    struct dirent **entries = NULL;
+    ORGAN_OWNED struct dirent **entries = NULL;
     const int count = organ_list_folder(p->partial, &entries, is_entry, NULL);
     if (count < 0)
         organ_fail_errno(error, errno, "%s: cannot be listed", p->partial);
@@ -420,7 +420,6 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
             publish_file(p, note, entries[k]->d_name, error);
         free(entries[k]);
     }
-    free(entries);
     const int fault = error->status ? 0 : organ_partial_remove(partial, p->partial, NULL);
     if (fault)
         organ_fail_errno(error, fault, "%s: cannot be removed", p->partial);

@@ -269,12 +269,11 @@ typedef struct own_engine {
 
 void organ_engine_destroy(organ_engine *engine)
 {
-    own_engine *const own = (own_engine *)engine;
+    ORGAN_OWNED own_engine *const own = (own_engine *)engine;
     if (!own)
         return;
     organ_workers_destroy(own->engine.workers);
     organ_topology_destroy(own->topology);
-    free(own);
 }
 
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,

@@ -228,7 +228,7 @@ bool organ_direct_suits_copies(const organ_direct_file *file) { return file->dir
 /* For file systems without O_TMPFILE. Returns the descriptor, or -1 with errno. */
 static int open_named(const char *directory)
 {
-    char *path = NULL;
+    ORGAN_OWNED char *path = NULL;
     if (asprintf(&path, "%s/.organ-scratch-XXXXXX", directory) < 0) {
         errno = ENOMEM;
         return -1;
@@ -240,7 +240,6 @@ static int open_named(const char *directory)
         errno = errnum;
         fd = -1;
     }
-    free(path);
     return fd;
 }
 

@@ -61,7 +61,7 @@ static void log_request(const organ_server_request *request, bool complete)
     const organ_http_reply *const reply = &request->reply;
     organ_error error = {0};
     organ_text text;
-    char *line = NULL;
+    ORGAN_OWNED char *line = NULL;
     if (organ_text_open(&text, &error) != ORGAN_OK)
         return;
     fprintf(text.out, "%s ", request->address);
@@ -78,7 +78,6 @@ static void log_request(const organ_server_request *request, bool complete)
     fputc('\n', text.out);
     if (organ_text_finish(&text, &line, &error) == ORGAN_OK)
         fputs(line, stderr);
-    free(line);
 }
 
 /* The line names the job set by organ_http_about_job; without such a call, the job in the path, its parameter {id},

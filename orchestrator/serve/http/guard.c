@@ -448,7 +448,7 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
  * the lock. Returns 0 or an errno; ENOSPC if only a part was written. */
 static int append_line(organ_audit_log *audit, const char *text)
 {
-    char *whole;
+    ORGAN_OWNED char *whole = NULL;
     /* If a full disk cut the last line, the next entry begins on a new line. */
     const int bytes = asprintf(&whole, "%s%s\n", audit->torn ? "\n" : "", text);
     if (bytes < 0)
@@ -459,7 +459,6 @@ static int append_line(organ_audit_log *audit, const char *text)
         fault = errno;
     if (wrote > 0)
         audit->torn = wrote < bytes;
-    free(whole);
     return fault;
 }
 

@@ -18,7 +18,7 @@ enum { HEARTBEAT = 15, CHUNK = 32 << 10 };
 /* This is organ_http_stream.close, which also ends the stream's use of the job. */
 static void close_job_events(void *context)
 {
-    organ_job_stream *const stream = context;
+    ORGAN_OWNED organ_job_stream *const stream = context;
     organ_jobs *const jobs = stream->jobs;
     pthread_mutex_lock(&jobs->mutex);
     for (organ_job_stream **at = &jobs->streams; *at; at = &(*at)->next)
@@ -30,7 +30,6 @@ static void close_job_events(void *context)
     pthread_mutex_unlock(&jobs->mutex);
     organ_job_close(stream->fd);
     free(stream->pending);
-    free(stream);
 }
 
 static void put_sent_event(FILE *out, const char *name, const json_t *data)

@@ -131,7 +131,7 @@ static json_t *visible_lines(const char *s)
 {
     organ_text text;
     organ_error ignored = {0};
-    char *visible = NULL;
+    ORGAN_OWNED char *visible = NULL;
     if (organ_text_open(&text, &ignored) != ORGAN_OK)
         return NULL;
     while (*s) {
@@ -146,7 +146,6 @@ static json_t *visible_lines(const char *s)
     }
     organ_text_finish(&text, &visible, &ignored);
     json_t *const lines = visible ? json_string(visible) : NULL;
-    free(visible);
     return lines;
 }
 
@@ -190,13 +189,12 @@ static void get_result(const organ_server_request *request, organ_http_reply *re
 
 static void get_report(const organ_server_request *request, organ_http_reply *reply)
 {
-    json_t *result = NULL;
+    ORGAN_OWNED_JSON json_t *result = NULL;
     char *html = NULL;
     organ_error error = {0};
     const unsigned status = organ_jobs_result(jobs_of(request), organ_http_parameter(request, "id"), &result, &error);
     if (status == 200)
         organ_html_report(result, &html, &error);
-    json_decref(result);
     if (html) {
         organ_http_reply_text(reply, 200, "text/html; charset=utf-8", html, strlen(html));
         organ_http_reply_as_report(reply);

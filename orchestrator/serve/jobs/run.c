@@ -436,8 +436,8 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     organ_error error = {0};
     organ_job_memory memory = {0};
     json_t *const plain = json_object_get(job->fixed, "argv");
-    json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
-    char **const words = argv_words(argv);
+    ORGAN_OWNED_JSON json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
+    ORGAN_OWNED char **const words = argv_words(argv);
     job->progress = (organ_job_progress){.offset = job->progress.offset}; /* a resumed job appends to events.jsonl */
     job->message[0] = '\0';
     job->finished[0] = '\0';
@@ -450,8 +450,6 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &memory, &error))
         launch_job(jobs, job, words, memory, &error);
     job->memory = memory.limit;
-    free(words);
-    json_decref(argv);
     if (error.status == ORGAN_OK) {
         jobs->started++;
         organ_jobs_changed(jobs, job);
@@ -468,7 +466,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
-    json_t *faults = NULL;
+    ORGAN_OWNED_JSON json_t *faults = NULL;
     organ_job_words words;
     json_t *const request = json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"), "arguments",
                                       json_object_get(job->fixed, "arguments"));
@@ -480,7 +478,6 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: %s",
                    first ? json_string_value(json_object_get(first, "field")) : "no memory",
                    first ? json_string_value(json_object_get(first, "detail")) : "");
-        json_decref(faults);
         return refused;
     }
     organ_job_memory memory;

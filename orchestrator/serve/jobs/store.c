@@ -70,12 +70,11 @@ static organ_status lock_store(organ_job_store *store, organ_error *error)
 
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error)
 {
-    char *hidden = NULL;
+    ORGAN_OWNED char *hidden = NULL;
     *store = (organ_job_store){.lock = -1};
     if (enter_directory(root, ".organ", &hidden, error) == ORGAN_OK &&
         enter_directory(hidden, "jobs", &store->path, error) == ORGAN_OK)
         lock_store(store, error);
-    free(hidden);
     if (error->status != ORGAN_OK)
         organ_job_store_close(store);
     return error->status;
@@ -95,7 +94,7 @@ static char *job_path(const organ_job_store *store, const char *id, const char *
 
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
 {
-    char *const path = job_path(store, id, name);
+    ORGAN_OWNED char *const path = job_path(store, id, name);
     if (!path)
         return -1;
     /* Another user of this directory may have replaced the file by a link, which O_NOFOLLOW rejects, or by a pipe,
@@ -107,7 +106,6 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
         fd = -1;
         fault = EINVAL;
     }
-    free(path);
     errno = fault;
     return fd;
 }
@@ -218,12 +216,11 @@ static int64_t micros_of(const char *id)
 static int64_t next_micros(const organ_job_store *store, organ_error *error)
 {
     struct timespec now;
-    json_t *const ids = organ_job_ids(store, &(organ_error){0});
+    ORGAN_OWNED_JSON json_t *const ids = organ_job_ids(store, &(organ_error){0});
     if (!ids)
         organ_fail_errno(error, errno, "a directory for the job cannot be created");
     const size_t count = json_array_size(ids);
     const int64_t after = count ? micros_of(json_string_value(json_array_get(ids, count - 1))) + 1 : 0;
-    json_decref(ids);
     clock_gettime(CLOCK_REALTIME, &now);
     const int64_t present = 1000000 * (int64_t)now.tv_sec + now.tv_nsec / 1000;
     return after > present ? after : present;
@@ -240,9 +237,8 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
         gmtime_r(&seconds, &parts);
         strftime(moment, sizeof moment, "%Y%m%d-%H%M%S", &parts);
         snprintf(job->id, sizeof job->id, "%s-%06d", moment, (int)(micros % 1000000));
-        char *const path = job_path(store, job->id, "");
+        ORGAN_OWNED char *const path = job_path(store, job->id, "");
         const int made = path ? mkdir(path, 0700) : -1, why = path ? errno : ENOMEM;
-        free(path);
         if (made == 0)
             return organ_sync_directory(store->path, error);
         if (why != EEXIST)
@@ -331,7 +327,8 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
     const unsigned long refusals = organ_memory_refusals();
     bool no_memory = false;
     const int fd = organ_job_open(store, id, "job.json", O_RDONLY);
-    json_t *const record = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    ORGAN_OWNED_JSON json_t *const record =
+        fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     const bool complete = record && read_record(record, job);
     organ_job_close(fd);
     if (no_memory || organ_memory_refusals() != refusals)
@@ -340,7 +337,6 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json: %s", id, fault.text);
     else if (!complete)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is not a job record", id);
-    json_decref(record);
     if (error->status == ORGAN_OK)
         *loaded = job;
     else

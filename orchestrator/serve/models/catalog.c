@@ -114,7 +114,7 @@ static organ_status model_details(const organ_model *model, const char *path, ch
 {
     const organ_inspect_options options = {.opened = model, .max = ORGAN_DETAILS_MAX};
     organ_error fault = {0};
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     *details = *summary = NULL;
     if (organ_inspect(&options, &report, &fault) != ORGAN_OK && !report) {
         *error = fault;
@@ -123,13 +123,11 @@ static organ_status model_details(const organ_model *model, const char *path, ch
     const json_t *const facts = json_object_get(report, "model");
     json_t *const shorter = ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("tensors"), FACT("elements"),
                                          FACT("bytes"), FACT("files"));
-    json_t *const shown = details_of(model, report, path);
+    ORGAN_OWNED_JSON json_t *const shown = details_of(model, report, path);
     const bool complete = shown && shorter;
     *details = complete ? json_dumps(shown, JSON_COMPACT) : NULL;
     *summary = complete ? json_dumps(shorter, JSON_COMPACT) : NULL;
-    json_decref(shown);
     json_decref(shorter);
-    json_decref(report);
     if (*details && *summary)
         return ORGAN_OK;
     free(*details);

@@ -222,7 +222,7 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
 {
     cached_model made = {0};
     organ_error error = {0};
-    char *absolute = NULL;
+    ORGAN_OWNED char *absolute = NULL;
     bool stored;
     made.status = digest_of_files(cache->jail, path, &made.identity, &error);
     if (!made.status)
@@ -230,7 +230,6 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     if (!made.status)
         made.status = organ_reader_read(cache->reader_process, absolute, path, cache->max, &made.catalog, &error);
     organ_jail_unroot(cache->jail, error.message);
-    free(absolute);
     snprintf(made.message, sizeof made.message, "%.399s", error.message);
     return made;
 }

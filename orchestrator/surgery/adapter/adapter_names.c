@@ -37,7 +37,7 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
-    const char **words = malloc((count + 1) * sizeof *words);
+    ORGAN_OWNED const char **words = malloc((count + 1) * sizeof *words);
     json_t *list = words ? json_array() : NULL;
     if (!words)
         organ_memory_count_refusal();
@@ -53,7 +53,6 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
             json_decref(list);
             list = NULL;
         }
-    free(words);
     return list;
 }
 

@@ -433,11 +433,10 @@ organ_status organ_adapter_place(const organ_adapter *adapter, const organ_model
 
 void organ_adapter_translated_free(organ_adapter *made)
 {
-    translated *const t = (translated *)made;
+    ORGAN_OWNED translated *const t = (translated *)made;
     if (!t)
         return;
     organ_name_table_release(&t->names);
     organ_arena_release(&t->arena);
     free(t->pairs);
-    free(t);
 }

@@ -149,12 +149,11 @@ static float *read_tensor(const organ_adapter_writer *w, size_t unit, size_t ind
     }
     *count = (size_t)bytes / organ_dtype_describe(dtype)->bytes;
     float *const values = calloc(*count, sizeof *values);
-    void *const stored = malloc((size_t)bytes);
+    ORGAN_OWNED void *const stored = malloc((size_t)bytes);
     if (!values || !stored)
         organ_fail_memory(error, name);
     else if (organ_write_read(w->writing, unit, stored, (size_t)bytes, *at, error) == ORGAN_OK)
         organ_widen(w->making->write.engine->kernels, dtype, stored, values, *count);
-    free(stored);
     *at += (uint64_t)bytes;
     return values;
 }
@@ -323,7 +322,7 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
     json_t *const place = json_pack("[I, I]", (json_int_t)h->data, (json_int_t)(h->data + bytes));
     json_t *const member = json_object();
     const bool made = ORGAN_ADD(entry, SET("data_offsets", place)) && json_object_set(member, name, entry) == 0;
-    char *const text = made ? organ_json_dump(member, JSON_COMPACT) : NULL;
+    ORGAN_OWNED char *const text = made ? organ_json_dump(member, JSON_COMPACT) : NULL;
     const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is left out */
     if (organ_name_table_find(&h->names, name))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': occurs twice", output, name);
@@ -336,7 +335,6 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
     else if (header_text(h, ",", 1, error) == ORGAN_OK)
         header_text(h, text + 1, length - 1, error);
     h->data += bytes;
-    free(text);
     json_decref(member);
     organ_rows_passed();
     return error->status;

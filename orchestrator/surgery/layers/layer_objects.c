@@ -32,7 +32,7 @@ bool organ_layers_describes(const json_t *object, uint64_t layers, char count[OR
 organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t **root, const json_t **object,
                                organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     const char *inside;
     char count[ORGAN_MEMBER_ROOM];
@@ -48,7 +48,6 @@ organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t
         if (organ_layers_describes(found, layers, count))
             *object = found;
     }
-    free(bytes);
     return error->status;
 }
 

@@ -271,9 +271,8 @@ static void edit_rule(organ_layer_plan *p, const char *list)
     bool same = true;
     for (size_t n = 0; n < p->after && !p->error->status; n++) {
         json_t *const value = organ_layer_value(&p->origins[n], list);
-        json_t *const given = organ_layer_value(&(organ_layer_origin){p->now, p->after, n}, list);
+        ORGAN_OWNED_JSON json_t *const given = organ_layer_value(&(organ_layer_origin){p->now, p->after, n}, list);
         same = same && value && given && json_equal(value, given);
-        json_decref(given);
         if (!value)
             organ_layers_refuse(p, list, "the config.json of another donor does not say it of its layers");
         else if (json_array_append_new(wanted, value))

@@ -138,7 +138,7 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
  * w->config_path becomes NULL and `edit` is not called. */
 static organ_status prepare_config(organ_writing *w, organ_error *error)
 {
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (!(w->config_path = organ_format("%s/" CONFIG, w->root)))
         return organ_fail_memory(error, w->write->requested->output);
@@ -152,7 +152,6 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
         organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->make.edit)
         w->write->make.edit(organ_write_inner(w), &w->config, error);
     w->config_changed = !error->status && (w->config.length != length || memcmp(w->config.bytes, bytes, length) != 0);
-    free(bytes);
     return error->status;
 }
 

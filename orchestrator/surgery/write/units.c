@@ -150,7 +150,7 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
         json_decref(results);
         return error->status;
     }
-    json_t *const pieces = json_array();
+    ORGAN_OWNED_JSON json_t *const pieces = json_array();
     bool complete = pieces && results;
     pthread_mutex_lock(&w->log.lock);
     for (size_t k = 0; k < u->count && complete; k++)
@@ -160,7 +160,6 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
                              ? ORGAN_OBJECT(SET_TEXT("unit", w->pieces[u->first].name),
                                             SET("pieces", json_incref(pieces)), SET("results", json_incref(results)))
                              : NULL;
-    json_decref(pieces);
     json_decref(results);
     if (line && w->log.own_lines &&
         (json_dumpf(line, w->log.own_lines, JSON_COMPACT) || fputc('\n', w->log.own_lines) == EOF))
