@@ -24,6 +24,10 @@ static inline void organ_owned_decref(json_t *const *variable) { json_decref(*va
 #define ORGAN_OWNED      __attribute__((cleanup(organ_owned_free)))
 #define ORGAN_OWNED_JSON __attribute__((cleanup(organ_owned_decref)))
 
+/* Attribute of the declaration of one variable, which must have an initialiser: the end of the block calls `release`
+ * with the variable's address. */
+#define ORGAN_RELEASED_BY(release) __attribute__((cleanup(release)))
+
 static inline pthread_mutex_t *organ_locked_begin(pthread_mutex_t *mutex)
 {
     pthread_mutex_lock(mutex);

@@ -242,7 +242,7 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole)
 {
-    organ_name_table keys = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table keys = {0};
     size_t capacity = 0;
     *kvs = NULL;
     *whole = 0;
@@ -258,6 +258,5 @@ organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, o
             organ_faults_take(cursor->faults, cursor->error);
         }
     }
-    organ_name_table_release(&keys);
     return cursor->error->status;
 }

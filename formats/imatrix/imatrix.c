@@ -267,16 +267,14 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
 
 static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 {
-    organ_gguf_header header = {0};
-    organ_tensor_list list = {0};
+    ORGAN_RELEASED_BY(organ_gguf_header_release) organ_gguf_header header = {0};
+    ORGAN_RELEASED_BY(organ_tensor_list_release) organ_tensor_list list = {0};
     if (organ_gguf_read(&s->file, 0, &header, &list, error) == ORGAN_OK &&
         check_type(s, &header.view, error) == ORGAN_OK && read_datasets(s, &header.view, error) == ORGAN_OK) {
         s->view.chunks = organ_gguf_integer(&header.view, "imatrix.chunk_count", -1);
         s->view.chunk_size = organ_gguf_integer(&header.view, "imatrix.chunk_size", -1);
         read_tensors(s, &list, error);
     }
-    organ_gguf_header_release(&header);
-    organ_tensor_list_release(&list);
     return error->status;
 }
 

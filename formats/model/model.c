@@ -93,13 +93,12 @@ static organ_status open_file(model_state *s, organ_model_file *file, organ_erro
 
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
-    organ_gguf_header part = {0};
+    ORGAN_RELEASED_BY(organ_gguf_header_release) organ_gguf_header part = {0};
     organ_gguf_header *header = k == 0 ? &s->header : &part;
     organ_gguf_read(s->files, k, header, &s->list, error);
     if (!error->status && count > 1)
         organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count,
                                s->list.count, error);
-    organ_gguf_header_release(&part);
     return error->status;
 }
 

@@ -2,6 +2,7 @@
  * Compares two tokenizers by encoding the probe with both. Texts are encoded in batches, because each call of the
  * encoder has a fixed cost; a batch whose ids differ is cut down to the part that shows the difference. */
 #include "formats/tokenizer/tokenizer_files.h"
+#include "formats/base/owned.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -204,10 +205,8 @@ static organ_status encode_both(const comparison *c, const char *text, size_t by
 
 static bool differs(const comparison *c, const char *text, size_t bytes)
 {
-    both_ids both;
-    const bool different = encode_both(c, text, bytes, &both) == ORGAN_OK && !both.equal;
-    release_ids(&both);
-    return different;
+    ORGAN_RELEASED_BY(release_ids) both_ids both = {0};
+    return encode_both(c, text, bytes, &both) == ORGAN_OK && !both.equal;
 }
 
 /* ---- the message ---- */
@@ -253,7 +252,7 @@ static void list_ids(const organ_tokenizer *t, const uint32_t *ids, size_t count
 
 static void describe(const comparison *c, const char *text, size_t bytes)
 {
-    both_ids both;
+    ORGAN_RELEASED_BY(release_ids) both_ids both = {0};
     char lists[2][220];
     shorten(c, &text, &bytes);
     if (encode_both(c, text, bytes, &both) == ORGAN_OK && !both.equal) {
@@ -263,7 +262,6 @@ static void describe(const comparison *c, const char *text, size_t bytes)
         snprintf(c->difference->text, sizeof c->difference->text, "the text '%.*s%s' becomes %s, but %s in %s",
                  (int)(bytes > 80 ? 80 : bytes), text, bytes > 80 ? "..." : "", lists[0], lists[1], c->made_in);
     }
-    release_ids(&both);
 }
 
 static bool compare_text(const comparison *c, const char *text, size_t bytes)

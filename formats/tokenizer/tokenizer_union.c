@@ -299,7 +299,7 @@ static json_t *all_added_json(const union_state *s)
 static organ_status edit_file(const union_state *s, const char *label, const char *bytes, size_t length, char **json,
                               organ_error *error)
 {
-    organ_json_edit edit;
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     ORGAN_OWNED_JSON json_t *const vocabulary = vocabulary_json(s), *const added = all_added_json(s);
     if (organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, NULL, "added_tokens", added, error) == ORGAN_OK &&
@@ -307,7 +307,6 @@ static organ_status edit_file(const union_state *s, const char *label, const cha
         organ_json_edit_set(&edit, "model", "merges", s->merges, error) == ORGAN_OK &&
         !(*json = organ_format("%s", edit.bytes)))
         organ_fail_memory(error, label);
-    organ_json_edit_release(&edit);
     return error->status;
 }
 

@@ -146,7 +146,7 @@ organ_status organ_head_settle(const char *to, const organ_model *model, const o
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     bool untied = false;
-    organ_json_edit config = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit config = {0};
     if (model->gguf || model->manifest || !model->config.tie_word_embeddings || !stores_head(model) ||
         organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
         return error->status;
@@ -156,6 +156,5 @@ organ_status organ_head_settle(const char *to, const organ_model *model, const o
         organ_progress_note_once(progress,
                                  "config.json: tie_word_embeddings becomes false, because the output head that the "
                                  "model stores differs from its embedding");
-    organ_json_edit_release(&config);
     return error->status;
 }

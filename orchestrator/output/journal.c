@@ -136,7 +136,7 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
                                        organ_error *error)
 {
     char name[64];
-    organ_journal other = {.fd = -1};
+    ORGAN_RELEASED_BY(organ_journal_close) organ_journal other = {.fd = -1};
     json_t *lines = NULL, *line;
     size_t k;
     snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
@@ -149,7 +149,6 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
         organ_fail_memory(error, journal->path);
     if (!error->status && organ_remove_file(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    organ_journal_close(&other);
     json_decref(lines);
     return error->status;
 }
@@ -232,7 +231,7 @@ static organ_status open_own(const organ_publish *publish, organ_run_journal *jo
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     json_error_t fault;
     bool no_memory = false;
     const bool first = organ_ranks_first(ranks);
@@ -245,7 +244,6 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
     if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
         !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
         organ_fail_memory(error, journal->path);
-    organ_gathered_release(&all);
     return organ_ranks_agree(ranks, "opening the journals", error);
 }
 

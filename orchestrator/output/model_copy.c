@@ -263,7 +263,7 @@ organ_status organ_extra_files_text(const organ_model *model, bool (*named)(cons
                                     const void *context, char **text, size_t *count, organ_error *error)
 {
     enum { NAMED = 12 };
-    organ_file_list list = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
     char *root = NULL, more[40] = "";
     organ_error unlisted = {0};
     *text = strdup("");
@@ -280,7 +280,6 @@ organ_status organ_extra_files_text(const organ_model *model, bool (*named)(cons
         *error = unlisted;
     else if (!*text)
         organ_fail_memory(error, model->path);
-    organ_list_release(&list);
     free(root);
     return error->status;
 }

@@ -263,13 +263,12 @@ organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(c
                                      const void *context, organ_error *error)
 {
     static const char *const kept[] = {ORGAN_JOURNAL_NAME, ORGAN_CHOICES_NAME};
-    organ_file_list there;
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list there = {0};
     if (organ_list_files(organ_output_directory(output), kept, 2, &there, error))
         return error->status;
     for (size_t k = 0; k < there.count && !error->status; k++)
         if (!keeps(context, there.names[k]))
             remove_file(output, there.names[k], error);
-    organ_list_release(&there);
     return error->status;
 }
 

@@ -58,7 +58,7 @@ static organ_status enter_name(organ_resharding *r, organ_name_table *names, con
 
 static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
-    organ_name_table names = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
     for (size_t k = 0; k < r->count; k++)
         if (r->pieces[k].stack)
             r->pieces[k].stack->bytes = 0;
@@ -80,7 +80,6 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
         if (p->stack)
             p->stack->bytes += p->bytes;
     }
-    organ_name_table_release(&names);
     return error->status;
 }
 

@@ -112,7 +112,7 @@ static organ_status add_next_to(organ_run_inputs *inputs, const char *what, cons
 organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *what, const organ_model *model,
                                         organ_error *error)
 {
-    organ_file_list list = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
     ORGAN_OWNED char *root = NULL;
     if (error->status || add_weights(inputs, what, model, error))
         return error->status;
@@ -126,13 +126,12 @@ organ_status organ_run_inputs_add_model(organ_run_inputs *inputs, const char *wh
         add_listed(inputs, what, root, &list, error);
     if (!error->status && model->manifest)
         add_below(inputs, what, model->directory, ORGAN_MANIFEST, error);
-    organ_list_release(&list);
     return error->status;
 }
 
 organ_status organ_run_inputs_add(organ_run_inputs *inputs, const char *what, const char *path, organ_error *error)
 {
-    organ_file_list list = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
     struct stat info;
     if (error->status || !path || strcmp(path, "-") == 0 || organ_http_is_url(path) || stat(path, &info))
         return error->status;
@@ -141,7 +140,6 @@ organ_status organ_run_inputs_add(organ_run_inputs *inputs, const char *what, co
     inputs->closed |= organ_closed_modes(path);
     if (S_ISDIR(info.st_mode) && organ_list_files(path, NULL, 0, &list, error) == ORGAN_OK)
         add_listed(inputs, what, path, &list, error);
-    organ_list_release(&list);
     return error->status;
 }
 
@@ -285,7 +283,7 @@ organ_status organ_run_record_begin(const char *record, const organ_run_inputs *
 organ_status organ_run_record_end(const char *record, const char *key, const char *made, organ_error *error)
 {
     const organ_cache file = {.path = record, .schema = RECORD_SCHEMA};
-    organ_run_inputs state = {0};
+    ORGAN_RELEASED_BY(organ_run_inputs_release) organ_run_inputs state = {0};
     ORGAN_OWNED_JSON json_t *all = NULL;
     if (organ_cache_load(&file, NULL, &all, error) == ORGAN_OK && all &&
         organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK) {
@@ -295,7 +293,6 @@ organ_status organ_run_record_end(const char *record, const char *key, const cha
         else
             organ_document_replace(record, all, error);
     }
-    organ_run_inputs_release(&state);
     return error->status;
 }
 
@@ -311,10 +308,9 @@ organ_status organ_run_record_has(const char *record, const char *key, bool *not
 static organ_status check_state(const json_t *was, const char *made, bool *whole, organ_error *error)
 {
     char unused[ORGAN_RUN_INPUTS_TEXT];
-    organ_run_inputs state = {0};
+    ORGAN_RELEASED_BY(organ_run_inputs_release) organ_run_inputs state = {0};
     if (was && organ_run_inputs_add(&state, "output", made, error) == ORGAN_OK)
         *whole = json_array_size(was) && !inputs_differ(was, state.rows, unused);
-    organ_run_inputs_release(&state);
     return error->status;
 }
 

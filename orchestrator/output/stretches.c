@@ -270,12 +270,11 @@ organ_status organ_stretches_complete(organ_stretches *stretches, const organ_mo
                                       organ_error *error)
 {
     stretches_reading r = {stretches, written};
-    organ_assignment assignment;
+    ORGAN_RELEASED_BY(organ_assignment_release) organ_assignment assignment = {0};
     if (organ_assignment_create(ranks, stretches->tensor_count, bytes_to_read, &r, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, digest_written, &r, error);
     organ_assignment_complete(&assignment, "computing digests", stretches->xxh3, sizeof *stretches->xxh3,
                               sizeof *stretches->xxh3, error);
-    organ_assignment_release(&assignment);
     return error->status;
 }
 
@@ -320,7 +319,7 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
 {
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0, found = 0;
-    organ_json_edit config = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit config = {0};
     if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) ||
         !bytes)
         return error->status;
@@ -329,7 +328,6 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
         organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
         organ_config_replace(to, &config, error);
     *stripped += found;
-    organ_json_edit_release(&config);
     return error->status;
 }
 

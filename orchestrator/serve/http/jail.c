@@ -145,7 +145,7 @@ static organ_status open_store(organ_jail *jail, const char *path, organ_error *
 
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
 {
-    organ_arena arena = {0};
+    ORGAN_RELEASED_BY(organ_arena_release) organ_arena arena = {0};
     const char *roots[ORGAN_NAME_ROOTS];
     if (jail->by_steps)
         return organ_fail(error, ORGAN_IO,
@@ -153,7 +153,6 @@ organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
     const size_t count = organ_name_roots(&arena, roots);
     for (size_t k = 0; k < count && !error->status; k++)
         open_store(jail, roots[k], error);
-    organ_arena_release(&arena);
     return error->status;
 }
 

@@ -452,12 +452,11 @@ static void add_named(scan_walk *w, const char *name)
 
 static void add_stores(scan_walk *w)
 {
-    organ_name_list list;
+    ORGAN_RELEASED_BY(organ_names_list_release) organ_name_list list = {0};
     if (organ_names_list(&list, w->error) == ORGAN_OK)
         for (size_t k = 0; k < list.count && !w->error->status; k++)
             add_named(w, list.models[k].name);
     w->found->cut = w->found->cut || list.truncated;
-    organ_names_list_release(&list);
 }
 
 /* Returns false if the folder is no model. */

@@ -414,7 +414,7 @@ static organ_status place_units(adapter_header *h, organ_error *error)
  * files. */
 static organ_status copy_files(const organ_adapter *adapter, const char *to, organ_error *error)
 {
-    organ_file_list list = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
     const size_t count = adapter->model->file_count;
     const char **const skip = malloc((count + 3) * sizeof *skip);
     if (!skip)
@@ -428,7 +428,6 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
         for (size_t k = 0; k < list.count && !error->status; k++)
             if (strncmp(list.names[k], "organ/", 6) != 0)
                 organ_copy_file(adapter->path, list.names[k], to, list.names[k], error);
-    organ_list_release(&list);
     free(skip);
     return error->status;
 }

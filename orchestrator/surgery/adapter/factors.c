@@ -345,7 +345,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)
 {
-    organ_row_buffer rows = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer rows = {0};
     *norm = tensor->elements ? -1 : 0;
     if (tensor->elements == 0 || !organ_can_widen(tensor->dtype))
         return ORGAN_OK;
@@ -360,7 +360,6 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
         else
             factors_compare_rows(adapter, tensor, kernels, &rows, raw, mine, norm, error);
     }
-    organ_row_buffer_close(&rows);
     return error->status;
 }
 

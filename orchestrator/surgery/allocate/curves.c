@@ -274,7 +274,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
     ORGAN_OWNED measured_curve *const own = calloc(c->measured_count + 1, sizeof *own);
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     if (!own && !error->status)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", c->measured_count);
     for (size_t k = 0; own && k < c->measured_count; k++) {
@@ -289,7 +289,6 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
             memcpy(&m, all.of[r] + k * sizeof m, sizeof m);
             store_curve(c, &m, r == organ_ranks_rank(ranks), error);
         }
-    organ_gathered_release(&all);
     return error->status;
 }
 

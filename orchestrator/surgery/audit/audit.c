@@ -228,7 +228,7 @@ static organ_status compare_models(audit *a, organ_error *error)
 
 static organ_status find_record(audit *a, organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     const organ_model *const copy = a->copy;
     const bool remote = copy->file_count > 0 && copy->files[0].remote,
                single = !copy->whole_directory && !copy->index && organ_output_is_file(copy->path);
@@ -241,7 +241,6 @@ static organ_status find_record(audit *a, organ_error *error)
         a->record.path = path;
     else
         free(path);
-    organ_gathered_release(&all);
     return error->status;
 }
 

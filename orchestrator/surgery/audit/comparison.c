@@ -171,10 +171,9 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
 static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const other = organ_model_find(copy, m->tensor->name);
-    organ_compared pairs = {0};
+    ORGAN_RELEASED_BY(organ_compared_release) organ_compared pairs = {0};
     if (organ_compared_make(&m->tensor, &other, 1, m->engine->ranks, &pairs, error) == ORGAN_OK)
         map_share(m, donor, copy, &pairs, error);
-    organ_compared_release(&pairs);
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
@@ -431,10 +430,9 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     uncounted_tensors uncounted = {c, copy};
-    organ_assignment assignment;
+    ORGAN_RELEASED_BY(organ_assignment_release) organ_assignment assignment = {0};
     if (organ_assignment_create(ranks, c->count, bytes_uncounted, &uncounted, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, count_uncounted, &uncounted, error);
-    organ_assignment_release(&assignment);
 }
 
 /* c->counted is first added over all ranks, so that every rank has the same list of uncounted tensors. */

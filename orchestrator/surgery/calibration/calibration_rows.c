@@ -356,7 +356,7 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
                                  organ_calibration_test_windows *rest, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
-    organ_text_input text = {0};
+    ORGAN_RELEASED_BY(organ_text_release) organ_text_input text = {0};
     rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
     rest->begin = calloc(count + 1, sizeof *rest->begin);
     if (!rest->tokens || !rest->begin)
@@ -369,7 +369,6 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
                 own[0] = (uint32_t)facts->bos;
             rest->begin[w + 1] = (w + 1) * rest->length;
         }
-    organ_text_release(&text);
     rest->windows = (organ_windows){rest->tokens, count, rest->begin};
     return error->status;
 }

@@ -300,7 +300,7 @@ static void set_chunks(organ_calibration_run *calib)
 static organ_status agree_on_moments(organ_calibration_run *calib, organ_error *error)
 {
     organ_ranks *const ranks = calib->engine->ranks;
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     if (organ_ranks_count(ranks) < 2)
         return error->status;
     organ_ranks_gather(ranks, "dividing the memory", &calib->moments_memory, sizeof calib->moments_memory, &all, error);
@@ -309,7 +309,6 @@ static organ_status agree_on_moments(organ_calibration_run *calib, organ_error *
         memcpy(&bytes, all.of[r], sizeof bytes);
         calib->moments_memory = bytes < calib->moments_memory ? bytes : calib->moments_memory;
     }
-    organ_gathered_release(&all);
     return error->status;
 }
 

@@ -523,13 +523,12 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
     organ_calibration_record *const r = &g->record;
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     if (organ_ranks_count(ranks) > 1 && organ_ranks_gather(ranks, "running chunks of the text", r->calls,
                                                            r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
         for (size_t rank = 0; rank < all.count; rank++)
             capture_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call),
                          error);
-    organ_gathered_release(&all);
     clear_calls(r);
     return error->status;
 }

@@ -379,12 +379,12 @@ organ_status organ_convert_outline(const organ_convert_options *options, const o
                                    const organ_progress *progress, const char *path, uint64_t *bytes,
                                    organ_error *error)
 {
+    ORGAN_RELEASED_BY(organ_convert_release)
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
     if (strcmp(options->to, "gguf") != 0)
         outline_directory(&job, path, bytes, error);
     else if (convert_prepare(&job, error) == ORGAN_OK)
         write_outline(&job, path, bytes, error);
-    organ_convert_release(&job);
     return error->status;
 }
 
@@ -398,10 +398,10 @@ static organ_status convert_verb(const void *given, const organ_engine *engine, 
                                  json_t **report, organ_error *error)
 {
     const convert_from *const call = given;
+    ORGAN_RELEASED_BY(organ_convert_release)
     organ_convert_job job = {.options = call->options, .origin = call->origin, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);
-    organ_convert_release(&job);
     return organ_report_end_partial(&work, call->options->model, error);
 }
 

@@ -221,7 +221,7 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
 static organ_status across_make_xielu(organ_across *a, organ_error *error)
 {
     organ_convert_job *const job = &a->job;
-    organ_forward_config c = {0};
+    ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config c = {0};
     float(*const values)[CONVERT_XIELU] = organ_arena_take(&job->arena, (job->config.layers + 1) * sizeof *values);
     if (!values)
         return organ_fail_memory(error, job->model->path);
@@ -235,7 +235,6 @@ static organ_status across_make_xielu(organ_across *a, organ_error *error)
             if (like && like->elements == 1)
                 across_add(a, like, (organ_made){true, a->parts, 0, &values[l][k]}, error);
         }
-    organ_forward_config_release(&c);
     return error->status;
 }
 

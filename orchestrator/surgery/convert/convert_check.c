@@ -261,7 +261,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
 {
     const organ_convert_job *const job = context;
     organ_model *model = NULL;
-    organ_forward_config made = {0};
+    ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config made = {0};
     (void)to;
     if (organ_model_open(path, &model, error) == ORGAN_OK && !job->by_name &&
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
@@ -295,7 +295,6 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
                 organ_convert_note_llama(job);
         }
     }
-    organ_forward_config_release(&made);
     organ_model_close(model);
     return error->status;
 }

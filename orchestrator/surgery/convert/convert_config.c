@@ -432,7 +432,7 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
  * caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
 {
-    organ_json_edit edit;
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     const json_t *const codes = json_object_get(made, "quantization_config");
     const bool begun =
         organ_json_edit_begin(&edit, ORGAN_GGUF_CONFIG, job->own_config, strlen(job->own_config), error) == ORGAN_OK;
@@ -445,7 +445,6 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     char *const text = error->status ? NULL : edit.bytes;
     if (text)
         edit.bytes = NULL;
-    organ_json_edit_release(&edit);
     return text;
 }
 

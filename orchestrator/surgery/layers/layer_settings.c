@@ -219,7 +219,7 @@ const char *organ_layers_differ(const organ_layer_kind *a, const organ_layer_kin
 organ_status organ_layers_check(const organ_json_edit *edit, const char *architecture,
                                 const organ_layer_kind *const *kinds, size_t count, bool sizes, organ_error *error)
 {
-    organ_forward_config config = {0};
+    ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config config = {0};
     organ_forward_config_text(edit->label, edit->bytes, edit->length, architecture, &config, error);
     for (size_t n = 0; n < count && !error->status; n++) {
         const size_t at =
@@ -232,6 +232,5 @@ organ_status organ_layers_check(const organ_json_edit *edit, const char *archite
                        "(%s), and organ knows no setting that says it",
                        edit->label, n, what);
     }
-    organ_forward_config_release(&config);
     return error->status;
 }

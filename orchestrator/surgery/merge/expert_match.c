@@ -183,7 +183,7 @@ static organ_status read_experts(const organ_expert_match *m, const organ_merge_
 {
     const organ_kernels *const kernels = m->engine->kernels;
     const size_t n = part->rows * part->cols;
-    organ_merge_reader reader;
+    ORGAN_RELEASED_BY(organ_merge_reader_close) organ_merge_reader reader = {0};
     size_t scratch = 0;
     if (organ_merge_reader_scratch(input, kernels, part->rows, &scratch, error))
         return error->status;
@@ -196,7 +196,6 @@ static organ_status read_experts(const organ_expert_match *m, const organ_merge_
         if (organ_merge_reader_read(&reader, e * part->each + (part->each - part->rows) / 2, part->rows, strip, room,
                                     error) == ORGAN_OK)
             memcpy(rows + e * n, strip, n * sizeof *rows);
-    organ_merge_reader_close(&reader);
     return error->status;
 }
 

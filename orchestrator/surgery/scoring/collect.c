@@ -99,7 +99,7 @@ static organ_status join_files(collection *c, organ_error *error)
 {
     char first[64];
     size_t joined = 0;
-    organ_file_list files = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list files = {0};
     snprintf(first, sizeof first, STATE_FILE, (size_t)0);
     if (organ_list_files(c->directory, NULL, 0, &files, error) != ORGAN_OK)
         return error->status;
@@ -109,7 +109,6 @@ static organ_status join_files(collection *c, organ_error *error)
                 join_file(c, files.names[k], &joined, error);
     if (!error->status && joined && save_sums(c, error) == ORGAN_OK)
         remove_others(c, &files, first);
-    organ_list_release(&files);
     return error->status;
 }
 
@@ -191,8 +190,7 @@ organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory
 
 void organ_scoring_collect_end(const char *directory)
 {
-    organ_file_list files = {0};
+    ORGAN_RELEASED_BY(organ_list_release) organ_file_list files = {0};
     if (organ_list_files(directory, NULL, 0, &files, &(organ_error){0}) == ORGAN_OK)
         remove_others(&(collection){.directory = directory}, &files, "");
-    organ_list_release(&files);
 }

@@ -506,7 +506,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
 {
     organ_ranks *const ranks = scoring->engine.ranks;
     const size_t batches = organ_scoring_share_batches(&scoring->plan, scoring->batch_tokens, organ_ranks_count(ranks));
-    organ_scoring_share share = {0};
+    ORGAN_RELEASED_BY(organ_scoring_share_release) organ_scoring_share share = {0};
     uint64_t bytes = 0;
     for (size_t m = 0; m < scoring->count; m++) {
         organ_scored_model *const model = &scoring->models[m];
@@ -521,7 +521,6 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     for (size_t m = 0; m < scoring->count; m++) /* also after an error: all ranks meet in this call */
         organ_scoring_share_scores(ranks, &scoring->plan, &scoring->models[m].scores, error);
     organ_progress_end(scoring->progress);
-    organ_scoring_share_release(&share);
     return error->status;
 }
 

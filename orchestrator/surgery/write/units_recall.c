@@ -88,7 +88,7 @@ static void units_recall(organ_writing *w, size_t unit, const json_t *line)
 /* The last line about a unit counts. Entries of units without a line stay NULL. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
-    organ_name_table names = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
     size_t k;
     json_t *line;
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
@@ -101,7 +101,6 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
         if (unit)
             line_of[*unit] = line;
     }
-    organ_name_table_release(&names);
     return error->status;
 }
 
@@ -270,7 +269,7 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
  * So `done` of units with `calib` that another rank has made is set, too. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
-    organ_name_table names = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
     for (size_t u = 0; u < w->unit_count; u++) {
         if (!w->log.elsewhere[u] && (!w->units[u].calib || w->units[u].done))
             continue;
@@ -281,7 +280,6 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
     for (size_t r = 0; r < all->count && !error->status; r++)
         if (r != organ_ranks_rank(w->output.ranks))
             recall_lines(w, &names, all->of[r] ? all->of[r] : "", error);
-    organ_name_table_release(&names);
     return error->status;
 }
 

@@ -28,14 +28,13 @@ static const char *file_name(const organ_writing *w, size_t file)
  * not become part of the output; this run writes them again. */
 static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
-    organ_name_table planned = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table planned = {0};
     const size_t files = w->plan ? organ_resharding_files(w->plan) : w->write->model->file_count;
     for (size_t f = 0; f < files && !error->status; f++)
         if (!organ_name_table_put(&planned, file_name(w, f), f))
             organ_fail_memory(error, w->output.path);
     if (!error->status)
         organ_output_clear_rest(&w->output, is_planned, &planned, error);
-    organ_name_table_release(&planned);
     return error->status;
 }
 
@@ -72,7 +71,7 @@ static organ_status open_files(organ_writing *w, organ_error *error)
 static organ_status make_files(organ_writing *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
-    organ_gathered how = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered how = {0};
     size_t bytes = 0;
     if (organ_ranks_first(ranks))
         open_files(w, error);
@@ -82,7 +81,6 @@ static organ_status make_files(organ_writing *w, organ_error *error)
         open_files(w, error);
     if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->copy)
         organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
-    organ_gathered_release(&how);
     return error->status;
 }
 
