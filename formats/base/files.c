@@ -277,14 +277,12 @@ static unsigned closed_at(int folder, const char *name, int depth)
     if (below && fd < 0 && S_ISDIR(info.st_mode) && (errno == ELOOP || errno == ENOTDIR))
         return 0;
     unsigned closed = closed_by(&info);
-    DIR *const entries = fd >= 0 ? fdopendir(fd) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const entries = fd >= 0 ? fdopendir(fd) : NULL;
     if (fd >= 0 && !entries)
         close(fd);
     for (const struct dirent *entry; entries && closed != ALL_CLOSED && (entry = readdir(entries));)
         if (entry->d_name[0] != '.')
             closed |= closed_at(fd, entry->d_name, depth + 1);
-    if (entries)
-        closedir(entries);
     return closed;
 }
 
@@ -302,7 +300,7 @@ static int close_one(int fd, unsigned closed)
 static int close_folder(int folder, unsigned closed, int depth)
 {
     const int again = depth < DEEPEST_FOLDER ? organ_open_at(folder, ".", O_RDONLY | O_DIRECTORY, 0) : -1;
-    DIR *const entries = again >= 0 ? fdopendir(again) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const entries = again >= 0 ? fdopendir(again) : NULL;
     int fault = entries ? close_one(folder, closed) : errno;
     if (again >= 0 && !entries)
         close(again);
@@ -312,16 +310,12 @@ static int close_folder(int folder, unsigned closed, int depth)
             fstatat(again, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) ||
             (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
             continue;
-        const int fd = organ_open_at(again, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+        ORGAN_OWNED_FILE const int fd = organ_open_at(again, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
         if (fd < 0)
             fault = errno;
         else
             fault = S_ISDIR(info.st_mode) ? close_folder(fd, closed, depth + 1) : close_one(fd, closed);
-        if (fd >= 0)
-            close(fd);
     }
-    if (entries)
-        closedir(entries);
     return fault;
 }
 
@@ -387,4 +381,20 @@ bool organ_unnamed_file_extend(int fd, off_t from, size_t bytes)
     if (reason)
         organ_unnamed_files_fail(reason);
     return !reason;
+}
+
+void organ_owned_close(const int *fd)
+{
+    const int before = errno;
+    if (*fd >= 0)
+        close(*fd);
+    errno = before;
+}
+
+void organ_owned_close_folder(DIR *const *folder)
+{
+    const int before = errno;
+    if (*folder)
+        closedir(*folder);
+    errno = before;
 }

@@ -139,4 +139,13 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error);
 
+/* ---- local variables that own a descriptor or a folder ---- */
+
+/* Attributes of a declaration with an initialiser: the end of the block closes a descriptor that is not negative, or a
+ * folder that is not NULL. errno stays. */
+void organ_owned_close(const int *fd);
+void organ_owned_close_folder(DIR *const *folder);
+#define ORGAN_OWNED_FILE   __attribute__((cleanup(organ_owned_close)))
+#define ORGAN_OWNED_FOLDER __attribute__((cleanup(organ_owned_close_folder)))
+
 #endif

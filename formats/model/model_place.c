@@ -114,7 +114,7 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
 
 static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
 {
-    DIR *directory = organ_open_folder(place->directory);
+    ORGAN_OWNED_FOLDER DIR *directory = organ_open_folder(place->directory);
     if (!directory)
         return organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
     while (!error->status) {
@@ -127,14 +127,13 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
         }
         note_entry(place, entry->d_name, found, error);
     }
-    closedir(directory);
     return error->status;
 }
 
 static organ_status list_subfolder(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     const char *const path = organ_path_join(&place->arena, place->directory, name);
-    DIR *const folder = path ? organ_open_folder(path) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const folder = path ? organ_open_folder(path) : NULL;
     char inner[NAME_MAX * 2 + 2];
     if (!path)
         return organ_fail_memory(error, place->path);
@@ -143,20 +142,16 @@ static organ_status list_subfolder(organ_model_place *place, const char *name, c
         if (*entry->d_name != '.' && organ_ends_with(entry->d_name, ".gguf") && !organ_gguf_is_projector(inner))
             note_gguf(place, inner, &found->inner, found->below, error);
     }
-    if (folder)
-        closedir(folder);
     return error->status;
 }
 
 /* Repositories with several quantisations have a folder for each. */
 static organ_status list_subfolders(organ_model_place *place, contents *found, organ_error *error)
 {
-    DIR *const directory = organ_open_folder(place->directory);
+    ORGAN_OWNED_FOLDER DIR *const directory = organ_open_folder(place->directory);
     for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));)
         if (*entry->d_name != '.')
             list_subfolder(place, entry->d_name, found, error);
-    if (directory)
-        closedir(directory);
     return error->status;
 }
 
@@ -182,15 +177,13 @@ static void list_cached_snapshots(const organ_model_place *place, char *names, s
     *names = '\0';
     if ((size_t)snprintf(path, sizeof path, "%s/snapshots", place->directory) >= sizeof path)
         return;
-    DIR *const folder = organ_open_folder(path);
+    ORGAN_OWNED_FOLDER DIR *const folder = organ_open_folder(path);
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
         if (entry->d_name[0] != '.' && count++ < MAX && used < size)
             used +=
                 (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
     if (count > MAX && used < size)
         snprintf(names + used, size - used, " and %zu more", count - MAX);
-    if (folder)
-        closedir(folder);
 }
 
 static organ_status fail_not_one_model(const organ_model_place *place, const contents *found, organ_error *error)
@@ -272,11 +265,10 @@ static bool has_gguf_magic(const char *path)
     organ_error ignored = {0};
     struct stat info;
     char magic[4];
-    int fd;
+    ORGAN_OWNED_FILE int fd = -1;
     if (organ_input_open(path, &fd, &info, &ignored) != ORGAN_OK)
         return false;
     const organ_status status = organ_input_read(fd, path, magic, sizeof magic, 0, &ignored);
-    close(fd);
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 

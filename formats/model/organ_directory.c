@@ -47,7 +47,7 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
 {
     char name[PATH_MAX], text[4096];
     struct stat info;
-    int fd;
+    ORGAN_OWNED_FILE int fd = -1;
     organ_error fault = {0};
     *is = false;
     if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name ||
@@ -63,7 +63,6 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
         organ_fail_errno(error, errno, "%s: cannot be read", name);
     else
         *is = memmem(text, (size_t)got, SCHEMA_FAMILY, strlen(SCHEMA_FAMILY)) != NULL;
-    close(fd);
     return error->status;
 }
 

@@ -93,13 +93,10 @@ static bool has_schema(const head *h)
 /* Returns the state of the file's seal, which only reports of this program have. */
 static organ_seal_state report_seal_at(int at, const char *path, organ_error *error)
 {
-    const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    ORGAN_OWNED_FILE const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0 && organ_is_system_failure(errno))
         organ_fail_errno(error, errno, "%s: cannot be opened", path);
-    const organ_seal_state state = fd < 0 ? ORGAN_SEAL_MISSING : organ_seal_check(fd, path, error);
-    if (fd >= 0)
-        close(fd);
-    return state;
+    return fd < 0 ? ORGAN_SEAL_MISSING : organ_seal_check(fd, path, error);
 }
 
 bool organ_is_report_start_at(int at, const char *path, organ_error *error)
@@ -235,10 +232,8 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
             length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
         else if (inside)
             length = snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1);
-        const int other_file = length < PATH_MAX ? open_if_exists(w, AT_FDCWD, other) : -1;
+        ORGAN_OWNED_FILE const int other_file = length < PATH_MAX ? open_if_exists(w, AT_FDCWD, other) : -1;
         same = other_file >= 0 && same_bytes(w, fd, other_file, path);
-        if (other_file >= 0)
-            close(other_file);
     }
     return same;
 }
@@ -274,13 +269,11 @@ static bool may_replace(recognise_walk *w, int at, const char *name, const char 
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
     if (!ours && (where == ROOT || where == REPORTS))
         ours = is_report(w, at, name, path, where, &changed);
-    const int fd = ours || w->error->status ? -1 : open_if_exists(w, at, name);
+    ORGAN_OWNED_FILE const int fd = ours || w->error->status ? -1 : open_if_exists(w, at, name);
     if (!ours && !w->error->status)
         ours = is_listed(w, at, name, path, fd, &changed);
     for (int k = 0; k < 2 && fd >= 0 && !ours && !w->error->status; k++)
         ours = w->like[k] && has_same_copy(w, w->like[k], fd, path);
-    if (fd >= 0)
-        close(fd);
     return !w->error->status &&
            (ours || refuse_foreign_file(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
@@ -367,7 +360,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
-    DIR *const directory = fdopendir(fd);
+    ORGAN_OWNED_FOLDER DIR *const directory = fdopendir(fd);
     if (!directory) {
         organ_fail_errno(w->error, errno, "%s/%s: cannot be listed", w->root, folder);
         close(fd);
@@ -381,7 +374,6 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     for (size_t k = 0; k < list.count; k++)
         free(list.names[k]);
     free(list.names);
-    closedir(directory);
     return go_on;
 }
 

@@ -108,14 +108,12 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
     json_t *const names = json_object();
     if (snprintf(path, sizeof path, "%s%s%s", directory, *folder ? "/" : "", folder) >= (int)sizeof path)
         return names;
-    DIR *const entries = names ? organ_open_folder(path) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const entries = names ? organ_open_folder(path) : NULL;
     if (!entries && names && organ_is_system_failure(errno))
         organ_fail_errno(error, errno, "%s: cannot be listed", path);
     for (const struct dirent *entry; entries && (entry = readdir(entries));)
         if (organ_ends_with(entry->d_name, ending))
             json_object_set_new(names, entry->d_name, json_true());
-    if (entries)
-        closedir(entries);
     return names;
 }
 

@@ -216,13 +216,11 @@ void organ_shards_find_unnamed(const organ_shards *shards, const char *directory
 {
     char first[NAME_MAX + 1] = "";
     size_t count = 0;
-    DIR *const folder = organ_open_folder(directory);
+    ORGAN_OWNED_FOLDER DIR *const folder = organ_open_folder(directory);
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
         if (is_shard_name(entry->d_name) && !organ_name_table_find(&shards->file_names, entry->d_name) &&
             (count++ == 0 || strcmp(entry->d_name, first) < 0))
             snprintf(first, sizeof first, "%s", entry->d_name);
-    if (folder)
-        closedir(folder);
     if (count)
         snprintf(warning, ORGAN_SHARDS_WARNING,
                  "%s does not name %zu file%s next to it, the first is '%s': organ does not read %s", shards->label,

@@ -172,13 +172,11 @@ static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
                                     organ_error *error)
 {
-    DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
     char name[64];
     size_t rank;
     while (!error->status && next_of_rank(directory, name, &rank))
         merge_rank_journal(publish, journal, rank, error);
-    if (directory)
-        closedir(directory);
     return error->status;
 }
 
@@ -189,7 +187,7 @@ static bool others_have_lines(const organ_publish *publish)
     if (publish->writers < 2)
         return false;
     ORGAN_OWNED char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
-    DIR *const directory = folder ? organ_open_folder(folder) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const directory = folder ? organ_open_folder(folder) : NULL;
     char name[64];
     size_t rank;
     bool have = !directory;
@@ -197,8 +195,6 @@ static bool others_have_lines(const organ_publish *publish)
         struct stat info;
         have = fstatat(dirfd(directory), strrchr(name, '/') + 1, &info, 0) != 0 || info.st_size > 0;
     }
-    if (directory)
-        closedir(directory);
     return have;
 }
 
@@ -262,14 +258,12 @@ static organ_status peek_lines(const char *path, json_t *lines, organ_error *err
 {
     bool no_memory = lines == NULL;
     size_t size = 0;
-    const int fd = organ_open(path, O_RDONLY, 0);
+    ORGAN_OWNED_FILE const int fd = organ_open(path, O_RDONLY, 0);
     ORGAN_OWNED char *const text = fd >= 0 ? read_journal(fd, &size) : NULL;
     if (text && lines)
         parse_lines(text, size, lines, &no_memory);
     else if (fd >= 0 || (errno != ENOENT && errno != ENOTDIR))
         organ_fail_errno(error, errno, "%s: cannot be read", path);
-    if (fd >= 0)
-        close(fd);
     return no_memory && !error->status ? organ_fail_memory(error, path) : error->status;
 }
 

@@ -77,7 +77,7 @@ static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;
-    DIR *const folder = depth < DEEPEST ? organ_open_folder(w->path) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const folder = depth < DEEPEST ? organ_open_folder(w->path) : NULL;
     if (!folder)
         organ_fail_errno(w->error, errno, "%s: cannot be listed", w->path);
     for (const struct dirent *entry; folder && !w->error->status && (errno = 0, entry = readdir(folder));) {
@@ -94,8 +94,6 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
     }
     if (folder && !w->error->status && errno)
         organ_fail_errno(w->error, errno, "%s: cannot be listed", w->path);
-    if (folder)
-        closedir(folder);
 }
 
 /* The list is in byte order. */

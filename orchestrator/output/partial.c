@@ -85,13 +85,13 @@ static int remove_at(int folder, const char *name, int depth)
     int fault = errno;
     if (fault != ENOTEMPTY && fault != EEXIST)
         return fault;
-    const int below = depth < DEEPEST ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : -1;
+    ORGAN_OWNED_FILE const int below =
+        depth < DEEPEST ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : -1;
     if (below < 0)
         return depth < DEEPEST ? errno : ELOOP;
     for (int k = 0; k < ORGAN_EMPTYING_ROUNDS && (fault == ENOTEMPTY || fault == EEXIST); k++)
         if ((fault = empty_folder(below, depth + 1)) == 0 && unlinkat(folder, name, AT_REMOVEDIR))
             fault = errno;
-    close(below);
     return fault;
 }
 
@@ -221,11 +221,9 @@ int organ_partial_new_token(char token[ORGAN_PARTIAL_TOKEN])
 /* The mark exists but is not open: EEXIST if another process has created it just now, else the errno of its opening. */
 static int why_not_open(const organ_partial *partial)
 {
-    const int fd = organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-    if (fd < 0)
-        return errno;
-    close(fd);
-    return EEXIST;
+    ORGAN_OWNED_FILE const int fd =
+        organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    return fd < 0 ? errno : EEXIST;
 }
 
 int organ_partial_set_mark(organ_partial *partial, const char *token)
@@ -251,11 +249,10 @@ int organ_partial_set_mark(organ_partial *partial, const char *token)
 bool organ_partial_is_foreign(int folder, const char *token)
 {
     char found[ORGAN_PARTIAL_TOKEN] = "";
-    const int fd = organ_open_at(folder, ORGAN_GROWING_MARK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    ORGAN_OWNED_FILE const int fd = organ_open_at(folder, ORGAN_GROWING_MARK, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return errno == ENOENT;
     const ssize_t length = organ_pread_full(fd, found, sizeof found - 1, 0);
-    close(fd);
     return length >= 0 && strcmp(found, token) != 0;
 }
 

@@ -18,11 +18,8 @@
 
 static bool is_empty_directory(const char *path)
 {
-    const int folder = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
-    const bool empty = folder >= 0 && organ_is_empty_folder(folder);
-    if (folder >= 0)
-        close(folder);
-    return empty;
+    ORGAN_OWNED_FILE const int folder = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+    return folder >= 0 && organ_is_empty_folder(folder);
 }
 
 /* A name is missing if the path is empty, or if its last component is ".", ".." or the root. */
@@ -382,8 +379,7 @@ bool organ_partial_is_begun(const char *partial) { return access(partial, F_OK) 
 bool organ_publish_is_begun(const char *final)
 {
     ORGAN_OWNED char *const partial = organ_publish_partial(final);
-    const bool begun = partial && organ_partial_is_begun(partial);
-    return begun;
+    return partial && organ_partial_is_begun(partial);
 }
 
 static bool is_older(const char *path, struct timespec time)
@@ -547,7 +543,7 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
     char mark[MARK_BYTES + 1], found[MARK_BYTES], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
+    ORGAN_OWNED_FILE const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
     errno = path ? errno : ENOMEM;
     if (fd < 0)
         organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
@@ -561,8 +557,6 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
                 "another has written and closed, and must keep apart what several hosts write to one page",
                 publish->final, r, publish->partial);
     }
-    if (fd >= 0)
-        close(fd);
     free(path);
     return error->status;
 }

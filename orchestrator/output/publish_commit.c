@@ -81,11 +81,8 @@ static organ_status write_finished_note(const organ_publish *publish, const char
 
 static int sync_folder(const char *path)
 {
-    const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
-    const int fault = fd >= 0 && organ_sync_file(fd) == 0 ? 0 : errno;
-    if (fd >= 0)
-        close(fd);
-    return fault;
+    ORGAN_OWNED_FILE const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
+    return fd >= 0 && organ_sync_file(fd) == 0 ? 0 : errno;
 }
 
 organ_status organ_sync_directory(const char *path, organ_error *error)
@@ -261,12 +258,11 @@ static void end_commit(const organ_publish *publish, const char *journal, organ_
  * or an errno. */
 static int sync_names(const organ_publish *publish)
 {
-    const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    ORGAN_OWNED_FILE const int folder =
+        organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     int fault = folder >= 0 || errno == ENOENT ? 0 : errno;
     if (folder >= 0 && organ_sync_file(folder))
         fault = errno;
-    if (folder >= 0)
-        close(folder);
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
 }
 

@@ -54,10 +54,8 @@ organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void
     uint64_t offset;
     const char *const path = organ_resharding_place(r, piece, &offset);
     struct stat now;
-    int fd = -1;
+    ORGAN_OWNED_FILE int fd = -1;
     if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
         organ_input_read(fd, path, data, bytes, offset + at, error);
-    if (fd >= 0)
-        close(fd);
     return error->status;
 }

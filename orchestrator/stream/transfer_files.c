@@ -34,11 +34,9 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
-    const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
+    ORGAN_OWNED_FILE const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0 || syncfs(fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", directory);
-    if (fd >= 0)
-        close(fd);
     return error->status;
 }
 

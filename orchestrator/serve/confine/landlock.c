@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/confine/seccomp.h"
 
+#include "formats/base/files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -109,14 +111,10 @@ static bool allow_beneath(int rules, int fd, uint64_t accesses)
  * rule. Returns false with errno on error. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
-    const int fd = open(path, O_PATH | O_CLOEXEC);
+    ORGAN_OWNED_FILE const int fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT || errno == EACCES || errno == ENOTDIR;
-    const bool allowed = allow_beneath(rules, fd, what);
-    const int fault = errno;
-    close(fd);
-    errno = fault;
-    return allowed;
+    return allow_beneath(rules, fd, what);
 }
 
 /* Every program needs to execute and read the loader and libraries, and to read the time zone, /proc/self (the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/jail.h"
 
+#include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/names/names.h"
 #include "orchestrator/serve/http/jail_parts.h"
@@ -86,14 +87,13 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};
-    int fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
+    ORGAN_OWNED_FILE int fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
     /* Linux before 5.6 and some emulators do not have openat2 (ENOSYS); some sandboxes forbid it (EPERM). */
     jail->by_steps = fd < 0 && (errno == ENOSYS || errno == EPERM);
     if (jail->by_steps)
         fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return organ_fail_errno(error, errno, "--root %s", root);
-    close(fd);
     return ORGAN_OK;
 }
 
@@ -434,11 +434,8 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
         return S_ISREG(about->st_mode) || S_ISDIR(about->st_mode);
     const organ_jail_place below = {.root = place->root, .path = path, .links = place->links};
     const int length = snprintf(path, sizeof path, "%s%s%s", place->path, *place->path ? "/" : "", name);
-    const int target = (size_t)length < sizeof path ? organ_jail_beneath(jail, &below, O_PATH) : -1;
-    const bool file = target >= 0 && fstat(target, about) == 0 && S_ISREG(about->st_mode);
-    if (target >= 0)
-        close(target);
-    return file;
+    ORGAN_OWNED_FILE const int target = (size_t)length < sizeof path ? organ_jail_beneath(jail, &below, O_PATH) : -1;
+    return target >= 0 && fstat(target, about) == 0 && S_ISREG(about->st_mode);
 }
 
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,

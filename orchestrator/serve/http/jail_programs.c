@@ -2,6 +2,7 @@
  * Checks of the paths that jobs read and write. The process of a job opens them without the jail, so the server
  * searches inputs for links that leave the root or store before it starts the job. */
 #include "formats/base/text.h"
+#include "formats/base/files.h"
 #include "orchestrator/serve/http/jail_parts.h"
 
 #include <dirent.h>
@@ -75,7 +76,7 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
 {
     unsigned status = 0;
     const size_t length = strlen(s->at);
-    DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
+    ORGAN_OWNED_FOLDER DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
     if (!directory) {
         close(fd);
         return organ_jail_refuse(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
@@ -90,7 +91,6 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
             status = check_entry(s, fd, e->d_name, depth, error);
         s->at[length] = '\0';
     }
-    closedir(directory);
     return status;
 }
 
@@ -164,7 +164,7 @@ unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error
 {
     struct stat about;
     organ_jail_place place;
-    int fd = -1;
+    ORGAN_OWNED_FILE int fd = -1;
     unsigned status = organ_jail_find_output(jail, path, &place, error);
     if (!status && !*place.path) {
         organ_fail(error, ORGAN_USAGE, "the root itself cannot be written");
@@ -180,8 +180,6 @@ unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': is a link; links are not followed", path);
         status = 403;
     }
-    if (fd >= 0)
-        close(fd);
     organ_arena_release(&place.names);
     return status;
 }

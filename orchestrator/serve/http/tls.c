@@ -32,7 +32,7 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
 {
     *secret = (organ_secret_file){0};
     /* O_NONBLOCK makes the open of a pipe without a writer return. Reading then waits for what the writer writes. */
-    const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);
+    ORGAN_OWNED_FILE const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s", file);
     if (fcntl(fd, F_SETFL, 0) != 0)
@@ -47,7 +47,6 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
                      (unsigned)secret->about.st_mode & 07777);
     else
         read_all(fd, file, max, secret, error);
-    close(fd);
     return error->status;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
+#include "formats/base/files.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
 
@@ -25,9 +26,8 @@ void organ_job_close(int fd)
 
 static bool read_small_file(const char *path, char *text, size_t size)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ORGAN_OWNED_FILE const int fd = open(path, O_RDONLY | O_CLOEXEC);
     const ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
-    organ_job_close(fd);
     text[got > 0 ? got : 0] = '\0';
     return got > 0;
 }

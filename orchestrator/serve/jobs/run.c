@@ -3,6 +3,7 @@
  * each function holds jobs->mutex. */
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
+#include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "orchestrator/machine/free_memory.h"
 #include "orchestrator/machine/quantity.h"
@@ -35,13 +36,12 @@ static uint64_t file_size(int fd)
  * of the file afterwards. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
-    const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
+    ORGAN_OWNED_FILE const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
     uint64_t size = file_size(fd);
     if (limit > 0 && size > limit) {
         *cut = size > *cut ? size : *cut;
         size = ftruncate(fd, (off_t)limit) == 0 ? limit : size;
     }
-    organ_job_close(fd);
     return size;
 }
 
@@ -74,14 +74,12 @@ static bool read_members(const organ_json_source *text, bool *page)
 /* Returns whether the document is complete. *page: it has a page. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
-    const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
+    ORGAN_OWNED_FILE const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
     ORGAN_OWNED char *const bytes = fd >= 0 && size > 0 ? malloc((size_t)size) : NULL;
     size_t got = 0;
     for (ssize_t more = 1; bytes && more > 0 && size > got; got += more > 0 ? (size_t)more : 0)
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
-    const bool complete = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
-    organ_job_close(fd);
-    return complete;
+    return got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
 }
 
 /* ---- the log ---- */
@@ -96,7 +94,7 @@ static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
     struct stat about = {0};
-    const int fd = organ_job_open(store, id, "events.jsonl", O_RDWR);
+    ORGAN_OWNED_FILE const int fd = organ_job_open(store, id, "events.jsonl", O_RDWR);
     if (fd < 0 || fstat(fd, &about) != 0)
         about = (struct stat){0};
     /* st_blocks counts units of 512 bytes, without holes. */
@@ -105,7 +103,6 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
     const bool hollowed =
         large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
-    organ_job_close(fd);
     return hollowed ? taken - (end - stays) : taken;
 }
 
@@ -121,8 +118,7 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
         cut = at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got);
     const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0,
                  end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
-    const bool good = got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;
-    return good;
+    return got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;
 }
 
 /* Replaces a log of more than `limit` bytes (0: no limit) by its beginning, an event that gives the number of
@@ -131,7 +127,7 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
     ORGAN_OWNED char *from = NULL, *to = NULL;
-    const int log = organ_job_open(store, id, "events.jsonl", O_RDONLY);
+    ORGAN_OWNED_FILE const int log = organ_job_open(store, id, "events.jsonl", O_RDONLY);
     const uint64_t size = file_size(log), stays = log_share(limit);
     if (limit > 0 && stays > 0 && size > limit && asprintf(&from, "%s/%s/events.short", store->path, id) >= 0 &&
         asprintf(&to, "%s/%s/events.jsonl", store->path, id) >= 0) {
@@ -146,7 +142,6 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
         if (!good || rename(from, to) != 0)
             unlink(from);
     }
-    organ_job_close(log);
 }
 
 /* ---- result and log ---- */
@@ -166,9 +161,8 @@ static uint64_t bytes_of_job(const organ_job_store *store, const char *id)
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
     uint64_t bytes = 0;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        const int fd = organ_job_open(store, id, names[k], O_RDONLY);
+        ORGAN_OWNED_FILE const int fd = organ_job_open(store, id, names[k], O_RDONLY);
         bytes += file_size(fd);
-        organ_job_close(fd);
     }
     return bytes;
 }
@@ -411,9 +405,10 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
                                organ_error *error)
 {
     int gate = -1;
-    const int log = organ_job_open(&jobs->store, job->id, "events.jsonl",
-                                   O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
-    const int output = organ_job_open(&jobs->store, job->id, "result.json", O_WRONLY | O_CREAT | O_TRUNC);
+    ORGAN_OWNED_FILE const int log = organ_job_open(&jobs->store, job->id, "events.jsonl",
+                                                    O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
+    ORGAN_OWNED_FILE const int output =
+        organ_job_open(&jobs->store, job->id, "result.json", O_WRONLY | O_CREAT | O_TRUNC);
     if (log < 0 || output < 0)
         organ_fail_errno(error, errno, "the files of job %s", job->id);
     else if (organ_process_start(&jobs->plan, argv, memory, output, log, &job->process, &gate, error) == ORGAN_OK) {
@@ -426,8 +421,6 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
         else
             organ_process_abandon(&job->process, gate); /* no later server could find the process */
     }
-    organ_job_close(log);
-    organ_job_close(output);
     return error->status;
 }
 

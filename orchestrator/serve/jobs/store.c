@@ -112,12 +112,10 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
 
 json_t *organ_job_result(const organ_job_store *store, const char *id)
 {
-    const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
+    ORGAN_OWNED_FILE const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
     json_error_t fault;
     bool no_memory;
-    json_t *const result = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    organ_job_close(fd);
-    return result;
+    return fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
 }
 
 /* Ids in the order of their names are in the order of creation. */
@@ -149,8 +147,7 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
             unlinkat(dirfd(directory), entry->d_name, 0); /* refuses "." and ".." */
     if (directory)
         closedir(directory);
-    const bool gone = path && rmdir(path) == 0;
-    return gone;
+    return path && rmdir(path) == 0;
 }
 
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }

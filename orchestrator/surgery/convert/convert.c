@@ -348,11 +348,9 @@ static organ_status write_outline(const organ_convert_job *job, const char *path
                                  job->pieces[k].shape, error);
     if (error->status || organ_gguf_writer_finish(job->gguf, &layout, error))
         return error->status;
-    const int fd = organ_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ORGAN_OWNED_FILE const int fd = organ_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0 || organ_write_all(fd, layout.bytes, layout.size) || organ_resize_file(fd, (off_t)layout.file_size))
         organ_fail_errno(error, errno, "%s: cannot be written", path);
-    if (fd >= 0)
-        close(fd);
     *bytes += layout.file_size;
     return error->status;
 }
