@@ -78,6 +78,8 @@ void organ_text_hide_secrets(char *text);
 
 /* ---- comparison functions for qsort and bsearch ---- */
 
+/* Orders two numbers, smallest first; each is computed twice. `?:` joins the orders by several keys, main key first. */
+#define ORGAN_ORDER(a, b) (((a) > (b)) - ((a) < (b)))
 /* Orders texts by their bytes; the elements are of type char * or const char *. */
 int organ_order_texts(const void *a, const void *b);
 /* Orders numbers of type double, smallest first. None may be NaN. */

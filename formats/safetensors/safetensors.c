@@ -251,11 +251,7 @@ static organ_status read_entries(safetensors_reader *r)
 static int by_offset(const void *a, const void *b)
 {
     const organ_tensor *s = a, *t = b;
-    if (s->offset != t->offset)
-        return s->offset < t->offset ? -1 : 1;
-    if (s->bytes != t->bytes)
-        return s->bytes < t->bytes ? -1 : 1;
-    return strcmp(s->name, t->name);
+    return ORGAN_ORDER(s->offset, t->offset) ?: ORGAN_ORDER(s->bytes, t->bytes) ?: strcmp(s->name, t->name);
 }
 
 /* transformers keeps the tensor of the last file. It knows no wrapped names, so that these do not replace others. */

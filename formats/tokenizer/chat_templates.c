@@ -159,7 +159,7 @@ static organ_status write_one(const gguf_export *e, const char *name, const json
 organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t *config, organ_error *error)
 {
     json_t *templates = NULL, *text;
-    organ_bytes names = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes names = {0};
     const char *name;
     uint64_t count = 0;
     const uint32_t element = ORGAN_GGUF_STRING;
@@ -183,7 +183,6 @@ organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t 
                                   .size = names.used};
         organ_gguf_writer_kv(e->writer, &kv, error);
     }
-    free(names.data);
     json_decref(templates);
     return error->status;
 }

@@ -470,7 +470,7 @@ static organ_status encode_words(encoding *e, const char *text, size_t bytes, bo
 /* This is a callback of encode_around_added, for a span between added tokens of the raw text. */
 static organ_status encode_normalised(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
-    organ_bytes normalised = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes normalised = {0};
     if (organ_is_normal(e->tokenizer, text, bytes))
         return encode_around_added(e, &e->tokenizer->normalized, text, bytes, first, encode_words, error);
     if (!organ_bytes_add(&normalised, text, bytes))
@@ -478,7 +478,6 @@ static organ_status encode_normalised(encoding *e, const char *text, size_t byte
     organ_normalise(e->tokenizer, &e->search, &e->growth, &normalised, error);
     if (!error->status && normalised.used)
         encode_around_added(e, &e->tokenizer->normalized, normalised.data, normalised.used, first, encode_words, error);
-    free(normalised.data);
     return error->status;
 }
 
@@ -496,7 +495,7 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     encoding e = {
         .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
-    organ_bytes repaired = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes repaired = {0};
     const bool valid = organ_utf8_is_valid_text(text, bytes);
     *ids = NULL;
     *count = 0;
@@ -512,7 +511,6 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     bpe_release(&e.bpe);
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++)
         free(e.texts[k].data);
-    free(repaired.data);
     if (error->status) {
         free(e.ids.items);
         return error->status;

@@ -3,6 +3,8 @@
  * tokens. The "piece" of a token is the bytes that it decodes to. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
+#include "formats/base/owned.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +74,7 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
 
 static bool make_pieces(organ_tokenizer *t)
 {
-    organ_bytes piece = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes piece = {0};
     bool complete = true;
     for (size_t k = 0; k < t->token_count && complete; k++)
         if (t->tokens[k].text)
@@ -82,7 +84,6 @@ static bool make_pieces(organ_tokenizer *t)
         token->piece = t->raw.items[k].text;
         token->piece_bytes = (uint32_t)t->raw.items[k].bytes;
     }
-    free(piece.data);
     return complete;
 }
 
@@ -164,7 +165,7 @@ static int finish_by_text(const void *left, const void *right)
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {
-    organ_bytes text = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes text = {0};
     const char *kept = NULL;
     if (organ_bytes_add(&text, added->text, added->bytes))
         organ_normalise(t, search, growth, &text, error);
@@ -181,7 +182,6 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
     } else if (!error->status) {
         organ_fail_errno(error, ENOMEM, "the added tokens");
     }
-    free(text.data);
     return error->status;
 }
 

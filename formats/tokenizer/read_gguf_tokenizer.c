@@ -119,7 +119,7 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
 static organ_status read_tokens(const gguf_source *s)
 {
     strings list;
-    organ_bytes text = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
     if (begin_strings(s, KEY("tokens"), 1, &list) == ORGAN_OK)
         find_token_array(s, KEY("token_type"), /*needed=*/false, list.kv->count, &types);
@@ -127,7 +127,6 @@ static organ_status read_tokens(const gguf_source *s)
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_token(s, (uint32_t)list.index - 1, &text, types); /* next_string moved past this string */
     }
-    free(text.data);
     return s->error->status;
 }
 
@@ -157,13 +156,12 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
 static organ_status read_merges(const gguf_source *s)
 {
     strings list;
-    organ_bytes text = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes text = {0};
     begin_strings(s, KEY("merges"), 0, &list);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
             put_merge(s, (uint32_t)list.index - 1, &text); /* next_string moved past this string */
     }
-    free(text.data);
     return s->error->status;
 }
 

@@ -244,7 +244,7 @@ static void put_merge(merge_list *l, organ_bytes *both)
 static void read_merges(const json_reading *r, organ_json_span span)
 {
     merge_list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
-    organ_bytes both = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes both = {0};
     if (!span.end || next_char(&l) != '[') {
         json_refuse(r, "model: 'merges' is %s", span.end ? "not a list" : "missing");
         return;
@@ -261,7 +261,6 @@ static void read_merges(const json_reading *r, organ_json_span span)
     }
     if (!r->error->status && next_char(&l))
         refuse_merge(&l, "text follows the end of the list");
-    free(both.data);
     json_decref(l.tree);
 }
 

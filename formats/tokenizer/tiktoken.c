@@ -76,7 +76,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
 
 static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
-    organ_bytes word = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes word = {0};
     size_t number = 1;
     for (size_t at = 0; at < text->length && !error->status; number++) {
         const char *const line = text->bytes + at, *const end = memchr(line, '\n', text->length - at);
@@ -85,7 +85,6 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
             read_token_line(t, text, line, bytes, number, &word, error);
         at += bytes + 1;
     }
-    free(word.data);
     if (!error->status && t->text_count != t->token_count)
         organ_refuse(error, text->label, "there are %zu tokens, but the highest rank is %zu", t->text_count,
                      t->token_count - 1);
@@ -419,7 +418,7 @@ static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_source *const text = r->text;
     const size_t end = r->spans[TEKKEN_VOCAB].end;
-    organ_bytes word = {0};
+    ORGAN_RELEASED_BY(organ_bytes_release) organ_bytes word = {0};
     uint32_t index = 0;
     size_t at = skip_json_space(text, r->spans[TEKKEN_VOCAB].begin, end);
     /* the character before the next entry: the '[' of the list counts as a comma, 0 means that there is no list */
@@ -433,7 +432,6 @@ static organ_status read_vocab(const tekken_reading *r)
         at = skip_json_space(text, at, end);
         separator = at < end ? text->bytes[at] : 0;
     }
-    free(word.data);
     if (!r->error->status && index < r->tokens)
         return organ_refuse(r->error, text->label, "'vocab' is not a list of %u tokens: it ends after %u", r->tokens,
                             index);

@@ -6,6 +6,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "formats/base/arena.h"
 #include "formats/base/json.h"
+#include "formats/base/owned.h"
 #include "formats/tokenizer/tokenizer_files.h"
 
 #include <organ/tokenizer.h>
@@ -27,6 +28,7 @@ typedef struct organ_bytes {
     bool exceeded; /* organ_bytes_add failed because of `max` */
 } organ_bytes;
 /* Appends `count` bytes of `from`. Returns false if memory is exhausted or the array would exceed `max`. */
+static inline void organ_bytes_release(organ_bytes *bytes) { free(bytes->data); }
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count);
 
 /* ---- steps of normalisation and splitting ---- */

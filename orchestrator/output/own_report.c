@@ -153,9 +153,7 @@ static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *we
 static int compare_kinds(const void *a, const void *b)
 {
     const stored_kind *const x = a, *const y = b;
-    if (x->elements != y->elements)
-        return x->elements < y->elements ? 1 : -1;
-    return strcmp(x->text, y->text);
+    return ORGAN_ORDER(y->elements, x->elements) ?: strcmp(x->text, y->text);
 }
 
 static json_t *kinds_text(stored_kind *kinds, size_t count)

@@ -120,18 +120,12 @@ static int resharding_by_place(const void *a, const void *b, void *context)
     const organ_shard_piece *const pieces = context;
     const size_t x = *(const size_t *)a, y = *(const size_t *)b;
     const organ_shard_piece *const p = &pieces[x], *const q = &pieces[y];
-    if (p->file != q->file)
-        return p->file < q->file ? -1 : 1;
     const bool fills_pages = whole_bytes(p) % PAGE == 0, other_fills_pages = whole_bytes(q) % PAGE == 0;
     const size_t first = first_of(pieces, x), other_first = first_of(pieces, y);
-    if (fills_pages != other_fills_pages)
-        return fills_pages ? -1 : 1;
     const unsigned width = organ_dtype_describe(p->dtype)->bytes, other_width = organ_dtype_describe(q->dtype)->bytes;
-    if (!fills_pages && width != other_width)
-        return width > other_width ? -1 : 1;
-    if (first != other_first)
-        return first < other_first ? -1 : 1;
-    return p->slice < q->slice ? -1 : p->slice > q->slice;
+    return ORGAN_ORDER(p->file, q->file) ?: ORGAN_ORDER(other_fills_pages, fills_pages)
+        ?: (fills_pages ? 0 : ORGAN_ORDER(other_width, width)) ?: ORGAN_ORDER(first, other_first)
+        ?: ORGAN_ORDER(p->slice, q->slice);
 }
 
 /* The pieces are sorted. */

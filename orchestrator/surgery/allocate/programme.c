@@ -4,6 +4,7 @@
  * bound does not exclude. Kellerer, Pferschy, Pisinger, Knapsack Problems (2004), chapter 11. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
+#include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <math.h>
@@ -62,11 +63,7 @@ typedef struct programme_search {
 static int by_size(const void *a, const void *b)
 {
     const programme_item *const x = a, *const y = b;
-    if (x->size != y->size)
-        return x->size < y->size ? -1 : 1;
-    if (x->cost != y->cost)
-        return x->cost < y->cost ? -1 : 1;
-    return x->number < y->number ? -1 : x->number > y->number;
+    return ORGAN_ORDER(x->size, y->size) ?: ORGAN_ORDER(x->cost, y->cost) ?: ORGAN_ORDER(x->number, y->number);
 }
 
 /* An item that is neither smaller nor cheaper than another one is left out. */
@@ -135,21 +132,14 @@ static double best_price(programme_search *s)
 static int by_size_and_cost(const void *a, const void *b)
 {
     const programme_step *const x = a, *const y = b;
-    if (x->size != y->size)
-        return x->size < y->size ? -1 : 1;
-    if (x->cost != y->cost)
-        return x->cost < y->cost ? -1 : 1;
-    if (x->link.from != y->link.from)
-        return x->link.from < y->link.from ? -1 : 1;
-    return x->link.item < y->link.item ? -1 : x->link.item > y->link.item;
+    return ORGAN_ORDER(x->size, y->size) ?: ORGAN_ORDER(x->cost, y->cost)
+        ?: ORGAN_ORDER(x->link.from, y->link.from) ?: ORGAN_ORDER(x->link.item, y->link.item);
 }
 
 static int by_rest(const void *a, const void *b)
 {
     const programme_step *const x = a, *const y = b;
-    if (x->rest != y->rest)
-        return x->rest < y->rest ? -1 : 1;
-    return by_size_and_cost(a, b);
+    return ORGAN_ORDER(x->rest, y->rest) ?: by_size_and_cost(a, b);
 }
 
 /* Keeps only steps that are cheaper than all smaller ones, and of these the `most` with the least rests. */
@@ -261,11 +251,7 @@ static int by_items_left(const void *a, const void *b)
 {
     const programme_class *const x = a, *const y = b;
     const double few = x->items[x->count - 1].rest, many = y->items[y->count - 1].rest;
-    if (x->count != y->count)
-        return x->count < y->count ? -1 : 1;
-    if (few != many)
-        return few > many ? -1 : 1;
-    return x->number < y->number ? -1 : 1;
+    return ORGAN_ORDER(x->count, y->count) ?: ORGAN_ORDER(many, few) ?: ORGAN_ORDER(x->number, y->number);
 }
 
 /* Removes the items that no solution below the limit has. */
@@ -355,12 +341,6 @@ static bool search_twice(programme_search *s)
 
 /* ---- the solution ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The smallest costs are added first, so that equal choices cost the same whatever the capacity was: the order of
  * the classes in a search depends on it. Returns false if memory cannot be allocated. */
 static bool add_costs(organ_programme *p)
@@ -370,7 +350,7 @@ static bool add_costs(organ_programme *p)
         return false;
     for (size_t n = 0; n < p->classes; n++)
         costs[n] = p->costs[n * p->items + p->chosen[n]];
-    qsort(costs, p->classes, sizeof *costs, by_value);
+    qsort(costs, p->classes, sizeof *costs, organ_order_numbers);
     p->cost = 0;
     for (size_t n = 0; n < p->classes; n++)
         p->cost += costs[n];
