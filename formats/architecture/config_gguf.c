@@ -361,18 +361,10 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
 
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
-    switch (mixer) {
-    case ORGAN_MIXER_DELTA:
-        return delta_parts(c, parts);
-    case ORGAN_MIXER_SHORT_CONV:
-        return short_conv_parts(c, parts);
-    case ORGAN_MIXER_MAMBA:
-        return mamba_parts(c, parts);
-    case ORGAN_MIXER_MAMBA2:
-        return mamba2_parts(c, parts);
-    case ORGAN_MIXER_LIGHTNING:
-        return lightning_parts(c, parts);
-    default:
-        return 0;
-    }
+    static size_t (*const lists[ORGAN_MIXER_LIGHTNING + 1])(const organ_forward_config *, forward_mixer_part *) = {
+        [ORGAN_MIXER_DELTA] = delta_parts,         [ORGAN_MIXER_SHORT_CONV] = short_conv_parts,
+        [ORGAN_MIXER_MAMBA] = mamba_parts,         [ORGAN_MIXER_MAMBA2] = mamba2_parts,
+        [ORGAN_MIXER_LIGHTNING] = lightning_parts,
+    };
+    return lists[mixer] ? lists[mixer](c, parts) : 0;
 }

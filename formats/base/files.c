@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,11 +57,12 @@ void organ_held_folder_drop(organ_held_folder *folder)
     free(folder);
 }
 
-void organ_held_folders_use(void)
+int organ_held_folders_use(void)
 {
     const int reason = errno;
     pthread_rwlock_rdlock(&holding.lock);
     errno = reason;
+    return 0;
 }
 
 int organ_held_folder_of(const char *path, const char **name)
@@ -75,8 +77,9 @@ int organ_held_folder_of(const char *path, const char **name)
     return AT_FDCWD;
 }
 
-void organ_held_folders_leave(void)
+void organ_held_folders_leave(const int *use)
 {
+    (void)use;
     const int reason = errno;
     pthread_rwlock_unlock(&holding.lock);
     errno = reason;
@@ -94,10 +97,9 @@ int organ_open_at(int folder, const char *name, int flags, mode_t mode)
 int organ_open(const char *path, int flags, mode_t mode)
 {
     const char *name;
-    organ_held_folders_use();
-    const int folder = organ_held_folder_of(path, &name), fd = organ_open_at(folder, name, flags, mode);
-    organ_held_folders_leave();
-    return fd;
+    ORGAN_USE_HELD_FOLDERS;
+    const int folder = organ_held_folder_of(path, &name);
+    return organ_open_at(folder, name, flags, mode);
 }
 
 int organ_lock_at_once(int fd, int kind)
@@ -144,52 +146,45 @@ int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selec
 {
     const char *name;
     int count;
-    organ_held_folders_use();
+    ORGAN_USE_HELD_FOLDERS;
     const int folder = organ_held_folder_of(path, &name);
     do
         count = scandirat(folder, name, entries, is_selected, order);
     while (count < 0 && errno == EINTR);
-    organ_held_folders_leave();
     return count;
 }
 
 int organ_make_folder(const char *path, mode_t mode)
 {
     const char *name;
-    organ_held_folders_use();
-    const int folder = organ_held_folder_of(path, &name), made = mkdirat(folder, name, mode);
-    organ_held_folders_leave();
-    return made;
+    ORGAN_USE_HELD_FOLDERS;
+    const int folder = organ_held_folder_of(path, &name);
+    return mkdirat(folder, name, mode);
 }
 
 int organ_remove_file(const char *path)
 {
     const char *name;
-    organ_held_folders_use();
-    const int folder = organ_held_folder_of(path, &name), removed = unlinkat(folder, name, 0);
-    organ_held_folders_leave();
-    return removed;
+    ORGAN_USE_HELD_FOLDERS;
+    const int folder = organ_held_folder_of(path, &name);
+    return unlinkat(folder, name, 0);
 }
 
 int organ_rename_file(const char *from, const char *to, unsigned flags)
 {
     const char *from_name, *to_name;
-    organ_held_folders_use();
+    ORGAN_USE_HELD_FOLDERS;
     const int from_folder = organ_held_folder_of(from, &from_name), to_folder = organ_held_folder_of(to, &to_name);
-    const int renamed = flags ? renameat2(from_folder, from_name, to_folder, to_name, flags)
-                              : renameat(from_folder, from_name, to_folder, to_name);
-    organ_held_folders_leave();
-    return renamed;
+    return flags ? renameat2(from_folder, from_name, to_folder, to_name, flags)
+                 : renameat(from_folder, from_name, to_folder, to_name);
 }
 
 int organ_link_file(const char *from, const char *to)
 {
     const char *from_name, *to_name;
-    organ_held_folders_use();
+    ORGAN_USE_HELD_FOLDERS;
     const int from_folder = organ_held_folder_of(from, &from_name), to_folder = organ_held_folder_of(to, &to_name);
-    const int linked = linkat(from_folder, from_name, to_folder, to_name, 0);
-    organ_held_folders_leave();
-    return linked;
+    return linkat(from_folder, from_name, to_folder, to_name, 0);
 }
 
 int organ_sync_file(int fd)
@@ -397,4 +392,13 @@ void organ_owned_close_folder(DIR *const *folder)
     if (*folder)
         closedir(*folder);
     errno = before;
+}
+
+void organ_raise_descriptors(uint64_t requested)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < requested) {
+        limit.rlim_cur = limit.rlim_max < requested ? limit.rlim_max : requested;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }

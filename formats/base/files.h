@@ -79,12 +79,14 @@ organ_held_folder *organ_held_folder_add(const char *path, int fd);
 /* Ends holding a folder, also if other threads use it; NULL is allowed. */
 void organ_held_folder_drop(organ_held_folder *folder);
 
-/* Between both calls no folder is dropped; they keep errno and must not be nested. */
-void organ_held_folders_use(void);
-void organ_held_folders_leave(void);
+int organ_held_folders_use(void);
+void organ_held_folders_leave(const int *use);
+/* A statement after which no folder is dropped until its block ends. It keeps errno and must not be nested. */
+#define ORGAN_USE_HELD_FOLDERS                                                                                         \
+    const int organ_held_use __attribute__((cleanup(organ_held_folders_leave))) = organ_held_folders_use()
 /* Returns the descriptor of the held folder at or above `path` and sets *name to the rest of the path, "." for the
- * folder itself. If no such folder is held, returns AT_FDCWD and sets *name to `path`. Only between
- * organ_held_folders_use and organ_held_folders_leave; the descriptor may be used as long. */
+ * folder itself. If no such folder is held, returns AT_FDCWD and sets *name to `path`. Only
+ * after ORGAN_USE_HELD_FOLDERS; the descriptor may be used until the end of the block. */
 int organ_held_folder_of(const char *path, const char **name);
 
 /* ---- files without a name, for data that would need more memory than --memory allows ---- */
@@ -138,6 +140,12 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
  * large file then takes about a megabyte of memory. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error);
+
+/* ---- the number of descriptors ---- */
+
+/* Raises the limit of open descriptors to `requested`, or to the highest limit that the system allows. If this fails,
+ * the calls that open files report it. */
+void organ_raise_descriptors(uint64_t requested);
 
 /* ---- local variables that own a descriptor or a folder ---- */
 

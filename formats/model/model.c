@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct model_state {
@@ -39,17 +38,6 @@ typedef struct model_state {
     organ_model_file config;
     bool missing; /* the last file that was requested at the URL does not exist on the server (404 or 410) */
 } model_state;
-
-/* Models of a thousand shards exceed the usual limit, 1024, and a run may open several models. */
-static void raise_file_limit(size_t count)
-{
-    struct rlimit limit;
-    const rlim_t requested = 4 * (rlim_t)count + 256;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= requested)
-        return;
-    limit.rlim_cur = limit.rlim_max < requested ? limit.rlim_max : requested;
-    setrlimit(RLIMIT_NOFILE, &limit); /* if this fails, open() reports the reason */
-}
 
 /* The result is the index, or the part of a split model that the user named; NULL if the user named `file` itself
  * and for a model in one file. */
@@ -123,7 +111,8 @@ static organ_status open_files(model_state *s, const char *const *names, size_t 
     if (!files)
         return organ_fail_memory(error, s->place.path);
     s->files = files;
-    raise_file_limit(count);
+    /* Models of a thousand shards exceed the usual limit, 1024, and a run may open several models. */
+    organ_raise_descriptors(4 * (uint64_t)count + 256);
     for (size_t k = s->model.file_count; k < count && !error->status; k++)
         append_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
     return error->status;

@@ -100,9 +100,8 @@ static int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
 int organ_remove_tree(const char *path)
 {
     const char *name;
-    organ_held_folders_use();
+    ORGAN_USE_HELD_FOLDERS;
     const int folder = organ_held_folder_of(path, &name), fault = remove_at(folder, name, 0);
-    organ_held_folders_leave();
     errno = fault;
     return fault ? -1 : 0;
 }

@@ -262,16 +262,18 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
+static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count,
+                                     organ_resharding **plan, organ_error *error)
 {
     organ_resharding *const r = calloc(1, sizeof *r);
-    if (!r)
-        return NULL;
-    *r = (organ_resharding){
-        .model = model, .pieces = pieces, .count = count, .order = calloc(count + 1, sizeof *r->order)};
-    if (r->order)
+    size_t *const order = calloc(count + 1, sizeof *order);
+    *plan = NULL;
+    if (r && order) {
+        *r = (organ_resharding){.model = model, .pieces = pieces, .count = count, .order = order};
         return r;
-    free(r);
+    }
+    ORGAN_FREE_ARRAYS(r, order);
+    organ_fail_memory(error, model->path);
     return NULL;
 }
 
@@ -286,10 +288,9 @@ static organ_status return_or_free(organ_resharding *r, organ_resharding **plan,
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
-    organ_resharding *const r = create_plan(model, pieces, count);
-    *plan = NULL;
+    organ_resharding *const r = create_plan(model, pieces, count, plan, error);
     if (!r)
-        return organ_fail_memory(error, model->path);
+        return error->status;
     if (measure_pieces(r, error) == ORGAN_OK) {
         assign_pieces(r, max, single_only);
         qsort_r(r->order, count, sizeof *r->order, resharding_by_place, pieces);
@@ -333,10 +334,9 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error)
 {
-    organ_resharding *const r = create_plan(model, pieces, count);
-    *plan = NULL;
+    organ_resharding *const r = create_plan(model, pieces, count, plan, error);
     if (!r)
-        return organ_fail_memory(error, model->path);
+        return error->status;
     if (measure_pieces(r, error) == ORGAN_OK)
         plan_gguf_file(r, name, writer, error);
     return return_or_free(r, plan, error);
@@ -349,10 +349,9 @@ organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pi
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error)
 {
-    organ_resharding *const r = create_plan(model, pieces, count);
-    *plan = NULL;
+    organ_resharding *const r = create_plan(model, pieces, count, plan, error);
     if (!r)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return error->status;
     r->kernels = kernels;
     r->files = calloc(file_count + 1, sizeof *r->files);
     if (!r->files)

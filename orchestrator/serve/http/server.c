@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/http_parts.h"
 
+#include "formats/base/files.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <arpa/inet.h>
@@ -9,7 +10,6 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -128,17 +128,6 @@ static organ_status http_listen(const char *text, bool guarded, organ_listening 
 enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
 
 /* ---- starting ---- */
-
-/* A connection needs a descriptor for its socket and one for a file that is being sent. */
-static void raise_descriptor_limit(unsigned connections)
-{
-    struct rlimit limit;
-    const rlim_t requested = 2 * (rlim_t)connections + LOOSE_DESCRIPTORS;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= requested)
-        return;
-    limit.rlim_cur = limit.rlim_max < requested ? limit.rlim_max : requested;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 /* Clients and jobs could read a secret or a log (`file`; NULL: not given) below the root or a store. `option` is for
  * the message. */
@@ -286,7 +275,8 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
     if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",
                    options->per_address, options->connections);
-    raise_descriptor_limit(options->connections);
+    /* A connection needs a descriptor for its socket and one for a file that is being sent. */
+    organ_raise_descriptors(2 * (uint64_t)options->connections + LOOSE_DESCRIPTORS);
     if (!error->status && open_server_parts(options, areas, server, error) == ORGAN_OK &&
         http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;

@@ -347,16 +347,6 @@ static bool limit_memory(const char *more)
 #endif
 }
 
-/* Each shard of a model needs a descriptor. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 /* `memory` and `folders` are arguments of the program, in decimal. The process may read only below the `folders`
  * directories that are open from ORGAN_WORKER_FOLDER on, which are closed then. A mechanism that the kernel lacks is
  * left out. Returns 0, or the errno of the call that failed. */
@@ -372,7 +362,7 @@ static int confine_worker(const char *memory, const char *folders)
     json_object_seed(0); /* it reads /dev/urandom, which the process can no longer open afterwards */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    raise_descriptors();
+    organ_raise_descriptors(UINT64_MAX); /* each shard of a model needs one */
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
         return errno;
     if (has.landlock && !organ_confine_reading(has.landlock, readable))
