@@ -138,11 +138,7 @@ static organ_status find_value(organ_json_walk *walk, organ_error *error)
 }
 
 /* Releases a walk that the caller ends before organ_json_walk_next has returned false. */
-static void json_walk_leave(organ_json_walk *walk)
-{
-    json_decref(walk->name);
-    walk->name = NULL;
-}
+static void json_walk_leave(organ_json_walk *walk) { organ_clear_json(&walk->name); }
 
 static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
@@ -223,8 +219,7 @@ organ_status organ_json_parse_object(const organ_json_source *text, json_t **obj
     if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK ||
         json_is_object(*object))
         return error->status;
-    json_decref(*object);
-    *object = NULL;
+    organ_clear_json(object);
     return organ_refuse(error, text->label, "is not an object");
 }
 

@@ -87,10 +87,8 @@ static void read_begin(void)
 static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
 {
     *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);
-    if (*no_memory) {
-        json_decref(value);
-        value = NULL;
-    }
+    if (*no_memory)
+        organ_clear_json(&value);
     reading.on = false;
     return value;
 }
@@ -130,10 +128,8 @@ organ_status organ_memory_work_end(const organ_memory_work *work, json_t **docum
         if (error->status == ORGAN_BAD_INPUT || error->status == ORGAN_CHECK_FAILED || error->status == ORGAN_USAGE)
             *error = (organ_error){0};
         organ_memory_work_check(what, error);
-        if (document) {
-            json_decref(*document);
-            *document = NULL;
-        }
+        if (document)
+            organ_clear_json(document);
     }
     refusals_before = work->outer;
     working = work->within;

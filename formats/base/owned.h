@@ -41,6 +41,18 @@ static inline void organ_locked_end(pthread_mutex_t *const *mutex) { pthread_mut
 #define ORGAN_LOCKED(mutex)                                                                                            \
     pthread_mutex_t *const organ_locked __attribute__((cleanup(organ_locked_end))) = organ_locked_begin(mutex)
 
+/* Frees what the pointer at `variable` points to, and sets the pointer to NULL. organ_clear_json releases a value. */
+static inline void organ_clear(void *variable)
+{
+    organ_owned_free(variable);
+    memset(variable, 0, sizeof(void *));
+}
+static inline void organ_clear_json(json_t **variable)
+{
+    json_decref(*variable);
+    *variable = NULL;
+}
+
 /* Frees `count` arrays; NULL is allowed among them. ORGAN_FREE_ARRAYS(a, b, ...) frees its arguments. */
 static inline void organ_free_arrays(void *const *arrays, size_t count)
 {

@@ -101,8 +101,7 @@ const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, ui
 
 void organ_gguf_cursor_release(organ_gguf_cursor *cursor)
 {
-    free(cursor->image);
-    cursor->image = NULL;
+    organ_clear(&cursor->image);
     cursor->held = 0;
 }
 

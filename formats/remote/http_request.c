@@ -475,8 +475,7 @@ void organ_http_ask(organ_http_line *line, const organ_http_request *request, or
         char *next = redirect_target(line, url, answer);
         if (next && hops == MAX_REDIRECTS) {
             set_final_fault(answer, "it redirects more than 8 times");
-            free(next);
-            next = NULL;
+            organ_clear(&next);
         }
         if (!next)
             break;

@@ -248,8 +248,7 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     const long code = answer->code;
     if (!file->resolved || answer->broken || (code != 401 && code != 403 && code != 404 && code != 410))
         return false;
-    free(file->resolved);
-    file->resolved = NULL;
+    organ_clear(&file->resolved);
     return true;
 }
 

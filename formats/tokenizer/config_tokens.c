@@ -65,8 +65,7 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
         if (!*config || json_object_update(*config, older))
             organ_fail_memory(error, model->path);
     }
-    json_decref(older);
-    older = NULL;
+    organ_clear_json(&older);
     if (!error->status && load_object(model, t, "added_tokens.json", &older, error) == ORGAN_OK && older) {
         if (!*config)
             *config = json_object();

@@ -213,8 +213,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
 {
     ORGAN_OWNED char *bytes = NULL;
     organ_json_source text = {.label = name};
-    json_decref(config->root);
-    config->root = NULL;
+    organ_clear_json(&config->root);
     config->file = name;
     if (organ_model_load(model, name, ORGAN_CONFIG_LIMIT, &bytes, &text.length, error) == ORGAN_OK && bytes) {
         organ_hf_config_tidy(bytes, text.length);

@@ -103,8 +103,7 @@ organ_status organ_cache_load(const organ_cache *cache, const char *within, json
         return ORGAN_OK;
     organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not %s", cache->path, schema ? schema : "",
                cache->schema);
-    json_decref(*document);
-    *document = NULL;
+    organ_clear_json(document);
     return error->status;
 }
 
@@ -127,10 +126,8 @@ organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ
     organ_error fault = {0};
     if (organ_cache_load(cache, NULL, document, &fault) == ORGAN_OK && *document)
         organ_cache_belongs(cache, *document, &fault);
-    if (fault.status) {
-        json_decref(*document);
-        *document = NULL;
-    }
+    if (fault.status)
+        organ_clear_json(document);
     if (fault.status && !cache->start_over)
         *error = fault;
     return error->status;

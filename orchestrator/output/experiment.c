@@ -65,10 +65,8 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     else if (strcmp(organ_json_text(log, "schema"), "organ.prune/1") != 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: its schema is '%s', not 'organ.prune/1'", model->path,
                    organ_json_text(log, "schema"));
-    if (error->status) {
-        json_decref(log);
-        log = NULL;
-    }
+    if (error->status)
+        organ_clear_json(&log);
     return log;
 }
 

@@ -116,8 +116,7 @@ organ_status organ_hidden_model_sketch(organ_hidden_model *m, const char *ending
 
 organ_status organ_hidden_model_drop_outline(organ_hidden_model *m, organ_error *error)
 {
-    free(m->outline);
-    m->outline = NULL;
+    organ_clear(&m->outline);
     return organ_hidden_folder_remove(&m->sketch, error);
 }
 

@@ -248,8 +248,7 @@ void organ_run_journal_close(organ_run_journal *journal)
     if (journal->path)
         organ_journal_close(&journal->journal);
     json_decref(journal->lines);
-    free(journal->path);
-    journal->path = NULL;
+    organ_clear(&journal->path);
     journal->lines = NULL;
 }
 

@@ -276,8 +276,7 @@ static json_t *sources_json(const organ_layout *layout)
         json_t *const name = organ_document_string(layout->files[f].name);
         if (!name || json_object_set_new(sources, json_string_value(name),
                                          layout_manifest_source_json(&layout->files[f], shards))) {
-            json_decref(sources);
-            sources = NULL;
+            organ_clear_json(&sources);
         }
         json_decref(name);
         shards += layout->files[f].filler_count;

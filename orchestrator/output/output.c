@@ -300,10 +300,8 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
     else if (first && error->status)
         organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
-    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
-        free(output->reports[k]);
-        output->reports[k] = NULL;
-    }
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++)
+        organ_clear(&output->reports[k]);
     return error->status;
 }
 

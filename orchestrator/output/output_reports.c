@@ -24,10 +24,8 @@ enum { JSON, MARKDOWN, PAGE, LINES };
 
 static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
 {
-    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
-        free(names[k]);
-        names[k] = NULL;
-    }
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++)
+        organ_clear(&names[k]);
 }
 
 /* The length is that of "X." in "X.gguf". */

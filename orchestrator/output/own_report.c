@@ -222,10 +222,8 @@ organ_status organ_report_end(const organ_report_work *work, const char *what, o
     json_t **const report = work->report;
     if (!error->status && !*report)
         organ_fail_memory(error, what);
-    if (error->status && error->status != ORGAN_CHECK_FAILED) {
-        json_decref(*report);
-        *report = NULL;
-    }
+    if (error->status && error->status != ORGAN_CHECK_FAILED)
+        organ_clear_json(report);
     return organ_report_end_partial(work, what, error);
 }
 

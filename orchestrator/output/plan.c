@@ -257,8 +257,7 @@ organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry
     organ_engine planned = *engine;
     uint64_t needed = run_once(verb, options, &planned, &once, report, error);
     for (unsigned k = 0; needed && k < REPEATS; k++) {
-        json_decref(*report);
-        *report = NULL;
+        organ_clear_json(report);
         *error = (organ_error){0};
         organ_ranks_overcome(engine->ranks);
         planned.memory = needed;

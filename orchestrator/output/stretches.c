@@ -190,10 +190,8 @@ static void keep_digest(struct organ_stretches_digests *digests, stretches_diges
 /* Reuses `d`, or creates a digest if that is NULL. Returns NULL without memory. */
 static stretches_digest *begin_digest(stretches_digest *d, size_t t)
 {
-    if (!d && (d = calloc(1, sizeof *d)) && !(d->hash = XXH3_createState())) {
-        free(d);
-        d = NULL;
-    }
+    if (!d && (d = calloc(1, sizeof *d)) && !(d->hash = XXH3_createState()))
+        organ_clear(&d);
     if (d) {
         d->tensor = t;
         d->hashed = 0;

@@ -96,8 +96,4 @@ void organ_warnings_repeat(const json_t *report, const organ_progress *progress)
         organ_progress_warn(progress, "%s", json_string_value(sentence) ? json_string_value(sentence) : "");
 }
 
-void organ_warnings_end(organ_kept_warnings *kept)
-{
-    json_decref(kept->sentences);
-    kept->sentences = NULL;
-}
+void organ_warnings_end(organ_kept_warnings *kept) { organ_clear_json(&kept->sentences); }

@@ -236,10 +236,8 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
                               "tensor '%s': column %zu belongs to group %" PRId32 ", but there are %zu groups",
                               tensor->name, k, r->g_idx[k], r->groups);
     }
-    if (ordered || natural) {
-        free(r->g_idx);
-        r->g_idx = NULL;
-    }
+    if (ordered || natural)
+        organ_clear(&r->g_idx);
     return ORGAN_OK;
 }
 

@@ -54,8 +54,7 @@ void organ_secret_file_wipe(organ_secret_file *secret)
 {
     if (secret->text)
         explicit_bzero(secret->text, secret->length);
-    free(secret->text);
-    secret->text = NULL;
+    organ_clear(&secret->text);
 }
 
 organ_mhd_functions organ_mhd;

@@ -94,8 +94,7 @@ static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
     organ_error error = {0};
-    free(stream->pending);
-    stream->pending = NULL;
+    organ_clear(&stream->pending);
     stream->size = stream->at = 0;
     if (organ_text_open(&text, &error) != ORGAN_OK)
         return false;

@@ -100,10 +100,8 @@ static unsigned find_input(words_reader *r, const char *path, char **absolute, o
 {
     bool stored = false;
     const unsigned refused = organ_jail_input(r->jail, path, absolute, &stored, error);
-    if (!stored) {
-        free(*absolute);
-        *absolute = NULL;
-    }
+    if (!stored)
+        organ_clear(absolute);
     if (!refused)
         json_array_append_new(r->words->reads, json_string(path));
     return refused;
@@ -144,8 +142,7 @@ static void check_path(words_reader *r, const char *field, const char *path, con
 {
     organ_error error = {0};
     const bool output = option->names == ORGAN_NAMES_OUTPUT;
-    free(r->absolute);
-    r->absolute = NULL;
+    organ_clear(&r->absolute);
     if (strstr(path, "://")) {
         add_fault(r, 422, field,
                   "is a URL, but must be a path below the root: the server does not contact other servers");
@@ -229,8 +226,7 @@ static void add_word(words_reader *r, json_t *to, const char *name, json_t *word
     if (shown)
         json_array_append_new(to, shown);
     json_decref(word);
-    free(r->absolute);
-    r->absolute = NULL;
+    organ_clear(&r->absolute);
 }
 
 /* Each use of an option has option->takes values: the first is written as "--name=value", the others follow as

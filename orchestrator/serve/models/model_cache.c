@@ -448,10 +448,8 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     pthread_mutex_unlock(&cache->lock);
     if (!complete)
         organ_fail_errno(error, ENOMEM, "the list of models");
-    if (error->status) {
-        json_decref(page->models);
-        page->models = NULL;
-    }
+    if (error->status)
+        organ_clear_json(&page->models);
     return error->status;
 }
 

@@ -49,10 +49,8 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
         qsort(words, count, sizeof *words, organ_order_texts);
     }
     for (size_t k = 0; list && k < count; k++)
-        if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {
-            json_decref(list);
-            list = NULL;
-        }
+        if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k])))
+            organ_clear_json(&list);
     return list;
 }
 

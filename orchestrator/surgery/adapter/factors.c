@@ -178,10 +178,8 @@ organ_lora_factors organ_lora_factors_of(const organ_lora_factors *f, size_t exp
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
                                   const organ_kernels *kernels, float **values, organ_error *error)
 {
-    if (read_factor(adapter, tensor, kernels, 1, values, error) != ORGAN_OK) {
-        free(*values);
-        *values = NULL;
-    }
+    if (read_factor(adapter, tensor, kernels, 1, values, error) != ORGAN_OK)
+        organ_clear(values);
     return error->status;
 }
 

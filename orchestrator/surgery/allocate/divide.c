@@ -235,8 +235,7 @@ void organ_pooled_give_back(organ_pooled_tensors *pooled, size_t tensor)
         for (size_t l = 0; l <= pooled->levels; l++)
             free(p->kept[k].values[l]);
     }
-    free(p->kept);
-    p->kept = NULL;
+    organ_clear(&p->kept);
     p->count = 0;
 }
 

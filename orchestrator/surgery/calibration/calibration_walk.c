@@ -128,8 +128,7 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
         return error->status;
     organ_layer_set_all_tokens(layer->loaded, all_tokens);
     walk_gather(g, layer, error);
-    free(all_tokens);
-    all_tokens = NULL;
+    organ_clear(&all_tokens);
     organ_layer_set_all_tokens(layer->loaded, NULL);
     if (!error->status && organ_calibration_find_few_tokens(g, &all_tokens, error) == ORGAN_OK && all_tokens) {
         organ_layer_set_all_tokens(layer->loaded, all_tokens);

@@ -394,8 +394,7 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, o
         const captures_unit *const leader = &g->units[g->groups[k].leader];
         const uint64_t taken = captures_moments_of(g, leader);
         g->spare = taken < g->spare ? g->spare - taken : 0;
-        free(g->groups[k].kept);
-        g->groups[k].kept = NULL;
+        organ_clear(&g->groups[k].kept);
         organ_calibration_finish(g->groups[k].calibration, error);
     }
     return error->status;

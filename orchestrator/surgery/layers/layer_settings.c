@@ -174,8 +174,7 @@ organ_status organ_layers_edit(organ_layer_plan *p)
         return organ_fail_memory(p->error, "config.json");
     for (size_t k = 0; k < sizeof parts / sizeof *parts && !p->error->status; k++)
         parts[k](p);
-    json_decref(p->now);
-    p->now = NULL;
+    organ_clear_json(&p->now);
     return p->error->status;
 }
 

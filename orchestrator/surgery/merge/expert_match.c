@@ -164,11 +164,7 @@ organ_status organ_expert_match_open(organ_expert_match *m, size_t models, const
     return ORGAN_OK;
 }
 
-void organ_expert_match_close(organ_expert_match *m)
-{
-    free(m->memory);
-    m->memory = NULL;
-}
+void organ_expert_match_close(organ_expert_match *m) { organ_clear(&m->memory); }
 
 static float *signature(const organ_expert_match *m, size_t place, size_t expert)
 {

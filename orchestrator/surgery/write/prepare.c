@@ -143,8 +143,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     if (!(w->config_path = organ_format("%s/" CONFIG, w->root)))
         return organ_fail_memory(error, w->write->requested->output);
     if (access(w->config_path, F_OK)) {
-        free(w->config_path);
-        w->config_path = NULL;
+        organ_clear(&w->config_path);
         return ORGAN_OK;
     }
     if (organ_input_load(w->config_path, w->config_path, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&

@@ -407,8 +407,7 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         organ_run_journal_close(&w.journal);
     }
     if (error->status) {
-        json_decref(*report);
-        *report = NULL;
+        organ_clear_json(report);
     } else
         organ_evaluation_end(&w.evaluation, error);
     write_release(&w);
