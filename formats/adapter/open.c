@@ -282,7 +282,7 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
 static int by_layer_and_name(const void *left, const void *right)
 {
     const organ_adapter_pair *const a = left, *const b = right;
-    return ORGAN_ORDER(a->anatomy.layer, b->anatomy.layer) ?: strcmp(a->module, b->module);
+    return ORGAN_ORDERS(ORGAN_ORDER(a->anatomy.layer, b->anatomy.layer), strcmp(a->module, b->module));
 }
 
 /* organ_rows_passed and organ_rows_rest hand the memory of the array of pairs back to the system; its contents stay

@@ -78,8 +78,19 @@ void organ_text_hide_secrets(char *text);
 
 /* ---- comparison functions for qsort and bsearch ---- */
 
-/* Orders two numbers, smallest first; each is computed twice. `?:` joins the orders by several keys, main key first. */
+/* Orders two numbers, smallest first; each is computed twice. */
 #define ORGAN_ORDER(a, b) (((a) > (b)) - ((a) < (b)))
+/* Joins the orders by several keys, main key first: returns the first one that is not 0. */
+static inline int organ_first_order(const int *orders, size_t count)
+{
+    while (count > 1 && *orders == 0) {
+        orders++;
+        count--;
+    }
+    return *orders;
+}
+#define ORGAN_ORDERS(...)                                                                                              \
+    organ_first_order((const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 /* Orders texts by their bytes; the elements are of type char * or const char *. */
 int organ_order_texts(const void *a, const void *b);
 /* Orders numbers of type double, smallest first. None may be NaN. */

@@ -251,7 +251,7 @@ static organ_status read_entries(safetensors_reader *r)
 static int by_offset(const void *a, const void *b)
 {
     const organ_tensor *s = a, *t = b;
-    return ORGAN_ORDER(s->offset, t->offset) ?: ORGAN_ORDER(s->bytes, t->bytes) ?: strcmp(s->name, t->name);
+    return ORGAN_ORDERS(ORGAN_ORDER(s->offset, t->offset), ORGAN_ORDER(s->bytes, t->bytes), strcmp(s->name, t->name));
 }
 
 /* transformers keeps the tensor of the last file. It knows no wrapped names, so that these do not replace others. */

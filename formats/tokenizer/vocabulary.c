@@ -276,7 +276,7 @@ bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint3
 static int by_rank(const void *a, const void *b)
 {
     const organ_merge *const x = a, *const y = b;
-    return ORGAN_ORDER(x->rank, y->rank) ?: ORGAN_ORDER(x->pair, y->pair);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->rank, y->rank), ORGAN_ORDER(x->pair, y->pair));
 }
 
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)

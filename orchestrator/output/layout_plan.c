@@ -212,8 +212,8 @@ static int by_width(const void *a, const void *b)
 {
     const organ_piece *const x = a, *const y = b;
     const unsigned wide = organ_dtype_describe(x->as.dtype)->bytes, other = organ_dtype_describe(y->as.dtype)->bytes;
-    return ORGAN_ORDER(other, wide) ?: ORGAN_ORDER(x->as.file, y->as.file)
-        ?: ORGAN_ORDER(x->as.offset, y->as.offset) ?: strcmp(x->as.name, y->as.name);
+    return ORGAN_ORDERS(ORGAN_ORDER(other, wide), ORGAN_ORDER(x->as.file, y->as.file),
+                        ORGAN_ORDER(x->as.offset, y->as.offset), strcmp(x->as.name, y->as.name));
 }
 
 static void put_metadata(FILE *out, const organ_layout *layout)

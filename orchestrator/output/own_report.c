@@ -153,7 +153,7 @@ static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *we
 static int compare_kinds(const void *a, const void *b)
 {
     const stored_kind *const x = a, *const y = b;
-    return ORGAN_ORDER(y->elements, x->elements) ?: strcmp(x->text, y->text);
+    return ORGAN_ORDERS(ORGAN_ORDER(y->elements, x->elements), strcmp(x->text, y->text));
 }
 
 static json_t *kinds_text(stored_kind *kinds, size_t count)

@@ -123,9 +123,9 @@ static int resharding_by_place(const void *a, const void *b, void *context)
     const bool fills_pages = whole_bytes(p) % PAGE == 0, other_fills_pages = whole_bytes(q) % PAGE == 0;
     const size_t first = first_of(pieces, x), other_first = first_of(pieces, y);
     const unsigned width = organ_dtype_describe(p->dtype)->bytes, other_width = organ_dtype_describe(q->dtype)->bytes;
-    return ORGAN_ORDER(p->file, q->file) ?: ORGAN_ORDER(other_fills_pages, fills_pages)
-        ?: (fills_pages ? 0 : ORGAN_ORDER(other_width, width)) ?: ORGAN_ORDER(first, other_first)
-        ?: ORGAN_ORDER(p->slice, q->slice);
+    return ORGAN_ORDERS(ORGAN_ORDER(p->file, q->file), ORGAN_ORDER(other_fills_pages, fills_pages),
+                        fills_pages ? 0 : ORGAN_ORDER(other_width, width), ORGAN_ORDER(first, other_first),
+                        ORGAN_ORDER(p->slice, q->slice));
 }
 
 /* The pieces are sorted. */

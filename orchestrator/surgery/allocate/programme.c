@@ -63,7 +63,8 @@ typedef struct programme_search {
 static int by_size(const void *a, const void *b)
 {
     const programme_item *const x = a, *const y = b;
-    return ORGAN_ORDER(x->size, y->size) ?: ORGAN_ORDER(x->cost, y->cost) ?: ORGAN_ORDER(x->number, y->number);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->size, y->size), ORGAN_ORDER(x->cost, y->cost),
+                        ORGAN_ORDER(x->number, y->number));
 }
 
 /* An item that is neither smaller nor cheaper than another one is left out. */
@@ -132,14 +133,14 @@ static double best_price(programme_search *s)
 static int by_size_and_cost(const void *a, const void *b)
 {
     const programme_step *const x = a, *const y = b;
-    return ORGAN_ORDER(x->size, y->size) ?: ORGAN_ORDER(x->cost, y->cost)
-        ?: ORGAN_ORDER(x->link.from, y->link.from) ?: ORGAN_ORDER(x->link.item, y->link.item);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->size, y->size), ORGAN_ORDER(x->cost, y->cost),
+                        ORGAN_ORDER(x->link.from, y->link.from), ORGAN_ORDER(x->link.item, y->link.item));
 }
 
 static int by_rest(const void *a, const void *b)
 {
     const programme_step *const x = a, *const y = b;
-    return ORGAN_ORDER(x->rest, y->rest) ?: by_size_and_cost(a, b);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->rest, y->rest), by_size_and_cost(a, b));
 }
 
 /* Keeps only steps that are cheaper than all smaller ones, and of these the `most` with the least rests. */
@@ -251,7 +252,7 @@ static int by_items_left(const void *a, const void *b)
 {
     const programme_class *const x = a, *const y = b;
     const double few = x->items[x->count - 1].rest, many = y->items[y->count - 1].rest;
-    return ORGAN_ORDER(x->count, y->count) ?: ORGAN_ORDER(many, few) ?: ORGAN_ORDER(x->number, y->number);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->count, y->count), ORGAN_ORDER(many, few), ORGAN_ORDER(x->number, y->number));
 }
 
 /* Removes the items that no solution below the limit has. */
