@@ -93,12 +93,14 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     return error->status;
 }
 
-static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
+static organ_status compare_piece(void *context, size_t piece, size_t worker, organ_error *error)
 {
+    organ_cut_audit *const a = context;
     organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
     const organ_tensor *const found = organ_model_find(a->copy.model, p->name);
     organ_cut_part whole = {.tensor = v->donor};
+    (void)worker;
     v->missing = !found;
     v->mismatch = found && !is_part_of(p, found);
     if (v->missing || v->mismatch)
@@ -109,12 +111,6 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     organ_cut_reader reader = organ_cut_reader_of(a->donor.model, v->part ? v->part : &whole, found->bytes,
                                                   scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
     return compare_bytes(a, &reader, found, scratch, v, error);
-}
-
-static organ_status compare_piece_task(void *context, size_t piece, size_t worker, organ_error *error)
-{
-    (void)worker;
-    return compare_piece(context, piece, error);
 }
 
 static organ_status advance_piece(void *context, size_t piece, organ_error *error)
@@ -151,7 +147,7 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
     const organ_parts pieces = {.count = a->run.piece_count,
                                 .workers = organ_memory_workers(a->engine, 3 * ORGAN_CUT_WINDOW, 0),
                                 .context = a,
-                                .work = compare_piece_task,
+                                .work = compare_piece,
                                 .retire = advance_piece};
     organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
     organ_parts_run(&pieces, a->engine, error);

@@ -57,12 +57,6 @@ static bool layers_known_influence(organ_layers_known *known, const double *infl
     return true;
 }
 
-static void layers_known_release(organ_layers_known *known)
-{
-    ORGAN_FREE_ARRAYS(known->influence, known->dropped, known->divergence);
-    *known = (organ_layers_known){0};
-}
-
 /* ---- rows of the file ---- */
 
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
@@ -173,8 +167,9 @@ static organ_status known_sets_read_document(organ_layers_known *known, const js
     return error->status;
 }
 
-organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
-                                     organ_error *error)
+/* *known stays empty if there is no file or `path` is NULL; scores of another identity are rejected. */
+static organ_status read_known(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
+                               organ_error *error)
 {
     const organ_cache cache = known_sets_cache(path, identity);
     ORGAN_OWNED_JSON json_t *document = NULL;
@@ -264,7 +259,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
                                 error) ||
         layers_identify_search(job, error))
         return error->status;
-    organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
+    read_known(&c->known, job->layers, file, c->identity, error);
     return organ_cache_check_place(job->options->write.dry_run ? NULL : file, "`scores`", job->engine->ranks, error);
 }
 
@@ -297,7 +292,7 @@ void organ_layers_choice_close(organ_layers_job *job)
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
-    layers_known_release(&job->choice.known);
+    ORGAN_FREE_ARRAYS(job->choice.known.influence, job->choice.known.dropped, job->choice.known.divergence);
     organ_layers_found_release(&job->choice.found);
     json_decref(job->choice.identity);
 }

@@ -48,19 +48,12 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
+static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = inner;
     run->writing = writing;
-    return run;
-}
-
-void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
-
-/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted). */
-static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
-{
-    return organ_cut_copy(organ_cut_begin(inner, writing), error);
+    return run->cut->refit && run->cut->refit(run->cut->refit_context, run, error) ? error->status
+                                                                                   : organ_cut_copy(run, error);
 }
 
 /* Implements organ_write.recall: run->cut->recall, if it is set, decides about a refitted tensor. All other pieces
@@ -70,7 +63,7 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     const organ_cut_run *const run = context;
     for (size_t k = 0; k < run->part_count && run->cut->recall; k++)
         if (run->parts[k].piece == item && run->parts[k].matrices > 0)
-            return run->cut->recall(run->cut->write.context, run->parts[k].tensor, results);
+            return run->cut->recall(run->cut->refit_context, run->parts[k].tensor, results);
     return results != NULL;
 }
 
@@ -270,8 +263,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write write, json_t **re
     write.inner = run;
     write.decide = cut_decide;
     write.make.edit = organ_cut_edit_config;
-    if (!write.make.fill)
-        write.make.fill = cut_fill;
+    write.make.fill = cut_fill;
     write.make.recall = cut_recall;
     write.make.depends = cut_kept_json;
     write.make.written = cut_digest;

@@ -40,8 +40,8 @@ typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while org
 typedef struct organ_cut_out organ_cut_out;
 struct organ_cut_out {
     /* The caller sets `model`, `requested`, `names` without `model`, `progress`, `engine`, `context`, check.parameters
-     * and report.document; if needed also the other members of `check`, report.plan (the memory of a copy is added),
-     * report.finish, and make.fill if tensors are refitted. organ_cut_make sets the other members. */
+     * and report.document; if needed also the other members of `check`, report.plan (the memory of a copy is added)
+     * and report.finish. organ_cut_make sets the other members. */
     organ_write write;
     /* Implements organ_write.decide: chooses the kept parts and completes the members below. NULL: they are complete.
      */
@@ -49,11 +49,15 @@ struct organ_cut_out {
     const organ_cut_layer *layers; /* one for each layer of the donor */
     size_t layer_count;            /* must equal organ_cut_layers */
     /* A flag for each tensor of the donor: true for a refitted tensor, whose kept part gets new values from
-     * make.fill (organ_cut_put) instead of the donor's bytes. NULL: no tensor is refitted. */
+     * `refit` (organ_cut_put) instead of the donor's bytes. NULL: no tensor is refitted. */
     const bool *refitted;
+    /* First argument of the functions below; `decide` may set it. */
+    void *refit_context;
+    /* Stores each kept matrix of refitted tensors with organ_cut_put, before all other tensors are copied. NULL: no
+     * tensor is refitted. */
+    organ_status (*refit)(void *context, organ_cut_run *run, organ_error *error);
     /* `results` returns the object that the journal stores with a complete refitted tensor. `recall` reads it when a
-     * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. Both get
-     * write.context. */
+     * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
     bool (*recall)(void *context, const organ_tensor *tensor, const json_t *results);
 };
@@ -84,18 +88,7 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
 /* Returns the errors of such a cut before a long decision, with kept parts that have the numbers of the chosen ones. */
 organ_status organ_cut_try(organ_cut_out *cut, organ_error *error);
 
-/* ---- functions for make.fill ---- */
-
-/* The `fill` of a verb with refitted tensors calls organ_cut_begin first, stores each kept matrix of refitted tensors
- * with organ_cut_put, and calls organ_cut_copy last. */
-
-/* Returns the state of the cut, never NULL. `inner` and `writing` are the first two arguments of `fill`. */
-organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
-/* Returns write.context, the verb's own context. */
-void *organ_cut_context(const organ_cut_run *run);
-/* Copies the kept bytes of all cut tensors that are not refitted. Returns ORGAN_INTERRUPTED if the engine is stopped,
- * and errors of reading and writing. */
-organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
+/* ---- functions for organ_cut_out.refit ---- */
 
 /* Returns whether organ_cut_put can store new values in this type: BF16, F16, F32, and the GGUF block types for which
  * the engine has a kernel that fits scales. */
@@ -196,7 +189,7 @@ struct organ_cut_run {
     organ_gguf_writer *gguf; /* the key-values of the output; NULL unless the donor is GGUF */
     bool digested;           /* `xxh3` of the refitted parts is set */
     json_t *settings;        /* the changed settings, member "settings" of organ_cut_json */
-    organ_writing *writing;  /* the output that is written; set by organ_cut_begin */
+    organ_writing *writing;  /* the output that is written; set before organ_cut_out.refit is called */
     organ_arena arena;       /* memory of names, lists of kept entries and facts */
     pthread_mutex_t lock;    /* protects `writing` and the progress display in organ_cut_copy */
 };
@@ -299,6 +292,10 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
 size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, organ_error *error);
 
 uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a worker */
+
+/* Copies the kept bytes of all cut tensors that are not refitted. Returns ORGAN_INTERRUPTED if the engine is stopped,
+ * and errors of reading and writing. */
+organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
 /* ---- config.json of the smaller model ---- */
 

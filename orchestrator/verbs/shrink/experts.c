@@ -16,7 +16,7 @@
 
 /* The document of a removal of experts. */
 
-json_t *organ_experts_parameters(void *context)
+static json_t *experts_parameters(void *context)
 {
     const organ_experts_job *const job = context;
     const organ_experts_options *const o = job->options;
@@ -68,7 +68,7 @@ static size_t count_draft_experts(const organ_model *model)
 
 /* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
  * if layers keep different numbers of experts, which no loader supports. */
-json_t *organ_experts_document(void *context, const organ_writing *made)
+static json_t *experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
@@ -201,23 +201,6 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
 }
 
-static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
-{
-    organ_cut_run *const run = organ_cut_begin(inner, writing);
-    const organ_experts_job *const job = organ_cut_context(run);
-    return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
-}
-
-static json_t *heal_results(void *context, const organ_tensor *tensor)
-{
-    return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
-}
-
-static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
-{
-    return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
-}
-
 /* A refitted output depends on the calibration text and its windows in addition to the parameters. */
 static json_t *experts_identity(void *context)
 {
@@ -259,7 +242,8 @@ static organ_status experts_decide(organ_cut_out *cut, organ_writing *writing, o
     experts_choose(job);
     if (open_heal(job, error) || organ_memory_work_check(job->model->path, error) || !job->heal)
         return error->status;
-    cut->refitted = organ_expert_heal_refitted(job->heal);
+    cut->refitted = job->heal->refitted;
+    cut->refit_context = job->heal;
     if (job->options->write.dry_run)
         organ_expert_heal_estimate(job->heal, &job->plan);
     return ORGAN_OK;
@@ -274,17 +258,17 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .names.definition = ORGAN_EXPERT_SCORES_DEFINITION,
                                    .names.view = &organ_experts_view,
                                    .names.stage = "cutting",
-                                   .check.parameters = organ_experts_parameters,
+                                   .check.parameters = experts_parameters,
                                    .check.inputs = experts_inputs,
-                                   .report.document = organ_experts_document,
+                                   .report.document = experts_document,
                                    .report.plan = &job->plan,
-                                   .make.fill = o->heal ? experts_fill : NULL,
                                    .check.identity = experts_identity},
                          .decide = experts_decide,
                          .layers = job->layers,
                          .layer_count = job->layer_count,
-                         .results = o->heal ? heal_results : NULL,
-                         .recall = o->heal ? experts_recall : NULL};
+                         .refit = o->heal ? organ_expert_heal_run : NULL,
+                         .results = o->heal ? organ_expert_heal_results : NULL,
+                         .recall = o->heal ? organ_expert_heal_recall : NULL};
     return organ_cut_make(&all, report, error);
 }
 

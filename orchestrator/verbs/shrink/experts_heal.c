@@ -260,10 +260,9 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
     organ_calibration_run_estimate(h->calib, &(organ_plan_solve){0}, plan);
 }
 
-const bool *organ_expert_heal_refitted(const organ_expert_heal *h) { return h->refitted; }
-
-organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
+organ_status organ_expert_heal_run(void *heal, organ_cut_run *run, organ_error *error)
 {
+    organ_expert_heal *const h = heal;
     h->run = run;
     if (!heal_allocate(h))
         organ_fail_memory(error, h->options.calibration.text);
@@ -276,13 +275,15 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 #define CHOICE(member) ORGAN_STRUCT_FIELD(organ_ridge_choice, member, EXACT)
 static const organ_struct_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
 
-json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
+json_t *organ_expert_heal_results(void *heal, const organ_tensor *tensor)
 {
+    const organ_expert_heal *const h = heal;
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
-bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
+bool organ_expert_heal_recall(void *heal, const organ_tensor *tensor, const json_t *results)
 {
+    organ_expert_heal *const h = heal;
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
     layer->known = ORGAN_STRUCT_READ(results, heal_results, &layer->choice);
     return layer->known;

@@ -55,19 +55,15 @@ void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 /* Adds the memory and the work of the refit to `plan`. */
 void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan);
 
-/* Returns the value of organ_cut_out.refitted: a flag for each tensor of the model, true if it has down projections
- * that are refitted. `heal` owns the array. */
-const bool *organ_expert_heal_refitted(const organ_expert_heal *heal);
-
-/* Refits layer by layer and writes the matrices to the output; called from organ_write.fill. If an interrupted run has
- * written all matrices of a layer, they are read back instead; layers with quantised blocks are always refitted. */
-organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
+/* Refits layer by layer and writes the matrices to the output; the value of organ_cut_out.refit. If an interrupted run
+ * has written all matrices of a layer, they are read back instead; layers with quantised blocks are always refitted. */
+organ_status organ_expert_heal_run(void *heal, organ_cut_run *run, organ_error *error);
 
 /* Implement organ_cut_out.results and .recall. The journal's object for a refitted tensor is {"before", "after",
  * "lambda"}, the regression's choice (organ_ridge_choice) for the layer of `tensor`. organ_expert_heal_recall returns
  * false if the object is malformed. */
-json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_tensor *tensor);
-bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);
+json_t *organ_expert_heal_results(void *heal, const organ_tensor *tensor);
+bool organ_expert_heal_recall(void *heal, const organ_tensor *tensor, const json_t *results);
 
 /* Returns {"held_windows", "healed_layers", "calibration", "layers": [{"layer", "inputs", "solved_by", "before",
  * "after", "lambda", "healed"}]} with a row for each layer that loses experts. "before" and "after" are squared errors
@@ -198,13 +194,6 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *optio
                                        organ_expert_measure **measure, organ_error *error);
 void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
 
-/* Returns the identity of the scores (definition, model, text, windows) for organ_expert_scores_read and
- * organ_expert_scores_json. The measurement owns it. */
-const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
-
-/* Returns the walk of the measurement, for organ_calibration_cut_test_windows. */
-const organ_calibration_run *organ_expert_measure_walk(const organ_expert_measure *measure);
-
 /* Measures the layers that `scores` lacks. After each layer rank 0 appends its scores to the journal of `writing`
  * (NULL: there is none) and writes all scores to `file` (NULL: no file is written). Returns ORGAN_BAD_INPUT if a value
  * is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED if the engine is stopped. */
@@ -259,13 +248,6 @@ organ_status organ_experts_predict(organ_experts_job *job, json_t **report, orga
  * if a layer cannot keep that many. */
 organ_status organ_experts_read_keep(const char *text, const organ_expert_scores *scores, uint32_t *keep,
                                      organ_error *error);
-
-/* ---- outputs.c, experts.c, greedy.c ---- */
-
-/* Callbacks of organ_write_run; `context` is the job. organ_experts_parameters returns the options that determine the
- * output, organ_experts_document the document of schema organ.experts/1. */
-json_t *organ_experts_parameters(void *context);
-json_t *organ_experts_document(void *context, const organ_writing *made);
 
 /* ---- state of --refit ---- */
 

@@ -143,29 +143,26 @@ size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_er
 
 #define PAGE ((size_t)4096) /* alignment of buffers that direct I/O needs */
 
-typedef struct copy_buffers {
-    unsigned char *window, *out; /* buffers of organ_cut_reader: ORGAN_CUT_WINDOW bytes each */
-    void *scratch;               /* scratch of organ_write_put: ORGAN_PUT_SCRATCH bytes */
-} copy_buffers;
-
 typedef struct copy_run {
     organ_cut_run *run;
-    copy_buffers *buffers; /* for each worker */
-    size_t *todo, count;   /* indices in run->parts of the parts to copy, and their number */
+    /* For each worker organ_cut_copy_memory() bytes: the window and the output of organ_cut_reader, of ORGAN_CUT_WINDOW
+     * bytes each, and the scratch of organ_write_put. */
+    unsigned char *buffers;
+    size_t *todo, count; /* indices in run->parts of the parts to copy, and their number */
 } copy_run;
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *buffers,
+static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, unsigned char *buffers,
                               organ_error *error)
 {
     organ_cut_reader reader =
-        organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, buffers->window, buffers->out);
+        organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, buffers, buffers + ORGAN_CUT_WINDOW);
     const unsigned char *bytes;
     for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
         if (organ_stop_is_requested(run->cut->write.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_write_put(run->writing, part->piece, bytes, size, at, buffers->scratch, error))
+        if (organ_write_put(run->writing, part->piece, bytes, size, at, buffers + 2 * ORGAN_CUT_WINDOW, error))
             return error->status;
     }
     return error->status;
@@ -176,7 +173,7 @@ static organ_status copy_task(void *context, size_t k, size_t worker, organ_erro
     const copy_run *const c = context;
     organ_cut_run *const run = c->run;
     const organ_cut_part *const part = &run->parts[c->todo[k]];
-    if (copy_part(run, part, &c->buffers[worker], error))
+    if (copy_part(run, part, c->buffers + worker * organ_cut_copy_memory(), error))
         return error->status;
     pthread_mutex_lock(&run->lock);
     organ_write_finish(run->writing, part->piece, json_object(), error);
@@ -185,44 +182,21 @@ static organ_status copy_task(void *context, size_t k, size_t worker, organ_erro
     return error->status;
 }
 
-static organ_status allocate_worker_buffers(copy_run *c, size_t workers, organ_error *error)
-{
-    c->buffers = calloc(workers, sizeof *c->buffers);
-    if (!c->buffers)
-        return organ_fail_memory(error, c->run->model->path);
-    for (size_t w = 0; w < workers; w++) {
-        copy_buffers *const b = &c->buffers[w];
-        b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
-        b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
-        b->scratch = aligned_alloc(PAGE, ORGAN_PUT_SCRATCH);
-        if (!b->window || !b->out || !b->scratch)
-            return organ_fail_memory(error, c->run->model->path);
-    }
-    return ORGAN_OK;
-}
-
-static void free_worker_buffers(copy_run *c, size_t workers)
-{
-    for (size_t w = 0; c->buffers && w < workers; w++) {
-        ORGAN_FREE_ARRAYS(c->buffers[w].window, c->buffers[w].out, c->buffers[w].scratch);
-    }
-    free(c->buffers);
-    free(c->todo);
-}
-
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;
     const size_t workers = organ_memory_workers(engine, organ_cut_copy_memory(), 0);
-    copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo)};
-    if (!c.todo)
+    copy_run c = {.run = run,
+                  .buffers = aligned_alloc(PAGE, workers * organ_cut_copy_memory()),
+                  .todo = calloc(run->part_count + 1, sizeof *c.todo)};
+    if (!c.buffers || !c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)
         if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
             c.todo[c.count++] = k;
     const organ_parts copies = {.count = c.count, .workers = workers, .context = &c, .work = copy_task};
-    if (!error->status && allocate_worker_buffers(&c, workers, error) == ORGAN_OK)
+    if (!error->status)
         organ_parts_run(&copies, engine, error);
-    free_worker_buffers(&c, workers);
+    ORGAN_FREE_ARRAYS(c.buffers, c.todo);
     return error->status;
 }

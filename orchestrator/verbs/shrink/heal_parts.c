@@ -269,12 +269,6 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t toget
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
 }
 
-organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
-{
-    h->pending = 0;
-    return organ_variants_open(h->forward, h->options.engine, &h->judged, h->together, &h->variants, error);
-}
-
 /* ---- streams ---- */
 
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
@@ -345,15 +339,6 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Scaling the logits instead of the norm gives the same logits. */
-static organ_status layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
-{
-    organ_variants_scale(h->variants, times);
-    organ_layers_heal_judge_rest(h, h->options.layers, divergence, error);
-    organ_variants_scale(h->variants, 1);
-    return error->status;
-}
-
 /* ---- scaling the final norm ---- */
 
 /* Scales the final norm. The norm gives every hidden state the same length, also if the smaller model only partly
@@ -366,12 +351,6 @@ static organ_status layers_heal_judge_final(organ_layers_heal *h, double times, 
 typedef struct products {
     double xy, yy;
 } products;
-
-static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
-{
-    sums->xy += organ_dot(x, y, count);
-    sums->yy += organ_dot(y, y, count);
-}
 
 /* Only the windows HEAL_NORM are used, to which no other part was fitted. On fitted windows the smaller model is
  * nearer to the donor than on new text, so s would be too close to 1. */
@@ -387,8 +366,10 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
             continue;
         organ_forward_final(h->forward, donor + w * context * hidden, context, x);
         organ_forward_final(h->forward, cut + w * context * hidden, context, y);
-        for (size_t t = 0; t < context; t++)
-            heal_final_add(sums, x + t * hidden, y + t * hidden, hidden);
+        for (size_t t = 0; t < context; t++) {
+            sums->xy += organ_dot(x + t * hidden, y + t * hidden, hidden);
+            sums->yy += organ_dot(y + t * hidden, y + t * hidden, hidden);
+        }
     }
     return error->status;
 }
@@ -404,7 +385,11 @@ static organ_status heal_final_choose(organ_layers_heal *h, double solution, org
     for (size_t k = 0; k < sizeof steps / sizeof *steps && solution > 0; k++) {
         const double times = 1 + steps[k] * (solution - 1);
         double divergence = 0;
-        if (layers_heal_judge_final(h, times, &divergence, error) != ORGAN_OK)
+        /* scaling the logits instead of the norm gives the same logits */
+        organ_variants_scale(h->variants, times);
+        organ_layers_heal_judge_rest(h, h->options.layers, &divergence, error);
+        organ_variants_scale(h->variants, 1);
+        if (error->status)
             return error->status;
         if (divergence < solved->after) {
             solved->times = times;

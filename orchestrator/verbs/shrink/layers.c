@@ -102,9 +102,7 @@ static json_t *search_json(const organ_layers_job *job)
 
 static json_t *solved_json(const void *context, size_t k)
 {
-    size_t count;
-    const organ_layers_solved *const s =
-        &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
+    const organ_layers_solved *const s = &((const organ_layers_job *)context)->heal->solved[k];
     return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
                         SET_TEXT("part", organ_layers_kind_name(s->kind)),
                         SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda), SET_REAL("step", s->step),
@@ -114,23 +112,21 @@ static json_t *solved_json(const void *context, size_t k)
 
 static json_t *heal_json(const organ_layers_job *job)
 {
-    size_t count;
-    if (!job->heal)
-        return json_null();
-    const organ_layers_solved *const solved = organ_layers_heal_solved(job->heal, &count);
-    const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
+    const organ_layers_heal *const h = job->heal;
     const bool done = !job->options->write.dry_run;
     size_t skipped = 0;
-    for (size_t k = 0; k < count; k++)
-        skipped += solved[k].skipped;
-    return ORGAN_OBJECT(SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
-                        SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
-                        SET_FLAG("lower", done && judged.after < judged.before), SET_COUNT("skipped", skipped),
-                        SET_COUNT("untried", judged.untried),
-                        SET("calibration", organ_calibration_run_json(
-                                               organ_layers_heal_text(job->heal),
-                                               "the whole model's, and that of the cut model with the refits so far")),
-                        SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
+    if (!h)
+        return json_null();
+    for (size_t k = 0; k < h->solved_count; k++)
+        skipped += h->solved[k].skipped;
+    return ORGAN_OBJECT(
+        SET_COUNT("judged_tokens", h->judged.begin[h->judged.count]), SET_REAL_OF("kl_before", done, h->before),
+        SET_REAL_OF("kl", done, h->divergence), SET_FLAG("done", done),
+        SET_FLAG("lower", done && h->divergence < h->before), SET_COUNT("skipped", skipped),
+        SET_COUNT("untried", h->untried),
+        SET("calibration", organ_calibration_run_json(
+                               h->calib, "the whole model's, and that of the cut model with the refits so far")),
+        SET("parts", organ_json_rows(done ? h->solved_count : 0, solved_json, job)));
 }
 
 static json_t *heal_definitions_json(void)
@@ -193,8 +189,6 @@ static json_t *layers_document(void *context, const organ_writing *made)
 #define MAX_SEARCH 16777216u /* largest --search-tokens */
 #define MAX_ROUNDS 1000000u  /* largest number of rounds */
 
-static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
-
 /* ---- options ---- */
 
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
@@ -209,7 +203,7 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (needs_search(job) && !o->calibration.text)
+    if (!job->drop.named && !o->calibration.text)
         return organ_fail(
             error, ORGAN_USAGE,
             "`drop` %s: the search for %zu of the %zu blocks needs a text: `calibration.text` FILE (for block "
@@ -217,9 +211,9 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
             o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "`heal` needs a text: `calibration.text` FILE");
-    if (o->calibration.text && !needs_search(job) && !o->heal)
+    if (o->calibration.text && job->drop.named && !o->heal)
         return organ_fail(error, ORGAN_USAGE, "`calibration.text` has no meaning for named blocks without `heal`");
-    if (o->scores && !needs_search(job))
+    if (o->scores && job->drop.named)
         return organ_fail(error, ORGAN_USAGE, "`scores` has no meaning for named blocks: there is no search");
     return ORGAN_OK;
 }
@@ -316,7 +310,7 @@ static organ_status estimate_heal(void *context, organ_error *error)
 
 static organ_status open_search(organ_layers_job *job, organ_error *error)
 {
-    if (!needs_search(job))
+    if (job->drop.named)
         return ORGAN_OK;
     organ_layers_choice_open(job, error);
     return organ_memory_check_also(estimate_heal, job, error);
@@ -325,7 +319,7 @@ static organ_status open_search(organ_layers_job *job, organ_error *error)
 /* A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
 static organ_status layers_search(organ_layers_job *job, organ_writing *writing, organ_error *error)
 {
-    if (!needs_search(job))
+    if (job->drop.named)
         return ORGAN_OK;
     if (job->options->write.dry_run) {
         organ_layers_choice_estimate(job);
@@ -344,26 +338,10 @@ static organ_status layers_decide(organ_cut_out *cut, organ_writing *writing, or
     for (size_t l = 0; l < job->layers; l++)
         job->kept[l].dropped = job->drop.dropped[l];
     cut->refitted = job->refitted;
+    cut->refit_context = job->heal;
     if (job->heal && job->options->write.dry_run)
         organ_layers_heal_estimate(job->heal, &job->plan);
     return ORGAN_OK;
-}
-
-static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
-{
-    organ_cut_run *const run = organ_cut_begin(inner, writing);
-    const organ_layers_job *const job = organ_cut_context(run);
-    return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
-}
-
-static json_t *layers_results(void *context, const organ_tensor *tensor)
-{
-    return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
-}
-
-static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
-{
-    return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
 }
 
 /* ---- the smaller model ---- */
@@ -372,9 +350,9 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->choice.identity, "search", json_incref(job->choice.identity)),
-                        SET_IF(job->heal, "text",
-                               json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
+    return ORGAN_OBJECT(
+        SET_IF(job->choice.identity, "search", json_incref(job->choice.identity)),
+        SET_IF(job->heal, "text", json_string(organ_calibration_run_facts_of(job->heal->calib)->digest)));
 }
 
 static organ_status layers_inputs(void *context, organ_run_inputs *inputs, organ_error *error)
@@ -393,7 +371,6 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .requested = &o->write,
                                     ORGAN_WRITE_BY(job),
                                     .report.plan = &job->plan,
-                                    .make.fill = o->heal ? layers_fill : NULL,
                                     .names.definition = ORGAN_LAYERS_DEFINITION,
                                     .names.view = &organ_layers_view,
                                     .names.stage = "dropping blocks",
@@ -404,14 +381,10 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                           .decide = layers_decide,
                           .layers = job->kept,
                           .layer_count = blocks,
-                          .results = o->heal ? layers_results : NULL,
-                          .recall = o->heal ? layers_recall : NULL};
+                          .refit = o->heal ? organ_layers_heal_run : NULL,
+                          .results = o->heal ? organ_layers_heal_results : NULL,
+                          .recall = o->heal ? organ_layers_heal_recall : NULL};
     return organ_cut_make(&made, report, error);
-}
-
-static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
-{
-    return open_model(job, error) || open_search(job, error) ? error->status : layers_cut(job, report, error);
 }
 
 static void layers_release(organ_layers_job *job)
@@ -429,7 +402,8 @@ static organ_status layers_verb(const void *given, const organ_engine *engine, c
     const organ_layers_options *const options = given;
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    layers_make(&job, report, error);
+    if (open_model(&job, error) == ORGAN_OK && open_search(&job, error) == ORGAN_OK)
+        layers_cut(&job, report, error);
     layers_release(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

@@ -257,19 +257,6 @@ void organ_layers_heal_close(organ_layers_heal *h)
     ORGAN_FREE_ARRAYS(h->judged_tokens, h->judged_begin, h->uses, h->solved, h->known, h);
 }
 
-const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
-
-const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
-{
-    *count = h->solved_count;
-    return h->solved;
-}
-
-organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
-{
-    return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence, h->untried};
-}
-
 /* ---- the journal ---- */
 
 /* The members of organ_layers_solved that the journal stores. */
@@ -277,13 +264,15 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
                                                   SOLVED(after)};
 
-json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
+json_t *organ_layers_heal_results(void *heal, const organ_tensor *tensor)
 {
+    const organ_layers_heal *const h = heal;
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
-bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
+bool organ_layers_heal_recall(void *heal, const organ_tensor *tensor, const json_t *results)
 {
+    organ_layers_heal *const h = heal;
     const size_t number = organ_layers_heal_number(h, tensor);
     organ_layers_solved *const s = &h->known[number];
     s->layer = tensor->anatomy.layer;
@@ -496,16 +485,17 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
+organ_status organ_layers_heal_run(void *heal, organ_cut_run *run, organ_error *error)
 {
+    organ_layers_heal *const h = heal;
     const char *const scratch = h->options.walk.calibration.scratch;
     h->run = run;
     if (organ_calibration_states_open(&h->chunks, /*copied=*/true, scratch, &h->donor, error) != ORGAN_OK ||
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (`scratch`) need",
                                         2 * organ_calibration_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
-    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed_chunks(h, error) == ORGAN_OK &&
-        run_blocks(h, error) == ORGAN_OK)
+    if (organ_variants_open(h->forward, h->options.engine, &h->judged, h->together, &h->variants, error) == ORGAN_OK &&
+        embed_chunks(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
     organ_calibration_states_close(h->donor);
     organ_calibration_states_close(h->cut);

@@ -124,13 +124,6 @@ typedef struct organ_layers_known {
     double *divergence;             /* divergence of each set, in nats per token */
 } organ_layers_known;
 
-/* Reads the scores from the file `path`; *known stays empty if there is no file or `path` is NULL. `identity` has the
- * digests of the model and the text, and how the text is cut into windows; scores of another identity are rejected.
- * Returns errors of organ_cache_read, and ORGAN_BAD_INPUT for a row that is not a set or not an influence. Release
- * *known in any case. */
-organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
-                                     organ_error *error);
-
 /* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL if memory runs out. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
 
@@ -193,31 +186,17 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
 void organ_layers_heal_estimate(organ_layers_heal *heal, organ_plan *plan);
 void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
-/* Refits the blocks in one pass over the text, and writes the refitted tensors into the output of `run`. Tensors that
- * an interrupted run has written are read back instead, except for quantised blocks. Returns ORGAN_IO if memory or a
- * file fails, ORGAN_INTERRUPTED if a stop was requested, and errors of the forward pass. */
-organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
+/* Implements organ_cut_out.refit: refits the blocks in one pass over the text, and writes the refitted tensors into the
+ * output of `run`. Tensors that an interrupted run has written are read back instead, except for quantised blocks.
+ * Returns ORGAN_IO if memory or a file fails, ORGAN_INTERRUPTED if a stop was requested, and errors of the forward
+ * pass. */
+organ_status organ_layers_heal_run(void *heal, organ_cut_run *run, organ_error *error);
 
 /* Implement organ_cut_out.results and .recall. organ_layers_heal_results returns the solution of a tensor's part for
  * the journal; organ_layers_heal_recall restores it from the journal, and returns false if the object is malformed. */
-json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
-bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
+json_t *organ_layers_heal_results(void *heal, const organ_tensor *tensor);
+bool organ_layers_heal_recall(void *heal, const organ_tensor *tensor, const json_t *results);
 
-/* Returns the calibration run that opened the text. `heal` owns it. */
-const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *heal);
-/* Returns the solutions of all parts refitted so far, in the order of the heal, and sets *count to their number. `heal`
- * owns them. */
-const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);
-/* Number of tokens in the held-out windows, and the KL divergences of the smaller model from the donor on them, before
- * and after the heal, in nats per token. */
-typedef struct organ_layers_judged {
-    size_t tokens;
-    double before, after;
-    size_t untried; /* parts that were not refitted because the blocks before them had little effect */
-} organ_layers_judged;
-/* Returns the number of held-out tokens and the divergences on them; `before` and `after` are 0 until
- * organ_layers_heal_run. */
-organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *heal);
 const char *organ_layers_kind_name(organ_layers_kind kind); /* returns the name in the report: "attention inputs" */
 
 /* ---- the divergence of a model without some of its blocks ---- */
@@ -289,7 +268,8 @@ typedef struct organ_layers_job {
 
 /* Opens the text and the forward pass of the search, checks that --memory is enough, reads the scores file, and sets
  * job->layers to the blocks of the forward pass. Returns ORGAN_USAGE if --drop leaves none of them, and the errors of
- * organ_calibration_run_open, organ_layers_sets_check and organ_layers_known_read. */
+ * organ_calibration_run_open, organ_layers_sets_check and organ_cache_read, and ORGAN_BAD_INPUT for a scores
+ * file with a row that is not a set or not an influence. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
 /* Adds the memory and the work of the search to job->plan. */
 void organ_layers_choice_estimate(organ_layers_job *job);
@@ -369,7 +349,7 @@ struct organ_layers_heal {
                                judged */
     double *results[HEAL_TOGETHER]; /* for each pending candidate, where its divergence will be stored */
     /* KL divergence of the smaller model from the donor on the held-out windows, in nats per token: before the heal,
-     * and with the solutions so far. */
+     * and with the solutions so far; 0 until organ_layers_heal_run. */
     double before, divergence;
     /* Behind a gap: number of blocks since the divergence was last lowered by HEAL_EFFECT, and its value then.
      * `settled`: they are HEAL_IDLE, so blocks up to the next gap keep their weights; `untried` counts their parts. */
@@ -445,9 +425,6 @@ organ_status organ_layers_heal_leave(organ_layers_heal *heal, organ_error *error
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
 /* Returns the bytes for judging `together` candidates at a time. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);
-/* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
- * organ_variants_close. */
-organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
 /* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence of the smaller
  * model with this block from the donor, in nats, averaged over the held-out tokens. Several candidates are judged
  * together, so *divergence may be set later, at the latest when organ_layers_heal_finish returns. */

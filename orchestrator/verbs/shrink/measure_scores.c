@@ -295,10 +295,6 @@ void organ_expert_measure_close(organ_expert_measure *m)
     free(m);
 }
 
-const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
-
-const organ_calibration_run *organ_expert_measure_walk(const organ_expert_measure *m) { return m->calib; }
-
 /* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
  * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An
  * expert has three matrices of hidden x expert_intermediate, with two operations per weight: hence the factor 6. */
@@ -446,7 +442,7 @@ organ_status organ_experts_open_scores(organ_experts_job *job, organ_error *erro
     char model[17];
     if (job->options->calibration.text) {
         if (open_measure(job, &job->measure, error) == ORGAN_OK)
-            job->identity = json_deep_copy(organ_expert_measure_identity(job->measure));
+            job->identity = json_deep_copy(job->measure->identity);
     } else if (organ_model_fingerprint(job->model, model, error) == ORGAN_OK)
         job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
     return error->status || job->identity ? error->status : organ_fail_memory(error, job->model->path);

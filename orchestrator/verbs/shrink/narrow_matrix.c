@@ -57,11 +57,6 @@ static narrow_matrix_block block_at(const narrowing *x, size_t column)
     return (narrow_matrix_block){start, organ_min(b, x->cols - start), start * b};
 }
 
-static organ_status out_of_memory(const narrowing *x, organ_error *error)
-{
-    return organ_fail_memory(error, x->options->name);
-}
-
 /* ---- P and G ---- */
 
 /* P = H^-1 = U^T U follows from the factor U in x->g. The factorisation leaves the part below the diagonal of U
@@ -118,11 +113,11 @@ static organ_status invert_moments(narrowing *x, organ_error *error)
     x->g = damped_moments(x);
     x->p = organ_floats(organ_block_entries(x->cols, x->moments->block), 1);
     if (!x->g || !x->p)
-        return out_of_memory(x, error);
+        return organ_fail_memory(error, x->options->name);
     for (size_t start = 0; start < x->cols; start += x->moments->block) {
         const narrow_matrix_block b = block_at(x, start);
         if (!organ_inverse_factor(x->engine, x->g + b.at, b.width, &definite))
-            return out_of_memory(x, error);
+            return organ_fail_memory(error, x->options->name);
         if (!definite)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
@@ -369,7 +364,7 @@ static organ_status solve_rows(narrowing *x, organ_error *error)
     ORGAN_OWNED float *const scratch = organ_floats(3 * together, x->cols);
     const organ_block_matrix h = {x->cols, x->moments->block, x->g};
     if (!x->g || !scratch)
-        out_of_memory(x, error);
+        organ_fail_memory(error, x->options->name);
     for (size_t first = 0; first < x->rows && !error->status; first += together) {
         const narrow_matrix_strip s = {.rows = organ_min(together, x->rows - first),
                                        .weights = x->weights + first * x->cols,
@@ -426,7 +421,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
         organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
     else if (!allocate(&x))
-        out_of_memory(&x, error);
+        organ_fail_memory(error, options->name);
     else if (invert_moments(&x, error) == ORGAN_OK && choose_kept(&x, kept, error) == ORGAN_OK)
         solve_rows(&x, error);
     release(&x);

@@ -114,7 +114,7 @@ static organ_status put_stored(organ_cut_run *run, const organ_tensor *tensor, u
     else if (own)
         copy_rows(run, &p, matrix, units, error);
     if (!error->status && own && ++p.part->put == p.part->matrices) {
-        json_t *const results = run->cut->results ? run->cut->results(run->cut->write.context, tensor) : json_object();
+        json_t *const results = run->cut->results ? run->cut->results(run->cut->refit_context, tensor) : json_object();
         organ_write_finish(run->writing, p.part->piece, results, error);
         organ_progress_advance(run->cut->write.progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }

@@ -131,9 +131,8 @@ static organ_status measure_and_cut(prediction *p, organ_error *error)
                                                   .reserve = tokens};
     organ_expert_measure *measure = NULL;
     if (organ_expert_measure_open(&options, &job->scores, &measure, error) == ORGAN_OK &&
-        organ_calibration_cut_test_windows(organ_expert_measure_walk(measure), tokens, "`predict_tokens`", &p->rest,
-                                           error) == ORGAN_OK &&
-        !(job->identity = json_deep_copy(organ_expert_measure_identity(measure))))
+        organ_calibration_cut_test_windows(measure->calib, tokens, "`predict_tokens`", &p->rest, error) == ORGAN_OK &&
+        !(job->identity = json_deep_copy(measure->identity)))
         organ_fail_memory(error, job->model->path);
     if (!error->status && o->scores)
         organ_expert_scores_read(&job->scores, job->identity, o->scores,

@@ -54,20 +54,24 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
-/* The line of the part is appended to the journal only after the values are written. */
-static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
+/* Stores the kept columns of `weights` if `out`, else reads them back. */
+static organ_status move_values(const organ_width_job *job, const organ_width_part *part, float *weights, bool out,
+                                organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->total * part->share->columns;
     choose_strip s = {0};
     open_strip(part, &s, error);
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
         const size_t some = organ_min(s.rows, rows - first);
-        for (size_t r = 0; r < some; r++)
-            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, /*out=*/true);
-        organ_width_choices_put(job, part, s.values, first, some, error);
+        if (!out)
+            organ_width_choices_get(job, part, s.values, first, some, error);
+        for (size_t r = 0; r < some && !error->status; r++)
+            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, out);
+        if (out)
+            organ_width_choices_put(job, part, s.values, first, some, error);
     }
     free(s.values);
-    return error->status ? error->status : organ_width_choices_add(job, part, error);
+    return error->status;
 }
 
 /* ---- for the walk ---- */
@@ -101,17 +105,8 @@ static organ_status choose_restore(void *context, const organ_calibration_matrix
 {
     const organ_width_job *const job = context;
     const organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
-    choose_strip s = {0};
     memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
-    open_strip(part, &s, error);
-    for (size_t first = 0; first < matrix->rows && !error->status; first += s.rows) {
-        const size_t some = organ_min(s.rows, (size_t)matrix->rows - first);
-        organ_width_choices_get(job, part, s.values, first, some, error);
-        for (size_t r = 0; r < some && !error->status; r++)
-            move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, /*out=*/false);
-    }
-    free(s.values);
-    return error->status;
+    return move_values(job, part, weights, /*out=*/false, error);
 }
 
 static uint64_t choose_bytes_of(const organ_width_part *part)
@@ -151,7 +146,9 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
     organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
     if (choose_for_matrix(job, part, matrix, weights, error) != ORGAN_OK)
         return error->status;
-    if (organ_ranks_first(job->engine->ranks) && store_values(job, part, weights, error) != ORGAN_OK)
+    /* the line of the part is appended to the journal only after the values are written */
+    if (organ_ranks_first(job->engine->ranks) &&
+        (move_values(job, part, weights, /*out=*/true, error) || organ_width_choices_add(job, part, error)))
         return error->status;
     part->done = true;
     width_report_step(job, part, matrix->name);
@@ -265,14 +262,13 @@ static organ_status write_refitted_part(const organ_width_job *job, organ_cut_ru
     return error->status;
 }
 
-static organ_status write_refitted_parts(void *inner, organ_writing *writing, organ_error *error)
+static organ_status write_refitted_parts(void *context, organ_cut_run *run, organ_error *error)
 {
-    organ_cut_run *const run = organ_cut_begin(inner, writing);
-    const organ_width_job *const job = organ_cut_context(run);
+    const organ_width_job *const job = context;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_cut_done(run, job->parts[k].tensor))
             write_refitted_part(job, run, &job->parts[k], error);
-    return error->status ? error->status : organ_cut_copy(run, error);
+    return error->status;
 }
 
 /* Each choice is stored immediately, so that an interrupted run continues with it. Errors of the cut are found before
@@ -293,7 +289,6 @@ static organ_status width_cut(organ_width_job *job, json_t **report, organ_error
     organ_cut_out made = {.write = {.model = job->model,
                                     .requested = &job->options->write,
                                     ORGAN_WRITE_BY(job),
-                                    .make.fill = write_refitted_parts,
                                     .report.plan = &job->plan,
                                     .names.definition = "width/1",
                                     .names.view = &organ_width_view,
@@ -305,17 +300,10 @@ static organ_status width_cut(organ_width_job *job, json_t **report, organ_error
                           .decide = width_decide,
                           .layers = job->layers,
                           .layer_count = job->layer_count,
-                          .refitted = job->targets.chosen};
+                          .refitted = job->targets.chosen,
+                          .refit_context = job,
+                          .refit = write_refitted_parts};
     return organ_cut_make(&made, report, error);
-}
-
-static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
-{
-    const organ_width_options *const o = job->options;
-    if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
-        organ_width_plan(job, error) || width_text(job, error))
-        return error->status;
-    return width_cut(job, report, error);
 }
 
 static void close_width(organ_width_job *job)
@@ -336,7 +324,10 @@ static organ_status width_verb(const void *given, const organ_engine *engine, co
     const organ_width_options *const options = given;
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    narrow_model(&job, report, error);
+    if (width_check_options(options, error) == ORGAN_OK &&
+        organ_donor_open(options->model, "narrowed", progress, &job.model, error) == ORGAN_OK &&
+        organ_width_plan(&job, error) == ORGAN_OK && width_text(&job, error) == ORGAN_OK)
+        width_cut(&job, report, error);
     close_width(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

@@ -173,12 +173,6 @@ static organ_status list_layers(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Lists the parts, the targets and the layers for the cut. organ_width_plan calls it. */
-static organ_status width_list(organ_width_job *job, organ_error *error)
-{
-    return list_parts(job, error) ? error->status : list_layers(job, error);
-}
-
 #define FLOAT_MULTIPLE   32  /* number of channels must be a multiple of this for kernels of floats */
 #define K_QUANT_MULTIPLE 256 /* ... and of this for the K-quants of GGUF */
 
@@ -374,5 +368,5 @@ organ_status organ_width_plan(organ_width_job *job, organ_error *error)
     const organ_width_options *const o = job->options;
     if ((o->ffn && plan_ffn(job, error)) || (o->heads && plan_heads(job, error)))
         return error->status;
-    return width_list(job, error);
+    return list_parts(job, error) ? error->status : list_layers(job, error);
 }

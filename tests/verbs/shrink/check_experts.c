@@ -57,8 +57,8 @@ static organ_status measure(const requested *a, organ_expert_scores *scores, boo
     if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
         (!a->file ||
-         organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
-                                  "to measure again, give another file with `scores`", whole, error) == ORGAN_OK))
+         organ_expert_scores_read(scores, m->identity, a->file, "to measure again, give another file with `scores`",
+                                  whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, NULL, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);

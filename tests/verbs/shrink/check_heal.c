@@ -184,23 +184,6 @@ static json_t *document(void *context, const organ_writing *made)
     return ORGAN_OBJECT(SET("heal", organ_expert_heal_json(h->heal)));
 }
 
-static organ_status fill(void *inner, organ_writing *writing, organ_error *error)
-{
-    organ_cut_run *const run = organ_cut_begin(inner, writing);
-    const healing *const h = organ_cut_context(run);
-    return organ_expert_heal_run(h->heal, run, error) ? error->status : organ_cut_copy(run, error);
-}
-
-static json_t *results(void *context, const organ_tensor *tensor)
-{
-    return organ_expert_heal_results(((healing *)context)->heal, tensor);
-}
-
-static bool recall(void *context, const organ_tensor *tensor, const json_t *results_of)
-{
-    return organ_expert_heal_recall(((healing *)context)->heal, tensor, results_of);
-}
-
 static organ_status heal_model(const heal_way *way, const organ_model *model, const organ_engine *engine,
                                const char *output, bool resume, organ_error *error)
 {
@@ -230,13 +213,14 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
                       .context = &h,
                       .names = {.definition = "experts/1", .view = &organ_experts_view, .stage = "cutting"},
                       .check = {.parameters = parameters},
-                      .make = {.fill = fill},
                       .report = {.document = document}},
             .layers = layers,
             .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
-            .refitted = organ_expert_heal_refitted(h.heal),
-            .results = results,
-            .recall = recall};
+            .refitted = h.heal->refitted,
+            .refit_context = h.heal,
+            .refit = organ_expert_heal_run,
+            .results = organ_expert_heal_results,
+            .recall = organ_expert_heal_recall};
         organ_cut_make(&cut, &report, error);
     }
     organ_expert_heal_close(h.heal);

@@ -279,10 +279,9 @@ static bool stays(const organ_cut_keep *keep, uint64_t number)
 }
 
 /* Sets every re-solved matrix to 0.5 + its number, and checks that reading it back gives these values. */
-static organ_status resolve(void *inner, organ_writing *writing, organ_error *error)
+static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
 {
-    organ_cut_run *const run = organ_cut_begin(inner, writing);
-    const job *const j = organ_cut_context(run);
+    const job *const j = context;
     float *const values = malloc(sizeof(float) << 16), *const back = malloc(sizeof(float) << 16);
     for (size_t t = 0; t < j->model->tensor_count && !error->status; t++) {
         const organ_tensor *const tensor = &j->model->tensors[t];
@@ -301,7 +300,7 @@ static organ_status resolve(void *inner, organ_writing *writing, organ_error *er
     }
     free(values);
     free(back);
-    return error->status ? error->status : organ_cut_copy(run, error);
+    return error->status;
 }
 
 static organ_status run_cut(job *j, const organ_engine *engine, const char *path, organ_error *error)
@@ -326,11 +325,12 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                   .context = j,
                   .names = {.definition = "experts/1", .view = &organ_experts_view, .stage = "cutting"},
                   .check = {.parameters = parameters},
-                  .make = {.fill = way->refitted ? resolve : NULL},
                   .report = {.document = document}},
         .layers = layers,
         .layer_count = organ_cut_layers(j->model),
-        .refitted = way->refitted ? j->refitted : NULL};
+        .refitted = way->refitted ? j->refitted : NULL,
+        .refit_context = j,
+        .refit = way->refitted ? resolve : NULL};
     organ_cut_make(&cut, &cut_report, error);
     free(j->refitted);
     return error->status;
