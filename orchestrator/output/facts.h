@@ -228,11 +228,20 @@ json_t *organ_model_stored(const organ_model *model, organ_error *error);
 /* Begins and ends the work of a verb whose result is a document. The end decides whether the verb returns the document
  * or releases it. */
 
+/* The caller's progress, which also keeps the warnings for the member "warnings" of the report. */
+typedef struct organ_kept_warnings {
+    organ_progress progress;
+    const organ_progress *to; /* the caller's, or NULL */
+    json_t *sentences;        /* each warning once, in their order */
+} organ_kept_warnings;
+
 /* A verb's work that has begun and not ended. */
 typedef struct organ_report_work {
     organ_memory_work memory; /* counts refused allocations */
     organ_work account;       /* accounts for the time of this thread and the workers */
     json_t **report;          /* the verb's result */
+    /* If the verb has begun them (organ_warnings_begin), the end adds them to the report and ends them. */
+    organ_kept_warnings kept;
 } organ_report_work;
 
 /* Begins a verb: sets *report to NULL and checks the options, a structure `type` of `ours` bytes. `needs` has `count`
@@ -275,13 +284,6 @@ organ_status organ_repair_pair_check_beside(const organ_model *model, organ_erro
 organ_status organ_repair_pair_forget(organ_json_edit *config, organ_error *error);
 
 /* ---- warnings ---- */
-
-/* The caller's progress, which also keeps the warnings for the member "warnings" of the report. */
-typedef struct organ_kept_warnings {
-    organ_progress progress;
-    const organ_progress *to; /* the caller's, or NULL */
-    json_t *sentences;        /* each warning once, in their order */
-} organ_kept_warnings;
 
 /* Returns the progress that a verb uses in place of `progress`, until organ_warnings_end. */
 const organ_progress *organ_warnings_begin(organ_kept_warnings *kept, const organ_progress *progress);

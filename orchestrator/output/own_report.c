@@ -229,6 +229,8 @@ organ_status organ_report_end(const organ_report_work *work, const char *what, o
 
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error)
 {
+    organ_warnings_add(*work->report, &work->kept.progress);
+    json_decref(work->kept.sentences);
     organ_work_end(&work->account);
     return organ_memory_work_end(&work->memory, work->report, what, error);
 }

@@ -123,15 +123,12 @@ organ_status organ_compare(const organ_compare_options *options, const organ_eng
     if (ORGAN_BEGIN_VERB(organ_compare_options, options, report, error, "models",
                          options->model_count ? options->models[0] : NULL))
         return error->status;
-    organ_kept_warnings kept;
+    organ_report_work work = organ_report_begin(report);
     compare_job job = {.options = options,
                        .engine = engine,
-                       .progress = organ_warnings_begin(&kept, progress),
+                       .progress = organ_warnings_begin(&work.kept, progress),
                        .started = organ_seconds_now()};
-    const organ_report_work work = organ_report_begin(report);
     run(&job, report, error);
-    organ_warnings_add(*report, job.progress);
-    organ_warnings_end(&kept);
     release(&job);
     return organ_report_end(&work, options->model_count ? options->models[0] : "compare", error);
 }

@@ -293,13 +293,12 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
     if (ORGAN_BEGIN_VERB(organ_generate_options, options, report, error, "model", options->model, "prompt",
                          options->prompt))
         return error->status;
-    organ_kept_warnings kept;
-    generation g = {
-        .options = options, .engine = *engine, .progress = organ_warnings_begin(&kept, progress), .listener = listener};
-    const organ_report_work work = organ_report_begin(report);
+    organ_report_work work = organ_report_begin(report);
+    generation g = {.options = options,
+                    .engine = *engine,
+                    .progress = organ_warnings_begin(&work.kept, progress),
+                    .listener = listener};
     generate_text(&g, report, error);
-    organ_warnings_add(*report, g.progress);
-    organ_warnings_end(&kept);
     close_generation(&g);
     return organ_report_end(&work, options->model, error);
 }

@@ -23,12 +23,8 @@ static organ_status run_job(assembly_job *job, const organ_progress *progress, c
                                                 const organ_stop *stop, json_t **report, organ_error *error),
                             json_t **report, organ_error *error)
 {
-    organ_kept_warnings kept;
-    const organ_progress *const keeping = organ_warnings_begin(&kept, progress);
-    const organ_report_work work = organ_report_begin(report);
-    run(job, keeping, stop, report, error);
-    organ_warnings_add(*report, keeping);
-    organ_warnings_end(&kept);
+    organ_report_work work = organ_report_begin(report);
+    run(job, organ_warnings_begin(&work.kept, progress), stop, report, error);
     organ_layout_release(&job->layout);
     organ_model_close(job->model);
     return organ_report_end(&work, job->assemble ? job->assemble->directory : job->extract->model, error);
@@ -122,10 +118,7 @@ static organ_status assemble_model(assembly_job *a, const organ_progress *progre
                               .layout.files = &a->layout,
                               .layout.ranks = o->ranks,
                               .layout.stop = stop,
-                              .names.definition = "assemble/1",
-                              .names.view = &organ_assemble_view,
-                              .names.stage = "assembling",
-                              .names.model = "model",
+                              .names = {"assemble/1", &organ_assemble_view, "assembling", "model"},
                               .progress = progress,
                               .engine = o->engine,
                               .context = a,
@@ -192,15 +185,11 @@ static organ_status extract_model(assembly_job *e, const organ_progress *progres
         return error->status;
     const organ_write made = {.model = e->model,
                               .requested = &o->write,
-                              .names.resumed_by = o->resumed_by,
+                              .names = {"extract/1", &organ_extract_view, "extracting", "model", o->resumed_by},
                               .layout.files = &e->layout,
                               .layout.apart = true,
                               .layout.ranks = o->ranks,
                               .layout.stop = stop,
-                              .names.definition = "extract/1",
-                              .names.view = &organ_extract_view,
-                              .names.stage = "extracting",
-                              .names.model = "model",
                               .progress = progress,
                               .engine = o->engine,
                               .context = e,

@@ -318,10 +318,7 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
                               .layout.apart = job->target->manifest && !job->single,
                               .layout.ranks = o->ranks,
                               .layout.stop = job->stop,
-                              .names.definition = "graft/1",
-                              .names.view = &organ_graft_view,
-                              .names.stage = "grafting",
-                              .names.model = "target",
+                              .names = {"graft/1", &organ_graft_view, "grafting", "target"},
                               .progress = job->progress,
                               .engine = o->engine,
                               .context = job,
@@ -355,16 +352,13 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
     if (ORGAN_BEGIN_VERB(organ_graft_options, options, report, error, "source", options->source, "target",
                          options->target, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_kept_warnings kept;
+    organ_report_work work = organ_report_begin(report);
     organ_graft_job job = {.options = options,
                            .single = organ_output_is_file(options->write.output),
                            .kernels = kernels,
-                           .progress = organ_warnings_begin(&kept, progress),
+                           .progress = organ_warnings_begin(&work.kept, progress),
                            .stop = stop};
-    const organ_report_work work = organ_report_begin(report);
     graft_model(&job, report, error);
-    organ_warnings_add(*report, job.progress);
-    organ_warnings_end(&kept);
     close_graft(&job);
     return organ_report_end_partial(&work, options->target, error);
 }

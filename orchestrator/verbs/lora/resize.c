@@ -155,13 +155,10 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
     if (ORGAN_BEGIN_VERB(organ_lora_resize_options, options, report, error, "adapter", options->adapter, "output",
                          options->output))
         return error->status;
-    organ_kept_warnings kept;
+    organ_report_work work = organ_report_begin(report);
     resize_job j = {.options = options,
-                    .rewrite = {.engine = engine, .progress = organ_warnings_begin(&kept, progress)}};
-    const organ_report_work work = organ_report_begin(report);
+                    .rewrite = {.engine = engine, .progress = organ_warnings_begin(&work.kept, progress)}};
     resize_adapter(&j, report, error);
-    organ_warnings_add(*report, j.rewrite.progress);
-    organ_warnings_end(&kept);
     close_resizing(&j);
     return organ_report_end(&work, options->adapter, error);
 }

@@ -315,13 +315,10 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
     ORGAN_OWN_RESULTS(report, error);
     if (ORGAN_BEGIN_VERB(organ_lora_sanitize_options, options, report, error, "adapter", options->adapter))
         return error->status;
-    organ_kept_warnings kept;
+    organ_report_work work = organ_report_begin(report);
     sanitize_job j = {.options = options,
-                      .rewrite = {.engine = engine, .progress = organ_warnings_begin(&kept, progress)}};
-    const organ_report_work work = organ_report_begin(report);
+                      .rewrite = {.engine = engine, .progress = organ_warnings_begin(&work.kept, progress)}};
     sanitize_adapter(&j, report, error);
-    organ_warnings_add(*report, j.rewrite.progress);
-    organ_warnings_end(&kept);
     close_sanitizing(&j);
     return organ_report_end(&work, options->adapter, error);
 }

@@ -83,9 +83,7 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                               .pieces.units = units,
                               .pieces.unit_count = model->tensor_count,
                               .pieces.files = files,
-                              .names.definition = "merge/1",
-                              .names.view = &organ_merge_view,
-                              .names.model = "base",
+                              .names = {"merge/1", &organ_merge_view, NULL, "base"},
                               .report.document = no_document};
     organ_error own = {0}; /* without a note that the outline is complete */
     if (!pieces || !units)

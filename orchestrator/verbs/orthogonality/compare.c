@@ -409,11 +409,9 @@ static organ_status compare_all(organ_compared_job *job, const organ_model_acces
 organ_status organ_compared_run(organ_compared_job *job, const organ_model_access *access,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_kept_warnings kept;
-    const organ_report_work work = organ_report_begin(report);
-    job->progress = organ_warnings_begin(&kept, progress);
+    organ_report_work work = organ_report_begin(report);
+    job->progress = organ_warnings_begin(&work.kept, progress);
     compare_all(job, access, report, error);
-    organ_warnings_end(&kept);
     close_inputs(job);
     return organ_report_end(&work, job->pairs ? job->path[0] : job->adapter_path, error);
 }

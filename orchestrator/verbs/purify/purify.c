@@ -438,18 +438,16 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
 static organ_status write_purified(organ_purify_job *job, json_t **report, organ_error *error)
 {
     const organ_purify_options *const o = job->options;
-    const organ_write made = {.model = job->donor,
-                              .requested = &o->write,
-                              ORGAN_WRITE_BY(job),
-                              .replaced.chosen = job->chosen,
-                              .names.definition = job->haar ? "purify-haar/1" : "purify-fft/2",
-                              .names.stage = "purifying",
-                              .names.view = &organ_purify_view,
-                              .names.model = "model",
-                              .replaced.rows = &job->rows,
-                              .check.parameters = purify_parameters,
-                              .make.check = check_copy,
-                              .report.document = purify_document};
+    const organ_write made = {
+        .model = job->donor,
+        .requested = &o->write,
+        ORGAN_WRITE_BY(job),
+        .replaced.chosen = job->chosen,
+        .names = {job->haar ? "purify-haar/1" : "purify-fft/2", &organ_purify_view, "purifying", "model"},
+        .replaced.rows = &job->rows,
+        .check.parameters = purify_parameters,
+        .make.check = check_copy,
+        .report.document = purify_document};
     return organ_write_run(&made, report, error);
 }
 
