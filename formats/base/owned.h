@@ -62,4 +62,13 @@ static inline void organ_free_arrays(void *const *arrays, size_t count)
 #define ORGAN_FREE_ARRAYS(...)                                                                                         \
     organ_free_arrays((void *const[]){__VA_ARGS__}, sizeof((void *const[]){__VA_ARGS__}) / sizeof(void *))
 
+/* Releases `count` references; NULL is allowed among them. ORGAN_DECREF(a, b, ...) releases its arguments. */
+static inline void organ_decref_all(json_t *const *values, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        json_decref(values[k]);
+}
+#define ORGAN_DECREF(...)                                                                                              \
+    organ_decref_all((json_t *const[]){__VA_ARGS__}, sizeof((json_t *const[]){__VA_ARGS__}) / sizeof(json_t *))
+
 #endif

@@ -502,20 +502,13 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
         organ_job_words_release(words);
         *faults = r.status == 500 ? NULL : json_incref(r.faults);
     }
-    json_decref(r.options);
-    json_decref(r.operands);
-    json_decref(r.named);
-    json_decref(r.faults);
+    ORGAN_DECREF(r.options, r.operands, r.named, r.faults);
     return r.status;
 }
 
 void organ_job_words_release(organ_job_words *words)
 {
-    json_decref(words->arguments);
-    json_decref(words->argv);
-    json_decref(words->reads);
-    json_decref(words->writes);
-    json_decref(words->made);
+    ORGAN_DECREF(words->arguments, words->argv, words->reads, words->writes, words->made);
     free(words->command);
     *words = (organ_job_words){0};
 }

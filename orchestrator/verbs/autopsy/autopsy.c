@@ -384,10 +384,7 @@ static void close_autopsy(organ_autopsy_job *job)
     for (size_t k = 0; job->stats && k < job->count; k++)
         free(job->stats[k].note);
     organ_rows_free(job->stats);
-    json_decref(job->findings);
-    json_decref(job->remarks);
-    json_decref(job->only_in_other);
-    json_decref(job->scale_test);
+    ORGAN_DECREF(job->findings, job->remarks, job->only_in_other, job->scale_test);
     organ_autopsy_scales_release(job);
     organ_autopsy_changes_release(job);
     organ_across_free(job->across);

@@ -108,11 +108,7 @@ static void release(compare_job *job)
     }
     ORGAN_FREE_ARRAYS(job->items, job->cells, job->matches, job->orders);
     organ_name_table_release(&job->names);
-    json_decref(job->only);
-    json_decref(job->shapes);
-    json_decref(job->vocabularies);
-    json_decref(job->clashes);
-    json_decref(job->notes);
+    ORGAN_DECREF(job->only, job->shapes, job->vocabularies, job->clashes, job->notes);
     organ_arena_release(&job->arena);
 }
 

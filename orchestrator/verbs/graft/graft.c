@@ -334,12 +334,8 @@ static void close_graft(organ_graft_job *job)
     organ_layout_release(&job->layout);
     organ_model_close(job->source);
     organ_model_close(job->target);
-    json_decref(job->mismatches);
-    json_decref(job->notes);
-    json_decref(job->metadata);
-    json_decref(job->clashes);
-    json_decref(job->source_config.root);
-    json_decref(job->target_config.root);
+    ORGAN_DECREF(job->mismatches, job->notes, job->metadata, job->clashes, job->source_config.root,
+                 job->target_config.root);
     organ_rows_free(job->pairs);
     organ_selection_release(&job->selection);
     free(job->taken);

@@ -360,9 +360,7 @@ static json_t *inspect_subject(subject *s, organ_weights *weights, const char *f
     }
     json_t *const made = make_selected_report(s, organ_inspect_parts_of(s->model, weights));
     organ_weights_free(weights);
-    json_decref(s->quantization);
-    json_decref(s->problems);
-    json_decref(s->lists.truncated);
+    ORGAN_DECREF(s->quantization, s->problems, s->lists.truncated);
     return made;
 }
 

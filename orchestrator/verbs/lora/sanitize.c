@@ -298,10 +298,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
 static void close_sanitizing(sanitize_job *j)
 {
     organ_lora_rewrite_release(&j->rewrite);
-    json_decref(j->findings);
-    json_decref(j->dropped);
-    json_decref(j->targets_removed);
-    json_decref(j->config);
+    ORGAN_DECREF(j->findings, j->dropped, j->targets_removed, j->config);
     organ_lora_names_release(&j->names);
     organ_weights_free(j->weights);
     organ_model_close(j->base);

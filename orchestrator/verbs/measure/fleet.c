@@ -462,9 +462,7 @@ static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 
 static void close_fleet(fleet *f)
 {
-    json_decref(f->before);
-    json_decref(f->state);
-    json_decref(f->times);
+    ORGAN_DECREF(f->before, f->state, f->times);
     organ_fleet_release(&f->list);
 }
 

@@ -53,9 +53,7 @@ organ_status organ_prune_units_open(organ_prune_job *job, organ_error *error)
 
 void organ_prune_units_close(organ_prune_job *job)
 {
-    json_decref(job->checks);
-    json_decref(job->tile_map);
-    json_decref(job->magnitudes);
+    ORGAN_DECREF(job->checks, job->tile_map, job->magnitudes);
     organ_magnitudes_close(job->sizes);
     organ_rows_free(job->found_before);
     free(job->clocks);
