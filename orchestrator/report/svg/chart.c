@@ -17,12 +17,6 @@ typedef struct chart_drawing {
     double left_now, top_now; /* left and top edge of the plot area that is being drawn */
 } chart_drawing;
 
-static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s,
-                      size_t longest)
-{
-    organ_svg_label(d->out, x, y, class, anchor, s, longest);
-}
-
 /* ---- marks ---- */
 
 static unsigned style_of(const chart_drawing *d, size_t series)
@@ -186,7 +180,7 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
         const double y = bottom - d->y.ticks[k].at * d->panel_height;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
         if (first_column)
-            put_label(d, left - 7, y + 4, " oc-tick", "end", d->y.ticks[k].text, 32);
+            organ_svg_label(d->out, left - 7, y + 4, " oc-tick", "end", d->y.ticks[k].text, 32);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
     for (size_t k = 0; k < d->x.count; k++)
@@ -197,8 +191,8 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
     if (!last_row)
         return;
     for (size_t k = 0; k < d->x.count; k++)
-        put_label(d, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle",
-                  d->x.ticks[k].text, 32);
+        organ_svg_label(d->out, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle",
+                        d->x.ticks[k].text, 32);
 }
 
 static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
@@ -221,13 +215,14 @@ static void put_panel(chart_drawing *d, size_t index)
     d->top_now = d->top + (double)row * d->row_height + (panel->title ? 20 : 6);
     fputs("<g>\n", d->out);
     if (panel->title)
-        put_label(d, d->left_now, d->top_now - 8, " oc-head", "start", panel->title, (size_t)(d->panel_width / 7));
+        organ_svg_label(d->out, d->left_now, d->top_now - 8, " oc-head", "start", panel->title,
+                        (size_t)(d->panel_width / 7));
     put_axes(d, column == 0, index + d->columns >= c->panel_count);
     if (panel->band_low && panel->band_high)
         put_band(d, panel); /* after the grid, because an edge may coincide with one of its lines */
     if (!has_values(d, panel))
-        put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle",
-                  "no values", 32);
+        organ_svg_label(d->out, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint",
+                        "middle", "no values", 32);
     for (size_t s = 0; s < c->series_count; s++)
         slots += !c->series[s].reference;
     for (size_t s = 0; s < c->series_count; s++) {
@@ -285,7 +280,7 @@ static double put_legend(const chart_drawing *d, double y, bool drawn)
         else if (drawn)
             ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"12\" class=\"oc-band\"/>\n", x, y - 6);
         if (drawn)
-            put_label(d, x + 30, y + 4, "", "start", name, 60);
+            organ_svg_label(d->out, x + 30, y + 4, "", "start", name, 60);
         x += width;
     }
     return y + LEGEND_ROW;
@@ -356,7 +351,7 @@ static void put_frame(const chart_drawing *d)
     organ_svg_head(d->out, LEFT, c->title, c->subtitle, "", 130);
     put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, /*drawn=*/true);
     organ_svg_upright(d->out, d->top + d->row_height * (double)d->rows / 2, c->y_label, 60);
-    put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
+    organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
 }
 
 /* ---- the numbers ---- */

@@ -320,7 +320,6 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .pieces.unit_count = job->piece_count,
                               .names = {"convert/1", &organ_convert_view, "converting", "model"},
                               .pieces.gguf = job->gguf,
                               .pieces.files = job->files,

@@ -332,7 +332,8 @@ typedef struct organ_write {
 /* Initialisers of organ_write from members that the job of every verb has. */
 #define ORGAN_WRITE_BY(job) .progress = (job)->progress, .engine = (job)->engine, .context = (job)
 #define ORGAN_WRITE_PIECES(job)                                                                                        \
-    .pieces.list = (job)->pieces, .pieces.count = (job)->piece_count, .pieces.units = (job)->units
+    .pieces.list = (job)->pieces, .pieces.count = (job)->piece_count, .pieces.units = (job)->units,                    \
+    .pieces.unit_count = (job)->piece_count
 
 /* Writes the output and returns its report in *report, which the caller releases. After an error *report is NULL; but
  * if the output is complete and only its evaluation failed, *report is set and the status is that of the evaluation.

@@ -216,7 +216,6 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
         return error->status;
     making->write = (organ_write){
         ORGAN_WRITE_BY(job),
-        .report.plan = &job->plan,
         .model = job->base,
         .layout.source = job->tuned,
         .requested = &job->options->write,
@@ -224,7 +223,7 @@ organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
         .names = {job->repairs ? "lora-repair/1" : "lora-extract/1", &organ_lora_extract_view, "extracting", "base"},
         .check.parameters = extract_parameters,
         .check.identity = extract_identity,
-        .report.document = organ_lora_extract_document};
+        .report = {.plan = &job->plan, .document = organ_lora_extract_document}};
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;

@@ -303,20 +303,15 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
         return error->status;
     const organ_write made = {.model = job->base,
                               .requested = &o->write,
-                              .report.plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
-                              .pieces.unit_count = job->piece_count,
                               .names = {"lora merge/1", &organ_lora_merge_view, "merging", "base"},
                               .left_out = job->packed ? organ_packed_files : NULL,
                               .pieces.repacked = job->packed > 0,
                               .pieces.gguf = job->gguf,
-                              .make.edit = edit_config,
-                              .make.fill = merge_all,
-                              .make.recall = organ_merge_recall,
-                              .check.parameters = merge_parameters_json,
-                              .check.inputs = adapter_inputs,
-                              .report.document = merge_document};
+                              .make = {.edit = edit_config, .fill = merge_all, .recall = organ_merge_recall},
+                              .check = {.parameters = merge_parameters_json, .inputs = adapter_inputs},
+                              .report = {.plan = &job->plan, .document = merge_document}};
     return organ_write_run(&made, report, error);
 }
 

@@ -292,23 +292,16 @@ static organ_status prune_inputs(void *context, organ_run_inputs *inputs, organ_
 
 static organ_status write_output(organ_prune_job *job, json_t **report, organ_error *error)
 {
-    const organ_write made = {.model = job->donor,
-                              .requested = &job->options->write,
-                              ORGAN_WRITE_BY(job),
-                              .decide = prune_decide,
-                              .replaced.chosen = job->targets.chosen,
-                              .replaced.calib = job->needs_text,
-                              .replaced.stretches = &job->stretches,
-                              .names = {job->definition, &organ_prune_view, "pruning", "donor"},
-                              .report.plan = &job->plan,
-                              .make.fill = prune_fill,
-                              .make.recall = organ_prune_recall,
-                              .check.parameters = organ_prune_parameters,
-                              .check.inputs = prune_inputs,
-                              .check.identity = organ_prune_identity,
-                              .make.check = organ_prune_check,
-                              .report.document = organ_prune_document,
-                              .report.finish = organ_prune_finish_report};
+    const organ_write made = {
+        .model = job->donor,
+        .requested = &job->options->write,
+        ORGAN_WRITE_BY(job),
+        .decide = prune_decide,
+        .replaced = {.chosen = job->targets.chosen, .calib = job->needs_text, .stretches = &job->stretches},
+        .names = {job->definition, &organ_prune_view, "pruning", "donor"},
+        .make = {.fill = prune_fill, .recall = organ_prune_recall, .check = organ_prune_check},
+        .check = {.parameters = organ_prune_parameters, .inputs = prune_inputs, .identity = organ_prune_identity},
+        .report = {.plan = &job->plan, .document = organ_prune_document, .finish = organ_prune_finish_report}};
     return organ_write_run(&made, report, error);
 }
 

@@ -442,9 +442,8 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
         .model = job->donor,
         .requested = &o->write,
         ORGAN_WRITE_BY(job),
-        .replaced.chosen = job->chosen,
+        .replaced = {.chosen = job->chosen, .rows = &job->rows},
         .names = {job->haar ? "purify-haar/1" : "purify-fft/2", &organ_purify_view, "purifying", "model"},
-        .replaced.rows = &job->rows,
         .check.parameters = purify_parameters,
         .make.check = check_copy,
         .report.document = purify_document};

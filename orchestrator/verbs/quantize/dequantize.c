@@ -498,23 +498,20 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
         return error->status;
     if (o->write.dry_run && write_parts(job, error))
         return error->status;
-    const organ_write made = {.model = job->model,
-                              .requested = &o->write,
-                              .report.plan = &job->plan,
-                              ORGAN_WRITE_BY(job),
-                              ORGAN_WRITE_PIECES(job),
-                              .pieces.unit_count = job->piece_count,
-                              .names = {"dequantize/1", &organ_dequantize_view, "dequantizing", "model"},
-                              .pieces.gguf = job->gguf,
-                              .left_out = organ_packed_files,
-                              .report.made_as = job->as == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
-                              .pieces.repacked = job->part_count > 0,
-                              .make.edit = make_plain,
-                              .make.fill = dequantize_all,
-                              .make.recall = dequantize_recall,
-                              .make.check = dequantize_check,
-                              .check.parameters = dequantize_parameters,
-                              .report.document = dequantize_document};
+    const organ_write made = {
+        .model = job->model,
+        .requested = &o->write,
+        .report.plan = &job->plan,
+        ORGAN_WRITE_BY(job),
+        ORGAN_WRITE_PIECES(job),
+        .names = {"dequantize/1", &organ_dequantize_view, "dequantizing", "model"},
+        .pieces.gguf = job->gguf,
+        .left_out = organ_packed_files,
+        .report.made_as = job->as == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
+        .pieces.repacked = job->part_count > 0,
+        .make = {.edit = make_plain, .fill = dequantize_all, .recall = dequantize_recall, .check = dequantize_check},
+        .check.parameters = dequantize_parameters,
+        .report.document = dequantize_document};
     dequantize_note_before(job);
     organ_write_run(&made, report, error);
     if (*report)
