@@ -6,9 +6,6 @@
 
 #include "orchestrator/command/options.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-
 typedef struct organ_exit {
     int code;            /* a value of organ_status */
     const char *title;   /* "wrong usage" */

@@ -4,7 +4,6 @@
 #define ORGAN_FORWARD_PARTS_H
 
 #include "formats/architecture/families.h"
-#include <organ/forward.h>
 #include "orchestrator/forward/draft.h"
 #include "orchestrator/stream/product.h"
 

@@ -6,13 +6,8 @@
 #define ORGAN_OUTPUT_HIDDEN_FOLDER_H
 
 #include "orchestrator/output/facts.h"
-#include "orchestrator/output/partial.h"
 #include "orchestrator/output/run_inputs.h"
 #include "orchestrator/output/run_names.h"
-#include "orchestrator/ranks/ranks.h"
-
-#include <organ/base.h>
-#include <stdbool.h>
 
 /* A locked directory. All zero: none. */
 typedef struct organ_hidden_folder {

@@ -8,7 +8,6 @@
 #include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>
-#include <organ/base.h>
 #include <organ/stream.h>
 
 /* A list of the finished steps of a run, one JSON object in each line, with which an interrupted run can continue. */

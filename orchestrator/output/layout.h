@@ -10,8 +10,6 @@
 #include "orchestrator/output/model_copy.h"
 #include "orchestrator/output/resharding.h"
 
-#include <jansson.h>
-
 /* A tensor of the output. */
 typedef struct organ_piece {
     /* The tensor in the output: name, type, shape, index of its file in the layout, offset there, anatomy. */

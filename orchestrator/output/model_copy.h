@@ -8,11 +8,8 @@
 
 #include "orchestrator/output/publish.h"
 
-#include <organ/base.h>
 #include <organ/models.h>
 #include <organ/stream.h>
-#include <stddef.h>
-#include <stdint.h>
 
 /* Copies those files of a model's directory that an operation does not change: tokenizer, configuration, all other
  * files without weights. */

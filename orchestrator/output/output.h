@@ -9,12 +9,7 @@
 
 #include "orchestrator/output/stretches.h"
 #include "orchestrator/output/journal.h"
-#include "orchestrator/output/publish.h"
 #include "orchestrator/output/run_inputs.h"
-
-#include <jansson.h>
-#include <organ/models.h>
-#include <organ/stream.h>
 
 typedef struct organ_view organ_view;                 /* report/view/views.h */
 typedef struct organ_report_files organ_report_files; /* there, too */

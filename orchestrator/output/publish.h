@@ -7,8 +7,6 @@
 #include "formats/base/files.h"
 #include "orchestrator/output/partial.h"
 
-#include <stdbool.h>
-
 #define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file, and its reports */
 
 /* How complete an output is. */

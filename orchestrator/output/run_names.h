@@ -7,10 +7,6 @@
 #include "orchestrator/output/publish.h"
 #include "orchestrator/ranks/ranks.h"
 
-#include <organ/base.h>
-#include <stdbool.h>
-#include <stddef.h>
-
 /* ---- outputs that a run has reserved ---- */
 
 /* Reserved outputs. All zero: none. */

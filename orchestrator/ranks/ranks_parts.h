@@ -7,7 +7,6 @@
 #include "orchestrator/ranks/ranks.h"
 
 #include <pthread.h>
-#include <stddef.h>
 
 /* The interface between organ and the module liborgan_mpi.so, so that organ itself does not depend on MPI. Calls may
  * come from several threads. Each returns 0, or another value with the library's error text in `why`

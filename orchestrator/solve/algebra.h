@@ -14,7 +14,6 @@
 #include "formats/base/owned.h"
 
 #include <organ/kernels.h>
-#include <organ/stream.h>
 
 /* ---- arrays ---- */
 

@@ -6,7 +6,6 @@
 
 #include "orchestrator/stream/direct_file.h"
 
-#include <organ/base.h>
 #include <organ/stream.h>
 #include <pthread.h>
 #include <stdatomic.h>

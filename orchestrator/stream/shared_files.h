@@ -13,8 +13,6 @@
 
 #include "orchestrator/stream/direct_file.h"
 
-#include <stddef.h>
-
 typedef struct organ_shared_files organ_shared_files;
 
 /* Prepares to write `count` files; opens none. paths[f] must be set when file f is first used, and outlive the files.

@@ -4,10 +4,7 @@
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
-#include <organ/models.h>
-#include <organ/kernels.h>
 #include "orchestrator/stream/read_ahead.h"
-#include <organ/stream.h>
 
 #include <xxhash.h>
 

@@ -11,7 +11,6 @@
 #define ORGAN_WEIGHT_PASS_H
 
 #include "orchestrator/stream/read_ahead.h"
-#include <organ/stream.h>
 
 /* One weight to process. `other` is NULL or its counterpart in another model, with the same number of rows and columns.
  */

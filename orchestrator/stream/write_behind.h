@@ -6,11 +6,6 @@
 
 #include "orchestrator/stream/direct_file.h"
 
-#include <organ/base.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 typedef struct organ_behind organ_behind;
 
 #define ORGAN_BEHIND_BYTES                                                                                             \

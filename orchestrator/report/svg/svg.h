@@ -7,8 +7,6 @@
 #include "orchestrator/report/svg/svg_parts.h"
 
 #include <organ/base.h>
-#include <stdbool.h>
-#include <stddef.h>
 
 /* Charts as SVG: lines or bars over numbered places, in one panel or several with the same axes. A file needs no other
  * file, scales to any width, follows the reader's light or dark scheme, and contains real text, a title and a

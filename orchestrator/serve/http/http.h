@@ -13,11 +13,7 @@
 #include "orchestrator/serve/http/jail.h"
 
 #include <jansson.h>
-#include <organ/base.h>
 #include <organ/stream.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 

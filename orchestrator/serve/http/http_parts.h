@@ -4,16 +4,10 @@
 #define ORGAN_SERVE_HTTP_HTTP_PARTS_H
 
 #include "formats/base/text.h"
-#include "orchestrator/command/options.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/tls.h"
 
-#include <microhttpd.h>
-#include <organ/base.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/queue.h>
 #include <time.h>
 

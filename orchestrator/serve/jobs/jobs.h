@@ -6,7 +6,6 @@
 #ifndef ORGAN_JOBS_H
 #define ORGAN_JOBS_H
 
-#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 extern const organ_area organ_area_jobs; /* /api/v1/jobs, /api/v1/verbs */

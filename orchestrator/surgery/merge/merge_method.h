@@ -17,10 +17,7 @@
 
 #include "orchestrator/surgery/merge/merge_input.h"
 
-#include <organ/base.h>
-#include <organ/kernels.h>
 #include <organ/merge_methods.h>
-#include <organ/models.h>
 
 /* The way in which a method uses the base model of the recipe. */
 typedef enum organ_merge_base {

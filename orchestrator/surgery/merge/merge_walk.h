@@ -4,10 +4,7 @@
 #ifndef ORGAN_SURGERY_MERGE_MERGE_WALK_H
 #define ORGAN_SURGERY_MERGE_MERGE_WALK_H
 
-#include "orchestrator/surgery/merge/merge_input.h"
 #include "orchestrator/surgery/merge/merge_method.h"
-
-#include <organ/stream.h>
 
 /* Rows of a tensor that are not rows of a source (organ_merge_row.source). */
 #define ORGAN_MERGE_ROW_MEAN                                                                                           \

@@ -3,7 +3,6 @@
 #ifndef ORGAN_SURGERY_MERGE_MERGE_WALK_PARTS_H
 #define ORGAN_SURGERY_MERGE_MERGE_WALK_PARTS_H
 
-#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/surgery/merge/merge_walk.h"
 
 /* Bytes of the buffers of one worker beyond a strip of each input and of the result, each a multiple of 64. */

@@ -11,8 +11,6 @@
 #include "orchestrator/surgery/scoring/input_sums.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
 
-#include <jansson.h>
-#include <organ/forward.h>
 #include <organ/models.h>
 #include <organ/options.h>
 #include <organ/stream.h>

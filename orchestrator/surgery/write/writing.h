@@ -6,7 +6,6 @@
 #define ORGAN_WRITING_H
 
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/report/view/views.h"
 

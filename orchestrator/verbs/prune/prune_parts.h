@@ -11,14 +11,12 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/audit/audit.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
 #include <organ/kernels.h>
 #include <organ/models.h>
 #include <organ/prune.h>
-#include <organ/stream.h>
 
 #define ORGAN_PHYSARUM_GAIN 6.0 /* gain of definition physarum-v1/1: used without --sparsity, first try with it */
 
