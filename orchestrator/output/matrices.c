@@ -114,14 +114,9 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
             k++;
     }
     if (k == all->count) {
-        if (all->count == all->capacity) {
-            const size_t capacity = 2 * all->capacity + 16;
-            matrices_kind *const more = realloc(all->list, capacity * sizeof *more);
-            all->failed |= !more;
-            if (!more)
-                return;
-            all->list = more;
-            all->capacity = capacity;
+        if (!organ_grow(&all->list, all->count, &all->capacity, sizeof *all->list)) {
+            all->failed = true;
+            return;
         }
         all->list[all->count] = (matrices_kind){.tensors = 0};
         strcpy(all->list[all->count++].name, folded);

@@ -154,7 +154,7 @@ static json_t *flags_of(const json_t *layer)
  * out. */
 static json_t *with_flags(const json_t *report)
 {
-    json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();
+    json_t *const rows = json_array(), *const shown = json_array();
     const json_t *const all = json_object_get(report, "layers");
     for (size_t l = 0; l < json_array_size(all); l++) {
         const json_t *const layer = organ_json_row_at(all, l);
@@ -167,10 +167,7 @@ static json_t *with_flags(const json_t *report)
         snprintf(name, sizeof name, "%zu", l);
         json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(layer))));
     }
-    if (ORGAN_ADD(made, SET("kept", rows), SET("layers", shown)))
-        return made;
-    json_decref(made);
-    return NULL;
+    return organ_json_joined(json_copy((json_t *)report), ORGAN_OBJECT(SET("kept", rows), SET("layers", shown)));
 }
 
 const organ_view organ_experts_view = {

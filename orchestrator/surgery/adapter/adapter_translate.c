@@ -129,14 +129,8 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     const size_t length = strlen(weight), count = to->adapter.pair_count;
     if (known)
         return &to->pairs[*known];
-    if (count == to->capacity) {
-        const size_t capacity = to->capacity ? 2 * to->capacity : 256;
-        organ_adapter_pair *const pairs = realloc(to->pairs, capacity * sizeof *pairs);
-        if (!pairs)
-            return NULL;
-        to->pairs = pairs;
-        to->capacity = capacity;
-    }
+    if (!organ_grow(&to->pairs, count, &to->capacity, sizeof *to->pairs))
+        return NULL;
     size_t of_module = length;
     organ_cut_end(weight, &of_module, ".weight");
     char *const kept = organ_arena_copy(&to->arena, weight, length);
