@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if memory is exhausted. Allocates on the
  * heap if no file can be created. A child process made by fork must not use the rows. */
@@ -28,6 +29,17 @@ void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
 
 /* Releases an array that a function of this header returned. NULL is allowed. */
 void organ_rows_free(void *rows);
+
+/* `variable` is the address of a pointer of any type, as in owned.h. */
+static inline void organ_owned_rows(const void *variable)
+{
+    void *rows;
+    memcpy(&rows, variable, sizeof rows);
+    organ_rows_free(rows);
+}
+
+/* Attribute of declarations of pointers to arrays of organ_rows_take, as ORGAN_OWNED is for those of malloc. */
+#define ORGAN_OWNED_ROWS __attribute__((cleanup(organ_owned_rows)))
 
 /* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds; any
  * thread may call it at any time, also while other threads use the rows. Verbs call it between phases. */

@@ -240,14 +240,14 @@ const char *organ_lmstudio_root(organ_arena *arena)
     const char *const home = lmstudio_home(arena), *root = NULL;
     organ_error ignored = {0};
     ORGAN_OWNED_JSON json_t *tree = NULL;
-    char *const settings = home ? load_text(organ_path_join(arena, home, "settings.json"), SETTINGS_LIMIT) : NULL;
+    ORGAN_OWNED char *const settings =
+        home ? load_text(organ_path_join(arena, home, "settings.json"), SETTINGS_LIMIT) : NULL;
     if (settings) {
         const organ_json_source text = {"settings.json", settings, strlen(settings)};
         organ_json_parse_object(&text, &tree, &ignored);
         const char *const folder = organ_json_plain(json_object_get(tree, "downloadsFolder"));
         root = folder && *folder == '/' ? organ_arena_copy(arena, folder, strlen(folder)) : NULL;
     }
-    free(settings);
     return root || !home ? root : organ_path_join(arena, home, "models");
 }
 

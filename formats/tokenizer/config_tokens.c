@@ -56,7 +56,7 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
  * and added_tokens.json becomes its member "added_tokens.json". */
 organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t, json_t **config, organ_error *error)
 {
-    json_t *older = NULL;
+    ORGAN_OWNED_JSON json_t *older = NULL;
     if (load_object(model, t, config_name, config, error) || json_object_get(*config, decoder_name))
         return error->status;
     if (load_object(model, t, "special_tokens_map.json", &older, error) == ORGAN_OK && older) {
@@ -72,7 +72,6 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
         if (!*config || json_object_set(*config, "added_tokens.json", older))
             organ_fail_memory(error, model->path);
     }
-    json_decref(older);
     return error->status;
 }
 

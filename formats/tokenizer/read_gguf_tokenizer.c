@@ -271,7 +271,7 @@ static organ_status read_sentence_piece(const gguf_source *s)
         return s->error->status;
     organ_tokenizer_ready(t);
     read_unknown(s);
-    uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
+    ORGAN_OWNED uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
         return organ_fail_memory(s->error, s->label);
     read_scores(s, ranks);
@@ -279,7 +279,6 @@ static organ_status read_sentence_piece(const gguf_source *s)
     for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
         if (!add_merges_to(s, types, k, ranks[k]))
             organ_fail_memory(s->error, s->label);
-    free(ranks);
     return s->error->status ? s->error->status : check_bytes(s);
 }
 

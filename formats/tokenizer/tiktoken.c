@@ -195,7 +195,7 @@ organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_token
                                            organ_error *error)
 {
     const char *const config_label = organ_tokenizer_label(model, t, config_name);
-    json_t *config = NULL;
+    ORGAN_OWNED_JSON json_t *config = NULL;
     const tiktoken_class *class = NULL;
     if (load_config(model, config_label, text->label, &config, error) == ORGAN_OK)
         class = tiktoken_class_of(config, config_label, text->label, error);
@@ -203,7 +203,6 @@ organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_token
         organ_tokenizer_settings(t, config_label, config, /*from_json=*/false, NULL, error);
     if (!error->status && !json_is_boolean(json_object_get(config, "add_bos_token")))
         t->facts.adds_bos = class->adds_bos && t->facts.bos >= 0;
-    json_decref(config);
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }
 
@@ -344,7 +343,7 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
  * the names <SPECIAL_n>. */
 static organ_status read_special(const tekken_reading *r, long version)
 {
-    json_t *list = NULL;
+    ORGAN_OWNED_JSON json_t *list = NULL;
     size_t count = 0;
     const organ_json_span span = r->spans[TEKKEN_SPECIAL];
     if (span.end && organ_json_parse(r->text, span, "special_tokens", &list, r->error) != ORGAN_OK)
@@ -360,7 +359,6 @@ static organ_status read_special(const tekken_reading *r, long version)
             add_special_token(r, (uint32_t)r->t->raw.count, usual_special[r->t->raw.count],
                               strlen(usual_special[r->t->raw.count]));
     }
-    json_decref(list);
     for (uint32_t id = (uint32_t)count; id < r->special && !r->error->status; id++) {
         char name[40];
         add_special_token(r, id, name, (size_t)snprintf(name, sizeof name, "<SPECIAL_%u>", id));

@@ -327,7 +327,7 @@ static organ_status read_again(const union_state *s, const char *json, organ_tok
 static organ_status write_union(union_state *s, char **json, organ_tokenizer **made, organ_error *error)
 {
     const organ_union_model *const m = &s->models[0];
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (organ_model_load(m->model, "tokenizer.json", FILE_LIMIT, &bytes, &length, error))
         return error->status;
@@ -335,7 +335,6 @@ static organ_status write_union(union_state *s, char **json, organ_tokenizer **m
         return organ_fail(error, ORGAN_BAD_INPUT, "%s has no tokenizer.json, to which tokens can be added", m->name);
     if (edit_file(s, m->name, bytes, length, json, error) == ORGAN_OK)
         read_again(s, *json, made, error);
-    free(bytes);
     return error->status;
 }
 

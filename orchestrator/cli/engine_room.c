@@ -91,7 +91,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
 {
     const organ_page page = organ_terminal_page(stdout);
     organ_error print_error = {0}, page_error = {0};
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     if (organ_memory_work_check("the report", &print_error) != ORGAN_OK) {
         put_fault(&print_error, error);
         return;
@@ -106,7 +106,6 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
                  ORGAN_OK &&
              organ_memory_work_check("the report", &print_error) == ORGAN_OK)
         organ_text_fold(stdout, text, &page);
-    free(text);
     if (print_error.status != ORGAN_OK || page_error.status != ORGAN_OK)
         put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }

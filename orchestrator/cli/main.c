@@ -169,7 +169,7 @@ static organ_status print_help(const organ_verb *verb, organ_help help, organ_er
 {
     const organ_page page = organ_terminal_page(stdout);
     organ_text text;
-    char *words = NULL;
+    ORGAN_OWNED char *words = NULL;
     if (help == ORGAN_HELP_BRIEF) {
         organ_help_brief(stdout, verb, &page);
         return ORGAN_OK;
@@ -179,7 +179,6 @@ static organ_status print_help(const organ_verb *verb, organ_help help, organ_er
     organ_help_of_verb(text.out, &organ_all_verbs, verb, &page);
     if (organ_text_finish(&text, &words, error) == ORGAN_OK)
         organ_pager_print(words);
-    free(words);
     return error->status;
 }
 

@@ -214,7 +214,7 @@ bool organ_names_recipe(const char *word) { return organ_ends_with(word, ".yaml"
 static unsigned closed_by_recipe(const char *path)
 {
     organ_error ignored = {0};
-    organ_arena arena = {0};
+    ORGAN_RELEASED_BY(organ_arena_release) organ_arena arena = {0};
     const organ_yaml *tree = NULL;
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
@@ -223,7 +223,6 @@ static unsigned closed_by_recipe(const char *path)
         organ_input_load(path, path, ORGAN_YAML_BYTES, &bytes, &length, &ignored) == ORGAN_OK &&
         organ_yaml_parse(path, bytes, length, &arena, &tree, &ignored) == ORGAN_OK)
         closed = closed_by_values(tree);
-    organ_arena_release(&arena);
     return closed;
 }
 

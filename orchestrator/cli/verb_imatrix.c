@@ -50,7 +50,7 @@ static organ_status merge_files(const imatrix_call *own, const organ_engine *eng
     for (size_t k = 0; k < COUNT(others); k++)
         if (others[k].given)
             return organ_fail(error, ORGAN_USAGE, "imatrix: --%s has no meaning with --merge", others[k].name);
-    const char **const files = malloc((own->files.count + 1) * sizeof *files);
+    ORGAN_OWNED const char **const files = malloc((own->files.count + 1) * sizeof *files);
     if (!files)
         return organ_fail_memory(error, o->output);
     files[0] = o->model;
@@ -64,7 +64,6 @@ static organ_status merge_files(const imatrix_call *own, const organ_engine *eng
     m.force = o->force;
     m.dry_run = o->dry_run;
     organ_importance_merge(&m, engine, progress, report, error);
-    free(files);
     return error->status;
 }
 

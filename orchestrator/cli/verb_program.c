@@ -86,13 +86,12 @@ static organ_status run_help(void *context, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     organ_text text;
-    char *help = NULL;
+    ORGAN_OWNED char *help = NULL;
     if (organ_text_open(&text, error) != ORGAN_OK)
         return error->status;
     put_help(text.out, context, &page, error);
     if (organ_text_end(&text, &help, error) == ORGAN_OK)
         organ_pager_print(help);
-    free(help);
     return error->status;
 }
 

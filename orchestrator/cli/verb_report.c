@@ -21,13 +21,12 @@ typedef struct report_call {
 static json_t *load_report(const char *path, organ_error *error)
 {
     json_error_t fault;
-    char *bytes = NULL;
+    ORGAN_OWNED_ROWS char *bytes = NULL;
     size_t length = 0;
     if (organ_input_load_rows(path, path, LARGEST_REPORT, &bytes, &length, error) != ORGAN_OK)
         return NULL;
     bool no_memory;
     json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    organ_rows_free(bytes);
     if (no_memory)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
     else if (!report)

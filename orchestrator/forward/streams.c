@@ -3,6 +3,7 @@
  * predicts each stream from all streams, computes on the prediction of stream 0, and corrects all streams by the change
  * of that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
  * their order. */
+#include "formats/base/owned.h"
 #include "orchestrator/forward/forward_parts.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -302,7 +303,7 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
 {
     const organ_forward_config *const c = &f->config;
     float *const scratch = organ_forward_scratch(f, error);
-    forward_products products = {0};
+    ORGAN_RELEASED_BY(organ_forward_products_release) forward_products products = {0};
     for (size_t first = 0; first < tokens && !error->status; first += FORWARD_GROUP) {
         float *const group_states = states + first * c->state;
         const size_t count = organ_min(FORWARD_GROUP, tokens - first);
@@ -314,7 +315,6 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
             organ_forward_share(f->engine, count, 3 * ORGAN_SHARE_NUMBER * (double)(count * c->streams * c->hidden),
                                 split_token, &j, error);
     }
-    organ_forward_products_release(&products);
     return error->status;
 }
 
@@ -324,7 +324,7 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
     const organ_forward_config *const c = &f->config;
     const size_t hidden = (size_t)c->hidden;
     float *const from = work, *const to = from + count * hidden;
-    forward_products products = {0};
+    ORGAN_RELEASED_BY(organ_forward_products_release) forward_products products = {0};
     for (size_t t = 0; t < count; t++)
         memcpy(merged + t * hidden, states + rows[t] * c->state, hidden * sizeof *merged);
     for (unsigned k = 1; k < c->streams && !error->status; k++) {
@@ -341,7 +341,6 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
     }
     for (size_t k = 0; k < count * hidden; k++)
         merged[k] /= (float)c->streams;
-    organ_forward_products_release(&products);
     return error->status;
 }
 

@@ -193,7 +193,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    char *xml = NULL;
+    ORGAN_OWNED char *xml = NULL;
     size_t length = 0;
     *topology = NULL;
     if (organ_input_load(path, path, MAX_RECORD, &xml, &length, error) != ORGAN_OK)
@@ -206,7 +206,6 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
         organ_fail_errno(error, ENOMEM, "%s: machine", path);
     else if (!has_cpus(made))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no usable CPU", path);
-    free(xml);
     return made ? finish_topology(made, topology, error) : error->status;
 }
 

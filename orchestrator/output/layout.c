@@ -184,7 +184,7 @@ bool organ_layout_grow(organ_layout *layout, size_t more)
 
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor)
 {
-    organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
+    ORGAN_OWNED_ROWS organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < layout->piece_count; k++) {
         const organ_piece *const piece = &layout->pieces[k];
         rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
@@ -193,7 +193,6 @@ json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model
                                        .grafted = donor && piece->model == donor ? piece->as.elements : 0};
     }
     json_t *const layers = organ_by_layer_json(rows, layout->piece_count, donor != NULL);
-    organ_rows_free(rows);
     return layers;
 }
 

@@ -87,7 +87,7 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
 
 static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_model *model, organ_error *error)
 {
-    organ_name_table used = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table used = {0};
     size_t count = 0;
     for (size_t f = 0; f < layout->file_count; f++)
         for (size_t k = 0; k < layout->files[f].filler_count; k++, count++) {
@@ -104,7 +104,6 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
         layout->shards[count] = (organ_shard){.name = name_piece(layout, &used, as), .size = as->bytes};
         organ_rows_passed();
     }
-    organ_name_table_release(&used);
     for (size_t f = 0; f < count && !error->status; f++)
         if (!layout->shards[f].name)
             organ_fail_memory(error, model->path);

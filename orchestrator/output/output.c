@@ -218,7 +218,7 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
  * and reads the marks of all ranks. If that fails, the ranks do not share a file system. */
 static organ_status output_share(organ_output *output, organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     const bool first = organ_ranks_first(output->ranks);
     char token[ORGAN_PARTIAL_TOKEN] = "";
     if (!output->ranks)
@@ -233,7 +233,6 @@ static organ_status output_share(organ_output *output, organ_error *error)
         output->publish.resumed = organ_ends_with(all.of[0], "r");
     }
     output->publish.writers = organ_ranks_count(output->ranks);
-    organ_gathered_release(&all);
     if (organ_ranks_agree(output->ranks, "checking that the output is visible", error) == ORGAN_OK)
         organ_publish_mark(&output->publish, organ_ranks_rank(output->ranks), error);
     if (organ_ranks_agree(output->ranks, "marking the output", error) == ORGAN_OK)

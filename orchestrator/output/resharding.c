@@ -507,7 +507,7 @@ static organ_status note_copied(void *context, const organ_transfer *transfer, o
 organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_engine *engine,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
-    organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
+    ORGAN_OWNED_ROWS organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
     resharding_copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
     size_t count = 0;
     if (!transfers || !c.pieces)
@@ -532,7 +532,6 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     if (!error->status && count)
         organ_transfer_run(transfers, count, engine, progress, stop, error);
     free(c.pieces);
-    organ_rows_free(transfers);
     return error->status;
 }
 

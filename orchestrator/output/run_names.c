@@ -30,7 +30,7 @@ static organ_status reserve_partial(const char *final, const char *partial, orga
 static organ_status reserve_output(const char *final, bool discard, organ_reserved **reserved, organ_error *error)
 {
     organ_partial own = {-1, -1};
-    char *const partial = organ_publish_partial(final);
+    ORGAN_OWNED char *const partial = organ_publish_partial(final);
     *reserved = NULL;
     if (!partial)
         return organ_publish_finish(final, error) ? error->status : organ_fail_memory(error, final);
@@ -41,7 +41,6 @@ static organ_status reserve_output(const char *final, bool discard, organ_reserv
     if (*reserved)
         return ORGAN_OK;
     organ_partial_unlock(&own);
-    free(partial);
     return error->status;
 }
 
@@ -55,7 +54,7 @@ organ_status organ_run_names_reserve(organ_run_names *names, const char *const *
     *names = (organ_run_names){0};
     if (!organ_ranks_first(ranks) || error->status)
         return organ_ranks_agree(ranks, "reserving the outputs", error);
-    const char **const sorted = calloc(count + 1, sizeof *sorted);
+    ORGAN_OWNED const char **const sorted = calloc(count + 1, sizeof *sorted);
     size_t used = 0;
     names->of = calloc(count + 1, sizeof *names->of);
     if (!sorted || !names->of)
@@ -68,7 +67,6 @@ organ_status organ_run_names_reserve(organ_run_names *names, const char *const *
     for (size_t k = 0; k < used && !error->status; k++)
         if (reserve_output(sorted[k], discard, &names->of[names->count], error) == ORGAN_OK)
             names->count++;
-    free(sorted);
     return organ_ranks_agree(ranks, "reserving the outputs", error);
 }
 

@@ -142,7 +142,7 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
 {
     const pieces p = {first, size, stride};
     const size_t rank = organ_ranks_rank(assignment->ranks);
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     if (!assignment->ranks)
         return error->status;
     const size_t bytes =
@@ -156,7 +156,6 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     for (size_t r = 0; r < all.count && !error->status; r++)
         if (r != rank && pack_elements(/*packed=*/NULL, &p, assignment, r, /*put=*/true) == all.bytes[r])
             pack_elements(all.of[r], &p, assignment, r, /*put=*/true);
-    organ_gathered_release(&all);
     return error->status;
 }
 
@@ -215,7 +214,7 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
 static organ_status exchange_found(const organ_assignment *assignment, const char *where, found_result *of,
                                    organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     uint64_t bytes = 0;
     if (organ_assignment_complete(assignment, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
         return error->status;
@@ -224,7 +223,6 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
         organ_fail_memory(error, where);
     if (organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
         copy_results(assignment, where, &all, of, error);
-    organ_gathered_release(&all);
     return error->status;
 }
 
@@ -235,7 +233,7 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     char *const pointers = first;
     if (!assignment->ranks)
         return error->status;
-    found_result *const of = organ_rows_take(assignment->count + 1, sizeof *of);
+    ORGAN_OWNED_ROWS found_result *const of = organ_rows_take(assignment->count + 1, sizeof *of);
     if (!of)
         organ_fail_memory(error, where);
     for (size_t k = 0; k < assignment->count && of; k++) {
@@ -246,14 +244,13 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     exchange_found(assignment, where, of, error);
     for (size_t k = 0; k < assignment->count && of; k++)
         memcpy(pointers + k * stride, &of[k].is, sizeof of[k].is);
-    organ_rows_free(of);
     return error->status;
 }
 
 /* `counts` may be NULL if *error is set. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     if (!ranks)
         return error->status;
     organ_ranks_gather(ranks, where, counts, counts ? count * sizeof *counts : 0, &all, error);
@@ -263,7 +260,6 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
             memcpy(&more, all.of[r] + k * sizeof more, sizeof more);
             counts[k] += more;
         }
-    organ_gathered_release(&all);
     return error->status;
 }
 

@@ -241,11 +241,10 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
 
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
 {
-    organ_gathered nothing = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered nothing = {0};
     bool together;
     if (ranks)
         ranks_gather(ranks, where, /*mine=*/NULL, 0, &nothing, &together, error);
-    organ_gathered_release(&nothing);
     return error->status;
 }
 
@@ -275,7 +274,7 @@ void organ_gathered_release(organ_gathered *all)
 organ_status organ_ranks_divide_memory(organ_ranks *ranks, const organ_engine *engine, uint64_t limit,
                                        organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     size_t here = ranks ? 0 : 1;
     for (size_t r = 0; ranks && r < ranks->count; r++)
         here += strcmp(ranks->hosts[r], ranks->hosts[ranks->rank]) == 0;
@@ -288,7 +287,6 @@ organ_status organ_ranks_divide_memory(organ_ranks *ranks, const organ_engine *e
         memcpy(&ceiling, all.of[r], sizeof ceiling);
         organ_memory_lower(engine, ceiling);
     }
-    organ_gathered_release(&all);
     return ORGAN_OK;
 }
 

@@ -253,25 +253,23 @@ static bool factorise(const inversion *x)
 /* Above the diagonal blocks H becomes R with H = R R^T, in them R^-1. */
 bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    inversion x = {.engine = engine, .h = h, .n = n};
+    ORGAN_RELEASED_BY(inversion_close) inversion x = {.engine = engine, .h = h, .n = n};
     const bool done = inversion_open(&x);
     *definite = done && factorise(&x);
     for (size_t from = 0; from < n && *definite; from += BLOCK)
         for (size_t i = from; i < organ_min(from + BLOCK, n); i++)
             memcpy(h + i * n + from, x.factor + i * BLOCK, organ_min(BLOCK, n - from) * sizeof *h);
-    inversion_close(&x);
     return done;
 }
 
 /* H = R R^T is factored, then R is inverted, block columns from the first to the last. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    inversion x = {.engine = engine, .h = h, .n = n};
+    ORGAN_RELEASED_BY(inversion_close) inversion x = {.engine = engine, .h = h, .n = n};
     const bool done = inversion_open(&x);
     *definite = done && factorise(&x);
     for (size_t from = 0; from < n && *definite; from += BLOCK)
         invert_columns(&x, from, organ_min(BLOCK, n - from));
-    inversion_close(&x);
     return done;
 }
 

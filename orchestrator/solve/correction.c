@@ -174,6 +174,7 @@ organ_status organ_correct(const organ_engine *engine, const char *name, const f
                            organ_error *error)
 {
     const size_t most = organ_min(organ_min(rank, rows), h->size);
+    ORGAN_RELEASED_BY(leading_close)
     leading x = {.engine = engine, .name = name, .errors = errors, .h = h, .size = rows, .rank = most};
     x.l = vectors_of(most, rows);
     *c = (organ_correction){.rows = rows, .cols = h->size};
@@ -194,7 +195,6 @@ organ_status organ_correct(const organ_engine *engine, const char *name, const f
         c->after = c->before > x.captured ? c->before - x.captured : 0;
         make_factors(&x, c);
     }
-    leading_close(&x);
     if (error->status)
         organ_correction_release(c);
     return error->status;
@@ -240,6 +240,7 @@ static organ_status flatten_block(const organ_engine *engine, const char *name, 
                                   uint64_t seed, organ_error *error)
 {
     const organ_block_matrix block = {n, n, h};
+    ORGAN_RELEASED_BY(leading_close)
     leading x = {.engine = engine, .name = name, .h = &block, .size = n, .rank = organ_min(rank, n / 2)};
     double trace = 0;
     x.l = vectors_of(x.rank, n);
@@ -251,7 +252,6 @@ static organ_status flatten_block(const organ_engine *engine, const char *name, 
         organ_fail_memory(error, name);
     else if (iterate(&x, seed, error) == ORGAN_OK)
         replace_values(&x, h, fmax(trace - x.captured, 0) / (double)(n - x.rank));
-    leading_close(&x);
     return error->status;
 }
 

@@ -179,7 +179,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
         return NULL;
     enum { WIDTH = 24 };
     char(*text)[WIDTH] = calloc(map->layers, sizeof *text);
-    const char **names = calloc(map->layers, sizeof *names);
+    ORGAN_OWNED const char **names = calloc(map->layers, sizeof *names);
     char *svg = NULL;
     organ_heat_map whole = *style;
     bool marks = false;
@@ -200,7 +200,6 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
     if (text && names)
         organ_heat_map_svg(&whole, &svg, &(organ_error){0});
     free(text);
-    free(names);
     return svg;
 }
 
@@ -249,7 +248,7 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
     const char *used[MEMBERS_MAX];
     const size_t count = json_array_size(rows), columns = columns_of(style, rows, used);
     ORGAN_OWNED double *const values = calloc(count * columns + 1, sizeof *values);
-    const char **const names = calloc(count + 1, sizeof *names);
+    ORGAN_OWNED const char **const names = calloc(count + 1, sizeof *names);
     char *svg = NULL;
     for (size_t k = 0; values && names && k < count; k++) {
         names[k] = organ_json_text(organ_json_row_at(rows, k), style->name);
@@ -270,7 +269,6 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
         organ_heat_map_svg(&map, &svg, &(organ_error){0});
     }
     organ_block_chart(walk, svg, style->caption);
-    free(names);
     organ_json_release_rows(rows);
 }
 

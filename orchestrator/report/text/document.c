@@ -88,9 +88,8 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
     new_line(out, inner);
-    json_t *const name = json_string(key);
+    ORGAN_OWNED_JSON json_t *const name = json_string(key);
     const bool complete = name && print_scalar(name, out);
-    json_decref(name);
     fputs(inner < 0 ? ":" : ": ", out);
     return complete;
 }

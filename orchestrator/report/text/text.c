@@ -190,7 +190,7 @@ void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
 
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
 {
-    char *raw = NULL;
+    ORGAN_OWNED char *raw = NULL;
     va_list args;
     va_start(args, format);
     const int length = organ_vasprintf(&raw, format, args);
@@ -202,7 +202,6 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
     ORGAN_OWNED char *const visible = organ_text_made_visible(raw);
     if (visible)
         organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
-    free(raw);
 }
 
 const char *organ_percent_text(double percent, char out[32])

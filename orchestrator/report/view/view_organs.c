@@ -422,7 +422,7 @@ organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage,
     size_t capacity = 1;
     for (size_t m = 0; m < max; m++)
         capacity += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
-    fingerprint *const prints = calloc(capacity, sizeof *prints);
+    ORGAN_OWNED fingerprint *const prints = calloc(capacity, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);
     const size_t known = read_fingerprints(models, max, prints);
@@ -431,6 +431,5 @@ organ_status organ_measure_lineage(const json_t *models, organ_lineage *lineage,
         lineage[m] =
             (organ_lineage){.body = ORGAN_LINEAGE_NONE, .donor = ORGAN_LINEAGE_NONE, .like = ORGAN_LINEAGE_NONE};
     lineage_finish(prints, known, lineage);
-    free(prints);
     return lineage_arrange(lineage, count, order, error);
 }

@@ -81,10 +81,9 @@ organ_status organ_html_report_next_to(const char *markdown_path, const json_t *
     ORGAN_OWN_ERROR(error);
     const char *const dot = strrchr(markdown_path, '.');
     const int length = dot && strcmp(dot, ".md") == 0 ? (int)(dot - markdown_path) : (int)strlen(markdown_path);
-    char *path = NULL;
+    ORGAN_OWNED char *path = NULL;
     if (asprintf(&path, "%.*s.html", length, markdown_path) < 0)
         return organ_fail(error, ORGAN_IO, "%s: no memory for its page", markdown_path);
     organ_html_report_write(path, report, error);
-    free(path);
     return error->status;
 }

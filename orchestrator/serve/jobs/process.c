@@ -200,7 +200,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     int gates[2] = {-1, -1}, readies[2] = {-1, -1};
     char share[64];
     snprintf(share, sizeof share, ORGAN_MEMORY_VARIABLE "=%llu", (unsigned long long)memory.share);
-    char **const all = extended_environment(plan->environ, memory.share ? share : NULL);
+    ORGAN_OWNED char **const all = extended_environment(plan->environ, memory.share ? share : NULL);
     int failed = pipe2(gates, O_CLOEXEC);
     if (!failed)
         failed = pipe2(readies, O_CLOEXEC);
@@ -227,7 +227,6 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     organ_job_close(self.ready);
     organ_job_close(self.server_gate);
     organ_job_close(self.server_ready);
-    free(all);
     return error->status;
 }
 

@@ -123,7 +123,7 @@ static int id_order(const struct dirent **a, const struct dirent **b) { return s
 
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
-    struct dirent **names = NULL;
+    ORGAN_OWNED struct dirent **names = NULL;
     const int count = organ_list_folder(store->path, &names, NULL, id_order);
     json_t *const ids = count < 0 ? NULL : json_array();
     if (count < 0)
@@ -133,7 +133,6 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
             json_array_append_new(ids, json_string(names[k]->d_name));
         free(names[k]);
     }
-    free(names);
     return ids;
 }
 

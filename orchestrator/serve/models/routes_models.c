@@ -391,7 +391,7 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     organ_catalog *catalog = NULL;
     organ_error error = {0};
     ORGAN_OWNED char *const absolute = receive_path(question->absolute_bytes);
-    char *const path = absolute ? receive_path(question->path_bytes) : NULL;
+    ORGAN_OWNED char *const path = absolute ? receive_path(question->path_bytes) : NULL;
     if (path) {
         answer.status = read_model(absolute, path, (size_t)question->max, &catalog, &error);
         answer.no_memory = answer.status != 0 && error.errnum == ENOMEM;
@@ -402,7 +402,6 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     const bool sent = path && organ_write_all(ORGAN_WORKER_SOCKET, &answer, sizeof answer) == 0 &&
                       organ_write_all(ORGAN_WORKER_SOCKET, catalog, answer.bytes) == 0;
     organ_catalog_free(catalog);
-    free(path);
     if (answer.bytes > LARGE_BLOCK)
         malloc_trim(0); /* reading used several times the memory of the block */
     return sent;

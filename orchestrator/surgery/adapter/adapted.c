@@ -27,7 +27,7 @@ typedef struct adapted_pair {
 static organ_status find_plus(const char *name, const char **plus, organ_error *error)
 {
     const char *before_adapter = NULL;
-    char *const path = strdup(name);
+    ORGAN_OWNED char *const path = strdup(name);
     *plus = NULL;
     if (!path)
         return organ_fail_memory(error, name);
@@ -40,7 +40,6 @@ static organ_status find_plus(const char *name, const char **plus, organ_error *
         else if (!before_adapter && access(name + k + 1, F_OK) == 0)
             before_adapter = name + k;
     }
-    free(path);
     if (!*plus && access(name, F_OK))
         *plus = before_adapter || organ_http_is_url(name) || *name == '+' ? before_adapter : strchr(name, '+');
     return ORGAN_OK;

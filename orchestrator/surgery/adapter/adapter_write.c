@@ -241,7 +241,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
                               organ_error *error)
 {
     enum { STEP = 1 << 18 }; /* bytes that are copied at once */
-    unsigned char *const bytes = malloc(STEP);
+    ORGAN_OWNED unsigned char *const bytes = malloc(STEP);
     if (!bytes)
         return organ_fail_memory(error, to->path);
     organ_direct_resize(to, layout->file_size, error); /* zeros between the tensors */
@@ -255,7 +255,6 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
                 organ_direct_write(to, bytes, (size_t)n, layout->offsets[k] + at, error);
         }
     }
-    free(bytes);
     return error->status ? error->status : organ_direct_sync(to, error);
 }
 
@@ -267,7 +266,7 @@ static organ_status gguf_write(const char *directory, const char *path, const or
     organ_model *model = NULL;
     organ_gguf_writer *gguf = NULL;
     organ_gguf_layout layout;
-    organ_direct_file to = {.fd = -1, .direct = -1};
+    ORGAN_RELEASED_BY(organ_direct_close) organ_direct_file to = {.fd = -1, .direct = -1};
     if (!name)
         organ_fail_memory(error, path);
     else if (organ_model_open(path, &model, error) == ORGAN_OK && organ_gguf_writer_create(&gguf, error) == ORGAN_OK &&
@@ -275,7 +274,6 @@ static organ_status gguf_write(const char *directory, const char *path, const or
              organ_gguf_writer_finish(gguf, &layout, error) == ORGAN_OK &&
              organ_direct_open(name, 0666, &to, error) == ORGAN_OK)
         gguf_fill(model, &layout, &to, error);
-    organ_direct_close(&to);
     organ_gguf_writer_destroy(gguf);
     organ_model_close(model);
     if (!error->status)
@@ -320,7 +318,7 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
 {
     const char *const output = h->writer->making->write.requested->output;
     json_t *const place = json_pack("[I, I]", (json_int_t)h->data, (json_int_t)(h->data + bytes));
-    json_t *const member = json_object();
+    ORGAN_OWNED_JSON json_t *const member = json_object();
     const bool made = ORGAN_ADD(entry, SET("data_offsets", place)) && json_object_set(member, name, entry) == 0;
     ORGAN_OWNED char *const text = made ? organ_json_dump(member, JSON_COMPACT) : NULL;
     const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is left out */
@@ -335,7 +333,6 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
     else if (header_text(h, ",", 1, error) == ORGAN_OK)
         header_text(h, text + 1, length - 1, error);
     h->data += bytes;
-    json_decref(member);
     organ_rows_passed();
     return error->status;
 }
@@ -416,7 +413,7 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
 {
     ORGAN_RELEASED_BY(organ_list_release) organ_file_list list = {0};
     const size_t count = adapter->model->file_count;
-    const char **const skip = malloc((count + 3) * sizeof *skip);
+    ORGAN_OWNED const char **const skip = malloc((count + 3) * sizeof *skip);
     if (!skip)
         return organ_fail_memory(error, to);
     for (size_t k = 0; k < count; k++)
@@ -428,7 +425,6 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
         for (size_t k = 0; k < list.count && !error->status; k++)
             if (strncmp(list.names[k], "organ/", 6) != 0)
                 organ_copy_file(adapter->path, list.names[k], to, list.names[k], error);
-    free(skip);
     return error->status;
 }
 

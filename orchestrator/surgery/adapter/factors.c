@@ -444,13 +444,12 @@ organ_status organ_lora_names_build(const organ_model *base, const organ_weights
     *names = (organ_lora_names){.weights = weights, .model_type = base->gguf ? "" : base->config.model_type};
     if (base->gguf)
         return ORGAN_OK;
-    organ_tensor *const named = organ_rows_take(weights->count + 1, sizeof *named); /* only names */
+    ORGAN_OWNED_ROWS organ_tensor *const named = organ_rows_take(weights->count + 1, sizeof *named); /* only names */
     if (!named)
         return organ_fail_memory(error, base->path);
     for (size_t k = 0; k < weights->count; k++)
         named[k].name = weights->weights[k].name;
     organ_module_index_build(names->model_type, named, weights->count, &names->index, error);
-    organ_rows_free(named);
     return error->status;
 }
 

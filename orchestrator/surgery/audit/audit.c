@@ -284,7 +284,7 @@ static void report_files(audit *a, const file_count *counts)
 static organ_status compare_record(audit *a, organ_error *error)
 {
     const char *const path = a->record.path;
-    char *text = NULL;
+    ORGAN_OWNED_ROWS char *text = NULL;
     size_t length = 0;
     bool no_memory = false;
     json_error_t fault;
@@ -303,7 +303,6 @@ static organ_status compare_record(audit *a, organ_error *error)
         else
             report_files(a, counts);
     }
-    organ_rows_free(text);
     return error->status;
 }
 
@@ -469,11 +468,10 @@ static int add_counts(json_t *document, const audit *a)
 static organ_status map_tiles(audit *a, organ_error *error)
 {
     size_t count;
-    organ_tally *rows = tally_rows(a, /*present=*/true, /*as_reported=*/false, &count);
+    ORGAN_OWNED_ROWS organ_tally *rows = tally_rows(a, /*present=*/true, /*as_reported=*/false, &count);
     if (!rows)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     organ_tile_map(a->donor, a->copy, rows, count, MAP_BLOCK, a->engine, &a->tile_map, error);
-    organ_rows_free(rows);
     return error->status;
 }
 

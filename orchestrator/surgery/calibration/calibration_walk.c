@@ -123,7 +123,7 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
                                    organ_error *error)
 {
     const pass again = {.calib = g->calib, .layer = layer, .captures = g};
-    bool *all_tokens = NULL;
+    ORGAN_OWNED bool *all_tokens = NULL;
     if (g->calib->options->all_experts && organ_calibration_all_experts(g, &all_tokens, error) != ORGAN_OK)
         return error->status;
     organ_layer_set_all_tokens(layer->loaded, all_tokens);
@@ -135,7 +135,6 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
         for_chunks(&again, recapture_chunk, error);
         organ_layer_set_all_tokens(layer->loaded, NULL);
     }
-    free(all_tokens);
     return error->status;
 }
 

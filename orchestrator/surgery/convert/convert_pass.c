@@ -391,14 +391,13 @@ static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_err
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};
     ORGAN_OWNED organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
-    const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
+    ORGAN_OWNED const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
         for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
             pass_group(job, items, types[k], block, use, error);
     job->todo = NULL;
-    free(todo);
     return error->status;
 }
 

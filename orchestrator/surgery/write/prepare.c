@@ -294,12 +294,11 @@ static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
 static organ_status prepare_folder(const char *to, const char *name, organ_error *error)
 {
     const char *const slash = strchr(name, '/');
-    char *const path = slash ? organ_format("%s/%.*s", to, (int)(slash - name), name) : NULL;
+    ORGAN_OWNED char *const path = slash ? organ_format("%s/%.*s", to, (int)(slash - name), name) : NULL;
     if (slash && !path)
         return organ_fail_memory(error, to);
     if (path && organ_make_folder(path, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", path);
-    free(path);
     return error->status;
 }
 

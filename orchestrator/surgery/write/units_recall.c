@@ -172,7 +172,7 @@ static void check_found_units(inventory *list, organ_error *error)
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory listed = {0};
-    organ_gathered verdicts = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered verdicts = {0};
     if (make_inventory(w, &listed, error) == ORGAN_OK)
         check_found_units(&listed, error);
     organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.intact,
@@ -180,7 +180,6 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
             units_recall(w, u, listed.line_of[u]);
-    organ_gathered_release(&verdicts);
     free_inventory(&listed);
     if (!error->status)
         organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,
@@ -285,7 +284,7 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
 
 organ_status organ_units_join(organ_writing *w, organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     organ_error untaken = {0};
     if (!w->output.ranks)
         return error->status;
@@ -294,7 +293,6 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
     organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
     /* Also after an error, because the error message states how many units are done. */
     recall_shares(w, &all, &untaken);
-    organ_gathered_release(&all);
     if (untaken.status && !error->status)
         *error = untaken;
     return error->status;

@@ -394,7 +394,7 @@ static organ_status take_figures(const organ_writing *w, organ_figures *figures,
 static organ_status run_with_engine(const organ_write *write, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);
-    organ_writing w = write_of(write);
+    ORGAN_RELEASED_BY(write_release) organ_writing w = write_of(write);
     organ_rows_rest();
     if (organ_writing_check(&w, error) == ORGAN_OK && note_left_files(&w, error) == ORGAN_OK) {
         w.output.journal = &w.journal;
@@ -410,7 +410,6 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         organ_clear_json(report);
     } else
         organ_evaluation_end(&w.evaluation, error);
-    write_release(&w);
     return organ_report_end_partial(&work, write->requested->output, error);
 }
 

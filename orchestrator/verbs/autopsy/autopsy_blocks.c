@@ -157,8 +157,8 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
 {
     const organ_tensor *const scale = weight->scale;
     const size_t all = (size_t)scale->elements / b->cols, used = b->rows * b->cols;
-    void *const bytes = malloc(scale->bytes);
-    float *const values = calloc((size_t)scale->elements, sizeof *values);
+    ORGAN_OWNED void *const bytes = malloc(scale->bytes);
+    ORGAN_OWNED float *const values = calloc((size_t)scale->elements, sizeof *values);
     b->scales = calloc(used, sizeof *b->scales);
     bool right = true;
     if (!bytes || !values || !b->scales)
@@ -170,8 +170,6 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
             right = right && isfinite(b->scales[k]) && b->scales[k] > 0;
         }
     }
-    free(bytes);
-    free(values);
     if (!right || error->status) {
         free(b->scales);
         b->scales = NULL;
@@ -387,7 +385,7 @@ static organ_status note_line(organ_scale_pool *pool, const organ_weight *weight
 organ_status organ_autopsy_judge_lines(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     size_t groups;
-    scaled_line *lines = NULL;
+    ORGAN_OWNED scaled_line *lines = NULL;
     if (!has_lines(v->weight, &groups) || read_scale_lines(job, v->weight, groups, &lines, error) != ORGAN_OK || !lines)
         return error->status;
     const size_t rows = (size_t)v->weight->scale->elements / groups;
@@ -395,7 +393,6 @@ organ_status organ_autopsy_judge_lines(organ_autopsy_job *job, const organ_weigh
         check_lines(job, v, lines, rows, error);
     else if (groups == 1)
         note_line(job->pool, v->weight, lines, rows, error);
-    free(lines);
     return error->status;
 }
 

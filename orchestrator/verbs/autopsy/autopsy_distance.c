@@ -268,13 +268,12 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
     const organ_experiment_options options = {
         .text = job->options->text, .context = CONTEXT, .max_tokens = TOKENS, .access = job->options->access};
     const char *const model = job->options->model, *const paths[COUNT] = {model, model, model, model, model};
-    organ_scoring scoring = {0};
+    ORGAN_RELEASED_BY(organ_scoring_close) organ_scoring scoring = {0};
     if (organ_scoring_open(&scoring, paths, COUNT, &options, job->engine, job->progress, error) == ORGAN_OK) {
         for (size_t k = 0; k < COUNT; k++)
             scoring.models[k].model->scale_times = factors[k];
         if (organ_scoring_run(&scoring, error) == ORGAN_OK)
             compare_factors(job, &scoring, error);
     }
-    organ_scoring_close(&scoring);
     return error->status;
 }

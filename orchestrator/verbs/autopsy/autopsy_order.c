@@ -313,8 +313,8 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
  * zeros is left out. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
-    organ_blocks blocks = {0};
-    double *scratch = NULL;
+    ORGAN_RELEASED_BY(organ_blocks_release) organ_blocks blocks = {0};
+    ORGAN_OWNED double *scratch = NULL;
     if (v->unread || v->moments.nan + v->moments.inf > 0 || v->moments.zero == v->moments.n || !v->weight->scale ||
         v->weight->scale->elements < 2)
         return ORGAN_OK;
@@ -328,8 +328,6 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
                  judge_order(job, job->pool, v->weight, &blocks, scratch, error) == ORGAN_OK)
             organ_autopsy_judge_digits(job, v, &blocks);
     }
-    free(scratch);
-    organ_blocks_release(&blocks);
     return error->status ? error->status : organ_autopsy_judge_lines(job, v, error);
 }
 

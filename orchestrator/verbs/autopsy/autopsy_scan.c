@@ -433,7 +433,7 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     weight_scan s = {.kernels = engine->kernels, .progress = progress};
-    organ_weight_item *items = organ_rows_take(assignment->count + 1, sizeof *items);
+    ORGAN_OWNED_ROWS organ_weight_item *items = organ_rows_take(assignment->count + 1, sizeof *items);
     s.chosen = calloc(assignment->count + 1, sizeof *s.chosen);
     s.scanned = organ_rows_take(assignment->count + 1, sizeof *s.scanned);
     if (!items || !s.chosen || !s.scanned)
@@ -450,7 +450,6 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
         if (chosen > 0)
             run_type(&s, items, chosen, model, other, engine, error);
     }
-    organ_rows_free(items);
     free(s.chosen);
     organ_rows_free(s.scanned);
     return error->status;

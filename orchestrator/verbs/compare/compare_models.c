@@ -120,11 +120,11 @@ organ_status organ_compare(const organ_compare_options *options, const organ_eng
                          options->model_count ? options->models[0] : NULL))
         return error->status;
     organ_report_work work = organ_report_begin(report);
+    ORGAN_RELEASED_BY(release)
     compare_job job = {.options = options,
                        .engine = engine,
                        .progress = organ_warnings_begin(&work.kept, progress),
                        .started = organ_seconds_now()};
     run(&job, report, error);
-    release(&job);
     return organ_report_end(&work, options->model_count ? options->models[0] : "compare", error);
 }

@@ -260,13 +260,12 @@ static json_t *document(const organ_scoring *scoring, const char *schema, json_t
 
 static organ_status complete_sums(const organ_scoring *scoring, organ_error *error)
 {
-    json_t *filled = NULL;
+    ORGAN_OWNED_JSON json_t *filled = NULL;
     if (scoring->sums && organ_input_sums_complete(scoring->sums, &filled, error) == ORGAN_OK && filled)
         organ_progress_note(scoring->progress,
                             "no token reached %lld experts; their entries in the importance matrix have the mean of "
                             "their layer",
                             (long long)organ_json_count(filled, "experts"));
-    json_decref(filled);
     ORGAN_OWNED_JSON json_t *const unrun = scoring->sums ? organ_scoring_unrun_json(scoring) : json_null();
     if (!json_is_null(unrun))
         organ_progress_note(scoring->progress,
@@ -533,11 +532,10 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
         s->paths[k + 1] = o->pruned[k];
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
-    json_t *const histories = histories_of(o, &s->scoring, error);
+    ORGAN_OWNED_JSON json_t *const histories = histories_of(o, &s->scoring, error);
     if (!error->status && experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
         organ_scoring_run(&s->scoring, error) == ORGAN_OK)
         *report = evaluation_json(&s->scoring, histories, error);
-    json_decref(histories);
     return write_reports(s, &o->experiment, *report, error);
 }
 

@@ -123,7 +123,7 @@ typedef struct generation {
 static organ_status read_prompt(generation *g, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
-    uint32_t *ids = NULL;
+    ORGAN_OWNED uint32_t *ids = NULL;
     size_t count = 0;
     organ_tokenizer_allow(g->tokenizer, organ_engine_memory(&g->engine));
     if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), /*special=*/true, &ids,
@@ -141,7 +141,6 @@ static organ_status read_prompt(generation *g, organ_error *error)
         memcpy(g->ids + bos, ids, count * sizeof *ids);
         g->prompt = g->count = bos + count;
     }
-    free(ids);
     return error->status;
 }
 

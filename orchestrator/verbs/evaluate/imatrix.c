@@ -174,7 +174,7 @@ static organ_status begin_output(importance_job *job, organ_error *error)
 static organ_status write_file(importance_job *job, organ_error *error)
 {
     const organ_scoring *const s = &job->scoring;
-    char *const path = organ_publish_path(&job->output.publish, organ_output_name(&job->output));
+    ORGAN_OWNED char *const path = organ_publish_path(&job->output.publish, organ_output_name(&job->output));
     const char *const name = organ_path_name(job->options->text);
     const organ_imatrix_text text = {&name, 1, s->plan.windows, s->protocol.context};
     if (!path)
@@ -183,7 +183,6 @@ static organ_status write_file(importance_job *job, organ_error *error)
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     else
         organ_input_sums_write(s->sums, path, job->format, &text, error);
-    free(path);
     if (!error->status)
         organ_scoring_collect_end(organ_output_directory(&job->output));
     return error->status ? error->status : organ_output_sync(&job->output, error);

@@ -85,12 +85,11 @@ static json_t *merge_document(const merge_job *job)
 static organ_status write_merged(merge_job *job, organ_error *error)
 {
     const organ_importance_merge_options *const o = job->options;
-    char *const path = organ_publish_path(&job->output.publish, organ_output_name(&job->output));
+    ORGAN_OWNED char *const path = organ_publish_path(&job->output.publish, organ_output_name(&job->output));
     if (!path)
         organ_fail_memory(error, o->output);
     else
         organ_imatrix_merge_write(&job->merged, path, job->format, error);
-    free(path);
     for (size_t f = 0; f < o->count && !error->status; f++)
         organ_imatrix_unchanged(job->files[f], error);
     return error->status ? error->status : organ_output_sync(&job->output, error);

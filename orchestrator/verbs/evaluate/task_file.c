@@ -321,7 +321,7 @@ static bool is_empty_line(const char *bytes, size_t length)
 
 static organ_status add_line(task_reader *r, const char *bytes, size_t length, organ_error *error)
 {
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     task_line line;
     if (is_empty_line(bytes, length))
         return ORGAN_OK;
@@ -329,7 +329,6 @@ static organ_status add_line(task_reader *r, const char *bytes, size_t length, o
     const organ_json_source source = {r->label, bytes, length};
     if (organ_json_parse_object(&source, &tree, error) == ORGAN_OK && read_question(r, tree, &line, error) == ORGAN_OK)
         add_question(r, &line, error);
-    json_decref(tree);
     return error->status;
 }
 

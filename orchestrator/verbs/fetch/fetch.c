@@ -397,7 +397,7 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
 static organ_status fetch_files(fetch_job *job, organ_error *error)
 {
     organ_http *http = NULL;
-    void *const scratch = malloc(ORGAN_FETCH_BUFFER);
+    ORGAN_OWNED void *const scratch = malloc(ORGAN_FETCH_BUFFER);
     if (!scratch)
         return organ_fail_memory(error, job->options->model);
     if (organ_http_create(job->found.url, &job->access, &http, error) == ORGAN_OK)
@@ -411,7 +411,6 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     }
     organ_progress_end(job->progress);
     organ_http_destroy(http);
-    free(scratch);
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 

@@ -85,12 +85,12 @@ static organ_status edit_objects(organ_graft_job *job, organ_json_edit *config, 
 
 static organ_status edit_layers(organ_graft_job *job, organ_json_edit *config, bool noted, organ_error *error)
 {
-    organ_layer_origin *const origins = organ_rows_take((size_t)job->target_layers + 1, sizeof *origins);
+    ORGAN_OWNED_ROWS organ_layer_origin *const origins =
+        organ_rows_take((size_t)job->target_layers + 1, sizeof *origins);
     if (!origins)
         return organ_fail_memory(error, job->options->target);
     fill_origins(job, origins);
     edit_objects(job, config, origins, noted, error);
-    organ_rows_free(origins);
     return error->status;
 }
 
@@ -104,13 +104,12 @@ organ_status organ_graft_try_config(organ_graft_job *job, const organ_layer_kind
 {
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
-    organ_json_edit edit = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (organ_model_load(job->target, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
         edit_layers(job, &edit, /*noted=*/true, error) == ORGAN_OK && kinds)
         organ_layers_check(&edit, job->target->config.architecture, kinds, job->target_config.layers, job->described,
                            error);
-    organ_json_edit_release(&edit);
     return error->status;
 }
 
@@ -121,7 +120,7 @@ static void check_members(const organ_graft_job *job, const organ_graft_config *
                           organ_error *error)
 {
     const size_t count = side->layers;
-    organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
+    ORGAN_OWNED_ROWS organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
     organ_json_edit edit = {.label = label};
     organ_layer_plan plan = {.edit = &edit,
                              .object = side->object,
@@ -138,7 +137,6 @@ static void check_members(const organ_graft_job *job, const organ_graft_config *
         origins[n] = (organ_layer_origin){side->object, count, n};
     origins[0].layer = count;
     organ_layers_refuse_unknown(&plan);
-    organ_rows_free(origins);
 }
 
 static void check_side(const organ_graft_job *job, const organ_model *model, const organ_graft_config *side,

@@ -151,8 +151,8 @@ static void try_settings(organ_graft_job *job, const graft_kinds *g)
 {
     const size_t count = job->target_config.layers;
     const bool known = g->target.layers >= count && g->source.layers >= job->source_config.layers && count > 0;
-    const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
-    organ_layer_kind *const copies = organ_rows_take(count + 1, sizeof *copies);
+    ORGAN_OWNED_ROWS const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
+    ORGAN_OWNED_ROWS organ_layer_kind *const copies = organ_rows_take(count + 1, sizeof *copies);
     organ_error refused = {0};
     if (!kinds || !copies)
         organ_fail_memory(&refused, job->options->target);
@@ -162,8 +162,6 @@ static void try_settings(organ_graft_job *job, const graft_kinds *g)
         organ_graft_try_config(job, known && job->described ? kinds : NULL, &refused);
     if (refused.status)
         organ_say(job->mismatches, "kind of layer: %s; --map grafts it onto a layer of its kind", refused.message);
-    organ_rows_free(kinds);
-    organ_rows_free(copies);
 }
 
 void organ_graft_compare_layers(organ_graft_job *job, bool whole)

@@ -163,7 +163,7 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
  * organ_by_layer_json adds up elements of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
-    organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
+    ORGAN_OWNED_ROWS organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
     size_t used = 0;
     for (size_t k = 0; rows && k < count; k++) {
         const organ_anatomy *const anatomy = &parts[k]->anatomy, *const before = used ? &rows[used - 1].anatomy : NULL;
@@ -175,7 +175,6 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
         rows[used - 1].bytes += parts[k]->tensor->bytes;
     }
     json_t *const layers = organ_by_layer_json(rows, used, /*grafted=*/false);
-    organ_rows_free(rows);
     return layers;
 }
 

@@ -76,7 +76,7 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
 {
     json_t *const rows = json_array();
     ORGAN_OWNED inspect_weights_kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
-    organ_name_table texts = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table texts = {0};
     size_t used = 0;
     bool complete = kinds != NULL;
     for (size_t k = 0; complete && k < weights->count; k++) {
@@ -95,7 +95,6 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
         organ_memory_count_refusal();
     for (size_t k = 0; complete && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
         json_array_append_new(rows, describe_kind(&kinds[k]));
-    organ_name_table_release(&texts);
     return rows;
 }
 

@@ -132,7 +132,7 @@ static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 
 static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks *ranks, organ_error *error)
 {
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     json_error_t fault;
     bool no_memory = false;
     ORGAN_OWNED_JSON json_t *const mine = rank_json(p, ranks), *const rows = json_array();
@@ -145,7 +145,6 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
             organ_fail_memory(error, "the plan of the ranks");
     if (!error->status && !ORGAN_ADD(report, SET_HELD("ranks", rows)))
         organ_fail_memory(error, "the plan of the ranks");
-    organ_gathered_release(&all);
     return error->status;
 }
 

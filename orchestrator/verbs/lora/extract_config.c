@@ -51,7 +51,7 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
 
 static json_t *targets_of(const organ_lora_job *job)
 {
-    const char **const names = malloc((job->module_count + 1) * sizeof *names);
+    ORGAN_OWNED const char **const names = malloc((job->module_count + 1) * sizeof *names);
     size_t count = 0;
     bool words = true; /* the words suffice */
     for (size_t k = 0; names && k < job->module_count; k++)
@@ -67,7 +67,6 @@ static json_t *targets_of(const organ_lora_job *job)
         for (size_t k = 0; k < count; k++)
             json_array_append_new(targets, json_string(names[k]));
     }
-    free(names);
     return targets;
 }
 

@@ -179,13 +179,12 @@ static size_t count_parameters(const organ_lora_job *job)
  * serve it. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
-    json_t *config = organ_lora_config(job);
+    ORGAN_OWNED_JSON json_t *config = organ_lora_config(job);
     json_t *const adapter = ORGAN_OBJECT(SET_COUNT("r", all->rank_to), SET_COUNT("lora_alpha", all->rank_to),
                                          SET_FLAG("ranks_differ", (all->rank_from != all->rank_to)),
                                          SET_HELD("target_modules", json_object_get(config, "target_modules")),
                                          SET_HELD("target_parameters", json_object_get(config, "target_parameters")),
                                          SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
-    json_decref(config);
     json_t *fits = json_null();
     for (size_t k = sizeof served / sizeof *served; k-- > 0 && !job->base->gguf && count_parameters(job) == 0;)
         if (served[k] >= (json_int_t)all->rank_to) {

@@ -104,6 +104,7 @@ static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m
     const size_t rank = organ_lora_stored_rank(m), out = (size_t)m->base->shape[0], in = (size_t)m->base->shape[1];
     if (factors && factors->rank >= rank)
         return write_factors(job, m->key, factors, error);
+    ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors padded = {rank, in, out, calloc(rank, in * sizeof(float)), calloc(rank, out * sizeof(float)), 1};
     if (!padded.a || !padded.b)
         organ_fail_memory(error, m->name);
@@ -114,7 +115,6 @@ static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m
             memcpy(padded.b + i * rank, factors->b + i * factors->rank, factors->rank * sizeof(float));
         write_factors(job, m->key, &padded, error);
     }
-    organ_lora_factors_release(&padded);
     return error->status;
 }
 
@@ -125,6 +125,7 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
 {
     if (!m->turned)
         return write_padded(job, m, factors, error);
+    ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors turned = {factors->rank,
                                  factors->out,
                                  factors->in,
@@ -135,7 +136,6 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
         organ_fail_memory(error, m->name);
     else
         write_factors(job, m->key, &turned, error);
-    organ_lora_factors_release(&turned);
     return error->status;
 }
 
@@ -169,6 +169,7 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     const organ_tensor named = {.name = key};
     const organ_adapter_pair pair = {
         .module = m->key, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
+    ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors turned = {stack->rank, stack->out, stack->in, NULL, NULL, stack->experts};
     if (m->turned) {
         turned.a = calloc(stack->experts * stack->rank, stack->out * sizeof(float));
@@ -187,7 +188,6 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     }
     if (!error->status)
         organ_adapter_add_factors(job->writer, &pair, job->dtype, m->turned ? &turned : stack, error);
-    organ_lora_factors_release(&turned);
     return error->status;
 }
 
@@ -297,7 +297,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
 {
     const organ_low_rank_options options = options_of(job);
     organ_strips *strips = NULL;
-    organ_svd svd = {0};
+    ORGAN_RELEASED_BY(organ_svd_release) organ_svd svd = {0};
     if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
         organ_low_rank(strips, &options, &svd, error) == ORGAN_OK) {
         m->change += svd.energy;
@@ -307,7 +307,6 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         else if (!stack)
             organ_lora_write_zeros(job, m, error);
     }
-    organ_svd_release(&svd);
     organ_strips_close(strips);
     return error->status;
 }
@@ -395,7 +394,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     const organ_matrices shape = organ_weight_matrices(m->base);
     const size_t strips = (size_t)((shape.rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     const organ_rows rows = rows_of(job, m, c, name);
-    organ_lora_factors stack = {0};
+    ORGAN_RELEASED_BY(organ_lora_factors_release) organ_lora_factors stack = {0};
     if (shape.count > 1)
         organ_lora_begin_stack(job, m, &stack, error);
     for (size_t e = 0; e < shape.count && !error->status; e++) {
@@ -407,7 +406,6 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     }
     if (shape.count > 1 && !error->status)
         organ_lora_write_stack(job, m, &stack, error);
-    organ_lora_factors_release(&stack);
     return error->status;
 }
 

@@ -242,7 +242,7 @@ static organ_status repair_matrix(repairing *r, organ_error *error)
 {
     organ_lora_job *const job = r->job;
     const double started = organ_seconds_now();
-    organ_correction c = {0};
+    ORGAN_RELEASED_BY(organ_correction_release) organ_correction c = {0};
     job->note_target = &r->module->note;
     if (read_base(r, error) != ORGAN_OK || find_error(r, error) != ORGAN_OK)
         return error->status;
@@ -253,7 +253,6 @@ static organ_status repair_matrix(repairing *r, organ_error *error)
     r->module->seconds += organ_seconds_now() - started;
     if (add_factors(r, &f, &r->module->rest, error) == ORGAN_OK)
         organ_lora_store_correction(job, r->matrix->target, r->matrix->matrix, &f, error);
-    organ_correction_release(&c);
     return error->status;
 }
 
@@ -271,7 +270,7 @@ static repairing repairing_of(organ_lora_job *job, const organ_calibration_matri
 static organ_status change_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
-    repairing r = repairing_of(context, matrix, weights);
+    ORGAN_RELEASED_BY(repairing_release) repairing r = repairing_of(context, matrix, weights);
     if (!organ_all_finite(weights, r.rows * r.cols))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has NaN or infinite values", r.job->tuned->path,
                    r.module->tuned->name);
@@ -279,7 +278,6 @@ static organ_status change_matrix(void *context, const organ_calibration_matrix 
         organ_fail_memory(error, r.module->name);
     else
         repair_matrix(&r, error);
-    repairing_release(&r);
     return error->status;
 }
 
@@ -300,9 +298,10 @@ static bool is_done(void *context, size_t target)
 static organ_status restore_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                    organ_error *error)
 {
-    repairing r = repairing_of(context, matrix, weights);
+    ORGAN_RELEASED_BY(repairing_release) repairing r = repairing_of(context, matrix, weights);
     organ_lora_job *const job = r.job;
     double rest = 0; /* the journal has that of the earlier run */
+    ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors all = {
         .experts = (size_t)organ_weight_matrices(r.module->base).count, .in = r.cols, .out = r.rows};
     if (!repairing_allocate(&r))
@@ -313,8 +312,6 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
         const organ_lora_factors f = r.module->rank ? organ_lora_factors_of(&all, (size_t)matrix->matrix) : all;
         add_factors(&r, &f, &rest, error);
     }
-    organ_lora_factors_release(&all);
-    repairing_release(&r);
     return error->status;
 }
 

@@ -136,7 +136,7 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
 
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
-    organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
+    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
     extract_rest_comparison c = {job, others};
     for (size_t k = 0; k < count && items; k++)
         items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
@@ -153,7 +153,6 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
         organ_fail_memory(error, job->tuned->path);
     else if (count)
         organ_weight_pass_run(&pass, job->engine, error);
-    organ_rows_free(items);
     return error->status;
 }
 
@@ -162,7 +161,7 @@ static uint64_t values_to_read(const organ_lora_other *other) { return other->wh
 /* `change` and `norm` are adjacent in organ_lora_other, so that they are exchanged as two numbers. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
-    organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
+    ORGAN_OWNED organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
     size_t count = 0;
     uint64_t values = 0;
     for (size_t k = 0; k < job->other_count && others; k++) {
@@ -181,7 +180,6 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         collect_compared_notes(job, error);
     organ_progress_end(job->progress);
-    free(others);
     return error->status;
 }
 
@@ -237,7 +235,7 @@ const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *ot
 
 organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
-    organ_row_buffer all = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer all = {0};
     const organ_weight *const weight = other->tuned;
     const organ_matrices m = organ_weight_matrices(weight);
     const char *const name = organ_lora_kept_name(job, other);
@@ -247,7 +245,6 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
                                    /*whole_steps=*/false, error) == ORGAN_OK &&
              organ_row_buffer_read(&all, 0, all.capacity, error) == ORGAN_OK)
         organ_adapter_add(job->writer, name, job->dtype, weight->rank, weight->shape, all.values, error);
-    organ_row_buffer_close(&all);
     return error->status;
 }
 
@@ -414,7 +411,7 @@ static organ_status count_experts(organ_lora_job *job, organ_name_table *table, 
  * projections have factors, too. */
 organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
 {
-    organ_name_table table = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table table = {0};
     size_t weights = 0;
     if (job->base->gguf || (!organ_forward_family_named(job->base->config.architecture, /*gguf=*/false) &&
                             !organ_peft_ignores_experts(job->base->config.model_type)))
@@ -436,7 +433,6 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
                      g->modules[DOWN] == g->experts && g->modules[GATE] == g->modules[UP] &&
                      (!g->pairs || g->modules[GATE] == g->experts);
     }
-    organ_name_table_release(&table);
     return error->status;
 }
 

@@ -315,11 +315,11 @@ static organ_status extract_verb(const void *given, const organ_engine *engine, 
                                  json_t **report, organ_error *error)
 {
     const organ_lora_extract_options *const options = given;
+    ORGAN_RELEASED_BY(organ_lora_close)
     organ_lora_job job = {
         .options = options, .engine = engine, .progress = progress, .repairs = options->calibration.text != NULL};
     const organ_report_work work = organ_report_begin(report);
     extract_adapter(&job, report, error);
-    organ_lora_close(&job);
     return organ_report_end(&work, options->write.output, error);
 }
 

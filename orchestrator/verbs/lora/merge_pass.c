@@ -488,7 +488,7 @@ static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    organ_weight_item *const items = organ_rows_take(job->weights->count + 1, sizeof *items);
+    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->weights->count + 1, sizeof *items);
     if (!items)
         return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -512,7 +512,6 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
     organ_engine engine = *job->engine;
     if (r->items && room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK && r->units)
         organ_weight_pass_run(&pass, &engine, error);
-    organ_rows_free(items);
     return error->status;
 }
 

@@ -129,7 +129,7 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const organ_repai
     const size_t at = *find(a, x->tensor);
     organ_lora_module *const m = &job->modules[at];
     const double started = organ_seconds_now();
-    organ_correction c = {0};
+    ORGAN_RELEASED_BY(organ_correction_release) organ_correction c = {0};
     organ_lora_factors f;
     double outputs = 0;
     ORGAN_OWNED void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
@@ -145,7 +145,6 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const organ_repai
         m->seconds += organ_seconds_now() - started;
         organ_lora_store_correction(job, at, x->matrix, &f, error);
     }
-    organ_correction_release(&c);
     return error->status;
 }
 
@@ -155,6 +154,7 @@ organ_status organ_repair_adapter_restore(organ_repair_adapter *a, const char *t
     organ_lora_job *const job = &a->job;
     const size_t at = *find(a, tensor);
     const organ_lora_module *const m = &job->modules[at];
+    ORGAN_RELEASED_BY(organ_lora_factors_release)
     organ_lora_factors all = {.experts = (size_t)organ_weight_matrices(m->base).count, .in = cols, .out = rows};
     if (m->rank == 0)
         return ORGAN_OK;
@@ -165,7 +165,6 @@ organ_status organ_repair_adapter_restore(organ_repair_adapter *a, const char *t
         const organ_lora_factors f = organ_lora_factors_of(&all, (size_t)matrix);
         organ_lora_add_product(job->engine, &f, values, values, scratch);
     }
-    organ_lora_factors_release(&all);
     return error->status;
 }
 

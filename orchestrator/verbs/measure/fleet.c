@@ -115,8 +115,8 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
                                    organ_error *error)
 {
-    organ_z *measured = organ_rows_take(model->tensor_count + 1, sizeof *measured);
-    organ_z_subjects subjects = {0};
+    ORGAN_OWNED_ROWS organ_z *measured = organ_rows_take(model->tensor_count + 1, sizeof *measured);
+    ORGAN_RELEASED_BY(organ_z_subjects_release) organ_z_subjects subjects = {0};
     const organ_z_options options = {.subjects = &subjects};
     const double started = organ_seconds_now();
     if (!measured)
@@ -126,8 +126,6 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
              !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured})))
         organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
-    organ_z_subjects_release(&subjects);
-    organ_rows_free(measured);
     return error->status;
 }
 
@@ -297,14 +295,13 @@ static json_t *dissection_report(const fleet *f, double seconds)
 
 static json_t *z_report(const fleet *f)
 {
-    json_t *entries = json_array();
+    ORGAN_OWNED_JSON json_t *entries = json_array();
     for (size_t k = 0; k < f->list.count; k++) {
         json_t *z = json_object_get(json_object_get(f->state, f->list.members[k].name), "measure");
         if (json_is_object(z))
             json_array_append(entries, z);
     }
     json_t *ranked = organ_measure_ranked(entries);
-    json_decref(entries);
     json_t *document = organ_measure_document(ranked);
     ORGAN_ADD(document, SET("others", others_json(f)));
     return document;
@@ -412,10 +409,9 @@ static void report_unfinished(const fleet *f, size_t done, organ_error *error)
     }
     if (!organ_ranks_first(f->ranks))
         return;
-    char *organs = path_in(f, "organs");
+    ORGAN_OWNED char *organs = path_in(f, "organs");
     if (organs)
         rmdir(organs);
-    free(organs);
     rmdir(f->options->output);
 }
 

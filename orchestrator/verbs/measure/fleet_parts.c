@@ -405,7 +405,7 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
 static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_error *error)
 {
     ORGAN_OWNED char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;
-    organ_gathered all = {0};
+    ORGAN_RELEASED_BY(organ_gathered_release) organ_gathered all = {0};
     bool no_memory = false;
     json_error_t fault;
     if (organ_ranks_first(ranks) && !text && !error->status)
@@ -417,14 +417,13 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
         if (!(*known = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
             organ_fail_memory(error, "the state of the fleet");
     }
-    organ_gathered_release(&all);
     return error->status;
 }
 
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error)
 {
-    json_t *const before = organ_ranks_first(ranks) ? read_state(output) : NULL;
+    ORGAN_OWNED_JSON json_t *const before = organ_ranks_first(ranks) ? read_state(output) : NULL;
     *known = json_object();
     for (size_t k = 0; k < list->count && before; k++) {
         json_t *const entry = json_object_get(before, list->members[k].name);
@@ -432,7 +431,6 @@ organ_status organ_fleet_read_results(const char *output, bool no_extract, const
             json_object_set(*known, list->members[k].name, entry))
             organ_fail_memory(error, output);
     }
-    json_decref(before);
     if (!*known)
         organ_fail_memory(error, output);
     return ranks ? broadcast_entries(ranks, known, error) : error->status;

@@ -313,7 +313,7 @@ static json_t *entry_json(const measure_run *m, const organ_measured *measured)
 static organ_status measure_one(measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
-    organ_z *z = NULL;
+    ORGAN_OWNED_ROWS organ_z *z = NULL;
     organ_measure_stream *stream = NULL;
     if (open_measured_model(m, path, &p, error) == ORGAN_OK) {
         for (size_t t = 0; t < p.model->tensor_count; t++)
@@ -326,7 +326,6 @@ static organ_status measure_one(measure_run *m, const char *path, organ_error *e
     }
     organ_measure_stream_close(stream);
     close_measured_model(&p);
-    organ_rows_free(z);
     return error->status;
 }
 

@@ -208,7 +208,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                         .progress = progress,
                         .out = out,
                         .subjects = options->subjects};
-    organ_z_subjects mine = {0};
+    ORGAN_RELEASED_BY(organ_z_subjects_release) organ_z_subjects mine = {0};
     c.assignment.ranks = engine->ranks; /* ranks exchange results even if there is no tensor to assign */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
@@ -221,7 +221,6 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->weight_of[t], &out[t]); /* the pointers of another process are invalid here */
     free_scratch(&c);
-    organ_z_subjects_release(&mine);
     return error->status;
 }
 
@@ -230,7 +229,7 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
 {
     ORGAN_OWN_ERROR(error);
     z_measure_crew c = {.model = model, .options = options, .engine = engine};
-    organ_z_subjects mine = {0};
+    ORGAN_RELEASED_BY(organ_z_subjects_release) organ_z_subjects mine = {0};
     uint64_t max;
     *least = 0;
     if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
@@ -240,6 +239,5 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
             *least = organ_memory_enough(0, memory_suffices, &c);
     }
     free(c.order);
-    organ_z_subjects_release(&mine);
     return error->status;
 }

@@ -52,7 +52,7 @@ static void strip(char *text)
 static organ_status most_common(model_merge *job, organ_error *error)
 {
     const size_t count = job->recipe.donor_count;
-    char **const all = calloc(count, sizeof *all);
+    ORGAN_OWNED char **const all = calloc(count, sizeof *all);
     size_t best = 0, most = 0;
     if (!all)
         return organ_fail_memory(error, job->recipe.label);
@@ -70,7 +70,6 @@ static organ_status most_common(model_merge *job, organ_error *error)
         organ_fail_memory(error, job->recipe.label);
     for (size_t k = 0; k < count; k++)
         free(all[k]);
-    free(all);
     return error->status;
 }
 

@@ -64,8 +64,8 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
                                   organ_written_file *files, organ_error *error)
 {
     const organ_write_options requested = {.output = path, .max_shard_size = ORGAN_SHARD_BYTES};
-    organ_shard_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
-    organ_unit *const units = organ_rows_take(model->tensor_count + 1, sizeof *units);
+    ORGAN_OWNED_ROWS organ_shard_piece *const pieces = organ_rows_take(model->tensor_count + 1, sizeof *pieces);
+    ORGAN_OWNED_ROWS organ_unit *const units = organ_rows_take(model->tensor_count + 1, sizeof *units);
     organ_engine engine = *job->engine;
     ORGAN_OWNED_JSON json_t *report = NULL;
     engine.ranks = NULL;
@@ -90,8 +90,6 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
         organ_fail_memory(error, model->path);
     else if (organ_write_run(&made, &report, &own))
         *error = own;
-    organ_rows_free(pieces);
-    organ_rows_free(units);
     return error->status;
 }
 

@@ -188,7 +188,7 @@ static organ_status edit_object(const model_merge *job, organ_json_edit *config,
                                 const json_t *object, const char *count, const organ_layer_origin *origins,
                                 organ_error *error)
 {
-    json_t *const layers = count ? json_integer((json_int_t)job->layers) : NULL;
+    ORGAN_OWNED_JSON json_t *const layers = count ? json_integer((json_int_t)job->layers) : NULL;
     organ_layer_plan plan = {.edit = config,
                              .inside = inside,
                              .object = object,
@@ -201,7 +201,6 @@ static organ_status edit_object(const model_merge *job, organ_json_edit *config,
         organ_fail_memory(error, count);
     if (layers && job->layers != plan.layers)
         organ_json_edit_set(config, inside, count, layers, error);
-    json_decref(layers);
     return error->status ? error->status : organ_layers_edit(&plan);
 }
 
@@ -237,15 +236,13 @@ organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *co
 {
     const size_t count = (size_t)job->layers + draft_layers(job);
     layers_donor *donors = NULL;
-    organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
-    const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
+    ORGAN_OWNED_ROWS organ_layer_origin *const origins = organ_rows_take(count + 1, sizeof *origins);
+    ORGAN_OWNED_ROWS const organ_layer_kind **const kinds = organ_rows_take(count + 1, sizeof *kinds);
     if (!origins || !kinds)
         organ_fail_memory(error, job->recipe.label);
     else if (read_all(job, &donors, error) == ORGAN_OK)
         edit_with(job, donors, config, origins, kinds, count, error);
     close_all(job, donors);
-    organ_rows_free(origins);
-    organ_rows_free(kinds);
     return error->status;
 }
 
@@ -256,11 +253,10 @@ static organ_status try_edit(const model_merge *job, organ_error *error)
     const organ_model *const host = job->donors[job->host].model;
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
-    organ_json_edit edit = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (organ_model_load(host, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK)
         organ_merge_edit_layers(job, &edit, error);
-    organ_json_edit_release(&edit);
     return error->status;
 }
 

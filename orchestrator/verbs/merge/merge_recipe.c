@@ -306,7 +306,7 @@ static organ_status read_tree(merge_recipe *r, organ_error *error)
 
 organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_recipe *r, organ_error *error)
 {
-    char *text = NULL;
+    ORGAN_OWNED char *text = NULL;
     size_t length = 0;
     *r = (merge_recipe){.label = options->recipe ? options->recipe : "the command",
                         .of_options = !options->recipe,
@@ -319,7 +319,6 @@ organ_status organ_merge_recipe_read(const organ_merge_options *options, merge_r
         organ_yaml_parse(r->label, text, length, &r->arena, &r->tree, error);
     if (!error->status && read_tree(r, error) == ORGAN_OK && organ_merge_check_settings(r, error) == ORGAN_OK)
         organ_merge_begin_use(r, error);
-    free(text);
     return error->status;
 }
 

@@ -77,7 +77,7 @@ static organ_status make_outline(merge_steps *s, organ_error *error)
     organ_hidden_model *const m = &s->model;
     organ_merge_options inner = *s->options;
     organ_engine engine = *s->engine;
-    json_t *report = NULL;
+    ORGAN_OWNED_JSON json_t *report = NULL;
     if (organ_hidden_model_sketch(m, "organ-merge-outline", s->stem, error))
         return error->status;
     inner.write = (organ_write_options){.output = m->outline, .max_shard_size = s->options->write.max_shard_size};
@@ -86,7 +86,6 @@ static organ_status make_outline(merge_steps *s, organ_error *error)
     organ_error own = {0}; /* without a note that the outline is complete */
     if (organ_merge_once(&inner, &s->made, &engine, NULL, &report, &own))
         *error = own;
-    json_decref(report);
     m->path = error->status ? NULL : organ_format("%s/%s/%s", m->folder, s->made.print, s->stem);
     m->partial = m->path ? organ_publish_partial(m->path) : NULL;
     return error->status || m->partial ? error->status : organ_fail_memory(error, m->folder);
@@ -240,7 +239,7 @@ static organ_status settle_folder(const merge_steps *s, organ_error *error)
     if (organ_ranks_agree(s->engine->ranks, "what an earlier run has left", error))
         return error->status;
     const bool left = access(s->model.folder, F_OK) == 0, begun = organ_publish_is_begun(w->output);
-    char *const mine = organ_format("%s/%s", s->model.folder, s->made.print);
+    ORGAN_OWNED char *const mine = organ_format("%s/%s", s->model.folder, s->made.print);
     if (!mine)
         organ_fail_memory(error, s->model.folder);
     else if ((left || begun) && !w->resume && !w->force)
@@ -253,7 +252,6 @@ static organ_status settle_folder(const merge_steps *s, organ_error *error)
                    s->model.folder);
     else if (left && !w->resume && organ_ranks_first(s->engine->ranks) && organ_remove_tree(s->model.folder))
         organ_fail_errno(error, errno, "%s: cannot be removed", s->model.folder);
-    free(mine);
     return organ_ranks_agree(s->engine->ranks, "the check of the merge", error);
 }
 
@@ -268,14 +266,13 @@ static organ_status make_folder(const char *path, organ_error *error)
 static organ_status enter_folder(merge_steps *s, const json_t *last, organ_error *error)
 {
     organ_hidden_model *const m = &s->model;
-    char *const mine = organ_format("%s/%s", m->folder, s->made.print);
+    ORGAN_OWNED char *const mine = organ_format("%s/%s", m->folder, s->made.print);
     const bool begun = access(m->folder, F_OK) == 0;
     if (!mine)
         organ_fail_memory(error, m->folder);
     if (organ_hidden_model_enter(m, error) == ORGAN_OK && make_folder(mine, error) == ORGAN_OK && !begun)
         organ_transfer_room(m->folder, m->output, "the merged model and the output need",
                             temporary_bytes(s, last) + count_of(last, "plan", "output_bytes"), error);
-    free(mine);
     return organ_ranks_agree(m->ranks, "the directory of the merged model", error);
 }
 
@@ -303,7 +300,7 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
                                         .make = merge_hidden};
     if (enter_folder(s, tried, error) || organ_hidden_model_make(&s->model, &making, s->progress, report, error))
         return error->status;
-    json_t *const document = json_copy(*report);
+    ORGAN_OWNED_JSON json_t *const document = json_copy(*report);
     const organ_write_origin origin = {.scored = s->made.base,
                                        .name = ORGAN_MERGE_RECIPE_NAME,
                                        .text = s->made.recipe,
@@ -313,7 +310,6 @@ static organ_status make_output(merge_steps *s, const json_t *tried, json_t **re
         return organ_fail_memory(error, s->stem);
     json_object_del(document, "run"); /* a report has one, at its end */
     run_last(s, s->model.path, /*dry=*/false, &origin, s->progress, last, error);
-    json_decref(document);
     s->whole = !error->status || *last; /* with a report and an error, the evaluation failed */
     return error->status;
 }

@@ -32,8 +32,8 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
 {
     static const char *const ids[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
     organ_json_source text = {.label = home->path};
-    char *bytes = NULL;
-    json_t *object = NULL;
+    ORGAN_OWNED char *bytes = NULL;
+    ORGAN_OWNED_JSON json_t *object = NULL;
     if (home == job->donors[job->host].model ||
         organ_model_load(home, "config.json", FILE_BYTES, &bytes, &text.length, error) || !bytes)
         return error->status;
@@ -46,8 +46,6 @@ static organ_status edit_ids(const model_merge *job, const organ_model *home, or
         if (value)
             organ_config_set(config, ids[k], json_incref(value), /*both=*/false, error);
     }
-    json_decref(object);
-    free(bytes);
     return error->status;
 }
 
@@ -104,7 +102,7 @@ static organ_status write_file(const model_merge *job, const char *to, size_t k,
     const merge_vocabulary *const v = job->vocabulary;
     const char *const chat = job->chat_template, *const name = organ_merge_tokenizer_files[k];
     const organ_model *const home = job->donors[v ? v->home : job->host].model;
-    char *bytes = NULL;
+    ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     if (v && v->json && k == 0)
         return write_one(to, organ_merge_tokenizer_files[0], v->json, strlen(v->json), error);
@@ -114,7 +112,6 @@ static organ_status write_file(const model_merge *job, const char *to, size_t k,
         write_config(to, home->path, bytes ? bytes : "{}", bytes ? length : 2, chat, error);
     else if (!error->status && bytes)
         write_one(to, name, bytes, length, error);
-    free(bytes);
     return error->status;
 }
 

@@ -395,7 +395,7 @@ static organ_status check_order(const moments_layer *l, const moments_group *g, 
     const moments_matrix *const m = &l->matrices[g->leader];
     const merge_tensor *const t = &l->moments->job->tensors[m->tensor];
     const moments_input *const in = &l->moments->inputs[l->input];
-    float *const values = organ_floats(m->rows, m->cols);
+    ORGAN_OWNED float *const values = organ_floats(m->rows, m->cols);
     moments_rows r;
     size_t input = 0;
     bool same = true;
@@ -411,7 +411,6 @@ static organ_status check_order(const moments_layer *l, const moments_group *g, 
             same = memcmp(r.values[input], values + first * m->cols, rows * m->cols * sizeof *values) == 0;
     }
     organ_merge_rows_close(&r);
-    free(values);
     if (!error->status && !same)
         organ_fail(
             error, ORGAN_BAD_INPUT,

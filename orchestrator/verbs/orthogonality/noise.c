@@ -316,11 +316,11 @@ static void noise_release(noise_stage *s)
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error)
 {
+    ORGAN_RELEASED_BY(noise_release)
     noise_stage s = {
         .job = job, .module = module, .sources = organ_compared_sources(job, module), .noises = job->sources - 1};
     if (organ_row_sources_open(&s.sources, job->progress, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK &&
         noise_allocate(&s, error) == ORGAN_OK)
         noise_run(&s, error);
-    noise_release(&s);
     return error->status;
 }

@@ -279,14 +279,13 @@ static organ_tally *prune_tally(const organ_prune_job *job)
 /* Returns 0, or -1 if memory runs out. */
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
-    organ_tally *rows = prune_tally(job);
+    ORGAN_OWNED_ROWS organ_tally *rows = prune_tally(job);
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) ||
                        (job->method->tiles && add_coverage_tiles(document, job)) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(job->donor, job->targets.chosen)),
                                   SET("tensors", organ_tally_tensors(rows, job->targets.count, /*audit=*/false)),
                                   SET_IF(job->tile_map, "tile_map", json_incref(job->tile_map)),
                                   SET_IF(job->magnitudes, "magnitudes", json_incref(job->magnitudes)));
-    organ_rows_free(rows);
     return failed ? -1 : 0;
 }
 
@@ -439,13 +438,12 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 
 static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
-    organ_tally *const rows = prune_tally(job);
+    ORGAN_OWNED_ROWS organ_tally *const rows = prune_tally(job);
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,
                             &job->tile_map, error) == ORGAN_OK)
         organ_magnitudes_json(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
-    organ_rows_free(rows);
     return error->status;
 }
 

@@ -330,7 +330,7 @@ static organ_status note_left_out_types(const organ_purify_job *job, organ_error
 {
     uint64_t left = 0, all = 0;
     bool blocks = false;
-    char *hint = NULL;
+    ORGAN_OWNED char *hint = NULL;
     for (size_t k = 0; k < job->left_out_count; k++) {
         left += job->left_out[k]->elements;
         blocks |= organ_dtype_is_blocks(job->left_out[k]->dtype);
@@ -343,7 +343,6 @@ static organ_status note_left_out_types(const organ_purify_job *job, organ_error
                         "%.3g %% of the weights to purify are stored as types like %s, which purify cannot write, and "
                         "stay unchanged; to purify them too, dequantize the model first: %s",
                         100 * (double)left / (double)(left + all), organ_dtype_name(job->left_out[0]->dtype), hint);
-    free(hint);
     return ORGAN_OK;
 }
 
@@ -402,7 +401,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
-    organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
+    ORGAN_OWNED_ROWS organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
     if (!z)
         return organ_fail_memory(error, model->path);
     if (organ_measure_tensors(model, &options, job->engine, job->progress, z, error) == ORGAN_OK)
@@ -414,7 +413,6 @@ static organ_status measure_theta(const organ_purify_job *job, const organ_model
             else
                 job->parts[k].z_before = *figures;
         }
-    organ_rows_free(z);
     return error->status;
 }
 

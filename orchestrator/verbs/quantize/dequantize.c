@@ -273,7 +273,7 @@ static void estimate_pass(organ_dequantize_job *job, const organ_weight_pass *pa
 static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
 {
     ORGAN_OWNED organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
-    organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    ORGAN_OWNED organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
@@ -299,7 +299,6 @@ static organ_status write_parts(organ_dequantize_job *job, organ_error *error)
     else if (count && !error->status)
         estimate_pass(job, &pass, error);
     job->todo = NULL;
-    free(todo);
     return error->status;
 }
 

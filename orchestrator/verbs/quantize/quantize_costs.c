@@ -260,7 +260,7 @@ static organ_status add_errors_of_gptq(const costs_sample *s, double *level, org
 static organ_status add_errors(organ_quantize_types *w, const organ_calibration_matrix *m, size_t curve,
                                const float *weights, organ_error *error)
 {
-    costs_sample s = {.types = w, .matrix = m};
+    ORGAN_RELEASED_BY(sample_close) costs_sample s = {.types = w, .matrix = m};
     double *const level = w->curves.tensors[curve].cost;
     double loss = 0;
     if (sample_open(&s, weights, error) == ORGAN_OK)
@@ -275,7 +275,6 @@ static organ_status add_errors(organ_quantize_types *w, const organ_calibration_
                 level[organ_quantize_type_level(w, way, k)] += loss;
     if (!error->status && w->by_text)
         add_errors_of_gptq(&s, level, error);
-    sample_close(&s);
     return error->status;
 }
 

@@ -144,9 +144,9 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
         any = any || has_divisor(job, k);
     if (!any)
         return ORGAN_OK;
-    organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
+    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
     ORGAN_OWNED fused_part *const sorted = calloc(job->list.part_count + 1, sizeof *sorted);
-    organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
+    ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *todo);
     if (!items || !sorted || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->list.part_count && !error->status; k++)
@@ -158,8 +158,6 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
             set_divisors(job, sorted);
     }
     job->todo = NULL;
-    free(todo);
-    organ_rows_free(items);
     return error->status;
 }
 

@@ -124,7 +124,7 @@ static bool is_wide(const organ_quantize_job *job, const char *pattern)
 /* Returns whether --select has the tensor's name or role, or a pattern that matches only such tensors. */
 static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
-    organ_selection names = {0};
+    ORGAN_RELEASED_BY(organ_selection_release) organ_selection names = {0};
     size_t kept = 0;
     if (organ_selection_parse(job->options->targets, NULL, "targets", &names, error))
         return false;
@@ -135,7 +135,6 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
     names.groups = 0;
     names.words = true;
     const bool named = organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
-    organ_selection_release(&names);
     return named;
 }
 
@@ -324,7 +323,7 @@ static size_t count_others(const organ_quantize_job *job, const organ_recipe *re
 {
     size_t count = 0;
     organ_error error = {0};
-    const organ_encoding **const types = calloc(job->model->tensor_count + 1, sizeof *types);
+    ORGAN_OWNED const organ_encoding **const types = calloc(job->model->tensor_count + 1, sizeof *types);
     if (!types ||
         organ_recipe_types(recipe, job->model, job->options->imatrix != NULL, job->fixed, types, &error) != ORGAN_OK)
         count = SIZE_MAX;
@@ -337,7 +336,6 @@ static size_t count_others(const organ_quantize_job *job, const organ_recipe *re
             there = organ_encoding_plain("f16");
         count += (there ? there->codes : ORGAN_DTYPE_COUNT) != (here ? here->codes : ORGAN_DTYPE_COUNT);
     }
-    free(types);
     return count;
 }
 

@@ -413,8 +413,8 @@ typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item 
 
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
-    organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
-    organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *job->todo);
+    ORGAN_OWNED_ROWS organ_weight_item *const items = organ_rows_take(job->list.part_count + 1, sizeof *items);
+    ORGAN_OWNED organ_quantize_part **const todo = job->todo = calloc(job->list.part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
@@ -427,8 +427,6 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     if (count && !error->status)
         use(job, items, count, error);
     job->todo = NULL;
-    free(todo);
-    organ_rows_free(items);
     return error->status;
 }
 

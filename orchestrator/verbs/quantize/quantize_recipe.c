@@ -420,7 +420,7 @@ static int compare_names(const void *a, const void *b)
 organ_status organ_recipe_types(const organ_recipe *recipe, const organ_model *model, bool weighed,
                                 const organ_encoding *const *fixed, const organ_encoding **types, organ_error *error)
 {
-    const organ_tensor **const order = calloc(model->tensor_count + 1, sizeof *order);
+    ORGAN_OWNED const organ_tensor **const order = calloc(model->tensor_count + 1, sizeof *order);
     recipe_state s = state_of(recipe, model, weighed);
     if (!order)
         return organ_fail_memory(error, model->path);
@@ -433,6 +433,5 @@ organ_status organ_recipe_types(const organ_recipe *recipe, const organ_model *m
                        ? organ_quantize_type_named(choose_type(&s, order[k]))
                        : NULL;
     }
-    free(order);
     return ORGAN_OK;
 }

@@ -106,7 +106,7 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
                                          organ_error *error)
 {
     const char *const output = o->write.output;
-    sizes_list sizes = {0};
+    ORGAN_RELEASED_BY(sizes_release) sizes_list sizes = {0};
     *outputs = (organ_quantize_outputs){0};
     const bool several = o->target_size && strchr(o->target_size, ',');
     if (several && list_sizes(o, &sizes, error) == ORGAN_OK && name_outputs(o, &sizes, error) == ORGAN_OK)
@@ -116,7 +116,6 @@ organ_status organ_quantize_outputs_list(const organ_quantize_options *o, organ_
         }
     outputs->record = sizes.record;
     sizes.record = NULL;
-    sizes_release(&sizes);
     if (!error->status && !several && !(outputs->of[outputs->count++] = strdup(output)))
         organ_fail_memory(error, output);
     if (!error->status && o->repair_rank &&
@@ -135,9 +134,8 @@ void organ_quantize_outputs_release(organ_quantize_outputs *outputs)
 
 organ_status organ_quantize_sizes_check(const organ_quantize_options *o, organ_error *error)
 {
-    sizes_list sizes = {0};
+    ORGAN_RELEASED_BY(sizes_release) sizes_list sizes = {0};
     list_sizes(o, &sizes, error);
-    sizes_release(&sizes);
     return error->status;
 }
 
@@ -230,7 +228,7 @@ static organ_status compare_record(const organ_quantize_options *o, const char *
 static organ_status open_record(const organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
                                 const organ_engine *engine, organ_error *error)
 {
-    organ_run_inputs inputs = {0};
+    ORGAN_RELEASED_BY(organ_run_inputs_release) organ_run_inputs inputs = {0};
     bool begin = false;
     if (!sizes->record)
         return ORGAN_OK;
@@ -241,7 +239,6 @@ static organ_status open_record(const organ_quantize_options *o, const organ_qua
         organ_run_record_begin(sizes->record, &inputs, record_options(o), error);
         sizes->begun = true;
     }
-    organ_run_inputs_release(&inputs);
     return organ_ranks_agree(engine->ranks, "the record of the sizes", error);
 }
 
@@ -369,7 +366,7 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
                                   json_t **report, organ_error *error)
 {
     organ_quantize_options o = *options;
-    sizes_list sizes = {0};
+    ORGAN_RELEASED_BY(sizes_release) sizes_list sizes = {0};
     if (fill_in(&o, source, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         name_outputs(&o, &sizes, error) == ORGAN_OK && open_record(&o, source, &sizes, engine, error) == ORGAN_OK) {
         if (sizes.count)
@@ -379,6 +376,5 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
     }
     if (o.allocate.file && organ_ranks_first(engine->ranks))
         tidy_record(&o, &sizes);
-    sizes_release(&sizes);
     return error->status;
 }

@@ -85,21 +85,20 @@ void organ_quantize_source_tidy(const char *model, const char *output, const cha
 {
     organ_quantize_options o = organ_quantize_defaults();
     organ_quantize_source s;
-    organ_quantize_outputs outputs = {0};
+    ORGAN_RELEASED_BY(organ_quantize_outputs_release) organ_quantize_outputs outputs = {0};
     o.model = model;
     o.scheme = scheme;
     o.write.output = output;
     if (organ_quantize_source_find(&o, &s, &(organ_error){0}) == ORGAN_OK && s.hidden.folder &&
         organ_quantize_outputs_list(&o, &outputs, &(organ_error){0}) == ORGAN_OK)
         tidy(&s, &outputs);
-    organ_quantize_outputs_release(&outputs);
     organ_quantize_source_close(&s, &(organ_error){0});
 }
 
 organ_status organ_quantize_source_reserve(const organ_quantize_options *o, organ_quantize_source *s,
                                            organ_ranks *ranks, organ_error *error)
 {
-    organ_quantize_outputs outputs = {0};
+    ORGAN_RELEASED_BY(organ_quantize_outputs_release) organ_quantize_outputs outputs = {0};
     s->hidden.ranks = ranks;
     const bool early = !o->write.dry_run && (s->hidden.folder || s->measures || o->repair_rank);
     if (early)
@@ -114,7 +113,6 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *o, orga
         organ_quantize_outputs_check(o, &outputs, s->waits, error);
     if (!error->status && early && s->hidden.folder && outputs.count == 1)
         organ_output_check(o->write.output, s->like, o->write.force || o->write.resume, error);
-    organ_quantize_outputs_release(&outputs);
     return error->status;
 }
 

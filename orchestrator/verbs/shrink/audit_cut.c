@@ -224,7 +224,7 @@ static void report_piece(organ_cut_audit *a, size_t piece)
 
 static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
-    organ_name_table names = {0};
+    ORGAN_RELEASED_BY(organ_name_table_release) organ_name_table names = {0};
     for (size_t k = 0; k < a->run.piece_count && !error->status; k++)
         if (!organ_name_table_put(&names, a->run.pieces[k].name, k))
             organ_fail_memory(error, a->copy.model->path);
@@ -232,7 +232,6 @@ static organ_status check_names(organ_cut_audit *a, organ_error *error)
         if (!organ_name_table_find(&names, a->copy.model->tensors[t].name))
             organ_problem_add(&a->problems, "tensor '%s' of %s corresponds to no kept part of the donor",
                               a->copy.model->tensors[t].name, a->copy.model->path);
-    organ_name_table_release(&names);
     for (size_t k = 0; k < a->copy.model->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy.model->problems[k]);
     return error->status;

@@ -206,7 +206,7 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
-    bool *const next = calloc(s->layers, sizeof *next);
+    ORGAN_OWNED bool *const next = calloc(s->layers, sizeof *next);
     if (!next)
         return no_memory(w, error);
     memset(next, true, s->requested * sizeof *next);
@@ -215,7 +215,6 @@ static organ_status judge_all(search_work *w, organ_error *error)
         memcpy(w->flags + count * s->layers, next, s->layers * sizeof *next);
         count += is_new_and_loadable(w, next);
     } while (next_choice(s, next));
-    free(next);
     w->found->whole = w->found->locally_optimal = true;
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }

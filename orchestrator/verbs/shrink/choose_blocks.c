@@ -335,7 +335,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
 {
     organ_layers_choice *const c = &job->choice;
     const size_t first = c->known.count;
-    double *const divergence = malloc(count * sizeof *divergence);
+    ORGAN_OWNED double *const divergence = malloc(count * sizeof *divergence);
     if (!divergence)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
     if (open_sets_if_needed(job, error) == ORGAN_OK &&
@@ -345,7 +345,6 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
                 organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
-    free(divergence);
     return store_scores(job, /*influence=*/false, first, error);
 }
 

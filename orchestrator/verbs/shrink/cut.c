@@ -274,13 +274,13 @@ static organ_status cut_write(organ_cut_run *run, organ_write write, json_t **re
 
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
+    ORGAN_RELEASED_BY(organ_cut_release)
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
     if (cut_check_output(&run, error) == ORGAN_OK)
         cut_write(&run, cut->write, report, error);
     pthread_mutex_destroy(&run.lock);
-    organ_cut_release(&run);
     return error->status;
 }
 
@@ -298,21 +298,20 @@ static bool open_config(const organ_model *donor, const char *label, organ_json_
 static organ_status try_config(organ_cut_run *run, organ_error *error)
 {
     ORGAN_OWNED char *const label = organ_format("%s/config.json", run->model->directory);
-    organ_json_edit edit = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (!label)
         organ_fail_memory(error, run->model->path);
     else if (!run->model->gguf && open_config(run->model, label, &edit, error))
         organ_cut_edit_config(run, &edit, error);
-    organ_json_edit_release(&edit);
     return error->status;
 }
 
 organ_status organ_cut_try(organ_cut_out *cut, organ_error *error)
 {
+    ORGAN_RELEASED_BY(organ_cut_release)
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
     if (organ_cut_prepare(&run, error) == ORGAN_OK)
         try_config(&run, error);
-    organ_cut_release(&run);
     return error->status;
 }
 
@@ -320,12 +319,11 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
                                  organ_error *error)
 {
     organ_cut_out cut = {.write = {.model = model}, .layers = layers, .layer_count = layer_count};
-    organ_cut_run run = {.cut = &cut, .model = model, .settings = json_array()};
+    ORGAN_RELEASED_BY(organ_cut_release) organ_cut_run run = {.cut = &cut, .model = model, .settings = json_array()};
     if (!run.settings)
         organ_fail_memory(error, model->path);
     else if (!model->gguf && organ_cut_resolve(&run, error) == ORGAN_OK)
         try_config(&run, error);
-    organ_cut_release(&run);
     return error->status;
 }
 

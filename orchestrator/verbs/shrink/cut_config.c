@@ -299,7 +299,7 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
 {
     organ_cut_run *const run = context;
     ORGAN_OWNED char *const bytes = malloc(config->length + 1);
-    json_t *root = NULL;
+    ORGAN_OWNED_JSON json_t *root = NULL;
     found_settings f = {0};
     size_t layers = 0; /* of the text model */
     if (!bytes)
@@ -317,6 +317,5 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
     }
     if (!error->status && check_found(run, config, &f, error) == ORGAN_OK && run->cuts_blocks)
         organ_cut_check_layers(run, config, layers, error);
-    json_decref(root);
     return error->status;
 }

@@ -284,11 +284,10 @@ static void edit_own_config(const keys *k)
 {
     size_t length = 0;
     const char *const text = organ_gguf_string(k->gguf, ORGAN_GGUF_CONFIG, &length);
-    organ_json_edit edit = {0};
+    ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     if (text && organ_json_edit_begin(&edit, k->run->model->path, text, length, k->error) == ORGAN_OK &&
         organ_cut_edit_config(k->run, &edit, k->error) == ORGAN_OK)
         organ_gguf_writer_set_string(k->run->gguf, ORGAN_GGUF_CONFIG, edit.bytes, edit.length, k->error);
-    organ_json_edit_release(&edit);
 }
 
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)

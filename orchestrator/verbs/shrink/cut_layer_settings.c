@@ -44,11 +44,11 @@ void organ_cut_edit_layers(const organ_cut_config *c)
 organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_edit *config, size_t layers,
                                     organ_error *error)
 {
-    organ_forward_config donor = {0};
+    ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config donor = {0};
     organ_error unknown = {0};
     const bool sizes = !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cuts_expert_channels &&
                        !run->cuts_shared_channels;
-    const organ_layer_kind **const kinds = calloc(run->layer_count + 1, sizeof *kinds);
+    ORGAN_OWNED const organ_layer_kind **const kinds = calloc(run->layer_count + 1, sizeof *kinds);
     size_t count = 0;
     if (!kinds)
         organ_fail_memory(error, run->model->path);
@@ -58,7 +58,5 @@ organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_e
                 kinds[count++] = &donor.kinds[l * (donor.layers / layers)];
         organ_layers_check(config, run->model->config.architecture, kinds, count, sizes, error);
     }
-    free(kinds);
-    organ_forward_config_release(&donor);
     return error->status;
 }

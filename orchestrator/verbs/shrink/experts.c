@@ -311,10 +311,10 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
                                  json_t **report, organ_error *error)
 {
     const organ_experts_options *const options = given;
+    ORGAN_RELEASED_BY(experts_release)
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     experts_work(&job, report, error);
-    experts_release(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 

@@ -103,7 +103,7 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error)
 {
-    organ_forward_config config = {.layers = 0};
+    ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config config = {.layers = 0};
     organ_error unsupported = {0};
     *kinds = (organ_layers_kinds){.names = calloc(layers + 1, sizeof *kinds->names), .layers = layers};
     if (!kinds->names)
@@ -113,7 +113,6 @@ organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, or
             name_by_config(&config, l, kinds->names[l]);
     else
         name_by_tensors(model, kinds);
-    organ_forward_config_release(&config);
     for (size_t l = 0; l < layers; l++)
         if (!*kinds->names[l])
             add_word(kinds->names[l], "", "another kind");

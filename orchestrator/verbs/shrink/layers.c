@@ -34,7 +34,7 @@ static json_t *blocks_text(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
     organ_text text;
-    char *words = NULL;
+    ORGAN_OWNED char *words = NULL;
     if (organ_text_open(&text, &ignored) != ORGAN_OK)
         return NULL;
     for (size_t l = 0, last = 0; l < layers; l = last + 1) {
@@ -45,7 +45,6 @@ static json_t *blocks_text(const bool *dropped, size_t layers)
     }
     organ_text_finish(&text, &words, &ignored);
     json_t *const made = words ? json_string(words) : NULL;
-    free(words);
     return made;
 }
 
@@ -400,11 +399,11 @@ static organ_status layers_verb(const void *given, const organ_engine *engine, c
                                 json_t **report, organ_error *error)
 {
     const organ_layers_options *const options = given;
+    ORGAN_RELEASED_BY(layers_release)
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     if (open_model(&job, error) == ORGAN_OK && open_search(&job, error) == ORGAN_OK)
         layers_cut(&job, report, error);
-    layers_release(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 

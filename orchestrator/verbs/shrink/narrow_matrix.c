@@ -409,6 +409,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)
 {
     const organ_input_moments *const moments = organ_calibration_moments(calibration);
+    ORGAN_RELEASED_BY(release)
     narrowing x = {.engine = engine,
                    .options = options,
                    .moments = moments,
@@ -424,7 +425,6 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
         organ_fail_memory(error, options->name);
     else if (invert_moments(&x, error) == ORGAN_OK && choose_kept(&x, kept, error) == ORGAN_OK)
         solve_rows(&x, error);
-    release(&x);
     return error->status;
 }
 

@@ -20,14 +20,13 @@ typedef struct rows {
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
-    organ_row_buffer buffer = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer buffer = {0};
     organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, /*whole_steps=*/true, error);
     for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
         for (size_t k = 0; k < n; k++) {
             const float *const row = buffer.values + k * buffer.cols;
             scores[r + k] *= organ_dot(row, row, buffer.cols);
         }
-    organ_row_buffer_close(&buffer);
     return error->status;
 }
 
@@ -35,12 +34,11 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
 static organ_status square_columns(const organ_width_job *job, const organ_weight *w, rows of, double *squares,
                                    organ_error *error)
 {
-    organ_row_buffer buffer = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer buffer = {0};
     organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, /*whole_steps=*/true, error);
     for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
         for (size_t k = 0; k < n * buffer.cols; k++)
             squares[k % buffer.cols] += (double)buffer.values[k] * (double)buffer.values[k];
-    organ_row_buffer_close(&buffer);
     return error->status;
 }
 

@@ -413,7 +413,7 @@ static void prediction_release(prediction *p)
 organ_status organ_experts_predict(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
-    prediction p = {.job = job, .engine = *job->engine};
+    ORGAN_RELEASED_BY(prediction_release) prediction p = {.job = job, .engine = *job->engine};
     p.engine.share = NULL;
     if (choose_points(&p, error) == ORGAN_OK && measure_and_cut(&p, error) == ORGAN_OK &&
         flag_kept(&p, error) == ORGAN_OK && plan_predictions(&p, error) == ORGAN_OK &&
@@ -425,6 +425,5 @@ organ_status organ_experts_predict(organ_experts_job *job, json_t **report, orga
         if (!(*report = prediction_document(&p, started)))
             organ_fail_memory(error, job->model->path);
     }
-    prediction_release(&p);
     return error->status;
 }

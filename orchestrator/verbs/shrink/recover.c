@@ -55,7 +55,7 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 static organ_status fold_rows(const organ_cut_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
-    organ_row_buffer rows = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer rows = {0};
     organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, /*whole_steps=*/true, error);
     for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
         for (uint64_t k = 0; k < n; k++) {
@@ -63,7 +63,6 @@ static organ_status fold_rows(const organ_cut_side *s, const organ_weight *w, ro
             if (digest)
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols, rows.cols * sizeof(float), *digest);
         }
-    organ_row_buffer_close(&rows);
     return error->status;
 }
 
@@ -73,7 +72,7 @@ static organ_status fold_columns(const organ_cut_side *s, const organ_weight *w,
                                  uint64_t *digests, organ_error *error)
 {
     const uint64_t in_matrix = organ_weight_matrices(w).rows;
-    organ_row_buffer rows = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer rows = {0};
     organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, /*whole_steps=*/true, error);
     for (uint64_t n, r = 0; (n = organ_row_buffer_next(&rows, r, rows.rows, error)); r += n)
         for (uint64_t k = 0; k < n; k++)
@@ -82,7 +81,6 @@ static organ_status fold_columns(const organ_cut_side *s, const organ_weight *w,
                 uint64_t *const digest = &digests[(r + k) / in_matrix * count + channel];
                 *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols + c, sizeof(float), *digest);
             }
-    organ_row_buffer_close(&rows);
     return error->status;
 }
 

@@ -61,7 +61,7 @@ static void walk_check_text(const folder_scan *t, organ_content content, const c
                            "it has %" PRIu64 " bytes, more than the limit of %zu for a text", size, TEXT_BYTES);
         return;
     }
-    char *const bytes = malloc(size + 1);
+    ORGAN_OWNED char *const bytes = malloc(size + 1);
     if (!bytes) {
         organ_memory_count_refusal();
         return;
@@ -79,7 +79,6 @@ static void walk_check_text(const folder_scan *t, organ_content content, const c
     } else {
         organ_yaml_check(t->findings, bytes, size);
     }
-    free(bytes);
 }
 
 /* A tensor of an organ directory is a file of bare numbers, whose first bytes can have any value. The folder of
@@ -300,7 +299,7 @@ static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned dep
 {
     size_t count;
     const int own_fd = dup(fd); /* walk_list_names closes fd */
-    char **const names = walk_list_names(t, fd, &count);
+    ORGAN_OWNED char **const names = walk_list_names(t, fd, &count);
     t->scanned->directories++;
     for (size_t k = 0; k < count && own_fd >= 0 && t->entries++ < ENTRIES_MAX; k++) {
         ORGAN_OWNED char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
@@ -317,7 +316,6 @@ static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned dep
         close(own_fd);
     for (size_t k = 0; k < count; k++)
         free(names[k]);
-    free(names);
 }
 
 /* Closes `fd`. */

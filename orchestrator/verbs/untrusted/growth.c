@@ -241,13 +241,12 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
                               organ_json_span span)
 {
     organ_error error = {0};
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     steps s = {.findings = findings, .where = name, .growth = 1};
     if (organ_json_parse(text, span, name, &tree, &error) == ORGAN_OK)
         check_steps(&s, tree);
     else
         organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
-    json_decref(tree);
     add_if_more(findings, name, "steps", s.count, STEPS_MAX);
     if (s.growth > EXPANSION_MAX)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, name,

@@ -265,7 +265,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
     const organ_faults faults = {add_tensor_fault, findings};
-    organ_gguf_header header = {0};
+    ORGAN_RELEASED_BY(organ_gguf_header_release) organ_gguf_header header = {0};
     organ_tensor_list list = {0};
     organ_error error = {0};
     if (data)
@@ -280,7 +280,6 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
                            (unsigned long long)header.view.alignment);
     check_templates(findings, &header.view);
     organ_growth_check_gguf(findings, &header.view);
-    organ_gguf_header_release(&header);
     organ_tensor_list_release(&list);
 }
 
@@ -438,11 +437,10 @@ static void check_key_of(void *context, const organ_json_key *key)
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};
-    json_t *tree = NULL;
+    ORGAN_OWNED_JSON json_t *tree = NULL;
     if (text->length <= STRICT_BYTES &&
         organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
-    json_decref(tree);
     config_reading r = {.findings = findings};
     organ_json_keys(text, check_key_of, &r);
     if (r.count > KEYS_MAX)
