@@ -4,7 +4,6 @@
 #include "formats/adapter/adapter_config.h"
 
 #include "formats/base/files.h"
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 
 #include <errno.h>

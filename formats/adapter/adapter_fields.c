@@ -4,7 +4,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "formats/adapter/adapter_config.h"
 
-#include "formats/base/json.h"
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 

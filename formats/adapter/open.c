@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Opens a LoRA adapter: finds its files and puts its factors A and B into pairs. */
-#include <organ/weights.h>
 
 #include "formats/adapter/adapter_config.h"
 

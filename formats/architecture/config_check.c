@@ -2,7 +2,6 @@
  * Steps that both readers of a configuration share: default layers, windows, shared keys, and the checks of all
  * numbers. `label` names the file in messages. */
 #include "formats/architecture/config_readers.h"
-#include "formats/architecture/families.h"
 
 #include "formats/base/plain_numbers.h"
 

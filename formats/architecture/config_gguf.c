@@ -4,7 +4,6 @@
  * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
  */
 #include "formats/architecture/config_readers.h"
-#include "formats/architecture/families.h"
 
 #include <math.h>
 #include <stdio.h>

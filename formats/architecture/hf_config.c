@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <organ/models.h>
 
 #include "formats/architecture/config_readers.h"
 #include "formats/architecture/sizes.h"

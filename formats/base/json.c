@@ -2,10 +2,6 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 
-#include <organ/base.h>
-#include <stdlib.h>
-#include <string.h>
-
 /* The parser accepts NUL in strings, because it is legal JSON. Functions that use a string as a C string reject it
  * there. */
 #define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)

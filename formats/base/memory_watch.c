@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/arena.h"
 
 #include "formats/base/results.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
 
 #include <dlfcn.h>
-#include <organ/base.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* jansson used these functions before they were wrapped. */
 static json_malloc_t make_below;

@@ -2,10 +2,6 @@
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
 bool organ_ends_with(const char *name, const char *end)
 {
     size_t length = strlen(name);

@@ -2,8 +2,6 @@
  * Removes credentials from URLs in texts that a user or a file gets. */
 #include "formats/base/text.h"
 
-#include <string.h>
-
 static const char *after_scheme(const char *text)
 {
     const size_t length = strncasecmp(text, "https://", 8) == 0 ? 8 : 7;

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/activity.h"
-#include "formats/base/arena.h"
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
 
 #include <errno.h>
-#include <organ/base.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
 #include <utf8proc.h>
 

@@ -4,12 +4,6 @@
 #include "formats/base/rows.h"
 
 #include <errno.h>
-#include <organ/base.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
     FIRST_ROOM = 48

@@ -4,7 +4,6 @@
 #include "formats/base/files.h"
 
 #include <inttypes.h>
-#include <organ/models.h>
 #include <stdio.h>
 #include <string.h>
 

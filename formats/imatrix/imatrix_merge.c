@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Adds importance matrices, as llama-imatrix with several --in-file does: in FP32, in the order of the files. Sums are
  * read in blocks while the merged file is written. */
-#include "formats/imatrix/imatrix.h"
 #include "formats/base/owned.h"
 #include "formats/imatrix/imatrix_parts.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/imatrix/imatrix.h"
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/files.h"

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <organ/models.h>
 
 #include "formats/architecture/sizes.h"
 #include "formats/base/files.h"
@@ -7,10 +6,7 @@
 #include "formats/base/results.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
-#include "formats/base/text.h"
-#include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
-#include "formats/model/model_place.h"
 #include "formats/model/recognise.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"

@@ -4,12 +4,10 @@
 #include "formats/model/recognise_lists.h"
 
 #include "formats/base/files.h"
-#include "formats/base/text.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,6 @@
 #include "formats/model/recognise_lists.h"
 
 #include "formats/base/files.h"
-#include <organ/base.h>
-#include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
 
 #include <dirent.h>

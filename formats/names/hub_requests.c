@@ -5,7 +5,6 @@
 #include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/gguf/file.h"
-#include "formats/names/names.h"
 #include "formats/names/stores.h"
 #include "formats/remote/remote.h"
 

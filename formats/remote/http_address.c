@@ -2,12 +2,9 @@
 #include "formats/remote/http_request.h"
 #include "formats/remote/remote.h"
 
-#include "formats/base/text.h"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

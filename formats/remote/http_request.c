@@ -3,7 +3,6 @@
 
 #include "formats/base/activity.h"
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MAX_REDIRECTS 8

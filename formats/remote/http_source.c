@@ -3,7 +3,6 @@
 #include "formats/remote/remote.h"
 
 #include "formats/base/activity.h"
-#include "formats/base/text.h"
 #include "formats/remote/http_request.h"
 
 #include <errno.h>

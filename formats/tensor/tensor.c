@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/tensor_list.h"
 
-#include "formats/base/rows.h"
-
 #include <errno.h>
 #include <inttypes.h>
-#include <organ/models.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
  * Stacks of experts as the numbered matrices of which they consist. */
 #include "formats/tensor/tensor_list.h"
 
-#include "formats/base/rows.h"
 #include "formats/base/text.h"
 
 #include <inttypes.h>

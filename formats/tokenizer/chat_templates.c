@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Finds the chat templates of a model in the files where transformers looks for them, and writes them to GGUF. */
-#include "formats/tokenizer/tokenizer_files.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/files.h"
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
 

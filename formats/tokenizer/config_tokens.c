@@ -2,8 +2,6 @@
  * Loads tokenizer_config.json with the older files whose members transformers adds to it, and enters the tokens that
  * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
  * added_tokens_decoder and numbers new tokens after the last one. */
-#include "formats/base/arena.h"
-#include "formats/base/owned.h"
 #include "formats/base/rows.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 

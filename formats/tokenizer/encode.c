@@ -3,7 +3,6 @@
  * text, applies the pre-tokenizer to the text between them, and encodes each word. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include "formats/base/owned.h"
 #include "formats/base/results.h"
 
 #include <errno.h>

@@ -3,8 +3,6 @@
  * tokens. The "piece" of a token is the bytes that it decodes to. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include "formats/base/owned.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Writes the ids of special tokens, the flags that tokenizers add these tokens to a text, and the chat template to GGUF
  * metadata. Follows the rules by which llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
-#include "formats/base/owned.h"
-#include "formats/tokenizer/tokenizer_files.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>

@@ -2,10 +2,8 @@
  * Writes the tokenizer of a GGUF file as tokenizer.json. Byte-level BPE becomes a model of type BPE after Split and
  * ByteLevel. SentencePiece becomes BPE with byte fallback, whose merges are all pairs of tokens that make a token,
  * in the order of the scores, as transformers converts tokenizer.model (convert_slow_tokenizer.py). */
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_parts.h"
-#include "formats/tokenizer/tokenizer_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tokenizer/tokenizer_files.h"
 
-#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 

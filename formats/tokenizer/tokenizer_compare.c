@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Compares two tokenizers by encoding the probe with both. Texts are encoded in batches, because each call of the
  * encoder has a fixed cost; a batch whose ids differ is cut down to the part that shows the difference. */
-#include "formats/tokenizer/tokenizer_files.h"
-#include "formats/base/owned.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>

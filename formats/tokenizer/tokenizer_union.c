@@ -2,7 +2,6 @@
  * Adds the tokens and merges of other tokenizers to a tokenizer.json. */
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
-#include "formats/tokenizer/tokenizer_files.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>

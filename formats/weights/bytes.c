@@ -4,7 +4,6 @@
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
 #define NVFP4_GROUP 16 /* values that share a scale in NVIDIA's NVFP4 */

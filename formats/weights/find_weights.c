@@ -3,14 +3,11 @@
 #include "formats/weights/weight_search.h"
 
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <organ/weights.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- tensors of quantised models that belong to no packed weight ---- */
 

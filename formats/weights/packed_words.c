@@ -4,7 +4,6 @@
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #define WORD_BITS 32
 /* Upper bound of codes: above every real tensor, and so small that products with numbers of bits do not overflow. */

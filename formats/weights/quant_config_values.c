@@ -2,7 +2,6 @@
  * Reads single values of quantisation settings and checks their types and ranges. */
 #include "formats/weights/quant_config.h"
 
-#include "formats/base/json.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>

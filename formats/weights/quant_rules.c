@@ -3,7 +3,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "formats/weights/quant_config.h"
 
-#include "formats/base/arena.h"
 #include "formats/base/owned.h"
 
 #include <errno.h>

@@ -5,10 +5,7 @@
 #include "formats/base/format_rest.h"
 
 #include <inttypes.h>
-#include <organ/base.h>
-#include <organ/weights.h>
 #include <stdio.h>
-#include <string.h>
 
 organ_weight organ_weight_plain(const organ_tensor *tensor)
 {

@@ -3,8 +3,6 @@
 
 #include "orchestrator/report/text/report_text.h"
 
-#include <stdio.h>
-
 enum {
     WIDTH = 960,
     LEFT = 20,

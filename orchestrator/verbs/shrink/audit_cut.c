@@ -4,9 +4,7 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/base/results.h"
-#include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/parts.h"
 #include "orchestrator/surgery/audit/audit.h"

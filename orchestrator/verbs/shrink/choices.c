@@ -6,7 +6,6 @@
 #include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/files.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/transfer.h"

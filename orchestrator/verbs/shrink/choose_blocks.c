@@ -3,10 +3,7 @@
  * earlier round or in the file of --scores, are not judged again. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
-#include "orchestrator/output/cache.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,9 +3,7 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/base/json.h"
-#include "formats/base/rows.h"
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/output.h"

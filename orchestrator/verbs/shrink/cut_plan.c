@@ -3,7 +3,6 @@
  * kept rows and columns of each weight. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "formats/base/rows.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/layers/layer_settings.h"
 

@@ -7,7 +7,6 @@
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <stdlib.h>
 #include <string.h>

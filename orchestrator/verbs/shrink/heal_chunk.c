@@ -5,7 +5,6 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/output/inputs.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <stdio.h>
 #include <stdlib.h>

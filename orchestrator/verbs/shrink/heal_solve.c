@@ -3,7 +3,6 @@
  * the donor, and solves for the change of the matrices. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>

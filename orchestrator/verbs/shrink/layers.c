@@ -5,12 +5,10 @@
 #include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
-#include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

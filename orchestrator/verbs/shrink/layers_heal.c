@@ -8,7 +8,6 @@
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <stdlib.h>

@@ -8,9 +8,7 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/solve/algebra.h"
 
 #include <errno.h>
 #include <stdio.h>

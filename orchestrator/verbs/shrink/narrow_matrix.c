@@ -11,7 +11,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,11 +3,9 @@
  * the greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
 #include "orchestrator/verbs/shrink/width_parts.h"
 
-#include "formats/base/rows.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/rows.h"
 
-#include <organ/weights.h>
 #include <stdlib.h>
 #include <string.h>
 

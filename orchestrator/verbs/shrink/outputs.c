@@ -4,8 +4,6 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/solve/algebra.h"
-#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>

@@ -8,8 +8,6 @@
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
 

@@ -6,7 +6,6 @@
 
 #include "formats/base/json.h"
 #include "formats/base/text.h"
-#include "formats/tensor/tensor_list.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -4,8 +4,6 @@
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/stream/memory.h"
-#include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <errno.h>
 #include <math.h>

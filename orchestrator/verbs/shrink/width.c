@@ -5,14 +5,12 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/report/view/views.h"
 
 #include <organ/base.h>
-#include <organ/cut.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
