@@ -199,9 +199,7 @@ typedef struct scored {
 static int by_score(const void *left, const void *right)
 {
     const scored *a = left, *b = right;
-    if (a->score != b->score)
-        return a->score < b->score ? 1 : -1;
-    return (a->id > b->id) - (a->id < b->id);
+    return ORGAN_ORDERS(ORGAN_ORDER(b->score, a->score), ORGAN_ORDER(a->id, b->id));
 }
 
 /* The highest score has rank 0; equal scores share a rank. */

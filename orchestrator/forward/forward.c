@@ -30,8 +30,7 @@ organ_status organ_forward_config_read(const organ_model *model, organ_forward_c
 /* The local rotation may share its factors with the main one; these are freed once. */
 void organ_forward_config_release(organ_forward_config *config)
 {
-    free(config->kinds);
-    config->kinds = NULL;
+    organ_clear(&config->kinds);
     const organ_rope_config *const rope = &config->rope, *const local = &config->rope_local;
     if (local->short_factors != rope->short_factors)
         free((void *)local->short_factors);

@@ -2,6 +2,7 @@
  * Choice of experts for each token, and the settings of a layer for its router and experts. */
 #include "orchestrator/forward/layer.h"
 
+#include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -258,8 +259,7 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     ORGAN_OWN_ERROR(error);
     const organ_forward_config *c = &layer->forward->config;
     unsigned count = 0;
-    free(layer->kept);
-    layer->kept = NULL;
+    organ_clear(&layer->kept);
     for (unsigned e = 0; e < c->experts; e++)
         count += !kept || kept[e];
     if (count == 0 || count < c->experts_used)

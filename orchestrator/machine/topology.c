@@ -122,8 +122,7 @@ static organ_status finish_topology(organ_topology *made, organ_topology **topol
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
         if (!organ_topology_is_this_machine(made) || leave_out_unbound(made, error) == ORGAN_OK)
             organ_topology_survey(made, error);
-    free(made->aside);
-    made->aside = NULL;
+    organ_clear(&made->aside);
     if (error->status != ORGAN_OK)
         organ_topology_destroy(made);
     else

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/text.h"
 #include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>
@@ -9,13 +10,8 @@
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;
-    if (a->pu.sibling != b->pu.sibling)
-        return a->pu.sibling < b->pu.sibling ? -1 : 1;
-    if (a->pu.kind != b->pu.kind)
-        return a->pu.kind < b->pu.kind ? -1 : 1;
-    if (a->turn != b->turn)
-        return a->turn < b->turn ? -1 : 1;
-    return a->place.node < b->place.node ? -1 : a->place.node > b->place.node;
+    return ORGAN_ORDERS(ORGAN_ORDER(a->pu.sibling, b->pu.sibling), ORGAN_ORDER(a->pu.kind, b->pu.kind),
+                        ORGAN_ORDER(a->turn, b->turn), ORGAN_ORDER(a->place.node, b->place.node));
 }
 
 /* NULL stands before the first node and after the last. */

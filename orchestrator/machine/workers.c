@@ -313,14 +313,13 @@ organ_place organ_workers_place(const organ_workers *workers, size_t worker) { r
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     work_run_begin();
-    pthread_mutex_lock(&workers->lock);
+    ORGAN_LOCKED(&workers->lock);
     workers->work = work;
     workers->context = context;
     workers->busy = workers->count;
     workers->activities = (organ_activity_sums){0};
     workers->round++;
     pthread_cond_broadcast(&workers->begun);
-    pthread_mutex_unlock(&workers->lock);
 }
 
 void organ_workers_wait(organ_workers *workers)

@@ -97,11 +97,7 @@ bool organ_assignment_is_local(const organ_assignment *assignment, size_t part)
     return assignment->owner[part] == organ_ranks_rank(assignment->ranks);
 }
 
-void organ_assignment_release(organ_assignment *assignment)
-{
-    free(assignment->owner);
-    assignment->owner = NULL;
-}
+void organ_assignment_release(organ_assignment *assignment) { organ_clear(&assignment->owner); }
 
 organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_status (*work)(void *context, size_t part, organ_error *error), void *context,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/ranks/ranks_parts.h"
 
+#include "formats/base/owned.h"
 #include "orchestrator/machine/workers.h"
 
 #include <stdio.h>
@@ -21,11 +22,10 @@ static void send_beats(organ_ranks *ranks, int lost_rank)
 {
     organ_watch *const w = &ranks->watch;
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
-    pthread_mutex_lock(&w->lock);
+    ORGAN_LOCKED(&w->lock);
     for (size_t r = 0; r < to_watch(ranks) && !w->hushed && !is_lost(ranks); r++)
         if (r != ranks->rank && (int)r != lost_rank && ranks->transport.beat((int)r, lost_rank, why))
             mark_lost(ranks);
-    pthread_mutex_unlock(&w->lock);
 }
 
 /* First sends `silent` to the watched ranks: without that, the others would report rank 0 as silent when rank 0 has
@@ -103,9 +103,8 @@ organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
 
 void organ_watch_hush(organ_ranks *ranks)
 {
-    pthread_mutex_lock(&ranks->watch.lock);
+    ORGAN_LOCKED(&ranks->watch.lock);
     ranks->watch.hushed = true;
-    pthread_mutex_unlock(&ranks->watch.lock);
 }
 
 void organ_watch_wait_for_rank_0(organ_ranks *ranks)
@@ -115,10 +114,9 @@ void organ_watch_wait_for_rank_0(organ_ranks *ranks)
         return;
     organ_stop_clear(
         ranks->stop); /* clears this rank's own request to stop; the next request is the launcher's signal */
-    pthread_mutex_lock(&ranks->watch.lock);
+    ORGAN_LOCKED(&ranks->watch.lock);
     for (unsigned poll = 0; poll < seconds * POLLS_A_SECOND && !organ_stop_is_pending(ranks->stop); poll++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);
-    pthread_mutex_unlock(&ranks->watch.lock);
 }
 
 void organ_watch_end(organ_ranks *ranks)
@@ -133,8 +131,7 @@ void organ_watch_end(organ_ranks *ranks)
         receive_beats(ranks); /* receive everything that was sent, before MPI is finalised */
     }
     w->runs = false;
-    free(w->naps);
-    w->naps = NULL;
+    organ_clear(&w->naps);
 }
 
 #define MIN_PAUSE       20000u /* nanoseconds of the first pause between two tests for messages */
@@ -241,28 +238,25 @@ static void show_early(organ_ranks *ranks)
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     ranks->stage = true;
     ranks->stages++;
     organ_progress_begin(ranks->shown, what, bytes, tensors);
     show_early(ranks);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     organ_progress_advance(ranks->shown, bytes, tensor, remark);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
 {
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     ranks->stages = stages;
     show_early(ranks);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 /* With the largest number of stages and no open stage, show_early drops every note. */
@@ -275,33 +269,30 @@ void organ_heartbeat_discard_notes(organ_ranks *ranks)
 static void end_shown(void *context)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     ranks->stage = false;
     organ_progress_end(ranks->shown);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 static void note_shown(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     organ_progress_note(ranks->shown, "%s", text);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 static void warn_shown(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     organ_progress_warn(ranks->shown, "%s", text);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 /* A text is displayed at once. A note of progress is kept in ranks->early if rank 0 has not begun its stage, and
  * dropped if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     if (n->kind >= NOTE_TEXT)
         (n->kind == NOTE_WARNING ? organ_progress_warn : organ_progress_note)(
             ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1, n->text);
@@ -309,7 +300,6 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
         store_early_note(ranks, n);
     else if (ranks->stage)
         advance_by(ranks, n);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 /* ---- progress on other ranks ---- */
@@ -319,19 +309,17 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
 {
     organ_ranks *const ranks = context;
     (void)what, (void)bytes, (void)tensors;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     ranks->stage = true;
     ranks->stages++;
     ranks->unsent = 0;
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     const note taken = {.kind = kind, .stage = ranks->stages, .bytes = ranks->unsent + more};
     ranks->unsent = 0;
-    pthread_mutex_unlock(&ranks->lock);
     return taken;
 }
 
@@ -353,9 +341,8 @@ static void send_advance(void *context, uint64_t bytes, const char *tensor, cons
 static void send_end(void *context)
 {
     organ_ranks *const ranks = context;
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     ranks->stage = false;
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 /* Sends nothing between stages: there all ranks have the same texts, and rank 0 displays its own. */
@@ -394,10 +381,9 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
  * about another fault. */
 static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
-    pthread_mutex_lock(&ranks->lock);
+    ORGAN_LOCKED(&ranks->lock);
     if (overcome == ranks->overcome)
         organ_stop_set_halted(ranks->stop, /*halted=*/true);
-    pthread_mutex_unlock(&ranks->lock);
 }
 
 void organ_heartbeat_receive(organ_ranks *ranks)

@@ -163,8 +163,7 @@ organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
         if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH &&
             write_batch(r, slot, error) != ORGAN_OK)
             return error->status;
-    free(r->pending);
-    r->pending = NULL;
+    organ_clear(&r->pending);
     return ORGAN_OK;
 }
 

@@ -162,8 +162,7 @@ static void put_figure(organ_view_walk *walk, const organ_block *block)
 static void end_list(organ_view_walk *walk)
 {
     organ_html_list(walk->html, walk->items);
-    json_decref(walk->items);
-    walk->items = NULL;
+    organ_clear_json(&walk->items);
 }
 
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count);
@@ -304,8 +303,7 @@ static organ_status write_text(organ_view_walk *walk, const organ_view *view, co
         walk_blocks(walk, &bound_line, 1);
     organ_text_end(&buffer, text, error);
     if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
-        free(*text);
-        *text = NULL;
+        organ_clear(text);
     }
     return error->status;
 }

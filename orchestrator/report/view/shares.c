@@ -221,9 +221,7 @@ typedef struct cloud {
 static int by_sparsity(const void *a, const void *b)
 {
     const organ_point *const p = a, *const q = b;
-    if (p->kind != q->kind)
-        return p->kind < q->kind ? -1 : 1;
-    return p->x < q->x ? -1 : p->x > q->x;
+    return ORGAN_ORDERS(ORGAN_ORDER(p->kind, q->kind), ORGAN_ORDER(p->x, q->x));
 }
 
 /* Lists at most MAX_KINDS - 1 kinds: the last place is for the donor. Models of further kinds get the last kind

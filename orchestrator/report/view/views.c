@@ -54,8 +54,7 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
         const organ_memory_work work = organ_memory_work_begin();
         organ_view_page(view, report, html, error);
         if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
-            free(*html);
-            *html = NULL;
+            organ_clear(html);
         }
         return error->status;
     }

@@ -171,8 +171,7 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
         }
     }
     if (!right || error->status) {
-        free(b->scales);
-        b->scales = NULL;
+        organ_clear(&b->scales);
     }
     return error->status;
 }
@@ -263,9 +262,7 @@ typedef struct scaled_line {
 static int by_scale(const void *a, const void *b)
 {
     const scaled_line *const x = a, *const y = b;
-    if (x->ln != y->ln)
-        return x->ln < y->ln ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
+    return ORGAN_ORDERS(ORGAN_ORDER(x->ln, y->ln), ORGAN_ORDER(x->row, y->row));
 }
 
 static bool has_lines(const organ_weight *w, size_t *groups)

@@ -97,11 +97,8 @@ static int factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
     const organ_anatomy *const p = &x->stats->weight->anatomy, *const q = &y->stats->weight->anatomy;
-    if (p->role != q->role)
-        return p->role < q->role ? -1 : 1;
-    if (p->expert != q->expert)
-        return p->expert < q->expert ? -1 : 1;
-    return (x->layer > y->layer) - (x->layer < y->layer);
+    return ORGAN_ORDERS(ORGAN_ORDER(p->role, q->role), ORGAN_ORDER(p->expert, q->expert),
+                        ORGAN_ORDER(x->layer, y->layer));
 }
 
 static int factor_by_layer(const void *a, const void *b)

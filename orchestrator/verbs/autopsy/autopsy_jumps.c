@@ -365,7 +365,7 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
 {
     if (is_over(all))
         return;
-    pthread_mutex_lock(&all->lock);
+    ORGAN_LOCKED(&all->lock);
     for (uint32_t first = 0; first < sizeof scratch->seen; first += PAGE)
         unite_page(scratch->seen + first, first, &all->set, as, kernels);
     for (uint32_t k = 0; k < SLOTS && scratch->other.count <= ORGAN_AUTOPSY_LEVELS; k++)
@@ -374,7 +374,6 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
     if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
         all->set.count = ORGAN_AUTOPSY_LEVELS + 1;
     __atomic_store_n(&all->over, all->set.count > ORGAN_AUTOPSY_LEVELS, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&all->lock);
 }
 
 /* FP4 E2M1 has the values 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. `value` must be a multiple of 0.5. */

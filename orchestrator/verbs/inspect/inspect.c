@@ -401,8 +401,7 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
     if (!error->status && options->match && s.count == 0)
         organ_fail(error, ORGAN_USAGE, "%s: has no tensor that `match` selects", model->path);
     if (error->status) {
-        json_decref(*report);
-        *report = NULL;
+        organ_clear_json(report);
         return error->status;
     }
     const json_t *const problems = json_object_get(*report, "problems");

@@ -63,8 +63,7 @@ static organ_status collect_compared_notes(organ_lora_job *job, organ_error *err
     forget_notes(job, 0);
     for (size_t k = 0; k < job->other_count; k++) {
         add_lines(job, job->others[k].note);
-        free(job->others[k].note);
-        job->others[k].note = NULL;
+        organ_clear(&job->others[k].note);
     }
     job->compared_notes = job->note_count;
     return error->status;

@@ -227,8 +227,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
             f->failed++;
             organ_ranks_overcome(f->ranks);
             json_decref(dissection);
-            json_decref(z);
-            z = NULL;
+            organ_clear_json(&z);
             organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
             dissection =
                 ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", organ_ranks_message(f->ranks, &fault)),

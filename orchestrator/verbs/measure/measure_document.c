@@ -263,9 +263,7 @@ static int by_series(const void *a, const void *b)
     const int order = strcmp(x->module, y->module);
     if (order)
         return order;
-    if (p->expert != q->expert)
-        return p->expert < q->expert ? -1 : 1;
-    return (p->layer > q->layer) - (p->layer < q->layer);
+    return ORGAN_ORDERS(ORGAN_ORDER(p->expert, q->expert), ORGAN_ORDER(p->layer, q->layer));
 }
 
 static bool is_next_layer(const link *a, const link *b)

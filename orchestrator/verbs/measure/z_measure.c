@@ -38,10 +38,9 @@ typedef struct z_measure_crew {
 
 static const organ_weight *next_weight(z_measure_crew *c)
 {
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     const bool over = c->error.status != ORGAN_OK || c->next == c->count;
     const organ_weight *weight = over ? NULL : c->order[c->next++];
-    pthread_mutex_unlock(&c->lock);
     return weight;
 }
 
@@ -49,14 +48,13 @@ static void report_weight(z_measure_crew *c, const organ_weight *weight, const o
 {
     char remark[32];
     organ_snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
-    pthread_mutex_lock(&c->lock);
+    ORGAN_LOCKED(&c->lock);
     if (!error->status && c->options->finished)
         c->options->finished(c->options->context, weight, z, error);
     if (error->status && !c->error.status)
         c->error = *error;
     if (!error->status)
         organ_progress_advance(c->progress, organ_weight_bytes(weight), weight->name, remark);
-    pthread_mutex_unlock(&c->lock);
 }
 
 static void measure_weights(void *context, size_t worker)

@@ -70,8 +70,7 @@ static organ_status make_walk(model_merge *job, const organ_writing *writing, or
 static void end_walk(model_merge *job, organ_merge_walk *walk)
 {
     free((void *)walk->items);
-    free(job->todo);
-    job->todo = NULL;
+    organ_clear(&job->todo);
 }
 
 organ_status organ_merge_estimate_run(model_merge *job, organ_error *error)

@@ -325,8 +325,7 @@ static organ_status make_steps(merge_steps *s, json_t **report, organ_error *err
     if (last)
         join_reports(s, *report, last, error);
     else {
-        json_decref(*report);
-        *report = NULL;
+        organ_clear_json(report);
     }
     return error->status;
 }

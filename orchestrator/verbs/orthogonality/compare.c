@@ -264,9 +264,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, const or
 static int compare_by_layer(const void *a, const void *b)
 {
     const organ_compared_module *const x = a, *const y = b;
-    if (x->anatomy->layer != y->anatomy->layer)
-        return x->anatomy->layer < y->anatomy->layer ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    return ORGAN_ORDERS(ORGAN_ORDER(x->anatomy->layer, y->anatomy->layer), ORGAN_ORDER(x->index, y->index));
 }
 
 /* The modules are those that the adapter changes or, without an adapter, the projections of the first model. */

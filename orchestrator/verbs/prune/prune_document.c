@@ -165,8 +165,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
         SET_REAL("percent", organ_percent(c->killed, tensor->elements)), SET_IF(tiles, "gain", json_real(part->gain)),
         SET_TEXT("xxh3", part->xxh3));
     if (line && job->figures && add_figures(job, &job->figures[part->target], line)) {
-        json_decref(line);
-        line = NULL;
+        organ_clear_json(&line);
     }
     return line;
 }

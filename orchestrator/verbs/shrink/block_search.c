@@ -114,11 +114,8 @@ static void begin_with_least(const search_work *w, bool *dropped)
 static int by_influence(const void *a, const void *b)
 {
     const exchange *const x = a, *const y = b;
-    if (x->added_influence != y->added_influence)
-        return x->added_influence < y->added_influence ? -1 : 1;
-    if (x->back != y->back)
-        return x->back < y->back ? -1 : 1;
-    return x->out < y->out ? -1 : x->out > y->out;
+    return ORGAN_ORDERS(ORGAN_ORDER(x->added_influence, y->added_influence), ORGAN_ORDER(x->back, y->back),
+                        ORGAN_ORDER(x->out, y->out));
 }
 
 /* The sets differ from the best set by one exchange; those whose exchange adds least influence come first. Returns

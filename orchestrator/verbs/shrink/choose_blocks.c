@@ -134,8 +134,7 @@ static bool layers_known_recall(organ_layers_known *known, const json_t *line)
     if (!influence)
         return json_object_get(line, "divergence") && read_set(known, line, 0, "journal", &malformed) == ORGAN_OK;
     if (!known->influence && read_influence(known, influence, "journal", &malformed)) {
-        free(known->influence);
-        known->influence = NULL;
+        organ_clear(&known->influence);
     }
     return known->influence != NULL;
 }

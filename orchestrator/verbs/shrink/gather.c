@@ -175,10 +175,9 @@ static organ_status copy_task(void *context, size_t k, size_t worker, organ_erro
     const organ_cut_part *const part = &run->parts[c->todo[k]];
     if (copy_part(run, part, c->buffers + worker * organ_cut_copy_memory(), error))
         return error->status;
-    pthread_mutex_lock(&run->lock);
+    ORGAN_LOCKED(&run->lock);
     organ_write_finish(run->writing, part->piece, json_object(), error);
     organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
-    pthread_mutex_unlock(&run->lock);
     return error->status;
 }
 

@@ -119,11 +119,7 @@ organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, or
     return ORGAN_OK;
 }
 
-void organ_layers_kinds_release(organ_layers_kinds *kinds)
-{
-    free(kinds->names);
-    kinds->names = NULL;
-}
+void organ_layers_kinds_release(organ_layers_kinds *kinds) { organ_clear(&kinds->names); }
 
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {

@@ -430,8 +430,7 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     organ_expert_measure *walk = NULL;
     open_measure(job, &walk, error);
     organ_expert_measure_close(walk);
-    json_decref(job->scores.calibration);
-    job->scores.calibration = NULL;
+    organ_clear_json(&job->scores.calibration);
     return error->status;
 }
 

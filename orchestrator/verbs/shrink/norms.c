@@ -81,11 +81,8 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
 static int by_layer_and_expert(const void *a, const void *b)
 {
     const organ_width_gate_up *const x = a, *const y = b;
-    if (x->layer != y->layer)
-        return (x->layer > y->layer) - (x->layer < y->layer);
-    if (x->expert != y->expert)
-        return (x->expert > y->expert) - (x->expert < y->expert);
-    return (x->weight > y->weight) - (x->weight < y->weight);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->layer, y->layer), ORGAN_ORDER(x->expert, y->expert),
+                        ORGAN_ORDER(x->weight, y->weight));
 }
 
 static bool is_gate_or_up(const organ_anatomy *a)
