@@ -413,12 +413,10 @@ static json_t *rows_of_experts(const json_t *report)
 
 static json_t *with_experts(const json_t *report)
 {
-    json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);
-    if (made && rows && (json_array_size(rows) == 0 || ORGAN_ADD(made, SET_HELD("lost_by_expert", rows)))) {
-        json_decref(rows);
+    ORGAN_OWNED_JSON json_t *const rows = rows_of_experts(report);
+    json_t *const made = json_copy((json_t *)report);
+    if (made && rows && (json_array_size(rows) == 0 || ORGAN_ADD(made, SET_HELD("lost_by_expert", rows))))
         return made;
-    }
-    json_decref(rows);
     json_decref(made);
     return NULL;
 }

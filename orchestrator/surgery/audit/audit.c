@@ -454,14 +454,12 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
-    organ_tally *rows = tally_rows(a, /*present=*/false, /*as_reported=*/true, &count),
-                *plain = tally_rows(a, /*present=*/false, /*as_reported=*/false, &count);
+    ORGAN_OWNED_ROWS organ_tally *rows = tally_rows(a, /*present=*/false, /*as_reported=*/true, &count),
+                                 *plain = tally_rows(a, /*present=*/false, /*as_reported=*/false, &count);
     const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(a->donor, a->targets.chosen)),
                                   SET("tensors", organ_tally_tensors(plain, count, /*audit=*/true)),
                                   SET_IF(a->tile_map, "tile_map", json_incref(a->tile_map)));
-    organ_rows_free(rows);
-    organ_rows_free(plain);
     return failed ? -1 : 0;
 }
 

@@ -139,7 +139,7 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
                                 change_sample *s, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
-    organ_row_buffer own = {0}, other = {0};
+    ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer own = {0}, other = {0};
     if (organ_row_buffer_open(&own, job->model, v->weight, kernels, AT_ONCE, /*whole_steps=*/false, error) ==
             ORGAN_OK &&
         organ_row_buffer_open(&other, job->other, v->other, kernels, AT_ONCE, /*whole_steps=*/false, error) == ORGAN_OK)
@@ -151,8 +151,6 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
             for (size_t r = 0; r < n; r++)
                 add_row(s, own.values + r * cols, other.values + r * cols, row + r, cols);
         }
-    organ_row_buffer_close(&own);
-    organ_row_buffer_close(&other);
     return error->status;
 }
 

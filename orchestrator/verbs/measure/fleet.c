@@ -318,15 +318,13 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
 
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
-    char *measured = NULL, *rest = NULL;
+    ORGAN_OWNED char *measured = NULL, *rest = NULL;
     if (organ_report_markdown(z, &measured, error) == ORGAN_OK &&
         organ_report_markdown(report, &rest, error) == ORGAN_OK &&
         asprintf(markdown, "%s%s%s", measured, *rest ? "\n" : "", rest) < 0) {
         *markdown = NULL;
         organ_fail_errno(error, ENOMEM, "the report");
     }
-    organ_rows_free(measured);
-    free(rest);
     return error->status;
 }
 

@@ -423,7 +423,7 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
         h->divergence = known->after;
         return error->status;
     }
-    float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
+    ORGAN_OWNED float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
     products sums = {0, 0};
     if (!x || !y)
         organ_fail_memory(error, h->options.model->path);
@@ -435,8 +435,6 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
             heal_final_put(h, known, x, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
-    free(x);
-    free(y);
     organ_progress_advance(h->options.progress, 0, organ_layers_kind_name(ORGAN_HEAL_FINAL), NULL);
     return error->status;
 }
