@@ -221,8 +221,7 @@ static bool is_after_dense_hit(const organ_layer_origin *o, uint64_t period)
 static bool is_rotated(const organ_layer_origin *o)
 {
     ORGAN_OWNED_JSON json_t *const value = organ_layer_value(o, "no_rope_layers");
-    const bool rotated = json_integer_value(value) != 0;
-    return rotated;
+    return json_integer_value(value) != 0;
 }
 
 static bool is_kimi_hit(const organ_layer_origin *o, uint64_t period)

@@ -144,8 +144,7 @@ static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
         json_object_del(x, "targets");
         json_object_del(y, "targets");
     }
-    const bool same = json_equal(x ? x : json_null(), y ? y : json_null());
-    return same;
+    return json_equal(x ? x : json_null(), y ? y : json_null());
 }
 
 static bool same_calibration(const json_t *a, const json_t *b)

@@ -192,8 +192,7 @@ json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model
                                        .bytes = piece->as.bytes,
                                        .grafted = donor && piece->model == donor ? piece->as.elements : 0};
     }
-    json_t *const layers = organ_by_layer_json(rows, layout->piece_count, donor != NULL);
-    return layers;
+    return organ_by_layer_json(rows, layout->piece_count, donor != NULL);
 }
 
 /* Adds up the pieces that are in the group and come from the donor. */

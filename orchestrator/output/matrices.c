@@ -232,8 +232,7 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
         if (w)
             chosen[w - weights->weights] = true;
     }
-    json_t *const matrices = organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
-    return matrices;
+    return organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
 }
 
 /* ---- reading the norms of inputs from an imatrix for the matrices of a model ---- */

@@ -61,8 +61,7 @@ static json_t *method_of(const json_t *report, const organ_view *view)
 {
     const char *const words = view->method ? view->method : "{parameters.method?{parameters.method}}";
     ORGAN_OWNED char *const text = organ_words_text(&(organ_scope){report, report}, words, ORGAN_WORDS_TERMINAL);
-    json_t *const method = text && !*text ? json_null() : json_string(text);
-    return method;
+    return text && !*text ? json_null() : json_string(text);
 }
 
 static json_t *made_of_report(const json_t *report, const organ_view *view)

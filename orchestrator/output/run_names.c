@@ -30,7 +30,7 @@ static organ_status reserve_partial(const char *final, const char *partial, orga
 static organ_status reserve_output(const char *final, bool discard, organ_reserved **reserved, organ_error *error)
 {
     organ_partial own = {-1, -1};
-    ORGAN_OWNED char *const partial = organ_publish_partial(final);
+    char *const partial = organ_publish_partial(final);
     *reserved = NULL;
     if (!partial)
         return organ_publish_finish(final, error) ? error->status : organ_fail_memory(error, final);
@@ -41,6 +41,7 @@ static organ_status reserve_output(const char *final, bool discard, organ_reserv
     if (*reserved)
         return ORGAN_OK;
     organ_partial_unlock(&own);
+    free(partial);
     return error->status;
 }
 

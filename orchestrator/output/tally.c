@@ -75,8 +75,7 @@ json_t *organ_name_json(const char *path)
     if (cached)
         return cached;
     ORGAN_OWNED char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
-    json_t *const name = organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
-    return name;
+    return organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
 }
 
 /* The forward pass does not run vision, audio and draft layers. */

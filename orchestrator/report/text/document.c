@@ -175,8 +175,7 @@ json_t *organ_document_string(const char *s)
         organ_memory_count_refusal();
     if (visible)
         organ_text_hide_secrets(visible);
-    json_t *const string = visible ? json_string(visible) : NULL;
-    return string;
+    return visible ? json_string(visible) : NULL;
 }
 
 /* ---- files ---- */

@@ -78,8 +78,7 @@ json_t *organ_json_command(const char *const *words)
         }
         organ_text_finish(&text, &command, &ignored);
     }
-    json_t *const string = organ_document_string(command);
-    return string;
+    return organ_document_string(command);
 }
 
 json_t *organ_json_texts(size_t count, const char *const *texts)

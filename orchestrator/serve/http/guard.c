@@ -440,8 +440,7 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
                      SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
                      SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
                      SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
-    char *const text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
-    return text;
+    return line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 }
 
 /* The text and its newline are one system call, so that the lines of several processes do not mix. The caller holds

@@ -145,8 +145,7 @@ static json_t *visible_lines(const char *s)
             fputc(*s++, text.out);
     }
     organ_text_finish(&text, &visible, &ignored);
-    json_t *const lines = visible ? json_string(visible) : NULL;
-    return lines;
+    return visible ? json_string(visible) : NULL;
 }
 
 /* `cut` is the size in bytes before truncation, "kept" the stored size, "beginning" the first 64 KiB. Closes fd.

@@ -297,8 +297,7 @@ static bool is_object(const char *text)
     json_error_t fault;
     bool no_memory;
     ORGAN_OWNED_JSON json_t *const json = organ_json_load(text, strlen(text), 0, &fault, &no_memory);
-    const bool object = json_is_object(json);
-    return object;
+    return json_is_object(json);
 }
 
 /* A malicious model may have taken over the process that wrote the block, so the function checks all members. */

@@ -239,8 +239,7 @@ static char *summary_of(const cached_model *made)
     if (made->catalog)
         return strdup(made->catalog->summary);
     ORGAN_OWNED_JSON json_t *const fault = json_pack("{s:s}", "fault", made->message);
-    char *const text = fault ? json_dumps(fault, JSON_COMPACT) : NULL;
-    return text;
+    return fault ? json_dumps(fault, JSON_COMPACT) : NULL;
 }
 
 static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
@@ -275,8 +274,7 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
         return NULL;
     ORGAN_LOCKED(&cache->lock);
     const cached_model *const p = find_in_cache(cache, path);
-    char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
-    return summary;
+    return p && p->identity == identity ? summary_of(p) : NULL;
 }
 
 /* Frees `summary` if the last scan has no such row. NULL (no memory) leaves the row pending. */

@@ -56,8 +56,7 @@ organ_status organ_layers_load(const organ_model *model, uint64_t layers, json_t
 static bool same_values(const organ_layer_origin *one, const organ_layer_origin *other, const char *list)
 {
     ORGAN_OWNED_JSON json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
-    const bool same = a && b ? json_equal(a, b) : a == b;
-    return same;
+    return a && b ? json_equal(a, b) : a == b;
 }
 
 static bool same_letters(const json_t *value, const organ_layer_origin *one, const organ_layer_origin *other,

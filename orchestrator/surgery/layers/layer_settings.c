@@ -12,8 +12,7 @@
 static bool is_value(const organ_layer_origin *o, const char *list, const char *word)
 {
     ORGAN_OWNED_JSON json_t *const value = organ_layer_value(o, list);
-    const bool is = json_is_string(value) && strcmp(json_string_value(value), word) == 0;
-    return is;
+    return json_is_string(value) && strcmp(json_string_value(value), word) == 0;
 }
 
 /* ---- the number of layers ---- */
@@ -59,8 +58,7 @@ static bool is_origin(const organ_layer_origin *o, const json_t *object, size_t 
 static bool same_value(const organ_layer_origin *one, const organ_layer_origin *other, const char *list)
 {
     ORGAN_OWNED_JSON json_t *const a = organ_layer_value(one, list), *const b = organ_layer_value(other, list);
-    const bool same = a && b && json_equal(a, b);
-    return same;
+    return a && b && json_equal(a, b);
 }
 
 static size_t first_shared(const json_t *object, size_t layers)

@@ -16,8 +16,7 @@ static json_t *token_json(const organ_tokenizer *tokenizer, uint32_t id)
     size_t length;
     const char *const token = organ_tokenizer_text_of(tokenizer, id, &length);
     ORGAN_OWNED char *const text = organ_format("%.*s", (int)(length < 60 ? length : 60), token);
-    json_t *const json = text ? organ_document_string(text) : NULL;
-    return json;
+    return text ? organ_document_string(text) : NULL;
 }
 
 static json_t *pair_json(const organ_tokenizer *const *tokenizers, size_t i, size_t j, uint32_t *different)

@@ -406,8 +406,7 @@ static json_t *piece_text(const char *piece, size_t bytes)
         return NULL;
     for (size_t k = 0; k < bytes; k++)
         sprintf(text + k * 4, "\\x%02x", (unsigned char)piece[k]);
-    json_t *made = json_string(text);
-    return made;
+    return json_string(text);
 }
 
 static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count)

@@ -174,8 +174,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
         rows[used - 1].elements += parts[k]->elements;
         rows[used - 1].bytes += parts[k]->tensor->bytes;
     }
-    json_t *const layers = organ_by_layer_json(rows, used, /*grafted=*/false);
-    return layers;
+    return organ_by_layer_json(rows, used, /*grafted=*/false);
 }
 
 /* "projections" has the totals of what pruning changes by default; "prunable_tensors" is the number of projections

@@ -77,8 +77,7 @@ static bool is_adapter(const organ_model *model)
     ORGAN_OWNED char *bytes = NULL;
     size_t length;
     organ_model_load(model, "adapter_config.json", ADAPTER_LIMIT, &bytes, &length, &ignored);
-    const bool found = bytes != NULL;
-    return found;
+    return bytes != NULL;
 }
 
 /* A LoRA adapter (with adapter_config.json) is neither scored nor cut. */

@@ -109,8 +109,7 @@ static json_t *left_out_rows(const machine_plan *p)
 static json_t *list_json(const unsigned *numbers, size_t count)
 {
     ORGAN_OWNED char *const list = organ_topology_list(numbers, count);
-    json_t *const json = list ? json_string(list) : NULL;
-    return json;
+    return list ? json_string(list) : NULL;
 }
 
 static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)

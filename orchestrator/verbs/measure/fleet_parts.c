@@ -397,8 +397,7 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
     ORGAN_OWNED char *path = organ_format("%s/%s", output, folder);
     const bool needs_no_folder =
         no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
-    const bool there = needs_no_folder || (*folder && path && stat(path, &info) == 0);
-    return there;
+    return needs_no_folder || (*folder && path && stat(path, &info) == 0);
 }
 
 /* All ranks call this function, also with an error. */

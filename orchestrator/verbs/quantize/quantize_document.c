@@ -387,8 +387,7 @@ static json_t *matrices_json(const organ_quantize_job *job)
         const size_t at = (size_t)(organ_quantize_next_part(job, k)->weight->codes - job->model->tensors);
         quantised[at] = job->targets.chosen[at];
     }
-    json_t *const made = organ_matrices_json(job->model, quantised);
-    return made;
+    return organ_matrices_json(job->model, quantised);
 }
 
 /* llama.cpp counts bits in this way. */

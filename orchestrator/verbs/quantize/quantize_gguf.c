@@ -134,8 +134,7 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
     names.pattern_count = kept;
     names.groups = 0;
     names.words = true;
-    const bool named = organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
-    return named;
+    return organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
 }
 
 /* Embeddings of positions, convolutions, routers and others, which loaders read only in the type that they have. */

@@ -42,8 +42,7 @@ static json_t *blocks_text(const bool *dropped, size_t layers)
             fprintf(text.out, last > l ? "%s%zu-%zu" : "%s%zu", ftell(text.out) > 0 ? "," : "", l, last);
     }
     organ_text_finish(&text, &words, &ignored);
-    json_t *const made = words ? json_string(words) : NULL;
-    return made;
+    return words ? json_string(words) : NULL;
 }
 
 static json_t *set_json(const void *context, size_t k)

@@ -181,8 +181,7 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
     if (!json_is_string(value))
         return json_incref((json_t *)value);
     ORGAN_OWNED char *const text = renamed_text(run, where, json_string_value(value), changed, error);
-    json_t *const made = text ? json_string(text) : NULL;
-    return made;
+    return text ? json_string(text) : NULL;
 }
 
 organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)
