@@ -178,7 +178,7 @@ int organ_order_texts(const void *a, const void *b) { return strcmp(*(const char
 int organ_order_numbers(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 static _Thread_local organ_activity_clock *clock_here; /* of this thread; NULL: it is not measured */

@@ -3,6 +3,7 @@
  * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
  * added_tokens_decoder and numbers new tokens after the last one. */
 #include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -168,7 +169,7 @@ typedef struct listed_token {
 static int by_number(const void *a, const void *b)
 {
     const json_int_t x = ((const listed_token *)a)->number, y = ((const listed_token *)b)->number;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 /* added_tokens_decoder maps ids to tokens, added_tokens.json texts to ids. */

@@ -160,7 +160,7 @@ static void write_decoder(FILE *out, const organ_tokenizer *t)
 static int by_id(const void *a, const void *b)
 {
     const uint32_t x = ((const organ_added *)a)->id, y = ((const organ_added *)b)->id;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 /* Returns false if memory runs out. */

@@ -27,8 +27,8 @@ typedef struct organ_bytes {
     bool bounded;  /* `max` is set */
     bool exceeded; /* organ_bytes_add failed because of `max` */
 } organ_bytes;
-/* Appends `count` bytes of `from`. Returns false if memory is exhausted or the array would exceed `max`. */
 static inline void organ_bytes_release(organ_bytes *bytes) { free(bytes->data); }
+/* Appends `count` bytes of `from`. Returns false if memory is exhausted or the array would exceed `max`. */
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count);
 
 /* ---- steps of normalisation and splitting ---- */

@@ -278,7 +278,7 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
 static int by_codes(const void *a, const void *b)
 {
     const organ_tensor *const x = ((const organ_weight *)a)->codes, *const y = ((const organ_weight *)b)->codes;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 /* Packed weights come first: they claim their codes, scales and other companions, and the plain weights are among

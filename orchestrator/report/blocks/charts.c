@@ -103,7 +103,7 @@ static int by_first_value(const void *a, const void *b)
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
     if (isnan(x) || isnan(y))
         return isnan(x) - isnan(y);
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)

@@ -259,13 +259,13 @@ static int by_values(const void *a, const void *b)
     for (size_t k = 0; k < sizeof x->of / sizeof *x->of; k++)
         if (x->of[k] != y->of[k])
             return x->of[k] < y->of[k] ? -1 : 1;
-    return (x->elements > y->elements) - (x->elements < y->elements);
+    return ORGAN_ORDER(x->elements, y->elements);
 }
 
 static int by_model(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
-    return (x->model > y->model) - (x->model < y->model);
+    return ORGAN_ORDER(x->model, y->model);
 }
 
 static double lineage_rounded(double x)

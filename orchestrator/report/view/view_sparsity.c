@@ -356,7 +356,7 @@ static int by_rank(const void *a, const void *b)
 static int by_row(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
-    return (x->row > y->row) - (x->row < y->row);
+    return ORGAN_ORDER(x->row, y->row);
 }
 
 /* Without `as_listed`: the rows with the highest percent, the highest first. With `as_listed`: those whose percent

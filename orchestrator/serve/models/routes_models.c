@@ -36,8 +36,6 @@ typedef struct order {
     const organ_tensor_query *query;
 } order;
 
-static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
-
 /* The order is by the key of the query and then by index, so that it is complete and pages neither repeat nor miss a
  * tensor. */
 static int by_query_order(const void *a, const void *b, void *context)
@@ -51,19 +49,19 @@ static int by_query_order(const void *a, const void *b, void *context)
         result = strcmp(x->name, y->name);
         break;
     case ORGAN_BY_BYTES:
-        result = compare_numbers(x->bytes, y->bytes);
+        result = ORGAN_ORDER(x->bytes, y->bytes);
         break;
     case ORGAN_BY_ELEMENTS:
-        result = compare_numbers(x->elements, y->elements);
+        result = ORGAN_ORDER(x->elements, y->elements);
         break;
     case ORGAN_BY_LAYER:
-        result = (x->anatomy.layer > y->anatomy.layer) - (x->anatomy.layer < y->anatomy.layer);
+        result = ORGAN_ORDER(x->anatomy.layer, y->anatomy.layer);
         break;
     case ORGAN_BY_FILE:
     case ORGAN_TENSOR_KEYS:
         break;
     }
-    result = result ? result : compare_numbers(i, j);
+    result = result ? result : ORGAN_ORDER(i, j);
     return o->query->down ? -result : result;
 }
 

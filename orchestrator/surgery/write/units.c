@@ -116,7 +116,7 @@ static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_err
 static int by_offset(const void *a, const void *b)
 {
     const uint64_t x = ((const organ_unit_extent *)a)->at, y = ((const organ_unit_extent *)b)->at;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 /* The extents are [[at, bytes, "xxh3"], ...] sorted by offset. The list becomes empty. NULL without memory. */

@@ -22,7 +22,7 @@ static organ_status fail_memory(const organ_graft_job *job, organ_error *error)
 static int by_from(const void *a, const void *b)
 {
     const organ_layer_pair *const x = a, *const y = b;
-    return (x->from > y->from) - (x->from < y->from);
+    return ORGAN_ORDER(x->from, y->from);
 }
 
 static int by_to(const void *a, const void *b)

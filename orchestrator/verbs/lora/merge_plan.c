@@ -434,7 +434,7 @@ static void make_pieces(organ_merge_job *job)
 static int by_weight(const void *a, const void *b)
 {
     const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
-    return (left > right) - (left < right);
+    return ORGAN_ORDER(left, right);
 }
 
 /* Pairs are assigned first, because magnitude vectors of DoRA belong to the parts of pairs. */

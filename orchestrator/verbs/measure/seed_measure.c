@@ -58,7 +58,7 @@ void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size
 static int compare_values(const void *a, const void *b)
 {
     const float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 typedef struct moments {

@@ -85,7 +85,7 @@ static bool is_packable(const organ_quantize_job *job, const organ_weight *weigh
 static int by_number(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
+    return ORGAN_ORDER(x, y);
 }
 
 /* The caller frees found->layers, also after an error. */

@@ -44,7 +44,7 @@ static void sizes_release(sizes_list *sizes)
 static int by_bytes(const void *a, const void *b)
 {
     const sizes_one *const x = a, *const y = b;
-    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+    return ORGAN_ORDER(x->bytes, y->bytes);
 }
 
 char *organ_quantize_name_beside(const char *path, const char *end)
