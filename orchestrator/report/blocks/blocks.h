@@ -390,10 +390,9 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
 
 /* ---- selections of a document's rows ---- */
 
-/* Selections of a document's rows. Both functions return NULL if out of memory; `where` NULL selects all rows. */
-
-/* Selects the rows that satisfy the condition `where`, and expands the words `same` over each of them. Merges rows with
- * the same expanded text: the result has a copy of the first of these rows, with their number as member "count". */
+/* Selects the rows that satisfy the condition `where` (NULL: all), and expands the words `same` over each of them.
+ * Merges rows with the same expanded text: the result has a copy of the first of these rows, with their number as
+ * member "count". The caller releases the result with organ_json_release_rows; NULL if out of memory. */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* ---- printing a view for a terminal, as Markdown or as a page ---- */

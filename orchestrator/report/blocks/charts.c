@@ -14,6 +14,7 @@
 
 /* ---- bars ---- */
 
+/* The whisker spans the first values of the rows that have the bar's name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -28,9 +29,11 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* With style->sums a name has one bar, whose values begin at 0 so that values of rows can be added; otherwise each
- * row has a new bar, whose values begin as NaN. A second value that the style does not name is always NaN. */
-static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
+/* Returns the bar for a row called `name`, and counts it if it is new. With style->sums a name has one bar, whose
+ * values begin at 0 so that values of rows can be added; otherwise each row has a new bar, whose values begin as NaN. A
+ * second value that the style does not name is always NaN. */
+static organ_ranking_bar *find_or_add_bar(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style,
+                                          const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
         if (strcmp(bars[k].name, name) == 0)
@@ -40,7 +43,8 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
+/* Returns an SVG document, which the caller frees; NULL if out of memory, also if `bars` is NULL. */
+static char *draw_ranking(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
     style.bars = bars;
@@ -50,7 +54,8 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
+/* Expands the words over `row` instead of the row of the walk (organ_block_text). */
+static char *row_text(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
     walk->scope.row = row;
@@ -87,7 +92,8 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
+/* Converts all values from bytes to the unit that fits the largest one, and writes a blank and the unit to `unit`. */
+static void convert_to_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;
     for (size_t k = 0; k < count; k++)
@@ -106,6 +112,7 @@ static int by_first_value(const void *a, const void *b)
     return ORGAN_ORDER(x, y);
 }
 
+/* Frees the bars, also their names and remarks. If `bars` is NULL, the page fails. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -114,12 +121,12 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     whole.subtitle = subtitle;
     whole.series[1] = second;
     if (style->bytes) {
-        set_unit(bars, count, unit);
-        snprintf(label, sizeof label, "%s,%s", style->style.value_label, unit);
+        convert_to_unit(bars, count, unit);
+        snprintf(label, sizeof label, "%s,%s", style->style.value_label, unit); /* the unit begins with a blank */
         whole.value_label = label;
         whole.unit = unit;
     }
-    char *const svg = ranking_of(whole, bars, count);
+    char *const svg = draw_ranking(whole, bars, count);
     free_words(style, bars, count);
     free(bars);
     organ_block_chart(walk, svg, style->caption);
@@ -130,7 +137,7 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
 /* The caller frees the name by free_words, if style->named is set. */
 static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
-    return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
+    return style->named ? row_text(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
 /* *count must be 0. Also returns NULL if the template style->named gives an empty text for a row. */
@@ -147,12 +154,12 @@ static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *
             free(bars);
             return NULL;
         }
-        organ_ranking_bar *const bar = bar_of(bars, count, style, name);
+        organ_ranking_bar *const bar = find_or_add_bar(bars, count, style, name);
         add_row_to_bar(bar, style, row);
         if (spread)
             spread_bar(bar, style, spread);
         if (style->remark && !bar->remark)
-            bar->remark = charts_words_of(walk, row, style->remark);
+            bar->remark = row_text(walk, row, style->remark);
     }
     return bars;
 }
@@ -255,14 +262,17 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
 /* ---- lines or bars over the layers, with a panel for each role ---- */
 
 typedef struct panel_maps {
-    organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
-    size_t count, series_count; /* lengths of maps[], and of names[] and series[] */
+    organ_layer_map
+        *maps[ORGAN_SERIES_MAX + 2]; /* of the series; if there is a band, of its lower and upper edge last */
+    size_t count, series_count;      /* lengths of maps[], and of names[] and series[] */
     char *names[ORGAN_SERIES_MAX];
     organ_chart_series series[ORGAN_SERIES_MAX];
     organ_chart_panel panels[ORGAN_LAYER_MAP_ROLES];
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX]; /* by panel and series: a value for each layer */
 } panel_maps;
 
+/* Place k gives layer and role of a cell, row k its value: the member `value` times `factor`. Returns NULL if out of
+ * memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -284,6 +294,7 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     return NULL;
 }
 
+/* Takes over the map. Returns false if it is NULL, because memory ran out. */
 static bool add_map(panel_maps *p, organ_layer_map *map)
 {
     p->maps[p->count] = map;
@@ -322,10 +333,11 @@ static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ
             add_map(p, map_over(places, places, style->role, style->edges[0] ? style->edges[0] : style->edges[1], 1)) &&
             add_map(p, map_over(places, places, style->role, style->edges[1], 1));
     if (style->edges[1] && !style->edges[0] && complete)
-        open_below(p->maps[p->count - 2]);
+        open_below(p->maps[p->count - 2]); /* the lower edge */
     return complete;
 }
 
+/* Returns the number of panels: one for each role, but one empty panel if there is no role. */
 static size_t arrange_panels(panel_maps *p, bool band)
 {
     const organ_layer_map *const first = p->maps[0];

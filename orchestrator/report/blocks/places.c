@@ -13,13 +13,12 @@
  * rows. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
-    json_t *const first = json_object_get(known, kind);
-    if (first)
-        return json_integer_set(json_object_get(first, "count"),
-                                json_integer_value(json_object_get(first, "count")) + 1) == 0;
+    json_t *const count = json_object_get(json_object_get(known, kind), "count");
+    if (count)
+        return json_integer_set(count, json_integer_value(count) + 1) == 0;
     json_t *const made = json_is_object(row) ? json_copy(row) : json_object(); /* a report may hold anything */
-    ORGAN_ADD(made, SET_COUNT("count", 1));
-    return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
+    const bool counted = ORGAN_ADD(made, SET_COUNT("count", 1));
+    return json_array_append_new(kept, made) == 0 && counted && json_object_set(known, kind, made) == 0;
 }
 
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
@@ -75,7 +74,7 @@ static void result_cell(organ_table *table, const json_t *check)
 
 /* Returns a table with a row for each element of `checks`, an array of {"check", "ok", "detail"}. The caller destroys
  * the table. Returns NULL if out of memory. */
-static organ_table *block_checks(const json_t *checks)
+static organ_table *checks_table(const json_t *checks)
 {
     static const organ_field fields[] = {FIELD_TEXT("check", "check", ORGAN_FIELD_SHORTENS),
                                          FIELD_BY("result", result_cell, ORGAN_FIELD_LEFT),
@@ -83,6 +82,7 @@ static organ_table *block_checks(const json_t *checks)
     return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
+/* Returns an array of the values at the paths, which are separated by blanks; paths without a value are skipped. */
 static json_t *rows_at(const organ_scope *scope, const char *paths)
 {
     json_t *const rows = json_array();
@@ -237,8 +237,8 @@ static void terminal_table(organ_view_walk *walk, organ_table *table, const char
 static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
-        terminal_table(walk, block_checks(rows), /*caption=*/NULL);
-    if (block->kind != ORGAN_BLOCK_CAUTIONS)
+        terminal_table(walk, checks_table(rows), /*caption=*/NULL);
+    if (block->kind != ORGAN_BLOCK_CAUTIONS) /* a terminal has no TERMS */
         return;
     fprintf(walk->out, "  %s:\n", block->words);
     for (size_t k = 0; k < json_array_size(rows); k++)
@@ -289,7 +289,7 @@ static void put_terms(FILE *out, const json_t *terms)
 static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {
-        markdown_table(walk, block_checks(rows), /*caption=*/NULL);
+        markdown_table(walk, checks_table(rows), /*caption=*/NULL);
         return;
     }
     begin_block(walk, /*item=*/false);
@@ -297,7 +297,7 @@ static void markdown_list(organ_view_walk *walk, const organ_block *block, const
         put_terms(walk->out, rows);
         return;
     }
-    fprintf(walk->out, "> **%s.**\n>\n", block->words);
+    fprintf(walk->out, "> **%s.**\n>\n", block->words); /* ORGAN_BLOCK_CAUTIONS */
     for (size_t k = 0; k < json_array_size(rows); k++) {
         fputs("> - ", walk->out);
         organ_markdown_text(walk->out, organ_json_text(organ_json_row_at(rows, k), ""), /*code=*/false);

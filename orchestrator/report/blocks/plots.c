@@ -89,9 +89,9 @@ static int layer_map_place_of(const char *role)
 
 static void order_roles(organ_layer_map *map)
 {
-    size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
+    size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES]; /* old index by new, new index by old */
     const char *names[ORGAN_LAYER_MAP_ROLES];
-    for (size_t k = 0; k < map->roles; k++) {
+    for (size_t k = 0; k < map->roles; k++) { /* an insertion sort, which keeps the order of equal places */
         size_t at = k;
         for (; at > 0 && layer_map_place_of(map->role[order[at - 1]]) > layer_map_place_of(map->role[k]); at--)
             order[at] = order[at - 1];
@@ -113,6 +113,7 @@ static int by_cell(const void *a, const void *b)
                                 : (x->role > y->role) - (x->role < y->role);
 }
 
+/* Counts the layers of the notes, which are sorted by layer. Returns false if out of memory. */
 static bool allocate_layer_map(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)
@@ -205,6 +206,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
 
 /* ---- grids ---- */
 
+/* Stores in used[] the members that are a number in at least one row; returns how many these are. */
 static size_t find_number_members(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
@@ -218,7 +220,8 @@ static size_t find_number_members(const organ_grid_of *style, const json_t *rows
     return count;
 }
 
-static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
+/* Returns the number of columns: of the members that it stores in used[], or of the longest array. */
+static size_t choose_columns(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t max = 0;
     if (style->members)
@@ -230,6 +233,7 @@ static size_t columns_of(const organ_grid_of *style, const json_t *rows, const c
     return max;
 }
 
+/* Returns NAN if the row has no number in this column. */
 static double grid_value(const organ_grid_of *style, const json_t *row, const char *const *used, size_t column)
 {
     if (style->members)
@@ -246,7 +250,7 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
     const organ_grid_of *const style = block->grid;
     json_t *const rows = organ_block_rows(walk, block);
     const char *used[MEMBERS_MAX];
-    const size_t count = json_array_size(rows), columns = columns_of(style, rows, used);
+    const size_t count = json_array_size(rows), columns = choose_columns(style, rows, used);
     ORGAN_OWNED double *const values = calloc(count * columns + 1, sizeof *values);
     ORGAN_OWNED const char **const names = calloc(count + 1, sizeof *names);
     char *svg = NULL;
@@ -342,6 +346,7 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- points ---- */
 
+/* Names the points with the largest sums of coordinates, which are those to the upper right. */
 static void name_farthest(organ_point *points, size_t count, size_t max)
 {
     for (size_t named = 0; named < max && named < count; named++) {
@@ -355,6 +360,7 @@ static void name_farthest(organ_point *points, size_t count, size_t max)
     }
 }
 
+/* A text that is none of the kinds is the last kind. */
 static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;

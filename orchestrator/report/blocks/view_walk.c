@@ -24,7 +24,7 @@ static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
 }
 
-/* ---- tables ---- */
+/* ---- words and tables ---- */
 
 static void put_words(organ_view_walk *walk, const organ_block *block)
 {
@@ -72,7 +72,7 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     if (style->sums)
         organ_field_rows(table, fields, count, style->sums_name, organ_scope_at(&walk->scope, style->sums));
     if (style->total && !total)
-        organ_table_take(table, NULL); /* memory ran out: makes the table fail */
+        organ_table_take(table, /*text=*/NULL); /* memory ran out: makes the table fail */
     if (total)
         organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, style->total_row));
     put_table_of(walk, table, style->caption);
@@ -81,6 +81,7 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
+/* Stores the objects of the columns of values in rows[]; returns their number. */
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -93,6 +94,7 @@ static size_t value_rows(const organ_view_walk *walk, const organ_items_of *styl
     return 1;
 }
 
+/* Column k has the sentences of the array `list` of rows[k]; shorter arrays get empty cells. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
     size_t max = 0;
@@ -108,11 +110,11 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
     const organ_items_of *const style = block->items;
     const json_t *rows[ITEM_COLUMNS];
     char *titles[ITEM_COLUMNS];
-    organ_column columns[ITEM_COLUMNS + 1] = {{style->name, ORGAN_LEFT, false, false}};
-    const size_t names = style->name != NULL, count = value_rows(walk, style, rows);
+    organ_column columns[ITEM_COLUMNS + 1] = {{.title = style->name, .align = ORGAN_LEFT}};
+    const size_t names = style->name != NULL /* 1 column or none */, count = value_rows(walk, style, rows);
     for (size_t k = 0; k < count; k++) {
         titles[k] = organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, style->value, ORGAN_WORDS_PAGE);
-        columns[names + k] = (organ_column){titles[k] ? titles[k] : "", style->align, false, false};
+        columns[names + k] = (organ_column){.title = titles[k] ? titles[k] : "", .align = style->align};
     }
     organ_table *const table = organ_table_create(columns, names + count);
     for (size_t i = 0; i < style->count; i++) {
@@ -134,7 +136,7 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
-    char *texts[2 * MAX_HIGHLIGHTS] = {NULL};
+    char *texts[2 * MAX_HIGHLIGHTS] = {NULL}; /* value and name of each */
     size_t count = 0;
     for (size_t k = 0; k < block->items->count && count < MAX_HIGHLIGHTS; k++) {
         const organ_item *const item = &block->items->items[k];
@@ -302,9 +304,8 @@ static organ_status write_text(organ_view_walk *walk, const organ_view *view, co
     if (walk->on & ON_TERMINAL && !view->only_text)
         walk_blocks(walk, &bound_line, 1);
     organ_text_end(&buffer, text, error);
-    if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
+    if (organ_memory_work_end(&work, /*document=*/NULL, "a report", error) != ORGAN_OK)
         organ_clear(text);
-    }
     return error->status;
 }
 

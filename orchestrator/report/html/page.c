@@ -185,6 +185,7 @@ static void put_column_classes(FILE *out, const organ_table_view *view)
     fputs(first ? "" : "\"", out);
 }
 
+/* Writes the cells [from, to) as rows; cells that the last row lacks are empty. */
 static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
 {
     if (from >= to && strcmp(group, "tfoot") == 0)
@@ -353,8 +354,8 @@ static void put_end(organ_html *html)
             embedded_text(organ_page_js));
 }
 
-/* The caller frees parts[0] to parts[2]. Continues after a text that failed, so that the streams of all three are
- * closed. */
+/* Returns false if out of memory. The caller frees parts[0] to parts[2] in any case. Continues after a text that
+ * failed, so that the streams of all three are closed. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};
@@ -447,6 +448,7 @@ static void name_cell(organ_table *table, const char *before, const char *key)
     organ_table_take(table, name);
 }
 
+/* Empty lists and long lists of numbers are omitted. */
 static bool is_omitted(const json_t *value)
 {
     const size_t count = json_array_size(value);
@@ -455,6 +457,8 @@ static bool is_omitted(const json_t *value)
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
+/* An object in `object` gives a row for each of its members; `before` is then its name, else "". Objects in it, and
+ * lists of objects, give no rows. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;
@@ -479,7 +483,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     json_object_foreach(organ_json_row_at(list, 0), key, value)
     {
         if (count < MAX_COLUMNS)
-            columns[count++] = (organ_column){key, json_is_number(value) ? ORGAN_RIGHT : ORGAN_LEFT, false, false};
+            columns[count++] = (organ_column){.title = key, .align = json_is_number(value) ? ORGAN_RIGHT : ORGAN_LEFT};
     }
     organ_table *const table = organ_table_create(columns, count);
     for (size_t k = 0; count && k < json_array_size(list); k++)
@@ -490,14 +494,15 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
 
 static void put_run(organ_html *html, const json_t *run)
 {
-    static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};
+    static const organ_column columns[] = {{.title = "item", .align = ORGAN_LEFT},
+                                           {.title = "value", .align = ORGAN_LEFT}};
     const char *key;
     json_t *value;
     organ_html_section(html, "Run");
     organ_html_paragraph(html, "This section differs between runs; everything above does not.");
     organ_table *const table = organ_table_create(columns, 2);
-    member_rows(table, "", run);
-    organ_html_table(html, table, NULL);
+    member_rows(table, /*before=*/"", run);
+    organ_html_table(html, table, /*caption=*/NULL);
     json_object_foreach((json_t *)run, key, value)
     {
         if (is_list_of_objects(value))
@@ -507,7 +512,7 @@ static void put_run(organ_html *html, const json_t *run)
 
 void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning)
 {
-    const organ_column columns[] = {{term, ORGAN_LEFT, false, false}, {meaning, ORGAN_LEFT, false, false}};
+    const organ_column columns[] = {{.title = term, .align = ORGAN_LEFT}, {.title = meaning, .align = ORGAN_LEFT}};
     organ_table *const table = organ_table_create(columns, 2);
     const char *key;
     json_t *sentence;
@@ -516,7 +521,7 @@ void organ_html_terms(organ_html *html, const json_t *terms, const char *term, c
         organ_table_cell(table, "%s", key);
         organ_table_cell(table, "%s", organ_json_text(sentence, ""));
     }
-    organ_html_table(html, table, NULL);
+    organ_html_table(html, table, /*caption=*/NULL);
 }
 
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run)

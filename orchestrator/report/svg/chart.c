@@ -94,8 +94,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* The distance, in pixels and over all panels, is the room for a group of bars. If no panel has two places, returns
- * the width of 1 on the x axis. The result is at least 0.02. */
+/* Returns the smallest distance between two places of a panel, over all panels and in pixels: the room for a group of
+ * bars. If no panel has two places, returns the width of 1 on the x axis. The result is at least 0.02. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -210,7 +210,7 @@ static void put_panel(chart_drawing *d, size_t index)
     const organ_chart *const c = d->chart;
     const organ_chart_panel *const panel = &c->panels[index];
     const size_t column = index % d->columns, row = index / d->columns;
-    size_t slots = 0, slot = 0;
+    size_t slots = 0, slot = 0; /* bars of a group, which stand side by side; the one that the next series has */
     d->left_now = LEFT + (double)column * (d->panel_width + GAP_X);
     d->top_now = d->top + (double)row * d->row_height + (panel->title ? 20 : 6);
     fputs("<g>\n", d->out);
@@ -339,7 +339,7 @@ static void chart_arrange(chart_drawing *d)
     d->panel_height = 165;
     if (d->rows == 1)
         d->panel_height = d->columns == 1 ? 320 : 240;
-    d->row_height = d->panel_height + (titled ? 44 : 26);
+    d->row_height = d->panel_height + (titled ? 44 : 26); /* and numbers of the x axis, title of the next panel */
     d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, /*drawn=*/false) - 4;
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }

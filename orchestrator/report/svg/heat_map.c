@@ -131,13 +131,13 @@ static void choose_scale(heat_map_drawing *d)
  * show a value other than 0 as 0. If d->decimals is negative, each number has three significant digits. */
 static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
-    if (d->decimals >= 0 && value != 0 &&
-        fabs(value) < 0.5 * pow(10, -d->decimals)) /* shows a digit, because 0.00 would read as zero */
+    if (d->decimals >= 0 && value != 0 && fabs(value) < 0.5 * pow(10, -d->decimals))
         return organ_number_text(value, 1, out);
     return d->decimals < 0 ? organ_number_text(value, DIGITS, out) : organ_fixed_text(value, d->decimals, out);
 }
 
-static unsigned step_of(const heat_map_drawing *d, double value)
+/* Returns the index of the value's colour, 0 to STEPS - 1. */
+static unsigned colour_of(const heat_map_drawing *d, double value)
 {
     const double place = (value - d->low) / (d->high - d->low);
     return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
@@ -155,6 +155,7 @@ static const char *name_of(const char *const *names, size_t at, char number[32])
 
 /* ---- layout ---- */
 
+/* In pixels. Of numbers, which stand for names that are NULL, the last is the widest. */
 static double widest_name(const char *const *names, size_t count)
 {
     char number[32];
@@ -166,6 +167,7 @@ static double widest_name(const char *const *names, size_t count)
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
+/* Digits are 0.58 times as wide as the text is high; numbers of less than 8 pixels are not legible, so not drawn. */
 static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
@@ -247,7 +249,7 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
 {
     char text[32];
     const double value = d->values[row * d->columns + column];
-    const unsigned step = isfinite(value) ? step_of(d, value) : 0;
+    const unsigned step = isfinite(value) ? colour_of(d, value) : 0;
     fputs("<path d=\"", d->out);
     put_cell_path(d, row, column, d->cell_width);
     if (!isfinite(value)) {
@@ -264,6 +266,7 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     fprintf(d->out, " class=\"oc-t%c%u\">%s</text>\n", ramp_of(d), step, value_text(d, value, text));
 }
 
+/* Cells of this colour that are neighbours in a row are one rectangle. */
 static void put_colour(const heat_map_drawing *d, unsigned step)
 {
     bool open = false;
@@ -271,7 +274,7 @@ static void put_colour(const heat_map_drawing *d, unsigned step)
         for (size_t c = 0; c < d->columns; c++) {
             const double *const row = &d->values[r * d->columns];
             size_t end = c;
-            while (end < d->columns && isfinite(row[end]) && step_of(d, row[end]) == step)
+            while (end < d->columns && isfinite(row[end]) && colour_of(d, row[end]) == step)
                 end++;
             if (end == c)
                 continue;

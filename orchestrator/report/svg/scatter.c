@@ -185,6 +185,7 @@ static bool is_free(const scatter_drawing *d, const box *b)
     return true;
 }
 
+/* Tries four places: right of the point, left of it, above, below. If none is free, the name is not written. */
 static void put_name(scatter_drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
@@ -253,6 +254,7 @@ static void put_numbers(const scatter_drawing *d)
 
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
+    /* at most a box for each point and one for its name */
     scatter_drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};
     organ_text text;
     *svg = NULL;

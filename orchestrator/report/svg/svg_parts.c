@@ -147,7 +147,7 @@ static void power_text(int exponent, char out[32])
         used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
 }
 
-/* Computes with integers if they suffice, so that 3 * 0.1 is "0.3". */
+/* Writes `count` steps of the scale. Computes with integers if they suffice, so that 3 * 0.1 is "0.3". */
 static void tick_text(double count, const organ_scale *scale, char out[32])
 {
     const double integer = count * scale->mantissa;
@@ -164,7 +164,7 @@ static void tick_text(double count, const organ_scale *scale, char out[32])
 
 /* ---- scales ---- */
 
-static int chart_scale_within(int n, int least, int max)
+static int clamp(int n, int least, int max)
 {
     if (n < least)
         return least;
@@ -202,7 +202,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
 organ_scale organ_scale_over(double low, double high, unsigned ticks, bool log, bool integers)
 {
     /* rounding both ends outwards adds up to two ticks */
-    ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MAX_TICKS - 3);
+    ticks = (unsigned)clamp((int)ticks, 2, ORGAN_MAX_TICKS - 3);
     if (low > high) {
         low = log ? 0.1 : 0;
         high = 1;
@@ -242,6 +242,7 @@ double organ_scale_place(const organ_scale *s, double value)
     return ((s->log ? log10(value) : value / s->step) - s->first) / (s->last - s->first);
 }
 
+/* For at most two decades, which have at most 7 ticks: 1, 2 and 5 times each power of ten. */
 static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     static const double parts[] = {1, 2, 5};
@@ -293,7 +294,7 @@ int organ_decimals_for(double largest, int digits)
     if (!(fabs(largest) < 1e6) || fabs(largest) < 1e-2)
         return -1;
     const int decimals = digits - 1 - (int)floor(log10(fabs(largest)));
-    return chart_scale_within(decimals, 0, 6);
+    return clamp(decimals, 0, 6);
 }
 
 char *organ_fixed_text(double value, int decimals, char out[32])
@@ -380,7 +381,7 @@ unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS 
 
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
-    const unsigned kind = organ_svg_shape(style);
+    const unsigned kind = organ_svg_shape(style); /* circle, square, triangle, diamond, triangle upside down, cross */
     fputs("<path d=\"", out);
     if (kind == 0)
         ORGAN_SVG(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);

@@ -109,7 +109,7 @@ typedef struct organ_tick {
  * means that there are no values; the result is then a default scale. */
 organ_scale organ_scale_over(double low, double high, unsigned ticks, bool log, bool integers);
 
-/* Returns a linear scale that has the step of organ_scale_of, but begins exactly at `low` and ends exactly at `high`;
+/* Returns a linear scale that has the step of organ_scale_over, but begins exactly at `low` and ends exactly at `high`;
  * these two ends need not be ticks. low < high. */
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers);
 

@@ -143,6 +143,7 @@ static bool print_value(const json_t *value, FILE *out, int indent)
     return json_is_object(value) ? print_members(value, /*rows=*/NULL, out, indent) : print_scalar(value, out);
 }
 
+/* Write errors are left in the error flag of `out`; a document that is incomplete without one lacks memory. */
 static organ_status end_document(bool complete, FILE *out, organ_error *error)
 {
     fputc('\n', out);
@@ -160,12 +161,13 @@ static organ_status print_document(const json_t *document, FILE *out, int indent
 organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    return print_document(document, out, 0, error);
+    return print_document(document, out, /*indent=*/0, error);
 }
+
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    return print_document(document, out, -1, error);
+    return print_document(document, out, /*indent=*/-1, error);
 }
 
 json_t *organ_document_string(const char *s)
@@ -190,6 +192,7 @@ typedef struct draft {
     int fd;                   /* of the temporary file; -1: not open */
 } draft;
 
+/* Returns .NUMBER.NAME in the folder of `path`, whose last part is NAME; the caller frees it. NULL if out of memory. */
 static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
@@ -218,6 +221,7 @@ void organ_document_drop_drafts(const char *path)
     ORGAN_OWNED char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
     DIR *const entries = directory ? organ_open_folder(directory) : NULL;
     for (const struct dirent *entry; entries && (entry = readdir(entries));) {
+        /* names of draft_name: a dot, digits, a dot, `name` */
         const size_t digits = entry->d_name[0] == '.' ? strspn(entry->d_name + 1, "0123456789") : 0;
         if (digits && entry->d_name[1 + digits] == '.' && strcmp(entry->d_name + digits + 2, name) == 0)
             remove_abandoned_draft(dirfd(entries), entry->d_name);
@@ -266,11 +270,11 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     int fault = 0;
     if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    ORGAN_OWNED char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, NULL);
+    ORGAN_OWNED char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, /*note=*/NULL);
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_rename_result naming =
-        status ? ORGAN_RENAME_FAILED : organ_rename_output(d->temporary, d->path, d->way, NULL, &fault, error);
+        status ? ORGAN_RENAME_FAILED : organ_rename_output(d->temporary, d->path, d->way, /*like=*/NULL, &fault, error);
     if (status == ORGAN_OK && naming == ORGAN_RENAME_EXISTS)
         organ_rename_fail(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_RENAME_FAILED)
@@ -300,20 +304,22 @@ static void put_bytes(draft_stream *s, const char *bytes, size_t count)
         s->fault = errno;
 }
 
-/* Holds back the last HELD bytes. Continues if a signal interrupts a write, which stdio alone does not. After an
- * error it returns 0, which sets the error flag of the stream. */
+/* Holds back the last HELD bytes: writes `leaving` bytes of those that were held, and of the new bytes all but the last
+ * HELD at once. Copies the first bytes to s->head. Continues if a signal interrupts a write, which stdio alone does
+ * not. After an error it returns 0, which sets the error flag of the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
-    const size_t first = sizeof s->head - 1 - s->head_count, kept = count < HELD ? HELD - count : 0,
-                 drop = s->held_count > kept ? s->held_count - kept : 0, whole = count > HELD ? count - HELD : 0;
-    memcpy(s->head + s->head_count, bytes, count < first ? count : first);
-    s->head_count += count < first ? count : first;
-    put_bytes(s, s->held, drop);
-    put_bytes(s, bytes, whole);
-    memmove(s->held, s->held + drop, s->held_count - drop);
-    memcpy(s->held + s->held_count - drop, bytes + whole, count - whole);
-    s->held_count += count - whole - drop;
+    const size_t head_room = sizeof s->head - 1 - s->head_count, to_head = count < head_room ? count : head_room;
+    const size_t at_once = count > HELD ? count - HELD : 0, staying = count < HELD ? HELD - count : 0;
+    const size_t leaving = s->held_count > staying ? s->held_count - staying : 0;
+    memcpy(s->head + s->head_count, bytes, to_head);
+    s->head_count += to_head;
+    put_bytes(s, s->held, leaving);
+    put_bytes(s, bytes, at_once);
+    memmove(s->held, s->held + leaving, s->held_count - leaving);
+    memcpy(s->held + s->held_count - leaving, bytes + at_once, count - at_once);
+    s->held_count += count - at_once - leaving;
     return s->fault ? 0 : (ssize_t)count;
 }
 
@@ -345,6 +351,7 @@ static organ_seal_form seal_form(const draft *d, const draft_stream *s)
     return form < ORGAN_SEAL_FORMS && can_be_sealed(s, form) ? form : ORGAN_SEAL_FORMS;
 }
 
+/* Writes the held bytes. The text of a seal ends with organ_seal_end, so it replaces these last bytes. */
 static void end_stream(const draft *d, draft_stream *s)
 {
     char seal[ORGAN_SEAL_BYTES];

@@ -218,7 +218,8 @@ const char *organ_group_shown(const char *name)
     return name;
 }
 
-static const char *text_of(const char *path, const char *value)
+/* Returns the text of a member as tables show it: groups of roles have names for readers. */
+static const char *shown_text(const char *path, const char *value)
 {
     return strcmp(path, "group") == 0 ? organ_group_shown(value) : value;
 }
@@ -236,7 +237,7 @@ static void field_cell(organ_table *table, const organ_field *field, const json_
     else if (!value && !(field->flags & ORGAN_FIELD_MAYBE))
         organ_table_cell(table, ORGAN_FIELD_MISSING);
     else if (!field->form)
-        organ_table_cell(table, "%s", json_is_string(value) ? text_of(field->path, json_string_value(value)) : "");
+        organ_table_cell(table, "%s", json_is_string(value) ? shown_text(field->path, json_string_value(value)) : "");
     else
         organ_table_cell(table, "%s",
                          json_is_number(value) ? organ_number_form(json_number_value(value), field->form, text) : "-");
@@ -254,10 +255,11 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
 {
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        organ_field_row(table, fields, count, text_of(key, organ_json_text(row, key)), row);
+        organ_field_row(table, fields, count, shown_text(key, organ_json_text(row, key)), row);
     }
 }
 
+/* Texts are aligned to the left; numbers, words and cells of a function to the right unless a flag says otherwise. */
 static organ_column column_of(const organ_field *field)
 {
     const bool left = (!field->form && !field->words && !field->put) || (field->flags & ORGAN_FIELD_LEFT);
@@ -268,7 +270,7 @@ static organ_column column_of(const organ_field *field)
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max)
 {
     organ_column columns[ORGAN_FIELDS_MAX] = {{0}};
-    const bool is_number = count && fields[0].form && strcmp(fields[0].form, ORGAN_FIELD_NUMBER) == 0;
+    const bool numbered = count && fields[0].form && strcmp(fields[0].form, ORGAN_FIELD_NUMBER) == 0;
     for (size_t k = 0; k < count && k < ORGAN_FIELDS_MAX; k++)
         columns[k] = column_of(&fields[k]);
     organ_table *const table = count <= ORGAN_FIELDS_MAX ? organ_table_create(columns, count) : NULL;
@@ -278,7 +280,7 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
     for (size_t k = 0; k < json_array_size(rows) && k < max; k++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", k + 1);
-        organ_field_row(table, fields, count, is_number ? number : NULL, organ_json_row_at(rows, k));
+        organ_field_row(table, fields, count, numbered ? number : NULL, organ_json_row_at(rows, k));
     }
     return table;
 }

@@ -73,6 +73,7 @@ static size_t columns_of_character(uint32_t code)
     return WITHIN(two_wide, code) ? 2 : 1;
 }
 
+/* Returns the bytes of the longest beginning of `s` that is at most `width` columns wide. */
 static size_t prefix_within(const char *s, size_t width)
 {
     size_t used = 0, at = 0;
@@ -121,7 +122,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
 {
     size_t at = organ_text_width(lead);
-    bool first = true;
+    bool first = true; /* the next word is the first of its line */
     fputs(lead, out);
     while (*s) {
         s += strspn(s, " ");
@@ -134,7 +135,7 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
         if (!first && page->width && at + 1 + width > page->width) {
             fprintf(out, "\n%*s", (int)indent, "");
             at = indent;
-            first = true; /* of the new line: no blank before it */
+            first = true;
         }
         at += width + !first;
         fprintf(out, "%s%.*s", first ? "" : " ", length, s);
@@ -152,17 +153,17 @@ static bool is_command(const char *line, size_t length)
     return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
-/* Continuation lines are indented by 2 columns more than the line. A line break replaces the blanks before a word. */
+/* `length` is that of the first line of `line`, whose text goes on after its newline. A line break replaces the blanks
+ * before a word. The first word never moves to a new line, which it would not fit any better. */
 static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
 {
     const size_t indent = strspn(line, " ");
-    size_t column = 0;
+    size_t column = 0; /* of the screen; at most `indent` until the first word is printed */
     for (const char *at = line, *const end = line + length; at < end;) {
         const size_t blanks = strspn(at, " "), left = (size_t)(end - at);
         const size_t word = blanks < left ? strcspn(at + blanks, " \n") : 0;
-        char *const copy = strndup(at + blanks, word);
+        ORGAN_OWNED char *const copy = strndup(at + blanks, word);
         const size_t width = copy ? organ_text_width(copy) : word;
-        free(copy);
         if (column > indent && page->width && column + blanks + width > page->width) {
             fprintf(out, "\n%*s", (int)indent + 2, "");
             column = indent + 2 + width;

@@ -112,6 +112,7 @@ typedef struct text_table_part {
     size_t names, from, to; /* indices of columns; from >= names */
 } text_table_part;
 
+/* Returns the index in the table of the k-th column of the part; column_count if the part has no k-th column. */
 static size_t column_of(const organ_table *table, const text_table_part *p, size_t k)
 {
     const size_t column = k < p->names ? k : p->from + k - p->names;
@@ -126,9 +127,9 @@ static size_t line_width(const organ_table *table, const text_table_part *p)
     return width;
 }
 
-/* The columns that name a row are the columns of numbers before the first column with text, and that column; only
- * the first if these would be all columns of the table. */
-static size_t names_of(const organ_table *table)
+/* Returns the number of columns that name a row: the columns of numbers before the first column with text, and that
+ * column; only the first column if these would be all columns of the table. */
+static size_t count_names(const organ_table *table)
 {
     size_t names = 1;
     while (names < table->column_count && table->columns[names - 1].align == ORGAN_RIGHT)
@@ -140,7 +141,7 @@ static size_t names_of(const organ_table *table)
  * part_column after its first column, it ends before part_column. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
-    text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
+    text_table_part p = {.widths = widths, .names = count_names(table), .from = from, .to = from + 1};
     while (p.to < table->column_count) {
         p.to++;
         if (limit == 0 || line_width(table, &p) <= limit)
@@ -153,8 +154,8 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
     return p;
 }
 
-/* If the table still does not fit in `limit`, it is printed in parts, so these columns are then shortened to half of
- * `limit` only. */
+/* Shortens the widest of the columns with the flag `shortens` until the table fits in `limit` (0: no limit). If that is
+ * not enough, the table is printed in parts, so each of these columns then gets its full width or half of `limit`. */
 static void shrink_columns(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
@@ -180,7 +181,7 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
  * shortens the last column of names or the other column, whichever is wider. Columns of numbers are never shortened. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
-    const size_t names = names_of(table);
+    const size_t names = count_names(table);
     for (size_t c = names; limit && c < table->column_count; c++) {
         const text_table_part p = {.widths = widths, .names = names, .from = c, .to = c + 1};
         while (line_width(table, &p) > limit) {
@@ -267,7 +268,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
     table_measure(table, widths);
     shrink_columns(table, widths, page->width);
     shrink_names_and_column(table, widths, page->width);
-    text_table_part p = part_from(table, widths, names_of(table), page->width);
+    text_table_part p = part_from(table, widths, count_names(table), page->width);
     bool complete = print_part(table, &p, out, page);
     while (complete && p.to < table->column_count) {
         p = part_from(table, widths, p.to, page->width);
@@ -279,6 +280,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 
 /* ---- Markdown ---- */
 
+/* The delimiters have one backtick more than the longest run of backticks in the text. */
 static void markdown_code(FILE *out, const char *s)
 {
     size_t run = 0, longest = 0;
@@ -317,7 +319,7 @@ void organ_markdown_text(FILE *out, const char *s, bool code)
  * million entries. */
 static char *markdown_entry(const organ_table *table, size_t k)
 {
-    const size_t column = k % table->column_count, cell = k - table->column_count;
+    const size_t column = k % table->column_count, cell = k - table->column_count; /* cell: not of a title */
     const bool title = k < table->column_count, bold = !title && cell >= table->totals;
     const char *const filled = !title && cell < table->cell_count ? table->cells[cell] : "";
     const char *const content = title ? table->columns[column].title : filled;
@@ -344,7 +346,7 @@ static void markdown_rule(const organ_table *table, const size_t *widths, FILE *
     fputs("|\n", out);
 }
 
-/* widths[] must be 0; it gets the padded widths of the columns. */
+/* `count` is the number of entries (markdown_entry). widths[] must be 0; it gets the padded widths of the columns. */
 static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;
@@ -373,9 +375,8 @@ organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_err
 {
     if (check_complete(table, error) != ORGAN_OK)
         return ORGAN_IO;
-    const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
+    const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1; /* and titles */
     ORGAN_OWNED size_t *const widths = calloc(columns, sizeof *widths);
-    const organ_status status = widths ? markdown_rows(table, rows * columns, widths, out, error)
-                                       : organ_fail(error, ORGAN_IO, "no memory for a table");
-    return status;
+    return widths ? markdown_rows(table, rows * columns, widths, out, error)
+                  : organ_fail(error, ORGAN_IO, "no memory for a table");
 }

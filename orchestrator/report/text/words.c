@@ -15,7 +15,8 @@
 
 enum { LONGEST_PATH = 128, LONGEST_FORM = 32 }; /* bytes with the final 0; longer paths and forms are cut */
 
-static const char *words_name_of(const char *s, size_t length, char *out, size_t size)
+/* Returns `out`, which gets the first `length` bytes of `s`. */
+static const char *copied_part(const char *s, size_t length, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)length, s);
     return out;
@@ -26,15 +27,18 @@ static const char *words_name_of(const char *s, size_t length, char *out, size_t
 const json_t *organ_scope_at(const organ_scope *scope, const char *path)
 {
     const bool absolute = *path == '/';
+    /* without the slash; "." is the row, whose path is "" for organ_json_at */
     return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
+/* `named` is a number or the path of a member. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? organ_strtod(named, NULL)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
+/* A term is a path, or a path, '=' or '>' and the requested value; '!' before it negates it. */
 static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
@@ -44,16 +48,16 @@ static bool term_is_true(const organ_scope *scope, const char *term, size_t leng
     size_t end = 0;
     while (end < length && term[end] != '=' && term[end] != '>')
         end++;
-    const json_t *const value = organ_scope_at(scope, words_name_of(term, end, path, sizeof path));
+    const json_t *const value = organ_scope_at(scope, copied_part(term, end, path, sizeof path));
     bool holds = organ_json_has_something(value);
     if (end < length) {
-        words_name_of(term + end + 1, length - end - 1, requested, sizeof requested);
+        copied_part(term + end + 1, length - end - 1, requested, sizeof requested);
         if (json_is_string(value))
             holds = strcmp(json_string_value(value), requested) == 0;
         else {
-            const double other = amount_named(scope, requested);
+            const double limit = amount_named(scope, requested);
             holds = value && !json_is_null(value) &&
-                    (term[end] == '=' ? organ_json_amount(value) == other : organ_json_amount(value) > other);
+                    (term[end] == '=' ? organ_json_amount(value) == limit : organ_json_amount(value) > limit);
         }
     }
     return holds != negated;
@@ -176,6 +180,7 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     return out;
 }
 
+/* Returns the decimals with which `error` has two digits, but at least 4 (of a percentage 2) and at most 2 more. */
 static int decimals_for(double error, bool percent)
 {
     const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
@@ -260,7 +265,7 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
 {
     char key[LONGEST_FORM], text[ORGAN_NUMBER_ROOM];
     const size_t length = strcspn(form, ":");
-    const double sum = words_sum_of(rows, words_name_of(form, length, key, sizeof key));
+    const double sum = words_sum_of(rows, copied_part(form, length, key, sizeof key));
     fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
@@ -271,7 +276,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     if (strcmp(form, "shape") == 0)
         joint = " x ";
     if (!*form || strcmp(form, "code") == 0)
-        put_plain(out, value, *form, to);
+        put_plain(out, value, /*code=*/*form, to);
     else if (strcmp(form, "size") == 0)
         fprintf(out, "%zu", json_array_size(value));
     else if (*form == '-')
@@ -298,6 +303,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
+/* Returns the index of the first `stop` outside of inner braces; `length` if there is none. */
 static size_t length_before(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;
@@ -318,23 +324,24 @@ static bool is_measured(const char *form)
     return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
 }
 
+/* `place` is the text between two braces: a condition with its words, or a path with its form. */
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
     const size_t condition = length_before(place, length, '?');
     if (condition < length) {
         const char *const words = place + condition + 1;
-        const size_t both = length - condition - 1, first = length_before(words, both, '|');
+        const size_t rest = length - condition - 1, words_length = length_before(words, rest, '|');
         if (condition_is_true(scope, place, condition))
-            put_words(out, scope, words, first, to);
-        else if (first < both)
-            put_words(out, scope, words + first + 1, both - first - 1, to);
+            put_words(out, scope, words, words_length, to);
+        else if (words_length < rest) /* there are words after '|' */
+            put_words(out, scope, words + words_length + 1, rest - words_length - 1, to);
         return;
     }
     const size_t end = length_before(place, length, ':');
     if (end < length)
-        words_name_of(place + end + 1, length - end - 1, form, sizeof form);
-    const json_t *const value = organ_scope_at(scope, words_name_of(place, end, path, sizeof path));
+        copied_part(place + end + 1, length - end - 1, form, sizeof form);
+    const json_t *const value = organ_scope_at(scope, copied_part(place, end, path, sizeof path));
     if (value && is_measured(form))
         put_value_and_error(out, scope, path, value, form);
     else if (value)

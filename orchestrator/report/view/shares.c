@@ -15,7 +15,8 @@ static const json_t *modules_of(const json_t *report) { return json_object_get(r
 
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
-static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
+/* Stores each role once, in the order of its first module; returns their number. */
+static size_t list_roles(const json_t *modules, const char *roles[MAX_ROLES])
 {
     size_t count = 0;
     for (size_t k = 0; k < json_array_size(modules) && count < MAX_ROLES; k++) {
@@ -65,6 +66,8 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->max = fmax(f->max, share);
 }
 
+/* Returns the row of a role, or of all modules if `role` is NULL (organ_share_roles). Numbers that no module has are
+ * null: 0 / 0 and the infinities of an empty range are not finite. */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
     share_fold f = {.least = INFINITY, .max = -INFINITY};
@@ -74,14 +77,14 @@ static json_t *fold_role(const json_t *modules, const char *role, const organ_sh
     return ORGAN_OBJECT(SET_TEXT("role", role ? role : ""), SET_COUNT("modules", f.modules),
                         SET_COUNT("elements", f.elements), SET_COUNT("rank_from", f.rank.from),
                         SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
-                        SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", true, f.kept / f.energy),
-                        SET_REAL_OF("least", true, f.least), SET_REAL_OF("most", true, f.max));
+                        SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", /*there=*/true, f.kept / f.energy),
+                        SET_REAL_OF("least", /*there=*/true, f.least), SET_REAL_OF("most", /*there=*/true, f.max));
 }
 
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 {
     const char *roles[MAX_ROLES];
-    const size_t count = roles_of(modules_of(report), roles);
+    const size_t count = list_roles(modules_of(report), roles);
     json_t *const rows = json_array();
     for (size_t k = 0; k < count; k++)
         json_array_append_new(rows, fold_role(modules_of(report), roles[k], of));
@@ -95,7 +98,7 @@ typedef struct curves {
     size_t role_count, ranks; /* ranks: the largest number of singular values of a module */
     double *values;           /* arrays of `ranks` numbers: the ranks, then POOLED, MIN and MAX of each role */
     organ_chart_panel panels[MAX_ROLES];
-    const double *y[MAX_ROLES][1]; /* the lines of each panel: POOLED */
+    const double *y[MAX_ROLES][1]; /* the only line of each panel: POOLED */
 } curves;
 
 /* A role has the share over all its modules together, and the lowest and the highest share of a module. OF_ROLE is
@@ -169,7 +172,7 @@ char *organ_rank_curves(const json_t *report, const organ_share_of *of)
     const json_t *const modules = modules_of(report);
     curves c = {.ranks = longest_spectrum(modules, of)};
     char *svg = NULL;
-    c.role_count = roles_of(modules, c.roles);
+    c.role_count = list_roles(modules, c.roles);
     c.values = calloc((1 + c.role_count * OF_ROLE) * c.ranks, sizeof *c.values);
     if (!c.values)
         return NULL;
@@ -246,14 +249,15 @@ static unsigned kind_of(const cloud *c, const json_t *model)
     return k;
 }
 
-/* With `origin`, the line of each kind begins at the donor, and the donor becomes the last kind: the other kinds
- * have the same index, and therefore the same style, in both charts. The caller frees c->points. Returns false if
- * out of memory. */
-static bool clouds_gather(cloud *c, const char *key, bool origin)
+/* Sets kinds and points; the y of a model is its member `key`. With `origin`, the line of each kind begins at the
+ * donor, and the donor becomes the last kind: the other kinds have the same index, and therefore the same style, in the
+ * charts of perplexity and of divergence. The caller frees c->points. Returns false if out of memory. */
+static bool gather_points(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
     const json_t *const donor = model_at(c->report, 0);
     name_kinds(c);
+    /* a point for each model, one for the donor in each line, and the donor's own */
     c->points = calloc(models + c->kind_count + 1, sizeof *c->points);
     if (!c->points)
         return false;
@@ -267,7 +271,7 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
                                                   .name = organ_json_text(model, "model.name")};
     }
     for (unsigned k = 0; k < c->kind_count && origin; k++)
-        c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = k};
+        c->points[c->count++] = (organ_point){.x = 0 /* the donor */, .y = organ_json_number(donor, key), .kind = k};
     qsort(c->points, c->count, sizeof *c->points, by_sparsity);
     for (size_t k = 1; k < c->count; k++)
         c->points[k].joined = c->points[k].kind == c->points[k - 1].kind && c->points[k].x > c->points[k - 1].x;
@@ -275,7 +279,8 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
         return true;
     /* last, so that the donor's point is drawn above the ends of the lines */
     c->kinds[c->kind_count] = "the donor";
-    c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key),
+    c->points[c->count++] = (organ_point){.x = 0,
+                                          .y = organ_json_number(donor, key),
                                           .kind = (unsigned)c->kind_count++,
                                           .name = organ_json_text(donor, "model.name")};
     return true;
@@ -293,11 +298,13 @@ static bool is_wide(const cloud *c)
     return max > 8 * least;
 }
 
-static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
+/* Completes `chart`, which has the words, by kinds, points and scale. Returns an SVG document; NULL if out of memory.
+ */
+static char *draw_cloud(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
 {
     cloud c = {.report = report};
     char label[96], *svg = NULL;
-    if (!clouds_gather(&c, key, origin))
+    if (!gather_points(&c, key, origin))
         return NULL;
     organ_scatter whole = *chart;
     whole.kinds = c.kinds;
@@ -320,7 +327,7 @@ char *organ_perplexity_cloud(const json_t *report)
                                                        "weights, one line per method, starting at the donor.",
                                         .x_label = "killed, percent of the target weights",
                                         .y_label = "perplexity"};
-    return cloud_of(report, "figures.perplexity", /*origin=*/true, &chart);
+    return draw_cloud(report, "figures.perplexity", /*origin=*/true, &chart);
 }
 
 char *organ_divergence_cloud(const json_t *report)
@@ -332,5 +339,5 @@ char *organ_divergence_cloud(const json_t *report)
             "KL divergence of each pruned model from the donor over the share of killed weights, one line per method.",
         .x_label = "killed, percent of the target weights",
         .y_label = "KL divergence, nats per token"};
-    return cloud_of(report, "comparison.kl_divergence", /*origin=*/false, &chart);
+    return draw_cloud(report, "comparison.kl_divergence", /*origin=*/false, &chart);
 }

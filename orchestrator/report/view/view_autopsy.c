@@ -24,6 +24,9 @@ static const json_t *limits_of(const json_t *report, const json_t *row, bool exp
     return expected ? json_object_get(limits, "expected") : limits;
 }
 
+enum { LEAST, MOST }; /* ends of a range, which is an array of two limits; null: no limit */
+
+/* Returns NAN if there is no limit at this end. */
 static double std_limit(const json_t *limits, size_t end)
 {
     const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);
@@ -35,6 +38,7 @@ static double largest_absolute_value(const json_t *row)
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
 
+/* Returns one end of the range of errors that is usual for the scheme in which the weight is stored; NAN if unknown. */
 static double usual_error(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
@@ -47,7 +51,8 @@ static double usual_error(const json_t *report, const json_t *row, size_t end)
     return NAN;
 }
 
-static double percent_of(const json_t *row)
+/* The relative error against the other model; 100 stands for more, too. */
+static double error_percent(const json_t *row)
 {
     const double percent = 100 * organ_json_number(row, "against_other.relative_error");
     return percent > 100 ? 100 : percent;
@@ -62,9 +67,9 @@ static double ratio_to_limit(double value, double limit) { return value >= 0 && 
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
-    const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
+    const double std = organ_json_number(row, "std"), least = std_limit(limits, LEAST);
     double max = ratio_to_limit(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
-    max = fmax(max, ratio_to_limit(std, std_limit(limits, 1)));
+    max = fmax(max, ratio_to_limit(std, std_limit(limits, MOST)));
     if (least > 0 && std >= 0)
         max = fmax(max, std > least / MAX ? least / std : MAX);
     max = fmax(max, ratio_to_limit(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
@@ -72,26 +77,27 @@ static double excess_of(const json_t *row, const json_t *limits)
     return max > MAX ? MAX : max;
 }
 
-#define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
+#define SET_FINITE(key, x) SET_REAL_OF(key, /*there=*/true, x)
 
 /* Returns the row of a weight for the charts over layers:
  *
  *   strain       excess_of, against the expected limits
  *   std          with std_least and std_most, the expected limits, and sick_least and sick_most, the healthy ones
  *   size         largest absolute value, with size_most, the expected limit, and sick_size, the healthy one
- *   error        percent_of, with usual_least and usual_most, the range that is usual for its scheme */
+ *   error        error_percent, with usual_least and usual_most, the range that is usual for its scheme */
 static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
-    const json_t *const expected = limits_of(report, row, /*expected=*/true), *const healthy = limits_of(
-                                                                                  report, row, /*expected=*/false);
+    const json_t *const expected = limits_of(report, row, /*expected=*/true);
+    const json_t *const healthy = limits_of(report, row, /*expected=*/false);
     return ORGAN_OBJECT(
         SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
         SET_FINITE("strain", excess_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
-        SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
-        SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
+        SET_FINITE("std_least", std_limit(expected, LEAST)), SET_FINITE("std_most", std_limit(expected, MOST)),
+        SET_FINITE("sick_least", std_limit(healthy, LEAST)), SET_FINITE("sick_most", std_limit(healthy, MOST)),
         SET_FINITE("size", largest_absolute_value(row)), SET_FINITE("size_most", largest_absolute_value(expected)),
-        SET_FINITE("sick_size", largest_absolute_value(healthy)), SET_FINITE("error", percent_of(row)),
-        SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
+        SET_FINITE("sick_size", largest_absolute_value(healthy)), SET_FINITE("error", error_percent(row)),
+        SET_FINITE("usual_least", usual_error(report, row, LEAST)),
+        SET_FINITE("usual_most", usual_error(report, row, MOST)));
 }
 
 /* `matrices` selects only matrices; `names` only weights whose names are members of this object (NULL: all). */
@@ -109,16 +115,22 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* Near is beyond the limit, or within a factor of 5 of it. `upper`: `limit` is an upper limit. Charts draw only
- * limits that a weight is near. With `limit` NULL, returns whether any row has a number `value`. */
+static bool has_number(const json_t *places, const char *value)
+{
+    for (size_t k = 0; k < json_array_size(places); k++)
+        if (isfinite(organ_json_number(organ_json_row_at(places, k), value)))
+            return true;
+    return false;
+}
+
+/* Returns whether the member `value` of a row is near its member `limit`: beyond the limit, or within a factor of 5 of
+ * it. `upper`: `limit` is an upper limit. Charts draw only limits that a weight is near. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
         const json_t *const row = organ_json_row_at(places, k);
-        const double x = organ_json_number(row, value), end = limit ? organ_json_number(row, limit) : NAN;
-        if (!limit && isfinite(x))
-            return true;
-        if (limit && x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5))
+        const double x = organ_json_number(row, value), end = organ_json_number(row, limit);
+        if (x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5))
             return true;
     }
     return false;
@@ -132,6 +144,8 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
+/* Returns words such as "12 q_proj, 1 norm": the tensors of each role that are outside of the expected ranges. The list
+ * ends after about 360 bytes. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -143,7 +157,7 @@ static json_t *unexpected_of(const json_t *roles)
             snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "", count,
                      organ_json_text(row, "role"));
     }
-    return json_string(text);
+    return organ_document_string(text); /* a name cut in the middle of a character is no UTF-8 */
 }
 
 static unsigned long long count_outside_expected(const json_t *roles)
@@ -195,8 +209,8 @@ static json_t *ranges_of(const json_t *report)
             json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("role", role),
                                                      SET_TEXT("limit", k == 0 ? "expected" : "healthy"),
                                                      SET_HELD("mean", json_object_get(both[k], "mean")),
-                                                     SET_FINITE("least_std", std_limit(both[k], 0)),
-                                                     SET_FINITE("most_std", std_limit(both[k], 1)),
+                                                     SET_FINITE("least_std", std_limit(both[k], LEAST)),
+                                                     SET_FINITE("most_std", std_limit(both[k], MOST)),
                                                      SET_HELD("min", json_object_get(both[k], "min")),
                                                      SET_HELD("max", json_object_get(both[k], "max"))));
     }
@@ -230,33 +244,28 @@ static unsigned long long count_unshown(const json_t *senses)
  * Returns NULL if out of memory. */
 static json_t *autopsy_of(const json_t *report)
 {
-    const json_t *const findings = json_object_get(report, "findings");
+    const json_t *const findings = json_object_get(report, "findings"), *const all = json_object_get(report, "remarks");
     const json_t *const roles_found = json_object_get(report, "roles");
+    const unsigned long long outside = count_outside_expected(roles_found);
     const bool unfit = ranges_do_not_fit(roles_found);
-    json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
-    json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,
-                                             SENSE "\n{kind=note|kind=unread?{value}}");
-    json_t *const matrices = places_of(report, /*matrices=*/true, /*names=*/NULL);
+    ORGAN_OWNED_JSON json_t *const names = json_object();
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
-    if (made)
-        ORGAN_ADD(
-            made, SET_COUNT("hidden", count_unshown(senses)), SET("senses", senses),
-            SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
-            SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
-            SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
-            SET_FLAG("one_unexpected", count_outside_expected(roles_found) == 1), SET_FLAG("unfit", unfit),
-            SET_COUNT("noted", json_array_size(json_object_get(report, "remarks")) -
-                                   (unfit ? count_outside_expected(roles_found) - 1 : 0)),
-            SET("limits", ranges_of(report)), SET("sick", places_of(report, /*matrices=*/false, names)),
-            SET("places", places_of(report, /*matrices=*/false, /*names=*/NULL)),
-            SET_IF(has_near(matrices, "std", "sick_most", /*upper=*/true), "nears_most", json_incref(matrices)),
-            SET_IF(has_near(matrices, "std", "sick_least", /*upper=*/false), "nears_least", json_incref(matrices)),
-            SET_IF(has_near(matrices, "size", "sick_size", /*upper=*/true), "nears_size", json_incref(matrices)),
-            SET_FLAG("compared", has_near(matrices, "error", /*limit=*/NULL, /*upper=*/false)),
-            SET("in_layers", matrices));
-    json_decref(names);
-    return made;
+    json_t *const senses = organ_rows_merged(report, all, UNUSUAL, SENSE "\n{kind=note|kind=unread?{value}}");
+    json_t *const matrices = places_of(report, /*matrices=*/true, /*names=*/NULL);
+    json_t *const more = ORGAN_OBJECT(
+        SET_COUNT("hidden", count_unshown(senses)), SET("senses", senses),
+        SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
+        SET("reasons", organ_rows_merged(report, all, UNUSUAL, SENSE)), SET("unexpected", unexpected_of(roles_found)),
+        SET_FLAG("one_unexpected", outside == 1), SET_FLAG("unfit", unfit),
+        SET_COUNT("noted", json_array_size(all) - (unfit ? outside - 1 : 0)), SET("limits", ranges_of(report)),
+        SET("sick", places_of(report, /*matrices=*/false, names)),
+        SET("places", places_of(report, /*matrices=*/false, /*names=*/NULL)),
+        SET_IF(has_near(matrices, "std", "sick_most", /*upper=*/true), "nears_most", json_incref(matrices)),
+        SET_IF(has_near(matrices, "std", "sick_least", /*upper=*/false), "nears_least", json_incref(matrices)),
+        SET_IF(has_near(matrices, "size", "sick_size", /*upper=*/true), "nears_size", json_incref(matrices)),
+        SET_FLAG("compared", has_number(matrices, "error")), SET("in_layers", matrices));
+    return organ_json_joined(json_copy((json_t *)(uintptr_t)report), more);
 }
 
 /* ---- tables ---- */

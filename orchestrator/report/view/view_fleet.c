@@ -54,10 +54,12 @@ static json_t *experiments_of(const json_t *groups)
     return rows;
 }
 
+/* Copies report.models, and adds to each model the member "seconds" of its row in run.models. */
 static json_t *timed_models(const json_t *report)
 {
     json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();
     const json_t *const times = json_object_get(json_object_get(report, "run"), "models");
+    /* A model without a time gets no member: ORGAN_ADD omits a member without a value. */
     for (size_t k = 0; k < json_array_size(times); k++)
         json_object_set(seconds, organ_json_text(json_array_get(times, k), "name"),
                         json_object_get(json_array_get(times, k), "seconds"));
@@ -72,15 +74,12 @@ static json_t *timed_models(const json_t *report)
 /* The view adds "found" (number of models and other files), "models" with times, "anatomies" and "experiments". */
 static json_t *fleet_of(const json_t *report)
 {
-    json_t *const made = json_copy((json_t *)(uintptr_t)report);
-    if (made)
-        ORGAN_ADD(
-            made,
-            SET_COUNT("found", organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others")),
-            SET_IF(json_object_get(report, "models"), "models", timed_models(report)),
-            SET("anatomies", anatomies_of(json_object_get(report, "models"))),
-            SET("experiments", experiments_of(json_object_get(report, "prunings"))));
-    return made;
+    json_t *const more = ORGAN_OBJECT(
+        SET_COUNT("found", organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others")),
+        SET_IF(json_object_get(report, "models"), "models", timed_models(report)),
+        SET("anatomies", anatomies_of(json_object_get(report, "models"))),
+        SET("experiments", experiments_of(json_object_get(report, "prunings"))));
+    return organ_json_joined(json_copy((json_t *)(uintptr_t)report), more);
 }
 
 /* ---- tables ---- */

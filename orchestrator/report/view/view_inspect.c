@@ -30,6 +30,7 @@ json_t *organ_size_rows(const json_t *rows, const char *key)
     return sizes;
 }
 
+/* by_layer has matrices with a row for each layer and a column for each role. */
 static double number_in(const json_t *by_layer, const char *matrix, size_t layer, size_t role)
 {
     return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));
@@ -82,6 +83,7 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field inspect_files[] = {FILE_FIELDS};
 
+/* The cell has the last parts of the names of all tensors that store the weight. */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
@@ -153,14 +155,14 @@ static json_t *with_folded_members(const json_t *report)
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
     const char *const type = organ_json_text(report, "model.model_type");
     const char *const architecture = organ_json_text(report, "model.architecture");
-    json_t *const extended = json_copy((json_t *)(uintptr_t)report);
-    /* always false for GGUF, which has one name for both */
-    ORGAN_ADD(extended, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), SET("facts", facts_of(report)),
-              SET("checks", checks_of(report)), SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
-              SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
-              SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")),
-              SET("cells", organ_layer_cells(report)));
-    return extended;
+    const bool typed = *type && strcmp(type, architecture) != 0; /* never of GGUF, which has one name for both */
+    json_t *const more =
+        ORGAN_OBJECT(SET_FLAG("typed", typed), SET("facts", facts_of(report)), SET("checks", checks_of(report)),
+                     SET_REAL_OF("bits", elements > 0, 8 * bytes / elements),
+                     SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
+                     SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")),
+                     SET("cells", organ_layer_cells(report)));
+    return organ_json_joined(json_copy((json_t *)(uintptr_t)report), more);
 }
 
 static const organ_item inspect_highlights[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},
@@ -356,19 +358,20 @@ static json_t *findings_of(const json_t *findings, const char *kind)
 {
     json_t *const list = json_array();
     size_t k;
-    json_t *one;
-    json_array_foreach(findings, k, one)
+    json_t *finding;
+    json_array_foreach(findings, k, finding)
     {
-        if (strcmp(organ_json_text(one, "kind"), kind) == 0)
-            json_array_append(list, one);
+        if (strcmp(organ_json_text(finding, "kind"), kind) == 0)
+            json_array_append(list, finding);
     }
     return list;
 }
 
+/* The view adds "groups": the rows of report.kinds, each with its findings as member "rows". */
 static json_t *with_grouped_findings(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
-    json_t *const extended = json_copy((json_t *)(uintptr_t)report), *const groups = json_array(), *kind;
+    json_t *const groups = json_array(), *kind;
     size_t k;
     json_array_foreach(json_object_get(report, "kinds"), k, kind)
     {
@@ -376,8 +379,7 @@ static json_t *with_grouped_findings(const json_t *report)
         ORGAN_ADD(group, SET("rows", findings_of(findings, organ_json_text(kind, "kind"))));
         json_array_append_new(groups, group);
     }
-    ORGAN_ADD(extended, SET("groups", groups));
-    return extended;
+    return organ_json_joined(json_copy((json_t *)(uintptr_t)report), ORGAN_OBJECT(SET("groups", groups)));
 }
 
 static const organ_item untrusted_highlights[] = {{NULL, "findings", "{findings_in_all:count}"},

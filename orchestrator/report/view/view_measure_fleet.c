@@ -13,6 +13,7 @@ enum { MAX_NAMED = 30 }; /* limit of points with names in a chart */
 
 /* ---- tables ---- */
 
+/* Prints three significant digits: "1.24M". */
 static void params_cell(organ_table *table, const json_t *model)
 {
     static const char units[] = {'K', 'M', 'B', 'T'};
@@ -80,6 +81,7 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
     }
 }
 
+/* Returns an array by number of layer, with null for layers without a row; layers from MAX on are left out. */
 static json_t *layer_thetas(const json_t *model)
 {
     enum { MAX = 1024 };
@@ -114,10 +116,11 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
                                             {"norm", THETA_OF("norm")},
                                             {"other", THETA_OF("other")}};
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
-        ORGAN_ADD(row, SET_REAL_OF(groups[g][0], true, organ_json_number(entry, groups[g][1])));
+        ORGAN_ADD(row, SET_REAL_OF(groups[g][0], /*there=*/true, organ_json_number(entry, groups[g][1])));
     return row;
 }
 
+/* ends[0] becomes the least number `key` above 0, INFINITY if no model has one; ends[1] the greatest, at least 0. */
 static void ends_of(const json_t *models, const char *key, double ends[2])
 {
     ends[0] = INFINITY;
@@ -159,11 +162,9 @@ static json_t *with_lineage(const json_t *report)
     const json_t *const models = json_object_get(report, "models");
     ORGAN_OWNED organ_lineage *const lineage = calloc(json_array_size(models) + 1, sizeof *lineage);
     ORGAN_OWNED size_t *const order = calloc(json_array_size(models) + 1, sizeof *order);
-    json_t *const made =
-        lineage && order && organ_measure_lineage(models, lineage, order, &(organ_error){0}) == ORGAN_OK
-            ? fleet_of(models, lineage, order)
-            : NULL;
-    return made;
+    if (!lineage || !order || organ_measure_lineage(models, lineage, order, &(organ_error){0}) != ORGAN_OK)
+        return NULL;
+    return fleet_of(models, lineage, order);
 }
 
 static json_t *with_ends(const json_t *report)

@@ -246,8 +246,10 @@ const organ_view organ_graft_view = {
     .make = with_graft_rows,
     BLOCKS_OF(blocks)};
 
+enum { MEAN, STD, MIN, MAX, KURTOSIS, ZEROS, FIGURES };
+
 typedef struct fingerprint {
-    double of[6]; /* mean / std, std, min, max, kurtosis, share of zeros */
+    double of[FIGURES]; /* of[MEAN] is mean / std, of[ZEROS] the share of zeros */
     json_int_t elements;
     size_t model;    /* index of the model that it was read from */
     uint64_t owners; /* bit m is set: model m has a tensor with these figures */
@@ -256,7 +258,7 @@ typedef struct fingerprint {
 static int by_values(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
-    for (size_t k = 0; k < sizeof x->of / sizeof *x->of; k++)
+    for (size_t k = 0; k < FIGURES; k++)
         if (x->of[k] != y->of[k])
             return x->of[k] < y->of[k] ? -1 : 1;
     return ORGAN_ORDER(x->elements, y->elements);
@@ -268,6 +270,7 @@ static int by_model(const void *a, const void *b)
     return ORGAN_ORDER(x->model, y->model);
 }
 
+/* Rounds to 33 significant bits. */
 static double lineage_rounded(double x)
 {
     int exponent;
@@ -279,23 +282,24 @@ static double lineage_rounded(double x)
  * equal constant tensors, so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
-    static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
+    static const char *const keys[FIGURES] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
     *p = (fingerprint){.elements = json_integer_value(json_object_get(tensor, "elements")), .model = model};
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+    for (size_t k = 0; k < FIGURES; k++) {
         const json_t *const value = json_object_get(tensor, keys[k]);
         if (!json_is_number(value))
             return false;
         p->of[k] = json_number_value(value);
     }
-    if (!(p->of[1] > 0))
+    if (!(p->of[STD] > 0))
         return false;
     /* coarser than the rounding errors of different storage types and orders of rows */
-    p->of[0] = round(p->of[0] / p->of[1] * 1e8);
-    p->of[1] = lineage_rounded(p->of[1]);
-    p->of[4] = round(p->of[4] * 1e4);
+    p->of[MEAN] = round(p->of[MEAN] / p->of[STD] * 1e8);
+    p->of[STD] = lineage_rounded(p->of[STD]);
+    p->of[KURTOSIS] = round(p->of[KURTOSIS] * 1e4);
     return true;
 }
 
+/* Reads the first `max` models. Returns the number of fingerprints, which are sorted by model. */
 static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *prints)
 {
     size_t count = 0;
@@ -307,6 +311,7 @@ static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *p
     return count;
 }
 
+/* Sets `owners` of all fingerprints: those with equal figures follow each other once they are sorted by values. */
 static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
@@ -325,7 +330,7 @@ static void find_owners(fingerprint *prints, size_t count)
  * NONE. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
-    size_t counts[64] = {0}, best = 0;
+    size_t counts[ORGAN_LINEAGE_MAX] = {0}, best = 0;
     for (size_t k = 0; k < count; k++)
         for (size_t m = 0; m < ORGAN_LINEAGE_MAX && !(prints[k].owners & but); m++)
             counts[m] += (prints[k].owners & among) >> m & 1;
@@ -344,7 +349,7 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
-    const size_t max = lineage_max_of(prints, count, among, 0, &body);
+    const size_t max = lineage_max_of(prints, count, among, /*but=*/0, &body);
     if (body == ORGAN_LINEAGE_NONE || max == count ||
         max + lineage_max_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
         return false;
@@ -369,7 +374,7 @@ static void lineage_finish(const fingerprint *prints, size_t known, organ_lineag
                 ;
             lineage[self].tensors = to - from;
             lineage[self].shared =
-                lineage_max_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &lineage[self].like);
+                lineage_max_of(prints + from, to - from, ~(UINT64_C(1) << self), /*but=*/0, &lineage[self].like);
             if (lineage[self].shared < lineage[self].tensors &&
                 find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &lineage[self]))
                 chimeras |= UINT64_C(1) << self;
@@ -377,6 +382,8 @@ static void lineage_finish(const fingerprint *prints, size_t known, organ_lineag
     }
 }
 
+/* Appends the model `root` to order[], then the chimeras of which it is the body, each followed by its own; those of
+ * one body are ascending. `done` marks listed models. Only the first ORGAN_LINEAGE_MAX models can be chimeras. */
 static void put_in_order(const organ_lineage *lineage, size_t count, size_t root, size_t *order, size_t *used,
                          bool *done)
 {
@@ -394,6 +401,7 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
     }
 }
 
+/* Fills order[] (organ_measure_lineage) and sets the depths. */
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     ORGAN_OWNED bool *const done = calloc(count + 1, sizeof *done);

@@ -233,6 +233,7 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 /* ---- all targets, projections ---- */
 
+/* Reports without "per_tensor" have the mean of each projection, which counts once for each of its tensors. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections");
@@ -267,6 +268,7 @@ static json_t *total_row(const void *context, size_t k)
     return row;
 }
 
+/* Row k is that of projection k; the row after the last projection is that of all targets. */
 static json_t *bar_row(const void *context, size_t k)
 {
     const json_t *const report = context, *const projections = json_object_get(report, "projections");
@@ -331,7 +333,7 @@ static json_t *layers_of(const json_t *report)
 {
     const json_t *const layers = json_object_get(report, "layers");
     const size_t count = json_array_size(layers);
-    ORGAN_OWNED double *const low = calloc(2 * count + 1, sizeof *low);
+    ORGAN_OWNED double *const low = calloc(2 * count + 1, sizeof *low); /* of each layer; then the high ends */
     json_t *const rows = low ? json_array() : NULL;
     if (low)
         spread_layers(report, count, low, low + count);

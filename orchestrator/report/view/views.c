@@ -53,9 +53,8 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
     if (view) {
         const organ_memory_work work = organ_memory_work_begin();
         organ_view_page(view, report, html, error);
-        if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
+        if (organ_memory_work_end(&work, /*document=*/NULL, "the page of a report", error) != ORGAN_OK)
             organ_clear(html);
-        }
         return error->status;
     }
     organ_html_report_schemas(known, sizeof known);
