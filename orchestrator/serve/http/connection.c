@@ -158,6 +158,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     request->watched = info->socket_context;
     snprintf(request->address, sizeof request->address, "%s", organ_watched_peer(request->watched));
     request->reply.fd = -1;
+    /* a request that the library dropped without a call of organ_http_on_end */
     organ_server_request *const forgotten = organ_watched_hold(request->watched, request);
     if (forgotten)
         free_request(forgotten);
@@ -196,33 +197,28 @@ static enum MHD_Result send_or_delay(organ_server_request *request)
     return organ_http_send(request);
 }
 
-typedef struct forwarded {
-    char *text; /* joined by commas; NULL: none */
-    bool whole; /* memory for all values could be allocated */
-} forwarded;
-
+/* Callback of MHD_get_connection_values; `context` is a text, the values of all such headers so far, joined by commas;
+ * NULL: none, or memory ran out, which also ends the iteration. */
 static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-    forwarded *const all = context;
-    char *joined = NULL;
+    char **const all = context, *joined = NULL;
     (void)kind;
     if (strcasecmp(name, "X-Forwarded-For") != 0 || !value)
         return MHD_YES;
-    all->whole = asprintf(&joined, "%s%s%s", all->text ? all->text : "", all->text ? "," : "", value) >= 0;
-    free(all->text);
-    all->text = all->whole ? joined : NULL;
-    return all->whole ? MHD_YES : MHD_NO;
+    const bool whole = asprintf(&joined, "%s%s%s", *all ? *all : "", *all ? "," : "", value) >= 0;
+    free(*all);
+    *all = whole ? joined : NULL;
+    return whole ? MHD_YES : MHD_NO;
 }
 
+/* Without memory for the headers, the address is that of the proxy. */
 static void find_address(organ_server_request *request)
 {
-    forwarded all = {.whole = true};
+    ORGAN_OWNED char *all = NULL;
     const organ_proxies *const proxies = &request->server->proxies;
     if (proxies->count)
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, append_forwarded, &all);
-    organ_proxies_client(proxies, organ_watched_peer(request->watched), all.text, request->address,
-                         sizeof request->address);
-    free(all.text);
+    organ_proxies_client(proxies, organ_watched_peer(request->watched), all, request->address, sizeof request->address);
 }
 
 /* Head, target, Host, token and route are checked when the head is complete. A request that fails a check gets its
@@ -371,7 +367,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     if (!request)
         return;
     *held = NULL;
-    organ_watched_hold(request->watched, NULL);
+    organ_watched_hold(request->watched, /*held=*/NULL);
     if (complete)
         close_half_closed(connection);
     admit_connection(request); /* a login admits its connection only now */
@@ -397,7 +393,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it
          * ends. */
-        organ_server_request *const forgotten = organ_watched_hold(*watched, NULL);
+        organ_server_request *const forgotten = organ_watched_hold(*watched, /*held=*/NULL);
         if (forgotten)
             end_request(forgotten, /*complete=*/false);
         organ_watch_remove(server->watch, *watched);

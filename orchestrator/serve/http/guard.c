@@ -15,6 +15,7 @@
 
 /* ---- hosts and origins ---- */
 
+/* An IPv6 address is in brackets. */
 static bool is_address(const char *name)
 {
     unsigned char address[16];
@@ -53,33 +54,38 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
  * may encrypt for it; a server that encrypts accepts https only. */
 static bool is_site(const organ_guard *guard, const char *origin, const char *host)
 {
-    if (!guard->encrypted && strncasecmp(origin, "http://", 7) == 0)
-        return strcasecmp(origin + 7, host) == 0;
-    return strncasecmp(origin, "https://", 8) == 0 && strcasecmp(origin + 8, host) == 0;
+    static const char plain[] = "http://", secure[] = "https://";
+    if (!guard->encrypted && strncasecmp(origin, plain, strlen(plain)) == 0)
+        return strcasecmp(origin + strlen(plain), host) == 0;
+    return strncasecmp(origin, secure, strlen(secure)) == 0 && strcasecmp(origin + strlen(secure), host) == 0;
 }
 
 /* ---- checks of a request ---- */
+
+typedef struct header_counts {
+    unsigned hosts, origins;
+} header_counts;
 
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
     (void)value;
-    unsigned *const counts = context;
-    counts[0] += strcasecmp(name, "Host") == 0;
-    counts[1] += strcasecmp(name, "Origin") == 0;
+    header_counts *const counts = context;
+    counts->hosts += strcasecmp(name, "Host") == 0;
+    counts->origins += strcasecmp(name, "Origin") == 0;
     return MHD_YES;
 }
 
 /* Returns false with the reply that refuses the request; so does origin_passes. */
 static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
-    unsigned counts[2] = {0, 0};
-    organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, counts);
+    header_counts counts = {0};
+    organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, &counts);
     const char *const host = organ_http_header(request, "Host");
-    if (counts[0] != 1 || !host)
-        organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", counts[0]);
-    else if (counts[1] > 1)
-        organ_http_problem(reply, 400, "the request has %u Origin headers; at most one is allowed", counts[1]);
+    if (counts.hosts != 1 || !host)
+        organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", counts.hosts);
+    else if (counts.origins > 1)
+        organ_http_problem(reply, 400, "the request has %u Origin headers; at most one is allowed", counts.origins);
     else if (!organ_guard_host(guard, host))
         organ_http_problem(reply, 421, "the host '%s' is not a name of this server; --host adds names", host);
     else
@@ -123,12 +129,15 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {
+    static const char scheme[] = "Bearer ";
     session_search search = {.guard = guard, .bearer = bearer};
     *bearer = (organ_bearer){.access = ORGAN_ACCESS_RUN};
     if (!guard->tokens)
         return true;
-    if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
-        return organ_tokens_check(guard->tokens, authorization + 7 + strspn(authorization + 7, " "), bearer);
+    if (authorization && strncasecmp(authorization, scheme, strlen(scheme)) == 0) {
+        authorization += strlen(scheme);
+        return organ_tokens_check(guard->tokens, authorization + strspn(authorization, " "), bearer);
+    }
     organ_mhd.get_connection_values(request->connection, MHD_COOKIE_KIND, read_cookie, &search);
     return search.found;
 }
@@ -193,7 +202,7 @@ static organ_status read_network(const char *word, organ_network *network, organ
     bool four;
     const size_t length = strcspn(word, "/");
     const char *const bits = word[length] ? word + length + 1 : NULL;
-    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : 0), word);
+    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : 0), word); /* longer: no address */
     if (!read_address(text, network->address, &four))
         return organ_fail(
             error, ORGAN_USAGE,
@@ -328,6 +337,7 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
+/* The caller holds the lock while it uses the place. */
 static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     char network[ORGAN_PEER_NETWORK_ROOM];
@@ -431,6 +441,7 @@ double organ_http_stamp(char stamp[32])
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Returns a text that the caller frees; NULL if out of memory. */
 static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     char stamp[32];

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Functions that handlers call to fill replies. */
+/* ---- functions with which handlers fill replies ---- */
 
 void organ_http_waker_discard(organ_http_waker *waker)
 {
@@ -67,7 +67,7 @@ void organ_http_reply_later(organ_http_reply *reply, double seconds)
 
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
 {
-    organ_http_reply_constant(reply, status, NULL, "", 0);
+    organ_http_reply_constant(reply, status, /*type=*/NULL, "", /*bytes=*/0);
 }
 
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
@@ -97,11 +97,11 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
 {
     organ_error harmless = {0};
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
-    json_t *const document =
+    json_t *document =
         json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
                   "status", (int)status, "detail", harmless.message);
-    if (value)
-        json_object_set_new(document, name, value);
+    if (value && json_object_set_new(document, name, value) != 0)
+        organ_clear_json(&document); /* no memory: the reply is a 500 */
     reply_json(reply, status, "application/problem+json", document);
     snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
 }
@@ -354,6 +354,7 @@ static bool is_value(const char *text)
     return true;
 }
 
+/* Returns whether each byte of [from, to) is a or b. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))

@@ -268,6 +268,7 @@ unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
     }
 }
 
+/* Returns the rest of the path below a store, and sets *root to the store's descriptor; NULL if it is below none. */
 static const char *below_store(const organ_jail *jail, const char *absolute, int *root)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -357,7 +358,6 @@ unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *p
     *fd = organ_jail_beneath(jail, place, O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
     if (*fd < 0)
         return organ_jail_refuse(path, errno, error);
-
     if (fstat(*fd, &second) == 0 && (second.st_mode & S_IFMT) == (first.st_mode & S_IFMT)) {
         *about = second;
         return 0;
@@ -438,6 +438,7 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return target >= 0 && fstat(target, about) == 0 && S_ISREG(about->st_mode);
 }
 
+/* Returns 0 or an HTTP status; then `l` may have a part of the entries. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {
@@ -458,6 +459,7 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
     return memory ? 0 : organ_jail_refuse(path, ENOMEM, error);
 }
 
+/* Sorts the entries and gives them to the caller. If `status` is an error, frees them: the list is then empty. */
 static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *truncated)
 {
     if (status) {

@@ -71,7 +71,8 @@ static unsigned check_entry(jail_search *s, int fd, const char *name, int depth,
     return below < 0 ? organ_jail_refuse(s->path, errno, error) : find_links(s, below, depth + 1, error);
 }
 
-/* Closes fd. */
+/* Checks the entries of the directory s->at, which `fd` is open on (check_entry), and closes fd. Returns 0 or an HTTP
+ * status. */
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
@@ -152,7 +153,7 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     if (!status)
         status = open_searched(&s, &searched, &fd, error);
     if (!status)
-        status = find_links(&s, fd, 0, error);
+        status = find_links(&s, fd, /*depth=*/0, error);
     if (!status)
         status = absolute_of(jail, &place, path, absolute, error);
     *stored = !status && place.absolute;

@@ -20,7 +20,8 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
-/* The name is in the pattern between "{" and `name_end`. Returns false if memory runs out. */
+/* The name is in `pattern`, which begins with "{", and ends at `name_end`; the value is [from, to) of the path. Returns
+ * false if memory runs out. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {
@@ -43,7 +44,8 @@ static match match_path(organ_server_request *request, const char *pattern, cons
 {
     while (*pattern == '/' && path < end) {
         pattern++, path++;
-        /* [pattern, stop) and [path, to) are the segments to be compared. */
+        /* [pattern, stop) and [path, to) are the segments to be compared; "{x...}", the shortest form of `several`, has
+         * more than 5 bytes. */
         const char *const stop = pattern + strcspn(pattern, "/"), *to = memchr(path, '/', (size_t)(end - path));
         const bool named = *pattern == '{', several = named && stop - pattern > 5 && memcmp(stop - 4, "...}", 4) == 0;
         to = to ? to : end;
@@ -165,13 +167,15 @@ static const char *type_of_file(const char *name)
 }
 
 /* Content-Disposition (RFC 6266) has the name in ASCII for old programs, and the exact name percent-encoded. A byte
- * of the name becomes at most 1 + 3 bytes of text. Adds nothing if memory runs out. */
+ * of the name becomes at most 1 + 3 bytes of text. */
 static void add_disposition(organ_http_reply *reply, const char *name)
 {
     const size_t length = strlen(name);
     char *const text = malloc(4 * length + 64), *at = text;
-    if (!text)
+    if (!text) {
+        organ_http_problem(reply, 500, "no memory");
         return;
+    }
     at += sprintf(at, "attachment; filename=\"");
     for (const char *c = name; *c; c++)
         *at++ = (*c > 0x1f && *c < 0x7f && *c != '"' && *c != '\\' && *c != '%') ? *c : '_';
@@ -193,6 +197,7 @@ typedef struct validators {
     time_t seconds;
 } validators;
 
+/* A file that changes gets another tag: size, time and inode are parts of it. */
 static void validators_of(const struct stat *about, validators *v)
 {
     struct tm parts;
@@ -271,10 +276,11 @@ static bool read_range_offset(const char **text, uint64_t *number)
  * at the end. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
+    static const char unit[] = "bytes=";
     uint64_t last = UINT64_MAX;
-    if (!text || strncasecmp(text, "bytes=", 6) != 0)
+    if (!text || strncasecmp(text, unit, strlen(unit)) != 0)
         return RANGE_NONE;
-    text += 6;
+    text += strlen(unit);
     const bool tail = *text == '-';
     *from = 0;
     text += tail;
@@ -304,9 +310,12 @@ static void add_validators(organ_http_reply *reply, const validators *v)
     organ_http_reply_header(reply, "Cache-Control", "private, no-cache");
 }
 
-/* Browsers display reports of this program, and offer all other files for saving. */
+/* Browsers display reports of this program, and offer all other files for saving. Leaves a reply unchanged that became
+ * a 500, because memory ran out. */
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
+    if (reply->kind != REPLY_FILE)
+        return;
     reply->type = type_of_file(name);
     if (is_own_report(reply->type, reply->fd))
         organ_http_reply_as_report(reply);
@@ -314,6 +323,7 @@ static void add_presentation(organ_http_reply *reply, const char *name)
         add_disposition(reply, name);
 }
 
+/* Sends `run` bytes from the offset `from` on if the range is good; otherwise the whole file. */
 static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)
 {
     char text[80];
@@ -373,6 +383,8 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
+/* Returns at most `limit` entries, those after the name `cursor` (NULL: from the first on). "next" is the cursor of the
+ * next page, null on the last. NULL if out of memory. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {
@@ -400,7 +412,7 @@ static void reply_directory(const organ_server_request *request, organ_http_repl
     uint64_t limit;
     bool cut;
     organ_error error = {0};
-    if (!organ_http_query_count(request, reply, "limit", 1, 10000, 1000, &limit))
+    if (!organ_http_query_count(request, reply, "limit", /*from=*/1, /*to=*/10000, /*fallback=*/1000, &limit))
         return;
     const unsigned status =
         organ_jail_list(organ_http_app(request)->jail, path, MAX_ENTRIES, &entries, &count, &cut, &error);
@@ -431,7 +443,7 @@ static void get_file(const organ_server_request *request, organ_http_reply *repl
         reply_directory(request, reply, path);
         return;
     }
-    status = status ? status : organ_jail_file(app->jail, path, &fd, NULL, &error);
+    status = status ? status : organ_jail_file(app->jail, path, &fd, /*about=*/NULL, &error);
     if (status)
         organ_http_problem(reply, status, "%s", error.message);
     else

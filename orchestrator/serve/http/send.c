@@ -52,8 +52,8 @@ void organ_tally_destroy(organ_request_tally *tally)
     free(tally);
 }
 
-/* If the table is full, which the routes of this server never cause, a further route shares the row of requests
- * without a route. */
+/* Adds a row for a route that has none. If the table is full, which the routes of this server never cause, a further
+ * route shares the row of requests without a route. */
 static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;
@@ -409,7 +409,6 @@ void organ_http_send_at_once(organ_server_request *request)
     else if (text && send(socket->connect_fd, text, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         request->reply.status = 0;
     if (socket) {
-
         for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0;
              k++)
             ;

@@ -95,14 +95,14 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
         describe_address(a, listening);
         return ORGAN_OK;
     }
-    const int number = errno;
+    const int fault = errno;
     close(listening->fd);
-    if (number == EADDRINUSE)
+    if (fault == EADDRINUSE)
         return organ_fail(
             error, ORGAN_IO,
             "--listen '%s': another program already listens there; choose another port with --listen ADDRESS:PORT",
             text);
-    return organ_fail_errno(error, number, "--listen '%s'", text);
+    return organ_fail_errno(error, fault, "--listen '%s'", text);
 }
 
 /* Opens the socket for `text`, the value of --listen. `guarded`: the server has a file of tokens. Returns ORGAN_USAGE
@@ -289,7 +289,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
             start_daemon(server, error);
     }
     if (error->status)
-        organ_server_close(server, 0);
+        organ_server_close(server, /*seconds=*/0);
     else
         *made = server;
     return error->status;
@@ -364,7 +364,7 @@ static void close_all_connections(organ_server *server)
     enum { MAX_PAUSES = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
     for (unsigned k = 0; k < MAX_PAUSES && organ_watch_count(server->watch) > 0; k++) {
-        organ_watch_tick(server->watch, NULL, NULL);
+        organ_watch_tick(server->watch, /*report=*/NULL, /*context=*/NULL);
         nanosleep(&pause, NULL);
     }
 }
@@ -489,14 +489,14 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
         organ_http_reply_wrong_token(reply);
     } else {
         organ_http_done_by(request, bearer.name, !guard->tokens || bearer.access == ORGAN_ACCESS_RUN);
-        set_cookie(guard, reply, session, "");
+        set_cookie(guard, reply, session, /*more=*/"");
     }
     explicit_bzero(session, sizeof session);
 }
 
 static void post_logout(const organ_server_request *request, organ_http_reply *reply)
 {
-    set_cookie(organ_http_app(request)->guard, reply, "", "; Max-Age=0");
+    set_cookie(organ_http_app(request)->guard, reply, /*value=*/"", "; Max-Age=0");
 }
 
 static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/healthz", get_health, .open = true},

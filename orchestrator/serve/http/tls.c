@@ -181,17 +181,18 @@ static void free_identity(identity *one)
     free(one);
 }
 
+/* The members of `one` that are set when it fails are freed with it (free_identity). */
 static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate,
                                     const gnutls_datum_t *key, organ_error *error)
 {
     unsigned count = LONGEST_CHAIN;
-    int code = gnutls.import_chain(one->chain, &count, certificate, GNUTLS_X509_FMT_PEM, 0);
+    int code = gnutls.import_chain(one->chain, &count, certificate, GNUTLS_X509_FMT_PEM, /*flags=*/0);
     if (code < 0)
         return fail_pem(tls->certificate, "certificate in PEM", code, error);
     one->count = count;
     code = gnutls.make_key(&one->key);
     if (code >= 0)
-        code = gnutls.import_key(one->key, key, GNUTLS_X509_FMT_PEM, NULL, 0);
+        code = gnutls.import_key(one->key, key, GNUTLS_X509_FMT_PEM, /*password=*/NULL, /*flags=*/0);
     if (code < 0)
         return fail_pem(tls->key, "private key in PEM without a password", code, error);
     return check_pair(tls, certificate, key, error);
@@ -204,7 +205,7 @@ organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
     identity *const one = calloc(1, sizeof *one);
     if (!one)
         return organ_fail_memory(error, tls->certificate);
-    if (organ_secret_file_read(tls->certificate, NULL, LONGEST_PEM, &certificate, error) == ORGAN_OK &&
+    if (organ_secret_file_read(tls->certificate, /*what=*/NULL, LONGEST_PEM, &certificate, error) == ORGAN_OK &&
         organ_secret_file_read(tls->key, "the key", LONGEST_PEM, &key, error) == ORGAN_OK)
         import_identity(tls, one, &(gnutls_datum_t){(unsigned char *)certificate.text, (unsigned)certificate.length},
                         &(gnutls_datum_t){(unsigned char *)key.text, (unsigned)key.length}, error);

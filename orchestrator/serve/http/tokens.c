@@ -89,6 +89,7 @@ static organ_status check_token(const char *file, const char *text, size_t lengt
     return ORGAN_OK;
 }
 
+/* Sets *word to the next word before `end`, and *at to its end. Returns its length; 0: there is no word. */
 static size_t next_word(const char **at, const char *end, const char **word)
 {
     while (*at < end && isspace((unsigned char)**at))
@@ -129,6 +130,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     return ORGAN_OK;
 }
 
+/* The line, [at, end) of the file, has a name, a role and a token; an empty line and a comment have none. */
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
@@ -161,9 +163,9 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
     list->tokens = calloc(MAX_TOKENS, sizeof *list->tokens);
     if (!list->tokens)
         return organ_fail_memory(error, file);
-    const size_t first = next_word(&at, end, &word);
+    const size_t word_length = next_word(&at, end, &word);
     if (next_word(&at, end, &second) == 0)
-        return add_token(list, file, "token", 5, ORGAN_ACCESS_RUN, word, first, error);
+        return add_token(list, file, "token", strlen("token"), ORGAN_ACCESS_RUN, word, word_length, error);
     size_t number = 1;
     for (const char *line = text; line < end && !error->status; number++) {
         const char *const newline = memchr(line, '\n', (size_t)(end - line)), *const line_end = newline ? newline : end;

@@ -154,6 +154,7 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     return stream;
 }
 
+/* Returns false with the reply 429. The caller holds the mutex. */
 static bool has_room_for_stream(const organ_jobs *jobs, const organ_job *job, const char *token,
                                 organ_http_reply *reply)
 {

@@ -211,6 +211,7 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 
 /* ---- options and operands ---- */
 
+/* Returns the word of an operand if `name` is NULL. */
 static json_t *named_word(const char *name, const char *value)
 {
     return name ? organ_json_sprintf("--%s=%s", name, value) : json_string(value);
@@ -407,7 +408,7 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
 }
 
 /* A dry run writes nothing, so that it conflicts with no other job. */
-static void adjust_paths(organ_job_words *words)
+static void drop_outputs_of_dry_run(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
         json_array_clear(words->writes);
@@ -436,7 +437,8 @@ static char *make_command(const words_reader *r)
     for (size_t k = 0; k < json_array_size(r->operands); k++)
         dashes = dashes || json_string_value(json_array_get(r->operands, k))[0] == '-';
     for (size_t list = 0; list < 2; list++) {
-        const json_t *const words = list == (dashes ? 1u : 0u) ? r->operands : r->options;
+        const bool is_operands = dashes ? list == 1 : list == 0;
+        const json_t *const words = is_operands ? r->operands : r->options;
         fputs(dashes && list == 1 ? " --" : "", text.out);
         for (size_t k = 0; k < json_array_size(words); k++) {
             fputc(' ', text.out);
@@ -476,13 +478,16 @@ static bool finish_words(words_reader *r)
         json_array_append_new(words->argv, json_string("--progress=json"));
     json_array_append_new(words->argv, json_string("--"));
     append_words(r, words->argv, r->operands);
-    adjust_paths(words);
+    drop_outputs_of_dry_run(words);
     return true;
 }
 
+/* Appending to an array ignores a lack of memory, so the number of refused allocations is compared: a job without one
+ * of its words or paths must not run. */
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults)
 {
+    const unsigned long refusals = organ_memory_refusals();
     *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
     *faults = NULL;
     words_reader r = {.words = words,
@@ -493,7 +498,7 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
                       .faults = json_array()};
     if (words->reads && words->writes && words->made && r.options && r.operands && r.named && r.faults) {
         read_request(&r, verbs, count, request);
-        if (r.status == 0 && !finish_words(&r))
+        if (r.status == 0 && (!finish_words(&r) || organ_memory_refusals() != refusals))
             r.status = 500;
     } else {
         r.status = 500;

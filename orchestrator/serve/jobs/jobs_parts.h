@@ -216,7 +216,7 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
  * opened or is malformed, ORGAN_IO if memory runs out; *job is then NULL. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);
 /* Returns the names of all directories that may belong to jobs, sorted, as an array of strings for the caller to
- * release. Returns NULL with ORGAN_IO if the store cannot be listed, NULL without an error if memory runs out. */
+ * release. Returns NULL with ORGAN_IO if the store cannot be listed or memory runs out. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 /* Removes the directory of a job with all its files. */
 void organ_job_erase(const organ_job_store *store, const char *id);

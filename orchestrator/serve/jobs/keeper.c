@@ -14,7 +14,7 @@
 /* Time between two checks of the running jobs: views and events of a job are at most this old. */
 static const long tick_nanoseconds = 100 * 1000 * 1000;
 
-/* Queued and running jobs stay. */
+/* Removes ended jobs, the oldest first, until the others are within the limits of the setup. */
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished =
@@ -233,7 +233,7 @@ static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
     return 500;
 }
 
-/* The caller holds the mutex. */
+/* Does what organ_jobs_add does, but does not release the words. The caller holds the mutex. */
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
@@ -266,6 +266,7 @@ unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view,
     return status;
 }
 
+/* Returns the HTTP status 404. */
 static unsigned refuse_id(const char *id, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "there is no job '%.60s'", id);
@@ -344,14 +345,15 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
 
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
 {
-    json_t *const shown = json_array();
+    json_t *shown = json_array(); /* NULL if out of memory: then json_pack returns NULL */
     uint64_t total = 0;
     ORGAN_LOCKED(&jobs->mutex);
     for (size_t k = jobs->count; shown && k-- > 0;) {
         if (state != ORGAN_JOB_STATES && jobs->list[k]->state != state)
             continue;
-        if (total >= offset && total - offset < limit)
-            json_array_append_new(shown, organ_job_view(jobs->list[k]));
+        if (total >= offset && total - offset < limit &&
+            json_array_append_new(shown, organ_job_view(jobs->list[k])) != 0)
+            organ_clear_json(&shown);
         total++;
     }
     return json_pack("{s:o, s:I, s:I}", "jobs", shown, "total", (json_int_t)total, "offset", (json_int_t)offset);
@@ -383,6 +385,7 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
     return 409;
 }
 
+/* Returns the HTTP status 409. */
 static unsigned refuse_result(const organ_job *job, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", job->id, organ_job_state_names[job->state]);
@@ -442,7 +445,7 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
     organ_http_quota(out, "organ_job_streams", "Largest number of open streams of events of one job.",
                      organ_jobs_most_streams(jobs, /*by_job=*/true), setup->job_streams);
     organ_http_quota(out, "organ_job_memory_bytes", "Largest memory limit of a running job.", memory,
-                     setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
+                     setup->memory ? organ_job_memory_limit(setup->memory, /*argv=*/NULL) : 0);
 }
 
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)

@@ -142,6 +142,7 @@ static void become_program(const child *self)
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
+/* Returns what the child has sent: 0 or an errno. ECHILD if it has ended before. */
 static int wait_for_child(int ready)
 {
     int why = 0;
@@ -266,6 +267,7 @@ enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 /* Seconds of measurement before the speed is shown: earlier values vary too much. */
 static const double min_rate_seconds = 0.3;
 
+/* Copies the first 900 bytes; organ_fail makes the control characters of its message visible. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -299,7 +301,8 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* `first`: the event may be older than this server, so the measurement of the speed starts after it. */
+/* `first`: the event is among the first that this server reads of the log, so it may be older than this server; the
+ * measurement of the speed then starts after it. */
 static void advance_progress(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");

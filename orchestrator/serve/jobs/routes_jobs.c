@@ -26,6 +26,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     const json_t *const first = json_array_get(faults, 0);
     const size_t more = json_array_size(faults) - (first ? 1 : 0);
     if (!first) {
+        json_decref(faults); /* without memory for the first fault it is empty */
         organ_http_problem(reply, 500, "no memory");
         return;
     }
@@ -38,6 +39,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     organ_http_problem_with(reply, status, "errors", faults, "%s", detail ? json_string_value(detail) : "");
 }
 
+/* Returns an array with the only fault, from "FIELD: DETAIL"; NULL if out of memory. */
 static json_t *faults_of(const char *message)
 {
     const char *const detail = strstr(message, ": ");
@@ -93,8 +95,8 @@ static void get_jobs(const organ_server_request *request, organ_http_reply *repl
         organ_http_problem(reply, 400,
                            "state is '%.60s', but must be queued, running, done, failed, cancelled or interrupted",
                            requested);
-    else if (organ_http_query_count(request, reply, "offset", 0, 1000000000, 0, &offset) &&
-             organ_http_query_count(request, reply, "limit", 1, MAX_SHOWN, 100, &limit))
+    else if (organ_http_query_count(request, reply, "offset", /*from=*/0, /*to=*/1000000000, /*fallback=*/0, &offset) &&
+             organ_http_query_count(request, reply, "limit", /*from=*/1, MAX_SHOWN, /*fallback=*/100, &limit))
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
@@ -127,6 +129,7 @@ static void get_events(const organ_server_request *request, organ_http_reply *re
                       organ_http_header(request, "Last-Event-ID"), organ_http_token_name(request), reply);
 }
 
+/* Control characters of the lines become visible, but their ends stay. NULL if out of memory. */
 static json_t *visible_lines(const char *s)
 {
     organ_text text;
@@ -136,10 +139,9 @@ static json_t *visible_lines(const char *s)
         return NULL;
     while (*s) {
         const size_t length = strcspn(s, "\n");
-        char *const line = strndup(s, length);
+        ORGAN_OWNED char *const line = strndup(s, length);
         if (line)
             organ_text_visible(text.out, line);
-        free(line);
         s += length;
         if (*s)
             fputc(*s++, text.out);
@@ -236,7 +238,8 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
 
 /* ---- the area ---- */
 
-/* This is organ_area.start. It reports on stderr which mechanisms of confinement the kernel lacks. */
+/* This is organ_area.start. It reports on stderr which mechanisms of confinement the kernel lacks. A stream of events
+ * occupies a connection, so a token may use an eighth of the connections of a network, and a job a quarter. */
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const unsigned share = organ_http_network_share(app);

@@ -60,7 +60,7 @@ static bool read_members(const organ_json_source *text, bool *page)
     organ_error error = {0};
     organ_json_walk walk;
     json_t *schema = NULL;
-    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, &error);
+    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, /*what=*/NULL, &error);
     while (organ_json_walk_next(&walk, &error))
         if (strcmp(json_string_value(walk.name), "schema") == 0 &&
             organ_json_parse(text, walk.value, "schema", &schema, &error) == ORGAN_OK) {
@@ -133,6 +133,7 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
         asprintf(&to, "%s/%s/events.jsonl", store->path, id) >= 0) {
         const int made = organ_job_open(store, id, "events.short", O_WRONLY | O_CREAT | O_TRUNC);
         FILE *const out = made < 0 ? NULL : fdopen(made, "w");
+        organ_job_close(out ? -1 : made); /* fclose closes it otherwise */
         bool good = out && copy_part(log, 0, stays, out);
         good = good &&
                fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are omitted here (--job-output)\"}\n",
@@ -195,6 +196,7 @@ const bool organ_job_memory_limited = false;
 const bool organ_job_memory_limited = true;
 #endif
 
+/* Returns VALUE of the word --NAME=VALUE among the options, which end at "--"; NULL if there is none. */
 static const char *value_of(const json_t *argv, const char *name)
 {
     const size_t length = strlen(name);
@@ -202,8 +204,9 @@ static const char *value_of(const json_t *argv, const char *name)
         const char *const word = json_string_value(json_array_get(argv, k));
         if (strcmp(word, "--") == 0)
             break;
-        if (strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, length) == 0 && word[2 + length] == '=')
-            return word + length + 3;
+        const char *const text = word + strlen("--");
+        if (strncmp(word, "--", strlen("--")) == 0 && strncmp(text, name, length) == 0 && text[length] == '=')
+            return text + length + 1;
     }
     return NULL;
 }
@@ -366,6 +369,7 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 
 /* ---- the start ---- */
 
+/* The texts belong to `argv`. The caller frees the array, which ends with NULL; NULL if out of memory. */
 static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);
@@ -478,10 +482,12 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
         organ_job_words_release(&words);
         return 422;
     }
-    ORGAN_ADD(job->fixed, SET_HELD("argv", words.argv), SET_HELD("reads", words.reads),
-              SET_HELD("writes", words.writes));
+    const bool replaced = ORGAN_ADD(job->fixed, SET_HELD("argv", words.argv), SET_HELD("reads", words.reads),
+                                    SET_HELD("writes", words.writes));
     organ_job_words_release(&words);
-    return 0;
+    if (!replaced)
+        organ_fail_errno(error, ENOMEM, "the words of job %s", job->id);
+    return replaced ? 0 : 500;
 }
 
 /* A result that was larger than the limit of this server is no longer JSON, so the job then counts as one without a
@@ -491,7 +497,7 @@ static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
     const uint64_t cut = job->cut;
-    trim_output(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    trim_output(&jobs->store, job->id, jobs->setup.output, /*read=*/0, &job->cut);
     job->bytes = bytes_of_job(&jobs->store, job->id);
     if (job->cut == cut)
         return;

@@ -87,6 +87,7 @@ void organ_job_store_close(organ_job_store *store)
     *store = (organ_job_store){.lock = -1};
 }
 
+/* Returns the path of a file in the directory of a job, of the directory itself if `name` is "". */
 static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
     return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
@@ -124,16 +125,21 @@ static int id_order(const struct dirent **a, const struct dirent **b) { return s
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     ORGAN_OWNED struct dirent **names = NULL;
-    const int count = organ_list_folder(store->path, &names, NULL, id_order);
-    json_t *const ids = count < 0 ? NULL : json_array();
+    const int count = organ_list_folder(store->path, &names, /*is_selected=*/NULL, id_order);
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);
+    json_t *const ids = json_array();
+    bool complete = ids != NULL;
     for (int k = 0; k < count; k++) {
-        if (ids && is_id(names[k]->d_name))
-            json_array_append_new(ids, json_string(names[k]->d_name));
+        if (is_id(names[k]->d_name))
+            complete = json_array_append_new(ids, json_string(names[k]->d_name)) == 0 && complete;
         free(names[k]);
     }
-    return ids;
+    if (count >= 0 && complete)
+        return ids;
+    json_decref(ids);
+    organ_fail_errno(error, ENOMEM, "%s", store->path); /* does not replace an error */
+    return NULL;
 }
 
 /* Removes the matching files and then the directory. Returns whether the directory is gone: other files keep it. */
@@ -212,9 +218,10 @@ static int64_t micros_of(const char *id)
 static int64_t next_micros(const organ_job_store *store, organ_error *error)
 {
     struct timespec now;
-    ORGAN_OWNED_JSON json_t *const ids = organ_job_ids(store, &(organ_error){0});
+    organ_error fault = {0};
+    ORGAN_OWNED_JSON json_t *const ids = organ_job_ids(store, &fault);
     if (!ids)
-        organ_fail_errno(error, errno, "a directory for the job cannot be created");
+        organ_fail_errno(error, fault.errnum, "a directory for the job cannot be created");
     const size_t count = json_array_size(ids);
     const int64_t after = count ? micros_of(json_string_value(json_array_get(ids, count - 1))) + 1 : 0;
     clock_gettime(CLOCK_REALTIME, &now);

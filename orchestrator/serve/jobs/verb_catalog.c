@@ -94,6 +94,7 @@ static json_t *choices_array(const organ_option *option)
     return array;
 }
 
+/* A number as the option has it: only a REAL may have decimals. */
 static json_t *option_number(const organ_option *option, double value)
 {
     return option->value == ORGAN_VALUE_REAL ? json_real(value) : json_integer((json_int_t)value);
@@ -137,9 +138,8 @@ static json_t *option_schema(const organ_option *option)
         schema = words_schema(option->names, option->takes);
     else
         schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : range_schema(option);
-    ORGAN_ADD(schema, SET_IF(option->fallback, "default", fallback_value(option)),
-              SET_TEXT("description", option->help));
-    return schema;
+    return organ_json_joined(schema, ORGAN_OBJECT(SET_IF(option->fallback, "default", fallback_value(option)),
+                                                  SET_TEXT("description", option->help)));
 }
 
 static json_t *arguments_schema(const organ_verb *verb)
@@ -182,16 +182,17 @@ static json_t *describe_in_brief(const organ_verb *verb)
 
 json_t *organ_verb_list(const organ_verb_table *table)
 {
-    json_t *const list = json_array();
+    json_t *list = json_array();
     const char *section = "";
     for (size_t k = 0; list && k < table->count; k++) {
         const char *const title = organ_verb_section_at(table, table->verbs[k]);
         section = title ? title : section;
         if (!organ_verb_is_job(table->verbs[k]))
             continue;
-        json_t *const verb = describe_in_brief(table->verbs[k]);
-        ORGAN_ADD(verb, SET_TEXT("section", section));
-        json_array_append_new(list, verb);
+        json_t *const verb =
+            organ_json_joined(describe_in_brief(table->verbs[k]), ORGAN_OBJECT(SET_TEXT("section", section)));
+        if (json_array_append_new(list, verb) != 0)
+            organ_clear_json(&list); /* out of memory */
     }
     return list;
 }
@@ -266,12 +267,13 @@ static json_t *describe_exits(const organ_verb *verb)
 
 json_t *organ_verb_describe(const organ_verb *verb)
 {
-    json_t *const json = describe_in_brief(verb), *const examples = json_array();
+    json_t *const examples = json_array();
     for (size_t k = 0; k < verb->example_count; k++)
         json_array_append_new(
             examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
-    ORGAN_ADD(json, SET_TEXT("about", verb->about), SET("exits", describe_exits(verb)),
-              SET("operands", describe_operands(verb)), SET("groups", describe_groups(verb)), SET("examples", examples),
-              SET("schema", arguments_schema(verb)));
-    return json;
+    return organ_json_joined(describe_in_brief(verb),
+                             ORGAN_OBJECT(SET_TEXT("about", verb->about), SET("exits", describe_exits(verb)),
+                                          SET("operands", describe_operands(verb)),
+                                          SET("groups", describe_groups(verb)), SET("examples", examples),
+                                          SET("schema", arguments_schema(verb))));
 }

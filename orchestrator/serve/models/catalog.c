@@ -55,6 +55,7 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
+/* Appends "anatomy" to `cut` if some tensors are left out. NULL if out of memory. */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
@@ -442,13 +443,14 @@ static void add_named(scan_walk *w, const char *name)
     for (size_t k = 0; k < f.count; k++)
         gguf = gguf || organ_ends_with(f.entries[k].name, ".gguf");
     if (gguf && !plain && !adapter)
-        add_found_model(w, &f, strdup(name), ORGAN_FOUND_GGUF, "", 0, ".gguf");
+        add_found_model(w, &f, strdup(name), ORGAN_FOUND_GGUF, /*stem=*/"", /*length=*/0, ".gguf");
     else
-        add_found_model(w, &f, strdup(name), adapter ? ORGAN_FOUND_ADAPTER : ORGAN_FOUND_DIRECTORY, "", 0,
-                        ".safetensors");
+        add_found_model(w, &f, strdup(name), adapter ? ORGAN_FOUND_ADAPTER : ORGAN_FOUND_DIRECTORY, /*stem=*/"",
+                        /*length=*/0, ".safetensors");
     organ_jail_list_free(f.entries, f.count);
 }
 
+/* Adds the models of the stores by their names. */
 static void add_stores(scan_walk *w)
 {
     ORGAN_RELEASED_BY(organ_names_list_release) organ_name_list list = {0};
@@ -465,11 +467,11 @@ static bool add_folder(scan_walk *w, const open_folder *f)
     const organ_jail_entry *const manifest = file_named(f, ORGAN_MANIFEST);
     const size_t before = w->found->count;
     if (manifest)
-        add_found_model(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
+        add_found_model(w, f, path, ORGAN_FOUND_ORGANS, /*stem=*/"", /*length=*/0, ".bin");
     else if (file_named(f, "adapter_config.json") && file_named(f, "adapter_model.safetensors"))
-        add_found_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
+        add_found_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", strlen("adapter_model"), ".safetensors");
     else if (file_named(f, ORGAN_INDEX_NAME) || file_named(f, ORGAN_SINGLE_NAME))
-        add_found_model(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
+        add_found_model(w, f, path, ORGAN_FOUND_DIRECTORY, /*stem=*/"", /*length=*/0, ".safetensors");
     else {
         free(path);
         return false;
@@ -481,6 +483,7 @@ static bool add_folder(scan_walk *w, const open_folder *f)
     return true;
 }
 
+/* Adds the models in the folder and below it; `depth` is its level, 0 for the root. */
 static void scan_folder(scan_walk *w, const char *path, int depth);
 
 /* A split GGUF model is added for its first part only. `is_model`: the folder is a model, to which its safetensors
@@ -531,7 +534,7 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found,
 {
     scan_walk w = {.jail = jail, .found = found, .error = error};
     *found = (organ_found_models){0};
-    scan_folder(&w, "", 0);
+    scan_folder(&w, "", /*depth=*/0);
     int unused[ORGAN_JAIL_FOLDERS];
     if (!error->status && organ_jail_folders(jail, unused) > 1)
         add_stores(&w);

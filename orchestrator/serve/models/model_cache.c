@@ -87,6 +87,8 @@ static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
     return NULL;
 }
 
+/* Returns an empty place. Evicts models, the least recently used first, until there is one, and all catalogs with
+ * `bytes` more are within cache->max; so `bytes` must be at most cache->max. */
 static cached_model *make_place(organ_model_cache *cache, size_t bytes)
 {
     for (;;) {
@@ -234,6 +236,7 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     return made;
 }
 
+/* The caller frees the text. NULL if out of memory. */
 static char *summary_of(const cached_model *made)
 {
     if (made->catalog)

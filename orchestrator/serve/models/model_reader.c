@@ -36,6 +36,18 @@ struct organ_reader {
     unsigned long long started, lost, late;
 };
 
+static void count_one(organ_reader *reader, unsigned long long *counter)
+{
+    ORGAN_LOCKED(&reader->lock);
+    ++*counter;
+}
+
+static bool is_stopped(organ_reader *reader)
+{
+    ORGAN_LOCKED(&reader->lock);
+    return reader->stopped;
+}
+
 /* ---- the process ---- */
 
 /* Runs in the forked child and does not return. Places its descriptors (0, 1 and, without sanitizers, 2 on
@@ -161,6 +173,7 @@ static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_e
     return fail_to_start(error, fault);
 }
 
+/* Waits until the worker has confined itself. */
 static organ_status start_worker(organ_reader *reader, organ_error *error)
 {
     enum { SECONDS_TO_START = 30 };
@@ -186,7 +199,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
  * 422. */
 static unsigned fail_ended_worker(organ_reader *reader, const char *path, int how, organ_error *error)
 {
-    reader->lost++;
+    count_one(reader, &reader->lost);
     if (how > 0 && WIFSIGNALED(how))
         organ_fail(error, ORGAN_BAD_INPUT,
                    "'%s': the process that read it was ended by signal %d (%s); other models are not affected", path,
@@ -251,7 +264,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     if (block)
         munmap(block, answer->bytes);
     end_worker(reader, /*at_once=*/true);
-    reader->lost++;
+    count_one(reader, &reader->lost);
     if (organ_memory_refusals() != refusals)
         organ_fail_memory(error, path);
     organ_fail(error, ORGAN_IO, "'%s': the process that read it returned no list of tensors", path);
@@ -275,7 +288,7 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     *ended = !late;
     if (!late)
         return fail_ended_worker(reader, path, how, error);
-    reader->late++;
+    count_one(reader, &reader->late);
     organ_fail(error, ORGAN_BAD_INPUT,
                "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
                reader->options.seconds);
@@ -300,7 +313,7 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
     unsigned status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     /* A worker that has read other models before may have been killed while idle, or damaged by one of them. So the
      * model is read again by a new worker, whose failure counts. */
-    if (ended && kept && !reader->stopped) {
+    if (ended && kept && !is_stopped(reader)) {
         *error = (organ_error){0};
         status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     }

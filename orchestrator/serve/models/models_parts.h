@@ -145,7 +145,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
  * directory only, for changes, and never waits for a read. Returns 0 with the catalog. If the model is not read yet,
  * queues it and returns 202; `on_change` is called after the read. Otherwise returns the HTTP status of an error: that
  * of organ_jail_input; 422: not a model, or malformed; 507: too large for the cache or for reading; 503: too many
- * models wait to be read. */
+ * models wait to be read. *model is NULL unless 0 is returned. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error);
 void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *model); /* NULL is allowed */

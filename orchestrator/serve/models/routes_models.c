@@ -161,10 +161,11 @@ enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };
  * read with 503. */
 static const double list_patience = 1, model_patience = 120;
 
+/* Returns false with the reply that refuses the query. */
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
-    return organ_http_query_count(request, reply, "limit", 1, MAX_A_PAGE, USUAL_PAGE, limit) &&
-           organ_http_query_count(request, reply, "offset", 0, INT64_MAX, 0, offset);
+    return organ_http_query_count(request, reply, "limit", /*from=*/1, MAX_A_PAGE, USUAL_PAGE, limit) &&
+           organ_http_query_count(request, reply, "offset", /*from=*/0, INT64_MAX, /*fallback=*/0, offset);
 }
 
 /* ---- the list ---- */
@@ -199,7 +200,7 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
  * until model_patience after the request began. The caller releases the model. */
 static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
-    const organ_catalog *model;
+    const organ_catalog *model = NULL;
     organ_error error = {0};
     const unsigned status =
         organ_model_cache_get(organ_http_app(request)->cache, organ_http_parameter(request, "path"), &model, &error);
@@ -229,7 +230,7 @@ static bool read_tensor_query(const organ_server_request *request, organ_http_re
     uint64_t layer, offset, limit;
     const char *const sort = organ_http_query(request, "sort");
     if (!read_page(request, reply, &offset, &limit) ||
-        !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
+        !organ_http_query_count(request, reply, "layer", /*from=*/0, INT32_MAX, /*fallback=*/UINT64_MAX, &layer))
         return false;
     /* UINT64_MAX, the layer of a request without one, becomes -1: any layer. */
     *w = (organ_tensor_query){.match = organ_http_query(request, "match"),
@@ -361,8 +362,9 @@ static int confine_worker(const char *memory, const char *folders)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     organ_raise_descriptors(UINT64_MAX); /* each shard of a model needs one */
+    errno = 0;
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
-        return errno;
+        return errno ? errno : EINVAL; /* the file that has the present size may be malformed */
     if (has.landlock && !organ_confine_reading(has.landlock, readable))
         return errno;
     for (size_t k = 0; k < readable.count; k++)
@@ -370,6 +372,8 @@ static int confine_worker(const char *memory, const char *folders)
     return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
 }
 
+/* Returns the next `bytes` bytes from the server as a text, which the caller frees; NULL if it is too long, the socket
+ * ends early, or memory runs out. */
 static char *receive_path(uint32_t bytes)
 {
     char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;

@@ -16,6 +16,7 @@
 
 ORGAN_EMBEDDED(organ_open_api_text, "orchestrator/serve/page/open_api.json")
 
+/* The schema of "lora merge" is "JobOfLoraMerge". */
 static void schema_name(const char *verb, char name[80])
 {
     size_t used = (size_t)snprintf(name, 80, "JobOf");
@@ -32,23 +33,26 @@ static void schema_name(const char *verb, char name[80])
 }
 
 /* The new schemas are one for the job of each verb that can be a job, and "JobRequest", which is any of them,
- * selected by its "verb". */
-static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
+ * selected by its "verb". Returns false if out of memory. */
+static bool add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
 {
     json_t *const any = json_array(), *const mapping = json_object();
+    bool complete = true;
     for (size_t k = 0; k < count; k++) {
         char name[80];
         if (!organ_verb_is_job(verbs[k]))
             continue;
         schema_name(verbs[k]->name, name);
-        json_object_set_new(schemas, name, organ_verb_request_schema(verbs[k]));
-        json_array_append_new(any, json_pack("{s:o}", "$ref", organ_json_sprintf(REFERENCE "%s", name)));
-        json_object_set_new(mapping, verbs[k]->name, organ_json_sprintf(REFERENCE "%s", name));
+        json_t *const reference = organ_json_sprintf(REFERENCE "%s", name);
+        complete = ORGAN_ADD(schemas, SET(name, organ_verb_request_schema(verbs[k]))) &&
+                   ORGAN_ADD(mapping, SET_HELD(verbs[k]->name, reference)) && complete;
+        complete = json_array_append_new(any, ORGAN_OBJECT(SET("$ref", reference))) == 0 && complete;
     }
-    ORGAN_ADD(schemas,
-              SET("JobRequest", ORGAN_OBJECT(SET_TEXT("description", "A verb and its arguments."), SET("oneOf", any),
-                                             SET("discriminator", ORGAN_OBJECT(SET_TEXT("propertyName", "verb"),
-                                                                               SET("mapping", mapping))))));
+    json_t *const discriminator = ORGAN_OBJECT(SET_TEXT("propertyName", "verb"), SET("mapping", mapping));
+    return ORGAN_ADD(schemas,
+                     SET("JobRequest", ORGAN_OBJECT(SET_TEXT("description", "A verb and its arguments."),
+                                                    SET("oneOf", any), SET("discriminator", discriminator)))) &&
+           complete;
 }
 
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
@@ -57,16 +61,17 @@ json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error
     bool no_memory;
     json_t *const document =
         organ_json_load(organ_open_api_text, strlen(organ_open_api_text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    if (no_memory)
-        organ_fail(error, ORGAN_IO, "no memory for the description of the API");
-    else if (!document)
+    if (!document && !no_memory) {
         organ_fail(error, ORGAN_BAD_INPUT, "open_api.json: line %d, column %d: %s", fault.line, fault.column,
                    fault.text);
-    if (!document)
         return NULL;
-    ORGAN_ADD(json_object_get(document, "info"), SET_TEXT("version", ORGAN_VERSION));
-    add_requests(json_object_get(json_object_get(document, "components"), "schemas"), verbs, count);
-    return document;
+    }
+    if (ORGAN_ADD(json_object_get(document, "info"), SET_TEXT("version", ORGAN_VERSION)) &&
+        add_requests(json_object_get(json_object_get(document, "components"), "schemas"), verbs, count))
+        return document;
+    json_decref(document);
+    organ_fail(error, ORGAN_IO, "no memory for the description of the API");
+    return NULL;
 }
 
 /* ---- the files of site/, compiled into the program ---- */
@@ -126,9 +131,9 @@ static const char policy[] =
 /* The tag is a hash of the content, so an unchanged file is a 304. */
 static void send_file(const organ_server_request *request, organ_http_reply *reply, const page_file *file)
 {
-    size_t bytes = (size_t)(file->end - file->data);
+    const size_t bytes = (size_t)(file->end - file->data);
     char tag[24];
-    (void)snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(file->data, bytes));
+    snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(file->data, bytes));
     if (organ_http_has_tag(request, tag))
         organ_http_reply_empty(reply, 304);
     else
