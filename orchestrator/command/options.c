@@ -72,7 +72,7 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
     if (option->choices && !option->open)
         snprintf(out, size, "one of %s", range);
     else
-        snprintf(out, size, *range && !option->open ? "%s%s (%s)" : "%s%s%.0s",
+        snprintf(out, size, *range && !option->open ? "%s%s (%s)" : "%s%s%.0s", /* %.0s leaves the range out */
                  option->automatic ? ORGAN_AUTOMATIC " or " : "", kinds[option->value], range);
 }
 
@@ -287,7 +287,7 @@ static const organ_option *find_long(const organ_verb *verb, const char *name, s
     return NULL;
 }
 
-/* Returns the flag that "--name" undoes. */
+/* Returns the flag that "--name" undoes, of --force --no-force and the other way around; NULL: there is none. */
 static const organ_option *find_opposite(const organ_verb *verb, const char *name, size_t length)
 {
     static const char no[] = "no-";
@@ -319,7 +319,8 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return NULL;
 }
 
-/* Users of other programs write an option for an operand, such as --model. Returns the operand that `name` means. */
+/* Users of other programs write an option for an operand, such as --model. Returns the operand that `name` means; NULL:
+ * none. The usual names mean the first operand. */
 static const organ_operand *operand_of(const organ_verb *verb, const char *name, size_t length)
 {
     static const char *const usual[] = {"model", "input", "in", "model-path", "file"};

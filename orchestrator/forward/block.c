@@ -73,13 +73,13 @@ static organ_status forward_mix(forward_group *g, organ_error *error)
         memset(g->before->state, 0, organ_forward_mixer_state(&g->forward->config, kind) * sizeof *normed);
     if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error))
         return error->status;
-    if (organ_forward_keep_normed(g, 0, normed, g->hidden, g->tokens, error))
+    if (organ_forward_keep_normed(g, /*half=*/0, normed, g->hidden, g->tokens, error))
         return error->status;
     if (kind->second == ORGAN_MIXER_NONE)
         mixers[kind->mixer].run(g, normed, out, other, error);
     else if (mixers[kind->mixer].run(g, normed, out, other, error) == ORGAN_OK &&
              mixers[kind->second].run(g, normed, other, other + floats, error) == ORGAN_OK)
-        organ_forward_combine(g, out, other, g->tokens, 1, error);
+        organ_forward_combine(g, out, other, g->tokens, /*scale=*/1, error);
     return error->status ? error->status
                          : organ_forward_add_all(g, PART_NORM_POST_ATTENTION, g->hidden, out, g->tokens, error);
 }
@@ -113,11 +113,11 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
         organ_forward_norm_all(g, PART_NORM_POST_FFN_DENSE, out, out, tokens, error) ||
         organ_forward_norm_all(g, PART_NORM_EXPERTS, hidden, normed, tokens, error) ||
         organ_forward_norm_all(g, PART_ROUTER_SCALE, hidden, requested, tokens, error) ||
-        organ_forward_combine(g, requested, NULL, tokens, (float)(1 / sqrt((double)c->hidden)), error) ||
+        organ_forward_combine(g, requested, /*from=*/NULL, tokens, (float)(1 / sqrt((double)c->hidden)), error) ||
         organ_forward_experts(g, first, tokens, normed, requested, routed, routed + floats, error) ||
         organ_forward_norm_all(g, PART_NORM_POST_FFN_EXPERTS, routed, routed, tokens, error))
         return error->status;
-    return organ_forward_combine(g, out, routed, tokens, 1, error);
+    return organ_forward_combine(g, out, routed, tokens, /*scale=*/1, error);
 }
 
 /* In LongCat-Flash, if the layer has a mixture, its output for the same input is stored in the states of the tokens. If
@@ -173,7 +173,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
         if (copied)
             organ_forward_copy_hidden(g, first, tokens, hidden, /*back=*/false);
         if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
-            organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
+            organ_forward_keep_normed(g, /*half=*/1, normed, hidden, tokens, error))
             return error->status;
         if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, scratch, error)
                                                    : run_feed_forward(g, first, tokens, normed, out, scratch, error))
@@ -205,7 +205,8 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
-/* If states have only a hidden state, g->hidden is g->states. */
+/* Copies the hidden states of the group as organ_forward_copy_hidden does, unless g->hidden is g->states, because
+ * states have only a hidden state. */
 static void copy_hidden(const forward_group *g, bool back)
 {
     if (g->hidden != g->states)
@@ -221,7 +222,7 @@ static organ_status add_per_layer(forward_group *g, organ_error *error)
         float *const x = g->hidden + first * hidden, *const out = g->room;
         if (organ_forward_per_layer(g, first, tokens, x, out, out + tokens * hidden, error))
             return error->status;
-        if (organ_forward_combine(g, x, out, tokens, 1, error))
+        if (organ_forward_combine(g, x, out, tokens, /*scale=*/1, error))
             return error->status;
     }
     return ORGAN_OK;
@@ -235,7 +236,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
     if (forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
-        (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
+        (scale && organ_forward_combine(g, g->hidden, /*from=*/NULL, g->tokens, *scale, error)))
         return error->status;
     copy_hidden(g, /*back=*/true);
     return ORGAN_OK;

@@ -74,9 +74,9 @@ static float *read_norm(const organ_forward *f, unsigned k, unsigned which, orga
 static organ_status plan_draft(organ_forward *f, unsigned block, organ_error *error)
 {
     const unsigned at = f->config.layers + block;
-    organ_error first = {0};
+    organ_error first_fault = {0}; /* of the structure that is tried first */
     for (unsigned k = 2 * f->config.layers; k-- > 0;) {
-        organ_error found = {0};
+        organ_error fault = {0};
         const bool dense = k < f->config.layers;
         const organ_layer_kind *const like = &f->config.kinds[k % f->config.layers];
         if (dense && (!like->mixture || !f->config.intermediate))
@@ -88,19 +88,20 @@ static organ_status plan_draft(organ_forward *f, unsigned block, organ_error *er
             f->config.kinds[at].intermediate = f->config.intermediate;
         }
         f->plans[at] = (forward_plan){0};
-        if (organ_forward_plan_make(f, at, &f->plans[at], &found) == ORGAN_OK)
+        if (organ_forward_plan_make(f, at, &f->plans[at], &fault) == ORGAN_OK)
             return ORGAN_OK;
         organ_forward_plan_release(&f->plans[at]);
         f->plans[at] = (forward_plan){0};
-        if (!first.status)
-            first = found;
-        if (found.status != ORGAN_BAD_INPUT)
+        if (!first_fault.status)
+            first_fault = fault;
+        if (fault.status != ORGAN_BAD_INPUT)
             break;
     }
-    *error = first;
+    *error = first_fault;
     return error->status;
 }
 
+/* Extends the kinds and plans of the layers by those of the blocks up to `block`. */
 static organ_status make_room(organ_forward *f, unsigned block, organ_error *error)
 {
     const size_t count = (size_t)f->config.layers + block + 1;
@@ -114,8 +115,8 @@ static organ_status make_room(organ_forward *f, unsigned block, organ_error *err
     return ORGAN_OK;
 }
 
-/* All blocks of a model have one style. In that of Qwen they share M, so that only the layer shows whether there is a
- * further block. */
+/* Sets f->drafts[k] to style, names and M of block k. Returns false if the model has no such block. All blocks of a
+ * model have one style. In that of Qwen they share M, so that only the layer shows whether there is a further block. */
 static bool find_project(organ_forward *f, unsigned k)
 {
     forward_draft *const d = &f->drafts[k];

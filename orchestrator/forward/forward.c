@@ -43,6 +43,7 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
+/* Writes the name of a part at the beginning or the end of the model, and returns it. */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
@@ -132,9 +133,6 @@ static void measure_widths(organ_forward *f)
     }
 }
 
-/* Of two needs the larger counts: a layer with its activations; or a layer with the logits of one token, because a
- * layer stays in memory while logits are computed. `here` and `there` are the bytes that the scratch and the first
- * or the second need leave. */
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* worker_bytes is the scratch of a product, plus the largest need of weight panels, mixers, per-layer embeddings and
@@ -275,6 +273,7 @@ void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unst
 
 /* ---- a layer ---- */
 
+/* Returns the end of the group of windows that begins with `window`. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
     size_t until = window + 1;
@@ -283,6 +282,7 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
+/* Makes windows [first, until) of the batch the group. */
 static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;
@@ -396,8 +396,9 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* Of two needs the larger counts: a layer with its activations (`here`), or a layer with the logits of one token
- * (`there`), because a layer stays in memory while logits are computed. */
+/* Of two needs the larger counts: a layer with its activations, or a layer with the logits of one token, because a
+ * layer stays in memory while logits are computed. `here` and `there` are the bytes that the scratch and the first or
+ * the second need leave. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = memory_left_of_layer(f, memory, together, 0),

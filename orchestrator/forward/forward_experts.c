@@ -14,6 +14,9 @@
 
 #define IDENTITY SIZE_MAX /* experts_job.place of an identity expert, which has no sorted row: output = input */
 
+/* Numbers of the matrices of an expert, in the order of forward_plan.experts. */
+enum { GATE, UP, DOWN };
+
 /* A sorted row is a pair of token and expert; rows are sorted by expert, then by token. */
 typedef struct experts_job {
     forward_group *group;
@@ -102,6 +105,7 @@ static void sum_token(void *context, size_t t, size_t worker)
     }
 }
 
+/* Adds the inputs of a token times the factors of its identity experts. */
 static void add_identities(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -150,7 +154,7 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-/* `which` is 0 for gate, 1 for up, 2 for down. If gate and up alternate in one matrix, the result for gate has the
+/* `which` is GATE, UP or DOWN. If gate and up alternate in one matrix, the result for gate has the
  * rows of both. In models without a gate, the result for gate is up. */
 static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
 {
@@ -159,7 +163,7 @@ static forward_linear expert_linear(const organ_layer *layer, size_t expert, uns
     const size_t inner = (size_t)c->expert_intermediate, rows = plan->pairs ? 2 * inner : inner,
                  hidden = (size_t)organ_forward_expert_hidden(c);
     forward_linear linear =
-        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == 2 ? hidden : rows);
+        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == DOWN ? hidden : rows);
     if (plan->expert_biases)
         linear.bias = organ_forward_view_values(layer, plan->expert_biases[3 * expert + which]);
     return linear;
@@ -189,7 +193,7 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
-    if ((which == 1 && views[1].slot == views[0].slot) || captures_all_tokens(g, expert))
+    if ((which == UP && views[UP].slot == views[GATE].slot) || captures_all_tokens(g, expert))
         return ORGAN_OK;
     const size_t first = organ_max(j->begin[expert], j->base), end = organ_min(j->begin[expert + 1], j->base + j->rows);
     return organ_forward_tap(g, views[which], g->routed[expert] + (first - j->begin[expert]), end - first, in,
@@ -254,6 +258,7 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Computes the outputs of the sorted rows in the buffers, which belong to experts [from, until). */
 static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
@@ -263,9 +268,9 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     if (experts_share_rows(j, j->rows, ORGAN_SHARE_NUMBER * (double)hidden, gather_row, error))
         return error->status;
     for (size_t e = from; e < until; e++)
-        if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
-            add_expert(j, e, 0, j->inputs, pairs ? j->pairs : j->gate, error) ||
-            (both && add_expert(j, e, 1, j->inputs, j->up, error)))
+        if (tap_expert(j, e, GATE, j->inputs, hidden, error) || tap_expert(j, e, UP, j->inputs, hidden, error) ||
+            add_expert(j, e, GATE, j->inputs, pairs ? j->pairs : j->gate, error) ||
+            (both && add_expert(j, e, UP, j->inputs, j->up, error)))
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
@@ -273,7 +278,7 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
         return error->status;
     const float *const all_inputs = down_inputs_of(j, error);
     for (size_t e = from; e < until && !error->status; e++)
-        if (tap_expert(j, e, 2, all_inputs, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
+        if (tap_expert(j, e, DOWN, all_inputs, inner, error) || add_expert(j, e, DOWN, j->gate, j->outputs, error))
             return error->status;
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
@@ -350,13 +355,14 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* `up` and `pairs` are scratch of rows x expert_intermediate and twice as many floats. */
+/* Computes the inputs of the down projection of an expert for `rows` rows x. `up` and `pairs` are scratch of rows x
+ * expert_intermediate and twice as many floats. */
 static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
                               float *pairs, organ_error *error)
 {
     const size_t width = (size_t)g->forward->config.expert_intermediate;
     const bool split = g->layer->plan->pairs, ungated = g->forward->config.ungated;
-    const forward_linear gate = expert_linear(g->layer, expert, 0), upper = expert_linear(g->layer, expert, 1);
+    const forward_linear gate = expert_linear(g->layer, expert, GATE), upper = expert_linear(g->layer, expert, UP);
     if (organ_forward_products_add(&g->products, x, &gate, split ? pairs : inner, rows, error) ||
         (!split && !ungated && organ_forward_products_add(&g->products, x, &upper, up, rows, error)) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
@@ -374,12 +380,12 @@ static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_e
     forward_group *const g = j->group;
     const forward_view *const views = g->layer->plan->experts + 3 * expert;
     const size_t inner = (size_t)g->forward->config.expert_intermediate, first = g->first + j->first;
-    if (organ_forward_tap(g, views[0], first, j->tokens, j->width, j->read, error) ||
-        (views[1].slot != views[0].slot &&
-         organ_forward_tap(g, views[1], first, j->tokens, j->width, j->read, error)) ||
+    if (organ_forward_tap(g, views[GATE], first, j->tokens, j->width, j->read, error) ||
+        (views[UP].slot != views[GATE].slot &&
+         organ_forward_tap(g, views[UP], first, j->tokens, j->width, j->read, error)) ||
         run_inner(g, expert, j->read, j->tokens, j->gate, j->up, j->pairs, error))
         return error->status;
-    return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
+    return organ_forward_tap(g, views[DOWN], first, j->tokens, inner, j->gate, error);
 }
 
 static organ_status capture_all_experts(experts_job *j, organ_error *error)
@@ -506,7 +512,7 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
 {
     const organ_forward_config *const c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden, latent = (size_t)c->expert_latent, width = (size_t)c->expert_intermediate;
-    const forward_linear down = expert_linear(g->layer, expert, 2);
+    const forward_linear down = expert_linear(g->layer, expert, DOWN);
     for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
         const size_t rows = organ_min(FORWARD_GROUP, count - first);
         float *const latent_in = g->room, *const latent_out = latent_in + rows * latent,

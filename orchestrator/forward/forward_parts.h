@@ -205,6 +205,11 @@ static inline uint64_t organ_forward_expert_hidden(const organ_forward_config *c
 {
     return c->expert_latent ? c->expert_latent : c->hidden;
 }
+/* Returns the part with the biases of a norm: norms and biases have the same order. */
+static inline forward_part organ_norm_bias(forward_part norm)
+{
+    return (forward_part)(PART_BIAS_NORM_ATTENTION + (norm - PART_NORM_ATTENTION));
+}
 void organ_forward_plan_release(forward_plan *plan);
 /* Writes the name of a part of a layer, with the prefix of the text model. Returns `name`. */
 const char *organ_forward_layer_name(const organ_forward *forward, unsigned layer, const char *part, char name[256]);
@@ -234,16 +239,15 @@ organ_status organ_forward_load_size(const organ_forward *forward, const forward
                                      organ_error *error);
 /* Returns the values of a part of rank 1, or NULL if the layer does not have it. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
-/* Returns the values of a slot of vectors, from the first row of the view on, or NULL if the layer does not have the
- * slot. */
+/* The same for a slot of vectors, from the first row of the view on. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view);
 /* Returns the linear layer of a view with `out` output features, without bias. The layer must have the view's slot. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 
 /* ---- work shared by all workers ---- */
 
-/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; workers.h defines the units of `work`.
- * Returns ORGAN_INTERRUPTED if the engine is asked to stop. */
+/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; stream/product.h defines the units of
+ * `work`. Returns ORGAN_INTERRUPTED if the engine is asked to stop. */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error);

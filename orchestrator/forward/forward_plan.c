@@ -158,6 +158,7 @@ static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_
     b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
+/* Fails if the file has the part, of which the config says that the model has none. */
 static void refuse_part(builder *b, forward_part part, const char *what)
 {
     char name[256];
@@ -183,10 +184,9 @@ static void add_biased(builder *b, forward_part part, forward_part bias, bool bi
         b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, rows ? rows : cols);
 }
 
-/* Parts of norms and of their biases have the same order. */
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
 {
-    add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
+    add_biased(b, part, organ_norm_bias(part), biased, 0, width);
 }
 
 /* The file has these rows of q or k in an order in which rotation pairs neighbours. */

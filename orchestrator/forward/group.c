@@ -87,8 +87,8 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
 {
     const organ_forward_config *c = &g->forward->config;
     const float *const weights = organ_forward_values(g->layer, part);
-    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
-    const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, bias) : NULL;
+    /* of the norms, those up to PART_NORM_K may have biases */
+    const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, organ_norm_bias(part)) : NULL;
     if (!weights && !c->norm_unweighted) { /* the layer does not have this norm */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
@@ -134,7 +134,6 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
     const organ_forward_config *const c = &layer->forward->config;
     const organ_norm_placement norms = organ_forward_norms_of(c, layer->kind);
     const forward_part part = ffn ? PART_NORM_POST_FFN : PART_NORM_POST_ATTENTION;
-    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
     *norm = (organ_output_norm){.plus = c->norm_adds_one ? 1 : 0, .eps = c->rms_eps, .scale = (float)c->residual_scale};
     const float *const layer_scale = organ_forward_values(layer, PART_LAYER_SCALE);
     norm->scale *= layer_scale ? *layer_scale : 1;
@@ -142,7 +141,8 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
         return !c->residual_normed;
     norm->weights = organ_forward_values(layer, part);
     return (norms == ORGAN_NORMS_AROUND || norms == ORGAN_NORMS_AFTER) && !c->residual_normed && !c->dual_ffn &&
-           c->state == c->hidden && c->norm == ORGAN_NORM_RMS && norm->weights && !organ_forward_values(layer, bias);
+           c->state == c->hidden && c->norm == ORGAN_NORM_RMS && norm->weights &&
+           !organ_forward_values(layer, organ_norm_bias(part));
 }
 
 static void combine_tokens(void *context, size_t t)
@@ -166,7 +166,7 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     if (!g->forward->config.residual_normed)
         return ORGAN_OK;
     memcpy(hidden, normed, tokens * (size_t)g->forward->config.hidden * sizeof *hidden);
-    return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
+    return organ_forward_combine(g, hidden, /*from=*/NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
 /* Does what _gaussian_topk of transformers' modeling_gemma3n.py does. */

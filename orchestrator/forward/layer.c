@@ -32,6 +32,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
+/* Returns how many stored rows, of out_features numbers, a worker reads of a transposed slot at a time. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
@@ -138,6 +139,7 @@ organ_product_operand organ_forward_rows_of(const organ_layer *layer, const forw
     return organ_factor_from(all, within);
 }
 
+/* How a layer is loaded. */
 typedef struct layer_load {
     float *memory;      /* of the caller, for the weights; NULL: the layer has its own */
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
@@ -167,6 +169,8 @@ static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
+/* Pieces are counted over all slots. Returns the slot of piece `index`; *k becomes the number of the slot, *within that
+ * of the piece in it. */
 static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
     const forward_plan *const plan = layer->plan;
@@ -231,7 +235,7 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
 
 /* Readers of packed weights and of experts that are read later stay open. The read buffers are in layer->room if the
  * former layer has left memory there, else they are allocated. */
-static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
+static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
     loading l = {.layer = layer, .ranks = ranks, .fault = {error, false}};
@@ -292,7 +296,8 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* The layer takes the place of *loaded, if that is not NULL. *loaded is NULL on error. */
+/* The layer takes the place of *loaded, if that is not NULL. After an error *loaded is NULL, or still the former layer.
+ */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
                               organ_layer **loaded, organ_error *error)
 {
@@ -308,7 +313,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     allocate_layer(layer, how.memory, how.streamed, error);
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
-    if (error->status || layer_read_layer(forward, layer, how.ranks, error)) {
+    if (error->status || read_layer(forward, layer, how.ranks, error)) {
         organ_layer_free(layer);
         return error->status;
     }

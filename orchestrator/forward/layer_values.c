@@ -50,6 +50,7 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     return slot && !slot->packed;
 }
 
+/* Returns the type of the GGUF blocks in which the layer keeps the slot; NULL if it does not. */
 static const organ_dtype_info *blocks_of(const forward_slot *slot)
 {
     const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
@@ -64,8 +65,8 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
-                         float *values)
+static void decode_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
+                          float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
     const organ_dtype_info *const type = blocks_of(slot);
@@ -120,7 +121,7 @@ static void read_values(void *context, size_t index, size_t worker)
     const size_t count = (size_t)(rows * v->cols);
     (void)worker;
     if (slot->packed)
-        layer_decode(v->layer, slot, v->first + skipped, rows, values);
+        decode_blocks(v->layer, slot, v->first + skipped, rows, values);
     else if (slot->type == ORGAN_REAL_F32)
         memcpy(values, from, count * sizeof *values);
     else

@@ -60,7 +60,6 @@ static void *map_block(size_t bytes)
     return block;
 }
 
-/* The cache line before the floats stores the bytes of the mapping, 0 for memory of the heap. */
 float *organ_forward_floats(size_t count, organ_error *error)
 {
     const size_t bytes = (count / 16 + 2) * LINE; /* a line has 16 floats; one more for the size, one for the rest */
@@ -264,14 +263,8 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
 /* Only the largest activations remain (Gemma 3n). */
 void organ_forward_cut(float *x, size_t n, float cut)
 {
-    float lanes[16] = {0};
-    for (size_t k = 0; k < n; k++)
-        lanes[k % 16] += x[k];
-    const float mean = math_fold_lanes(lanes) / (float)n;
-    memset(lanes, 0, sizeof lanes);
-    for (size_t k = 0; k < n; k++)
-        lanes[k % 16] += (x[k] - mean) * (x[k] - mean);
-    const float from = mean + sqrtf(math_fold_lanes(lanes) / (float)n) * cut;
+    const float mean = sum_about(x, n, /*mean=*/NULL) / (float)n;
+    const float from = mean + sqrtf(sum_about(x, n, &mean) / (float)n) * cut;
     for (size_t k = 0; k < n; k++)
         x[k] = x[k] > from ? x[k] - from : 0;
 }

@@ -29,6 +29,7 @@ static float largest_of_block(const float *logits, float most)
     return most;
 }
 
+/* Blocks begin at 1, 1 + TOP_BLOCK, ..: those without a larger logit are skipped as a whole. */
 size_t organ_logits_top(const float *logits, size_t count)
 {
     size_t top = 0, k = 1;

@@ -115,6 +115,7 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
+/* Returns whether the dimensions other than 1 are those of `shape`, in order. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;

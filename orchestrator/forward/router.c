@@ -27,8 +27,9 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
 /* `kept` NULL: the router may choose all experts. */
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
-/* The logits of kept experts are made contiguous first, so that the order of the sum, and so its bits, equal those
- * of a router without the other experts. */
+/* Sets `scratch` to e^(logit - greatest logit) of each kept expert, and returns their sum. The logits are made
+ * contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other experts.
+ */
 static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *scratch)
 {
     unsigned count = 0;
@@ -45,8 +46,8 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
-/* If the rule applies the logistic only after the choice (`late`), copies the capped logits instead. Returns 1: the
- * result is not divided, unlike the numerators of softmax_numerators. */
+/* Sets `scratch` to the logistic of each capped logit or, if the rule applies the logistic only after the choice
+ * (`late`), to the capped logits. Returns 1: the result is not divided, unlike the numerators of softmax_numerators. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
@@ -172,8 +173,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         return;
     }
     float divisor =
-              c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch),
-          all = 0;
+        c->router.logistic ? logistics_of(r, logits, scratch) : softmax_numerators(r, kept, logits, scratch);
+    float all = 0; /* sum of the factors */
     /* A correction is added to the softmax, not to its numerators, so these are divided before the choice. */
     for (unsigned e = 0; c->router.corrected && e < organ_forward_choices(c); e++)
         scratch[e] /= divisor;

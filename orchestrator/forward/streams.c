@@ -54,8 +54,8 @@ static void embed_read(void *context, size_t index, size_t worker)
     row_job *const j = context;
     const forward_rows *const r = j->rows;
     const size_t until = organ_min((index + 1) * TOKENS_AT_ONCE, j->count);
-    float *const row = j->scratch + worker * j->scratch_floats, *const scratch =
-                                                                    row + row_bytes_of(r->reader) / sizeof(float);
+    float *const row = j->scratch + worker * j->scratch_floats;
+    float *const scratch = row + row_bytes_of(r->reader) / sizeof(float);
     organ_error error = {0};
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         const uint64_t number = j->tokens[t] < r->count ? j->tokens[t] : 0;
@@ -276,6 +276,7 @@ static organ_status add_projection(forward_products *products, const organ_forwa
     return ORGAN_OK;
 }
 
+/* Gives the stream the root mean square of stream 0 (`first`). */
 static void scale_stream(const float *first, float *stream, size_t n)
 {
     const float target = sqrtf(organ_forward_mean_square(first, n)), own = organ_forward_mean_square(stream, n);
@@ -426,6 +427,8 @@ static streams_job streams_job_of(forward_group *g, size_t first)
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
 
+/* Computes the coefficients `part` of each token, `width` numbers, from the hidden states `from`, then calls the task.
+ */
 static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
                                     organ_token_task *task, organ_error *error)
 {
@@ -523,7 +526,7 @@ organ_status organ_forward_laurel(forward_group *g, organ_error *error)
             organ_forward_apply(g, PART_LAUREL_RIGHT, first, tokens, left, right, hidden, error) ||
             organ_forward_norm_all(g, PART_NORM_LAUREL, right, right, tokens, error))
             return error->status;
-        organ_forward_combine(g, normed, right, tokens, 1, error);
+        organ_forward_combine(g, normed, right, tokens, /*scale=*/1, error);
     }
     return error->status;
 }

@@ -125,6 +125,7 @@ static uint64_t used_bytes(const version *v, const char *directory)
 /* Version 1 writes "no limit" as the greatest number of bytes in whole pages: no machine has as much. */
 #define NO_LIMIT ((uint64_t)1 << 62)
 
+/* Lowers *found to what the limits of the group `name` leave, if that is less. */
 static organ_status use_group(const hierarchy *h, const char *directory, const char *name, organ_free_memory *found,
                               organ_error *error)
 {

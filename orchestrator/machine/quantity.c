@@ -105,6 +105,8 @@ char *organ_memory_text(uint64_t bytes, char out[16])
         snprintf(out, 16, "%u B", (unsigned)bytes);
         return out;
     }
+    /* an amount that is whole tenths of a unit is written exactly, in the largest such unit; units[k] is 2^(10 (k + 1))
+     */
     for (size_t k = last + 1; k-- > 0;) {
         const wide tenths = (wide)bytes * 10 >> 10 * (k + 1);
         if (tenths >= 10 && tenths < 100000 && tenths << 10 * (k + 1) == (wide)bytes * 10)
@@ -240,8 +242,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
     char option[24];
     uint64_t advised = 0;
     char *const before = strstr(error->message, offer_begins);
-    if (before)
-        before[sizeof enough_ends - 1] = '\0';
+    if (before) /* an earlier offer: only its beginning stays, which is that of both texts */
+        before[strlen(enough_ends)] = '\0';
     const size_t length = strlen(error->message);
     if (organ_quantity_parse(organ_quantity_option(enough, option), &advised) && advised < organ_memory_named(error))
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);

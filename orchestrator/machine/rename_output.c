@@ -77,7 +77,8 @@ static char *name_with_number(const char *path)
 }
 
 /* The exchange is one step if the file system can do that, otherwise three renames with a temporary name. The last one
- * needs no hard link: nobody else uses the name `a`, a draft's. After an error both names are unchanged. */
+ * needs no hard link: nobody else uses the name `a`, a draft's. After an error both names are unchanged. Returns 0 or
+ * an errno. */
 static int exchange_names(const char *a, const char *b)
 {
     if (organ_rename_file(a, b, RENAME_EXCHANGE) == 0)
@@ -87,13 +88,13 @@ static int exchange_names(const char *a, const char *b)
     ORGAN_OWNED char *const aside = name_with_number(b);
     if (!aside)
         return ENOMEM;
-    const int moved = rename_no_replace(b, aside);
-    int fault = moved;
+    const int not_aside = rename_no_replace(b, aside);
+    int fault = not_aside;
     if (fault == 0 && (fault = rename_no_replace(a, b)) == 0 && organ_rename_file(aside, a, 0)) {
         fault = errno;
         organ_rename_file(b, a, 0);
     }
-    if (fault && !moved)
+    if (fault && !not_aside)
         rename_no_replace(aside, b);
     return fault;
 }

@@ -86,6 +86,7 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
+/* Returns the index of the node in topology->nodes, to which a new node is added. */
 static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 {
     size_t k = 0;

@@ -133,6 +133,8 @@ void organ_work_account_take(organ_work_account *account)
 
 double organ_work_seconds(void) { return here.open ? 1e-9 * (double)(organ_activity_time() - here.first) : 0; }
 
+/* Begin and end a run in this thread's account: `workers` threads were at its disposal, and `sums` is the sum of their
+ * clocks. Only organ_workers_start and organ_workers_wait call them. */
 static void work_run_begin(void)
 {
     if (!here.open)
@@ -143,8 +145,6 @@ static void work_run_begin(void)
     here.run_began = here.beside.since;
 }
 
-/* Begin and end a run in this thread's account: `workers` threads were at its disposal, and `sums` is the sum of their
- * clocks. Only organ_workers_start and organ_workers_wait call them. */
 static void work_run_end(size_t workers, const organ_activity_sums *sums)
 {
     if (!here.open || !here.running)

@@ -64,6 +64,8 @@ static organ_status compare_values(const organ_model *model, const organ_engine 
 
 /* ---- the head ---- */
 
+/* Sets head->stored and head->embedding as described in head.h; `first` is the embedding if none has the head's shape.
+ */
 static void find_both(const organ_weights *weights, organ_head *head)
 {
     const organ_weight *first = NULL;

@@ -191,7 +191,7 @@ void organ_hidden_model_close(organ_hidden_model *m, bool keep, organ_error *err
     const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     organ_error met = *error;
     organ_hidden_model_drop_outline(m, error);
-    if (m->begun)
+    if (m->begun) /* waits until all ranks have closed the model; `error` stays that of this rank */
         organ_ranks_agree(m->ranks, "the end of the steps", &met);
     if (m->entered.path && !m->refused && !(stopped && keep))
         organ_hidden_folder_remove(&m->entered, error);

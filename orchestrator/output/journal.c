@@ -153,7 +153,8 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
     return error->status;
 }
 
-/* `name` is a path relative to the output. Returns false after the last journal. */
+/* Reads on in the folder up to the next journal of another rank. Sets *rank, and `name` to its path relative to the
+ * output. Returns false after the last one. */
 static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
 {
     for (const struct dirent *entry; directory && (entry = readdir(directory));) {
@@ -354,8 +355,10 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         return; /* the output is already complete or published */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
-    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
-                           : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish)))) {
+    const bool keep = publish->resumed
+                          ? error->status != ORGAN_BAD_INPUT
+                          : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish));
+    if (!keep) {
         organ_publish_abandon(publish);
         return;
     }
@@ -405,8 +408,8 @@ static json_t *file_entry(const char *path, organ_error *error)
  * record lists them. */
 static bool is_own_report(const char *name)
 {
-    return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&
-           strncmp(name, "organ/donor/", 12) != 0;
+    return strncmp(name, ORGAN_REPORT_FOLDER "/", strlen(ORGAN_REPORT_FOLDER "/")) == 0 &&
+           strncmp(name, "organ/donor/", strlen("organ/donor/")) != 0;
 }
 
 static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)

@@ -162,9 +162,6 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
 
 /* ---- merging pieces into one file with a new header ---- */
 
-/* Merges the pieces of a layout into one file with a new header. organ_rows_passed (formats/base/rows.h) frees
- * the memory of large arrays from time to time. */
-
 static organ_status header_no_memory(const char *name, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: its header", name);
@@ -215,6 +212,8 @@ static int by_width(const void *a, const void *b)
                         ORGAN_ORDER(x->as.offset, y->as.offset), strcmp(x->as.name, y->as.name));
 }
 
+/* Writes the member "__metadata__" of the layout's first file, if it has one. A header of safetensors begins with 8
+ * bytes for its length. */
 static void put_metadata(FILE *out, const organ_layout *layout)
 {
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;

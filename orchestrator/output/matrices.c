@@ -295,8 +295,9 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {
-    ORGAN_OWNED float *const own = malloc((size_t)cols * sizeof *own);
-    double *const sums = calloc((size_t)cols, sizeof *sums), count, all = 0;
+    ORGAN_OWNED float *const own = malloc((size_t)cols * sizeof *own); /* norms of one expert */
+    ORGAN_OWNED double *const sums = calloc((size_t)cols, sizeof *sums);
+    double count, all = 0; /* tokens of one expert; of all */
     bool reached;
     if (!own || !sums)
         organ_fail_memory(error, tensor);
@@ -310,7 +311,6 @@ static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_pl
     }
     for (uint64_t j = 0; j < cols && all > 0 && !error->status; j++)
         norms[j] = (float)sqrt(sums[j] / all);
-    free(sums);
     return error->status;
 }
 
@@ -324,6 +324,8 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
+/* The tensor of a single expert has its number in its name; in a stack, the number of the matrix is that of the expert.
+ */
 static organ_status find_place(const organ_imatrix *imatrix, const organ_tensor *tensor, uint64_t matrix,
                                uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {
@@ -340,8 +342,6 @@ organ_status organ_importance_check(const organ_imatrix *imatrix, const organ_te
     return find_place(imatrix, tensor, 0, experts, &place, error);
 }
 
-/* If an expert got no tokens, its gate and up get the values over all experts, because all experts of a layer have
- * the same inputs there, and its down gets 1. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

@@ -288,9 +288,9 @@ typedef struct model_copy_pair {
     organ_direct_file *to; /* the copy */
 } model_copy_pair;
 
-/* Moves copy->passed past the bytes. Each rank copies one contiguous share of the bytes of all files, in the order
- * of the files. */
-static bool is_own_copy(organ_model_copy *copy, uint64_t bytes)
+/* Moves copy->passed past the bytes, and returns whether this rank copies them. Each rank copies one contiguous share
+ * of the bytes of all files, in the order of the files. */
+static bool pass_bytes(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
     copy->passed += bytes;
@@ -314,11 +314,10 @@ static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, 
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
         organ_pass_span *const last = copy->span_count ? &copy->spans[copy->span_count - 1] : NULL;
         const bool given = !copy->direct || copy->made[f] == RESUMED || bytes < SHORT;
-        if (!is_own_copy(copy, bytes))
-            ;
-        else if (last && last->file == f && last->offset + last->bytes == from && last->given == given)
+        const bool own = pass_bytes(copy, bytes);
+        if (own && last && last->file == f && last->offset + last->bytes == from && last->given == given)
             last->bytes += bytes;
-        else
+        else if (own)
             add_span(copy, (organ_pass_span){f, from, bytes, given}, error);
         from += bytes;
     }
@@ -348,6 +347,7 @@ static organ_status list_shard(organ_model_copy *copy, size_t f, organ_error *er
     return error->status ? error->status : list_range(copy, f, done, file->size, error);
 }
 
+/* Calls `with` for file f of the model and its copy, opened. */
 static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argument,
                               organ_status (*with)(organ_model_copy *, model_copy_pair *, const void *, organ_error *),
                               organ_error *error)
@@ -366,8 +366,9 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argu
 /* Reports and other files in the donor's folder organ/ go to organ/donor/, because the output has its own organ/. */
 static organ_status copy_other_file(const organ_model_copy *copy, const char *name, organ_error *error)
 {
-    const bool record = strncmp(name, "organ/", 6) == 0;
-    ORGAN_OWNED char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
+    const size_t folder = strlen("organ/");
+    const bool record = strncmp(name, "organ/", folder) == 0;
+    ORGAN_OWNED char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + folder : name);
     if (!to)
         return organ_fail_memory(error, name);
     return organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);

@@ -132,6 +132,7 @@ static void write_kind(const organ_weight *w, char *out, size_t size)
     snprintf(out, size, "%s%s", type, blocks);
 }
 
+/* Adds the weight to its kind. After KINDS kinds, weights of a new kind are not counted. */
 static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *weight)
 {
     char text[sizeof kinds->text];

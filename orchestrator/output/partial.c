@@ -54,7 +54,7 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     return fault;
 }
 
-/* Removes the mark of an unfinished output last. */
+/* Removes all that is in the folder. Returns 0 or an errno. */
 static int empty_folder(int folder, int depth)
 {
     _Alignas(struct dirent64) char entries[4096];
@@ -94,8 +94,6 @@ static int remove_at(int folder, const char *name, int depth)
             fault = errno;
     return fault;
 }
-
-static int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
 
 int organ_remove_tree(const char *path)
 {
@@ -180,7 +178,7 @@ void organ_partial_unlock(organ_partial *partial)
     *partial = (organ_partial){-1, -1};
 }
 
-int organ_partial_clear(const organ_partial *partial) { return organ_empty_folder(partial->folder); }
+int organ_partial_clear(const organ_partial *partial) { return empty_folder(partial->folder, /*depth=*/1); }
 
 /* A line of /proc/locks is "1: FLOCK  ADVISORY  WRITE 4711 08:01:131072 0 EOF", with a hexadecimal device number. */
 long organ_partial_holder(const char *path)
@@ -263,7 +261,7 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
 {
     int fault = ENOTEMPTY;
     for (int k = 0; k < ORGAN_EMPTYING_ROUNDS && (fault == ENOTEMPTY || fault == EEXIST); k++) {
-        fault = organ_empty_folder(partial->folder);
+        fault = empty_folder(partial->folder, /*depth=*/1);
         if (fault == 0 && note && unlink(note) && errno != ENOENT)
             fault = errno;
         if (fault == 0 && organ_partial_is_at(partial, path) && rmdir(path) && errno != ENOENT)
@@ -305,8 +303,8 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
         return error->status;
     }
     const char *const end = length && text[length - 1] == '\n' ? text + length - 1 : NULL;
-    const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last =
-                                                                                           before ? before + 1 : text;
+    const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL;
+    const char *const last = before ? before + 1 : text;
     if (end)
         read_note_line(last, (size_t)(end - last), note, &no_memory);
     note->journal = note->there && before;

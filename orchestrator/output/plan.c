@@ -146,6 +146,7 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 
 /* ---- dry runs that lack memory ---- */
 
+/* REPEATS: of a dry run, each with the memory that the one before called enough. HEARD: notes that are remembered. */
 enum { REPEATS = 16, HEARD = 256 };
 
 /* The notes that the runs of a verb have reported, by digest. */

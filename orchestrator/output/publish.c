@@ -382,6 +382,7 @@ bool organ_publish_is_begun(const char *final)
     return partial && organ_partial_is_begun(partial);
 }
 
+/* Returns whether the path was changed at `time` or before, or is missing. */
 static bool is_older(const char *path, struct timespec time)
 {
     struct stat about;

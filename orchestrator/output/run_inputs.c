@@ -199,6 +199,7 @@ static const json_t *row_like(const json_t *rows, const json_t *row, size_t k)
     return NULL;
 }
 
+/* Writes the sentence of inputs_differ. Returns true, the result of its caller. */
 static bool say_change(const json_t *row, const char *change, char text[ORGAN_RUN_INPUTS_TEXT])
 {
     const char *const path = text_of(row, "path");
@@ -225,6 +226,8 @@ static bool inputs_differ(const json_t *was, const json_t *now, char text[ORGAN_
     return false;
 }
 
+/* Returns ORGAN_USAGE, naming the member, if a member of `members` differs from that of `was`; NULL `members` means
+ * that the caller had no memory. */
 static organ_status check_members(const json_t *was, const json_t *members, const char *output, organ_error *error)
 {
     organ_cache_difference d;
@@ -272,8 +275,7 @@ organ_status organ_run_record_begin(const char *record, const organ_run_inputs *
                                     organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *const all = record_of(inputs, options);
-    ORGAN_ADD(all, SET("made", json_object()));
-    if (!all)
+    if (!ORGAN_ADD(all, SET("made", json_object())))
         return organ_fail_memory(error, record);
     if (!error->status)
         organ_document_replace(record, all, error);

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rejects packed weights in verbs that change weights. */
-
 organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_error *error)
 {
     organ_text buffer;
@@ -74,7 +72,7 @@ static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && 
 
 /* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
  * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --select names them or their layers. */
-static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
+static bool is_in_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
     for (size_t k = 0; k < draft_count; k++)
         if (model->tensors[t].anatomy.layer == drafts[k])
@@ -95,7 +93,7 @@ static void choose_projections(const organ_model *model, const organ_selection *
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = &model->tensors[t];
         const bool usual =
-            organ_role_describe(tensor->anatomy.role)->projection && !targets_is_draft(model, drafts, draft_count, t);
+            organ_role_describe(tensor->anatomy.role)->projection && !is_in_draft(model, drafts, draft_count, t);
         chosen[t] = is_matrix(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, usual) &&
                     organ_selection_has_layer(selection, tensor->anatomy.layer);
     }
@@ -176,8 +174,8 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *s
         return error->status;
     for (size_t k = 0; k < targets->count && !error->status; k++) {
         const organ_tensor *const tensor = targets->tensors[k];
-        const char *const file = model->files[tensor->file].path, *const dtype =
-                                                                      organ_dtype_describe(tensor->dtype)->name;
+        const char *const file = model->files[tensor->file].path;
+        const char *const dtype = organ_dtype_describe(tensor->dtype)->name;
         if (organ_dtype_is_blocks(tensor->dtype))
             organ_dequantize_first(model, error, format, file, tensor->name, dtype, done);
         else if (!organ_target_is_float(tensor))
@@ -211,15 +209,17 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;
-    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0 ||
-            (strncmp(architecture, "Qwen3VLMoe", 10) == 0 && has_hidden_first(model, tensor))) &&
+    return (strncmp(architecture, "GptOss", strlen("GptOss")) == 0 ||
+            strncmp(architecture, "Llama4", strlen("Llama4")) == 0 ||
+            (strncmp(architecture, "Qwen3VLMoe", strlen("Qwen3VLMoe")) == 0 && has_hidden_first(model, tensor))) &&
            !model->gguf && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
            organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
 bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
 {
-    return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
+    return strncmp(model->config.architecture, "GptOss", strlen("GptOss")) == 0 &&
+           tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,

@@ -177,7 +177,7 @@ json_t *organ_selection_json(const char *select, const char *layers, bool of_lay
     ORGAN_OWNED char *const text = calloc(size, 1);
     json_t *words = NULL;
     for (size_t k = 0; text && k < sizeof lists / sizeof *lists; k++)
-        for (const char *at = lists[k]; at && *at; at += strcspn(at, ","), at += *at == ',') {
+        for (const char *at = lists[k]; at && *at; at += strcspn(at, ","), at += *at == ',') { /* word by word */
             const size_t length = strcspn(at, ","), used = strlen(text);
             if (is_layers(at, length) == of_layers)
                 snprintf(text + used, size - used, "%s%.*s", used ? "," : "", (int)length, at);

@@ -254,8 +254,8 @@ static uint64_t bytes_to_read(const void *context, size_t t)
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const stretches_reading *const r = context;
-    const organ_tensor *const whole = r->stretches->tensors[t], *const there =
-                                                                    organ_model_find(r->written, whole->name);
+    const organ_tensor *const whole = r->stretches->tensors[t];
+    const organ_tensor *const there = organ_model_find(r->written, whole->name);
     if (range_count(r->stretches, t) == 1 || r->stretches->xxh3[t][0])
         return ORGAN_OK;
     if (!there || there->bytes != whole->bytes)

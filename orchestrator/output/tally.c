@@ -302,9 +302,8 @@ json_t *organ_definitions_json(const char *targets)
 /* The cast makes layer -1, of tensors outside of layers, the last. */
 static int by_cell(const void *a, const void *b)
 {
-    const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y =
-                                                                                  &((const organ_layer_amount *)b)
-                                                                                       ->anatomy;
+    const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy;
+    const organ_anatomy *const y = &((const organ_layer_amount *)b)->anatomy;
     const uint32_t l = (uint32_t)x->layer, m = (uint32_t)y->layer;
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }

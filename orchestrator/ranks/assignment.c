@@ -118,7 +118,7 @@ typedef struct pieces {
 
 /* Copies elements in order and without gaps, from the array to `packed` or, with `put`, back. If `packed` is NULL,
  * copies nothing. Returns the bytes of these elements together. */
-static size_t pack_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
+static size_t copy_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
 {
     size_t at = 0;
     for (size_t k = 0; k < assignment->count; k++) {
@@ -142,16 +142,16 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     if (!assignment->ranks)
         return error->status;
     const size_t bytes =
-        first && assignment->owner ? pack_elements(/*packed=*/NULL, &p, assignment, rank, /*put=*/false) : 0;
+        first && assignment->owner ? copy_elements(/*packed=*/NULL, &p, assignment, rank, /*put=*/false) : 0;
     ORGAN_OWNED char *const mine = malloc(bytes + 1);
     if (!mine)
         organ_fail_memory(error, where);
     else if (bytes)
-        pack_elements(mine, &p, assignment, rank, /*put=*/false);
+        copy_elements(mine, &p, assignment, rank, /*put=*/false);
     organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error);
     for (size_t r = 0; r < all.count && !error->status; r++)
-        if (r != rank && pack_elements(/*packed=*/NULL, &p, assignment, r, /*put=*/true) == all.bytes[r])
-            pack_elements(all.of[r], &p, assignment, r, /*put=*/true);
+        if (r != rank && copy_elements(/*packed=*/NULL, &p, assignment, r, /*put=*/true) == all.bytes[r])
+            copy_elements(all.of[r], &p, assignment, r, /*put=*/true);
     return error->status;
 }
 

@@ -160,7 +160,8 @@ static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
 static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
                                        organ_gathered *all, organ_error *error)
 {
-    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, arrivals);
+    char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
+    char ready = allocate_gathered(all, arrivals); /* 1: this rank has memory */
     ORGAN_OWNED char *const others = malloc(ranks->count);
     bool travels = others != NULL; /* all ranks have memory, so that the broadcasts take place */
     if (!travels)
@@ -169,7 +170,7 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
         organ_fail_memory(error, "the exchange between ranks");
     if (ranks->transport.gather(&ready, 1, others ? others : &ready, organ_ranks_pause_before_retry, why))
         fail_lost(ranks, why, error);
-    for (size_t r = 0; r < ranks->count && travels; r++)
+    for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++)
         travels = others[r] != 0;
     if (!travels)
         organ_fail(error, ORGAN_IO, "a rank has no memory for the exchange between ranks");

@@ -10,6 +10,7 @@
 
 #define POLLS_A_SECOND 5u /* wake-ups of the watch per second: organ_condition_wait waits for a fifth of a second */
 
+/* Returns how many ranks, from 0 on, this rank watches: rank 0 watches all, the others rank 0. */
 static size_t to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
@@ -173,13 +174,13 @@ void organ_ranks_pause_before_retry(unsigned attempt)
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
-    if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) &&
-        ranks->transport.send((int)to, n, sizeof *n, organ_ranks_pause_before_retry, why))
-        __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+    if (!is_lost(ranks) && ranks->transport.send((int)to, n, sizeof *n, organ_ranks_pause_before_retry, why))
+        mark_lost(ranks);
     if (n->kind >= NOTE_BYTES)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
 }
 
+/* Sends the note once: *sent, a member of `ranks`, notes that. */
 static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
 {
     if (__atomic_exchange_n(sent, true, __ATOMIC_RELAXED))
@@ -392,9 +393,9 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     note n;
     size_t bytes = 0;
     int from = 0;
-    while (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED)) {
+    while (!is_lost(ranks)) {
         if (ranks->transport.receive(&n, sizeof n, &bytes, &from, why))
-            __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+            mark_lost(ranks);
         if (bytes != sizeof n)
             return;
         if (n.kind == NOTE_STOP)
@@ -414,7 +415,7 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
 {
     organ_heartbeat_receive(ranks);
     for (unsigned attempt = 0; __atomic_load_n(&ranks->received[rank], __ATOMIC_ACQUIRE) < spoken; attempt++) {
-        if (__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED))
+        if (is_lost(ranks))
             return;
         organ_ranks_pause_before_retry(attempt);
         organ_heartbeat_receive(ranks);
@@ -466,6 +467,8 @@ void organ_heartbeat_end(organ_ranks *ranks)
     ranks->beats = false;
 }
 
+/* ---- launchers ---- */
+
 /* The environment variables that launchers set for each process. organ_launch_find uses the first row whose variables
  * exist, even if their count is 1: processes that mpirun starts inside a Slurm job also have srun's variables, which
  * describe the step of mpirun's daemons. A batch script or a shell of salloc is not a step with several tasks. */
@@ -476,6 +479,7 @@ static const struct launcher {
                  {"mpirun", "PMI_SIZE", "PMI_RANK"},
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 
+/* Returns false if the variable is missing or not a number. */
 static bool launch_number_of(const char *variable, size_t *number)
 {
     const char *const text = getenv(variable);

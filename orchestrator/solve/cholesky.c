@@ -96,8 +96,8 @@ typedef struct block_column {
     bool definite; /* of the diagonal block of R: it is positive definite */
 } block_column;
 
-/* Each worker gets about four strips, but a strip has at least MIN_STRIP rows, since each packs the other factor of
- * its product again. The strips do not change a bit of the result. */
+/* Each worker gets about four strips, of a multiple of 16 rows. A strip has at least MIN_STRIP rows, since each packs
+ * the other factor of its product again. The strips do not change a bit of the result. */
 static size_t strip_height(const inversion *x, size_t rows)
 {
     const size_t wanted = rows / (4 * organ_workers_count(x->engine->workers)) / 16 * 16;

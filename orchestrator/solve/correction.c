@@ -86,7 +86,7 @@ static organ_status apply(leading *x, organ_error *error)
 }
 
 /* Sets values and mix to the eigenpairs of Q M Q^T. */
-static organ_status small(leading *x, organ_error *error)
+static organ_status find_eigenpairs(leading *x, organ_error *error)
 {
     const size_t l = x->l;
     for (size_t i = 0; i < l; i++)
@@ -118,7 +118,7 @@ static organ_status iterate(leading *x, uint64_t seed, organ_error *error)
         return organ_fail_memory(error, x->name);
     for (;;) {
         double captured = 0;
-        if (apply(x, error) != ORGAN_OK || small(x, error) != ORGAN_OK)
+        if (apply(x, error) != ORGAN_OK || find_eigenpairs(x, error) != ORGAN_OK)
             return error->status;
         for (size_t k = 0; k < x->rank; k++)
             captured += x->values[k];
@@ -216,15 +216,16 @@ uint64_t organ_correction_memory(const organ_engine *engine, uint64_t rows, uint
 
 /* ---- flattened moments ---- */
 
-/* H -= u u^T (lambda - rest) for each of the leading vectors. Both operands have the root of the difference, so that H
- * stays symmetric to the bit. */
-static void replace_values(leading *x, float *h, double rest)
+/* Replaces the leading eigenvalues of H by `mean`, the mean of the others: H -= u u^T (lambda - mean) for each leading
+ * eigenvector u with its eigenvalue lambda. Both operands of the product have u times the root of the difference, so
+ * that H stays symmetric to the bit. */
+static void flatten_eigenvalues(leading *x, float *h, double mean)
 {
     const size_t n = x->size;
     combine(x, x->rank, x->vectors, n, x->image);
     for (size_t k = 0; k < x->rank; k++)
         for (size_t j = 0; j < n; j++)
-            x->image[k * n + j] = (float)((double)x->image[k * n + j] * sqrt(fmax(x->values[k] - rest, 0)));
+            x->image[k * n + j] = (float)((double)x->image[k * n + j] * sqrt(fmax(x->values[k] - mean, 0)));
     const organ_product product = {.m = n,
                                    .n = n,
                                    .k = x->rank,
@@ -236,6 +237,7 @@ static void replace_values(leading *x, float *h, double rest)
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
+/* The eigenvalues of a matrix add up to its trace: the others have what the leading ones leave of it. */
 static organ_status flatten_block(const organ_engine *engine, const char *name, float *h, size_t n, size_t rank,
                                   uint64_t seed, organ_error *error)
 {
@@ -251,7 +253,7 @@ static organ_status flatten_block(const organ_engine *engine, const char *name, 
     if (!leading_open(&x))
         organ_fail_memory(error, name);
     else if (iterate(&x, seed, error) == ORGAN_OK)
-        replace_values(&x, h, fmax(trace - x.captured, 0) / (double)(n - x.rank));
+        flatten_eigenvalues(&x, h, fmax(trace - x.captured, 0) / (double)(n - x.rank));
     return error->status;
 }
 

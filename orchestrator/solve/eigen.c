@@ -136,8 +136,9 @@ static size_t end_of_block(const double *d, const double *subdiagonal, size_t n,
     return m;
 }
 
-/* The step is implicit QL with Wilkinson's shift on the unreduced block of rows `from` to m. `d`: diagonal of T;
- * subdiagonal[i] = T[i + 1][i]. */
+/* The step is implicit QL with Wilkinson's shift on the unreduced block of rows `from` to m (tql1 of EISPACK): plane
+ * rotations from the last row up move the element outside of the three diagonals, `f`, out of the block. `d`: diagonal
+ * of T; subdiagonal[i] = T[i + 1][i]. */
 static void eigen_step(double *d, double *subdiagonal, size_t from, size_t m)
 {
     double g = (d[from + 1] - d[from]) / (2 * subdiagonal[from]);
@@ -180,7 +181,7 @@ static bool find_values(eigen *x)
             eigen_step(d, subdiagonal, from, m);
         }
     }
-    for (size_t k = 1; k < x->n; k++) {
+    for (size_t k = 1; k < x->n; k++) { /* sorts by insertion: QL leaves them nearly in order */
         const double value = d[k];
         size_t at = k;
         for (; at > 0 && d[at - 1] < value; at--)
@@ -242,7 +243,8 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
 {
-    double *const z = vectors + at * x->n, length = 0;
+    double *const z = vectors + at * x->n;
+    double length = 0;
     organ_random_vector(seed, z, x->n);
     organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);
     for (int k = 0; k < SOLVES; k++) {
@@ -256,7 +258,8 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
 }
 
 /* Inverse iteration makes eigenvectors orthogonal to those with near eigenvalues. A start whose residual is not
- * small enough is replaced by another one. Returns false if STARTS starts do not suffice. */
+ * small enough is replaced by another one; each start of each vector has a seed of its own. Returns false if STARTS
+ * starts do not suffice. */
 static bool find_vectors(eigen *x, size_t requested, double *vectors)
 {
     const size_t n = x->n;
@@ -292,10 +295,8 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
             }
 }
 
-/* Computes all eigenvalues of A, descending, and the eigenvectors of the `requested` largest, [requested][n]: reduces A
- * to T, decomposes T, then applies the reflections and undoes the scaling. Overwrites `a`. `scratch` has room for the
- * arrays `scale`, `d`, `e` and `work` of struct eigen. Returns false if a value is not finite or an iteration does not
- * converge. */
+/* Reduces A to T, decomposes T, then applies the reflections and undoes the scaling. `scratch` has the arrays `scale`,
+ * `d`, `e` (n values each) and `work` (5 n) of struct eigen one after the other: ORGAN_EIGEN_ROOM n values. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {
@@ -377,7 +378,8 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-/* A wide A is decomposed as its transpose, whose left vectors are the right ones of A. */
+/* A wide A is decomposed as its transpose, whose left vectors are the right ones of A. Each array has a value more than
+ * it needs, so that NULL means a lack of memory also for an empty one. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

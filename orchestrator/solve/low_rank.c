@@ -140,8 +140,8 @@ typedef struct residual_sums {
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const residual_sums *const r = context;
-    float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL, *const difference =
-                                                                               r->difference + worker * PANEL;
+    float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL;
+    float *const difference = r->difference + worker * PANEL;
     const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
     double sum = 0;
     for (size_t from = 0; from < r->cols; from += PANEL) {
@@ -260,7 +260,7 @@ static void solve_transposed(const row_solution *s)
 }
 
 /* Y becomes V with V R = Y. */
-static void plain(const row_solution *s)
+static void solve_plain(const row_solution *s)
 {
     for (size_t first = 0; first < s->n; first += GROUP) {
         const size_t end = organ_min(first + GROUP, s->n);
@@ -278,5 +278,5 @@ void organ_factor_solve(const organ_kernels *kernels, const float *factor, size_
 {
     const row_solution s = {kernels, factor, n, count, rows, stride, panel, scratch};
     solve_transposed(&s);
-    plain(&s);
+    solve_plain(&s);
 }

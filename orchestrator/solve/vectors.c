@@ -146,7 +146,8 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
  * vector was a combination of the vectors before it and is replaced by a random one. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
-    double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;
+    double *const z = vectors + at * n, left = normalise_length(kernels, z, n);
+    double share = 0; /* of its length that the last subtraction left */
     if (left == 0)
         organ_random_vector(at + 1, z, n);
     for (int time = 0; time < TIMES && !(share > 0.7); time++) {

@@ -80,7 +80,7 @@ static bool plan_bands(void *context, uint64_t memory)
     const organ_pass *const pass = p->pass;
     organ_band_plan *const plan = &p->plan;
     const size_t sides = pass->other ? 2 : 1; /* buffers of a slot */
-    const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
+    const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + PAGE),
                    room = memory > scratch ? memory - scratch : 0;
     const uint64_t share = room / (organ_band_max_slots(p->workers) * sides);
     plan->band_bytes =
@@ -233,6 +233,8 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
     return tile;
 }
 
+/* ---- arithmetic of products ---- */
+
 static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
 
 const char *organ_compute_name(organ_compute compute) { return names[compute]; }
@@ -257,6 +259,8 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
                       "`compute` %s is not available on this machine: %s%s; `compute` exact always works", name,
                       withheld ? "the kernel denies the use of AMX, and " : "", why);
 }
+
+/* ---- engines ---- */
 
 /* organ_engine_choose_tile returns the twin if its time is below this share of the time of the engine's kernels */
 #define CLEARLY_QUICKER 0.97
@@ -316,13 +320,14 @@ static double time_tile(const organ_kernels *kernels, float *tile, void *scratch
     return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 }
 
-/* Times both tables in turn. The twin is chosen only if its least time is below CLEARLY_QUICKER of the other's.
- * Returns the engine's kernels if there is no twin or no memory. */
+/* Times both tables in turn. The twin is chosen only if its least time is below CLEARLY_QUICKER of the other's. `least`
+ * begins with a second for both, far more than a trial takes, so the engine's kernels stay if there is no twin or no
+ * memory. */
 const organ_kernels *organ_engine_choose_tile(const organ_engine *engine)
 {
     const organ_kernels *const tables[] = {engine->kernels, organ_kernels_other_tile(engine->kernels)};
     const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
-    double least[] = {1, 1};
+    double least[] = {1, 1}; /* seconds */
     ORGAN_OWNED char *const scratch =
         tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
     for (int trial = 0; scratch && trial < 2 * TRIALS; trial++) { /* alternating */

@@ -148,7 +148,7 @@ organ_status organ_parts_run(const organ_parts *parts, const organ_engine *engin
     free(r.done);
     if (r.error.status)
         *error = r.error;
-    else if (!r.all || r.taken > (parts->retire ? r.retired : r.taken))
+    else if (!r.all || (parts->retire && r.retired < r.taken))
         organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return error->status;
 }

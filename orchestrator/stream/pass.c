@@ -94,6 +94,7 @@ static bool await_items(organ_pass_run_state *r)
     return true;
 }
 
+/* At the end frees the item whose last band was never claimed, if there is one. */
 static void receive_items(organ_pass_run_state *r)
 {
     bool usable = true;

@@ -69,6 +69,7 @@ static bool join_item(organ_pass_run_state *r, organ_pass_slot *s)
     return true;
 }
 
+/* Appends the band to the chain of the band before it, or begins a chain. */
 static void join_chain(organ_pass_run_state *r, organ_pass_slot *s)
 {
     const organ_pass *const pass = r->pass;
@@ -128,6 +129,8 @@ static organ_band pass_band(const organ_pass_run_state *r, const organ_pass_slot
                         .other = item->other ? s->data[1] : NULL};
 }
 
+/* Frees the slot if its band needs nothing more, and queues the item if this was its last band. The caller holds the
+ * lock. */
 static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_pass_open *const of = s->of;
@@ -154,6 +157,8 @@ static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
         pthread_cond_signal(&r->finished);
 }
 
+/* Retires the band if it is its turn, then those after it in its chain that are processed. The caller holds the lock,
+ * which is released during the calls of `retire`. */
 static void retire_chain(organ_pass_run_state *r, organ_pass_slot *s)
 {
     while (s && s->turn && s->worked && !s->retired) {
@@ -231,6 +236,7 @@ typedef struct pass_range {
     uint64_t offset, bytes;
 } pass_range;
 
+/* Sets `ranges` to what has to be read for a band: of the model, then of its counterpart. Returns their number. */
 static size_t ranges_of(const organ_pass *pass, const organ_band_shape *shape, pass_range ranges[2])
 {
     if (shape->is_span) {
@@ -244,7 +250,8 @@ static size_t ranges_of(const organ_pass *pass, const organ_band_shape *shape, p
     return item->other ? 2 : 1;
 }
 
-/* The caller holds the lock. */
+/* Sets `next` to the bands up to AHEAD bytes after the one claimed last that are not announced yet, and moves the
+ * cursor `ahead` past them. Returns their number. The caller holds the lock. */
 static size_t bands_ahead(organ_pass_run_state *r, organ_band_shape next[MAX_AHEAD])
 {
     size_t count = 0;
@@ -337,14 +344,15 @@ static void heed_stop(organ_pass_run_state *r)
     organ_pass_fail(r, 0, &error);
 }
 
-/* Returns true if nothing of the band is left: then the caller completes it, and no other thread uses the slot any
- * more. */
-static bool tiles_are_done(organ_pass_slot *s, size_t count)
+/* Counts `count` more tiles of the band as processed. Returns true if nothing of the band is left: then the caller
+ * completes it, and no other thread uses the slot any more. */
+static bool count_done_tiles(organ_pass_slot *s, size_t count)
 {
     const size_t all = s->shape.tiles + 1; /* one for the reader of the band, so that it is the last to take tiles */
     return atomic_fetch_add(&s->done, count) + count == all;
 }
 
+/* Processes tiles [from, to), unless the band is given up. Returns the result of count_done_tiles. */
 static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t from, size_t to, void *scratch)
 {
     for (size_t t = from; t < to && !organ_pass_given_up(r, s); t++) {
@@ -352,9 +360,10 @@ static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t fr
         r->pass->work(r->pass->context, &tile, scratch, s->results + t * r->pass->result_bytes);
     }
     heed_stop(r);
-    return tiles_are_done(s, to - from);
+    return count_done_tiles(s, to - from);
 }
 
+/* Stores the processed band, unless it is given up, and goes on with it as pass_complete does. */
 static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_error error = {0};
@@ -388,7 +397,7 @@ static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_p
     pthread_mutex_unlock(&r->lock);
     while (take_tiles(r, s, &from, &to))
         work_on_tiles(r, s, from, to, hand->scratch); /* never all, because of the count below */
-    if (tiles_are_done(s, 1))
+    if (count_done_tiles(s, 1))
         complete_band(r, s);
 }
 

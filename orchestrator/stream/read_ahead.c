@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #define AHEAD ((uint64_t)64 << 20) /* announced reads are at most this many bytes ahead */
-#define ANNOUNCE                                                                                                       \
-    ((uint64_t)512 << 10) /* bytes of an announcement: Linux shortens longer ones to about its read-ahead */
+/* Bytes of an announcement: Linux shortens longer ones to about its read-ahead. */
+#define ANNOUNCE ((uint64_t)512 << 10)
 
 organ_read_range organ_read_range_of(const organ_model *model, const organ_weight *w, size_t part)
 {
@@ -109,6 +109,8 @@ void organ_reader_gate_leave(organ_reader_gate *gate)
     pthread_cond_signal(&gate->left);
 }
 
+/* ---- finite values beyond the range of a type ---- */
+
 #define F16_GREATEST  65504.0f
 #define BF16_GREATEST 0x1.fep127f
 #define AT_ONCE       ((size_t)1024) /* values that are converted back at once; a multiple of the values of a block */
@@ -136,6 +138,7 @@ uint64_t organ_overflow_count(const organ_kernels *kernels, organ_dtype dtype, c
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
     const size_t n = units_count * type->elements, step = AT_ONCE / type->elements;
+    /* no type makes a value of at most this magnitude infinite */
     const float safe = dtype == ORGAN_BF16 ? BF16_GREATEST : F16_GREATEST;
     float back[AT_ONCE];
     uint64_t count = 0;

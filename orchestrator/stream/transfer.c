@@ -274,8 +274,8 @@ static organ_status read_step(const transfer_worker *h, const organ_transfer *t,
 static organ_status convert_step(const transfer_worker *h, const organ_transfer *t, transfer_slot *s,
                                  unsigned char **data, organ_error *error)
 {
-    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
-                                                                                     organ_dtype_describe(t->as);
+    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype);
+    const organ_dtype_info *const to = organ_dtype_describe(t->as);
     _Static_assert(CONVERT * (8 + sizeof(float) + sizeof(float)) <= STEP, "all parts fit in a slot");
     unsigned char *const stored = s->memory + STEP / 2;
     float *const values = (float *)(void *)(s->memory + STEP / 4);
@@ -344,6 +344,8 @@ static bool move_step(transfer_worker *h, transfer_part *part, uint64_t at, size
 }
 
 /* ---- workers ---- */
+
+/* A part without bytes has one step too, because that reports the tensor. */
 
 static void move_part(transfer_worker *h, transfer_part *part)
 {

@@ -169,13 +169,14 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 
 static open_item *entry_of(const weight_pass_run *r, size_t item) { return &r->items[item % r->plan.window]; }
 
-/* Each item has eight tensors, some of which do not exist. */
+/* Each item has ORGAN_READ_PARTS tensors, then those of its counterpart; some of them do not exist. */
 static organ_read_range range_of_item(const void *run, size_t index)
 {
     const organ_weight_pass *const pass = ((const weight_pass_run *)run)->pass;
-    const organ_weight_item *const item = &pass->items[index / 8];
-    return index % 8 < 4 ? organ_read_range_of(pass->model, item->weight, index % 4)
-                         : organ_read_range_of(pass->other_model, item->other, index % 4);
+    const organ_weight_item *const item = &pass->items[index / (2 * ORGAN_READ_PARTS)];
+    const size_t part = index % ORGAN_READ_PARTS;
+    return index / ORGAN_READ_PARTS % 2 == 0 ? organ_read_range_of(pass->model, item->weight, part)
+                                             : organ_read_range_of(pass->other_model, item->other, part);
 }
 
 static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c, const organ_weight_strip *strip)
@@ -390,7 +391,8 @@ organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_en
     weight_pass_run r = {.pass = pass, .engine = engine};
     if (plan_buffers(&r, error))
         return error->status;
-    r.ahead = (organ_read_ahead){.count = 8 * pass->item_count, .range = range_of_item, .context = &r};
+    r.ahead =
+        (organ_read_ahead){.count = 2 * ORGAN_READ_PARTS * pass->item_count, .range = range_of_item, .context = &r};
     organ_read_ahead_open(&r.ahead);
     organ_reader_gate_open(&r.gate, engine);
     pthread_mutex_init(&r.lock, NULL);

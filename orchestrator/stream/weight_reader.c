@@ -257,6 +257,8 @@ static const float *made_fetch(const made_range *g, uint64_t row, size_t count, 
     return values;
 }
 
+/* Copies a row whose columns are a slice, or tiles in another order (tile t of the one weight, counted by outer and
+ * inner index, is counted the other way around in the other), or the same. */
 static void made_copy_row(const made_range *g, const float *from, float *to)
 {
     const organ_row_place *const p = &g->part->place;
@@ -269,6 +271,8 @@ static void made_copy_row(const made_range *g, const float *from, float *to)
         memcpy(to, from, g->cols * sizeof *to);
 }
 
+/* Finds row `row` of the made weight in that of the part: its row *from or, if the place is transposed, its *column
+ * from row *from on, and how many rows *left go on there. Returns false if the part does not have it. */
 static bool made_find(const made_range *g, uint64_t row, uint64_t *from, uint64_t *column, uint64_t *left)
 {
     const organ_row_place *const place = &g->part->place;

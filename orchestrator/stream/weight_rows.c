@@ -142,7 +142,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     r->code = code_of(w);
-    if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) ||
+    if (prepare_codes(r, error) || organ_weight_find_groups(r, /*across=*/1, error) ||
         organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;
     /* Biases have the layout of the scales and replace zero points. */
@@ -215,7 +215,7 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
         const uint64_t row = rows->matrix * r->shape.rows + rows->first + k;
         if (organ_weight_fetch(r, w->zero, row * stride * 4, words * 4, p->raw, error))
             return error->status;
-        organ_unpack_bits(p->raw, w->bits, 0, 0, codes, r->groups);
+        organ_unpack_bits(p->raw, w->bits, /*dense=*/0, 0, codes, r->groups);
         for (size_t g = 0; g < r->groups; g++)
             p->zeros[k * r->groups + g] = (float)codes[g];
     }

@@ -20,7 +20,7 @@
 /* `k` is 0 for codes, 1 for scales, 2 for zero points, 3 for biases. The matrices need their share of the tensor if
  * its bytes can be divided evenly among all matrices, else the whole tensor. The member `tensor` of the result is
  * NULL if the weight has no tensor k. */
-static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
+static weight_held range_to_hold(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
     if (!t)
@@ -33,8 +33,8 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < HELD; k++) {
-        const weight_held part = weight_fetch_part_of(weight, k, 0, count);
-        bytes += (part.to - part.from + 63) & ~(uint64_t)63;
+        const weight_held part = range_to_hold(weight, k, 0, count);
+        bytes += weight_round((size_t)(part.to - part.from));
     }
     return bytes;
 }
@@ -47,7 +47,7 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     unsigned char *at = memory;
     memset(reader->held, 0, sizeof reader->held);
     for (size_t k = 0; k < HELD; k++) {
-        weight_held part = weight_fetch_part_of(reader->weight, k, first, count);
+        weight_held part = range_to_hold(reader->weight, k, first, count);
         const size_t bytes = (size_t)(part.to - part.from);
         if (!part.tensor)
             continue;
@@ -55,7 +55,7 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
             return error->status;
         part.bytes = at;
         reader->held[k] = part;
-        at += (bytes + 63) & ~(size_t)63;
+        at += weight_round(bytes);
     }
     return ORGAN_OK;
 }
@@ -364,7 +364,7 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
     for (uint64_t row = 0; row < rows && !error->status; row++) {
         organ_weight_fetch(r, tensor, row * bytes, bytes, words, error);
         if (!error->status) {
-            organ_unpack_bits(words, r->weight->bits, 1, 0, codes, outputs);
+            organ_unpack_bits(words, r->weight->bits, /*dense=*/1, 0, codes, outputs);
             count_codes(codes, outputs, r->weight->bits, census);
         }
     }

@@ -82,7 +82,7 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     const organ_weight *w = r->weight;
     const uint64_t count = r->shape.count;
     r->code = w->bits == 4 && !is_awq(r) ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
-    if (organ_weight_find_groups(r, 2, error))
+    if (organ_weight_find_groups(r, /*across=*/2, error))
         return error->status;
     const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows; /* columns of the stored matrix */
     if (is_awq(r) && r->shape.rows % AWQ_CODES)
@@ -154,7 +154,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
                     p->line, p->turned, error))
         return error->status;
     if (!is_awq(r)) {
-        organ_unpack_bits(line, w->bits, 1, span.skip, codes, rows->count);
+        organ_unpack_bits(line, w->bits, /*dense=*/1, span.skip, codes, rows->count);
         return ORGAN_OK;
     }
     for (size_t k = 0; k < rows->count; k++) {
@@ -217,7 +217,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     const unsigned char *words = p->turned + at * stored_rows(r) * 4;
     if (r->weight->bits == 4 || r->weight->bits == 8)
         return words;
-    organ_unpack_bits(words, r->weight->bits, 1, 0, p->loose, cols);
+    organ_unpack_bits(words, r->weight->bits, /*dense=*/1, 0, p->loose, cols);
     return p->loose;
 }
 

@@ -89,8 +89,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     const forward_view *const own = layer->plan->head_norms;
     const size_t dim = j->kind->head_dim, width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * dim : dim;
     const bool bare = c->qk_norm_bare && c->qk_norm != ORGAN_QK_NORM_NONE && j->kind->rotated;
-    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
-    forward_norm norm = {c->norm, organ_forward_values(layer, part), organ_forward_values(layer, bias),
+    forward_norm norm = {c->norm, organ_forward_values(layer, part), organ_forward_values(layer, organ_norm_bias(part)),
                          c->norm_adds_one ? 1 : 0, c->rms_eps};
     for (size_t at = 0; (norm.weights || own || bare) && at < count * dim; at += width) {
         if (own)
@@ -261,6 +260,8 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
     kernels->product(&sums, packed);
 }
 
+/* Attends to the keys of a head for a tile of queries. `scratch` is that of the tile: its sums and largest scores
+ * follow the scores of a block. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
     const double factor = j->group->forward->config.value_scale;
@@ -304,6 +305,7 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
+/* Task `index` is head index % heads of tile index / heads. */
 static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;

@@ -116,10 +116,8 @@ static void score_block(void *context, size_t block, size_t worker)
     const organ_latent_config *const c = &f->config.latent;
     const size_t first = block * FORWARD_KEYS, keys = organ_min(FORWARD_KEYS, j->total - first),
                  width = (size_t)c->index_heads * c->index_dim;
-    float *const packing = j->group->scratch + worker * f->worker_bytes / sizeof(float), *const products =
-                                                                                             packing +
-                                                                                             ORGAN_PRODUCT_SCRATCH /
-                                                                                                 sizeof(float);
+    float *const packing = j->group->scratch + worker * f->worker_bytes / sizeof(float);
+    float *const products = packing + ORGAN_PRODUCT_SCRATCH / sizeof(float);
     for (size_t i = 0; i < j->queries; i++)
         memset(j->scores + i * j->total + first, 0, keys * sizeof *j->scores);
     for (size_t h = 0; h < c->index_heads; h++) {
@@ -151,9 +149,9 @@ static uint32_t index_rank(float score)
     return bits >> 31 ? ~bits : bits | 0x80000000U;
 }
 
-/* *above is the number of scores with a higher rank. Radix selection: for each byte from the highest on, counts the
- * values of the byte among the scores that share the higher bytes found so far, and finds the value that the
- * `chosen`-th score has. */
+/* Returns the rank of the `chosen`-th highest score. *above is the number of scores with a higher rank. Radix
+ * selection: for each byte from the highest on, counts the values of the byte among the scores that share the higher
+ * bytes found so far, and finds the value that the `chosen`-th score has. */
 static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
 {
     uint32_t prefix = 0, mask = 0;
@@ -256,8 +254,8 @@ bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys,
 typedef struct mla_job {
     const forward_latent *latent;
     forward_group *group;
-    float
-        *low; /* tokens x q_rank: the latent vectors of queries; then tap_latents copies those of keys: tokens x rank */
+    /* tokens x q_rank: the latent vectors of queries; then tap_latents copies those of keys: tokens x rank */
+    float *low;
 } mla_job;
 
 /* A row has the latent vector and the rotated part of the key. */

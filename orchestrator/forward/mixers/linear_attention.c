@@ -236,6 +236,7 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
+/* Task `index` is head index % heads of window index / heads. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;
@@ -360,12 +361,6 @@ typedef struct lightning_job {
     size_t inner;       /* heads x head_dim */
 } lightning_job;
 
-/* Rows of the state are padded for the kernel. */
-static size_t state_of(const organ_recurrent_config *r)
-{
-    return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
-}
-
 size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -376,12 +371,12 @@ size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_
 
 size_t organ_forward_lightning_state(const organ_forward_config *c)
 {
-    return c->recurrent.heads * state_of(&c->recurrent);
+    return c->recurrent.heads * state_of_head(&c->recurrent);
 }
 
 size_t organ_forward_lightning_scratch(const organ_forward_config *c)
 {
-    return state_of(&c->recurrent) * sizeof(float);
+    return state_of_head(&c->recurrent) * sizeof(float);
 }
 
 /* The factor is e^(-s) per token (equation at the top of the file), as in transformers' MiniMaxLightningAttention. */
@@ -414,7 +409,7 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     const size_t head = index % r->heads, w = g->window + index / r->heads, dim = r->key_dim,
                  first = g->windows->begin[w] - g->first;
     const float *const row = j->rows + first * 3 * j->inner + head * 3 * dim;
-    float *const state = organ_forward_head_state(g, head, state_of(r), worker);
+    float *const state = organ_forward_head_state(g, head, state_of_head(r), worker);
     const organ_recurrence recurrence = {.tokens = g->windows->begin[w + 1] - g->windows->begin[w],
                                          .key_dim = dim,
                                          .value_dim = dim,

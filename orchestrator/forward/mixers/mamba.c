@@ -370,6 +370,7 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
+/* Task `index` is head index % heads of window index / heads. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
