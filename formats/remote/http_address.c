@@ -2,12 +2,17 @@
 #include "formats/remote/http_request.h"
 #include "formats/remote/remote.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 /* The address is in host byte order. */
 typedef struct http_address_block {
@@ -139,6 +144,46 @@ organ_status organ_curl_open(organ_error *error)
     pthread_once(&loaded, load_curl);
     return fault.status ? organ_fail(error, ORGAN_IO, "reading URLs needs a library that is missing: %s", fault.message)
                         : ORGAN_OK;
+}
+
+/* ---- the authorities that sign certificates of servers ---- */
+
+/* Returns the first readable file of those that systems have, or NULL. */
+static const char *authorities_of_system(void)
+{
+    static const char *const files[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Arch, Alpine */
+        "/etc/pki/tls/certs/ca-bundle.crt",                  /* Fedora, Red Hat */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* the same, if the link above is missing */
+        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/etc/ssl/cert.pem",                                 /* Alpine without the package ca-certificates */
+    };
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        if (access(files[k], R_OK) == 0)
+            return files[k];
+    return NULL;
+}
+
+bool organ_http_set_authorities(CURL *curl, char *why, size_t size)
+{
+    const char *const named = getenv("SSL_CERT_FILE"), *file = named && *named ? named : NULL;
+    char *built_in = NULL;
+    if (!file && (organ_curl.easy_getinfo(curl, CURLINFO_CAINFO, &built_in) != CURLE_OK || !built_in ||
+                  access(built_in, R_OK) == 0))
+        return true;
+    if (file && access(file, R_OK) != 0)
+        organ_snprintf(why, size, "its certificate cannot be checked: SSL_CERT_FILE is '%s': %s", file,
+                       strerror(errno));
+    else if (!file && !(file = authorities_of_system()))
+        organ_snprintf(why, size,
+                       "its certificate cannot be checked: this system has no file of certificate authorities such as "
+                       "/etc/ssl/certs/ca-certificates.crt; install ca-certificates or set SSL_CERT_FILE");
+    else {
+        organ_curl.easy_setopt(curl, CURLOPT_CAINFO, file);
+        organ_curl.easy_setopt(curl, CURLOPT_PROXY_CAINFO, file);
+        return true;
+    }
+    return false;
 }
 
 /* ---- what a URL names, and which part of it messages may show ---- */

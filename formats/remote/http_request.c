@@ -427,6 +427,11 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
         return false;
     }
     set_options(line, request, url, &h);
+    if (strncasecmp(url, "https:", 6) == 0 &&
+        !organ_http_set_authorities(line->curl, answer->fault, sizeof answer->fault)) {
+        answer->broken = answer->hopeless = true;
+        return false;
+    }
     const CURLcode result = organ_curl.easy_perform(line->curl);
     curl_off_t wait = 0;
     organ_curl.easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);

@@ -127,4 +127,9 @@ extern organ_curl_functions organ_curl; /* the loaded functions */
  * well. Thread-safe. */
 organ_status organ_curl_open(organ_error *error);
 
+/* Makes the handle trust the certificate authorities of the file that the environment variable SSL_CERT_FILE names,
+ * else those of libcurl's own file, else those of the first file found where systems have one. Returns false and writes
+ * the reason, part of a sentence, to `why` if no certificate can be checked. */
+bool organ_http_set_authorities(CURL *curl, char *why, size_t size);
+
 #endif

@@ -6,8 +6,8 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 organ=${ORGAN:-build/organ}
 . tests/kit/counts.sh
-# column NUMBER [linked|loaded]
-column() { awk -F '\t' -v column="$1" -v kind="${2:-}" '!/^#/ && (kind == "" || $2 == kind) { print $column }' packaging/libraries.tsv; }
+# column NUMBER [linked|loaded|static]: without a kind the rows of the dynamic program.
+column() { awk -F '\t' -v column="$1" -v kind="${2:-}" '!/^#/ && (kind == "" ? $2 != "static" : $2 == kind) { print $column }' packaging/libraries.tsv; }
 
 # ---- linked libraries ----
 sed -n 's/^libs = //p' build.ninja | tr ' ' '\n' | sed 's/^-l//' >"$scratch/libs"

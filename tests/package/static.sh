@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Tests build/organ-static: a file without an interpreter that runs in an empty root, uses the best kernel table of the CPU, writes the bytes of the dynamic
-# program, and names unsupported features in its errors. `ninja test-static` builds it first. The part in another root needs root (chroot). Names the
-# parts that it skips. Ends with the line "N passed, N failed".
+# program, downloads over https, and names unsupported features in its errors. `ninja test-static` builds it first. The part in another root needs root
+# (chroot), that of https openssl and python3. Names the parts that it skips. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 static=$PWD/build/organ-static dynamic=$PWD/build/organ
@@ -52,11 +52,60 @@ refuses() {
     inside "${@:2}" >"$scratch/log" 2>&1
     if (($? == 4)) && grep -q "$1: this program is linked statically" "$scratch/log"; then good; else bad "organ ${*:2}" "$scratch/log"; fi
 }
-refuses libcurl.so.4 inspect http://127.0.0.1:1/model.gguf
 refuses libmicrohttpd.so.12 serve --root out --listen 127.0.0.1:0
 packaging/sbom.sh build/organ-static >"$scratch/sbom"
-same "not everything is linked statically" <(jq -r '.relationships[] | select(.relationshipType == "STATIC_LINK") | .relatedSpdxElement' "$scratch/sbom" | sort) \
-    <(awk -F '\t' '!/^#/ && $2 == "linked" { print "SPDXRef-Package-" $5 }' packaging/libraries.tsv | sort)
+same "the components are not the linked libraries" <(jq -r '.relationships[] | select(.relationshipType == "STATIC_LINK") | .relatedSpdxElement' "$scratch/sbom" | sort) \
+    <(awk -F '\t' '!/^#/ && ($2 == "linked" || $6 == "yes") { print "SPDXRef-Package-" $5 }' packaging/libraries.tsv | sort -u)
+judge "a library has no Debian package" test "$(jq -r '.packages[] | select(.comment and .name != "sleef") | .externalRefs[0].referenceLocator' "$scratch/sbom" | grep -vc '^pkg:deb/')" = 0
+cp "$static" "$scratch/other" && echo /usr/lib/libunknown.a >"$scratch/other.libraries"
+if packaging/sbom.sh "$scratch/other" >"$scratch/log" 2>&1; then bad "sbom.sh accepts an unknown library"; else
+    judge "sbom.sh does not name an unknown library" grep -q "no row for .*libunknown.a" "$scratch/log"
+fi
+
+# ---- https: a server whose certificate is made here, in the root without and with a file of authorities ----
+if ! python3 -c 'import ssl' 2>"$scratch/log"; then bad "https: python3 is missing" "$scratch/log"; else
+    mkdir -p "$scratch/hub/tiny" && cp -r fixtures/tiny-qwen2 "$scratch/hub/tiny/qwen2"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$scratch/key.pem" -out "$scratch/ca.pem" -days 2 -subj /CN=hub \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>"$scratch/log" || bad "no certificate" "$scratch/log"
+    python3 tests/package/https_hub.py "$scratch/hub" "$scratch/ca.pem" "$scratch/key.pem" >"$scratch/port" 2>"$scratch/served" &
+    hub=$!
+    trap 'kill "$hub"; rm -rf "$scratch"' EXIT
+    for ((try = 0; try < 100; try++)); do [[ -s $scratch/port ]] && break || sleep 0.1; done
+    HF_ENDPOINT=https://127.0.0.1:$(<"$scratch/port")
+    export HF_ENDPOINT
+    unset SSL_CERT_FILE SSL_CERT_DIR
+    # untrusted WORDS: the download ends with exit code 4, nothing but a message that contains the words.
+    untrusted() {
+        inside fetch hf:tiny/qwen2 -o fetched >"$scratch/log" 2>&1
+        judge "$1: another exit code" test $? -eq 4
+        judge "$1: another message" grep -qF "$1" "$scratch/log"
+        judge "$1: something is downloaded" test ! -e "$jail/fetched"
+    }
+    untrusted "this system has no file of certificate authorities such as /etc/ssl/certs/ca-certificates.crt; install ca-certificates or set SSL_CERT_FILE"
+    SSL_CERT_FILE=/nowhere.pem untrusted "SSL_CERT_FILE is '/nowhere.pem': No such file or directory"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -out "$jail/other.pem" -days 2 -subj /CN=other 2>"$scratch/log"
+    SSL_CERT_FILE=/other.pem untrusted "SSL certificate problem"
+    # fetches WHAT PLACE: the download passes with the authorities in a file at PLACE of the root.
+    fetches() {
+        mkdir -p "$(dirname "$jail/$1")" && cp "$scratch/ca.pem" "$jail/$1"
+        if inside fetch hf:tiny/qwen2 -o fetched >"$scratch/log" 2>&1; then good; else bad "$1: no download" "$scratch/log"; fi
+        judge "$1: other files" diff -r "$jail/fetched" fixtures/tiny-qwen2
+        rm -rf "${jail:?}/$1"
+    }
+    for place in etc/ssl/certs/ca-certificates.crt etc/pki/tls/certs/ca-bundle.crt etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem etc/ssl/ca-bundle.pem etc/ssl/cert.pem; do
+        fetches $place
+        rm -r "$jail/fetched"
+    done
+    SSL_CERT_FILE=/trusted.pem fetches trusted.pem
+    for command in "quantize fetched -o fetched-int4 --scheme int4-group32" "evaluate fetched fetched-int4 --text fetched/heldout.txt --context 32 --max-tokens 64 --json"; do
+        # shellcheck disable=SC2086 # a list of words
+        if inside $command --memory 1G --quiet >"$scratch/printed" 2>"$scratch/log"; then good; else bad "organ $command" "$scratch/log"; fi
+    done
+    judge "the loss of the fetched model is no number" test "$(jq '[.. | .perplexity? | numbers] | length >= 2' "$scratch/printed")" = true
+    kill "$hub"
+    wait "$hub" 2>/dev/null
+    trap 'rm -rf "$scratch"' EXIT
+fi
 
 # ---- other CPUs ----
 emulator=$(command -v qemu-x86_64-static || command -v qemu-x86_64)
