@@ -24,7 +24,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Finds verbs in a table of verbs by their names. */
+/* ---- verbs found in a table by their names ---- */
+
+/* Returns whether the verb has a name of two words and `family` is the first ("lora"). */
+bool organ_verb_is_of_family(const organ_verb *verb, const char *family);
 
 /* Returns the verb `name`, or `name second` if its name has two words ("lora extract"). `second` is the word after
  * `name` or NULL. *words becomes the number of words in the name of the verb, 1 or 2. Returns NULL with ORGAN_USAGE and
@@ -39,9 +42,8 @@ const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *na
 
 /* ---- options that several verbs share ---- */
 
-/* Options that several verbs share. A verb with further options has a struct whose first member, `call`, is an
- * organ_call. */
-
+/* The values of these options. A verb with further options has a struct whose first member, `call`, is an organ_call.
+ */
 typedef struct organ_call {
     const organ_verb *verb;              /* that runs */
     organ_words headers;                 /* --header */
@@ -114,10 +116,7 @@ char *organ_terminal_line(const organ_terminal *terminal, double now);
 
 /* ---- the frame around the work of a verb ---- */
 
-/* The frame around the work of a verb: opens the engine and the display of progress before it, and prints the report
- * after it. */
-
-/* Resources that the program opens for a verb. */
+/* Resources that the program opens for a verb: the engine and the display of progress. */
 typedef struct organ_engine_room {
     const organ_call *call;
     organ_terminal terminal;
@@ -453,9 +452,7 @@ void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 /* Prints organ-VERB(1), the page of a verb, which must be in the table: the page refers to its neighbours. */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
-/* ---- names of models on the command line ---- */
-
-/* Replaces names of models on the command line by their paths or URLs, and makes outputs as private as inputs. */
+/* ---- names of models on the command line, and outputs as private as the inputs ---- */
 
 /* Replaces names of models in the values of all operands and options of the verb. Each value that names a model
  * (ORGAN_NAMES_MODEL), and each other input with a prefix such as "hf:", becomes the path that organ_name_resolve
@@ -473,16 +470,15 @@ organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, 
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
- * not have them on the models and other inputs that the call names. Call it after
- * organ_call_resolve_names. */
+ * not have them on the models and other inputs that the call names. Call it after organ_call_resolve_names. */
 void organ_call_close_modes(const organ_verb *verb, const organ_call *call);
 
 /* ---- paths that a command writes, compared with each other and with its inputs ---- */
 
 /* Returns ORGAN_USAGE, before any work, if two of the paths in the operands and options of the verb cannot both be
  * used:
- * - two outputs are the same file or directory, or one is inside the other, or inside the hidden directory of the
- * other;
+ * - two outputs are the same file or directory, or one is inside the other, or inside the hidden directory of
+ *   the other;
  * - an output is a file that the command reads, or contains one and would replace it;
  * - an output is a report that the run writes next to the single file of -o;
  * - standard output is a file that is also an output or an input.
@@ -493,7 +489,7 @@ organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *
 
 /* ---- progress for programs (--progress json) ---- */
 
-/* Progress for programs (--progress json): one JSON object per line on stderr, each written immediately.
+/* One JSON object per line on stderr, each written immediately.
  *
  *   {"event": "begin", "what": "pruning", "bytes": N, "tensors": N}
  *       a stage begins; the totals of the stage
@@ -506,16 +502,7 @@ organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *
  *   {"event": "error", "status": NAME, "code": N, "message": TEXT}
  *       the run failed; N is the exit code; always the last line */
 
-/* Counts of a stage so far. */
-typedef struct organ_event_stage {
-    uint64_t done, bytes; /* bytes processed, and in total */
-    size_t tensors;       /* number of finished tensors */
-} organ_event_stage;
-
-/* ---- events ---- */
-
-/* Each function prints the event of its name. NULL for `tensor` or `remark` is printed as null. */
-
+/* Prints the event "error". */
 void organ_event_error(FILE *out, const organ_error *error);
 
 /* ---- the verbs of the program ---- */
@@ -532,7 +519,7 @@ void organ_call_complete(organ_call *call);
 
 /* ---- completion in shells ---- */
 
-/* Completion in shells. The scripts for bash, zsh and fish contain no verbs or options: they run the hidden verb
+/* The scripts for bash, zsh and fish contain no verbs or options: they run the hidden verb
  * `organ complete WORD...`, which computes the candidates from the table of verbs. */
 
 /* Returns the embedded script for `shell`, "bash" or "zsh"; any other text selects the script for fish. */

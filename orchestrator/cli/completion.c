@@ -44,18 +44,6 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-static size_t family_length(const organ_verb *verb)
-{
-    const char *const blank = strchr(verb->name, ' ');
-    return blank ? (size_t)(blank - verb->name) : 0;
-}
-
-static bool is_of_family(const organ_verb *verb, const char *family)
-{
-    const size_t length = family_length(verb);
-    return length > 0 && length == strlen(family) && strncmp(verb->name, family, length) == 0;
-}
-
 /* A first word that adjacent verbs share is offered once. If a section begins with the first of these verbs, the
  * description is the title of the section, else the summary of this verb. */
 static void offer_verbs(const completing *c)
@@ -64,22 +52,19 @@ static void offer_verbs(const completing *c)
     for (size_t k = 0; k < c->table->count; k++) {
         const organ_verb *const verb = c->table->verbs[k];
         const char *const section = organ_verb_section_at(c->table, verb);
-        if (is_of_family(verb, family))
+        if (organ_verb_is_of_family(verb, family))
             continue;
-        snprintf(family, sizeof family, "%.*s", (int)family_length(verb), verb->name);
-        if (*family)
-            offer_word(c, "", family, section ? section : verb->summary);
-        else
-            offer_word(c, "", verb->name, verb->summary);
+        snprintf(family, sizeof family, "%.*s", (int)strcspn(verb->name, " "), verb->name);
+        offer_word(c, "", family, section && strchr(verb->name, ' ') ? section : verb->summary);
     }
 }
 
-/* Returns whether the family has verbs of two words. */
+/* Offers the second words of the verbs whose first is `family`. Returns whether there are any. */
 static bool offer_second_words(const completing *c, const char *family)
 {
     bool found = false;
     for (size_t k = 0; k < c->table->count; k++)
-        if (is_of_family(c->table->verbs[k], family)) {
+        if (organ_verb_is_of_family(c->table->verbs[k], family)) {
             offer_word(c, "", c->table->verbs[k]->name + strlen(family) + 1, c->table->verbs[k]->summary);
             found = true;
         }
@@ -119,6 +104,7 @@ static void offer_options(const completing *c, const organ_verb *verb)
     }
 }
 
+/* `taken` is the number of operands that are typed already. */
 static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
 {
     const size_t count = verb->operand_count;
@@ -134,6 +120,7 @@ static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
         offer_values(c, &option);
 }
 
+/* Returns the option that the word names ("--name", "--name=VALUE" or "-n") if it takes a value, else NULL. */
 static const organ_option *option_of(const organ_verb *verb, const char *word)
 {
     const size_t length = strcspn(word, "=");

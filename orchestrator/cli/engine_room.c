@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Checks that the page can be created in the directory of `path`. */
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
@@ -138,6 +139,7 @@ static organ_status read_memory_limit(uint64_t *limit, organ_error *error)
                             text);
 }
 
+/* After an error *engine is NULL or must be destroyed. */
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {
@@ -159,6 +161,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
+/* Says that rows of the report were kept in memory because no temporary file could be made for them. */
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;
@@ -190,9 +193,10 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     room->shown = organ_terminal_progress(&room->terminal);
     room->progress = organ_ranks_progress(call->ranks, &room->shown);
     if (with_engine && open_engine(call, room->progress, &room->engine, error) != ORGAN_OK)
-        return error->status;
-    organ_unnamed_files_use(/*use=*/true);
-    return ORGAN_OK;
+        organ_engine_destroy(room->engine);
+    else
+        organ_unnamed_files_use(/*use=*/true);
+    return error->status;
 }
 
 /* Destroys the engine before it writes the report: its tables or page can then use the memory that the engine had.

@@ -9,6 +9,7 @@
  * in which the explanations of verbs and topics begin. */
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80, VERB_COLUMN = 17, TOPIC_COLUMN = 15 };
 
+/* Limits the width of `page` to one that is easy to read. */
 static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -16,6 +17,7 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
+/* Prints each line of `text` as a paragraph of its own, with a blank line between two. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {
@@ -29,6 +31,7 @@ static void put_paragraphs(FILE *out, const char *text, size_t indent, const org
     }
 }
 
+/* Prints the term, and next to it, from `column` on, its meaning; a long term has a line of its own. */
 static void put_help_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
 {
     char lead[128];
@@ -42,6 +45,7 @@ static void put_help_entry(FILE *out, const char *term, size_t column, const cha
     organ_text_wrap(out, lead, column, meaning, page);
 }
 
+/* Writes the option as a user types it, "-o, --output DIR"; blanks take the place of a missing letter. */
 static void option_term(const organ_option *option, char *out, size_t size)
 {
     char letter[8] = "    ";
@@ -95,12 +99,13 @@ static size_t option_column(const organ_page *page)
     return page->width < NARROW ? NARROW_COLUMN : COLUMN;
 }
 
+/* Prints the forms of the verb (verb->usage, one in a line), or one that is made from its operands and options. */
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     char line[512];
     for (const char *form = verb->usage; form && *form; form += strcspn(form, "\n"), form += *form == '\n') {
         snprintf(line, sizeof line, "organ %s %.*s", verb->name, (int)strcspn(form, "\n"), form);
-        organ_text_wrap(out, form == verb->usage ? "Usage: " : "       ", 7, line, page);
+        organ_text_wrap(out, form == verb->usage ? "Usage: " : "       ", strlen("Usage: "), line, page);
     }
     if (verb->usage) {
         fputc('\n', out);
@@ -118,12 +123,14 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
             used += (size_t)snprintf(line + used, sizeof line - used, " --%s %s", option->name, option->argument);
     if (verb->group_count && used < sizeof line)
         snprintf(line + used, sizeof line - used, " [options]");
-    organ_text_wrap(out, "Usage: ", 7, line, page);
+    organ_text_wrap(out, "Usage: ", strlen("Usage: "), line, page);
     fputc('\n', out);
 }
 
 /* ---- topics ---- */
 
+/* Returns whether an earlier row of the table, option `at` of the verb with this number being the present one, is the
+ * same option: it has the same name and topic. */
 static bool seen_before(const organ_verb_table *table, size_t verb, size_t at)
 {
     const organ_option *const option = organ_verb_option_at(table->verbs[verb], at), *other;
@@ -260,6 +267,7 @@ static void some_choices(const organ_option *option, char out[ORGAN_RANGE_ROOM])
     }
 }
 
+/* Returns whether the help begins with a choice and its explanation, "hf: ...". */
 static bool starts_with_choice(const organ_option *option)
 {
     const size_t word = strcspn(option->help, ": ");
@@ -359,10 +367,9 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     const organ_page narrow = page_for_reading(page);
-    const size_t length = strlen(word);
     bool found = false;
     for (size_t k = 0; k < table->count; k++) {
-        if (strncmp(table->verbs[k]->name, word, length) != 0 || table->verbs[k]->name[length] != ' ')
+        if (!organ_verb_is_of_family(table->verbs[k], word))
             continue;
         if (!found)
             fprintf(out, "Usage: organ %s VERB ARGUMENTS [options]\n\n", word);

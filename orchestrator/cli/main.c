@@ -19,6 +19,7 @@ enum { LARGE_BUFFER = 256 << 10 };
 
 static organ_stop stop;
 
+/* The first signal requests the end of the run; the second ends the process at once. */
 static void handle_stop_signal(int number)
 {
     if (organ_stop_is_requested(&stop)) {
@@ -101,7 +102,7 @@ static void print_resume_command(const organ_verb *verb, int argc, char *const *
         organ_text_hide_secrets(argv[k]);
         if (k > 0 && strcmp(argv[k - 1], "--header") == 0)
             fputs("...", stderr); /* a token */
-        else if (strncmp(argv[k], "--header=", 9) == 0)
+        else if (strncmp(argv[k], "--header=", strlen("--header=")) == 0)
             fputs("--header=...", stderr);
         else
             organ_shell_word(stderr, argv[k]);
@@ -182,7 +183,7 @@ static organ_status print_help(const organ_verb *verb, organ_help help, organ_er
     return error->status;
 }
 
-/* Messages of the library name fields of its options. */
+/* Messages of the library name fields of its options: replaces these by the options of the command line. */
 static void name_options(const organ_verb *verb, organ_error *error)
 {
     char named[sizeof error->message];

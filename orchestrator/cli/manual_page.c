@@ -12,7 +12,8 @@ enum { LINE_WIDTH = 78 };
 
 /* ---- roff ---- */
 
-/* *s must be valid UTF-8; it moves to the next character. */
+/* *s must be valid UTF-8; it moves to the next character. The first byte says how many follow (`more`) and has the
+ * character's high bits, each further byte 6 bits. */
 static uint32_t next_character(const char **s)
 {
     const unsigned char *const at = (const unsigned char *)*s;
@@ -38,6 +39,7 @@ static size_t escape_for_roff(uint32_t c, char out[16])
     return (size_t)snprintf(out, 16, c < 0x80 ? "%c" : "\\[u%04X]", c);
 }
 
+/* Prints the first `length` bytes of `text`; `out` NULL only counts. Returns the number of bytes with escapes. */
 static size_t put_escaped(FILE *out, const char *text, size_t length)
 {
     size_t sum = 0;
@@ -115,6 +117,7 @@ static void put_argument(FILE *out, const char *argument)
     fputs("\\fR", out);
 }
 
+/* Prints a required option with its value, by its letter if it has one. */
 static void put_required(FILE *out, const organ_option *option)
 {
     fputs("\\fB", out);
@@ -238,6 +241,7 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
+/* Refers to organ(1) and to the other verbs of the verb's section, which are table->verbs[from .. to). */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;

@@ -75,6 +75,7 @@ static bool is_adapter_folder(const char *folder, char base[256])
     return true;
 }
 
+/* Opens the file at `path`, a GGUF file, to read its type. */
 static bool is_adapter_file(const char *path)
 {
     organ_error ignored = {0};
@@ -132,7 +133,7 @@ void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, 
         (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE) ||
         (reads && (failed || silent || !organ_ranks_first(call->ranks))))
         return;
-    const size_t first = strncmp(verb->name, "lora ", 5) == 0 ? verb->operand_count : 0;
+    const size_t first = organ_verb_is_of_family(verb, "lora") ? verb->operand_count : 0;
     for (size_t n = 0; organ_verb_text_at(verb, call, n, &text) && (!reads || text.number == 0); n++)
         if (text.number >= first && text.argument.names == ORGAN_NAMES_MODEL)
             name_adapter(*text.word, reads || failed, reads ? NULL : error);
@@ -349,6 +350,7 @@ static void add_standard_output(command_paths *all)
 
 /* ---- outputs whose names a run derives ---- */
 
+/* Returns the value of the option; NULL if the verb has no such option with a text, or it is not given. */
 static const char *text_option(const command_paths *all, const char *name, const void *values)
 {
     const organ_option *const option = organ_verb_option(all->verb, name);
@@ -356,6 +358,8 @@ static const char *text_option(const command_paths *all, const char *name, const
                                                        : NULL;
 }
 
+/* Adds the output whose path is `output`, without an ending ".gguf", followed by `end`. Takes over `end`; NULL: memory
+ * ran out. */
 static organ_status add_derived(command_paths *all, const char *output, char *end, organ_error *error)
 {
     static const organ_option derived = {.name = "output", .value = ORGAN_VALUE_TEXT, .names = ORGAN_NAMES_OUTPUT};
@@ -396,6 +400,7 @@ static organ_status add_derived_paths(command_paths *all, const void *values, or
 
 /* ---- comparisons ---- */
 
+/* Writes how messages name the path: its option or operand, and its word. Returns `out`. */
 static const char *label(const command_path *p, char out[PATH_MAX + 64])
 {
     const char *const dashes = islower((unsigned char)p->name[0]) && p->word ? "--" : "";
@@ -419,15 +424,17 @@ static bool are_same_path(const command_path *a, const command_path *b)
     return *a->place && strcmp(a->place, b->place) == 0;
 }
 
+/* Returns whether `p` is, or is inside, a hidden file or directory of the output `of`: ".NAME.organ-..." next to it. */
 static bool is_hidden_path_of(const command_path *p, const command_path *of)
 {
     const char *const name = organ_path_name(of->place);
     const size_t folder = (size_t)(name - of->place), length = strlen(name);
     return *of->place && strlen(p->place) > folder + length && strncmp(p->place, of->place, folder) == 0 &&
            p->place[folder] == '.' && strncmp(p->place + folder + 1, name, length) == 0 &&
-           strncmp(p->place + folder + 1 + length, ".organ-", 7) == 0;
+           strncmp(p->place + folder + 1 + length, ".organ-", strlen(".organ-")) == 0;
 }
 
+/* Returns whether `p` has the name of a report that a run writes next to its output `of`, a single file. */
 static bool is_report_next_to(const command_path *p, const command_path *of)
 {
     static const char *const reports[] = {"*REPORT.md",      "*REPORT.html",  "prune.json",      "prune.jsonl",
@@ -443,6 +450,8 @@ static bool is_report_next_to(const command_path *p, const command_path *of)
     return false;
 }
 
+/* Refuses two paths that cannot both be used; the run writes `a`. The caller also checks the pair (b, a) if the run
+ * writes `b`. */
 static organ_status check_command_path(const command_paths *all, const command_path *a, const command_path *b,
                                        organ_error *error)
 {

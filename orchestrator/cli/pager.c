@@ -10,6 +10,7 @@
 
 enum { NOT_FOUND = 127 }; /* exit code of a shell that does not find a command */
 
+/* Returns the command of the pager; NULL: none. */
 static const char *chosen_pager(void)
 {
     const char *const type = getenv("TERM"), *const own = getenv("ORGAN_PAGER"),

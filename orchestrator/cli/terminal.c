@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* The values below ORGAN_INTERRUPTED are consecutive. */
 static const char *status_name(organ_status status)
 {
     static const char *const names[] = {[ORGAN_OK] = "done",
@@ -23,6 +24,12 @@ static const char *status_name(organ_status status)
                                         [ORGAN_IO] = "input or output"};
     return status == ORGAN_INTERRUPTED ? "interrupted" : names[status];
 }
+
+/* Counts of a stage so far. */
+typedef struct event_stage {
+    uint64_t done, bytes; /* bytes processed, and in total */
+    size_t tensors;       /* number of finished tensors */
+} event_stage;
 
 /* The line is one write, so that lines of two programs on one pipe do not mix. Releases `event`; writes nothing if
  * it is NULL or memory runs out. */
@@ -35,6 +42,7 @@ static void put_event_line(FILE *out, json_t *event)
     json_decref(event);
 }
 
+/* Text that is no UTF-8 is escaped; NULL, or a lack of memory, is null. */
 static json_t *visible_or_null(const char *s)
 {
     json_t *const string = s ? json_string(s) : NULL, *const safe = s && !string ? organ_document_string(s) : string;
@@ -47,7 +55,7 @@ static void event_begin(FILE *out, const char *what, uint64_t bytes, size_t tens
                                   (json_int_t)bytes, "tensors", (json_int_t)tensors));
 }
 
-static void event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
+static void event_advance(FILE *out, const event_stage *stage, const char *tensor, const char *remark)
 {
     put_event_line(out,
                    json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done,
@@ -55,7 +63,7 @@ static void event_advance(FILE *out, const organ_event_stage *stage, const char 
                              visible_or_null(tensor), "remark", visible_or_null(remark)));
 }
 
-static void event_end(FILE *out, const organ_event_stage *stage)
+static void event_end(FILE *out, const event_stage *stage)
 {
     put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of",
                                   (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors));
@@ -87,7 +95,7 @@ organ_page organ_terminal_page(FILE *stream)
     const long requested = columns ? strtol(columns, NULL, 10) : 0;
     if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         page.width = size.ws_col;
-    else if (requested >= 20 && requested <= 10000)
+    else if (requested >= 20 && requested <= 10000) /* other values are taken for errors */
         page.width = (size_t)requested;
     return page;
 }
@@ -115,6 +123,7 @@ static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
         fputs(k < full ? done : left, out);
 }
 
+/* Share of the bytes, or of the tensors in a stage that counts no bytes. */
 static double share_done(const organ_terminal *terminal)
 {
     if (terminal->bytes == 0)
@@ -159,6 +168,8 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
         fprintf(out, "  %s left", remaining_time_text((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
+/* Prints the name of the tensor finished last and the remark about it in at most `capacity` columns: without the
+ * remark, or not at all, if they are too few. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t capacity)
 {
     enum { SHORTEST = 16, GAP = 2 }; /* columns: least room for the name, and blanks before it */
@@ -175,6 +186,7 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
  * that of the screen in columns. The caller frees the text; NULL if memory runs out. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
+    /* columns of the bar: fewer on narrow screens, so that more of the line remains for the rest */
     const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;
     organ_text line;
     organ_error ignored = {0};
@@ -207,6 +219,7 @@ char *organ_terminal_line(const organ_terminal *terminal, double now)
     return line;
 }
 
+/* Moves to the first column and erases the line. */
 static void clear_line(const organ_terminal *terminal)
 {
     if (terminal->live)
@@ -250,11 +263,12 @@ static void remember_tensor(organ_terminal *terminal, const char *tensor, const 
     ORGAN_OWNED char *const visible = organ_text_made_visible(tensor);
     if (!visible)
         return;
-    ORGAN_OWNED char *const fitting = organ_text_shorten(visible, 120, terminal->page.utf8);
+    ORGAN_OWNED char *const fitting = organ_text_shorten(visible, /*width=*/120, terminal->page.utf8);
     snprintf(terminal->finished, sizeof terminal->finished, "%s", fitting ? fitting : "");
     snprintf(terminal->remark, sizeof terminal->remark, "%s", remark ? remark : "");
 }
 
+/* Prints a line about the tensor finished last. */
 static void log_tensor(const organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->started;
@@ -297,9 +311,9 @@ static void log_end(const organ_terminal *terminal)
     fputc('\n', terminal->out);
 }
 
-static organ_event_stage stage_of(const organ_terminal *terminal)
+static event_stage stage_of(const organ_terminal *terminal)
 {
-    return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
+    return (event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
 }
 
 /* `tensor` may be NULL (none): such events are printed at most once per event_seconds. */
@@ -308,7 +322,7 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
     terminal->count += tensor != NULL;
     if (!tensor && now - terminal->drawn < event_seconds)
         return;
-    const organ_event_stage stage = stage_of(terminal);
+    const event_stage stage = stage_of(terminal);
     event_advance(terminal->out, &stage, tensor, remark);
     terminal->drawn = now;
 }
@@ -342,7 +356,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
 static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
-    const organ_event_stage stage = stage_of(terminal);
+    const event_stage stage = stage_of(terminal);
     if (terminal->events)
         event_end(terminal->out, &stage);
     else if (!terminal->quiet && !terminal->live && !terminal->each)

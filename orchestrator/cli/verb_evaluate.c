@@ -228,9 +228,6 @@ CALL_WITH(tokenize, organ_tokenize_options);
 #undef CALL
 #define CALL tokenize_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option options[] = {
     INPUT("text", "FILE", tokenize.text, "the text; - reads standard input", .required = true),
     FLAG("ids", tokenize.ids, "print the ids, one per line; with --json, add them to the document", .common = true),

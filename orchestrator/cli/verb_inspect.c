@@ -97,9 +97,6 @@ static organ_status run_autopsy(void *context, organ_error *error)
     return run_model_autopsy(context, error);
 }
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option autopsy_options[] = {
     INPUT("ranges", "FILE", autopsy.ranges,
           "file of expected ranges that replace the built-in ones; edit the output of --print-ranges", .common = true),
@@ -147,9 +144,6 @@ CALL_WITH(models, organ_models_options);
 #undef CALL
 #define CALL models_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option models_options[] = {
     TEXT("match", "GLOB", models.match, "list only models whose name matches, for example 'ollama:*'", .common = true)};
 
@@ -184,9 +178,6 @@ typedef struct topology_call {
 } topology_call;
 #undef CALL
 #define CALL topology_call
-
-/* Tables are laid out by hand. */
-/* clang-format off */
 
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import,
@@ -232,9 +223,6 @@ typedef struct fetch_call {
 } fetch_call;
 #undef CALL
 #define CALL fetch_call
-
-/* Tables are laid out by hand. */
-/* clang-format off */
 
 WORK(fetch_work)
 {

@@ -105,9 +105,6 @@ typedef struct orthogonality_call {
 #undef CALL
 #define CALL orthogonality_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option options[] = {
     WORDS("pair", "CLEAN NOISY", pairs,
           "given twice: compares the quantisation noise of one model with that of another",

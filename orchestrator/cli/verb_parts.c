@@ -128,12 +128,13 @@ const organ_topic organ_topic_urls = {"urls", "Models at URLs", NULL};
 
 const organ_topic organ_topic_reports = {"reports", "Reports, progress and help", NULL};
 
-static bool is_family(const char *name, const organ_verb *verb)
+bool organ_verb_is_of_family(const organ_verb *verb, const char *family)
 {
-    const size_t length = strlen(name);
-    return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
+    const size_t length = strlen(family);
+    return strncmp(verb->name, family, length) == 0 && verb->name[length] == ' ';
 }
 
+/* `second` may be NULL (missing). Returns NULL, for the caller to return. */
 static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
                                        organ_error *error)
 {
@@ -141,7 +142,7 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     const char *names[ORGAN_MAX_VERBS];
     size_t count = 0;
     for (size_t k = 0; k < table->count; k++)
-        if (is_family(family, table->verbs[k])) {
+        if (organ_verb_is_of_family(table->verbs[k], family)) {
             names[count] = strchr(table->verbs[k]->name, ' ') + 1;
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", count ? ", " : "", names[count]);
             count++;
@@ -164,6 +165,7 @@ static bool has_verb(const organ_verb_table *table, const char *name)
     return found;
 }
 
+/* Returns the name of the verb of two words whose second is `word`; NULL if there is none. */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -211,8 +213,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
     bool family = false;
     for (size_t k = 0; k < table->count; k++) {
         names[k] = table->verbs[k]->name;
-        family = family || is_family(name, table->verbs[k]);
-        *words = is_family(name, table->verbs[k]) ? 2 : 1;
+        *words = organ_verb_is_of_family(table->verbs[k], name) ? 2 : 1;
+        family = family || *words == 2;
         if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0
                         : organ_verb_is_named(table->verbs[k], name))
             return table->verbs[k];

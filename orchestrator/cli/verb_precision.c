@@ -176,9 +176,6 @@ CALL_WITH(convert, organ_convert_options);
 #undef CALL
 #define CALL convert_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
     CHOICE("to", &ORGAN_CHOICE_TEXTS(ORGAN_CONVERT_OUTPUTS)[1], convert.to, "the format of the output",

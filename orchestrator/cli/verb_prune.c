@@ -196,9 +196,6 @@ CALL_WITH(purify, organ_purify_options);
 #undef CALL
 #define CALL purify_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option purify_options[] = {
     OUTPUT("OUT", purify.write.output,
            "new directory of the model and its report; X.gguf or X.safetensors: a single file, if MODEL is a single "

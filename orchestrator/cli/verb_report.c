@@ -100,9 +100,6 @@ static organ_status run_serve(void *context, organ_error *error)
     return organ_serve(&own->serve, error);
 }
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option serve_options[] = {
     INPUT("root", "DIR", serve.root, "the directory to serve; clients and jobs reach no files outside it, except for "
                                      "models with --caches",

@@ -102,9 +102,6 @@ CALL_WITH(layers, organ_layers_options);
 #undef CALL
 #define CALL layers_call
 
-/* Tables are laid out by hand. */
-/* clang-format off */
-
 static const organ_option layers_options[] = {
     OUTPUT("OUT", layers.write.output,
            "new directory of the model and its report; for a GGUF model a single file, X.gguf",
@@ -182,9 +179,6 @@ const organ_verb organ_layers_verb = {
 CALL_WITH(width, organ_width_options);
 #undef CALL
 #define CALL width_call
-
-/* Tables are laid out by hand. */
-/* clang-format off */
 
 static const organ_option width_options[] = {
     OUTPUT("OUT", width.write.output,
