@@ -113,6 +113,7 @@ static void run_cut(const organ_kernels *kernels, organ_recurrence r, size_t cut
     kernels->recurrence(&r);
 }
 
+/* The first cut of a case is 0. What the definition gives is kept for the other cuts. */
 static const char *check_case(const organ_kernels *kernels, size_t value_dim, size_t cut, unsigned kind)
 {
     static recurrence_case c;
@@ -128,14 +129,15 @@ static const char *check_case(const organ_kernels *kernels, size_t value_dim, si
     organ_recurrence wanted = c.r;
     wanted.outs = outs;
     wanted.state = state;
-    memcpy(state, c.state, sizeof state);
-    for (size_t j = 0; j < value_dim; j++)
+    if (cut == 0)
+        memcpy(state, c.state, sizeof state);
+    for (size_t j = 0; j < value_dim && cut == 0; j++)
         expected_column(&wanted, j);
     if (memcmp(outs, c.r.outs, TOKENS * value_dim * sizeof *outs) != 0)
         fault = kernel_fault("recurrence of %zu columns, kind %u, cut at %zu: outputs", value_dim, kind, cut);
     if (memcmp(state, c.r.state, KEYS * value_dim * sizeof *state) != 0)
         fault = kernel_fault("recurrence of %zu columns, kind %u, cut at %zu: state", value_dim, kind, cut);
-    for (size_t j = 0; j < value_dim && !fault; j++)
+    for (size_t j = 0; j < value_dim && cut == 0 && !fault; j++)
         if (!(distance_of(&c.r, c.state, j) < 4e-6))
             fault = kernel_fault("recurrence of %zu columns, kind %u: column %zu is %g off", value_dim, kind, j,
                                  distance_of(&c.r, c.state, j));
@@ -151,8 +153,8 @@ const char *check_recurrence(const organ_kernels *kernels)
     static const size_t widths[] = {1, 15, 16, 17, 31, 32, 33, 48, 64, 80}, cuts[] = {0, 1, 63, 64, 65, TOKENS};
     const char *fault = NULL;
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
-        for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++)
-            for (unsigned kind = 0; kind < 4 && !fault; kind++)
+        for (unsigned kind = 0; kind < 4; kind++)
+            for (size_t k = 0; k < sizeof cuts / sizeof *cuts && !fault; k++)
                 fault = check_case(kernels, widths[w], cuts[k], kind);
     return fault;
 }
@@ -248,6 +250,7 @@ static void run_cut_scan(const organ_kernels *kernels, organ_selective_scan s, s
     kernels->selective_scan(&s);
 }
 
+/* The first cut for a number of channels is 0. What the definition gives is kept for the other cuts. */
 static const char *check_scan(const organ_kernels *kernels, size_t channels, size_t cut)
 {
     static scan_case c;
@@ -264,15 +267,17 @@ static const char *check_scan(const organ_kernels *kernels, size_t channels, siz
     organ_selective_scan wanted = c.s;
     wanted.values = values;
     wanted.state = state;
-    memcpy(values, c.values, sizeof values);
-    memcpy(state, c.state, sizeof state);
-    for (size_t j = 0; j < channels; j++)
+    if (cut == 0) {
+        memcpy(values, c.values, sizeof values);
+        memcpy(state, c.state, sizeof state);
+    }
+    for (size_t j = 0; j < channels && cut == 0; j++)
         expected_channel(&wanted, j);
     if (memcmp(values, c.s.values, TOKENS * channels * sizeof *values) != 0)
         fault = kernel_fault("selective scan of %zu channels, cut at %zu: outputs", channels, cut);
     if (memcmp(state, c.s.state, STATES * channels * sizeof *state) != 0)
         fault = kernel_fault("selective scan of %zu channels, cut at %zu: state", channels, cut);
-    for (size_t j = 0; j < channels && !fault; j++)
+    for (size_t j = 0; j < channels && cut == 0 && !fault; j++)
         if (!(scan_distance(&c, j) < 4e-6))
             fault = kernel_fault("selective scan of %zu channels: channel %zu is %g off", channels, j,
                                  scan_distance(&c, j));

@@ -2,6 +2,7 @@
  * Checks of the search for scales: every table against a plain search in FP64, and against the scalar table bit for
  * bit on shapes that end at every place of a vector, between guards. */
 #include "tests/kernels/kernel_checker.h"
+#include "tests/kit/effort.h"
 #include <math.h>
 #include <string.h>
 
@@ -239,7 +240,7 @@ const char *check_scale_search(const organ_kernels *k)
     static const size_t groups[] = {1, 15, 16, 17, 32, 33, 64, 128, COLS};
     const size_t kinds = sizeof groups / sizeof *groups;
     const char *fault = NULL;
-    for (unsigned round = 0; round < 60 && !fault; round++) {
+    for (unsigned round = 0; round < sampled_unless_all(60, 30, 60) && !fault; round++) {
         static const int shifts[] = {-6, 0, 30, -60, -140, 50};
         guarded g = guarded_create(ROWS * COLS * sizeof(float), GUARD_BEHIND, round);
         float *const values = (float *)(void *)g.data;
