@@ -73,7 +73,7 @@ static organ_status open_pair(const void *context, void **state, organ_error *er
     *state = factors;
     if (!factors)
         return organ_fail_memory(error, p->weight->name);
-    return organ_lora_factors_read(p->adapter, p->pair, p->kernels, 1, factors, error);
+    return organ_lora_factors_read(p->adapter, p->pair, p->kernels, /*scale=*/1, factors, error);
 }
 
 static size_t pair_scratch(const void *context, size_t rows)
@@ -82,7 +82,8 @@ static size_t pair_scratch(const void *context, size_t rows)
     return rows * (size_t)p->pair->in_features * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
 }
 
-/* The sums of B A and their order are those of organ lora merge. */
+/* The sums of B A and their order are those of organ lora merge. `scratch` (pair_scratch) is first that of the product,
+ * then the changes of the rows. */
 static organ_status change_rows(const void *context, const void *state, uint64_t first, size_t rows, float *values,
                                 void *scratch, organ_error *error)
 {
@@ -108,6 +109,7 @@ static organ_status change_rows(const void *context, const void *state, uint64_t
 
 /* ---- the adapter ---- */
 
+/* The message is ADAPTER: WHAT 'NAME', and advice. */
 static organ_status cannot(const organ_adapted *a, const char *what, const char *name, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
@@ -116,6 +118,7 @@ static organ_status cannot(const organ_adapted *a, const char *what, const char 
                       a->adapter->path, what, name, a->model->path, a->adapter->path);
 }
 
+/* A square stack is refused, because its shape does not show whether it is stored transposed. */
 static organ_status place_pair(organ_adapted *a, const organ_adapter *adapter, const organ_adapter_pair *pair,
                                const organ_kernels *kernels, organ_error *error)
 {

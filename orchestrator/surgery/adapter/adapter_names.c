@@ -25,14 +25,14 @@ char *organ_adapter_pattern(const char *name)
 
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
-    return ORGAN_OBJECT(SET_NULL("auto_mapping"),
-                        SET("base_model_name_or_path", base ? json_string(base) : json_null()),
-                        SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", 0), SET_FLAG("inference_mode", 1),
-                        SET_FLAG("init_lora_weights", 1), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
-                        SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
-                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()),
-                        SET_NULL("revision"), SET("target_modules", targets), SET("alpha_pattern", json_object()),
-                        SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
+    return ORGAN_OBJECT(
+        SET_NULL("auto_mapping"), SET("base_model_name_or_path", base ? json_string(base) : json_null()),
+        SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", false), SET_FLAG("inference_mode", true),
+        SET_FLAG("init_lora_weights", true), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
+        SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
+        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()), SET_NULL("revision"),
+        SET("target_modules", targets), SET("alpha_pattern", json_object()), SET_TEXT("task_type", "CAUSAL_LM"),
+        SET_FLAG("use_dora", false), SET_FLAG("use_rslora", false));
 }
 
 json_t *organ_adapter_targets(const char *const *modules, size_t count)

@@ -39,8 +39,9 @@ typedef struct translated_part {
 
 /* ---- names ---- */
 
-/* The part follows "layers.N." (or the word that the architecture has for "layers"). If the name has no such number,
- * *layer is -1 and the result is the name without the prefix of the text model. */
+/* Returns the end of the name after "layers.N." (or the word that the architecture has for "layers") and sets *layer to
+ * N. If the name has no such number, *layer becomes -1 and the result is the name without the prefix of the text
+ * model. */
 static const char *tail_of(const translation *t, const char *name, int64_t *layer)
 {
     static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
@@ -61,15 +62,17 @@ static const char *tail_of(const translation *t, const char *name, int64_t *laye
     return name;
 }
 
-/* The name is one of llama.cpp if the adapter is GGUF, else one of peft. */
+/* Sets p->layer and p->part from the name of p->pair, which is one of llama.cpp if the adapter is GGUF, else one of
+ * peft. Returns false if no part has the name. */
 static bool translate_find_part(const translation *t, translated_part *p)
 {
+    static const char block[] = "blk.";
     const char *name = p->pair->weight;
     char *end;
     if (t->from->gguf) {
         p->layer = -1;
-        if (strncmp(name, "blk.", 4) == 0 && name[4] >= '0' && name[4] <= '9') {
-            p->layer = strtol(name + 4, &end, 10);
+        if (strncmp(name, block, strlen(block)) == 0 && name[strlen(block)] >= '0' && name[strlen(block)] <= '9') {
+            p->layer = strtol(name + strlen(block), &end, 10);
             name = *end == '.' ? end + 1 : name;
         }
         const bool found = organ_pairing_find_part(t->gguf_family, /*gguf=*/true, p->layer < 0, name, &p->part);
@@ -88,8 +91,8 @@ static bool translate_find_part(const translation *t, translated_part *p)
     return organ_pairing_find_part(t->family, /*gguf=*/false, p->layer < 0, name, &p->part);
 }
 
-/* `layer` -1 means the model outside its layers. `number` is the index of the expert for parts of numbered experts,
- * else -1. */
+/* Returns the base's weight that has the part; NULL if there is none. `layer` -1 means the model outside its layers.
+ * `number` is the index of the expert for parts of numbered experts, else -1. */
 static const organ_weight *weight_of(const translation *t, int64_t layer, forward_part part, int64_t number)
 {
     const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
@@ -120,9 +123,9 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
 
 /* ---- pairs ---- */
 
-/* If there is no such pair, one with only names and anatomy is appended. The pointer is valid until the next pair is
- * appended. */
-static organ_adapter_pair *pair_named(translation *t, const char *weight)
+/* If no pair changes the weight, one with only names and anatomy is appended. The pointer is valid until the next pair
+ * is appended; NULL if memory cannot be allocated. */
+static organ_adapter_pair *find_or_add_pair(translation *t, const char *weight)
 {
     translated *const to = t->to;
     const size_t *const known = organ_name_table_find(&to->names, weight);
@@ -164,7 +167,7 @@ static organ_status fail_twice_changed(translation *t, const organ_adapter_pair 
 static organ_status add_translated_pair(translation *t, const translated_rows *s)
 {
     const organ_adapter_pair *const from = s->pair;
-    organ_adapter_pair *const made = pair_named(t, s->weight->name);
+    organ_adapter_pair *const made = find_or_add_pair(t, s->weight->name);
     organ_adapter_origin *const origin = organ_arena_take(&t->to->arena, sizeof *origin);
     const organ_adapter_pair **const list = organ_arena_take(&t->to->arena, sizeof *list);
     if (!made || !origin || !list)
@@ -191,7 +194,7 @@ static organ_status add_to_stack(translation *t, const translated_part *p, const
 {
     const organ_adapter_pair *const from = p->pair;
     const uint64_t experts = stack->shape[0];
-    organ_adapter_pair *const made = pair_named(t, stack->name);
+    organ_adapter_pair *const made = find_or_add_pair(t, stack->name);
     if (!made)
         return no_memory(t);
     if (stack->rank != 3 || experts < 2 || p->part.number < 0 || (uint64_t)p->part.number >= experts ||
@@ -225,7 +228,7 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
                       uint64_t first, uint64_t step, uint64_t rows)
 {
     translated_rows s = {.pair = p->pair, .expert = -1, .first = first, .step = step, .rows = rows};
-    if ((s.weight = weight_of(t, p->layer, stack, -1))) {
+    if ((s.weight = weight_of(t, p->layer, stack, /*number=*/-1))) {
         add_translated_pair(t, &s);
         return true;
     }
@@ -275,17 +278,22 @@ static bool add_part(translation *t, const translated_part *p)
         add_translated_pair(t, &s);
         return true;
     }
+    /* the parts of stacks (EXPERTS) and those of numbered experts (EXPERT) have the same order: gate, up, down */
     switch (part) {
     case PART_EXPERT_GATE:
     case PART_EXPERT_UP:
     case PART_EXPERT_DOWN: {
-        const organ_weight *const stack = weight_of(t, p->layer, part - PART_EXPERT_GATE + PART_EXPERTS_GATE, -1);
-        return stack && (add_to_stack(t, p, stack), true);
+        const organ_weight *const stack =
+            weight_of(t, p->layer, part - PART_EXPERT_GATE + PART_EXPERTS_GATE, /*number=*/-1);
+        if (stack)
+            add_to_stack(t, p, stack);
+        return stack != NULL;
     }
     case PART_EXPERTS_GATE:
     case PART_EXPERTS_UP:
     case PART_EXPERTS_DOWN:
-        return add_stack(t, p, part, part - PART_EXPERTS_GATE + PART_EXPERT_GATE, 0, 1, pair->out_features);
+        return add_stack(t, p, part, part - PART_EXPERTS_GATE + PART_EXPERT_GATE, /*first=*/0, /*step=*/1,
+                         pair->out_features);
     case PART_EXPERTS_GATE_UP:
         return add_halves(t, p, experts, t->family->mixture && t->family->mixture->pairs);
     case PART_GATE_UP:
@@ -301,7 +309,7 @@ static bool add_part(translation *t, const translated_part *p)
 
 static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
-    organ_adapter_pair *const made = pair_named(t, pair->weight);
+    organ_adapter_pair *const made = find_or_add_pair(t, pair->weight);
     if (!made)
         return no_memory(t);
     if (made->a)
@@ -389,7 +397,8 @@ organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_m
     return error->status;
 }
 
-/* Whether GGUF stores the part with the values and the order of rows of safetensors. */
+/* Returns a sentence on how GGUF stores the part differently; NULL if it has the values and the order of rows of
+ * safetensors. */
 static const char *obstacle_of(const translation *t, const pairing_part *part, const char *name)
 {
     if (organ_anatomy_of(name).role == ORGAN_ROLE_NORM && t->norms_plus_one)

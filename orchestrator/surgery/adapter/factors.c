@@ -22,6 +22,8 @@
 /* values[0] is element `first` of the tensor. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
+/* Calls `use` for CHUNK elements at a time. `raw` has room for their stored bytes and, after those, their FP32 values.
+ */
 static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                use_values *use, void *context, organ_error *error)
 {
@@ -136,7 +138,7 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
     ORGAN_OWNED float *a = NULL, *b = NULL;
     /* The experts have a stored pair each, whose scales may differ; pair->scale is then 1. */
     const bool several = pair->origin && pair->origin->count > 1;
-    if (stored && read_factor(adapter, stored->a, kernels, 1, &a, error) == ORGAN_OK &&
+    if (stored && read_factor(adapter, stored->a, kernels, /*scale=*/1, &a, error) == ORGAN_OK &&
         read_factor(adapter, stored->b, kernels, several ? scale * stored->scale : scale, &b, error) == ORGAN_OK)
         for (size_t e = first; e < end; e++) {
             const stored_pair s = stored_pair_of(pair, e);
@@ -154,7 +156,7 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
     *factors = (organ_lora_factors){
         (size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL, experts};
     if (!pair->origin && pair->layout == ORGAN_FACTORS_PLAIN) {
-        if (read_factor(adapter, pair->a, kernels, 1, &factors->a, error) == ORGAN_OK)
+        if (read_factor(adapter, pair->a, kernels, /*scale=*/1, &factors->a, error) == ORGAN_OK)
             read_factor(adapter, pair->b, kernels, scale, &factors->b, error);
         return error->status;
     }
@@ -377,11 +379,12 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
-static const organ_weight *weight_renamed(const organ_weights *weights, const char *name, size_t from, const char *word)
+/* Returns the weight whose name is that of `name` with `word` instead of its first `cut` characters; NULL if there is
+ * none. */
+static const organ_weight *weight_renamed(const organ_weights *weights, const char *name, size_t cut, const char *word)
 {
-    ORGAN_OWNED char *const other = organ_format("%s%s", word, name + from);
-    const organ_weight *const found = other ? organ_weights_named(weights, other) : NULL;
-    return found;
+    ORGAN_OWNED char *const other = organ_format("%s%s", word, name + cut);
+    return other ? organ_weights_named(weights, other) : NULL;
 }
 
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
@@ -395,9 +398,9 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
     const organ_weight *found = organ_weights_named(weights, name);
     for (const char *const *word = organ_base_words; *word && !found; word++)
         if (strncmp(name, *word, strlen(*word)) == 0)
-            found = weight_renamed(weights, name, strlen(*word), "");
+            found = weight_renamed(weights, name, strlen(*word), /*word=*/"");
     for (const char *const *word = organ_base_words; *word && !found; word++)
-        found = weight_renamed(weights, name, 0, *word);
+        found = weight_renamed(weights, name, /*cut=*/0, *word);
     for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++)
         if (strncmp(name, prefixes[k].named, strlen(prefixes[k].named)) == 0)
             found = weight_renamed(weights, name, strlen(prefixes[k].named), prefixes[k].in_model);
@@ -424,7 +427,8 @@ void organ_adapter_warn(const organ_progress *progress, const organ_adapter *ada
         organ_progress_warn(progress, "%s: %s", adapter->path, remarks->texts[k]);
     organ_progress_warn_of_model(progress, adapter->model);
     for (size_t k = 0; gguf && lost && k < gguf->kv_count; k++)
-        if (strncmp(gguf->kvs[k].key, "adapter.", 8) == 0 && organ_adapter_key_is_carried(gguf->kvs[k].key))
+        if (strncmp(gguf->kvs[k].key, "adapter.", strlen("adapter.")) == 0 &&
+            organ_adapter_key_is_carried(gguf->kvs[k].key))
             organ_progress_warn(progress, "%s: the output does not keep %s, which only an adapter in GGUF can have",
                                 adapter->path, gguf->kvs[k].key);
 }

@@ -13,20 +13,20 @@
 
 #define MAX_COST 1e6 /* nats a token; the divergence of two softmaxes in FP32 is far below */
 
-static organ_cache_numbers costs_of(const organ_allocation *a, const double *costs)
+static organ_cache_numbers cost_numbers(const organ_allocation *a, const double *costs)
 {
     return (organ_cache_numbers){"cost", ORGAN_FIELD_REAL, a->level_count, (double *)costs, MAX_COST};
 }
 
 static json_t *costs_json(const organ_allocation *a, const double *costs)
 {
-    const organ_cache_numbers numbers = costs_of(a, costs);
+    const organ_cache_numbers numbers = cost_numbers(a, costs);
     return organ_cache_numbers_json(&numbers);
 }
 
 static bool read_costs(const organ_allocation *a, const json_t *array, double *costs)
 {
-    const organ_cache_numbers numbers = costs_of(a, costs);
+    const organ_cache_numbers numbers = cost_numbers(a, costs);
     return organ_cache_numbers_read(&numbers, array);
 }
 
@@ -46,6 +46,7 @@ static json_t *curve_line(const organ_allocation *allocation, const organ_alloca
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
+/* Returns false if the line has no valid curve of one of the tensors. */
 static bool recall_curve(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
@@ -55,7 +56,8 @@ static bool recall_curve(organ_allocation *allocation, const json_t *line)
             if (!read_costs(allocation, json_object_get(line, "cost"), costs))
                 return false;
             memcpy(allocation->tensors[k].cost, costs, sizeof costs);
-            return allocation->tensors[k].known = true;
+            allocation->tensors[k].known = true;
+            return true;
         }
     return false;
 }
@@ -87,7 +89,7 @@ organ_status organ_allocation_write(const organ_allocation *allocation, const js
 static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k, const char *path, organ_error *error)
 {
     organ_allocation_tensor *const t = &a->tensors[k];
-    const organ_cache_numbers costs = costs_of(a, t->cost);
+    const organ_cache_numbers costs = cost_numbers(a, t->cost);
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
     if (!name || !json_is_integer(elements))
@@ -155,6 +157,7 @@ organ_status organ_curves_keep(const organ_allocation *allocation, const organ_a
                        : ORGAN_OK;
 }
 
+/* A journal that has curves already has those of the file, too: they are noted only if it has none. */
 organ_status organ_curves_recall(organ_allocation *allocation, const organ_curves_store *store, bool *whole,
                                  organ_error *error)
 {
@@ -181,6 +184,7 @@ size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->alloc
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 
+/* Options that need `allocate.allocate` are refused if they are given without it. */
 static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
 {
     const struct {
@@ -296,7 +300,7 @@ static double total_size_at(const organ_allocation *a, const double *sizes, size
     return sum;
 }
 
-static double cost_of(const organ_allocation *a, const size_t *chosen)
+static double cost_of_choice(const organ_allocation *a, const size_t *chosen)
 {
     double cost = 0;
     for (size_t k = 0; k < a->count; k++)
@@ -338,6 +342,6 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
         a->uniform_cost += cost_at(a, k, *uniform);
     const double size = choose_exactly(a, sizes, budget, chosen, copied);
     if (size >= 0)
-        a->cost = cost_of(a, chosen);
+        a->cost = cost_of_choice(a, chosen);
     return size;
 }

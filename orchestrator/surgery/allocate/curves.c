@@ -169,7 +169,7 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
     }
     /* Test windows are whole: up to one context more than the requested tokens. */
     return organ_calibration_run_memory(walk, forward) + max +
-           organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
+           organ_variants_memory(forward, c->options.tokens + walk->calibration.context, /*together=*/1);
 }
 
 /* Only variants beyond the first need memory that is plentiful (1 / PLENTY of the free memory), so that a run with
@@ -178,7 +178,8 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_calibratio
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
-    const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
+    const uint64_t one =
+        organ_variants_memory(forward, tokens, /*together=*/2) - organ_variants_memory(forward, tokens, /*together=*/1);
     const uint64_t least = min_extra(c, forward) + organ_calibration_run_moments(calib);
     organ_memory_prefer(c->engine, PLENTY * (least + MAX_TOGETHER * one + organ_forward_layer_bytes(forward)));
     const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY;
@@ -264,7 +265,7 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
     t->known = true;
     organ_snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
     if (own)
-        organ_progress_advance(c->progress, 0, t->name, remark);
+        organ_progress_advance(c->progress, /*bytes=*/0, t->name, remark);
     if (c->work->found)
         c->work->found(c->work->context, t, error);
 }

@@ -123,8 +123,9 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     for (size_t t = 0; t < a->count; t++)
         for (size_t k = 0; k <= STEPS; k++)
             costs[t * (STEPS + 1) + k] = organ_allocation_cost(a, &a->tensors[t], step_at(k));
-    double *const optimum = divisions + 2 * a->count;
-    bisect_price(a, costs, budget, divisions, divisions + a->count, optimum);
+    double *const fewer_zeros = divisions, *const more_zeros = divisions + a->count,
+                  *const optimum = divisions + 2 * a->count;
+    bisect_price(a, costs, budget, fewer_zeros, more_zeros, optimum);
     a->budget = budget;
     a->cost = a->uniform_cost = 0;
     for (size_t t = 0; t < a->count; t++) {

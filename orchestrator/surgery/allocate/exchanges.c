@@ -169,14 +169,14 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
         p->separate |= here;
         if (!p->separate || (here && write_pair_weights(x, p, EXCHANGED, layer, error)))
             continue;
-        if (organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 1 + k), NULL,
+        if (organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 1 + k), /*tap=*/NULL,
                             error) == ORGAN_OK &&
             here && write_pair_weights(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
             release_pair(x, p, layer->number);
     }
-    return error->status
-               ? error->status
-               : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0), NULL, error);
+    return error->status ? error->status
+                         : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0),
+                                           /*tap=*/NULL, error);
 }
 
 /* Layers [from, to) have no target, so they have the donor's weights. */
@@ -329,7 +329,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     if (!order || !drawn)
         organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
     else {
-        organ_philox_uniform(x->options.seed, round, 0, drawn, count);
+        organ_philox_uniform(x->options.seed, round, /*first=*/0, drawn, count);
         /* inside-out shuffle (Fisher and Yates): drawn[k] is uniform in [-1, 1), so `at` is uniform in 0 .. k */
         for (size_t k = 0; k < count; k++) {
             const size_t at = (size_t)(((double)drawn[k] + 1) / 2 * (double)(k + 1));
@@ -444,8 +444,8 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_writing *writing, org
 {
     if (run_rounds(x, report, error) != ORGAN_OK)
         return error->status;
-    json_t *const line = organ_exchanges_json(report);
-    ORGAN_ADD(line, SET("given", organ_json_rows(x->allocation->count, given_json, x->allocation)));
+    json_t *const given = organ_json_rows(x->allocation->count, given_json, x->allocation);
+    json_t *const line = organ_json_joined(organ_exchanges_json(report), ORGAN_OBJECT(SET("given", given)));
     return organ_write_note_once(writing, line, error);
 }
 

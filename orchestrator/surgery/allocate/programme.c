@@ -101,8 +101,9 @@ static double price_items(programme_search *s, double price)
     return sum;
 }
 
-/* Returns whether the smallest of the best items at a price fit into the capacity. */
-static bool is_high(programme_search *s, double price)
+/* Returns whether the best items at a price fit into the capacity; of equally good items of a class, the smallest
+ * counts. */
+static bool best_items_fit(programme_search *s, double price)
 {
     uint64_t size = 0;
     price_items(s, price);
@@ -119,12 +120,12 @@ static bool is_high(programme_search *s, double price)
 static double best_price(programme_search *s)
 {
     double low = 0, high = 1e-30;
-    if (is_high(s, 0))
+    if (best_items_fit(s, 0))
         return 0;
-    for (; !is_high(s, high) && high < 1e30; high *= 16)
+    for (; !best_items_fit(s, high) && high < 1e30; high *= 16)
         low = high;
     for (double middle = low + (high - low) / 2; middle > low && middle < high; middle = low + (high - low) / 2)
-        *(is_high(s, middle) ? &high : &low) = middle;
+        *(best_items_fit(s, middle) ? &high : &low) = middle;
     return high;
 }
 
@@ -159,7 +160,7 @@ static void thin_out(programme_search *s, size_t most)
     qsort(of, kept, sizeof *of, by_rest);
 }
 
-/* Returns false if memory cannot be allocated. */
+/* Returns false if memory cannot be allocated; so do extend, keep_steps and search_classes. */
 static bool grow(void **array, size_t *room, size_t needed, size_t bytes)
 {
     const size_t larger = 2 * needed + 1024;
@@ -247,12 +248,14 @@ static bool search_classes(programme_search *s, size_t most)
     return true;
 }
 
-/* Classes with few items that the limit does not exclude come first: the number of steps then grows late. */
+/* Classes with few items that the limit does not exclude come first: the number of steps then grows late. Of those with
+ * equally many, the one whose cheapest item has the greatest rest is first. */
 static int by_items_left(const void *a, const void *b)
 {
     const programme_class *const x = a, *const y = b;
-    const double few = x->items[x->count - 1].rest, many = y->items[y->count - 1].rest;
-    return ORGAN_ORDERS(ORGAN_ORDER(x->count, y->count), ORGAN_ORDER(many, few), ORGAN_ORDER(x->number, y->number));
+    const double x_rest = x->items[x->count - 1].rest, y_rest = y->items[y->count - 1].rest;
+    return ORGAN_ORDERS(ORGAN_ORDER(x->count, y->count), ORGAN_ORDER(y_rest, x_rest),
+                        ORGAN_ORDER(x->number, y->number));
 }
 
 /* Removes the items that no solution below the limit has. */
@@ -279,8 +282,10 @@ static void take_greedily(programme_search *s, size_t *taken)
 {
     organ_programme *const p = s->p;
     p->size = 0;
-    for (size_t n = 0; n < p->classes; n++)
-        p->size += s->classes[n].items[taken[n] = 0].size;
+    for (size_t n = 0; n < p->classes; n++) {
+        taken[n] = 0;
+        p->size += s->classes[n].items[0].size;
+    }
     for (;;) {
         double most = 0;
         size_t class = 0, item = 0;
@@ -399,6 +404,7 @@ static bool search_allocate(programme_search *s)
     return s->classes && s->items && s->first;
 }
 
+/* Returns false if no choice fits into the capacity. */
 static bool list_classes(programme_search *s)
 {
     organ_programme *const p = s->p;

@@ -62,7 +62,7 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
         if (variants_stopped(v, error) || organ_layer_load(v->forward, l, &layer, error))
             return error->status;
         for (size_t k = 0; k < streams && !error->status; k++)
-            organ_layer_run(v->forward, layer, v->windows, states + k * variants_floats_of(v), NULL, error);
+            organ_layer_run(v->forward, layer, v->windows, states + k * variants_floats_of(v), /*tap=*/NULL, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -101,7 +101,7 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
     else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
         memcpy(v->last, v->donor, variants_floats_of(v) * sizeof *v->last);
-        run_streams_through_layers(v, 0, (int32_t)c->layers, v->last, 1, error);
+        run_streams_through_layers(v, 0, (int32_t)c->layers, v->last, /*streams=*/1, error);
     }
     if (error->status) {
         organ_variants_close(v);
@@ -212,7 +212,7 @@ float *organ_variants_room(organ_variants *v) { return v->states; }
 
 organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
-    if (run_streams_through_layers(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
+    if (run_streams_through_layers(v, v->reached, layer, v->donor, /*streams=*/1, error) == ORGAN_OK)
         v->reached = layer;
     return error->status;
 }
@@ -242,7 +242,7 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     memcpy(states, v->donor, variants_floats_of(v) * sizeof *states);
     v->results[v->held++] = divergence;
     v->next = v->reached + 1;
-    return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
+    return organ_layer_run(v->forward, changed, v->windows, states, /*tap=*/NULL, error);
 }
 
 organ_status organ_variants_add_embedded(organ_variants *v, double *divergence, organ_error *error)
@@ -256,7 +256,8 @@ organ_status organ_variants_add_embedded(organ_variants *v, double *divergence, 
 
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
-    if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
+    if (organ_variants_finish(v, error) ||
+        organ_layer_run(v->forward, loaded, v->windows, v->donor, /*tap=*/NULL, error))
         return error->status;
     v->reached++;
     return ORGAN_OK;

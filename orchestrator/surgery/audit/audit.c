@@ -53,6 +53,7 @@ typedef struct audit {
     double started;          /* organ_seconds_now() at the start of the audit */
 } audit;
 
+/* Adds a problem and returns NULL if the copy has no tensor of the same name, type and shape. */
 static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
@@ -130,12 +131,12 @@ static void audit_tell(void *context, size_t item)
     const organ_stretch *const stretch = &a->compared.stretches.list[item];
     const organ_tensor *const donor = a->pairs[stretch->of]->donor;
     if (stretch->at + stretch->tensor.bytes == donor->bytes)
-        organ_progress_advance(a->progress, 0, donor->name, NULL);
+        organ_progress_advance(a->progress, /*bytes=*/0, donor->name, /*remark=*/NULL);
 }
 
 static void audit_advance(void *context, uint64_t bytes)
 {
-    organ_progress_advance(((const audit *)context)->progress, 2 * bytes, NULL, NULL);
+    organ_progress_advance(((const audit *)context)->progress, 2 * bytes, /*tensor=*/NULL, /*remark=*/NULL);
 }
 
 static organ_status pair_up(audit *a, organ_error *error)
@@ -450,17 +451,17 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
     return rows;
 }
 
-/* The rows of "tensors" list changed weights separately, also with --refitted. Returns -1 if memory runs out. */
-static int add_counts(json_t *document, const audit *a)
+/* The rows of "tensors" list changed weights separately, also with --refitted. Returns false if memory
+ * cannot be allocated. */
+static bool add_counts(json_t *document, const audit *a)
 {
     size_t count;
     ORGAN_OWNED_ROWS organ_tally *rows = tally_rows(a, /*present=*/false, /*as_reported=*/true, &count),
                                  *plain = tally_rows(a, /*present=*/false, /*as_reported=*/false, &count);
-    const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
-                       !ORGAN_ADD(document, SET("matrices", organ_matrices_json(a->donor, a->targets.chosen)),
-                                  SET("tensors", organ_tally_tensors(plain, count, /*audit=*/true)),
-                                  SET_IF(a->tile_map, "tile_map", json_incref(a->tile_map)));
-    return failed ? -1 : 0;
+    return rows && plain && organ_tally_add(document, a->donor, rows, count) == 0 &&
+           ORGAN_ADD(document, SET("matrices", organ_matrices_json(a->donor, a->targets.chosen)),
+                     SET("tensors", organ_tally_tensors(plain, count, /*audit=*/true)),
+                     SET_IF(a->tile_map, "tile_map", json_incref(a->tile_map)));
 }
 
 static organ_status map_tiles(audit *a, organ_error *error)
@@ -490,7 +491,7 @@ static json_t *document_of(audit *a)
         SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
         SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
         SET("definitions", organ_definitions_json(a->options->targets)));
-    const bool complete = document && add_counts(document, a) == 0;
+    const bool complete = document && add_counts(document, a);
     document = organ_json_joined(document, tail);
     json_t *const last = complete
                              ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)),

@@ -28,8 +28,8 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
-    /* 1: a tensor may be divided after any row, because the counts of a comparison do not depend on the stretches. */
-    if (organ_stretches_make(tensors, count, 1, &pairs->stretches, error))
+    /* A tensor may be divided after any row, because the counts of a comparison do not depend on the stretches. */
+    if (organ_stretches_make(tensors, count, /*rows=*/1, &pairs->stretches, error))
         return error->status;
     const size_t stretch_count = pairs->stretches.count;
     pairs->others = organ_rows_take(stretch_count + 1, sizeof *pairs->others);
@@ -290,8 +290,8 @@ static organ_status widen_stored(magnitudes_count *c, const organ_model *model, 
 static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
-    const organ_tensor *const tensor = c->of->tensors[t], *const other =
-                                                              copy ? organ_model_find(copy, tensor->name) : NULL;
+    const organ_tensor *const tensor = c->of->tensors[t];
+    const organ_tensor *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     for (size_t n; from < to && (data || other); from += n) {
         n = organ_min(PIECE, (size_t)(to - from));
@@ -306,6 +306,7 @@ static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uin
     return ORGAN_OK;
 }
 
+/* Each thread that counts takes counts of its own. NULL if memory cannot be allocated. */
 static magnitudes_count *take_count(organ_magnitudes *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -337,12 +338,12 @@ static organ_status count_rows(organ_magnitudes *m, size_t t, uint64_t from, uin
     if (!c)
         return organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", m->donor->path);
     if (m->step == 1)
-        count_span(c, t, from, to, data, from, copy, error);
-    /* `row` is the index of the first weight of a counted row; the first counted row may begin before `from`. */
+        count_span(c, t, from, to, data, /*first=*/from, copy, error);
     else
+        /* `row` is the index of the first weight of a counted row; the first counted row may begin before `from`. */
         for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
             const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
-            count_span(c, t, begin, end, data, from, copy, error);
+            count_span(c, t, begin, end, data, /*first=*/from, copy, error);
         }
     give_count(m, c);
     return error->status;

@@ -20,6 +20,8 @@
 #define MAX_FEATURES  ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares, at most 512e30, is below the largest FP32, 3.4e38 */
 
+typedef enum input_stream { PRUNED, DONOR, INPUT_STREAMS } input_stream;
+
 typedef struct panel {
     size_t row, col; /* first feature of its rows and of its columns */
     bool cross;      /* the panel is part of C; false: of H */
@@ -32,12 +34,11 @@ struct organ_calibration {
     double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
     float *factors;        /* act_norm, stability and contribution, 3 x features */
     organ_saliency_sums sums;
-    double *sums_memory; /* memory of `sums`, SUMS x features; NULL with moments_only */
-    const float *levels; /* quantiles of the noise: the caller's, or own_levels */
-    float *own_levels;   /* NULL: the caller's levels are used, or no noise with moments_only */
-    /* inputs of the chunk in the pruned model, and in the donor (NULL with one stream): chunk_rows x features */
-    float *chunk[2];
-    size_t buffered;                      /* number of tokens in the chunk */
+    double *sums_memory;         /* memory of `sums`, SUMS x features; NULL with moments_only */
+    const float *levels;         /* quantiles of the noise: the caller's, or own_levels */
+    float *own_levels;           /* NULL: the caller's levels are used, or no noise with moments_only */
+    float *chunk[INPUT_STREAMS]; /* inputs of the chunk, chunk_rows x features; that of DONOR is NULL with one stream */
+    size_t buffered;             /* number of tokens in the chunk */
     unsigned char *scratch, *own_scratch; /* memory for products, the caller's or own; own_scratch NULL: the caller's */
     float *shift;                         /* (X_d - X_p) W^T of the chunk, tokens x rows of this rank; NULL without W */
     panel *panels;                        /* all panels; this rank sums those of own_range */
@@ -50,12 +51,12 @@ struct organ_calibration {
 
 static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
-    return organ_ranks_rows(c->engine->ranks, rank, count, 1);
+    return organ_ranks_rows(c->engine->ranks, rank, count, /*step=*/1);
 }
 
 static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
-    return organ_ranks_own_rows(c->engine->ranks, count, 1);
+    return organ_ranks_own_rows(c->engine->ranks, count, /*step=*/1);
 }
 
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
@@ -66,7 +67,7 @@ static void add_saliency(void *context, size_t index, size_t worker)
     const size_t first = (own_range(c, tile_count(c)).first + index) * PANEL;
     const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
     (void)worker;
-    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->buffered, c->chunk[0], c->options.features, first,
+    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->buffered, c->chunk[PRUNED], c->options.features, first,
                        organ_min(PANEL, c->options.features - first));
 }
 
@@ -96,8 +97,8 @@ static void add_panel(void *context, size_t index, size_t worker)
     const organ_product product = {.m = sums.rows,
                                    .n = sums.cols,
                                    .k = c->buffered,
-                                   .a = organ_by_columns(c->chunk[p->cross ? 1 : 0] + p->row, features),
-                                   .b = organ_by_columns(c->chunk[0] + p->col, features),
+                                   .a = organ_by_columns(c->chunk[p->cross ? DONOR : PRUNED] + p->row, features),
+                                   .b = organ_by_columns(c->chunk[PRUNED] + p->col, features),
                                    .c = sums.at,
                                    .c_stride = sums.stride,
                                    .wide = true,
@@ -115,7 +116,7 @@ static void add_drift(organ_calibration *c)
     const organ_product shift = {.m = c->buffered,
                                  .n = rows,
                                  .k = n,
-                                 .a = organ_by_rows(c->chunk[1], n),
+                                 .a = organ_by_rows(c->chunk[DONOR], n),
                                  .b = organ_factor_from(c->options.weights, own.first),
                                  .c = c->shift,
                                  .c_stride = rows};
@@ -123,7 +124,7 @@ static void add_drift(organ_calibration *c)
                                  .n = n,
                                  .k = c->buffered,
                                  .a = organ_by_columns(c->shift, rows),
-                                 .b = organ_by_columns(c->chunk[0], n),
+                                 .b = organ_by_columns(c->chunk[PRUNED], n),
                                  .c = c->drift + own.first * n,
                                  .c_stride = n,
                                  .wide = true,
@@ -131,9 +132,9 @@ static void add_drift(organ_calibration *c)
     if (rows == 0)
         return;
     for (size_t k = 0; k < c->buffered * n; k++)
-        c->chunk[1][k] -= c->chunk[0][k];
-    organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
-    organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
+        c->chunk[DONOR][k] -= c->chunk[PRUNED][k];
+    organ_products_run(c->engine, /*stop=*/NULL, &shift, /*count=*/1, c->scratch);
+    organ_products_run(c->engine, /*stop=*/NULL, &drift, /*count=*/1, c->scratch);
 }
 
 static void add_chunk(organ_calibration *c)
@@ -142,8 +143,8 @@ static void add_chunk(organ_calibration *c)
         return;
     const organ_row_range tiles = own_range(c, tile_count(c)), panels = own_range(c, c->panel_count);
     if (!c->options.moments_only)
-        organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
-    organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
+        organ_share(c->engine, /*stop=*/NULL, tiles.end - tiles.first, add_saliency, c);
+    organ_share(c->engine, /*stop=*/NULL, panels.end - panels.first, add_panel, c);
     if (c->drift)
         add_drift(c);
     c->moments.tokens += c->buffered;
@@ -166,9 +167,9 @@ static void list_panels(organ_calibration *c)
         const size_t start = row / block * block, end = organ_min(start + block, features);
         for (size_t col = start; col < end; col += PANEL) {
             if (col >= row)
-                c->panels[c->panel_count++] = (panel){row, col, false};
+                c->panels[c->panel_count++] = (panel){row, col, .cross = false};
             if (c->options.two_streams && !c->options.weights.values)
-                c->panels[c->panel_count++] = (panel){row, col, true};
+                c->panels[c->panel_count++] = (panel){row, col, .cross = true};
         }
     }
 }
@@ -184,11 +185,11 @@ static size_t chunk_rows(const organ_calibration *c)
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
-    c->chunk[0] = organ_floats(rows, n);
-    c->chunk[1] = c->options.two_streams ? organ_floats(rows, n) : NULL;
+    c->chunk[PRUNED] = organ_floats(rows, n);
+    c->chunk[DONOR] = c->options.two_streams ? organ_floats(rows, n) : NULL;
     c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_products_scratch(c->engine));
     c->scratch = c->options.scratch ? c->options.scratch : c->own_scratch;
-    return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
+    return c->chunk[PRUNED] && (c->chunk[DONOR] || !c->options.two_streams) && c->scratch;
 }
 
 static bool calibration_allocate(organ_calibration *c)
@@ -264,11 +265,12 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
 
 static void free_work(organ_calibration *c)
 {
-    ORGAN_FREE_ARRAYS(c->sums_memory, c->own_levels, c->chunk[0], c->chunk[1], c->own_scratch, c->shift, c->panels);
+    ORGAN_FREE_ARRAYS(c->sums_memory, c->own_levels, c->chunk[PRUNED], c->chunk[DONOR], c->own_scratch, c->shift,
+                      c->panels);
     c->sums_memory = NULL;
     c->levels = NULL;
     c->scratch = c->own_scratch = NULL;
-    c->own_levels = c->shift = c->chunk[0] = c->chunk[1] = NULL;
+    c->own_levels = c->shift = c->chunk[PRUNED] = c->chunk[DONOR] = NULL;
     c->panels = NULL;
 }
 
@@ -329,17 +331,17 @@ static organ_status fail_input(const organ_calibration *c, const float *inputs, 
                       (double)inputs[k], (double)LARGEST_INPUT);
 }
 
-static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, size_t stream,
+static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, input_stream stream,
                                organ_error *error)
 {
     adding a = {.c = c, .inputs = inputs, .chunk = c->chunk[stream]};
-    organ_share_work(c->engine, NULL, tokens, ORGAN_SHARE_NUMBER * (double)tokens * (double)c->options.features,
-                     add_token, &a);
+    organ_share_work(c->engine, /*stop=*/NULL, tokens,
+                     ORGAN_SHARE_NUMBER * (double)tokens * (double)c->options.features, add_token, &a);
     float greatest;
     memcpy(&greatest, &a.greatest, sizeof greatest);
-    if (stream == 0 && greatest > c->moments.greatest)
+    if (stream == PRUNED && greatest > c->moments.greatest)
         c->moments.greatest = greatest;
-    return a.broken ? fail_input(c, inputs, stream ? " in the donor" : "", error) : ORGAN_OK;
+    return a.broken ? fail_input(c, inputs, stream == DONOR ? " in the donor" : "", error) : ORGAN_OK;
 }
 
 /* Because chunks have a fixed size, the sums do not depend on how callers split the tokens. */
@@ -356,8 +358,8 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
                           c->options.tokens);
     for (size_t done = 0; done < tokens;) {
         const size_t some = organ_min(CHUNK - c->buffered, tokens - done);
-        if (add_inputs(c, pruned_inputs + done * n, some, 0, error) ||
-            (donor_inputs && add_inputs(c, donor_inputs + done * n, some, 1, error)))
+        if (add_inputs(c, pruned_inputs + done * n, some, PRUNED, error) ||
+            (donor_inputs && add_inputs(c, donor_inputs + done * n, some, DONOR, error)))
             return error->status;
         c->buffered += some;
         done += some;
@@ -401,7 +403,7 @@ static void complete_panels(const organ_calibration *c, size_t rank, double *pac
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     for (organ_row_range remaining = share_of(c, c->panel_count, rank);
          remaining.first < remaining.end && !error->status;) {
-        organ_row_range same = remaining;
+        organ_row_range same = remaining; /* unpacking begins where packing did */
         const size_t count = move_panels(c, &remaining, packed, own ? SUMS_PACK : SUMS_COUNT);
         if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
             move_panels(c, &same, packed, SUMS_UNPACK);
@@ -429,7 +431,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     if (ranks < 2 || error->status)
         return error->status;
     add_chunk(c);
-    double *const packed = (double *)(void *)c->chunk[0];
+    double *const packed = (double *)(void *)c->chunk[PRUNED];
     for (size_t rank = 0; rank < ranks; rank++) {
         const organ_row_range rows = share_of(c, c->drift ? c->options.rows : 0, rank);
         complete_panels(c, rank, packed, error);
@@ -496,7 +498,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     if (!(c->moments.mean_diagonal > 0))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
-    organ_share(c->engine, NULL, tile_count(c), finish_tile, c);
+    organ_share(c->engine, /*stop=*/NULL, tile_count(c), finish_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",

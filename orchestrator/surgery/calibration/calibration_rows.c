@@ -269,8 +269,9 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution)
 {
-    double *const scratch = malloc((2 * width * width + width) * sizeof *scratch), *const diagonal =
-                                                                                       scratch + 2 * width * width;
+    /* the damped H, the scratch of the inversion, then the diagonal of H^-1 */
+    double *const scratch = malloc((2 * width * width + width) * sizeof *scratch);
+    double *const diagonal = scratch + 2 * width * width;
     bool done = scratch != NULL;
     for (size_t i = 0; done && i < width; i++)
         for (size_t j = i; j < width; j++)
@@ -296,6 +297,7 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
                        : 0;
 }
 
+/* Returns the position after window w, where a gap of *length tokens begins. */
 static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *length)
 {
     const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
@@ -327,7 +329,8 @@ static size_t find_places(const organ_calibration_run *calib, size_t length, siz
     return count;
 }
 
-static size_t window_length(const organ_calibration_run *calib)
+/* Returns the length of the shortest gap, but at most that of a calibration window. */
+static size_t test_window_length(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
     for (size_t w = 0; w < gap_count(calib); w++) {
@@ -375,7 +378,7 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
 
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
-    const size_t length = window_length(calib);
+    const size_t length = test_window_length(calib);
     return length >= ORGAN_CALIBRATION_MIN_REST &&
            find_places(calib, length, /*begins=*/NULL) >= (tokens + length - 1) / length;
 }
@@ -384,7 +387,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error)
 {
-    *rest = (organ_calibration_test_windows){.length = window_length(calib)};
+    *rest = (organ_calibration_test_windows){.length = test_window_length(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
     const size_t all = enough ? find_places(calib, rest->length, /*begins=*/NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
@@ -489,6 +492,6 @@ float *organ_expand_moments(const organ_engine *engine, const organ_input_moment
 {
     expansion x = {m, c, h, damping, organ_floats(organ_block_entries(m->features, m->block), 1)};
     if (x.values)
-        organ_share(engine, NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
+        organ_share(engine, /*stop=*/NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
     return x.values;
 }

@@ -159,7 +159,7 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
 
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward)
 {
-    return states_memory(options, forward, options->calibration.scratch != NULL, 1);
+    return states_memory(options, forward, options->calibration.scratch != NULL, /*step=*/1);
 }
 
 /* The inputs of the layer's targets count in all streams, plus the widest input again for the buffer of other ranks'
@@ -192,8 +192,8 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t captured = max_captured(calib) * calib->chunks.together * o->calibration.context * sizeof(float);
-    const uint64_t less =
-        states_memory(o, calib->facts.forward, scratch, 1) - states_memory(o, calib->facts.forward, scratch, 2);
+    const uint64_t less = states_memory(o, calib->facts.forward, scratch, /*step=*/1) -
+                          states_memory(o, calib->facts.forward, scratch, /*step=*/2);
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
@@ -222,7 +222,7 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 /* `moments`: bytes of second moments. */
 static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch, uint64_t moments)
 {
-    const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
+    const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, /*step=*/1);
     return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch) + moments};
 }
 
@@ -238,7 +238,7 @@ uint64_t organ_calibration_run_moments(const organ_calibration_run *calib) { ret
 static uint64_t memory_with(const organ_calibration_run *calib, uint64_t moments)
 {
     calib_extra_memory b = extra_memory_of(calib, has_scratch(calib), moments);
-    const uint64_t work = organ_memory_enough(0, leaves_more, &b);
+    const uint64_t work = organ_memory_enough(/*given=*/0, leaves_more, &b);
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
@@ -260,9 +260,10 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
     const organ_calibration_needs *const needs = needs_of(calib);
     calib_extra_memory here = extra_memory_of(calib, has_scratch(calib), needs->least),
                        scratch = extra_memory_of(calib, /*scratch=*/true, needs->least);
-    const uint64_t blocks = memory_with(calib, calib->needs[1].least);
+    const organ_calibration_needs *const with_blocks = &calib->needs[true];
+    const uint64_t blocks = memory_with(calib, with_blocks->least);
     char moments[100] = "", option[24];
-    if (!o->blocks && calib->needs[1].least < needs->least)
+    if (!o->blocks && with_blocks->least < needs->least)
         snprintf(moments, sizeof moments, ", its second moments (`moments` blocks needs %s in all)",
                  organ_quantity_option(blocks, option));
     if (organ_memory_require(
@@ -270,7 +271,7 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
             "the hidden states of %u windows (%s) of %u tokens (`context`), one layer%s and the work memory of %s it",
             o->calibration.samples, counted_by(o), o->calibration.context, moments, o->doing) != ORGAN_OK &&
         !o->calibration.scratch && scratch.requested < here.requested)
-        organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
+        organ_memory_offer_scratch(error, organ_memory_enough(/*given=*/0, leaves_more, &scratch));
     return error->status;
 }
 
@@ -319,7 +320,7 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     set_chunks(calib);
     if (organ_calibration_find_needs(calib, error) == ORGAN_OK && claim_memory(calib, error) == ORGAN_OK) {
         organ_memory_prefer(calib->engine, organ_calibration_run_max_memory(calib));
-        /* the memory that the threads need less than a sixteenth is not used */
+        /* If the threads need less than the sixteenth that is reserved for them, the rest of it is not used. */
         calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) -
                                 organ_calibration_run_memory(o, forward) - extra_bytes(calib, has_scratch(calib));
     }

@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -107,6 +108,7 @@ static organ_status walk_gather(organ_calibration_captures *g, const organ_calib
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
 }
 
+/* Like gather_chunk, but the donor's stream does not run again. */
 static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -129,11 +131,11 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     organ_layer_set_all_tokens(layer->loaded, all_tokens);
     walk_gather(g, layer, error);
     organ_clear(&all_tokens);
-    organ_layer_set_all_tokens(layer->loaded, NULL);
+    organ_layer_set_all_tokens(layer->loaded, /*experts=*/NULL);
     if (!error->status && organ_calibration_find_few_tokens(g, &all_tokens, error) == ORGAN_OK && all_tokens) {
         organ_layer_set_all_tokens(layer->loaded, all_tokens);
         for_chunks(&again, recapture_chunk, error);
-        organ_layer_set_all_tokens(layer->loaded, NULL);
+        organ_layer_set_all_tokens(layer->loaded, /*experts=*/NULL);
     }
     return error->status;
 }
@@ -267,7 +269,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     if (calib->work->compare)
         return compare_streams(calib, layer, error);
     if (done && calib->donor_states && g->pass == 0)
-        return run_layer_on_chunks(calib, layer, calib->donor_states, NULL, error);
+        return run_layer_on_chunks(calib, layer, calib->donor_states, /*g=*/NULL, error);
     if (!done)
         organ_calibration_record_open(g, error);
     /* on_copies: the inputs are gathered on copies of the states, so that the layer can run again; otherwise a single
@@ -379,6 +381,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 
 /* ---- all layers ---- */
 
+/* At least layer 0 runs, even if no layer has a target. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
     const int32_t last = organ_calibration_last_layer(calib);
@@ -396,7 +399,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
         if (organ_layer_load_by_ranks(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);
         if (!error->status && changes && l < last)
-            run_layer_on_chunks(calib, &layer, calib->states, NULL, error);
+            run_layer_on_chunks(calib, &layer, calib->states, /*g=*/NULL, error);
         organ_layer_free(layer.loaded);
         if (error->status)
             return error->status;
@@ -452,8 +455,7 @@ typedef struct fallback_place {
 static int fallback_by_place(const void *a, const void *b)
 {
     const fallback_place *const x = a, *const y = b;
-    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer)
-                                : (x->expert > y->expert) - (x->expert < y->expert);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->layer, y->layer), ORGAN_ORDER(x->expert, y->expert));
 }
 
 /* organ_json_spool_visit must be called before JSON memory in the spool is read. Returns `experts`. */
@@ -464,7 +466,7 @@ static const json_t *spool_visited(const json_t *experts)
 }
 
 /* The places are sorted and without duplicates: gate, up and down of an expert are rows of their own. The caller
- * frees *places. Returns 0 also if memory cannot be allocated. */
+ * frees *places. If memory cannot be allocated, the result is 0 and organ_memory_refusals counts the failure. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
 {
@@ -473,6 +475,8 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     for (size_t k = 0; k < count; k++)
         all += json_array_size(spool_visited(row(context, k, &tensor)));
     fallback_place *const list = *places = all ? malloc(all * sizeof *list) : NULL;
+    if (all && !list)
+        organ_memory_count_refusal();
     for (size_t k = 0; list && k < count; k++) {
         const json_t *const experts = spool_visited(row(context, k, &tensor));
         for (size_t e = 0; e < json_array_size(experts); e++)

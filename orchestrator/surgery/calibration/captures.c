@@ -134,7 +134,7 @@ static organ_status capture(void *context, const char *tensor, size_t first, siz
         return error->status;
     own->tokens += tokens;
     if (!own->kept)
-        return organ_calibration_add(own->calibration, inputs, NULL, tokens, error);
+        return organ_calibration_add(own->calibration, inputs, /*donor_inputs=*/NULL, tokens, error);
     memcpy(own->kept + first * features, inputs, tokens * features * sizeof *inputs);
     return ORGAN_OK;
 }

@@ -35,13 +35,15 @@ static void solve_strip(void *context, size_t index, size_t worker)
                            d->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* target = share W (C - H), with C and H of the calibration, per token. Returns false if memory cannot be allocated. */
+/* target = DONOR_SHARE W (C - H), with C and H of the calibration, per token. Returns false if memory cannot be
+ * allocated. */
 static bool find_drift(const drifting *d, const organ_input_moments *m, const float *weights, organ_error *error)
 {
     const size_t n = d->rows * d->h->size;
     for (size_t k = 0; m->drift && k < n; k++)
         d->target[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
-    ORGAN_OWNED float *const drift = m->drift ? NULL : organ_expand_moments(d->engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
+    ORGAN_OWNED float *const drift =
+        m->drift ? NULL : organ_expand_moments(d->engine, m, /*c=*/DONOR_SHARE, /*h=*/-DONOR_SHARE, /*damping=*/0);
     if (drift)
         organ_block_multiply(d->engine, &(organ_block_matrix){d->h->size, m->block, drift}, weights, d->rows, d->target,
                              error);
@@ -94,7 +96,7 @@ organ_status organ_donor_target_find(organ_donor_target *donor, const organ_engi
     if (!d.panels || !d.scratch || !find_drift(&d, m, weights, error))
         organ_fail_memory(error, matrix->name);
     else if (!error->status)
-        organ_share(engine, NULL, (rows + STRIP - 1) / STRIP, solve_strip, &d);
+        organ_share(engine, /*stop=*/NULL, (rows + STRIP - 1) / STRIP, solve_strip, &d);
     ORGAN_FREE_ARRAYS(d.panels, d.scratch);
     return error->status;
 }

@@ -24,7 +24,7 @@ static bool is_expert(const organ_tensor *tensor)
     return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
 }
 
-/* A routed expert gets used experts / all experts of the tokens. */
+/* Returns the share of the tokens that the matrix gets: for a routed expert used experts / all experts. */
 static double share_of(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const c = organ_forward_describe(calib->facts.forward);
@@ -57,6 +57,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
 
+/* Returns the operations of one run of all windows through the layer. */
 static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
 {
     return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
@@ -70,13 +71,13 @@ static bool shares_inputs(const organ_tensor *tensor)
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* The layer's targets are [first, end). Each run gathers as many of the experts' second moments as fit in memory, as
- * assign_mixtures and assign_experts of captures.c do. */
+/* Returns how often the layer runs to gather its moments. The layer's targets are [first, end). Each run gathers as
+ * many of the experts' second moments as fit in memory, as assign_mixtures and assign_experts of captures.c do. */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
     const bool mixtures = calib->work->mixtures, blocks = calib->options->blocks;
     const uint64_t copy = mixtures ? 0 : organ_forward_layer_bytes(calib->facts.forward);
-    uint64_t others = 0, experts = 0, each = 0;
+    uint64_t others = 0, experts = 0;
     for (size_t k = first; k < end; k++) {
         const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
         const bool expert = is_expert(calib->targets->tensors[k]);
@@ -84,7 +85,8 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
         others += expert ? 0 : bytes;
         experts += expert ? bytes : 0;
     }
-    each = experts / (organ_forward_describe(calib->facts.forward)->experts + 1) + 1;
+    /* about the bytes of one expert */
+    const uint64_t each = experts / (organ_forward_describe(calib->facts.forward)->experts + 1) + 1;
     if (experts == 0 || others + experts <= calib->moments_memory || !(mixtures || organ_calibration_may_rerun(calib)))
         return 1;
     const uint64_t capacity = calib->moments_memory > copy + each ? calib->moments_memory - copy : each,

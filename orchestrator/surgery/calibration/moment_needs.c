@@ -26,7 +26,8 @@ bool organ_calibration_may_rerun(const organ_calibration_run *calib)
     return calib->work->forget && organ_calibration_runs_on_copies(calib->options, calib->facts.forward);
 }
 
-/* Adds the moments of the tensor's matrices to those of its expert, sums[expert], or to *others. */
+/* Adds the moments of the tensor's matrices to those of its expert, sums[expert], or to *others. Numbers of experts
+ * that the model does not have wrap around, because a name may have any number and `sums` has experts + 1 entries. */
 static void add_moments(const organ_calibration_run *calib, const organ_tensor *tensor, bool blocks, uint64_t *sums,
                         uint64_t *others)
 {

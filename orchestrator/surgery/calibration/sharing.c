@@ -209,6 +209,7 @@ static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sha
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
+/* Units that are tied to a third one belong to one part, too. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
@@ -224,8 +225,8 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* The cost of the part includes a factorisation of H for each such unit. Units that are common or
- * done do not count. */
+/* Returns whether unit k is the first of its part with its inputs: only then the cost of the part includes a
+ * factorisation of their H. Units that are common or done do not count. */
 static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
@@ -392,6 +393,7 @@ organ_status organ_calibration_take_chunks(
 {
     organ_ranks *const ranks = calib->engine->ranks;
     const organ_calibration_chunks *const chunks = &calib->chunks;
+    /* chunk of rank 0; the other ranks have the ones after it */
     const size_t first = chunk - chunks->first, all = organ_calibration_chunks_count(chunks);
     organ_error fault = {0};
     if (organ_ranks_agree(ranks, "running a chunk through a layer", error) != ORGAN_OK)
