@@ -130,8 +130,7 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free_words(style, bars, count);
     free(bars);
     organ_block_chart(walk, svg, style->caption);
-    free(subtitle);
-    free(second);
+    ORGAN_FREE_ARRAYS(subtitle, second);
 }
 
 /* The caller frees the name by free_words, if style->named is set. */
@@ -262,9 +261,9 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
 /* ---- lines or bars over the layers, with a panel for each role ---- */
 
 typedef struct panel_maps {
-    organ_layer_map
-        *maps[ORGAN_SERIES_MAX + 2]; /* of the series; if there is a band, of its lower and upper edge last */
-    size_t count, series_count;      /* lengths of maps[], and of names[] and series[] */
+    /* those of the series; if there is a band, those of its lower and upper edge are the last two */
+    organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
+    size_t count, series_count; /* lengths of maps[], and of names[] and series[] */
     char *names[ORGAN_SERIES_MAX];
     organ_chart_series series[ORGAN_SERIES_MAX];
     organ_chart_panel panels[ORGAN_LAYER_MAP_ROLES];

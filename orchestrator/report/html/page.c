@@ -378,10 +378,7 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
         *text = NULL;
         organ_fail(error, ORGAN_IO, "no memory for a page");
     }
-    for (size_t k = 0; k < 3; k++)
-        free(parts[k]);
-    free(html->section);
-    free(html);
+    ORGAN_FREE_ARRAYS(parts[0], parts[1], parts[2], html->section, html);
     return error->status;
 }
 

@@ -467,7 +467,6 @@ organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_err
         put_heat_map(&d);
         organ_text_finish(&text, svg, error);
     }
-    free(d.values);
-    free(d.marked);
+    ORGAN_FREE_ARRAYS(d.values, d.marked);
     return error->status;
 }

@@ -122,10 +122,8 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 static void free_request(organ_server_request *request)
 {
     organ_http_reply_clear(&request->reply);
-    for (size_t k = 0; k < request->parameter_count; k++) {
-        free((char *)request->parameters[k].name);
-        free((char *)request->parameters[k].value);
-    }
+    for (size_t k = 0; k < request->parameter_count; k++)
+        ORGAN_FREE_ARRAYS((char *)request->parameters[k].name, (char *)request->parameters[k].value);
     __atomic_sub_fetch(&request->server->body_bytes, request->body_capacity, __ATOMIC_RELAXED);
     ORGAN_FREE_ARRAYS(request->target, request->path, request->query_text, request->body, request);
 }
@@ -145,8 +143,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     const union MHD_ConnectionInfo *const info =
         organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     if (!request || !copy || !info || !info->socket_context) {
-        free(request);
-        free(copy);
+        ORGAN_FREE_ARRAYS(request, copy);
         return NULL;
     }
     request->began = organ_seconds_now();

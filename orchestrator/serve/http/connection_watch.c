@@ -192,7 +192,7 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
     const organ_watched *w;
     size_t count = 0, run = 0, max = 0;
     pthread_mutex_lock(&watch->lock);
-    char(*const networks)[ROOM] = calloc(watch->count + 1, ROOM);
+    ORGAN_OWNED char(*const networks)[ROOM] = calloc(watch->count + 1, ROOM);
     TAILQ_FOREACH(w, &watch->all, entry)
     if (networks)
         memcpy(networks[count++], w->network, ROOM);
@@ -203,7 +203,6 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
         run = k > 0 && strcmp(networks[k], networks[k - 1]) == 0 ? run + 1 : 1;
         max = run > max ? run : max;
     }
-    free(networks);
     return max;
 }
 

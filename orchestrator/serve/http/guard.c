@@ -414,8 +414,7 @@ void organ_audit_log_close(organ_audit_log *audit)
     if (audit->fd >= 0)
         close(audit->fd);
     pthread_mutex_destroy(&audit->lock);
-    free(audit->file);
-    free(audit);
+    ORGAN_FREE_ARRAYS(audit->file, audit);
 }
 
 organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)

@@ -33,10 +33,8 @@ void organ_http_reply_clear(organ_http_reply *reply)
         close(reply->fd);
     if (reply->kind == REPLY_STREAM && reply->waker)
         organ_http_waker_discard(reply->waker);
-    for (size_t k = 0; k < reply->header_count; k++) {
-        free((char *)reply->headers[k].name);
-        free((char *)reply->headers[k].value);
-    }
+    for (size_t k = 0; k < reply->header_count; k++)
+        ORGAN_FREE_ARRAYS((char *)reply->headers[k].name, (char *)reply->headers[k].value);
     *reply = (organ_http_reply){.fd = -1};
 }
 
@@ -137,8 +135,7 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
         reply->headers[reply->header_count++] = (organ_http_field){own_name, own_value};
         return;
     }
-    free(own_name);
-    free(own_value);
+    ORGAN_FREE_ARRAYS(own_name, own_value);
     reply_no_memory(reply);
 }
 

@@ -465,11 +465,10 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     const organ_jobs_setup *const setup = &jobs->setup;
     ORGAN_OWNED_JSON json_t *faults = NULL;
     organ_job_words words;
-    json_t *const request = json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"), "arguments",
-                                      json_object_get(job->fixed, "arguments"));
+    ORGAN_OWNED_JSON json_t *const request = json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"),
+                                                       "arguments", json_object_get(job->fixed, "arguments"));
     const unsigned refused =
         request ? organ_job_words_read(setup->verbs, setup->verb_count, setup->jail, request, &words, &faults) : 500;
-    json_decref(request);
     if (refused) {
         const json_t *const first = json_array_get(faults, 0);
         organ_fail(error, ORGAN_BAD_INPUT, "%s: %s",

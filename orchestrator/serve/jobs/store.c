@@ -128,18 +128,15 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     const int count = organ_list_folder(store->path, &names, /*is_selected=*/NULL, id_order);
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);
-    json_t *const ids = json_array();
-    bool complete = ids != NULL;
+    json_t *ids = count < 0 ? NULL : json_array();
     for (int k = 0; k < count; k++) {
-        if (is_id(names[k]->d_name))
-            complete = json_array_append_new(ids, json_string(names[k]->d_name)) == 0 && complete;
+        if (ids && is_id(names[k]->d_name) && json_array_append_new(ids, json_string(names[k]->d_name)) != 0)
+            organ_clear_json(&ids);
         free(names[k]);
     }
-    if (count >= 0 && complete)
-        return ids;
-    json_decref(ids);
-    organ_fail_errno(error, ENOMEM, "%s", store->path); /* does not replace an error */
-    return NULL;
+    if (!ids)
+        organ_fail_errno(error, ENOMEM, "%s", store->path); /* does not replace an error */
+    return ids;
 }
 
 /* Removes the matching files and then the directory. Returns whether the directory is gone: other files keep it. */

@@ -59,7 +59,7 @@ static bool count_cells(const organ_model *model, cell *cells)
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
-    cell *const cells = calloc(count, sizeof *cells);
+    ORGAN_OWNED cell *const cells = calloc(count, sizeof *cells);
     json_t *const anatomy = cells ? json_array() : NULL;
     bool complete = anatomy != NULL;
     if (complete && count_cells(model, cells))
@@ -69,7 +69,6 @@ static json_t *anatomy_cells(const organ_model *model, json_t *cut)
             complete = json_array_append_new(anatomy, cell_json(&cells[k], (json_int_t)(k / CELLS_OF_LAYER) - 1,
                                                                 k % CELLS_OF_LAYER / ORGAN_ANATOMY_ROWS,
                                                                 k % ORGAN_ANATOMY_ROWS)) == 0;
-    free(cells);
     if (complete)
         return anatomy;
     json_decref(anatomy);
@@ -131,8 +130,7 @@ static organ_status model_details(const organ_model *model, const char *path, ch
     json_decref(shorter);
     if (*details && *summary)
         return ORGAN_OK;
-    free(*details);
-    free(*summary);
+    ORGAN_FREE_ARRAYS(*details, *summary);
     *details = *summary = NULL;
     return organ_fail_errno(error, ENOMEM, "'%s': its details", path);
 }
@@ -345,8 +343,7 @@ unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, 
     else
         status = pack_model(model, &t, path, max, catalog, error);
     organ_model_close(model);
-    free(t.details);
-    free(t.summary);
+    ORGAN_FREE_ARRAYS(t.details, t.summary);
     return status;
 }
 
@@ -547,10 +544,8 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found,
 
 void organ_found_release(organ_found_models *found)
 {
-    for (size_t k = 0; k < found->count; k++) {
-        free(found->models[k].path);
-        free(found->models[k].summary);
-    }
+    for (size_t k = 0; k < found->count; k++)
+        ORGAN_FREE_ARRAYS(found->models[k].path, found->models[k].summary);
     free(found->models);
     *found = (organ_found_models){0};
 }

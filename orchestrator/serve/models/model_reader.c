@@ -30,23 +30,12 @@ struct organ_reader {
     char **environ;       /* environment of the process */
     pthread_mutex_t lock; /* guards the members below */
     pid_t pid;            /* of the process; 0: none */
-    bool stopped;         /* organ_reader_stop was called: no process may start */
+    bool stopped;         /* organ_reader_stop was called: no process may start; atomic, because a read checks it */
     double read_began;    /* start of the current read, in seconds of organ_seconds_now; 0: nothing is being read */
-    /* numbers of processes started; ended during a read, or with a malformed answer; killed after the time limit */
+    /* numbers of processes started; ended during a read, or with a malformed answer (atomic); killed after the time
+     * limit (atomic) */
     unsigned long long started, lost, late;
 };
-
-static void count_one(organ_reader *reader, unsigned long long *counter)
-{
-    ORGAN_LOCKED(&reader->lock);
-    ++*counter;
-}
-
-static bool is_stopped(organ_reader *reader)
-{
-    ORGAN_LOCKED(&reader->lock);
-    return reader->stopped;
-}
 
 /* ---- the process ---- */
 
@@ -199,7 +188,7 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
  * 422. */
 static unsigned fail_ended_worker(organ_reader *reader, const char *path, int how, organ_error *error)
 {
-    count_one(reader, &reader->lost);
+    __atomic_add_fetch(&reader->lost, 1, __ATOMIC_RELAXED);
     if (how > 0 && WIFSIGNALED(how))
         organ_fail(error, ORGAN_BAD_INPUT,
                    "'%s': the process that read it was ended by signal %d (%s); other models are not affected", path,
@@ -264,7 +253,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     if (block)
         munmap(block, answer->bytes);
     end_worker(reader, /*at_once=*/true);
-    count_one(reader, &reader->lost);
+    __atomic_add_fetch(&reader->lost, 1, __ATOMIC_RELAXED);
     if (organ_memory_refusals() != refusals)
         organ_fail_memory(error, path);
     organ_fail(error, ORGAN_IO, "'%s': the process that read it returned no list of tensors", path);
@@ -288,7 +277,7 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     *ended = !late;
     if (!late)
         return fail_ended_worker(reader, path, how, error);
-    count_one(reader, &reader->late);
+    __atomic_add_fetch(&reader->late, 1, __ATOMIC_RELAXED);
     organ_fail(error, ORGAN_BAD_INPUT,
                "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
                reader->options.seconds);
@@ -313,7 +302,7 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
     unsigned status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     /* A worker that has read other models before may have been killed while idle, or damaged by one of them. So the
      * model is read again by a new worker, whose failure counts. */
-    if (ended && kept && !is_stopped(reader)) {
+    if (ended && kept && !__atomic_load_n(&reader->stopped, __ATOMIC_RELAXED)) {
         *error = (organ_error){0};
         status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     }
@@ -345,7 +334,7 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
 void organ_reader_stop(organ_reader *reader)
 {
     ORGAN_LOCKED(&reader->lock);
-    reader->stopped = true;
+    __atomic_store_n(&reader->stopped, true, __ATOMIC_RELAXED);
     if (reader->pid)
         kill(reader->pid, SIGKILL);
 }
@@ -376,7 +365,8 @@ void organ_reader_metrics(organ_reader *reader, FILE *out)
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
                       reader->started);
     organ_http_metric(out, "organ_reader_lost_total", "counter", "Reader processes that ended while reading a model.",
-                      reader->lost);
+                      __atomic_load_n(&reader->lost, __ATOMIC_RELAXED));
     organ_http_metric(out, "organ_reader_late_total", "counter",
-                      "Reader processes that were stopped because a model took too long.", reader->late);
+                      "Reader processes that were stopped because a model took too long.",
+                      __atomic_load_n(&reader->late, __ATOMIC_RELAXED));
 }

@@ -258,7 +258,8 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
-/* Returns false if the base has no weight for the pair; true also if adding failed, with t->error set. */
+/* Returns false if the base has no weight for the pair; true also if adding failed, with t->error set. The parts of
+ * stacks (PART_EXPERTS_...) and those of numbered experts (PART_EXPERT_...) have the same order: gate, up, down. */
 static bool add_part(translation *t, const translated_part *p)
 {
     static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
@@ -278,7 +279,6 @@ static bool add_part(translation *t, const translated_part *p)
         add_translated_pair(t, &s);
         return true;
     }
-    /* the parts of stacks (EXPERTS) and those of numbered experts (EXPERT) have the same order: gate, up, down */
     switch (part) {
     case PART_EXPERT_GATE:
     case PART_EXPERT_UP:
@@ -297,9 +297,8 @@ static bool add_part(translation *t, const translated_part *p)
     case PART_EXPERTS_GATE_UP:
         return add_halves(t, p, experts, t->family->mixture && t->family->mixture->pairs);
     case PART_GATE_UP:
-        return add_halves(t, p, dense, /*alternate=*/false);
     case PART_SHARED_GATE_UP:
-        return add_halves(t, p, shared, /*alternate=*/false);
+        return add_halves(t, p, part == PART_GATE_UP ? dense : shared, /*alternate=*/false);
     default:
         return false;
     }

@@ -126,12 +126,12 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
         a_shape[1] *= experts;
         b_shape[2] *= experts;
     }
-    /* The last `rank` dimensions are written. */
-    const uint64_t *const a_written = a_shape + (3 - rank), *const b_written = b_shape + (3 - rank);
+    const unsigned left_out = 3 - rank; /* dimensions: a single matrix has none of experts */
     if (!a || !b || (transpose_a && !transposed_a) || (parameter && !parameter_b))
         organ_fail_memory(error, pair->module);
-    else if (organ_adapter_add(w, a, dtype, rank, a_written, transpose_a ? transposed_a : f->a, error) == ORGAN_OK)
-        organ_adapter_add(w, b, dtype, rank, b_written, parameter ? parameter_b : f->b, error);
+    else if (organ_adapter_add(w, a, dtype, rank, a_shape + left_out, transpose_a ? transposed_a : f->a, error) ==
+             ORGAN_OK)
+        organ_adapter_add(w, b, dtype, rank, b_shape + left_out, parameter ? parameter_b : f->b, error);
     return error->status;
 }
 
@@ -243,8 +243,7 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {
-    enum { STEP = 1 << 18 }; /* bytes that are copied at once */
-    ORGAN_OWNED unsigned char *const bytes = malloc(STEP);
+    ORGAN_OWNED unsigned char *const bytes = malloc(CHUNK);
     if (!bytes)
         return organ_fail_memory(error, to->path);
     organ_direct_resize(to, layout->file_size, error); /* zeros between the tensors */
@@ -253,7 +252,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
     for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
         const organ_tensor *const t = &model->tensors[k];
         for (uint64_t at = 0, n; at < t->bytes && !error->status; at += n) {
-            n = t->bytes - at < STEP ? t->bytes - at : STEP;
+            n = t->bytes - at < CHUNK ? t->bytes - at : CHUNK;
             if (organ_model_read(model, t->file, bytes, n, t->offset + at, error) == ORGAN_OK)
                 organ_direct_write(to, bytes, (size_t)n, layout->offsets[k] + at, error);
         }

@@ -180,15 +180,14 @@ organ_lora_factors organ_lora_factors_of(const organ_lora_factors *f, size_t exp
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
                                   const organ_kernels *kernels, float **values, organ_error *error)
 {
-    if (read_factor(adapter, tensor, kernels, 1, values, error) != ORGAN_OK)
+    if (read_factor(adapter, tensor, kernels, /*scale=*/1, values, error) != ORGAN_OK)
         organ_clear(values);
     return error->status;
 }
 
 void organ_lora_factors_release(organ_lora_factors *factors)
 {
-    free(factors->a);
-    free(factors->b);
+    ORGAN_FREE_ARRAYS(factors->a, factors->b);
     *factors = (organ_lora_factors){0};
 }
 
@@ -258,13 +257,11 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     enum { STRIP = 256 }; /* columns of A, or rows of B, that are widened to FP64 together */
     const size_t r = f->rank;
     /* grams: A A^T, then B^T B; strip: r vectors of up to STRIP values */
-    double *const grams = calloc(2 * r, r * sizeof(double)), *const strip = malloc(STRIP * r * sizeof(double));
+    ORGAN_OWNED double *const grams = calloc(2 * r, r * sizeof(double));
+    ORGAN_OWNED double *const strip = malloc(STRIP * r * sizeof(double));
     double sum = 0;
-    if (!grams || !strip) {
-        free(grams);
-        free(strip);
+    if (!grams || !strip)
         return -1;
-    }
     for (size_t at = 0; at < f->in; at += STRIP) {
         const size_t n = f->in - at < STRIP ? f->in - at : STRIP;
         for (size_t k = 0; k < r; k++)
@@ -283,8 +280,6 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
         for (size_t j = i; j < r; j++)
             /* elements outside the diagonal count twice, because only the upper triangles are computed */
             sum += (i == j ? 1.0 : 2.0) * grams[i * r + j] * grams[r * r + i * r + j];
-    free(grams);
-    free(strip);
     return sum > 0 ? sum : 0; /* rounding must not give a negative number, which means no memory */
 }
 

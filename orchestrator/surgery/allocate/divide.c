@@ -246,8 +246,7 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
         return;
     for (size_t k = 0; k < pooled->tensors; k++)
         organ_pooled_give_back(pooled, k);
-    free(pooled->pools);
-    free(pooled);
+    ORGAN_FREE_ARRAYS(pooled->pools, pooled);
 }
 
 uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor)

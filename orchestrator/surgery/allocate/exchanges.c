@@ -508,6 +508,5 @@ void organ_exchanges_close(organ_exchanges *x)
     organ_pooled_destroy(x->pooled);
     organ_calibration_test_windows_release(&x->test_windows);
     organ_calibration_run_close(x->calib);
-    free(x->best);
-    free(x);
+    ORGAN_FREE_ARRAYS(x->best, x);
 }

@@ -277,15 +277,14 @@ static void remove_items(programme_search *s)
     }
 }
 
-/* Items in order of falling savings per size, starting from the smallest ones: a solution without a search. */
+/* Items in order of falling savings per size, starting from the smallest ones: a solution without a search. taken[n],
+ * which must be 0, becomes the item of class n. */
 static void take_greedily(programme_search *s, size_t *taken)
 {
     organ_programme *const p = s->p;
     p->size = 0;
-    for (size_t n = 0; n < p->classes; n++) {
-        taken[n] = 0;
+    for (size_t n = 0; n < p->classes; n++)
         p->size += s->classes[n].items[0].size;
-    }
     for (;;) {
         double most = 0;
         size_t class = 0, item = 0;

@@ -385,8 +385,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
         free(idle);
     }
     pthread_mutex_destroy(&c->lock);
-    free(c->counted);
-    free(c);
+    ORGAN_FREE_ARRAYS(c->counted, c);
 }
 
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,

@@ -126,8 +126,7 @@ static organ_status stored_strips(const organ_calibration_run *calib, const orga
         s.weights = weights + s.first * m.cols;
         each(context, &s, error);
     }
-    free(s.donor);
-    free(s.stored);
+    ORGAN_FREE_ARRAYS(s.donor, s.stored);
     return error->status;
 }
 
@@ -270,18 +269,18 @@ bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, 
                                  uint64_t tokens, double damping, float *contribution)
 {
     /* the damped H, the scratch of the inversion, then the diagonal of H^-1 */
-    double *const scratch = malloc((2 * width * width + width) * sizeof *scratch);
+    ORGAN_OWNED double *const scratch = malloc((2 * width * width + width) * sizeof *scratch);
+    if (!scratch)
+        return false;
     double *const diagonal = scratch + 2 * width * width;
-    bool done = scratch != NULL;
-    for (size_t i = 0; done && i < width; i++)
+    for (size_t i = 0; i < width; i++)
         for (size_t j = i; j < width; j++)
             scratch[j * width + i] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
-    done = done && organ_inverse_diagonal(kernels, scratch, width, scratch + width * width, diagonal);
+    const bool done = organ_inverse_diagonal(kernels, scratch, width, scratch + width * width, diagonal);
     for (size_t i = 0; done && i < width; i++) {
         const double own = h[i * stride + i] / (double)tokens + damping;
         contribution[i] = (float)fmin(1, 1 / sqrt(own * diagonal[i]));
     }
-    free(scratch);
     return done;
 }
 
@@ -406,8 +405,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
 
 void organ_calibration_test_windows_release(organ_calibration_test_windows *rest)
 {
-    free(rest->tokens);
-    free(rest->begin);
+    ORGAN_FREE_ARRAYS(rest->tokens, rest->begin);
     *rest = (organ_calibration_test_windows){0};
 }
 

@@ -260,10 +260,9 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
     const organ_calibration_needs *const needs = needs_of(calib);
     calib_extra_memory here = extra_memory_of(calib, has_scratch(calib), needs->least),
                        scratch = extra_memory_of(calib, /*scratch=*/true, needs->least);
-    const organ_calibration_needs *const with_blocks = &calib->needs[true];
-    const uint64_t blocks = memory_with(calib, with_blocks->least);
+    const uint64_t with_blocks = calib->needs[/*blocks=*/true].least, blocks = memory_with(calib, with_blocks);
     char moments[100] = "", option[24];
-    if (!o->blocks && with_blocks->least < needs->least)
+    if (!o->blocks && with_blocks < needs->least)
         snprintf(moments, sizeof moments, ", its second moments (`moments` blocks needs %s in all)",
                  organ_quantity_option(blocks, option));
     if (organ_memory_require(

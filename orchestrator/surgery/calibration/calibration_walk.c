@@ -103,11 +103,6 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
                                                          : ORGAN_OK;
 }
 
-static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
-{
-    return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
-}
-
 /* Like gather_chunk, but the donor's stream does not run again. */
 static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
@@ -124,17 +119,17 @@ static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *er
 static organ_status gather_experts(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                    organ_error *error)
 {
-    const pass again = {.calib = g->calib, .layer = layer, .captures = g};
+    const pass gathering = {.calib = g->calib, .layer = layer, .captures = g};
     ORGAN_OWNED bool *all_tokens = NULL;
     if (g->calib->options->all_experts && organ_calibration_all_experts(g, &all_tokens, error) != ORGAN_OK)
         return error->status;
     organ_layer_set_all_tokens(layer->loaded, all_tokens);
-    walk_gather(g, layer, error);
+    for_chunks(&gathering, gather_chunk, error);
     organ_clear(&all_tokens);
     organ_layer_set_all_tokens(layer->loaded, /*experts=*/NULL);
     if (!error->status && organ_calibration_find_few_tokens(g, &all_tokens, error) == ORGAN_OK && all_tokens) {
         organ_layer_set_all_tokens(layer->loaded, all_tokens);
-        for_chunks(&again, recapture_chunk, error);
+        for_chunks(&gathering, recapture_chunk, error);
         organ_layer_set_all_tokens(layer->loaded, /*experts=*/NULL);
     }
     return error->status;

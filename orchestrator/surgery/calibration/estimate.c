@@ -8,11 +8,10 @@
 #define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
 #define MOMENTS_BOTH    2.3 /* operations per token and entry of H and C */
 /* operations per score and dimension of a head: products of few columns are slower than others */
-#define ATTENTION     8.0
-#define SCORE         60.0  /* operations per attention score */
-#define VALUE         150.0 /* operations per value that a norm or an activation computes */
-#define ROUTED        3.0   /* times that a value of an expert's input or output is moved: gathered, weighted, added */
-#define MOMENTS_BLOCK 256   /* columns of a diagonal block of H with --moments blocks (ORGAN_CALIBRATION_BLOCK) */
+#define ATTENTION 8.0
+#define SCORE     60.0  /* operations per attention score */
+#define VALUE     150.0 /* operations per value that a norm or an activation computes */
+#define ROUTED    3.0   /* times that a value of an expert's input or output is moved: gathered, weighted, added */
 
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
@@ -102,7 +101,7 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
         const organ_tensor *const tensor = calib->targets->tensors[k];
         const organ_matrices m = organ_calibration_matrices(calib, tensor);
         const bool whole = !calib->options->blocks || (calib->work->mixtures && is_expert(tensor));
-        const double block = whole || m.cols < MOMENTS_BLOCK ? (double)m.cols : MOMENTS_BLOCK,
+        const double block = whole || m.cols < ORGAN_CALIBRATION_BLOCK ? (double)m.cols : ORGAN_CALIBRATION_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
         if (!shares_inputs(tensor))
             plan->products += sums * (double)m.count * (double)m.cols * block * captured;
