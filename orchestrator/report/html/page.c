@@ -471,6 +471,7 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
     }
 }
 
+/* The columns are the members of the first object. */
 static void put_list(organ_html *html, const char *name, const json_t *list)
 {
     organ_column columns[MAX_COLUMNS];

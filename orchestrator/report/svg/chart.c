@@ -111,6 +111,7 @@ static double smallest_x_step(const chart_drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
+/* Each place on the x axis has a group of `slots` bars; those of this series are in slot `slot`. */
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
     /* a fifth of the distance between groups is empty; a bar has at most 64 pixels */

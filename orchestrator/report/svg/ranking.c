@@ -73,6 +73,7 @@ static void choose_scale(ranking_drawing *d)
         organ_scale_over(all.low, all.low == all.high ? 1 : all.high, 6, /*log=*/false, /*integers=*/false));
 }
 
+/* Sets the places in pixels, with room for the names left of the bars and for the values right of them. */
 static void arrange(ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -175,9 +176,9 @@ static void put_row(const ranking_drawing *d, size_t k)
         ORGAN_SVG(d->out, "<path class=\"oc-axis\" fill=\"none\" d=\"M%f %fv9h8\"/>\n",
                   LEFT + INSET * (double)bar->depth - 11, y - 1);
     organ_svg_label(d->out, LEFT + INSET * (double)bar->depth, y + thick / 2 + 4, "", "start", bar->name, longest);
-    put_bar(d, bar, 0, y, thick);
+    put_bar(d, bar, /*v=*/0, y, thick);
     if (d->two)
-        put_bar(d, bar, 1, y + thick + 2, 10);
+        put_bar(d, bar, /*v=*/1, y + thick + 2, /*thick=*/10);
 }
 
 static void put_numbers(const ranking_drawing *d)

@@ -117,6 +117,7 @@ static int decimal_digits(double value, int digits, char figures[16])
     return *at ? atoi(at + 1) : 0;
 }
 
+/* Numbers with exponents from -4 to 8 have no power of ten, but zeros before or after their digits. */
 char *organ_number_text(double value, int digits, char out[32])
 {
     char figures[16];

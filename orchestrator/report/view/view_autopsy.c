@@ -182,6 +182,7 @@ static bool ranges_do_not_fit(const json_t *roles)
     return count_outside_expected(roles) >= ENOUGH;
 }
 
+/* `name` is that of a row of "roles", or of the role to which the row belongs. */
 static bool autopsy_has_role(const json_t *report, const char *name)
 {
     const json_t *const rows = json_object_get(report, "roles");

@@ -389,7 +389,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
     *rest = (organ_calibration_test_windows){.length = test_window_length(calib)};
     const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
     const size_t all = enough ? find_places(calib, rest->length, /*begins=*/NULL) : 0,
-                 count = enough ? (requested + rest->length - 1) / rest->length : 1;
+                 count = enough ? (requested + rest->length - 1) / rest->length : 1; /* 1: above `all`, so refused */
     if (count > all)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the calibration windows (`samples`, `context`) leave only %zu tokens in pieces of at "
@@ -417,7 +417,8 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
 {
     const organ_calibration_run_options *const o = calib->options;
     const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
-    const unsigned layers = config->layers / (config->shortcut ? 2 : 1);
+    const unsigned layers =
+        config->layers / (config->shortcut ? 2 : 1); /* of the file: with shortcut each runs as two */
     const int32_t layer = tensor->anatomy.layer;
     char way[80] = "";
     if (layer >= 0 && (unsigned)layer < layers)

@@ -80,11 +80,11 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
 }
 
 static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
-                                        organ_calibration_states *states, organ_calibration_captures *g,
+                                        organ_calibration_states *states, organ_calibration_captures *captures,
                                         organ_error *error)
 {
-    return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = g}, run_chunk_through_layer,
-                      error);
+    return for_chunks(&(pass){.calib = calib, .layer = layer, .states = states, .captures = captures},
+                      run_chunk_through_layer, error);
 }
 
 /* The weights of the layer are still the donor's. The changed stream runs on a copy, because it runs again through
@@ -264,7 +264,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     if (calib->work->compare)
         return compare_streams(calib, layer, error);
     if (done && calib->donor_states && g->pass == 0)
-        return run_layer_on_chunks(calib, layer, calib->donor_states, /*g=*/NULL, error);
+        return run_layer_on_chunks(calib, layer, calib->donor_states, /*captures=*/NULL, error);
     if (!done)
         organ_calibration_record_open(g, error);
     /* on_copies: the inputs are gathered on copies of the states, so that the layer can run again; otherwise a single
@@ -394,7 +394,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
         if (organ_layer_load_by_ranks(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);
         if (!error->status && changes && l < last)
-            run_layer_on_chunks(calib, &layer, calib->states, /*g=*/NULL, error);
+            run_layer_on_chunks(calib, &layer, calib->states, /*captures=*/NULL, error);
         organ_layer_free(layer.loaded);
         if (error->status)
             return error->status;
