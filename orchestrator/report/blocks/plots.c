@@ -179,7 +179,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
     if (!map || map->failed || map->layers == 0)
         return NULL;
     enum { WIDTH = 24 };
-    char(*text)[WIDTH] = calloc(map->layers, sizeof *text);
+    ORGAN_OWNED char(*text)[WIDTH] = calloc(map->layers, sizeof *text);
     ORGAN_OWNED const char **names = calloc(map->layers, sizeof *names);
     char *svg = NULL;
     organ_heat_map whole = *style;
@@ -200,7 +200,6 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
     whole.marked = marks ? map->marked : NULL;
     if (text && names)
         organ_heat_map_svg(&whole, &svg, &(organ_error){0});
-    free(text);
     return svg;
 }
 

@@ -352,7 +352,7 @@ typedef struct ranked {
 static int by_rank(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
-    return x->by != y->by ? (x->by < y->by) - (x->by > y->by) : (x->row > y->row) - (x->row < y->row);
+    return ORGAN_ORDERS(ORGAN_ORDER(y->by, x->by), ORGAN_ORDER(x->row, y->row));
 }
 
 static int by_row(const void *a, const void *b)

@@ -14,13 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_calibration_unit captures_unit;
-typedef organ_calibration_group captures_group;
-
 static bool two_streams(const organ_calibration_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
 
 /* Second moments of such an expert are always whole. */
-static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
+static bool is_mixed(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     return g->calib->work->mixtures && u->expert;
 }
@@ -55,7 +52,8 @@ static bool same_parent(const char *a, const char *b)
 
 /* The units must have the same index in a stack, the same parent module and the same group of roles. The groups are
  * compared because in GGUF names the parent of all matrices is the layer. */
-static bool is_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
+static bool is_same_place(const organ_calibration_captures *g, const organ_calibration_unit *a,
+                          const organ_calibration_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
     return a->matrix == b->matrix && same_parent(a->name, b->name) &&
@@ -68,10 +66,10 @@ static bool is_same_place(const organ_calibration_captures *g, const captures_un
 static organ_status open_group(organ_calibration_captures *g, size_t index, size_t features, organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;
-    captures_unit *const u = &g->units[index];
-    captures_group *const made = &g->groups[g->group_count];
+    organ_calibration_unit *const u = &g->units[index];
+    organ_calibration_group *const made = &g->groups[g->group_count];
     const bool two = two_streams(g) && !u->expert;
-    *made = (captures_group){.leader = index, .features = features};
+    *made = (organ_calibration_group){.leader = index, .features = features};
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
                                          .seed = calib->options->seed,
@@ -102,12 +100,12 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
  * NULL on error, or if another unit leads the group: then the group has these inputs already. A unit without a group
  * first joins that of the previous unit, if both have the same inputs and module and the group is not closed;
  * otherwise it gets a new group, which it leads. */
-static captures_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
-                                       const float *inputs, organ_error *error)
+static organ_calibration_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
+                                                const float *inputs, organ_error *error)
 {
-    captures_unit *const u = &g->units[index];
+    organ_calibration_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
-        const captures_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
+        const organ_calibration_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
         if (before && inputs == g->last_input && is_same_place(g, u, before) && features == before->cols &&
             features == u->cols && !g->groups[before->group].closed)
             u->group = before->group;
@@ -116,7 +114,7 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
     }
     g->last = index;
     g->last_input = inputs;
-    captures_group *const own = &g->groups[u->group];
+    organ_calibration_group *const own = &g->groups[u->group];
     return own->leader == index ? own : NULL;
 }
 
@@ -129,7 +127,7 @@ static organ_status capture(void *context, const char *tensor, size_t first, siz
 {
     organ_calibration_captures *const g = context;
     const size_t index = find_unit(g, tensor);
-    captures_group *const own = index == SIZE_MAX ? NULL : group_of_inputs(g, index, features, inputs, error);
+    organ_calibration_group *const own = index == SIZE_MAX ? NULL : group_of_inputs(g, index, features, inputs, error);
     if (!own)
         return error->status;
     own->tokens += tokens;
@@ -148,7 +146,7 @@ static organ_status capture_donor(void *context, const char *tensor, size_t firs
     const size_t index = find_unit(g, tensor);
     if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
         return ORGAN_OK;
-    const captures_group *const own = &g->groups[g->units[index].group];
+    const organ_calibration_group *const own = &g->groups[g->units[index].group];
     if (own->leader != index || !own->kept)
         return ORGAN_OK;
     return organ_calibration_add(own->calibration, own->kept + first * features, inputs, tokens, error);
@@ -171,12 +169,12 @@ static size_t count_units(const organ_calibration_captures *g)
     return count;
 }
 
-static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u)
+static uint64_t captures_moments_of(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     return organ_calibration_moments_bytes(g->calib, u->cols, u->rows, u->expert, g->calib->options->blocks);
 }
 
-static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
+static size_t expert_of(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
     return own >= 0 ? (size_t)own : (size_t)u->matrix;
@@ -193,7 +191,7 @@ static void assign_mixtures(organ_calibration_captures *g, uint64_t taken)
     size_t pass = 0, last; /* `pass` counts from the last pass backwards; at the end the numbers are reversed */
     bool first = true;     /* no expert has been assigned to the current pass 0 yet */
     for (size_t k = g->unit_count; k-- > 0;) {
-        captures_unit *const u = &g->units[k];
+        organ_calibration_unit *const u = &g->units[k];
         if (!u->expert || u->done)
             continue;
         const uint64_t bytes = captures_moments_of(g, u);
@@ -260,8 +258,8 @@ static void add_units(organ_calibration_captures *g, size_t target)
     const organ_matrices m = organ_calibration_matrices(g->calib, tensor);
     const organ_calibration_work *const work = g->calib->work;
     for (uint64_t e = 0; e < m.count; e++) {
-        captures_unit *const u = &g->units[g->unit_count++];
-        *u = (captures_unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
+        organ_calibration_unit *const u = &g->units[g->unit_count++];
+        *u = (organ_calibration_unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
         u->done = work->done && work->done(work->context, target);
         u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
         snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
@@ -324,7 +322,7 @@ organ_status organ_calibration_all_experts(const organ_calibration_captures *g, 
 
 /* An unreached expert got fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens in this pass. With work->mixtures,
  * such experts are changed without a calibration. */
-static bool is_unreached(const organ_calibration_captures *g, const captures_unit *u)
+static bool is_unreached(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
@@ -335,7 +333,7 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
     const unsigned experts = organ_layer_experts(g->loaded);
     *all_tokens = NULL;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
-        captures_unit *const u = &g->units[k];
+        organ_calibration_unit *const u = &g->units[k];
         if (!is_unreached(g, u) || expert_of(g, u) >= experts)
             continue;
         if (!*all_tokens && !(*all_tokens = calloc(experts, sizeof **all_tokens)))
@@ -344,7 +342,7 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
         u->fallback = true;
     }
     for (size_t k = 0; k < g->unit_count; k++) {
-        captures_unit *const u = &g->units[k];
+        organ_calibration_unit *const u = &g->units[k];
         if (u->fallback && u->group != SIZE_MAX) {
             organ_calibration_destroy(g->groups[u->group].calibration);
             g->groups[u->group].calibration = NULL;
@@ -391,7 +389,7 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, o
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
         if (!g->groups[k].calibration)
             continue;
-        const captures_unit *const leader = &g->units[g->groups[k].leader];
+        const organ_calibration_unit *const leader = &g->units[g->groups[k].leader];
         const uint64_t taken = captures_moments_of(g, leader);
         g->spare = taken < g->spare ? g->spare - taken : 0;
         organ_clear(&g->groups[k].kept);

@@ -165,9 +165,6 @@ float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, 
     return memcpy(s->one, s->all + chunk_offset(&s->chunks, chunk), chunk_bytes(&s->chunks, chunk));
 }
 
-typedef organ_calibration_captures sharing_captures;
-typedef organ_calibration_unit sharing_unit;
-
 /* ---- the plan ---- */
 
 /* A part is a set of units that one rank changes together; its number is the index of its first unit. */
@@ -184,33 +181,34 @@ static uint64_t in_thousands(double products) { return (uint64_t)fmin(products /
 #define PRODUCTS_A_ROW 8 /* estimate: how often a method multiplies each row of a matrix by the second moments */
 
 /* The cost of the products of a unit's rows with second moments is in thousands of multiplications. */
-static uint64_t cost_of_rows(const sharing_unit *u)
+static uint64_t cost_of_rows(const organ_calibration_unit *u)
 {
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 
 /* Factorising the second moments of the unit's inputs (cols x cols) takes cols^3 / 3 multiplications; the cost is in
  * thousands. A rank factorises them once for all its units with the same inputs. */
-static uint64_t factorisation_cost(const sharing_unit *u)
+static uint64_t factorisation_cost(const organ_calibration_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
 /* An output is a tensor or, with work->together, a group of tensors that the caller changes as a whole. */
-static size_t output_of(const sharing_captures *g, const sharing_unit *u)
+static size_t output_of(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;
     return work->together ? work->together(work->context, u->target) : u->target;
 }
 
 /* One rank must change both units if they belong to one output or, with `by_inputs`, have the same inputs. */
-static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
+static bool are_tied(const organ_calibration_captures *g, const organ_calibration_unit *a,
+                     const organ_calibration_unit *b, bool by_inputs)
 {
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
 /* Units that are tied to a third one belong to one part, too. */
-static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
+static void group_units(const organ_calibration_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
         p->part[k] = k;
@@ -227,7 +225,7 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
 
 /* Returns whether unit k is the first of its part with its inputs: only then the cost of the part includes a
  * factorisation of their H. Units that are common or done do not count. */
-static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
+static bool brings_inputs(const organ_calibration_captures *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
     while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group ||
@@ -237,7 +235,7 @@ static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size
 }
 
 /* The loads of the ranks become similar; *max is the largest. Units that are common or done are left out. */
-static organ_status assign_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
+static organ_status assign_parts(const organ_calibration_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
                                  organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
@@ -259,7 +257,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     return ORGAN_OK;
 }
 
-static bool has_own_output(const sharing_captures *g, size_t k)
+static bool has_own_output(const organ_calibration_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
         if (l != k && output_of(g, &g->units[l]) == output_of(g, &g->units[k]))
@@ -269,7 +267,7 @@ static bool has_own_output(const sharing_captures *g, size_t k)
 
 /* Units that are done or common do not count. Returns SIZE_MAX if there is none. *remaining becomes the sum of the
  * costs of all others. */
-static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
+static size_t find_largest(const organ_calibration_captures *g, uint64_t *remaining)
 {
     size_t largest = SIZE_MAX;
     *remaining = 0;
@@ -284,7 +282,7 @@ static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
 
 /* With work->rows, all ranks change the largest remaining unit together, as long as its cost exceeds a rank's even
  * share of all remaining cost. */
-static void choose_common(const sharing_captures *g)
+static void choose_common(const organ_calibration_captures *g)
 {
     uint64_t remaining = 0;
     for (size_t k; g->calib->work->rows && (k = find_largest(g, &remaining)) != SIZE_MAX;) {
@@ -295,14 +293,14 @@ static void choose_common(const sharing_captures *g)
     }
 }
 
-static void apply_plan(const sharing_captures *g, const sharing_plan *p)
+static void apply_plan(const organ_calibration_captures *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
 /* Units with the same inputs go to one rank, so that H is factorised once, unless this raises the largest load. */
-static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
+static organ_status choose_plan(const organ_calibration_captures *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;
     choose_common(g);
@@ -314,7 +312,7 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     return error->status;
 }
 
-organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
+organ_status organ_calibration_assign_units(const organ_calibration_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
     /* a rank that changes a part of a stack of experts changes it in all passes */
@@ -341,8 +339,8 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
 /* The next layer's inputs must be those of the changed model. Every rank has the common and finished units already.
  * With work->alike, each rank has changed all units itself; with ORGAN_INPUTS_DONOR, changes do not affect later
  * layers. */
-organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
-                                                 organ_error *error)
+organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *g,
+                                                 const organ_calibration_layer *layer, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
     char where[64];
@@ -353,7 +351,7 @@ organ_status organ_calibration_exchange_matrices(const sharing_captures *g, cons
         g->calib->work->alike)
         return error->status;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
-        const sharing_unit *const u = &g->units[k];
+        const organ_calibration_unit *const u = &g->units[k];
         uint64_t bytes = 0;
         if (u->done || u->common || u->pass != g->pass)
             continue;
