@@ -262,7 +262,7 @@ static void some_choices(const organ_option *option, char out[ORGAN_RANGE_ROOM])
     if (!option->choices || strcmp(option->choices, option->argument) == 0)
         *out = '\0'; /* a range, or the term in front of the meaning lists the choices already */
     else if (strlen(out) > MANY) {
-        char *const last = strchr(out + SOME, ',');
+        char *const last = strchr(out + SOME, ','); /* a choice has less than MANY - SOME bytes */
         snprintf(last, ORGAN_RANGE_ROOM - (size_t)(last - out), ", ...");
     }
 }

@@ -93,7 +93,7 @@ static bool is_adapter_file(const char *path)
  * also opens GGUF files. */
 static void name_adapter(const char *path, bool opens, organ_error *error)
 {
-    char base[256] = "", folder[PATH_MAX];
+    char base[256] = "", folder[PATH_MAX]; /* `folder`: that of the adapter */
     struct stat about;
     const char *const slash = path ? strrchr(path, '/') : NULL;
     if (!path || organ_http_is_url(path) || stat(path, &about) != 0)
@@ -118,8 +118,8 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
                  S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
 }
 
-/* Some verbs only read the tensors of any file: they print a note. Operands of the verbs of adapters may be adapters.
- */
+/* `any`: verbs whose models may be adapters. `reading`: verbs that only read the tensors of any file; they print a note
+ * about their first operand. Operands of the verbs of adapters may be adapters, values of their options may not. */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
     static const char *const any[] = {"assemble", "orthogonality", NULL};
@@ -238,7 +238,7 @@ void organ_call_close_modes(const organ_verb *verb, const organ_call *call)
         if ((text.argument.names == ORGAN_NAMES_MODEL || text.argument.names == ORGAN_NAMES_INPUT) &&
             !text.argument.temporary && *text.word)
             closed |= closed_by_word(*text.word) | closed_by_recipe(*text.word);
-    umask(umask(077) | (mode_t)closed);
+    umask(umask(077) | (mode_t)closed); /* the umask can only be read by setting it */
 }
 
 typedef struct command_path {

@@ -166,8 +166,9 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
     const bool copied = g->layer->reserved && c->state > c->hidden;
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_min(together, g->tokens - first);
+        /* g->room: the copies of the hidden states, their norms, the outputs, and the scratch of the feed-forward */
         float *hidden = copied ? g->room : g->hidden + first * c->hidden;
-        float *normed = g->room + copied * tokens * c->hidden, *out = normed + tokens * c->hidden;
+        float *normed = g->room + (copied ? tokens * c->hidden : 0), *out = normed + tokens * c->hidden;
         float *scratch = out + tokens * c->hidden;
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
         if (copied)

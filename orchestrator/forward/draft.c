@@ -70,7 +70,8 @@ static float *read_norm(const organ_forward *f, unsigned k, unsigned which, orga
     return weight ? organ_forward_vector(f, weight, error) : NULL;
 }
 
-/* The block has the structure of the last layer whose tensors it has, with its feed-forward, or with a dense one. */
+/* The block has the structure of the last layer whose tensors it has, with its feed-forward (tried first, k at least
+ * f->config.layers), or with a dense one. */
 static organ_status plan_draft(organ_forward *f, unsigned block, organ_error *error)
 {
     const unsigned at = f->config.layers + block;

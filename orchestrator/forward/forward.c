@@ -443,7 +443,7 @@ static organ_status run_layers(organ_forward *f, const organ_windows *windows, f
     organ_layer *layer = NULL;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
         if (organ_layer_load_to_run(f, (int32_t)k, &layer, error) == ORGAN_OK &&
-            organ_layer_run(f, layer, windows, hidden, NULL, error) == ORGAN_OK)
+            organ_layer_run(f, layer, windows, hidden, /*tap=*/NULL, error) == ORGAN_OK)
             organ_progress_advance(progress, f->plans[k].bytes, NULL, NULL);
     organ_layer_free(layer);
     return error->status;

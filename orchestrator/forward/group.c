@@ -327,7 +327,7 @@ static organ_status cut_gates(const forward_group *g, float *gates, size_t token
 static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t inner, size_t tokens,
                                     const float *normed, float *gates, float *ups, organ_error *error)
 {
-    const forward_part up = gate + (PART_UP - PART_GATE);
+    const forward_part up = gate + (PART_UP - PART_GATE); /* PART_UP or PART_SHARED_UP */
     const bool gated = g->layer->plan->parts[gate].slot != SIZE_MAX,
                cut = gate == PART_GATE && g->layer->kind->gate_is_cut;
     const token_job job = gate_job_of(g, gates, gated ? ups : NULL, tokens, inner);

@@ -351,6 +351,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
         prefix = protocol->bos >= 0 ? protocol->bos : protocol->eos;
     const size_t all = count + (prefix >= 0);
     *plan = (organ_perplexity_plan){0};
+    /* an empty text counts as no token, also with a prefix */
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
     ORGAN_OWNED uint32_t *const sequence = malloc(all * sizeof *sequence);

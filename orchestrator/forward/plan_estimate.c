@@ -24,7 +24,7 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
         for (size_t k = 0; k < 3; k++) {
             forward_slot *const slot = &plan->slots[plan->experts[3 * e + k].slot];
             if (k == 1 && plan->experts[3 * e].slot == plan->experts[3 * e + 1].slot)
-                continue;
+                continue; /* gate and up are in one slot, which counts once */
             slot->of_experts = true;
             bytes += slot->packed ? (size_t)organ_weight_held_bytes(slot->weight, 1)
                                   : slot->bytes / (size_t)slot->matrices + edges;

@@ -194,7 +194,7 @@ static bool others_have_lines(const organ_publish *publish)
     bool have = !directory;
     while (!have && next_of_rank(directory, name, &rank)) {
         struct stat info;
-        have = fstatat(dirfd(directory), strrchr(name, '/') + 1, &info, 0) != 0 || info.st_size > 0;
+        have = fstatat(dirfd(directory), organ_path_name(name), &info, 0) != 0 || info.st_size > 0;
     }
     return have;
 }

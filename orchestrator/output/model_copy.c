@@ -21,7 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEEPEST 32 /* largest depth of nested folders; a model directory has one or two */
+#define ST_BLOCK 512 /* bytes that st_blocks counts */
+#define DEEPEST  32  /* largest depth of nested folders; a model directory has one or two */
 
 typedef struct copy_tree_walk {
     char path[PATH_MAX];     /* path of the current entry */
@@ -433,7 +434,7 @@ static uint64_t space_needed(const organ_model_copy *copy)
     for (size_t f = 0; f < copy->donor->file_count; f++) {
         const organ_model_file *file = &copy->donor->files[f];
         struct stat info;
-        const uint64_t have = stat(copy->paths[f], &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
+        const uint64_t have = stat(copy->paths[f], &info) == 0 ? (uint64_t)info.st_blocks * ST_BLOCK : 0;
         if (copy->made[f] == SHARED)
             need += bytes_replaced(copy, file);
         else

@@ -156,6 +156,7 @@ static int compare_kinds(const void *a, const void *b)
     return ORGAN_ORDERS(ORGAN_ORDER(y->elements, x->elements), strcmp(x->text, y->text));
 }
 
+/* Returns the SHOWN kinds with most elements as one text, with ", " or ", ..." after each; null if there are none. */
 static json_t *kinds_text(stored_kind *kinds, size_t count)
 {
     char text[SHOWN * (sizeof kinds->text + 2) + 8] = "";

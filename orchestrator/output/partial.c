@@ -27,7 +27,7 @@ static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(
 bool organ_is_empty_folder(int folder)
 {
     _Alignas(struct dirent64) char entries[4096];
-    ssize_t got = lseek(folder, 0, SEEK_SET) < 0 ? -1 : 1;
+    ssize_t got = lseek(folder, 0, SEEK_SET) < 0 ? -1 : 1; /* bytes read last; -1: an error, 0: the end */
     bool empty = true;
     while (empty && got > 0) {
         got = getdents64(folder, entries, sizeof entries);
@@ -313,7 +313,7 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
 
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
-    char line[96 + ORGAN_NAMING_MAX * 24];
+    char line[96 + ORGAN_NAMING_MAX * 24]; /* 24: a number of at most 20 digits and a comma; 96: all other text */
     int length = snprintf(line, sizeof line, "{\"finished\":[");
     for (size_t k = 0; k < note->count; k++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);

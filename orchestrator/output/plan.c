@@ -67,6 +67,7 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
+/* Returns false if memory runs out; close_test releases `t` in any case. */
 static bool open_test(test *t, const organ_kernels *kernels)
 {
     *t = (test){.kernels = kernels,

@@ -11,6 +11,7 @@
 
 #define BEGINNING ((uint64_t)4096) /* bytes of a header that are read: organ writes "__metadata__" first */
 
+/* Leaves `pair` as it is if the text (NULL: none) is no digest of 16 digits. */
 static void copy_digest(const char *text, size_t length, char pair[17])
 {
     if (text && length == 16 && strspn(text, "0123456789abcdef") == 16) {
@@ -48,9 +49,10 @@ organ_status organ_repair_pair_of(const organ_adapter *adapter, char pair[17], o
     const uint64_t end = model->file_count == 1 ? model->files[0].data_offset : 0,
                    bytes = end < BEGINNING ? end : BEGINNING;
     char header[BEGINNING];
-    if (bytes <= 8 || organ_model_read(model, 0, header, bytes - 8, 8, error))
+    enum { AT = sizeof(uint64_t) }; /* the file begins with the length of the header */
+    if (bytes <= AT || organ_model_read(model, 0, header, bytes - AT, AT, error))
         return error->status;
-    return find_digest(header, (size_t)bytes - 8, adapter->path, pair, error);
+    return find_digest(header, (size_t)bytes - AT, adapter->path, pair, error);
 }
 
 organ_status organ_repair_pair_check(const organ_adapter *adapter, const organ_model *base, organ_error *error)

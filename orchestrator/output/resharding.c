@@ -182,8 +182,8 @@ static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
     file->content.size = size;
 }
 
-/* The file has the pieces order[first .. last). Its header is padded with spaces so that the data begin on a page. */
-static organ_status write_file_header(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
+/* The file has the pieces order[first .. end). Its header is padded with spaces so that the data begin on a page. */
+static organ_status write_file_header(organ_resharding *r, size_t f, size_t first, size_t end, organ_error *error)
 {
     organ_text buffer;
     char *text = NULL;
@@ -194,7 +194,7 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     fputs("        " /* 8 bytes for the length of the header, set below */
           "{\"__metadata__\":{\"format\":\"pt\"}",
           out);
-    for (size_t k = first; k < last && !error->status; k++) {
+    for (size_t k = first; k < end && !error->status; k++) {
         write_entry(r, r->order[k], at, out, error);
         organ_rows_passed();
         at += r->pieces[r->order[k]].bytes;
@@ -209,7 +209,7 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
         return error->status;
     for (unsigned k = 0; k < 8; k++)
         text[k] = (char)((uint64_t)(length - 8) >> 8 * k);
-    for (size_t k = first, before = length; k < last; k++) {
+    for (size_t k = first, before = length; k < end; k++) {
         r->pieces[r->order[k]].offset = before;
         before += r->pieces[r->order[k]].bytes;
         organ_rows_passed();
@@ -233,12 +233,12 @@ static organ_status write_headers(organ_resharding *r, const char *single, organ
 {
     size_t first = 0;
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
-        size_t last = first;
-        while (last < r->count && r->pieces[r->order[last]].file == f)
-            last++;
+        size_t end = first;
+        while (end < r->count && r->pieces[r->order[end]].file == f)
+            end++;
         if (name_file(r, f, single, error) == ORGAN_OK)
-            write_file_header(r, f, first, last, error);
-        first = last;
+            write_file_header(r, f, first, end, error);
+        first = end;
     }
     return error->status;
 }

@@ -35,8 +35,8 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
                                   void *scratch, organ_error *error)
 {
     uint64_t offset;
-    organ_direct_file
-        file; /* opened for this call: any thread may call, and there may be more shards than a process can keep open */
+    /* opened for this call: any thread may call, and there may be more shards than a process can keep open */
+    organ_direct_file file;
     if (organ_direct_open(organ_resharding_place(r, piece, &offset), 0666, &file, error))
         return error->status;
     offset += at;

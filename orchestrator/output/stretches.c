@@ -286,11 +286,9 @@ static bool has_sparse_tensors(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
     for (size_t t = 0; t < model->tensor_count; t++)
-        for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
-            const size_t length = strlen(model->tensors[t].name), own = strlen(leaves[k]);
-            if (length > own && strcmp(model->tensors[t].name + length - own, leaves[k]) == 0)
+        for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++)
+            if (organ_ends_with(model->tensors[t].name, leaves[k]))
                 return true;
-        }
     return false;
 }
 

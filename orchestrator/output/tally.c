@@ -200,7 +200,7 @@ static json_t *tally_layers_json(named *rows, size_t count)
 }
 
 /* "coverage" is the counted share of the target weights; "per_tensor" has the mean, the least and the greatest
- * percentage of the tensors. */
+ * percentage of the tensors. Returns false if memory runs out. */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group target = {0};

@@ -84,13 +84,13 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
                       organ_memory_text(bytes, needs), organ_memory_text(memory, has));
 }
 
-/* A matrix of zeros gets a decomposition of rank 0. */
-static void sum_energy(organ_svd *svd, const organ_strips *strips)
+/* Sets `energy` and `captured`. A matrix of zeros has no vectors, so its decomposition becomes one of rank 0. */
+static void set_energies(organ_svd *svd, const organ_strips *strips)
 {
     svd->energy = organ_strips_energy(strips);
     for (size_t k = 0; k < svd->rank; k++)
         svd->captured += (double)svd->sigma[k] * (double)svd->sigma[k];
-    if (svd->energy == 0) { /* a zero matrix has no vectors */
+    if (svd->energy == 0) {
         const size_t rows = svd->rows, cols = svd->cols;
         organ_svd_release(svd);
         *svd = (organ_svd){.rows = rows, .cols = cols};
@@ -113,7 +113,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     if (error->status)
         organ_svd_release(svd);
     else
-        sum_energy(svd, strips);
+        set_energies(svd, strips);
     return error->status;
 }
 

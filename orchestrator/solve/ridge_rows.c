@@ -142,10 +142,10 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
 {
     const size_t slot = slot_of(r, part, block), width = r->shape.width;
     if (r->last[slot] == ORGAN_RIDGE_NONE || r->rows[r->last[slot]] == ORGAN_RIDGE_BATCH) {
-        const uint32_t number = (uint32_t)r->count++;
-        *(r->last[slot] == ORGAN_RIDGE_NONE ? &r->first[slot] : &r->next[r->last[slot]]) = number;
-        r->next[number] = ORGAN_RIDGE_NONE;
-        r->last[slot] = number;
+        const uint32_t fresh = (uint32_t)r->count++;
+        *(r->last[slot] == ORGAN_RIDGE_NONE ? &r->first[slot] : &r->next[r->last[slot]]) = fresh;
+        r->next[fresh] = ORGAN_RIDGE_NONE;
+        r->last[slot] = fresh;
     }
     const uint32_t number = r->last[slot];
     const size_t row = r->rows[number]++;

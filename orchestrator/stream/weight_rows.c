@@ -72,7 +72,7 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
     size_t raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
     if (r->packed_zero) {
-        /* words as stored and transposed (read_packed_zeros), then their codes */
+        /* words as stored and transposed (read_packed_zeros), then their codes, a byte for each row or each group */
         const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
         raw = organ_max(raw, words * 4 + rows + r->groups);
         zeros = rows * r->groups * sizeof(float);
@@ -152,15 +152,15 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     if (w->zero && !r->packed_zero && organ_weight_grid_make(r, w->zero, &r->zero, error))
         return error->status;
     if (r->packed_zero) {
-        uint64_t row_words = 0;
+        uint64_t matrix_words = 0;
         if (is_gemv(r))
-            row_words = r->shape.rows * zero_row_words(r);
+            matrix_words = r->shape.rows * zero_row_words(r);
         else if (r->shape.rows)
-            row_words = organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups;
-        if (w->zero->elements < row_words * r->shape.count || w->zero->dtype != ORGAN_I32)
+            matrix_words = organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups;
+        if (w->zero->elements < matrix_words * r->shape.count || w->zero->dtype != ORGAN_I32)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' needs",
-                              w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
+                              w->zero->name, w->zero->elements, matrix_words * r->shape.count, w->name);
     }
     /* Codes of 32 rows fill whole words. Blocks of more than 1024 rows are no step, to limit the memory. */
     r->step = r->packed_zero ? 32 : 1;
