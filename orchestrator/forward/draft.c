@@ -127,7 +127,7 @@ static bool find_project(organ_forward *f, unsigned k)
         d->style = style;
         *d->ladder = '\0';
         if (styles[style].ladder) {
-            char ladder[128];
+            char ladder[128]; /* room for any layer number; that of a block has few digits */
             organ_forward_number_name(styles[style].ladder, k, ladder);
             snprintf(d->ladder, sizeof d->ladder, "%.40s", ladder);
         }

@@ -18,7 +18,7 @@ static wide unit_bytes(const char *unit)
     static const char letters[] = "kmgtpe";
     if (*unit == '\0' || strcasecmp(unit, "b") == 0)
         return 1;
-    const char *letter = strchr(letters, *unit | 0x20);
+    const char *letter = strchr(letters, *unit | 0x20); /* in lower case */
     const char *rest = unit + 1;
     const bool decimal = strcasecmp(rest, "b") == 0;
     if (!letter || (*rest != '\0' && !decimal && strcasecmp(rest, "ib") != 0))

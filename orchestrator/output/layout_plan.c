@@ -110,6 +110,7 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     return error->status;
 }
 
+/* Number -1 stands for the folder of the headers, all others are groups. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
 {
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {

@@ -101,6 +101,7 @@ static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
         if (error->status) /* else `error` may record a complete output, which the message must name */
             *error = (organ_error){0};
+        /* 900 bytes leave room for the prefix; a message that was common before has its prefix already */
         organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900,
                    fault->message);
     }

@@ -100,8 +100,8 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
         (w->zero &&
          check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
-    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) *
-                        (is_awq(r) ? AWQ_CODES : 1); /* outputs per strip, so that their codes have about STRIP_BYTES */
+    /* outputs per strip, so that their codes have about STRIP_BYTES */
+    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1);
     r->step = is_awq(r) ? AWQ_STEP : STEP;
     r->batch = fits > 1024 ? 1024 : fits / STEP * STEP;
     if (fits < STEP)

@@ -156,7 +156,8 @@ static void copy_inputs(void *context, size_t t)
     memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
 }
 
-/* With step_norms, the copy in j->shorts is normalised, and B and C in place in j->mixed. */
+/* A token's part of j->mixed is its short vector, B and C. With step_norms, the copy of the short vector in j->shorts
+ * is normalised, and B and C in place. */
 static void prepare_mixed(void *context, size_t t)
 {
     const mamba_job *const j = context;
