@@ -173,6 +173,7 @@ int organ_rename_file(const char *from, const char *to, unsigned flags)
     const char *from_name, *to_name;
     ORGAN_USE_HELD_FOLDERS;
     const int from_folder = organ_held_folder_of(from, &from_name), to_folder = organ_held_folder_of(to, &to_name);
+    /* renameat suffices without flags, and some sandboxes allow only this call */
     return flags ? renameat2(from_folder, from_name, to_folder, to_name, flags)
                  : renameat(from_folder, from_name, to_folder, to_name);
 }
@@ -240,18 +241,18 @@ int organ_write_all(int fd, const void *bytes, size_t count)
     return done < count ? -1 : 0;
 }
 
-#define DEEPEST_FOLDER 8 /* a model directory has folders in one or two levels */
-#define ALL_CLOSED     077u
+#define DEEPEST_FOLDER 32 /* a model directory has folders in one or two levels; deeper than 32, none is copied */
+#define ALL_CLOSED     ((unsigned)(S_IRWXG | S_IRWXO))
 
 /* A class gets nothing if it cannot read the file or enter the directory. A class that cannot write it cannot write
  * its outputs. */
 static unsigned closed_by(const struct stat *info)
 {
-    const unsigned needed = S_ISDIR(info->st_mode) ? 1 : 4;
+    const unsigned needed = S_ISDIR(info->st_mode) ? S_IXOTH : S_IROTH;
     unsigned closed = 0;
     for (unsigned shift = 0; shift <= 3; shift += 3) {
-        const unsigned has = (unsigned)info->st_mode >> shift & 7;
-        closed |= (has & needed ? ~has & 2 : 7u) << shift;
+        const unsigned has = (unsigned)info->st_mode >> shift & S_IRWXO;
+        closed |= (has & needed ? ~has & S_IWOTH : (unsigned)S_IRWXO) << shift;
     }
     return closed;
 }
@@ -264,10 +265,9 @@ static unsigned closed_at(int folder, const char *name, int depth)
     const int below = depth ? O_NOFOLLOW : 0;
     if (fstatat(folder, name, &info, 0) || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
         return 0;
-    const int fd = S_ISDIR(info.st_mode) && depth < DEEPEST_FOLDER
-                       ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NONBLOCK | below, 0)
-                       : -1;
-    if (below && fd < 0 && S_ISDIR(info.st_mode) && (errno == ELOOP || errno == ENOTDIR))
+    const bool entered = S_ISDIR(info.st_mode) && depth < DEEPEST_FOLDER;
+    const int fd = entered ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NONBLOCK | below, 0) : -1;
+    if (below && entered && fd < 0 && (errno == ELOOP || errno == ENOTDIR))
         return 0;
     unsigned closed = closed_by(&info);
     ORGAN_OWNED_FOLDER DIR *const entries = fd >= 0 ? fdopendir(fd) : NULL;
@@ -289,10 +289,12 @@ static int close_one(int fd, unsigned closed)
     return info.st_mode & closed && fchmod(fd, info.st_mode & 07777 & ~closed) ? errno : 0;
 }
 
-/* Returns 0 or an errno; so does close_one. */
+/* Returns 0 or an errno, ELOOP at depth DEEPEST_FOLDER; close_one also returns 0 or an errno. */
 static int close_folder(int folder, unsigned closed, int depth)
 {
-    const int again = depth < DEEPEST_FOLDER ? organ_open_at(folder, ".", O_RDONLY | O_DIRECTORY, 0) : -1;
+    if (depth == DEEPEST_FOLDER)
+        return ELOOP;
+    const int again = organ_open_at(folder, ".", O_RDONLY | O_DIRECTORY, 0);
     ORGAN_OWNED_FOLDER DIR *const entries = again >= 0 ? fdopendir(again) : NULL;
     int fault = entries ? close_one(folder, closed) : errno;
     if (again >= 0 && !entries)

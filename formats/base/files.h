@@ -61,7 +61,7 @@ int organ_write_all(int fd, const void *bytes, size_t count);
 unsigned organ_closed_modes(const char *path);
 
 /* Removes the bits `closed` from the permissions of an open directory and of everything below it. Returns 0 or an
- * errno. */
+ * errno; ELOOP if folders are nested more than 32 deep. */
 int organ_close_modes(int folder, unsigned closed);
 
 /* ---- folders that the process holds open while it writes into them ---- */
@@ -79,6 +79,7 @@ organ_held_folder *organ_held_folder_add(const char *path, int fd);
 /* Ends holding a folder, also if other threads use it; NULL is allowed. */
 void organ_held_folder_drop(organ_held_folder *folder);
 
+/* Beginning and end of ORGAN_USE_HELD_FOLDERS. The number has no meaning: a variable is needed for the attribute. */
 int organ_held_folders_use(void);
 void organ_held_folders_leave(const int *use);
 /* A statement after which no folder is dropped until its block ends. It keeps errno and must not be nested. */

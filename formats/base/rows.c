@@ -256,7 +256,8 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-/* This needs no lock: mappings are only added. */
+/* This needs no lock: mappings are only added. For an address below a mapping the difference wraps around and is too
+ * large. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
@@ -341,14 +342,19 @@ static bool grow_table(organ_name_table *table)
 
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value)
 {
-    if (table->count >= table->capacity / 2 && !grow_table(table))
+    if (!table->capacity && !grow_table(table))
         return NULL;
     const uint64_t hash = XXH3_64bits_withSeed(name, strlen(name), table->seed);
     organ_name_slot *slot = slot_of_name(table, name, hash);
-    if (!slot->name) {
-        *slot = (organ_name_slot){hash, name, value};
-        table->count++;
+    if (slot->name)
+        return &slot->value;
+    if (table->count >= table->capacity / 2) {
+        if (!grow_table(table))
+            return NULL;
+        slot = slot_of_name(table, name, hash);
     }
+    *slot = (organ_name_slot){hash, name, value};
+    table->count++;
     return &slot->value;
 }
 

@@ -94,8 +94,8 @@ typedef struct organ_name_table {
     uint64_t seed;          /* seed of the hash function; random for each table */
 } organ_name_table;
 
-/* Inserts `value` under `name`, which must outlive the table. If the name is already present, its value stays.
- * Returns the address of the stored value; NULL if memory is exhausted. */
+/* Inserts `value` under `name`, which must outlive the table. If the name is already present, its value stays
+ * and no memory is needed. Returns the address of the stored value; NULL if memory is exhausted. */
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value);
 
 /* Returns the address of the value under `name`, or NULL if the table lacks the name. */

@@ -11,6 +11,7 @@
 #include "tests/kit/scratch_model.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,44 @@ START_TEST(names_are_found)
     ck_assert_ptr_null(organ_name_table_find(&table, "20000"));
     organ_name_table_release(&table);
     organ_arena_release(&arena);
+}
+END_TEST
+
+/* A full table grows only for a new name. */
+START_TEST(present_names_need_no_memory)
+{
+    static const char letters[] = "0123456789abcdefghijklmnopqrstuvw";
+    char names[33][2] = {""};
+    organ_name_table table = {0};
+    for (size_t k = 0; k < COUNT(names); k++) {
+        names[k][0] = letters[k];
+        ck_assert_uint_eq(*organ_name_table_put(&table, names[k], k), k);
+        ck_assert_uint_eq(*organ_name_table_put(&table, names[0], k), 0);
+        ck_assert_uint_eq(table.capacity, k < 32 ? 64 : 128);
+    }
+    organ_name_table_release(&table);
+}
+END_TEST
+
+/* What is below a folder that is nested too deeply would keep its permissions. */
+START_TEST(deep_folders_are_closed_or_refused)
+{
+    enum { DEEPEST = 32 };
+    char path[2 * DEEPEST + 3] = "";
+    struct stat info;
+    scratch_begin();
+    for (int depth = 0; depth <= DEEPEST; depth++) {
+        strcat(path, "d/");
+        ck_assert_int_eq(mkdir(scratch_path(path), 0700), 0);
+        ck_assert_int_eq(chmod(scratch_path(path), 0755), 0);
+        const int fd = organ_open(scratch_path("d"), O_RDONLY | O_DIRECTORY, 0);
+        errno = 0;
+        ck_assert_int_eq(organ_close_modes(fd, 077), depth < DEEPEST ? 0 : ELOOP);
+        close(fd);
+        ck_assert_int_eq(stat(scratch_path(path), &info), 0);
+        ck_assert_int_eq(info.st_mode & 0777, depth < DEEPEST ? 0700 : 0755);
+    }
+    scratch_end();
 }
 END_TEST
 
@@ -304,6 +343,8 @@ Suite *status_suite(void)
     tcase_add_test(all, faults_after_a_whole_output_name_it);
     tcase_add_test(all, dtypes);
     tcase_add_test(all, names_are_found);
+    tcase_add_test(all, present_names_need_no_memory);
+    tcase_add_test(all, deep_folders_are_closed_or_refused);
     tcase_add_test(all, arena);
     tcase_add_test(all, rows_rest);
     tcase_add_test(all, long_text_grows_in_a_file);
