@@ -363,9 +363,10 @@ static const char *const expert_parameters[] = {"gate_up_proj", "gate_up_proj_bi
  * which other modules have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
+    const size_t end = strlen("experts");
     char name[512];
     const int size = snprintf(name, sizeof name, ".%.*s.%s", (int)length, module, word);
-    if (!strchr(target, '.') && !(length >= 7 && strncmp(module + length - 7, "experts", 7) == 0))
+    if (!strchr(target, '.') && !(length >= end && strncmp(module + length - end, "experts", end) == 0))
         return false;
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }

@@ -97,8 +97,11 @@ __attribute__((format(printf, 3, 4))) static organ_status add_remark(organ_adapt
     if (remarks->count == ORGAN_ADAPTER_REMARKS)
         return ORGAN_OK;
     ORGAN_FORMAT_REST(text, format);
-    remarks->texts[remarks->count] = organ_arena_copy(remarks->arena, text, strlen(text));
-    return remarks->texts[remarks->count] ? (remarks->count++, ORGAN_OK) : organ_fail_memory(error, remarks->label);
+    const char *const kept = organ_arena_copy(remarks->arena, text, strlen(text));
+    if (!kept)
+        return organ_fail_memory(error, remarks->label);
+    remarks->texts[remarks->count++] = kept;
+    return ORGAN_OK;
 }
 
 static organ_status refuse_field(const char *label, const refused_field *field, organ_error *error)

@@ -159,11 +159,11 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
         module = organ_adapter_parameter(s->adapter.config, module, &s->arena, &parameter, error);
     if (error->status)
         return error->status;
-    const size_t *const number = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
-    if (!number)
+    const size_t *const index = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
+    if (!index)
         return organ_fail_memory(error, s->adapter.path);
-    organ_adapter_pair *const pair = &s->pairs[*number];
-    if (*number == s->adapter.pair_count) {
+    organ_adapter_pair *const pair = &s->pairs[*index];
+    if (*index == s->adapter.pair_count) {
         *pair = (organ_adapter_pair){
             .module = module, .weight = parameter ? module : NULL, .embedding = k->embedding, .experts = 1};
         s->adapter.pair_count++;
@@ -171,10 +171,10 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     const organ_tensor **const factor = k->is_b ? &pair->b : &pair->a;
     if (*factor || pair->embedding != k->embedding) {
         const organ_tensor *const first_factor = pair->a ? pair->a : pair->b;
-        const organ_tensor *const other = *factor ? *factor : first_factor;
+        const organ_tensor *const known = *factor ? *factor : first_factor;
         const char *const role = k->is_b ? "the B" : "the A";
         return organ_refuse(error, s->model->files[t->file].name,
-                            "tensors '%s' and '%s' both claim to be %s of one module", other->name, t->name,
+                            "tensors '%s' and '%s' both claim to be %s of one module", known->name, t->name,
                             *factor ? role : "factors");
     }
     *factor = t;

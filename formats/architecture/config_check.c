@@ -249,6 +249,7 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
         return organ_refuse(error, label, "the scale of the experts' outputs is %g, below 0 or not finite",
                             (double)c->router_scale);
+    /* the forward pass uses twice router_jitter_noise */
     if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
         return organ_refuse(error, label, "num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0",
                             c->experts_used, (double)c->router.jitter / 2);

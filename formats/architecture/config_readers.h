@@ -97,6 +97,8 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
 
 /* Returns true if the file has the tensor. */
 bool organ_key_tensor(const config_gguf_source *s, const char *name);
+/* Returns whether the file has the tensor "blk.LAYER.NAME". */
+bool organ_key_layer_tensor(const config_gguf_source *s, unsigned layer, const char *name);
 
 /* ---- parts of a configuration in a GGUF file ---- */
 

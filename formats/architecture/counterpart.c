@@ -12,12 +12,12 @@ bool organ_keeps_rope_rows(const char *architecture)
 
 bool organ_part_is_plain(forward_part part)
 {
-    static const forward_part others[] = {
+    static const forward_part not_plain[] = {
         PART_NORM_POST_ATTENTION, PART_NORM_FFN, PART_NORM_POST_FFN, PART_K_B, PART_V_B,
         PART_BIAS_ROUTER,         PART_HEAD_GATE};
     bool plain = part <= PART_SHARED_DOWN;
-    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
-        plain = plain && part != others[k];
+    for (size_t k = 0; k < sizeof not_plain / sizeof *not_plain; k++)
+        plain = plain && part != not_plain[k];
     return plain;
 }
 

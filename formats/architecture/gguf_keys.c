@@ -121,32 +121,39 @@ static bool key_equals(const config_gguf_source *s, const char *key, const char 
 
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }
 
+bool organ_key_layer_tensor(const config_gguf_source *s, unsigned layer, const char *name)
+{
+    char full[CONFIG_KEY_LIMIT];
+    snprintf(full, sizeof full, "blk.%u.%s", layer, name);
+    return organ_key_tensor(s, full);
+}
+
 /* ---- the mixture of experts ---- */
 
 /* Used if the row has no mixture: files of the architecture llama that have experts are Mixtral models. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
 /* `function` is the key expert_gating_func: 1 means softmax; 0, no such key, means softmax (DeepSeek-V2) if layer
- * `dense`, the first with experts, has no correction biases. Later models have a logistic router with corrections. */
-static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
+ * `leading_dense`, the first with experts, has no correction biases. Later models have a logistic router with
+ * corrections. */
+static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned leading_dense,
                                organ_router_rule *router)
 {
-    char name[64];
-    snprintf(name, sizeof name, "blk.%u.exp_probs_b.bias", dense);
-    if (function == 1 || (function == 0 && !organ_key_tensor(s, name)))
+    if (function == 1 || (function == 0 && !organ_key_layer_tensor(s, leading_dense, "exp_probs_b.bias")))
         *router = (organ_router_rule){.best_in_group = true};
 }
 
 /* Values of the key expert_gating_func are 1 softmax, 2 logistic, 3 softmax of the chosen logits, which equals the
- * softmax of all if factors are normalised. `dense` is the number of the first layer with experts. */
-static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
+ * softmax of all if factors are normalised. Layer `leading_dense` is the first with experts. */
+static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned leading_dense,
+                        organ_forward_config *c)
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
     c->router = m->router;
     if (m->selection) /* if the key is missing, llama.cpp uses the logistic */
         c->router.logistic = c->router.late = function != 1;
     if (s->family->latent && m->router.logistic)
-        read_latent_router(s, function, dense, &c->router);
+        read_latent_router(s, function, leading_dense, &c->router);
     const bool same = c->router.logistic ? function == 2 : function == 1 || (function == 3 && c->normalise_experts);
     if (function && !same)
         organ_key_refuse(s, "expert_gating_func", "is %u, which is not supported", function);
@@ -193,9 +200,7 @@ static void read_mixture_interval(const config_gguf_source *s, organ_forward_con
 static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.%u.ffn_gate_inp.weight", l);
-        if (organ_key_tensor(s, name))
+        if (organ_key_layer_tensor(s, l, "ffn_gate_inp.weight"))
             continue;
         c->kinds[l].mixture = false;
         c->kinds[l].intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
@@ -217,10 +222,10 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;
-    const unsigned dense = organ_key_size(s, "leading_dense_block_count", 0);
+    const unsigned leading_dense = organ_key_size(s, "leading_dense_block_count", 0);
     c->experts = organ_key_size(s, "expert_count", 0);
     if (s->family->dual_ffn && !organ_key_tensor(s, "blk.0.ffn_gate_inp.weight"))
-        c->experts = 0; /* dense models of Gemma 4 have the keys of mixtures too */
+        c->experts = 0;
     else if (s->family->dual_ffn && c->experts == 0)
         organ_key_refuse(s, "expert_count", "is 0, but the file has a router");
     if (c->experts == 0) {
@@ -230,6 +235,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->dual_ffn = s->family->dual_ffn;
     c->experts_used = organ_key_needed(s, "expert_used_count");
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
+    /* Where config.json states it in a member, the value of the missing key is gguf_normalise. */
     const bool normalise = m->normalise.key ? m->gguf_normalise : m->normalise.otherwise;
     c->normalise_experts = organ_key_flag(s, "expert_weights_norm", normalise);
     c->router_scale = (float)organ_key_real(s, "expert_weights_scale", 0);
@@ -237,13 +243,13 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->router_groups_used = m->groups ? organ_key_size(s, "expert_group_used_count", 0) : 0;
     c->router_bias = c->expert_bias = m->biases;
     c->expert_latent = m->latent ? organ_key_size(s, "moe_latent_size", 0) : 0;
-    read_router(s, m, dense, c);
+    read_router(s, m, leading_dense, c);
     read_shared(s, m, c);
-    if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
+    if (!s->error->status && organ_forward_config_mixture(s->label, leading_dense, c, s->error) == ORGAN_OK)
         read_mixture_interval(s, c);
     /* config.json of these families states in its own ways which layers are dense; GGUF files do not */
-    const bool found = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
-    if (!s->error->status && (found || m->absent_in_gguf))
+    const bool own_rule = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
+    if (!s->error->status && (own_rule || m->absent_in_gguf))
         find_dense(s, c);
 }
 
@@ -346,17 +352,15 @@ void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
 static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
-                   value = organ_key_size(s, "attention.value_length_swa", local);
-    if (value != local)
+                   value_dim = organ_key_size(s, "attention.value_length_swa", local);
+    if (value_dim != local)
         organ_key_refuse(s, "attention.key_length_swa",
                          "is %u and attention.value_length_swa %u: different head sizes are not supported", local,
-                         value);
+                         value_dim);
     for (unsigned l = 0; l < c->layers; l++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.%u.attn_v.weight", l);
         if (c->kinds[l].window)
             c->kinds[l].head_dim = c->kinds[l].value_dim = local;
-        c->kinds[l].value_is_key = !organ_key_tensor(s, name);
+        c->kinds[l].value_is_key = !organ_key_layer_tensor(s, l, "attn_v.weight");
     }
 }
 
@@ -446,9 +450,7 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
     l->index_neighbours = s->family->indexer == INDEXER_SHARED;
     organ_forward_config_indexer(s->label, l, s->error);
     for (unsigned k = 0; k < c->layers; k++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.%u.indexer.attn_k.weight", k);
-        c->kinds[k].indexed = organ_key_tensor(s, name);
+        c->kinds[k].indexed = organ_key_layer_tensor(s, k, "indexer.attn_k.weight");
         l->index_shared = l->index_shared || !c->kinds[k].indexed;
     }
     if (!s->error->status && (!c->kinds[0].indexed || (l->index_shared && !l->index_neighbours)))

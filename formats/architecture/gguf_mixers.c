@@ -13,17 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *name)
-{
-    char full[CONFIG_KEY_LIMIT];
-    snprintf(full, sizeof full, "blk.%u.%s", layer, name);
-    return organ_key_tensor(s, full);
-}
-
 static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forward_config *c, const char *name)
 {
     for (unsigned l = 0; l < c->layers; l++)
-        if (has_tensor(s, l, name))
+        if (organ_key_layer_tensor(s, l, name))
             return true;
     return false;
 }
@@ -43,17 +36,18 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
 {
     static const char usual[] = "attn_output.weight";
     const forward_name *const names = s->family->gguf_names;
-    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, /*gguf=*/true, 0);
-    const char *const norm = organ_forward_part_name(names, PART_NORM_MIXED, /*gguf=*/true, 0);
-    const bool one_name = strcmp(out, usual) == 0, recurs = has_tensor(s, layer, one_name ? norm : out);
-    const bool attends = has_tensor(s, layer, usual) && !(one_name && recurs);
+    const char *const out = organ_forward_part_name(names, PART_MIX_OUT, /*gguf=*/true, /*index=*/0);
+    const char *const norm = organ_forward_part_name(names, PART_NORM_MIXED, /*gguf=*/true, /*index=*/0);
+    const bool one_name = strcmp(out, usual) == 0, recurs = organ_key_layer_tensor(s, layer, one_name ? norm : out);
+    const bool attends = organ_key_layer_tensor(s, layer, usual) && !(one_name && recurs);
     if (recurs)
         kind->mixer = recurrent;
     else
         kind->mixer = attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
     kind->second = recurs && attends ? ORGAN_MIXER_ATTENTION : ORGAN_MIXER_NONE;
     kind->latent = kind->latent && attends;
-    kind->feed = has_tensor(s, layer, "ffn_down.weight") || has_tensor(s, layer, "ffn_down_exps.weight");
+    kind->feed =
+        organ_key_layer_tensor(s, layer, "ffn_down.weight") || organ_key_layer_tensor(s, layer, "ffn_down_exps.weight");
     if (kind->mixer == ORGAN_MIXER_NONE && !kind->feed)
         organ_refuse(s->error, s->label, "layer %u has no tensors of a mixer or a feed-forward", layer);
 }
@@ -75,32 +69,32 @@ static void share_heads(organ_forward_config *c)
 }
 
 /* In files with Mamba-2 or the delta rule, ssm.time_step_rank is the number of heads. */
-static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
+static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *sizes)
 {
     const unsigned inner = organ_key_needed(s, "ssm.inner_size"), rank = organ_key_needed(s, "ssm.time_step_rank");
-    to->kernel = organ_key_needed(s, "ssm.conv_kernel");
-    to->key_dim = organ_key_needed(s, "ssm.state_size");
+    sizes->kernel = organ_key_needed(s, "ssm.conv_kernel");
+    sizes->key_dim = organ_key_needed(s, "ssm.state_size");
     if (mixer == ORGAN_MIXER_MAMBA) {
-        to->heads = inner;
-        to->groups = to->value_dim = 1;
-        to->rank = rank;
+        sizes->heads = inner;
+        sizes->groups = sizes->value_dim = 1;
+        sizes->rank = rank;
         return;
     }
-    to->heads = rank;
-    to->groups = organ_key_needed(s, "ssm.group_count");
+    sizes->heads = rank;
+    sizes->groups = organ_key_needed(s, "ssm.group_count");
     if (rank == 0 || inner % rank)
         organ_key_refuse(s, "ssm.inner_size", "is %u, not a multiple of ssm.time_step_rank %u", inner, rank);
     else
-        to->value_dim = inner / rank;
+        sizes->value_dim = inner / rank;
 }
 
 /* Kimi Delta Attention has as many heads as the attention, but of another width. */
-static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
+static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *sizes)
 {
-    to->heads = to->groups = c->heads;
-    to->key_dim = to->value_dim = organ_key_needed(s, "kda.head_dim");
-    to->kernel = organ_key_needed(s, "ssm.conv_kernel");
-    to->by_channel = true;
+    sizes->heads = sizes->groups = c->heads;
+    sizes->key_dim = sizes->value_dim = organ_key_needed(s, "kda.head_dim");
+    sizes->kernel = organ_key_needed(s, "ssm.conv_kernel");
+    sizes->by_channel = true;
 }
 
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
@@ -122,19 +116,21 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 
 /* The norms of dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
 static void read_recurrent_options(const config_gguf_source *s, const organ_forward_config *c,
-                                   organ_recurrent_config *to)
+                                   organ_recurrent_config *sizes)
 {
     const forward_recurrent *const r = s->family->recurrent;
     const forward_name *const names = s->family->gguf_names;
-    const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, /*gguf=*/true, 0);
-    to->step_norms_bare = organ_key_flag(s, "ssm.dt_b_c_rms", false);
-    to->step_norms = to->step_norms_bare || any_layer_has_tensor(s, c, "ssm_dt_norm.weight");
-    to->conv_biased = any_layer_has_tensor(s, c, conv);
-    to->biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, /*gguf=*/true, 0));
-    to->out_biased = any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, /*gguf=*/true, 0));
-    to->normed = to->norm_rows = any_layer_has_tensor(s, c, "ssm_norm.weight");
-    to->fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
-    to->projections =
+    const char *const conv = organ_forward_part_name(names, PART_BIAS_CONV, /*gguf=*/true, /*index=*/0);
+    sizes->step_norms_bare = organ_key_flag(s, "ssm.dt_b_c_rms", false);
+    sizes->step_norms = sizes->step_norms_bare || any_layer_has_tensor(s, c, "ssm_dt_norm.weight");
+    sizes->conv_biased = any_layer_has_tensor(s, c, conv);
+    sizes->biased =
+        any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_IN, /*gguf=*/true, /*index=*/0));
+    sizes->out_biased =
+        any_layer_has_tensor(s, c, organ_forward_part_name(names, PART_BIAS_MIX_OUT, /*gguf=*/true, /*index=*/0));
+    sizes->normed = sizes->norm_rows = any_layer_has_tensor(s, c, "ssm_norm.weight");
+    sizes->fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD;
+    sizes->projections =
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 

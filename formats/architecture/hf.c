@@ -89,8 +89,8 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->vocabulary = organ_config_needed(s, "vocab_size");
     c->context = s->family->context ? organ_config_size(s, "max_position_embeddings", s->family->context)
                                     : organ_config_needed(s, "max_position_embeddings");
-    const unsigned own = s->family->head_dim;
-    c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
+    const unsigned usual = s->family->head_dim;
+    c->head_dim = organ_config_size(s, "head_dim", usual || c->heads == 0 ? usual : (unsigned)(c->hidden / c->heads));
 }
 
 static void read_multipliers(const config_hf_source *s, const forward_multipliers *m, organ_forward_config *c)

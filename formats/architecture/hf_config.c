@@ -38,6 +38,7 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
+/* A list, such as that of Gemma 3n with a number for each layer, leaves *out unknown. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -92,6 +93,7 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
+/* The result has no tree if the member is missing or null, or with an error if it is not an object. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);

@@ -17,7 +17,7 @@ static void require_members(const config_hf_source *s, const char *const *keys)
 
 /* ---- dense layers ---- */
 
-static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
+static void set_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
 {
     kind->mixture = mixture;
     kind->intermediate = mixture ? 0 : c->intermediate;
@@ -27,7 +27,7 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
     for (unsigned l = 0; words && l < c->layers; l++)
-        make_mixture(&c->kinds[l], organ_config_layer_is(s, "mlp_layer_types", words, l, "sparse", "dense"), c);
+        set_mixture(&c->kinds[l], organ_config_layer_is(s, "mlp_layer_types", words, l, "sparse", "dense"), c);
 }
 
 static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
@@ -39,14 +39,14 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     if (dense && !json_is_array(dense))
         organ_config_refuse(s, "mlp_only_layers", dense, "a list of layer numbers");
     for (unsigned l = 0; step && l < c->layers; l++)
-        make_mixture(&c->kinds[l], (l + 1) % step == 0, c);
+        set_mixture(&c->kinds[l], (l + 1) % step == 0, c);
     for (size_t k = 0; k < json_array_size(dense); k++) {
         const json_t *const value = json_array_get(dense, k);
         const json_int_t l = json_integer_value(value);
         if (!json_is_integer(value) || l < 0)
             organ_config_refuse(s, "mlp_only_layers", value, "a layer number");
         else if (l < c->layers)
-            make_mixture(&c->kinds[l], /*mixture=*/false, c);
+            set_mixture(&c->kinds[l], /*mixture=*/false, c);
     }
 }
 
@@ -59,7 +59,7 @@ static void read_mixture_interval(const config_hf_source *s, organ_forward_confi
     if (interval == 0)
         organ_refuse(s->error, s->label, "moe_layer_interval is 0");
     for (unsigned l = 0; interval && l < c->layers; l++)
-        make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
+        set_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
 
 /* Llama 4 has a list moe_layers, or else every interleave_moe_layer_step-th layer is a mixture. Dense layers are
@@ -74,11 +74,11 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     if (list && !json_is_array(list))
         organ_config_refuse(s, "moe_layers", list, "a list of layer numbers");
     for (unsigned l = 0; (list || step) && l < c->layers; l++)
-        make_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
+        set_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        organ_layer_kind *const kind = organ_config_layer(s, "moe_layers", json_array_get(list, k), 0, c);
+        organ_layer_kind *const kind = organ_config_layer(s, "moe_layers", json_array_get(list, k), /*first=*/0, c);
         if (kind)
-            make_mixture(kind, /*mixture=*/true, c);
+            set_mixture(kind, /*mixture=*/true, c);
     }
 }
 
@@ -91,7 +91,7 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
         const json_t *const value = json_array_get(list, l);
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1)
             organ_config_refuse(s, "moe_layer_freq", value, "0 or 1");
-        make_mixture(&c->kinds[l], json_integer_value(value) == 1, c);
+        set_mixture(&c->kinds[l], json_integer_value(value) == 1, c);
     }
 }
 
@@ -102,20 +102,20 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
     if (offset >= period)
         organ_refuse(s->error, s->label, "expert_layer_offset is %u, not below expert_layer_period %u", offset, period);
     for (unsigned l = 0; period && l < c->layers; l++)
-        make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
+        set_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
 
 /* organ_config_mixers has already set which layers are mixtures. */
-static void read_mixture_words(const config_hf_source *s, organ_forward_config *c)
+static void set_widths_by_kind(const config_hf_source *s, organ_forward_config *c)
 {
     (void)s;
     for (unsigned l = 0; l < c->layers; l++)
-        make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
+        set_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
 /* A layer of LongCat-Flash's file is two layers here, both with a dense feed-forward, and the first with a mixture
  * in addition. */
-static void read_pairs(const config_hf_source *s, organ_forward_config *c)
+static void alternate_layers(const config_hf_source *s, organ_forward_config *c)
 {
     (void)s;
     for (unsigned l = 0; l < c->layers; l++) {
@@ -124,7 +124,7 @@ static void read_pairs(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
+static unsigned leading_dense_layers(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
         return 0;
@@ -133,6 +133,15 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
                               : organ_config_needed(s, m->dense_first);
 }
 
+static bool has_mixture(const organ_forward_config *c)
+{
+    bool any = false;
+    for (unsigned l = 0; l < c->layers; l++)
+        any = any || c->kinds[l].mixture;
+    return any;
+}
+
+/* A model whose layers are all dense has no experts. */
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     static void (*const readers[])(const config_hf_source *,
@@ -140,19 +149,16 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
                                                               [DENSE_STEP] = read_steps,
                                                               [DENSE_FREQ] = read_freq,
                                                               [DENSE_PERIOD] = read_period,
-                                                              [DENSE_WORDS] = read_mixture_words,
-                                                              [DENSE_SECOND] = read_pairs,
+                                                              [DENSE_WORDS] = set_widths_by_kind,
+                                                              [DENSE_SECOND] = alternate_layers,
                                                               [DENSE_INTERVAL] = read_mixture_interval};
-    unsigned mixtures = 0;
     if (organ_config_member(s->root, "mlp_layer_types"))
         read_layer_words(s, c);
     else if (m->dense != DENSE_FIRST)
         readers[m->dense](s, c);
     else
-        organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
-    for (unsigned l = 0; l < c->layers; l++)
-        mixtures += c->kinds[l].mixture;
-    if (mixtures == 0)
+        organ_forward_config_mixture(s->label, leading_dense_layers(s, m), c, s->error);
+    if (!has_mixture(c))
         c->experts = c->experts_used = 0;
 }
 
@@ -216,7 +222,8 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     read_method(s, m, c);
 }
 
-/* The member may be a list with the same number for each layer (HunYuan). */
+/* The member may be a list with the same number for each layer (HunYuan). organ_forward_config_check refuses a result
+ * of 0. */
 static unsigned read_used(const config_hf_source *s, const char *key, unsigned layers)
 {
     const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);
@@ -228,14 +235,6 @@ static unsigned read_used(const config_hf_source *s, const char *key, unsigned l
             organ_config_refuse(s, key, value, "the same number for all layers");
     const json_int_t used = json_integer_value(first);
     return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
-}
-
-static bool has_mixture(const organ_forward_config *c)
-{
-    bool any = false;
-    for (unsigned l = 0; l < c->layers; l++)
-        any = any || c->kinds[l].mixture;
-    return any;
 }
 
 /* If the number of experts may be 0 (forward_mixture.optional) and is, all layers become dense and as wide as the

@@ -76,7 +76,7 @@ static void read_global_heads(const config_hf_source *s, organ_forward_config *c
 /* The layers with a window have one rotation, and those without have one. */
 static void check_heads(const config_hf_source *s, const organ_forward_config *c)
 {
-    unsigned dims[2] = {0};
+    unsigned dims[2] = {0}; /* of layers without and with a window; 0: no such layer so far */
     for (unsigned l = 0; l < c->layers; l++) {
         unsigned *const dim = &dims[c->kinds[l].window != 0];
         if (*dim && *dim != c->kinds[l].head_dim)

@@ -50,6 +50,7 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
+/* The layers of the list get the first word, the others the second. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -59,7 +60,7 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     for (unsigned l = 0; l < c->layers; l++)
         set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        organ_layer_kind *const kind = organ_config_layer(s, r->indices, json_array_get(list, k), 0, c);
+        organ_layer_kind *const kind = organ_config_layer(s, r->indices, json_array_get(list, k), /*first=*/0, c);
         if (kind)
             set_word(s, r->indices, r->words[0].word, kind);
     }
@@ -73,7 +74,7 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     if (!json_is_array(list))
         organ_refuse(s->error, s->label, "%s is not a list of numbers of layers", key);
     for (size_t k = 0; k < json_array_size(list); k++) {
-        organ_layer_kind *const kind = organ_config_layer(s, key, json_array_get(list, k), 1, c);
+        organ_layer_kind *const kind = organ_config_layer(s, key, json_array_get(list, k), /*first=*/1, c);
         if (kind)
             set_word(s, key, word, kind);
     }
@@ -97,6 +98,7 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
             organ_refuse(s->error, s->label, "layer %u is neither in full_attn_layers nor in kda_layers", l + 1);
 }
 
+/* Of each `interval` layers, number `offset` gets the first word, the others the second. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -160,16 +162,16 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-static void read_object(const config_hf_source *s, organ_recurrent_config *to)
+static void read_object(const config_hf_source *s, organ_recurrent_config *sizes)
 {
     const char *const key = s->family->recurrent->object;
     const json_t *const object = key ? organ_config_member(s->root, key) : NULL;
     const config_hf_source source = {s->label, s->file, object, s->family, s->error}; /* with the object as the root */
     if (!object)
         return;
-    to->heads = to->groups = organ_config_size(&source, "num_heads", to->heads);
-    to->key_dim = to->value_dim = organ_config_size(&source, "head_dim", to->key_dim);
-    to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
+    sizes->heads = sizes->groups = organ_config_size(&source, "num_heads", sizes->heads);
+    sizes->key_dim = sizes->value_dim = organ_config_size(&source, "head_dim", sizes->key_dim);
+    sizes->kernel = organ_config_size(&source, "short_conv_kernel_size", sizes->kernel);
 }
 
 static bool is_auto(const config_hf_source *s, const char *key)
@@ -183,23 +185,23 @@ static bool is_auto(const config_hf_source *s, const char *key)
 static void read_head(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
-    organ_recurrent_config *const to = &c->recurrent;
+    organ_recurrent_config *const sizes = &c->recurrent;
     const uint64_t inner = inner_of(s, c);
     if (r->rank) { /* Mamba */
-        to->heads = (unsigned)inner;
-        to->groups = to->value_dim = 1;
+        sizes->heads = (unsigned)inner;
+        sizes->groups = sizes->value_dim = 1;
         const bool automatic = !organ_config_member(s->root, r->rank) || is_auto(s, r->rank);
-        to->rank = automatic ? (unsigned)((c->hidden + 15) / 16) : organ_config_needed(s, r->rank);
+        sizes->rank = automatic ? (unsigned)((c->hidden + 15) / 16) : organ_config_needed(s, r->rank);
     }
     if (!r->value_dim.key)
         return;
     if (is_auto(s, r->value_dim.key))
-        to->value_dim = to->heads ? (unsigned)(inner / to->heads) : 0;
+        sizes->value_dim = sizes->heads ? (unsigned)(inner / sizes->heads) : 0;
     else
-        to->value_dim = read_size_or_default(s, r->value_dim);
-    if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
-        organ_refuse(s->error, s->label, "%u heads of %u in recurrent layers do not make up %llu channels", to->heads,
-                     to->value_dim, (unsigned long long)inner);
+        sizes->value_dim = read_size_or_default(s, r->value_dim);
+    if ((r->inner || r->expand.key) && (uint64_t)sizes->heads * sizes->value_dim != inner)
+        organ_refuse(s->error, s->label, "%u heads of %u in recurrent layers do not make up %llu channels",
+                     sizes->heads, sizes->value_dim, (unsigned long long)inner);
 }
 
 /* Returns infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX,
@@ -226,12 +228,13 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
-    organ_recurrent_config *const to = &c->recurrent;
-    to->step_min =
-        r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 2, 0);
-    to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, 2, INFINITY);
-    if (!(to->step_min >= 0) || !isfinite((float)to->step_min) || !(to->step_max >= to->step_min))
-        organ_refuse(s->error, s->label, "the limits of the time steps are %g and %g", to->step_min, to->step_max);
+    organ_recurrent_config *const sizes = &c->recurrent;
+    sizes->step_min = r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001)
+                                    : item_of(s, "time_step_limit", /*index=*/0, /*count=*/2, 0);
+    sizes->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", /*index=*/1, /*count=*/2, INFINITY);
+    if (!(sizes->step_min >= 0) || !isfinite((float)sizes->step_min) || !(sizes->step_max >= sizes->step_min))
+        organ_refuse(s->error, s->label, "the limits of the time steps are %g and %g", sizes->step_min,
+                     sizes->step_max);
 }
 
 /* The model multiplies the attention's input by attention_in_multiplier. Because q, k and v have no biases, the
@@ -240,21 +243,21 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
  * times an item of ssm_multipliers. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
-    organ_recurrent_config *const to = &c->recurrent;
+    organ_recurrent_config *const sizes = &c->recurrent;
     const double in = organ_config_real(s, s->root, "attention_in_multiplier", 1),
                  out = organ_config_real(s, s->root, "attention_out_multiplier", 1),
                  ssm = organ_config_real(s, s->root, "ssm_in_multiplier", 1);
     c->attention_scale *= in * in * organ_config_real(s, s->root, "key_multiplier", 1);
     c->value_scale = in * out;
-    c->gate_scale = (float)item_of(s, "mlp_multipliers", 0, 2, 1);
-    c->up_scale = (float)item_of(s, "mlp_multipliers", 1, 2, 1);
-    to->scaled = true;
-    to->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
+    c->gate_scale = (float)item_of(s, "mlp_multipliers", /*index=*/0, /*count=*/2, 1);
+    c->up_scale = (float)item_of(s, "mlp_multipliers", /*index=*/1, /*count=*/2, 1);
+    sizes->scaled = true;
+    sizes->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
     bool finite = isfinite(c->attention_scale) && isfinite(c->value_scale) && isfinite(c->gate_scale) &&
-                  isfinite(c->up_scale) && isfinite(to->out_scale);
+                  isfinite(c->up_scale) && isfinite(sizes->out_scale);
     for (size_t k = 0; k < 5; k++) {
-        to->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, 5, 1));
-        finite = finite && isfinite(to->scales[k]);
+        sizes->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, /*count=*/5, 1));
+        finite = finite && isfinite(sizes->scales[k]);
     }
     if (!finite || c->value_scale == 0)
         organ_refuse(s->error, s->label, "a multiplier is not finite, or those of the attention multiply to 0");
@@ -263,10 +266,10 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
 /* alpha and beta belong to the residual additions of MiniMaxDecoderLayer of transformers. */
 static void read_lightning(const config_hf_source *s, organ_forward_config *c)
 {
-    organ_recurrent_config *const to = &c->recurrent;
-    to->heads = to->groups = c->heads;
-    to->key_dim = to->value_dim = c->head_dim;
-    to->kernel = 1; /* there is no convolution, but the check of sizes rejects 0 */
+    organ_recurrent_config *const sizes = &c->recurrent;
+    sizes->heads = sizes->groups = c->heads;
+    sizes->key_dim = sizes->value_dim = c->head_dim;
+    sizes->kernel = 1; /* there is no convolution, but the check of sizes rejects 0 */
     c->residual_normed = true;
     for (unsigned l = 0; l < c->layers; l++) {
         organ_layer_kind *const kind = &c->kinds[l];

@@ -141,7 +141,8 @@ const char *organ_text_new_head(const char *architecture, const char *embedding)
     const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, 0) : NULL;
     if (own)
         return own;
-    return strncmp(embedding, "language_model.model.", 21) == 0 ? "language_model.lm_head.weight" : "lm_head.weight";
+    static const char inner[] = "language_model.model.";
+    return strncmp(embedding, inner, strlen(inner)) == 0 ? "language_model.lm_head.weight" : "lm_head.weight";
 }
 
 const char *organ_text_head(const organ_weights *weights)

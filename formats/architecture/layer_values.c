@@ -309,5 +309,6 @@ json_t *organ_layer_value(const organ_layer_origin *origin, const char *list)
     if (rule->kind == RULE_SPARSE)
         return json_real(origin->layers > rule->otherwise && origin->layer < rule->otherwise ? 0.95 : 0);
     const bool hit = is_rule_hit(rule, origin);
+    /* in lists of numbers a layer that is hit has 0 */
     return rule->hit ? json_string(hit ? rule->hit : rule->miss) : json_integer(!hit);
 }

@@ -3,6 +3,7 @@
 #include "formats/architecture/pairing.h"
 
 #include "formats/architecture/family_rows.h"
+#include "formats/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,8 +119,9 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
 
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, pairing_part *found)
 {
-    char other[256];
-    if (!pattern || !matches_pattern(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
+    char bias_name[256];
+    if (!pattern ||
+        !matches_pattern(tail, bias ? organ_forward_bias_name(pattern, bias_name) : pattern, &found->number))
         return false;
     found->part = part;
     found->bias = bias;
@@ -139,7 +141,7 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     }
     for (forward_part part = first; part < end; part++)
         if (family_has_part(f, part) &&
-            part_matches(tail, organ_forward_part_name(own, part, gguf, 0), bias, part, found))
+            part_matches(tail, organ_forward_part_name(own, part, gguf, /*index=*/0), bias, part, found))
             return true;
     return false;
 }
@@ -154,12 +156,10 @@ bool organ_pairing_has_name(const forward_name *names, forward_part part)
 
 bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, const char *tail, pairing_part *found)
 {
-    const size_t length = strlen(tail);
     found->first = false;
     if (find_part_of_name(family, gguf, top, tail, /*bias=*/false, found))
         return true;
-    return length > 5 && strcmp(tail + length - 5, ".bias") == 0 &&
-           find_part_of_name(family, gguf, top, tail, /*bias=*/true, found);
+    return organ_ends_with(tail, ".bias") && find_part_of_name(family, gguf, top, tail, /*bias=*/true, found);
 }
 
 void organ_pairing_attend(pairing_part *part)
@@ -178,10 +178,10 @@ bool organ_pairing_part_name(const forward_family *family, bool gguf, const pair
     const forward_name *const own = gguf ? family->gguf_names : family->names;
     const forward_name_use use = part->first && !gguf ? NAME_ONE_NORM : NAME_WRITTEN;
     const char *pattern = organ_forward_written_name(own, part->part, gguf, use);
-    char other[256];
+    char bias_name[256];
     if (!pattern)
         return false;
-    pattern = part->bias ? organ_forward_bias_name(pattern, other) : pattern;
+    pattern = part->bias ? organ_forward_bias_name(pattern, bias_name) : pattern;
     const char *const mark = strchr(pattern, '#');
     if (mark)
         snprintf(name, 256, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)part->number, mark + 1);

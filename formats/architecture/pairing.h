@@ -42,8 +42,8 @@ double organ_pairing_number(const void *at, pairing_number number);
 
 /* A key-value of a GGUF file, where its value is found, and the members of config.json with the same meaning. */
 typedef struct pairing_key {
-    /* The key without "ARCHITECTURE."; what follows a ':' distinguishes rows of one key and is not written. The keys of
-     * xIELU have no architecture before them. */
+    /* The key without "ARCHITECTURE."; what follows a ':' distinguishes rows of one key and is not written. Conversions
+     * write the keys of xIELU without the architecture (keys_set): these rows have no members. */
     const char *key;
     organ_gguf_type type; /* of its value, or of the elements of an array */
     pairing_rule rule;

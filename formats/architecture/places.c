@@ -82,7 +82,8 @@ static const char *after_layer(const char *name, const char *word, int64_t *laye
 bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t *layer, pairing_part *part)
 {
     const forward_family *const family = gguf ? m->gguf_family : m->family;
-    const char *const own = gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, 0);
+    const char *const own =
+        gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, /*gguf=*/false, /*index=*/0);
     const char *const head = own ? own : m->head;
     char bias[256];
     *layer = -1;
@@ -147,6 +148,7 @@ static void add_transposed(place_layout *layout, uint64_t block, uint64_t rows, 
 }
 
 /* The source's shape is that of both tensors until a kind changes one of them. */
+/* Returns NULL, or the reason why the tensor has no place; so do the other layout functions. */
 static const char *layout_whole(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -165,7 +167,6 @@ static const char *layout_whole(layout_job *j)
     return NULL;
 }
 
-/* Returns NULL, or the reason why the tensor has no place; so do the other layout functions. */
 static const char *layout_numbered_norm(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -457,7 +458,8 @@ static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
            kind->mixer == ORGAN_MIXER_DELTA;
 }
 
-/* PART_NAMES for `single` means that only `joint` is asked for. */
+/* Returns whether safetensors (`gguf`) has `joint` but not `single`, PART_NAMES if that is not asked for, or whether
+ * GGUF lacks `joint` (not `gguf`): the format of the tensor decides about the other format. */
 static bool is_joint(const place_model *m, bool gguf, forward_part joint, forward_part single)
 {
     if (!gguf)
@@ -496,7 +498,7 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     case IN_GROUPS:
         return s->gguf ? s->rank == 2 : kind->mixer == ORGAN_MIXER_MAMBA2 && s->rank == 1;
     case BY_NUMBER: /* StableLM has a norm for each head */
-        name = organ_forward_part_name(f->names, s->part.part, /*gguf=*/false, 0);
+        name = organ_forward_part_name(f->names, s->part.part, /*gguf=*/false, /*index=*/0);
         return s->gguf ? name && strchr(name, '#') && s->rank == 2 : s->part.number >= 0;
     case TILED_HEADS:
         return is_tiled(m, kind);
@@ -569,15 +571,18 @@ static const char *(*const layouts[])(layout_job *) = {
     [PLACE_TILED] = layout_tiled,
 };
 
+static bool is_row_of(size_t k, bool gguf, forward_part part)
+{
+    const bool has_part = gguf ? rows[k].gguf[0] == part || rows[k].gguf[1] == part : rows[k].hf == part;
+    return has_part || rows[k].hf == PART_NAMES;
+}
+
 const char *organ_place_describe(const place_model *m, const place_source *s, place_layout *layout)
 {
     const organ_layer_kind *const kind = place_layer_kind(m, s->layer);
-    const forward_part part = s->part.part;
     layout_job job = {m, m->config, kind, s, layout};
     size_t k = 0;
-    while (k < COUNT(rows) && ((rows[k].hf != PART_NAMES &&
-                                (s->gguf ? rows[k].gguf[0] != part && rows[k].gguf[1] != part : rows[k].hf != part)) ||
-                               !applies(m, s, kind, rows[k].when)))
+    while (k < COUNT(rows) && !(is_row_of(k, s->gguf, s->part.part) && applies(m, s, kind, rows[k].when)))
         k++;
     *layout = (place_layout){.kind = k < COUNT(rows) ? rows[k].kind : PLACE_WHOLE, .count = 1};
     layout->hf.part = layout->gguf[0].part = layout->gguf[1].part = s->part;

@@ -15,7 +15,8 @@ static size_t json_text_skip_space(const char *s, size_t at, size_t end)
     return at;
 }
 
-/* Returns `end` + 1 if the string is not terminated. */
+/* The opening quote is at `at`. Returns the position after the closing one, `end` + 1 if the string is not
+ * terminated. */
 static size_t skip_string(const char *s, size_t at, size_t end)
 {
     for (at++; at < end; at++) {
@@ -95,6 +96,7 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
                         (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
+/* The walk is at the closing brace. */
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
 {
     walk->at = json_text_skip_space(walk->text->bytes, walk->at + 1, walk->end);
@@ -164,7 +166,7 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 static organ_json_span member_at(const organ_json_source *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;
-    size_t position = json_text_skip_space(s, span.begin, span.end), values;
+    size_t position = json_text_skip_space(s, span.begin, span.end), unused;
     while (position < span.end && (s[position] == '{' || s[position] == ',')) {
         const size_t name = json_text_skip_space(s, position + 1, span.end);
         if (name >= span.end || s[name] != '"')
@@ -173,7 +175,7 @@ static organ_json_span member_at(const organ_json_source *text, organ_json_span 
         position = json_text_skip_space(s, after, span.end);
         if (position >= span.end || s[position] != ':')
             break;
-        position = skip_value(s, json_text_skip_space(s, position + 1, span.end), span.end, &values);
+        position = skip_value(s, json_text_skip_space(s, position + 1, span.end), span.end, &unused);
         if (at > after && at <= position)
             return (organ_json_span){name, after};
         position = json_text_skip_space(s, position, span.end);
@@ -212,7 +214,7 @@ organ_status organ_json_parse(const organ_json_source *text, organ_json_span spa
 
 organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error)
 {
-    if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK ||
+    if (organ_json_parse(text, (organ_json_span){0, text->length}, /*what=*/NULL, object, error) != ORGAN_OK ||
         json_is_object(*object))
         return error->status;
     organ_clear_json(object);
@@ -239,7 +241,7 @@ organ_json_span organ_json_member(const organ_json_source *text, organ_json_span
 {
     organ_error ignored = {0};
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, text, span, NULL, &ignored);
+    organ_json_walk_begin(&walk, text, span, /*what=*/NULL, &ignored);
     walk.any_names = true;
     while (organ_json_walk_next(&walk, &ignored) && !organ_json_is(walk.name, name)) {
     }
@@ -287,10 +289,9 @@ char *organ_json_dump(const json_t *json, size_t flags)
 
 #define DEEPEST 16 /* levels of nested objects that organ_json_edit_remove searches */
 
-/* The span to delete removes the member with one comma. */
 typedef struct json_edit_place {
-    organ_json_span value, cut;
-    bool found; /* false: there is no such member */
+    organ_json_span value, cut; /* the member's value; what to delete to remove the member with one comma */
+    bool found;                 /* false: there is no such member */
 } json_edit_place;
 
 /* replace_span invalidates the result. */
@@ -299,27 +300,22 @@ static organ_json_source source_of_edit(const organ_json_edit *edit)
     return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
 }
 
-static size_t json_edit_skip_space(const organ_json_source *text, size_t at)
-{
-    while (at < text->length && memchr(" \t\r\n", text->bytes[at], 4))
-        at++;
-    return at;
-}
-
 /* The span is from `before`, the end of the previous member, to the end of the member's `value`. For the first
  * member it includes the comma after the value, if there is one. */
 static organ_json_span span_to_delete(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
-    const size_t after = json_edit_skip_space(text, value.end);
+    const size_t after = json_text_skip_space(text->bytes, value.end, text->length);
     const bool comma = first && after < text->length && text->bytes[after] == ',';
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
+/* Searches the object and, `deep` levels down, objects in it. Sets *to if there is such a member; to->found must be
+ * false before. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, text, span, NULL, error);
+    organ_json_walk_begin(&walk, text, span, /*what=*/NULL, error);
     size_t before = walk.at;
     for (bool first = true; !to->found && organ_json_walk_next(&walk, error); first = false) {
         if (strcmp(json_string_value(walk.name), name) == 0)
@@ -361,7 +357,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     const organ_json_source text = source_of_edit(edit);
     json_edit_place to = {.found = false};
     /* a search for the name "", which no config.json uses, walks over all members */
-    return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
+    return seek_member(&text, (organ_json_span){0, length}, "", /*deep=*/0, &to, error);
 }
 
 void organ_json_edit_release(organ_json_edit *edit)
@@ -378,7 +374,7 @@ static bool find_object(const organ_json_source *text, const char *inside, organ
     *span = (organ_json_span){0, text->length};
     if (!inside)
         return true;
-    if (seek_member(text, *span, inside, 0, &to, &ignored) || !to.found || text->bytes[to.value.begin] != '{')
+    if (seek_member(text, *span, inside, /*deep=*/0, &to, &ignored) || !to.found || text->bytes[to.value.begin] != '{')
         return false;
     *span = to.value;
     return true;
@@ -390,7 +386,8 @@ static bool find_member(const organ_json_edit *edit, const char *inside, const c
     organ_error ignored = {0};
     organ_json_span object;
     json_edit_place to = {.found = false};
-    if (!find_object(&text, inside, &object) || seek_member(&text, object, name, 0, &to, &ignored) || !to.found)
+    if (!find_object(&text, inside, &object) || seek_member(&text, object, name, /*deep=*/0, &to, &ignored) ||
+        !to.found)
         return false;
     *span = to.value;
     return true;
@@ -409,7 +406,7 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
         const organ_json_source text = source_of_edit(edit);
         to.found = false;
         if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||
-            (to.found && replace_span(edit, to.cut, "", 0, error)))
+            (to.found && replace_span(edit, to.cut, "", /*length=*/0, error)))
             return error->status;
         if (to.found && removed)
             ++*removed;
@@ -420,8 +417,8 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
 /* In an object that is written on several lines, the span contains a line break and the indentation of the members. */
 static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
-    const size_t brace = json_edit_skip_space(text, span.begin);
-    return (organ_json_span){brace + 1, json_edit_skip_space(text, brace + 1)};
+    const size_t brace = json_text_skip_space(text->bytes, span.begin, text->length);
+    return (organ_json_span){brace + 1, json_text_skip_space(text->bytes, brace + 1, text->length)};
 }
 
 /* The caller frees the text. If `indent` contains a line break, the value is written on several lines, and each line
@@ -456,7 +453,7 @@ static organ_status append_place(const organ_json_source *text, organ_json_span 
     organ_json_walk walk;
     *first = true;
     place->end = indent.begin;
-    organ_json_walk_begin(&walk, text, object, NULL, error);
+    organ_json_walk_begin(&walk, text, object, /*what=*/NULL, error);
     while (organ_json_walk_next(&walk, error)) {
         place->end = walk.value.end;
         *first = false;

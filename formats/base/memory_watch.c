@@ -197,12 +197,13 @@ void organ_arena_release(organ_arena *arena)
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;
+    size_t bytes;
     void *elements;
     if (count < *capacity)
         return true;
     /* `list` may be an int ** or a pointer to any other pointer, so the pointer is copied without its type */
     memcpy(&elements, list, sizeof elements);
-    if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
+    if (__builtin_mul_overflow(requested, size, &bytes) || !(elements = realloc(elements, bytes)))
         return false;
     memcpy(list, &elements, sizeof elements);
     *capacity = requested;

@@ -14,7 +14,7 @@
 typedef struct yaml_anchor {
     const char *name;
     const organ_yaml *value;
-    size_t values; /* how many values it stands for */
+    size_t values; /* how many values it stands for; while it is open, how many were read before it */
     bool open;     /* the value is not complete */
 } yaml_anchor;
 
@@ -122,6 +122,7 @@ static organ_status read_parts(yaml_reading *r, organ_yaml *made, yaml_parts *pa
         const organ_yaml *key = NULL, *value = NULL;
         if (map && (read_next(r, end, &key, &ended, error) || (!ended && check_key(r, parts, key, error))))
             return error->status;
+        /* YAML_NO_EVENT: a map cannot end between a key and its value */
         if (ended || read_next(r, map ? YAML_NO_EVENT : end, &value, &ended, error) || ended)
             break;
         if (!organ_grow(&parts->values, parts->count, &parts->room, sizeof *parts->values) ||
@@ -136,7 +137,7 @@ static organ_status read_parts(yaml_reading *r, organ_yaml *made, yaml_parts *pa
 
 static const organ_yaml *const *keep(organ_arena *arena, const organ_yaml **list, size_t count)
 {
-    const organ_yaml **const own = organ_arena_take(arena, (count + 1) * sizeof *own);
+    const organ_yaml **const own = organ_arena_take(arena, count * sizeof *own);
     if (own && count)
         memcpy(own, list, count * sizeof *own);
     return own;
@@ -173,7 +174,7 @@ static organ_status read_scalar(yaml_reading *r, const yaml_event_t *event, orga
 /* The event begins the value. */
 static organ_status read_value(yaml_reading *r, const yaml_event_t *event, const organ_yaml **value, organ_error *error)
 {
-    const size_t line = event->start_mark.line + 1, first = r->anchor_count;
+    const size_t line = event->start_mark.line + 1, anchor_index = r->anchor_count;
     if (event->type == YAML_ALIAS_EVENT)
         return find_alias(r, (const char *)event->data.alias.anchor, line, value, error);
     const bool scalar = event->type == YAML_SCALAR_EVENT, map = event->type == YAML_MAPPING_START_EVENT;
@@ -197,8 +198,8 @@ static organ_status read_value(yaml_reading *r, const yaml_event_t *event, const
         (scalar ? read_scalar(r, event, made, error) : read_collection(r, made, error)))
         return error->status;
     if (anchor) {
-        r->anchors[first].open = false;
-        r->anchors[first].values = r->values - r->anchors[first].values;
+        r->anchors[anchor_index].open = false;
+        r->anchors[anchor_index].values = r->values - r->anchors[anchor_index].values;
     }
     return ORGAN_OK;
 }

@@ -32,6 +32,7 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
+/* Returns the bytes of a number: element `index` of an array, or index 0 of another value. NULL if there is none. */
 static const unsigned char *number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)
@@ -125,7 +126,7 @@ size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *p
     const size_t length = strlen(file_name);
     if (length <= TAIL_LENGTH)
         return 0;
-    const char *tail = file_name + length - TAIL_LENGTH;
+    const char *tail = file_name + length - TAIL_LENGTH; /* "-00001-of-00003.gguf" */
     if (tail[0] != '-' || memcmp(tail + 6, "-of-", 4) != 0 || strcmp(tail + 15, ".gguf") != 0)
         return 0;
     *part = read_digits(tail + 1);

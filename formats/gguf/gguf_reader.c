@@ -364,7 +364,7 @@ organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error)
 {
-    return organ_gguf_survey(files, index, header, list, NULL, error);
+    return organ_gguf_survey(files, index, header, list, /*faults=*/NULL, error);
 }
 
 void organ_gguf_header_release(organ_gguf_header *header)

@@ -54,14 +54,20 @@ const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, con
     return find_kv(writer, key);
 }
 
+static uint64_t alignment_of(const organ_gguf_writer *writer)
+{
+    const organ_gguf_kv *kv = find_kv(writer, "general.alignment");
+    int64_t value;
+    return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
+}
+
 organ_gguf organ_gguf_writer_view(const organ_gguf_writer *writer)
 {
-    const organ_gguf_kv *const alignment = find_kv(writer, "general.alignment");
-    int64_t value = ORGAN_GGUF_DEFAULT_ALIGNMENT;
-    if (alignment)
-        organ_gguf_integer_at(alignment, 0, &value);
-    return (organ_gguf){
-        .version = 3, .alignment = (uint64_t)value, .kv_count = writer->kv_count, .kvs = writer->kvs, .split_count = 1};
+    return (organ_gguf){.version = VERSION,
+                        .alignment = alignment_of(writer),
+                        .kv_count = writer->kv_count,
+                        .kvs = writer->kvs,
+                        .split_count = 1};
 }
 
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
@@ -154,6 +160,7 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 
 /* ---- tensors ---- */
 
+/* Also sets made->bytes. */
 static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
@@ -196,13 +203,6 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
 }
 
 /* ---- layout ---- */
-
-static uint64_t alignment_of(const organ_gguf_writer *writer)
-{
-    const organ_gguf_kv *kv = find_kv(writer, "general.alignment");
-    int64_t value;
-    return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
-}
 
 /* The sum cannot overflow, because all of these bytes are in memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)

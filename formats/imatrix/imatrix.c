@@ -24,7 +24,7 @@ static organ_status imatrix_add(organ_imatrix_state *s, const char *name, uint64
     size_t capacity = s->capacity;
     const size_t *const kept = organ_name_table_put(&s->names, name, number);
     if (!kept || !organ_grow(&s->entries, number, &capacity, sizeof *s->entries) ||
-        !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
+        !organ_grow(&s->places, number, &s->capacity, sizeof *s->places)) /* both have room for s->capacity entries */
         return organ_fail_memory(error, s->file.path);
     if (*kept != number)
         return organ_refuse(error, s->file.name, "duplicate entry '%s': number %zu and number %zu", name, *kept + 1,

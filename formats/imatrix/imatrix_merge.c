@@ -41,7 +41,7 @@ static int by_entry_name(const void *a, const void *b)
     return strcmp((*(const organ_imatrix_entry *const *)a)->name, (*(const organ_imatrix_entry *const *)b)->name);
 }
 
-/* The caller frees the list. */
+/* The caller frees the list, which ends with NULL. Returns NULL after an error. */
 static const organ_imatrix_entry **sorted_entries(const organ_imatrix *file, organ_error *error)
 {
     const organ_imatrix_entry **const list = malloc((file->entry_count + 1) * sizeof *list);
@@ -56,6 +56,8 @@ static const organ_imatrix_entry **sorted_entries(const organ_imatrix *file, org
     return list;
 }
 
+/* `a` and `b` are the entries of one rank among the sorted names of the first and of another file; NULL after the
+ * last. */
 static organ_status check_names(const organ_imatrix *first, const organ_imatrix_entry *a, const organ_imatrix *other,
                                 const organ_imatrix_entry *b, organ_error *error)
 {

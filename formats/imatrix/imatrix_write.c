@@ -267,6 +267,7 @@ static bool fits_request(const organ_imatrix_entry *e, const find_requested *req
            kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
+/* Only entries of the first role that has any count. *second is a further entry of that role, or NULL. */
 static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
                                                const organ_role *roles, const organ_imatrix_entry **second)
 {
@@ -274,8 +275,10 @@ static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, con
     *second = NULL;
     for (; *roles != ORGAN_ROLE_OTHER && !found; roles++)
         for (size_t k = 0; k < imatrix->entry_count && !*second; k++)
-            if (fits_request(&imatrix->entries[k], request, *roles))
-                *(found ? second : &found) = &imatrix->entries[k];
+            if (fits_request(&imatrix->entries[k], request, *roles)) {
+                const organ_imatrix_entry **const to = found ? second : &found;
+                *to = &imatrix->entries[k];
+            }
     return found;
 }
 
@@ -293,10 +296,10 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 {
     const organ_imatrix_state *const s = (const organ_imatrix_state *)imatrix;
     const size_t *const same = organ_name_table_find(&s->names, tensor);
-    const find_requested w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
+    const find_requested request = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found =
-        same ? &s->entries[*same] : find_by_role(imatrix, &w, same_inputs[anatomy->role], &second);
+        same ? &s->entries[*same] : find_by_role(imatrix, &request, same_inputs[anatomy->role], &second);
     if (found && !same && has_other_columns(s, tensor, anatomy->layer))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': llama.cpp has the columns of %s's '%s' in another order of heads: leave the "

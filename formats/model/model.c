@@ -59,7 +59,7 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     if (organ_http_open(s->http, file->name, &file->remote, &s->missing, &fault) == ORGAN_OK)
         file->size = organ_http_size(file->remote);
     else if (s->missing && named_by(s, file))
-        fail_missing(s, file, "", error);
+        fail_missing(s, file, /*why=*/"", error);
     else
         *error = fault;
     return error->status;
@@ -131,7 +131,7 @@ static organ_status append_sentence(model_state *s, const char *text, const char
     return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
-static organ_status check_total(model_state *s, organ_error *error)
+static organ_status note_total(model_state *s, organ_error *error)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < s->list.count; k++)
@@ -170,7 +170,7 @@ static organ_status read_index(model_state *s, organ_error *error)
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
     ORGAN_OWNED char *bytes = NULL;
     size_t length;
-    if (load_next_to(s, "", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
+    if (load_next_to(s, /*folder=*/"", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
         organ_shards_parse(bytes, length, name, &s->shards, error);
         s->place.index = name;
     } else if (!error->status && s->place.index) {
@@ -273,9 +273,10 @@ static organ_status open_shards(model_state *s, organ_error *error)
     for (size_t k = 0; k < WARNINGS && !error->status; k++)
         if (*warnings[k])
             append_sentence(s, warnings[k], s->warnings, &s->model.warning_count, error);
-    return error->status ? error->status : check_total(s, error);
+    return error->status ? error->status : note_total(s, error);
 }
 
+/* Opens the usual single file of a server's model. s->place.file stays NULL if the server has no such file. */
 static organ_status try_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -440,7 +441,7 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
         return open_gguf(s, error);
     if (open_safetensors(s, error) || note_wrapped(s, error) || note_unread(s, error))
         return error->status;
-    return read_config(s, "", error);
+    return read_config(s, /*folder=*/"", error);
 }
 
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error)

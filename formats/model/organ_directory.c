@@ -129,6 +129,7 @@ static bool is_in_link(char *path)
     return linked;
 }
 
+/* Fills *file. A file with a header or gap is also added to the kept files of the manifest. */
 static organ_status stat_file(organ_directory_reading *r, const char *what, const char *place, bool header,
                               uint64_t size, organ_model_file *file)
 {

@@ -196,13 +196,13 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
         of_a.st_size != of_b.st_size)
         return false;
     for (off_t at = 0; at < of_a.st_size;) {
-        const ssize_t got = organ_pread_full(a, x, STEP, at),
-                      other = got > 0 ? organ_pread_full(b, y, (size_t)got, at) : 0;
-        if (got < 0 || other < 0)
+        const ssize_t got_a = organ_pread_full(a, x, STEP, at),
+                      got_b = got_a > 0 ? organ_pread_full(b, y, (size_t)got_a, at) : 0;
+        if (got_a < 0 || got_b < 0)
             organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of the input", w->root, path);
-        if (got <= 0 || other != got || memcmp(x, y, (size_t)got) != 0)
+        if (got_a <= 0 || got_b != got_a || memcmp(x, y, (size_t)got_a) != 0)
             return false;
-        at += got;
+        at += got_a;
     }
     return true;
 }
@@ -224,14 +224,14 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
     const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
     bool same = false;
     for (int k = 0; k < 3 && !same; k++) {
-        char other[PATH_MAX];
+        char copy[PATH_MAX];
         int length = PATH_MAX; /* no path to compare, as for one that is too long */
         if (k < 2)
-            length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
+            length = snprintf(copy, sizeof copy, "%s/%s%s", like, k ? folder : "", path);
         else if (inside)
-            length = snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1);
-        ORGAN_OWNED_FILE const int other_file = length < PATH_MAX ? open_if_exists(w, AT_FDCWD, other) : -1;
-        same = other_file >= 0 && same_bytes(w, fd, other_file, path);
+            length = snprintf(copy, sizeof copy, "%s/%s", like, path + sizeof folder - 1);
+        ORGAN_OWNED_FILE const int copy_file = length < PATH_MAX ? open_if_exists(w, AT_FDCWD, copy) : -1;
+        same = copy_file >= 0 && same_bytes(w, fd, copy_file, path);
     }
     return same;
 }
@@ -391,7 +391,7 @@ static organ_status walk_output(recognise_walk *w)
         close(fd);
     else {
         w->like[1] = *w->written.donor ? w->written.donor : NULL;
-        visit_folder(w, fd, "", ROOT, 0);
+        visit_folder(w, fd, /*folder=*/"", ROOT, /*depth=*/0);
     }
     organ_written_release(&w->written);
     return w->error->status;

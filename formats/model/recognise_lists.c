@@ -18,6 +18,7 @@
 #define STEP         ((size_t)1 << 16)         /* bytes that are hashed at a time */
 #define INDEX        ".safetensors.index.json" /* ending of the name of an index */
 
+/* Returns NULL without an error if there is no such file or if it is not JSON. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -81,7 +82,7 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
         organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
     if (manifest) {
         w->organ_directory = true;
-        collect_paths(manifest, w->parts, 0);
+        collect_paths(manifest, w->parts, /*depth=*/0);
         add_listed_file(w, ORGAN_MANIFEST, json_true());
         add_member_names(w, json_object_get(manifest, ORGAN_FILES_FOLDER));
     }
@@ -100,6 +101,7 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
 
 /* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
+/* Returns an object whose members are the names of the folder's entries with that ending; NULL without memory. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];
@@ -117,7 +119,7 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
 
 static void read_index(organ_written *w, const char *directory, organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *const names = names_ending(directory, "", INDEX, error);
+    ORGAN_OWNED_JSON json_t *const names = names_ending(directory, /*folder=*/"", INDEX, error);
     const char *const name = json_object_size(names) == 1 ? json_object_iter_key(json_object_iter(names)) : NULL;
     json_t *const index = name && !error->status ? load_json(directory, name, error) : NULL, *value;
     json_t *const map = json_object_get(index, "weight_map");

@@ -270,6 +270,7 @@ organ_status organ_hub_find(const char *name, organ_model_access *access, organ_
 {
     if (!organ_name_is_remote(name, arena) || organ_hub_is_offline())
         return organ_name_resolve(name, arena, path, error);
-    return organ_hub_set_token(NULL, arena, access, error) ? error->status
-                                                           : organ_hub_stream(name, access, arena, path, error);
+    if (organ_hub_set_token(/*path=*/NULL, arena, access, error) == ORGAN_OK)
+        organ_hub_stream(name, access, arena, path, error);
+    return error->status;
 }

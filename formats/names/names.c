@@ -225,6 +225,7 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
+/* The message about a faulty manifest begins with the name that the user typed, `text`. */
 static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
                                const char **path, organ_error *error)
 {

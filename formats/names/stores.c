@@ -149,8 +149,8 @@ static bool begins_gguf(const char *name)
            (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
-static bool list_ggufs(organ_arena *arena, const organ_folder_names *found, const char *before,
-                       organ_folder_names *models)
+static bool add_ggufs(organ_arena *arena, const organ_folder_names *found, const char *before,
+                      organ_folder_names *models)
 {
     const char **const names = organ_arena_take(arena, (models->count + found->count + 1) * sizeof *names);
     if (!names)
@@ -170,7 +170,7 @@ static organ_status find_ggufs(organ_arena *arena, const char *folder, const org
                                organ_folder_names *models, organ_error *error)
 {
     *models = (organ_folder_names){0};
-    if (!list_ggufs(arena, found, "", models))
+    if (!add_ggufs(arena, found, "", models))
         return organ_fail_memory(error, folder);
     for (size_t k = 0, own = models->count; k < found->count && own == 0 && !error->status; k++) {
         organ_folder_names inner;
@@ -179,7 +179,7 @@ static organ_status find_ggufs(organ_arena *arena, const char *folder, const org
         if (!path || !before)
             return organ_fail_memory(error, folder);
         if (organ_is_folder(path) && organ_folder_list(path, arena, &inner, error) == ORGAN_OK &&
-            !list_ggufs(arena, &inner, before, models))
+            !add_ggufs(arena, &inner, before, models))
             return organ_fail_memory(error, folder);
     }
     return error->status;

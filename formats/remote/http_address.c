@@ -101,8 +101,8 @@ static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
     struct sockaddr_in6 *const in6 = (struct sockaddr_in6 *)(void *)out;
     char plain[64];
     const size_t skip = *text == '[';
-    snprintf(plain, sizeof plain, "%.*s", (int)(strcspn(text + skip, "]%") < 60 ? strcspn(text + skip, "]%") : 60),
-             text + skip);
+    snprintf(plain, sizeof plain, "%s", text + skip);
+    plain[strcspn(plain, "]%")] = '\0';
     memset(out, 0, sizeof *out);
     if (inet_pton(AF_INET, plain, &in->sin_addr) == 1)
         in->sin_family = AF_INET;

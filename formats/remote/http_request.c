@@ -67,7 +67,8 @@ static organ_status add_access_headers(organ_http_line *line, organ_error *error
     return ORGAN_OK;
 }
 
-/* The user's own Authorization takes precedence over the token. */
+/* The token is in a list of its own, line->authorised, because it is sent to one origin only. The user's own
+ * Authorization takes precedence over it. */
 static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
@@ -89,7 +90,6 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
-/* The token is in a list of its own, line->authorised, because it is sent to one origin only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
@@ -138,10 +138,12 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
  * a total but no range. */
 static void read_content_range(organ_http_answer *answer, const char *text)
 {
+    static const char unit[] = "bytes ";
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
-    if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !read_decimal(slash + 1, text + strlen(text), &answer->total))
+    if (strncasecmp(text, unit, strlen(unit)) != 0 || !slash ||
+        !read_decimal(slash + 1, text + strlen(text), &answer->total))
         return;
-    if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) &&
+    if (dash && dash < slash && read_decimal(text + strlen(unit), dash, &answer->first) &&
         read_decimal(dash + 1, slash, &answer->last))
         answer->has_range = answer->first <= answer->last && answer->last < answer->total;
 }
@@ -156,10 +158,11 @@ static void read_answer_header(organ_http_answer *answer, const char *name, cons
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
+/* Bytes beyond hop.header are cut off. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
-    while (end < length && end < 60 && data[end] > ' ' && data[end] < 127 && data[end] != ':')
+    while (end < length && end < sizeof((hop *)0)->header - 1 && data[end] > ' ' && data[end] < 127 && data[end] != ':')
         end++;
     return end;
 }
@@ -208,7 +211,7 @@ static char *reserve_body(hop *h, size_t bytes)
 }
 
 /* The body of an answer that is not stored, such as an error page, is only counted, up to ERROR_PAGE bytes. Status
- * 200 after a request for a range aborts at once, by a result of 0. */
+ * 200 after a request for a range means that the whole file follows: a result of 0 aborts at once. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -218,9 +221,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     organ_curl.easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
     if (code != 206 && (code != 200 || h->request->ranged)) {
         h->dropped += length;
-        return code == 200 || h->dropped > ERROR_PAGE
-                   ? 0
-                   : length; /* status 200 to a request for a range means that the whole file follows: abort */
+        return code == 200 || h->dropped > ERROR_PAGE ? 0 : length;
     }
     answer->too_long = length > remaining;
     const size_t taken = length < remaining ? length : remaining;

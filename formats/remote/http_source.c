@@ -256,7 +256,9 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
     if (!answer->resolved)
         return;
     free(file->resolved);
-    file->resolved = answer->code == 206 ? answer->resolved : (free(answer->resolved), NULL);
+    file->resolved = answer->code == 206 ? answer->resolved : NULL;
+    if (!file->resolved)
+        free(answer->resolved);
     answer->resolved = NULL;
 }
 
@@ -511,7 +513,8 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
         check_whole_answer(file, &answer, limit, error) == ORGAN_OK) {
         if ((*bytes = realloc(answer.body, answer.got + 1))) {
             answer.body = NULL;
-            (*bytes)[ *length = answer.got] = '\0';
+            *length = answer.got;
+            (*bytes)[*length] = '\0';
         } else
             organ_fail_memory(error, file->shown);
     }

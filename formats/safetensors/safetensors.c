@@ -14,8 +14,9 @@
 #include <string.h>
 
 /* Bytes of a name or of header text that messages show. */
-#define SHOWN 240
-#define PIECE ((size_t)4 << 20) /* bytes of the header in one read */
+#define SHOWN        240
+#define PIECE        ((size_t)4 << 20) /* bytes of the header in one read */
+#define LENGTH_BYTES 8                 /* at the beginning of the file: the number of bytes of the header */
 
 typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all files of the model; the one of them that is being read */
@@ -128,6 +129,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);
+    if (e->from->error->status)
+        return e->from->error->status;
     if (json_array_size(array) != 2)
         return fail_entry_field(e, "data_offsets", ": two numbers are expected");
     const uint64_t begin = read_field_number(e, OFFSETS, array, 0), end = read_field_number(e, OFFSETS, array, 1);
@@ -229,7 +232,8 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
+/* If there was a fault and the caller collects faults, adds it to r->faults, clears the error and returns true. */
+static bool pass_fault(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
@@ -237,11 +241,11 @@ static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
+    organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, /*what=*/NULL, r->error);
     while (organ_json_walk_next(&walk, r->error)) {
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
-            fault_was_recorded(r, check_metadata(r, walk.value));
-        else if (fault_was_recorded(r, read_entry(r, walk.name, walk.value)))
+            pass_fault(r, check_metadata(r, walk.value));
+        else if (pass_fault(r, read_entry(r, walk.name, walk.value)))
             r->some_refused = true;
         organ_rows_passed();
     }
@@ -274,7 +278,7 @@ static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
-        fault_was_recorded(r, enter_tensor_name(r, k));
+        pass_fault(r, enter_tensor_name(r, k));
     return r->error->status;
 }
 
@@ -301,7 +305,7 @@ static organ_status check_layout(const safetensors_reader *r)
     const organ_tensor *before = NULL;
     for (size_t k = r->file->first; k < r->list->count; k++) {
         const organ_tensor *t = &r->list->tensors[k];
-        if (check_begin(r, t, before, end) != ORGAN_OK && !fault_was_recorded(r, r->error->status))
+        if (check_begin(r, t, before, end) != ORGAN_OK && !pass_fault(r, r->error->status))
             return r->error->status;
         if (t->offset + t->bytes >= end) {
             end = t->offset + t->bytes;
@@ -337,7 +341,7 @@ static const char *mistaken_for(const unsigned char *magic)
 
 static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
 {
-    unsigned char bytes[8];
+    unsigned char bytes[LENGTH_BYTES];
     if (file->size < sizeof bytes)
         return organ_refuse(error, file->name, "the file has %" PRIu64 " bytes, fewer than the 8 of the header length",
                             file->size);
@@ -359,7 +363,8 @@ static organ_status read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
     for (size_t at = 0; at < length && !r->error->status; at += PIECE) {
-        organ_model_file_read(r->file, text + at, length - at < PIECE ? length - at : PIECE, 8 + at, r->error);
+        organ_model_file_read(r->file, text + at, length - at < PIECE ? length - at : PIECE, LENGTH_BYTES + at,
+                              r->error);
         organ_rows_rest();
     }
     return r->error->status;
@@ -380,7 +385,7 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-/* The data begin after the 8 bytes of the length and the header. */
+/* The data begin after the length and the header. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error)
 {
@@ -388,7 +393,7 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
     uint64_t length = 0;
     if (read_length(file, &length, error) != ORGAN_OK)
         return error->status;
-    file->data_offset = 8 + length;
+    file->data_offset = LENGTH_BYTES + length;
     file->first = list->count;
     char *const bytes = organ_rows_take(1, length + 1), *const label = organ_format("%s: header", file->name);
     if (!bytes || !label) {
@@ -411,5 +416,5 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
 
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
 {
-    return organ_safetensors_survey(files, index, list, NULL, error);
+    return organ_safetensors_survey(files, index, list, /*faults=*/NULL, error);
 }

@@ -135,9 +135,9 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
 
 static organ_status shards_read_document(organ_shards *shards, const organ_json_source *text, organ_error *error)
 {
-    unsigned seen[2] = {0, 0};
+    unsigned seen[2] = {0, 0}; /* how often weight_map and metadata occurred */
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
+    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, /*what=*/NULL, error);
     while (organ_json_walk_next(&walk, error))
         read_index_member(shards, text, json_string_value(walk.name), walk.value, seen, error);
     if (!error->status && !seen[0])

@@ -96,6 +96,7 @@ static const char *key_of(token_reading *r, const char *text, size_t bytes)
     return key;
 }
 
+/* Returns NULL also after an error. */
 static organ_added *added_named(token_reading *r, const char *text, size_t bytes)
 {
     const char *const key = key_of(r, text, bytes);
@@ -192,6 +193,7 @@ static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
     return r->error->status;
 }
 
+/* Enters the members "..._token" other than named_tokens. */
 static organ_status enter_models_own(token_reading *r, json_t *config)
 {
     static const char end[] = "_token";

@@ -97,6 +97,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
+/* The seeds 1, 2 and 3 distinguish equal texts of different members. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {

@@ -136,14 +136,14 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
 {
     const bool nfc =
         t->normalizer_count == 1 && t->normalizer[0].kind == ORGAN_STEP_NORMAL_FORM && t->normalizer[0].form == 0;
-    size_t at = 0, patterns = 0;
+    size_t at = 0;
     if ((t->normalizer_count > 0 && !nfc) || nfc != ((pretokenizer->rules & ORGAN_CUT_NFC) != 0) ||
         t->ignore_merges != ((pretokenizer->rules & ORGAN_CUT_WHOLE) != 0))
         return false;
-    for (; patterns < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[patterns]; patterns++, at++)
+    for (; at < ORGAN_PRETOKENIZER_PATTERNS && pretokenizer->patterns[at]; at++)
         if (at >= t->pretokenizer_count || !t->pretokenizer[at].pattern ||
             t->pretokenizer[at].behaviour != ORGAN_ISOLATED || t->pretokenizer[at].invert ||
-            strcmp(t->pretokenizer[at].pattern, pretokenizer->patterns[patterns]) != 0)
+            strcmp(t->pretokenizer[at].pattern, pretokenizer->patterns[at]) != 0)
             return false;
     return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }

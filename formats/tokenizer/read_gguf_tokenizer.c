@@ -138,15 +138,15 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
     if (!blank)
         return refuse_key(s, KEY("merges"), ": string %u is not two words: '%.100s'", rank, text->data);
-    const size_t first = (size_t)(blank - text->data), second = text->used - first - 1;
-    const uint32_t left = organ_tokenizer_id(s->t, text->data, first),
-                   right = organ_tokenizer_id(s->t, blank + 1, second);
-    memmove(blank, blank + 1, second);
-    const uint32_t merged = organ_tokenizer_id(s->t, text->data, first + second);
+    const size_t left_bytes = (size_t)(blank - text->data), right_bytes = text->used - left_bytes - 1;
+    const uint32_t left = organ_tokenizer_id(s->t, text->data, left_bytes),
+                   right = organ_tokenizer_id(s->t, blank + 1, right_bytes);
+    memmove(blank, blank + 1, right_bytes);
+    const uint32_t merged = organ_tokenizer_id(s->t, text->data, left_bytes + right_bytes);
     if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || merged == ORGAN_NO_ID)
         return refuse_key(s, KEY("merges"),
                           ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
-                          (int)(first + second > 100 ? 100 : first + second), text->data);
+                          (int)(left_bytes + right_bytes > 100 ? 100 : left_bytes + right_bytes), text->data);
     /* if a pair occurs several times, its first merge is used */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;

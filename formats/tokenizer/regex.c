@@ -56,7 +56,7 @@ static organ_status put_pattern_text(regex_scan *s, const char *text, organ_erro
 
 static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
-    for (size_t k = 2; k < 6; k++)
+    for (size_t k = 2; k < 6; k++) /* the four digits after "\u" */
         if (s->at + k >= s->bytes || !isxdigit((unsigned char)s->pattern[s->at + k]))
             return refuse_pattern(s, "\\u without four digits", error);
     put_pattern_text(s, "\\x{", error);
@@ -91,12 +91,13 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
     if (!end)
         return refuse_pattern(s, "a brace that is not closed", error);
-    s->at += (size_t)(end - begin) + 1;
-    if (begin[1] == 'x' || !is_script(begin + 3, (size_t)(end - begin) - 3))
-        return put_pattern(s, begin, (size_t)(end - begin) + 1, error);
-    put_pattern(s, begin, 3, error);
+    const char *const name = begin + strlen("\\p{");
+    s->at += (size_t)(end + 1 - begin);
+    if (begin[1] == 'x' || !is_script(name, (size_t)(end - name)))
+        return put_pattern(s, begin, (size_t)(end + 1 - begin), error);
+    put_pattern(s, begin, (size_t)(name - begin), error);
     put_pattern_text(s, "sc:", error);
-    return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
+    return put_pattern(s, name, (size_t)(end + 1 - name), error);
 }
 
 static const struct rewriting {

@@ -146,19 +146,19 @@ static void read_metaspace(const steps_reading *r)
     static const char *const schemes[] = {
         [ORGAN_PREFIX_NEVER] = "never", [ORGAN_PREFIX_FIRST] = "first", [ORGAN_PREFIX_ALWAYS] = "always"};
     organ_step step = {.kind = ORGAN_STEP_METASPACE, .behaviour = ORGAN_MERGED_WITH_NEXT};
-    const char *scheme = json_string_value(json_object_get(r->from, "prepend_scheme"));
+    const char *const scheme = json_string_value(json_object_get(r->from, "prepend_scheme"));
     get_text(r, r->from, "replacement", &step.text, &step.text_bytes);
     step.cuts = get_flag(r, "split", true);
     step.prefix = get_flag(r, "add_prefix_space", true) ? ORGAN_PREFIX_ALWAYS : ORGAN_PREFIX_NEVER;
     if (step.text_bytes == 0)
         refuse_step(r, "'replacement' is empty");
-    for (unsigned k = 0; scheme && k < 3; k++)
-        if (strcmp(scheme, schemes[k]) == 0) {
-            step.prefix = (organ_prefix)k;
-            scheme = NULL;
-        }
-    if (scheme)
+    unsigned known = 0;
+    while (scheme && known < 3 && strcmp(scheme, schemes[known]) != 0)
+        known++;
+    if (known == 3)
         refuse_step(r, "unknown prepend_scheme '%.80s'", scheme);
+    if (scheme)
+        step.prefix = (organ_prefix)known;
     add_step(r, &step);
 }
 

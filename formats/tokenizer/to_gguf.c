@@ -281,6 +281,7 @@ static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *err
 
 /* ---- the whole tokenizer ---- */
 
+/* *found: there is a tokenizer.json. A model may have no tokenizer. */
 static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
 {
     static const char *const names[] = {"tokenizer.json", ORGAN_TOKENIZER_OTHERS, "vocab.json"};

@@ -290,6 +290,7 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
+/* *text is NULL if the key-value is no chat template. */
 static organ_status chat_template_of(const organ_model *model, const organ_gguf_kv *kv, const char **name,
                                      json_t **text, organ_error *error)
 {
@@ -354,7 +355,7 @@ static organ_status check_json(const organ_model *model, const organ_tokenizer *
     organ_tokenizer_difference difference = {0};
     organ_error unreadable = {0};
     organ_tokenizer *const made = organ_tokenizer_create(model->path, error);
-    if (made && organ_tokenizer_from_json(NULL, made, &text, &unreadable) != ORGAN_OK)
+    if (made && organ_tokenizer_from_json(/*model=*/NULL, made, &text, &unreadable) != ORGAN_OK)
         organ_fail(error, unreadable.status, "%s: the tokenizer cannot be written as tokenizer.json: %s", model->path,
                    unreadable.message);
     else if (made && organ_tokenizer_compare(t, made, "tokenizer.json", &difference, error) == ORGAN_OK &&

@@ -201,7 +201,7 @@ organ_status organ_piece_scores_read(const organ_model *model, const organ_token
         return error->status;
     proto_reading r = {.at = (const unsigned char *)bytes, .end = (const unsigned char *)bytes + length};
     for (proto_field field; fits && next_field(&r, &field);)
-        if (field.number == 1 && field.type == WIRE_BYTES) {
+        if (field.number == 1 && field.type == WIRE_BYTES) { /* a piece */
             if (!organ_grow(&out->scores, out->count, &capacity, sizeof *out->scores)) {
                 organ_fail_memory(error, model->path);
                 break;

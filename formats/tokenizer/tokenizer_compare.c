@@ -217,13 +217,14 @@ static size_t character_start(const char *text, size_t bytes, size_t at)
     return at;
 }
 
+/* Cuts the text to a half of it, or to its middle, as long as both tokenizers differ there too. */
 static void shorten(const comparison *c, const char **text, size_t *bytes)
 {
     for (bool shorter = true; shorter && *bytes > EXCERPT && !c->error->status;) {
         const size_t quarter = character_start(*text, *bytes, *bytes / 4),
                      half = character_start(*text, *bytes, *bytes / 2),
-                     three = character_start(*text, *bytes, *bytes / 4 * 3);
-        const size_t from[] = {0, half, quarter}, to[] = {half, *bytes, three};
+                     three_quarters = character_start(*text, *bytes, *bytes / 4 * 3);
+        const size_t from[] = {0, half, quarter}, to[] = {half, *bytes, three_quarters};
         shorter = false;
         for (unsigned k = 0; k < 3 && !shorter; k++) {
             shorter = from[k] < to[k] && to[k] - from[k] < *bytes && differs(c, *text + from[k], to[k] - from[k]);
@@ -382,9 +383,9 @@ const char *organ_tokenizer_text_of(const organ_tokenizer *t, uint32_t id, size_
 
 uint32_t organ_tokenizer_different(const organ_tokenizer *a, const organ_tokenizer *b, bool gaps, uint32_t *first)
 {
-    const uint32_t one = organ_tokenizer_describe(a)->vocabulary, other = organ_tokenizer_describe(b)->vocabulary;
+    const uint32_t of_a = organ_tokenizer_describe(a)->vocabulary, of_b = organ_tokenizer_describe(b)->vocabulary;
     uint32_t different = 0;
-    for (uint32_t id = 0; id < one || id < other; id++) {
+    for (uint32_t id = 0; id < of_a || id < of_b; id++) {
         size_t length, other_length;
         const char *const x = organ_tokenizer_text_of(a, id, &length);
         const char *const y = organ_tokenizer_text_of(b, id, &other_length);

@@ -301,7 +301,7 @@ static organ_status edit_file(const union_state *s, const char *label, const cha
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
     ORGAN_OWNED_JSON json_t *const vocabulary = vocabulary_json(s), *const added = all_added_json(s);
     if (organ_json_edit_begin(&edit, label, bytes, length, error) == ORGAN_OK &&
-        organ_json_edit_set(&edit, NULL, "added_tokens", added, error) == ORGAN_OK &&
+        organ_json_edit_set(&edit, /*inside=*/NULL, "added_tokens", added, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, "model", "vocab", vocabulary, error) == ORGAN_OK &&
         organ_json_edit_set(&edit, "model", "merges", s->merges, error) == ORGAN_OK &&
         !(*json = organ_format("%s", edit.bytes)))

@@ -40,7 +40,8 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* The caller has set weight->scale. `size` consecutive codes of a row share a scale. */
+/* Each byte of weight->codes has two codes. The caller has set weight->scale, which `size` consecutive codes of a row
+ * share. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -188,8 +189,8 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
         return ORGAN_OK;
     const size_t length = strlen(codes->name) - (organ_ends_with(codes->name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, codes->name, length, "");
-    if (!module) /* reports exhausted memory, because the weight has no name */
-        return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1);
+    if (!module)
+        return organ_fail_memory(search->error, search->model->path);
     if (organ_weight_group(search, codes->name, &group, &named) ||
         organ_quant_config_is_skipped(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &skipped,
                                       search->error))

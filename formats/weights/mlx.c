@@ -120,30 +120,30 @@ static const char *numbers_text(const organ_quant_group *declared, char out[64])
 static organ_status find_group(const organ_weight_search *search, organ_weight *weight,
                                const organ_quant_group *declared, uint64_t *group)
 {
-    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS,
-                   product = all / groups;
+    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), row_bits = words * WORD_BITS,
+                   group_bits = row_bits / groups;
     const char *const file = search->config->file;
     uint64_t bits = (uint64_t)declared->bits;
     char numbers[64];
     *group = declared->group_size > 0 ? (uint64_t)declared->group_size : 0;
-    if (all % groups != 0)
+    if (row_bits % groups != 0)
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words in a row, not a multiple of %" PRIu64 " groups", words, groups);
-    if (bits == 0 && *group > 0 && product % *group == 0)
-        bits = product / *group;
-    if (bits > 0 && *group == 0 && product % bits == 0)
-        *group = product / bits;
-    if (bits == 0 && *group == 0 && !infer_bits_and_group(product, &bits, group))
+    if (bits == 0 && *group > 0 && group_bits % *group == 0)
+        bits = group_bits / *group;
+    if (bits > 0 && *group == 0 && group_bits % bits == 0)
+        *group = group_bits / bits;
+    if (bits == 0 && *group == 0 && !infer_bits_and_group(group_bits, &bits, group))
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64
                                  " scales in a row: no config states the bits of a code, "
                                  "and more than one fits or none does",
                                  words, groups);
-    if (declared->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
+    if (declared->group_size < 0 || bits == 0 || bits > 8 || bits * *group != group_bits)
         return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64
                                  " bits for each scale, which matches no group of codes of %s (%s)",
-                                 words, groups, product, numbers_text(declared, numbers), file);
+                                 words, groups, group_bits, numbers_text(declared, numbers), file);
     weight->bits = (unsigned)bits;
     return ORGAN_OK;
 }

@@ -59,9 +59,9 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
-    const size_t width = t->dtype == ORGAN_I64 ? 8 : 4;
-    unsigned char bytes[24];
+    const size_t width = t->dtype == ORGAN_I64 ? sizeof(int64_t) : sizeof(int32_t);
     int64_t values[3];
+    unsigned char bytes[sizeof values];
     if (expect_type(search, t, ORGAN_I64, ORGAN_I32))
         return search->error->status;
     if (t->rank != 1 || t->shape[0] != codes->rank)
@@ -73,8 +73,8 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
         int32_t narrow;
         memcpy(&narrow, bytes + k * width, sizeof narrow);
         values[k] = narrow;
-        if (width == 8)
-            memcpy(&values[k], bytes + k * width, 8);
+        if (width == sizeof values[k])
+            memcpy(&values[k], bytes + k * width, width);
         if (values[k] < 1)
             return organ_weight_fail(search, t, "states that axis %u is %" PRId64 ", not a number from 1", k,
                                      values[k]);
@@ -116,6 +116,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
         cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
+/* Returns the set of layouts that fit the codes and the zero points; *same: they do not differ for these sizes. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
@@ -283,12 +284,13 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         organ_weight_note_contradiction(search, weight, "bits", stated, 0, found, 0);
     if (found)
         return ORGAN_OK;
-    char q[ORGAN_SHAPE_TEXT], z[ORGAN_SHAPE_TEXT], s[ORGAN_SHAPE_TEXT];
-    return organ_weight_fail(
-        search, weight->codes, "has shape %s, qzeros %s, scales %s%s: these shapes fit no codes of %s bits",
-        organ_shape_text(2, weight->codes->shape, q), organ_shape_text(2, weight->zero->shape, z),
-        organ_shape_text(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
-        stated ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[stated] : "2, 3, 4 or 8");
+    char widths[16] = "2, 3, 4 or 8", q[ORGAN_SHAPE_TEXT], z[ORGAN_SHAPE_TEXT], s[ORGAN_SHAPE_TEXT];
+    if (stated)
+        snprintf(widths, sizeof widths, "%u", stated);
+    return organ_weight_fail(search, weight->codes,
+                             "has shape %s, qzeros %s, scales %s%s: these shapes fit no codes of %s bits",
+                             organ_shape_text(2, weight->codes->shape, q), organ_shape_text(2, weight->zero->shape, z),
+                             organ_shape_text(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "", widths);
 }
 
 /* The shapes are codes [in x bits / 32, out], scales [groups, out], zero points [groups, out x bits / 32]. */
@@ -304,7 +306,7 @@ static organ_status set_gptq(organ_weight_search *search, organ_weight *weight, 
         organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, weight->zero->shape[1]}) ||
         find_gptq_bits(search, weight, group, &in) || organ_weight_shape(search, weight, 0, NULL, out, in))
         return search->error->status;
-    if (weight->g_idx && check_index(search, weight))
+    if (check_index(search, weight))
         return search->error->status;
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }

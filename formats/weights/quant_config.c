@@ -141,8 +141,9 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
     json_object_foreach((json_t *)all.object, key, value)
     {
         const bool sign = kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
+        const char *const pattern = sign ? key + strlen("+:") : key;
         if (sign && *key == '-') {
-            add_rule(&all, key, &at->config->skipped, kind, key + 2, /*value=*/NULL);
+            add_rule(&all, key, &at->config->skipped, kind, pattern, /*value=*/NULL);
             continue;
         }
         const scope override = organ_quant_enter(&all, key);
@@ -150,7 +151,7 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
         if (!group)
             return;
         organ_quant_read_fields(&override, fields, group);
-        add_rule(&all, key, &at->config->targets, kind, key + 2 * sign, group);
+        add_rule(&all, key, &at->config->targets, kind, pattern, group);
     }
 }
 
@@ -208,6 +209,7 @@ static void read_section(const scope *at, const char *method)
     read_skipped(at);
 }
 
+/* Reads the file into config->root. The scope has no object if there is no such file, or after an error. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
@@ -232,7 +234,7 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
     scope section = {.object = NULL};
     if (!top.object || organ_quant_read_mlx(model, &top, &inner))
         return top.object;
-    for (size_t k = 0; k < 4 && !section.object; k++)
+    for (size_t k = 0; k < 4 && !section.object; k++) /* both keys in `top`, then in `inner` */
         section = organ_quant_enter(k < 2 ? &top : &inner, keys[k % 2]);
     if (section.object)
         read_section(&section, "");
@@ -294,7 +296,7 @@ static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rul
     char alias[ORGAN_MODULE_NAME_SIZE];
     const bool named = strcmp(config->method, "mlx") == 0
                            ? organ_module_name_in_mlx(config->model_type, name, alias, sizeof alias)
-                           : organ_module_name(config->model_type, name, alias, sizeof alias, NULL);
+                           : organ_module_name(config->model_type, name, alias, sizeof alias, /*form=*/NULL);
     const bool other = named && strcmp(name, alias) != 0;
     const organ_quant_module module = {name, other ? alias : NULL, embedding};
     return organ_quant_rules_find(rules, &module, config->file, found, value, error);
