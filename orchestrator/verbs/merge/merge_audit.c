@@ -59,16 +59,16 @@ static organ_status read_report(merge_audit *a, organ_error *error)
 
 /* ---- names, types and shapes ---- */
 
-static bool has_piece(const merge_audit *a, const organ_tensor *tensor, const organ_shard_piece *piece)
+/* Returns whether the tensor is that of the recipe; else adds a problem. `tensor` is NULL if it is missing. */
+static bool check_piece(merge_audit *a, const organ_tensor *tensor, const organ_shard_piece *piece)
 {
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!tensor)
-        organ_problem_add((organ_problems *)&a->problems, "tensor '%s' is missing", piece->name);
+        organ_problem_add(&a->problems, "tensor '%s' is missing", piece->name);
     else if (tensor->dtype != piece->dtype || !ORGAN_SAME_SHAPE(tensor, piece))
-        organ_problem_add((organ_problems *)&a->problems, "tensor '%s' is %s %s, but the recipe gives %s %s",
-                          piece->name, organ_dtype_name(tensor->dtype),
-                          organ_shape_text(tensor->rank, tensor->shape, is), organ_dtype_name(piece->dtype),
-                          organ_shape_text(piece->rank, piece->shape, was));
+        organ_problem_add(&a->problems, "tensor '%s' is %s %s, but the recipe gives %s %s", piece->name,
+                          organ_dtype_name(tensor->dtype), organ_shape_text(tensor->rank, tensor->shape, is),
+                          organ_dtype_name(piece->dtype), organ_shape_text(piece->rank, piece->shape, was));
     else
         return true;
     return false;
@@ -82,7 +82,7 @@ static organ_status list_samples(merge_audit *a, organ_error *error)
         return organ_fail_memory(error, a->model->path);
     for (size_t k = 0; k < job->piece_count; k++) {
         const organ_tensor *const tensor = organ_model_find(a->model, job->pieces[k].name);
-        const bool there = has_piece(a, tensor, &job->pieces[k]) && k < job->tensor_count;
+        const bool there = check_piece(a, tensor, &job->pieces[k]) && k < job->tensor_count;
         const bool fitted = there && (job->tensors[k].fitted || job->tensors[k].by_tokens);
         a->fitted += fitted;
         if (there && !fitted && organ_weight_has_numbers(job->tensors[k].like))

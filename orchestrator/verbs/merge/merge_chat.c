@@ -48,8 +48,9 @@ static void strip(char *text)
         text[--length] = 0;
 }
 
-/* The template that most models have; of several, that of the first model. */
-static organ_status most_common(model_merge *job, organ_error *error)
+/* Sets job->chat_template to the template that most models have; of several, that of the first model. It stays NULL if
+ * no model has one. */
+static organ_status take_most_common(model_merge *job, organ_error *error)
 {
     const size_t count = job->recipe.donor_count;
     ORGAN_OWNED char **const all = calloc(count, sizeof *all);
@@ -76,13 +77,13 @@ static organ_status most_common(model_merge *job, organ_error *error)
 organ_status organ_merge_choose_chat(model_merge *job, organ_error *error)
 {
     const merge_token_recipe *const t = &job->recipe.tokens;
-    const char *text = t->chat_template;
-    if (!text || strcmp(text, "auto") == 0)
-        return text ? most_common(job, error) : ORGAN_OK;
+    const char *const given = t->chat_template, *text = given; /* a name of `templates`, or the text of a template */
+    if (!given || strcmp(given, "auto") == 0)
+        return given ? take_most_common(job, error) : ORGAN_OK;
     for (size_t k = 0; k < sizeof templates / sizeof *templates; k++)
-        if (strcmp(templates[k].name, t->chat_template) == 0)
+        if (strcmp(templates[k].name, given) == 0)
             text = templates[k].text;
-    if (strlen(text) < 20 || !strchr(text, '{'))
+    if (strlen(text) < 20 || !strchr(text, '{')) /* not a template: an unknown name */
         return organ_merge_fault(
             &job->recipe, t->chat_line, error,
             "chat_template is '%.60s', not auto, chatml, llama3, mistral, alpaca, exaone or the text "

@@ -39,6 +39,7 @@ static size_t count_values(const char *list)
     return count;
 }
 
+/* An option has one value for all inputs, or one for each. */
 static organ_status check_count(const command *c, size_t origin, size_t count)
 {
     return count > 1 && count != c->inputs
@@ -113,7 +114,8 @@ static organ_status open_command(command *c)
 
 /* ---- values ---- */
 
-/* Returns an empty list or map with room for `room` values; NULL after an error. */
+/* Returns an empty list or map with room for `room` values; NULL after an error. Its memory has the node, then its
+ * values, then the keys of a map. */
 static organ_yaml *make(const command *c, organ_yaml_kind kind, size_t room, size_t origin)
 {
     organ_yaml *const made =
@@ -127,7 +129,7 @@ static organ_yaml *make(const command *c, organ_yaml_kind kind, size_t room, siz
     return made;
 }
 
-/* Returns a scalar of `length` bytes. */
+/* Returns a scalar of `length` bytes; NULL if memory runs out. `plain`: it would not be quoted in a file. */
 static organ_yaml *make_text(const command *c, const char *text, size_t length, bool plain, size_t origin)
 {
     organ_yaml *const made = make(c, ORGAN_YAML_SCALAR, 0, origin);
@@ -165,7 +167,7 @@ static void put_text(const command *c, organ_yaml *map, const char *key, const c
 
 /* ---- the recipe ---- */
 
-/* Returns element `index` of a list, or its only one. */
+/* Returns element `index` of a list of values with commas between, or its only one. */
 static organ_yaml *make_element(const command *c, const char *list, size_t index, size_t origin)
 {
     for (size_t k = 0; k < index && count_values(list) > 1; k++)
@@ -181,16 +183,17 @@ static organ_yaml *make_weight(const command *c, const char *weight, size_t inpu
     if (!routers)
         return of_others;
     organ_yaml *const list = make(c, ORGAN_YAML_LIST, 2, MERGE_OF_WEIGHT);
-    organ_yaml *const first = make(c, ORGAN_YAML_MAP, 2, MERGE_OF_ROUTER_WEIGHT);
-    organ_yaml *const second = make(c, ORGAN_YAML_MAP, 1, MERGE_OF_WEIGHT);
-    put(c, first, "filter", make_text(c, "router", strlen("router"), /*plain=*/true, MERGE_OF_ROUTER_WEIGHT));
-    put(c, first, "value", make_element(c, routers, input, MERGE_OF_ROUTER_WEIGHT));
-    put(c, second, "value", of_others);
-    add(c, list, first);
-    add(c, list, second);
+    organ_yaml *const for_routers = make(c, ORGAN_YAML_MAP, 2, MERGE_OF_ROUTER_WEIGHT);
+    organ_yaml *const for_others = make(c, ORGAN_YAML_MAP, 1, MERGE_OF_WEIGHT);
+    put(c, for_routers, "filter", make_text(c, "router", strlen("router"), /*plain=*/true, MERGE_OF_ROUTER_WEIGHT));
+    put(c, for_routers, "value", make_element(c, routers, input, MERGE_OF_ROUTER_WEIGHT));
+    put(c, for_others, "value", of_others);
+    add(c, list, for_routers);
+    add(c, list, for_others);
     return list;
 }
 
+/* `model` is its index among options->models, `input` that among the inputs. */
 static organ_yaml *make_model(const command *c, size_t model, size_t input)
 {
     const organ_merge_options *const o = c->options;
@@ -217,7 +220,7 @@ static organ_yaml *make_parameters(const command *c)
     const organ_merge_options *const o = c->options;
     organ_yaml *const map = make(c, ORGAN_YAML_MAP, o->setting_count + 1, 0);
     if (o->t)
-        put(c, map, "t", make_element(c, o->t, 0, MERGE_OF_T));
+        put(c, map, "t", make_element(c, o->t, /*index=*/0, MERGE_OF_T));
     for (size_t k = 0; k < o->setting_count && !c->error->status; k++) {
         const char *const text = o->settings[k];
         const size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");

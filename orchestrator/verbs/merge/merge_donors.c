@@ -46,7 +46,7 @@ const organ_weight *organ_merge_weight_of_role(const merge_donor *donor, organ_r
     return NULL;
 }
 
-/* An adapter that changes a head with the values of the embedding makes it another one. */
+/* Sets donor->head. An adapter that changes a head with the values of the embedding makes it another one. */
 static organ_status find_head(const model_merge *job, merge_donor *donor, organ_error *error)
 {
     organ_head head = {0};
@@ -75,8 +75,8 @@ static organ_status open_donor(model_merge *job, size_t number, organ_error *err
         (adapter &&
          organ_adapted_open(adapter, donor->model, donor->weights, job->engine, job->progress, &donor->adapted, error)))
         return error->status;
-    const bool formless = donor->model->gguf || organ_model_is_here(donor->model, "", &(organ_error){0});
-    if (formless && number == job->host && organ_merge_open_form(job, donor, error))
+    const bool remote = organ_model_is_here(donor->model, "", &(organ_error){0}) != ORGAN_OK;
+    if ((donor->model->gguf || remote) && number == job->host && organ_merge_open_form(job, donor, error))
         return error->status;
     for (size_t k = 0; k < donor->weights->note_count; k++)
         organ_progress_note_once(job->progress, "%s: %s", donor->path, donor->weights->notes[k]);

@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+/* Numbers of the signatures of the two sources that are matched (organ_expert_match_sign). */
+enum { REFERENCE, SOURCE, SIGNATURES };
+
 /* The matching of a layer. */
 typedef struct merge_matching {
     model_merge *job;
@@ -36,7 +39,7 @@ static organ_merge_input find_input(const void *context, size_t source, const or
                                .change = weight ? organ_adapted_change(&donor->adapted, weight) : NULL};
 }
 
-/* Adds a row of the report. The reference is signature 0, the source signature 1. */
+/* Adds a row of the report. *reordered becomes the number of experts that change their place. */
 static organ_status note_match(const merge_matching *m, size_t source, size_t *reordered, organ_error *error)
 {
     model_merge *const job = m->job;
@@ -47,8 +50,9 @@ static organ_status note_match(const merge_matching *m, size_t source, size_t *r
                          .experts = experts->experts};
     for (size_t e = 0; e < experts->experts && !job->options->write.dry_run; e++) {
         match.reordered += experts->row_of[e] != e;
-        match.in_order += organ_expert_match_distance(experts, 0, e, 1, e, /*router=*/false) / n;
-        match.distance += organ_expert_match_distance(experts, 0, e, 1, experts->row_of[e], /*router=*/false) / n;
+        match.in_order += organ_expert_match_distance(experts, REFERENCE, e, SOURCE, e, /*router=*/false) / n;
+        match.distance +=
+            organ_expert_match_distance(experts, REFERENCE, e, SOURCE, experts->row_of[e], /*router=*/false) / n;
     }
     *reordered = match.reordered;
     if (!organ_grow(&job->matches, job->match_count, &job->match_room, sizeof *job->matches))
@@ -57,13 +61,14 @@ static organ_status note_match(const merge_matching *m, size_t source, size_t *r
     return ORGAN_OK;
 }
 
+/* *order stays NULL if no expert changes its place. */
 static organ_status match_source(const merge_matching *m, size_t source, const uint32_t **order, organ_error *error)
 {
     const size_t n = m->experts.experts;
     size_t reordered = 0;
-    if (organ_expert_match_sign(&m->experts, source, 1, error))
+    if (organ_expert_match_sign(&m->experts, source, SOURCE, error))
         return error->status;
-    if (organ_expert_match_order(&m->experts, 0, 1))
+    if (organ_expert_match_order(&m->experts, REFERENCE, SOURCE))
         organ_say(m->job->recipe.warnings,
                   "layer %llu: experts of %s are in other groups of the router, which they keep: they are matched as "
                   "far as groups stay together",
@@ -84,7 +89,7 @@ static organ_status plan_layer(merge_matching *m, size_t reference, organ_error 
     organ_expert_match *const experts = &m->experts;
     const double n = (double)experts->experts;
     size_t reordered;
-    organ_plan_memory(plan, organ_expert_match_memory(experts, 2), 0);
+    organ_plan_memory(plan, organ_expert_match_memory(experts, SIGNATURES), 0);
     for (size_t s = 0; s < m->slice->source_count && !error->status; s++) {
         if (!organ_expert_match_has(experts, s))
             continue;
@@ -104,8 +109,8 @@ static organ_status plan_layer(merge_matching *m, size_t reference, organ_error 
 /* The outline refuses the tensors of sources that lack parts. */
 static organ_status match_layer(merge_matching *m, size_t reference, const uint32_t **orders, organ_error *error)
 {
-    if (organ_expert_match_open(&m->experts, 2, "the experts of a layer of two models", error) == ORGAN_OK)
-        organ_expert_match_sign(&m->experts, reference, 0, error);
+    if (organ_expert_match_open(&m->experts, SIGNATURES, "the experts of a layer of two models", error) == ORGAN_OK)
+        organ_expert_match_sign(&m->experts, reference, REFERENCE, error);
     for (size_t k = 0; k < m->slice->source_count && !error->status; k++)
         if (k != reference && organ_expert_match_has(&m->experts, k))
             match_source(m, k, &orders[k], error);

@@ -38,25 +38,26 @@ static bool find_part(const forward_family *family, const char *name, const char
     return false;
 }
 
-/* Returns whether prefix and a name of the part have the filter. Of a name with a number that the tensor lacks, a stack
- * of experts, only what precedes the number counts. */
+/* Returns whether the filter occurs in the name that consists of the tensor's prefix and `pattern`, a name of the part.
+ * Of a name with a number that the tensor lacks, a stack of experts, only what precedes the number counts. */
 static bool has_text(const char *filter, const char *name, const char *tail, const pairing_part *part,
                      const char *pattern)
 {
     char biased[256], whole[2 * MERGE_NAME];
-    pattern = part->bias ? organ_forward_bias_name(pattern, biased) : pattern;
-    const char *const mark = strchr(pattern, '#');
-    const int before = (int)(mark ? mark - pattern : (ptrdiff_t)strlen(pattern));
-    int used = snprintf(whole, sizeof whole, "%.*s%.*s", (int)(tail - name), name, before, pattern);
+    const char *const own = part->bias ? organ_forward_bias_name(pattern, biased) : pattern;
+    const char *const mark = strchr(own, '#'); /* stands for the number */
+    const int length = (int)(mark ? mark - own : (ptrdiff_t)strlen(own));
+    const int used = snprintf(whole, sizeof whole, "%.*s%.*s", (int)(tail - name), name, length, own);
     if (mark && part->number >= 0 && used > 0 && (size_t)used < sizeof whole)
         snprintf(whole + used, sizeof whole - (size_t)used, "%lld%s", (long long)part->number, mark + 1);
     return strstr(whole, filter) != NULL;
 }
 
+/* Returns whether a name of the part `as`, that of the tensor or of another layout of it, has the filter. */
 static bool fits_part(const forward_family *family, forward_part as, const char *filter, const char *name,
                       const char *tail, const pairing_part *part)
 {
-    const char *pattern = organ_forward_part_name(NULL, as, /*gguf=*/false, 0);
+    const char *pattern = organ_forward_part_name(/*names=*/NULL, as, /*gguf=*/false, 0); /* of most architectures */
     if (pattern && has_text(filter, name, tail, part, pattern))
         return true;
     for (unsigned k = 0; (pattern = organ_forward_part_name(family->names, as, /*gguf=*/false, k)); k++)

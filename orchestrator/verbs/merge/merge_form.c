@@ -17,9 +17,9 @@
 /* Returns whether a URL has a password or a query. */
 static bool is_secret(const char *name)
 {
-    const char *const host = strstr(name, "://");
-    const size_t length = host ? strcspn(host + 3, "/?#") : 0;
-    return organ_http_is_url(name) && (memchr(host + 3, '@', length) || strchr(name, '?'));
+    const char *const scheme_end = strstr(name, "://");
+    const char *const host = scheme_end ? scheme_end + strlen("://") : NULL;
+    return organ_http_is_url(name) && host && (memchr(host, '@', strcspn(host, "/?#")) || strchr(name, '?'));
 }
 
 organ_status organ_merge_find_model(model_merge *job, const char *name, const char **path, organ_error *error)
@@ -93,8 +93,8 @@ static organ_status write_outline(const model_merge *job, const organ_model *mod
     return error->status;
 }
 
-static organ_status outline_of_url(const model_merge *job, const organ_model *model, const char *path,
-                                   organ_error *error)
+static organ_status make_outline_of_url(const model_merge *job, const organ_model *model, const char *path,
+                                        organ_error *error)
 {
     organ_written_file files[COMPANIONS + 1] = {{0}};
     size_t count = 0;
@@ -113,7 +113,7 @@ static organ_status outline_of_url(const model_merge *job, const organ_model *mo
 
 /* ---- the outline of a host ---- */
 
-/* A continued run must find the same times. */
+/* Sets the time of all files to that of the host, because a continued run must find the same times. */
 static organ_status set_times(const char *folder, struct timespec time, organ_error *error)
 {
     const struct timespec times[2] = {time, time};
@@ -136,7 +136,7 @@ static organ_status make_form(const model_merge *job, const merge_donor *donor, 
     organ_convert_options options = organ_convert_defaults();
     uint64_t bytes = 0;
     if (!donor->stored->gguf)
-        return outline_of_url(job, donor->stored, form, error);
+        return make_outline_of_url(job, donor->stored, form, error);
     options.model = donor->path;
     options.to = "safetensors";
     return organ_convert_outline(&options, job->engine, NULL, form, &bytes, error);

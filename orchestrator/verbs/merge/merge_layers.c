@@ -48,6 +48,7 @@ static organ_status read_all(const model_merge *job, layers_donor **donors, orga
     return error->status;
 }
 
+/* The result is NULL if the kind of the layer is not known. */
 static const organ_layer_kind *kind_of(const layers_donor *donor, uint64_t layer)
 {
     return donor->config && layer * donor->each < donor->config->layers ? &donor->config->kinds[layer * donor->each]
@@ -73,14 +74,14 @@ static organ_status compare_sources(const model_merge *job, const layers_donor *
     for (size_t k = 1; k < slice->source_count && !error->status; k++) {
         const merge_source *const source = &slice->sources[k];
         const layers_donor *const b = &donors[source->donor];
-        const organ_layer_kind *const one = kind_of(a, first->first + layer), *const other =
-                                                                                  kind_of(b, source->first + layer);
-        if (!one || !other)
+        const organ_layer_kind *const of_first = kind_of(a, first->first + layer);
+        const organ_layer_kind *const of_source = kind_of(b, source->first + layer);
+        if (!of_first || !of_source)
             continue;
-        organ_layer_kind like = *other;
+        organ_layer_kind like = *of_source;
         if (!has_windows(a) || !has_windows(b))
-            like.window = one->window;
-        const char *const what = organ_layers_differ(one, &like, /*sizes=*/false);
+            like.window = of_first->window;
+        const char *const what = organ_layers_differ(of_first, &like, /*sizes=*/false);
         if (what)
             organ_merge_fault(
                 &job->recipe, source->line, error,
@@ -102,8 +103,8 @@ static const merge_source *source_of(const model_merge *job, const merge_slice *
     return &slice->sources[0];
 }
 
-/* A layer of the host of the same kind stands for a layer of a donor whose config.json has other members, or that has
- * none. */
+/* Sets *origin to a layer of the host of the same kind: it stands for a layer of a donor whose config.json has other
+ * members, or that has none. */
 static organ_status find_like(const model_merge *job, const layers_donor *donors, const merge_source *source,
                               uint64_t layer, organ_layer_origin *origin, organ_error *error)
 {
@@ -142,7 +143,7 @@ static organ_status origin_of(const model_merge *job, const layers_donor *donors
     return ORGAN_OK;
 }
 
-/* Draft layers are the host's. */
+/* Sets the origin and the kind of each layer of the output. Draft layers are the host's. */
 static organ_status fill_origins(const model_merge *job, const layers_donor *donors, organ_layer_origin *origins,
                                  const organ_layer_kind **kinds, size_t count, organ_error *error)
 {
@@ -184,11 +185,12 @@ static size_t draft_layers(const model_merge *job)
     return last > host->layers ? last - (size_t)host->layers : 0;
 }
 
+/* `member` states the number of layers; NULL: no member does. */
 static organ_status edit_object(const model_merge *job, organ_json_edit *config, const char *inside,
-                                const json_t *object, const char *count, const organ_layer_origin *origins,
+                                const json_t *object, const char *member, const organ_layer_origin *origins,
                                 organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *const layers = count ? json_integer((json_int_t)job->layers) : NULL;
+    ORGAN_OWNED_JSON json_t *const layers = member ? json_integer((json_int_t)job->layers) : NULL;
     organ_layer_plan plan = {.edit = config,
                              .inside = inside,
                              .object = object,
@@ -197,13 +199,14 @@ static organ_status edit_object(const model_merge *job, organ_json_edit *config,
                              .after = (size_t)job->layers,
                              .count = (size_t)job->layers + draft_layers(job),
                              .error = error};
-    if (count && !layers)
-        organ_fail_memory(error, count);
+    if (member && !layers)
+        organ_fail_memory(error, member);
     if (layers && job->layers != plan.layers)
-        organ_json_edit_set(config, inside, count, layers, error);
+        organ_json_edit_set(config, inside, member, layers, error);
     return error->status ? error->status : organ_layers_edit(&plan);
 }
 
+/* `origins` and `kinds` are memory for `count` layers of the output, with draft layers. */
 static organ_status edit_with(const model_merge *job, const layers_donor *donors, organ_json_edit *config,
                               organ_layer_origin *origins, const organ_layer_kind **kinds, size_t count,
                               organ_error *error)
@@ -229,7 +232,7 @@ static organ_status edit_with(const model_merge *job, const layers_donor *donors
     return error->status || !host->config
                ? error->status
                : organ_layers_check(config, job->donors[job->host].model->config.architecture, kinds,
-                                    (size_t)job->layers, job->recipe.donor_count == 1, error);
+                                    (size_t)job->layers, /*sizes=*/job->recipe.donor_count == 1, error);
 }
 
 organ_status organ_merge_edit_layers(const model_merge *job, organ_json_edit *config, organ_error *error)

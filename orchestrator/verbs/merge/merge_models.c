@@ -170,7 +170,7 @@ static organ_status check_options(const organ_merge_options *o, organ_error *err
     return ORGAN_OK;
 }
 
-/* `output`: NULL in a dry run without one. */
+/* `output`: NULL in a dry run without one. `fresh`: no run is continued, so the output is checked to be new. */
 static organ_status check_output(const model_merge *job, const char *output, bool fresh, organ_error *error)
 {
     for (size_t k = 0; k < job->recipe.donor_count && output && !error->status; k++)
@@ -199,6 +199,7 @@ static organ_status check_outputs(const model_merge *job, organ_error *error)
                : ORGAN_OK;
 }
 
+/* Sets the members of *made that the next steps need. */
 static organ_status fill_made(const model_merge *job, merge_made *made, organ_error *error)
 {
     json_t *const all = merge_parameters((void *)job);

@@ -16,12 +16,12 @@ static const organ_plan_solve fit_work = {6, 20, 1e5};
 
 /* ---- which tensors are fitted ---- */
 
-static bool is_dense_role(organ_role role) { return role != ORGAN_ROLE_ROUTER && role != ORGAN_ROLE_BIAS; }
+/* Routers keep the mean, because a change of their choices is no small error. */
+static bool may_be_fitted(organ_role role) { return role != ORGAN_ROLE_ROUTER && role != ORGAN_ROLE_BIAS; }
 
 static bool is_head(const merge_tensor *t) { return t->like->anatomy.role == ORGAN_ROLE_OUTPUT && t->layer < 0; }
 
-/* Matrices of the layers whose inputs the forward pass gives, and the output head; routers keep the mean, because a
- * change of their choices is no small error. */
+/* Fitted are the matrices of layers whose inputs the forward pass gives, and the output head. */
 organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
 {
     organ_forward *forward = NULL;
@@ -40,7 +40,7 @@ organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
             continue;
         t->by_tokens = t->like->anatomy.role == ORGAN_ROLE_EMBED && t->layer < 0;
         const bool head = is_head(t);
-        if (!head && (!is_dense_role(t->like->anatomy.role) || !organ_forward_is_tapped(forward, t->like->codes)))
+        if (!head && (!may_be_fitted(t->like->anatomy.role) || !organ_forward_is_tapped(forward, t->like->codes)))
             continue;
         if (!(t->fitted = organ_arena_take(&job->arena, sizeof *t->fitted))) {
             organ_fail_memory(error, t->name);
@@ -56,7 +56,7 @@ organ_status organ_merge_mark_fitted(model_merge *job, organ_error *error)
 
 /* ---- texts ---- */
 
-/* The tensor of a GGUF file that has the place of a tensor of the host; NULL: there is none, or several. */
+/* Returns the tensor of a GGUF file that has the place of a tensor of the host; NULL: there is none, or several. */
 static const organ_tensor *counterpart(const moments_input *in, const organ_model *model, const organ_anatomy *anatomy)
 {
     const organ_tensor *found = NULL;
@@ -72,6 +72,7 @@ static const organ_tensor *counterpart(const moments_input *in, const organ_mode
     return found;
 }
 
+/* Sets in->names. */
 static organ_status find_names(const merge_moments *m, moments_input *in, organ_error *error)
 {
     const model_merge *const job = m->job;
@@ -152,20 +153,30 @@ static organ_status open_texts(merge_moments *m, organ_error *error)
 
 static double tokens_of(const moments_input *in) { return (double)in->facts->windows.begin[in->facts->windows.count]; }
 
-static organ_status count_tokens(merge_moments *m, merge_tensor *t, organ_error *error)
+/* Returns what the model of input k weighs for the row of a token that is `count` times in its text: its weight times
+ * the share of the token in the text, to which `prior` is added. */
+static double row_weight(const merge_moments *m, const merge_tensor *t, size_t k, float count, double prior)
+{
+    const double weight = organ_merge_value(&t->item.task, ORGAN_MOMENTS_WEIGHT, k);
+    return weight * ((double)count / tokens_of(&m->inputs[k]) + prior);
+}
+
+/* Sets the factor of each model for each row of the embedding: its share of the sum of all row_weights. The parameter
+ * prior is relative to one token in a text (the mean over the texts), and is divided by the sum of the weights. */
+static organ_status set_row_factors(merge_moments *m, merge_tensor *t, organ_error *error)
 {
     const size_t rows = (size_t)t->item.task.shape.rows, inputs = t->item.task.inputs;
-    const double prior = organ_merge_value(&t->item.task, ORGAN_MOMENTS_PRIOR, 0);
-    float *const all = organ_arena_take(&m->job->arena, inputs * rows * sizeof *all);
+    float *const all = organ_arena_take(&m->job->arena, inputs * rows * sizeof *all); /* counts, then factors */
     const float **const factors = organ_arena_take(&m->job->arena, inputs * sizeof *factors);
-    double total = 0, shortest = 0;
+    double total = 0, one_token = 0;
     if (!all || !factors)
         return organ_fail_memory(error, t->name);
     for (size_t k = 0; k < inputs; k++) {
         total += organ_merge_value(&t->item.task, ORGAN_MOMENTS_WEIGHT, k);
-        shortest += 1 / tokens_of(&m->inputs[k]) / (double)inputs;
+        one_token += 1 / tokens_of(&m->inputs[k]) / (double)inputs;
         factors[k] = memset(all + k * rows, 0, rows * sizeof *all);
     }
+    const double prior = organ_merge_value(&t->item.task, ORGAN_MOMENTS_PRIOR, 0) * one_token / total;
     for (size_t k = 0; k < inputs; k++) {
         const organ_windows *const w = &m->inputs[k].facts->windows;
         for (size_t i = 0; i < w->begin[w->count]; i++)
@@ -174,16 +185,10 @@ static organ_status count_tokens(merge_moments *m, merge_tensor *t, organ_error 
     }
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
-        for (size_t k = 0; k < inputs; k++) {
-            const double weight = organ_merge_value(&t->item.task, ORGAN_MOMENTS_WEIGHT, k);
-            sum += weight * ((double)all[k * rows + r] / tokens_of(&m->inputs[k]) + prior * shortest / total);
-        }
-        for (size_t k = 0; k < inputs; k++) {
-            const double weight = organ_merge_value(&t->item.task, ORGAN_MOMENTS_WEIGHT, k);
-            all[k * rows + r] =
-                (float)(weight * ((double)all[k * rows + r] / tokens_of(&m->inputs[k]) + prior * shortest / total) /
-                        sum);
-        }
+        for (size_t k = 0; k < inputs; k++)
+            sum += row_weight(m, t, k, all[k * rows + r], prior);
+        for (size_t k = 0; k < inputs; k++)
+            all[k * rows + r] = (float)(row_weight(m, t, k, all[k * rows + r], prior) / sum);
     }
     t->item.task.row_factors = factors;
     return ORGAN_OK;
@@ -203,8 +208,9 @@ static bool leaves_more(void *context, uint64_t memory)
     return organ_forward_memory_left(first->facts->forward, memory, first->walk.calibration.context) > n->bytes;
 }
 
-/* Matrices of a layer with as many inputs count as a group, which they are at most. */
-static uint64_t largest_group(const merge_moments *m)
+/* Returns the bytes of the group that needs most. Matrices of a layer with as many inputs count as a group, which they
+ * are at most. */
+static uint64_t largest_group_memory(const merge_moments *m)
 {
     const model_merge *const job = m->job;
     uint64_t most = 0;
@@ -245,7 +251,7 @@ static uint64_t streams_memory(const merge_moments *m, bool scratch)
 static organ_status share_memory(merge_moments *m, organ_error *error)
 {
     const organ_calibration_text *const given = &m->job->options->calibration;
-    const uint64_t group = largest_group(m), streams = streams_memory(m, given->scratch != NULL);
+    const uint64_t group = largest_group_memory(m), streams = streams_memory(m, given->scratch != NULL);
     moments_needs here = {m, streams + group}, with_scratch = {m, streams_memory(m, /*scratch=*/true) + group};
     if (organ_memory_require(m->job->engine, leaves_more, &here, error,
                              "the hidden states of all texts, two layers and the moments of one matrix") != ORGAN_OK) {
@@ -259,16 +265,17 @@ static organ_status share_memory(merge_moments *m, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Adds the work to the plan. */
 static void estimate(merge_moments *m)
 {
     const model_merge *const job = m->job;
+    organ_plan *const plan = &m->job->plan;
     for (size_t k = 0; k < m->count; k++) {
         const moments_input *const in = &m->inputs[k];
         for (int32_t l = 0; l < (int32_t)organ_forward_describe(in->facts->forward)->layers; l++)
-            job->moments->job->plan.products +=
-                RUNS * (m->drift ? 2 : 1) * tokens_of(in) *
-                organ_calibration_token_products(in->facts->forward, job->donors[job->host].model, l,
-                                                 in->walk.calibration.context);
+            plan->products += RUNS * (m->drift ? 2 : 1) * tokens_of(in) *
+                              organ_calibration_token_products(in->facts->forward, job->donors[job->host].model, l,
+                                                               in->walk.calibration.context);
     }
     for (size_t k = 0; k < job->tensor_count; k++) {
         const merge_tensor *const t = &job->tensors[k];
@@ -278,9 +285,8 @@ static void estimate(merge_moments *m)
         const double cols = (double)(t->fitted->transposed ? own.rows : own.cols),
                      rows = (double)(t->fitted->transposed ? own.cols : own.rows);
         for (size_t i = 0; i < m->count; i++)
-            job->moments->job->plan.products +=
-                (m->drift ? DRIFT_ON : MOMENTS_ON) * cols * cols * tokens_of(&m->inputs[i]);
-        organ_plan_matrices(&job->moments->job->plan, &fit_work, (double)own.count, rows, cols, cols);
+            plan->products += (m->drift ? DRIFT_ON : MOMENTS_ON) * cols * cols * tokens_of(&m->inputs[i]);
+        organ_plan_matrices(plan, &fit_work, (double)own.count, rows, cols, cols);
     }
 }
 
@@ -305,7 +311,7 @@ organ_status organ_merge_open_moments(model_merge *job, organ_error *error)
         return error->status;
     for (size_t k = 0; k < job->tensor_count && !error->status; k++)
         if (job->tensors[k].by_tokens)
-            count_tokens(job->moments, &job->tensors[k], error);
+            set_row_factors(job->moments, &job->tensors[k], error);
     if (!error->status && share_memory(job->moments, error) == ORGAN_OK)
         estimate(job->moments);
     return error->status;
@@ -332,7 +338,8 @@ void organ_merge_close_moments(model_merge *job)
 
 /* ---- the run ---- */
 
-/* The last layer that the texts have to run through; -1: there is nothing to write. */
+/* Returns the last layer that the texts have to run through; -1: there is nothing to write. *head becomes whether the
+ * output head is to be fitted. */
 static int32_t last_layer(const merge_moments *m, bool *head)
 {
     const model_merge *const job = m->job;

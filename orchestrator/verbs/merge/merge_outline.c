@@ -113,7 +113,7 @@ static organ_status put_source(model_merge *job, const merge_step *step, merge_t
     return organ_merge_order_of(&step->orders, source, weight, &list[at].order, error);
 }
 
-/* The tensor is that of one donor, input `at`. */
+/* Makes the tensor that of one donor, input `at`. Returns the status of `error`. */
 static organ_status pass_through(merge_tensor *t, size_t at, const char *why, const organ_error *error)
 {
     static const double one[] = {1};
@@ -152,10 +152,11 @@ static organ_status note_lacking(model_merge *job, const char *name, const char 
     return error->status;
 }
 
-/* With --missing base the tensor is the base's, and left out if the base has none. */
-static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t given, organ_error *error)
+/* With --missing base the tensor, which is the last one so far, is the base's, and left out if the base has none. Its
+ * `inputs` inputs are followed by the base, if that is no input. */
+static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t inputs, organ_error *error)
 {
-    for (size_t k = 0; k <= given; k++)
+    for (size_t k = 0; k <= inputs; k++)
         if (t->item.inputs[k].weight && t->donors[k] == job->host) {
             note_lacking(job, t->name, "the base's", error);
             return pass_through(t, k, "other models lack it", error);
@@ -167,7 +168,7 @@ static organ_status take_of_base(model_merge *job, merge_tensor *t, size_t given
 /* Fewer models than the method needs: the base's tensor, else that of the first model. */
 static organ_status take_of_any(model_merge *job, merge_tensor *t, size_t inputs, organ_error *error)
 {
-    const size_t at = t->item.task.base ? inputs : 0;
+    const size_t at = t->item.task.base ? inputs : 0; /* the base follows the inputs */
     note_lacking(job, t->name, t->item.task.base ? "the base's" : "that of the first model that has it", error);
     return pass_through(t, at, "too few models have it", error);
 }
@@ -182,7 +183,7 @@ typedef struct merge_found {
     const char *lacks; /* path of the first model that lacks the tensor */
 } merge_found;
 
-/* Puts the inputs in the order of the recipe, and the base after them. `like` is a weight of source `model`. */
+/* Puts the inputs in the order of the recipe, and the base after them. t->like is a weight of source `model`. */
 static organ_status find_inputs(model_merge *job, const merge_step *step, merge_tensor *t, size_t model,
                                 merge_found *found, organ_error *error)
 {
@@ -248,7 +249,7 @@ static organ_status add_by_layer(model_merge *job, const organ_weight *made, org
     return pass_through(t, 0, "each layer's part is that of its model", error);
 }
 
-/* `like` is a weight of the source step->model. */
+/* Adds the tensor of the output that has the name of `like`, a weight of the source `model`. */
 static organ_status merge_one(model_merge *job, const merge_step *step, const organ_weight *like, size_t model,
                               organ_error *error)
 {
@@ -317,7 +318,8 @@ static organ_status check_unpaired(model_merge *job, const merge_donor *donor, c
     return note_lacking(job, weight->name, "left out: the base lacks it", error);
 }
 
-static organ_status take_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
+/* Merges the tensors of the part that the step is for. */
+static organ_status add_step_tensors(model_merge *job, const merge_step *step, organ_error *error)
 {
     for (size_t k = 0; k < step->slice->source_count && !error->status; k++) {
         const size_t source = k == 0 ? step->model : k - (k <= step->model); /* the model comes first */
@@ -338,8 +340,9 @@ static organ_status take_step_tensors(model_merge *job, const merge_step *step, 
     return error->status;
 }
 
-/* The host, else the first source; a GGUF file has other names. MERGE_NONE: there are only such files. */
-static size_t model_of(const model_merge *job, const merge_slice *slice)
+/* Returns the source whose names the tensors of a slice have: the host, else the first source that is no GGUF file,
+ * which has other names. MERGE_NONE: there are only such files. */
+static size_t naming_source(const model_merge *job, const merge_slice *slice)
 {
     size_t first = MERGE_NONE;
     for (size_t k = slice->source_count; k-- > 0;) {
@@ -352,7 +355,7 @@ static size_t model_of(const model_merge *job, const merge_slice *slice)
 
 static organ_status check_layers(const model_merge *job, const merge_slice *slice, organ_error *error)
 {
-    if (model_of(job, slice) == MERGE_NONE)
+    if (naming_source(job, slice) == MERGE_NONE)
         organ_merge_fault(&job->recipe, slice->sources[0].line, error,
                           "all models of the slice are GGUF: convert one to safetensors first");
     for (size_t k = 0; k < slice->source_count && !error->status; k++) {
@@ -381,28 +384,29 @@ static organ_status merge_slices(model_merge *job, organ_error *error)
         check_layers(job, &r->slices[s], error);
     if (error->status)
         return error->status;
-    const merge_step before = {.slice = first, .part = PART_BEFORE, .model = model_of(job, first)},
-                     after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
-    take_step_tensors(job, &before, error);
+    const merge_step before = {.slice = first, .part = PART_BEFORE, .model = naming_source(job, first)},
+                     after = {.slice = last, .part = PART_AFTER, .model = naming_source(job, last)};
+    add_step_tensors(job, &before, error);
     for (size_t s = 0; s < r->slice_count; s++) {
         const merge_slice *const slice = &r->slices[s];
         for (uint64_t l = 0; l < slice->layers && !error->status; l++) {
             const double t = slice->layers > 1 ? (double)l / (double)(slice->layers - 1) : 1;
-            merge_step step = {.slice = slice, .part = PART_LAYER, .layer = l, .t = t, .model = model_of(job, slice)};
+            merge_step step = {
+                .slice = slice, .part = PART_LAYER, .layer = l, .t = t, .model = naming_source(job, slice)};
             if (organ_merge_match_experts(job, slice, l, step.model, &step.orders, error) == ORGAN_OK)
-                take_step_tensors(job, &step, error);
+                add_step_tensors(job, &step, error);
         }
         job->layers += slice->layers;
     }
     if (job->matching)
         organ_progress_end(job->progress);
-    return error->status ? error->status : take_step_tensors(job, &after, error);
+    return error->status ? error->status : add_step_tensors(job, &after, error);
 }
 
 /* ---- tensors that are not merged ---- */
 
-/* A draft layer follows the layers of the output. */
-static organ_status copy_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[MERGE_NAME],
+/* Writes the name in the output of a tensor that is not merged. A draft layer follows the layers of the output. */
+static organ_status name_apart(model_merge *job, const char *name, const organ_anatomy *anatomy, char out[MERGE_NAME],
                                organ_error *error)
 {
     const uint64_t own = job->donors[job->host].layers;
@@ -412,8 +416,8 @@ static organ_status copy_apart(model_merge *job, const char *name, const organ_a
     return ORGAN_OK;
 }
 
-/* An outline has a tensor of which the host has no values that can be merged. */
-static organ_status no_values(const model_merge *job, const char *name, organ_error *error)
+/* Refuses a host whose outline has a tensor of which it has no values that can be merged. */
+static organ_status refuse_host(const model_merge *job, const char *name, organ_error *error)
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
@@ -430,14 +434,14 @@ static organ_status add_apart(model_merge *job, organ_error *error)
         const bool apart = is_apart(host, &w->anatomy), numbers = organ_weight_has_numbers(w);
         if (!apart && (numbers || (job->recipe.sliced && w->anatomy.layer >= 0)))
             continue;
-        if (copy_apart(job, w->name, &w->anatomy, name, error))
+        if (name_apart(job, w->name, &w->anatomy, name, error))
             break;
         const organ_weight *const values = organ_merge_weight_named(host, w->name);
         merge_tensor *const t = add_tensor(job, apart ? name : w->name, w, job->host, 1, error);
         if (!t)
             break;
         if (!values)
-            return no_values(job, w->name, error);
+            return refuse_host(job, w->name, error);
         put_input(job, t, 0, job->host, values);
         pass_through(t, 0, apart ? "towers and draft layers are the base's" : "it has no numbers", error);
     }
@@ -472,7 +476,7 @@ static organ_status choose_head(model_merge *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The head of a host that has none: a weight of the form of its embedding. */
+/* Returns the head of a host that has none: a weight of the form of its embedding. NULL on error. */
 static const organ_weight *new_head(model_merge *job, organ_error *error)
 {
     const merge_donor *const host = &job->donors[job->host];
@@ -494,7 +498,7 @@ static const organ_weight *new_head(model_merge *job, organ_error *error)
 static organ_status add_head(model_merge *job, organ_error *error)
 {
     const merge_slice *const last = &job->recipe.slices[job->recipe.slice_count - 1];
-    const merge_step after = {.slice = last, .part = PART_AFTER, .model = model_of(job, last)};
+    const merge_step after = {.slice = last, .part = PART_AFTER, .model = naming_source(job, last)};
     const organ_weight *own = organ_merge_weight_of_role(&job->donors[job->host], ORGAN_ROLE_OUTPUT);
     if (!job->has_head || makes_head(job) || (!own && !(own = new_head(job, error))))
         return error->status;
@@ -543,7 +547,7 @@ static organ_status make_pieces(model_merge *job, organ_error *error)
     }
     for (size_t k = 0; k < weights->unmatched_count && !job->recipe.sliced; k++)
         if (!weights->unmatched[k].dropped && job->donors[job->host].stored)
-            return no_values(job, weights->unmatched[k].tensor->name, error);
+            return refuse_host(job, weights->unmatched[k].tensor->name, error);
         else if (!weights->unmatched[k].dropped) {
             add_piece(job, count, organ_piece_same(weights->unmatched[k].tensor), weights->unmatched[k].tensor->bytes);
             count++;

@@ -21,6 +21,7 @@ static uint64_t layers_of_output(const merge_recipe *r)
     return last->first + last->layers;
 }
 
+/* Returns whether a layer of the output has another number in its model, or another model than the host. */
 static bool is_moved(const model_merge *job)
 {
     const merge_recipe *const r = &job->recipe;
@@ -33,7 +34,7 @@ static bool is_moved(const model_merge *job)
     return moved;
 }
 
-/* A weight with `entries` entries on the axis, in the form of `like`. */
+/* Returns a weight with `entries` entries on the axis, in the form of `like`; NULL after an error. */
 static organ_weight *make(const per_layer *p, const organ_weight *like, uint64_t entries, organ_made how)
 {
     organ_weight *const made = organ_merge_take(p->job, sizeof *made, p->error);
@@ -64,12 +65,12 @@ static organ_row_place columns(const organ_weight *weight, uint64_t col, uint64_
                              .cols = cols};
 }
 
-/* Returns the tensor of the donor of a slice, which must have the same form. */
+/* Returns the tensor of the donor of a slice, which must have the same form; NULL on error. */
 static const organ_weight *of_donor(const per_layer *p, const merge_source *source)
 {
     const merge_donor *const donor = &p->job->donors[source->donor];
     const organ_weight *const w = organ_merge_find_weight(p->job, donor, p->like->name, &p->like->anatomy);
-    const unsigned axis = p->axis == ORGAN_LAYER_AXIS_COLUMNS;
+    const unsigned axis = p->axis == ORGAN_LAYER_AXIS_COLUMNS ? 1 : 0;
     char is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!w)
         organ_fail(p->error, ORGAN_BAD_INPUT, "tensor '%s' is missing in %s: it has the parts of its layers",

@@ -24,7 +24,7 @@ static json_t *total_json(const merge_total *total)
     return json_real(total->square > 0 ? organ_millionth(sqrt(total->distance / total->square)) : 0);
 }
 
-/* The matching of the donor's experts in all layers; NULL: none were matched. */
+/* Returns the matching of the donor's experts in all layers; NULL: none were matched. */
 static json_t *matching_json(const model_merge *job, size_t donor)
 {
     const bool done = !job->options->write.dry_run;
@@ -162,7 +162,8 @@ static json_t *merge_definitions(void)
 
 #define NO_TUNE 0.5 /* a tune changes its base by less than this share of the norm */
 
-/* A model that is no tune of the base: its difference is not a change that can be merged. */
+/* Returns the warnings of the recipe, and one for each model that is no tune of the base: its difference is not a
+ * change that can be merged. */
 static json_t *all_warnings(const model_merge *job)
 {
     json_t *const all = json_copy(job->recipe.warnings);
@@ -207,7 +208,7 @@ json_t *organ_merge_document(void *context, const organ_writing *writing)
 
 /* ---- the recipe with all defaults ---- */
 
-/* Texts that a list in one line, or one line, would not give back are quoted. */
+/* Quotes texts that a list in one line, or one line, would not give back. */
 static void put_scalar(FILE *out, const organ_yaml *scalar)
 {
     const bool plain = scalar->plain && !strpbrk(scalar->text, ",[]{}#\n");

@@ -6,6 +6,7 @@
 
 #include "formats/base/format_rest.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 
 #include <math.h>
@@ -151,6 +152,7 @@ static organ_status check_setting(const merge_recipe *r, const organ_merge_param
     return error->status;
 }
 
+/* Adds the warning "KEY WHY" unless there is one that begins with the key. */
 static void warn_once(merge_recipe *r, const char *key, const char *why)
 {
     const size_t length = strlen(key);
@@ -201,39 +203,40 @@ organ_status organ_merge_check_settings(merge_recipe *r, organ_error *error)
 
 /* ---- values ---- */
 
-/* Numbers are interpolated, flags are chosen. Returns false for an empty list. */
-static bool along(const organ_merge_parameter *p, const organ_yaml *list, double t, double *number)
+/* Sets *number to the value of a scalar or a gradient at position t, 0 to 1. Between the scalars of a gradient numbers
+ * are interpolated; of flags the one before the position counts. Returns false for an empty list. */
+static bool value_at(const organ_merge_parameter *p, const organ_yaml *value, double t, double *number)
 {
     bool flag = false;
-    if (list->kind != ORGAN_YAML_LIST) {
+    if (value->kind != ORGAN_YAML_LIST) {
         if (p->kind != ORGAN_MERGE_FLAG)
-            return organ_yaml_number(list, number);
-        const bool is_flag = organ_yaml_flag(list, &flag);
+            return organ_yaml_number(value, number);
+        const bool is_flag = organ_yaml_flag(value, &flag);
         *number = flag;
         return is_flag;
     }
-    if (list->count == 0)
+    if (value->count == 0)
         return false;
-    const double at = t * (double)(list->count - 1);
-    size_t low = (size_t)at;
+    const double position = t * (double)(value->count - 1);
+    const size_t last = value->count - 1, low = organ_min((size_t)position, last), high = organ_min(low + 1, last);
     if (p->kind == ORGAN_MERGE_FLAG) {
-        organ_yaml_flag(list->values[low], &flag);
+        organ_yaml_flag(value->values[low], &flag);
         *number = flag;
         return true;
     }
-    double from, to;
-    low = low + 1 < list->count ? low : list->count - 1;
-    organ_yaml_number(list->values[low], &from);
-    organ_yaml_number(list->values[low + 1 < list->count ? low + 1 : low], &to);
-    const double share = at - (double)low;
-    *number = (1 - share) * from + share * to;
+    double at_low, at_high;
+    organ_yaml_number(value->values[low], &at_low);
+    organ_yaml_number(value->values[high], &at_high);
+    const double share = position - (double)low;
+    *number = (1 - share) * at_low + share * at_high;
     return true;
 }
 
+/* Returns whether the condition gives a value, and notes its use. */
 static bool take_condition(const merge_recipe *r, const organ_merge_parameter *p, const organ_yaml *condition, double t,
                            double *number)
 {
-    const bool taken = along(p, organ_yaml_member(condition, "value"), t, number);
+    const bool taken = value_at(p, organ_yaml_member(condition, "value"), t, number);
     if (taken)
         organ_merge_use(r, condition);
     return taken;
@@ -256,7 +259,7 @@ static bool look_up(const merge_recipe *r, const organ_merge_parameter *p, const
     if (setting->kind == ORGAN_YAML_MAP)
         taken = fits(r, setting, name) && take_condition(r, p, setting, t, number);
     else if (!is_conditions(setting))
-        taken = along(p, setting, t, number);
+        taken = value_at(p, setting, t, number);
     else
         for (size_t k = 0; k < setting->count; k++)
             if (fits(r, setting->values[k], name)) {

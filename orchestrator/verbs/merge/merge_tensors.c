@@ -46,7 +46,8 @@ static organ_status finish_tensor(void *context, size_t item, const organ_merge_
 
 /* ---- the walk ---- */
 
-/* `writing` NULL: all tensors that are not copied. The caller frees walk->items. */
+/* Lists the tensors to merge in *walk and job->todo; `writing` NULL: all that are not copied, else those that no
+ * earlier run has written. The caller calls end_walk, also after an error. */
 static organ_status make_walk(model_merge *job, const organ_writing *writing, organ_merge_walk *walk,
                               organ_error *error)
 {

@@ -13,7 +13,7 @@
 
 /* Those of the host are not copied. The first UNCHANGED are those of the model whose ids the output has; the others
  * list tokens too, and are not written beside a tokenizer.json with new tokens. */
-enum { UNCHANGED = 6 };
+enum { TOKENIZER_JSON, TOKENIZER_CONFIG, UNCHANGED = 6 };
 const char *const organ_merge_tokenizer_files[MERGE_LEFT_OUT] = {
     "tokenizer.json",     "tokenizer_config.json",  "special_tokens_map.json", "chat_template.jinja",
     "chat_template.json", "generation_config.json", "added_tokens.json",       "merges.txt",
@@ -97,6 +97,7 @@ static organ_status write_config(const char *to, const char *label, const char *
     return error->status;
 }
 
+/* Writes file k of organ_merge_tokenizer_files, if the output has it. */
 static organ_status write_file(const model_merge *job, const char *to, size_t k, organ_error *error)
 {
     const merge_vocabulary *const v = job->vocabulary;
@@ -104,12 +105,12 @@ static organ_status write_file(const model_merge *job, const char *to, size_t k,
     const organ_model *const home = job->donors[v ? v->home : job->host].model;
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
-    if (v && v->json && k == 0)
-        return write_one(to, organ_merge_tokenizer_files[0], v->json, strlen(v->json), error);
-    if ((v && v->json && k >= UNCHANGED) || (chat && strncmp(name, "chat_template", 13) == 0))
+    if (v && v->json && k == TOKENIZER_JSON)
+        return write_one(to, name, v->json, strlen(v->json), error);
+    if ((v && v->json && k >= UNCHANGED) || (chat && strncmp(name, "chat_template", strlen("chat_template")) == 0))
         return ORGAN_OK;
-    if (organ_model_load(home, name, FILE_BYTES, &bytes, &length, error) == ORGAN_OK && chat && k == 1)
-        write_config(to, home->path, bytes ? bytes : "{}", bytes ? length : 2, chat, error);
+    if (organ_model_load(home, name, FILE_BYTES, &bytes, &length, error) == ORGAN_OK && chat && k == TOKENIZER_CONFIG)
+        write_config(to, home->path, bytes ? bytes : "{}", bytes ? length : strlen("{}"), chat, error);
     else if (!error->status && bytes)
         write_one(to, name, bytes, length, error);
     return error->status;

@@ -18,8 +18,9 @@ static organ_status read_source(merge_recipe *r, const organ_yaml *source, organ
     return t->source == MERGE_TOKENS_MODEL ? organ_merge_donor_named(r, source->text, &t->donor, error) : ORGAN_OK;
 }
 
-/* {kind: zero} or {kind: model_token, model: M, token: T} or with token_id. */
-static organ_status read_made(merge_recipe *r, const organ_yaml *source, merge_token_rule *rule, organ_error *error)
+/* Reads a source that is a map: {kind: zero} or {kind: model_token, model: M, token: T} or with token_id. */
+static organ_status read_source_map(merge_recipe *r, const organ_yaml *source, merge_token_rule *rule,
+                                    organ_error *error)
 {
     static const char *const of_zero[] = {"kind", NULL}, *const of_token[] = {"kind", "model", "token", "token_id",
                                                                               NULL};
@@ -62,7 +63,7 @@ static organ_status read_rule(merge_recipe *r, const organ_yaml *key, const orga
         return organ_merge_fault(r, map->line, error,
                                  "source is missing: a model, {kind: zero} or {kind: model_token, ...}");
     if (source->kind == ORGAN_YAML_MAP)
-        return read_made(r, source, rule, error);
+        return read_source_map(r, source, rule, error);
     rule->kind = MERGE_TOKEN_OF_MODEL;
     return organ_merge_donor_named(r, source->text, &rule->donor, error);
 }

@@ -26,12 +26,12 @@ static organ_status open_tokenizer(model_merge *job, merge_vocabulary *v, size_t
 {
     const size_t from[] = {k, job->host, v->home};
     bool has_tokenizer = false;
-    size_t at = 0;
-    for (; at < 3 && !has_tokenizer && !error->status; at += !has_tokenizer)
-        organ_merge_has_tokenizer(&job->donors[from[at]], &has_tokenizer, error);
+    size_t tried = 0;
+    while (tried < 3 && !has_tokenizer && !error->status)
+        organ_merge_has_tokenizer(&job->donors[from[tried++]], &has_tokenizer, error);
     if (error->status)
         return error->status;
-    at = has_tokenizer ? at : 0; /* the error of organ_tokenizer_open says what is missing */
+    const size_t at = has_tokenizer ? tried - 1 : 0; /* 0 if none has: organ_tokenizer_open says what is missing */
     if (at && (job->recipe.tokens.source == MERGE_TOKENS_UNION || k == v->home ||
                v->height[k] != embedding_rows(&job->donors[from[at]])))
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -181,24 +181,24 @@ static organ_merge_row row_of(const token_rows *w, size_t donor, uint64_t row)
     return (organ_merge_row){(uint32_t)w->source_of[donor], (uint32_t)row};
 }
 
-/* The row of a token that the model lacks. */
+/* Returns the row of a token that the model lacks and for which there is no rule. */
 static organ_merge_row row_of_others(token_rows *w, uint32_t id)
 {
     const size_t inputs = organ_merge_item_inputs(&w->t->item);
-    size_t have = 0, only = 0;
+    size_t have = 0, last = 0; /* models that have the token, and the last of them */
     for (size_t k = 0; k < inputs; k++)
         if (w->v->places[w->t->donors[k]][id] != ORGAN_NO_ROW) {
-            only = w->t->donors[k];
+            last = w->t->donors[k];
             have++;
         }
     w->zeros += have == 0;
     if (have == 0)
         return (organ_merge_row){.source = ORGAN_MERGE_ROW_ZERO};
-    if (have > 1 && w->base != MERGE_NONE && w->v->places[w->base][id] != ORGAN_NO_ROW)
-        only = w->base;
-    else if (have > 1)
-        return (organ_merge_row){.source = ORGAN_MERGE_ROW_MEAN, .row = id};
-    return row_of(w, only, w->v->places[only][id]);
+    if (have == 1)
+        return row_of(w, last, w->v->places[last][id]);
+    if (w->base != MERGE_NONE && w->v->places[w->base][id] != ORGAN_NO_ROW)
+        return row_of(w, w->base, w->v->places[w->base][id]);
+    return (organ_merge_row){.source = ORGAN_MERGE_ROW_MEAN, .row = id};
 }
 
 /* A row without a token stays that of the model, or is that of the model whose ids the output has. */
@@ -214,6 +214,7 @@ static organ_merge_row row_without_token(const token_rows *w, size_t donor, uint
     return row_of(w, own ? donor : v->home, id);
 }
 
+/* Returns the row that a donor gives for an id of the output. Counts tokens without a row in w->zeros. */
 static organ_merge_row choose_row(token_rows *w, size_t donor, uint32_t id)
 {
     size_t bytes;

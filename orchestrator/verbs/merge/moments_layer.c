@@ -51,6 +51,7 @@ static organ_status list_matrices(moments_layer *l, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns l->matrix_count if no matrix of the layer has the name. */
 static size_t matrix_named(const moments_layer *l, const char *name)
 {
     size_t k = 0;
@@ -135,7 +136,7 @@ static organ_status find_groups(void *context, const char *tensor, size_t first,
  * all other matrices to the stage before it. */
 static void complete_experts(moments_layer *l)
 {
-    size_t stages[2] = {MERGE_NONE, MERGE_NONE};
+    size_t stages[2] = {MERGE_NONE, MERGE_NONE}; /* first stage of the experts reached: of other matrices, of down */
     for (unsigned down = 0; down < 2; down++)
         for (size_t k = 0; k < l->matrix_count; k++) {
             const moments_matrix *const m = &l->matrices[k];
@@ -153,7 +154,7 @@ static void complete_experts(moments_layer *l)
                 !down && may_share(l, m, &l->matrices[other]))
                 join(l, l->matrices[other].group, k);
         if (m->group == MERGE_NONE)
-            open_group(l, k, 0);
+            open_group(l, k, /*stage=*/0);
         l->groups[m->group].stage = stages[down] == MERGE_NONE ? l->stages + down : stages[down];
     }
 }
@@ -183,15 +184,14 @@ static organ_status open_groups(moments_layer *l, organ_error *error)
     complete_experts(l);
     for (size_t k = 0; k < l->matrix_count; k++)
         if (l->matrices[k].group == MERGE_NONE)
-            open_group(l, k, l->stages + 2);
+            open_group(l, k, l->stages + 2); /* after the two stages that complete_experts may have added */
     return list_rows(l, error);
 }
 
 static int by_stage(const void *a, const void *b)
 {
     const moments_group *const x = a, *const y = b;
-    return x->stage != y->stage ? (x->stage > y->stage) - (x->stage < y->stage)
-                                : (x->leader > y->leader) - (x->leader < y->leader);
+    return ORGAN_ORDERS(ORGAN_ORDER(x->stage, y->stage), ORGAN_ORDER(x->leader, y->leader));
 }
 
 /* Matrices follow their groups, which are found by their former numbers. */
@@ -221,7 +221,7 @@ static bool is_left(const moments_layer *l, size_t group)
 
 static size_t chunk_tokens(const moments_input *in) { return in->chunks.together * in->walk.calibration.context; }
 
-static uint64_t staying(const merge_moments *m, uint64_t cols, uint64_t rows, bool drift)
+static uint64_t sums_memory(const merge_moments *m, uint64_t cols, uint64_t rows, bool drift)
 {
     size_t tokens = 0;
     for (size_t k = 0; k < m->count; k++)
@@ -234,7 +234,7 @@ static uint64_t staying(const merge_moments *m, uint64_t cols, uint64_t rows, bo
 /* A matrix is written while its group is in memory: its values, and in the type of the output. */
 uint64_t organ_merge_group_memory(const merge_moments *m, uint64_t cols, uint64_t rows, bool expert)
 {
-    return staying(m, cols, rows, m->drift && !expert) + 4 * rows * cols * sizeof(float) +
+    return sums_memory(m, cols, rows, m->drift && !expert) + 4 * rows * cols * sizeof(float) +
            (m->count + 3) * MOMENTS_ROWS * cols * sizeof(float);
 }
 
@@ -267,7 +267,7 @@ static void close_calibrations(moments_group *g)
     g->kept = NULL;
 }
 
-/* The group of the pass whose leader has this name. */
+/* Returns the group of the pass whose leader has this name, if its inputs are gathered; else NULL. */
 static moments_group *group_led_by(const moments_layer *l, const char *name)
 {
     const size_t at = matrix_named(l, name);
@@ -289,6 +289,7 @@ static organ_status end_early(moments_layer *l, size_t tokens, organ_error *erro
     return organ_fail(error, ORGAN_INTERRUPTED, "all inputs of the pass are gathered");
 }
 
+/* A tap of the output; with drift the inputs stay in g->kept for gather_own. */
 static organ_status gather(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                            const float *inputs, organ_error *error)
 {
@@ -304,6 +305,7 @@ static organ_status gather(void *context, const char *tensor, size_t first, size
     return end_early(l, tokens, error);
 }
 
+/* A tap of the model itself: adds its inputs, together with g->kept, which gather has set for the same chunk. */
 static organ_status gather_own(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
@@ -356,7 +358,8 @@ static organ_status gather_chunk(moments_layer *l, organ_forward *forward, const
     return error->status;
 }
 
-/* The number of groups whose taps end a run; 0: one of them gets an unknown number of tokens. */
+/* Returns the number of groups whose taps end a run of the output or of the model itself (`own`). 0: one of them gets
+ * an unknown number of tokens. */
 static size_t count_wanted(const moments_layer *l, bool own)
 {
     size_t count = 0;
@@ -383,7 +386,7 @@ static organ_status gather_input(moments_layer *l, const organ_layer *own, bool 
             !drift)
             continue;
         l->wanted = count_wanted(l, /*own=*/true);
-        gather_chunk(l, in->forward, own, in->own, c, &tap_own, l->end == l->group_count, error);
+        gather_chunk(l, in->forward, own, in->own, c, &tap_own, /*in_place=*/l->end == l->group_count, error);
     }
     return error->status;
 }
@@ -588,7 +591,7 @@ organ_status organ_merge_fit_head(merge_moments *m, organ_error *error)
 {
     moments_layer l = {.moments = m, .number = -1};
     if (list_matrices(&l, error) == ORGAN_OK && l.matrix_count) {
-        open_group(&l, 0, 0);
+        open_group(&l, /*matrix=*/0, /*stage=*/0);
         if (list_rows(&l, error) == ORGAN_OK)
             run_pass(&l, error);
     }

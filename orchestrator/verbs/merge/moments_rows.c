@@ -70,8 +70,9 @@ static organ_status read_stored(const moments_rows *r, size_t k, uint64_t first,
     return ORGAN_OK;
 }
 
-/* A transposed matrix passes through the buffer MOMENTS_ROWS stored rows at a time, all of it for each call. */
-static organ_status read_one(const moments_rows *r, size_t k, size_t first, size_t count, organ_error *error)
+/* Reads rows [first, first + count) of input k. A transposed matrix passes through the buffer MOMENTS_ROWS stored rows
+ * at a time, all of it for each call. */
+static organ_status read_input_rows(const moments_rows *r, size_t k, size_t first, size_t count, organ_error *error)
 {
     const moments_matrix *const m = r->matrix;
     const uint64_t at = m->matrix * stored_rows(m);
@@ -93,7 +94,7 @@ organ_status organ_merge_rows_read(moments_rows *r, size_t first, size_t count, 
     const organ_merge_strip strip = {
         .first = first, .rows = count, .cols = r->matrix->cols, .input = (const float *const *)r->values};
     for (size_t k = 0; k < r->count && !error->status; k++)
-        read_one(r, k, first, count, error);
+        read_input_rows(r, k, first, count, error);
     if (!error->status)
         task->method->apply(task, NULL, &strip, r->mean);
     return error->status;
@@ -110,7 +111,8 @@ static void add_moved(const moments_rows *r, const merge_tensor *t, const float 
     }
 }
 
-/* `values` are rows [first, first + rows) of the matrix, out_features x in_features; of a transposed one all. */
+/* Rounds and writes `values`: rows [first, first + rows) of the matrix, out_features x in_features; of a transposed one
+ * all. They become the rounded ones (organ_overflow_narrow). */
 static organ_status put_rows(const moments_layer *layer, const moments_matrix *m, size_t first, size_t rows,
                              float *values, organ_error *error)
 {

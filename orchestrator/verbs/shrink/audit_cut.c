@@ -16,17 +16,18 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Reads from a cut model which of its tensors were refitted when it was made, and the digests of their bytes. */
+/* ---- the report of the cut: its refitted tensors, and the digests of their bytes ---- */
 
 static const organ_view *const reports[] = {&organ_layers_view, &organ_experts_view, &organ_width_view};
 
-static organ_status take_list(organ_cut_audit *a, const json_t *list, const char *name, organ_error *error)
+/* Enters the names of the refitted tensors in a->listed. `file` is the name of the report. */
+static organ_status index_refitted(organ_cut_audit *a, const json_t *refitted, const char *file, organ_error *error)
 {
-    for (size_t k = 0; k < json_array_size(list) && !error->status; k++) {
-        const json_t *const entry = json_array_get(list, k);
+    for (size_t k = 0; k < json_array_size(refitted) && !error->status; k++) {
+        const json_t *const entry = json_array_get(refitted, k);
         if (!json_is_string(json_object_get(entry, "tensor")) || !json_is_string(json_object_get(entry, "xxh3")))
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: refitted[%zu] has no tensor and xxh3",
-                              a->copy.model->path, name, k);
+                              a->copy.model->path, file, k);
         if (!organ_name_table_put(&a->listed, organ_json_text(entry, "tensor"), k))
             organ_fail_memory(error, a->copy.model->path);
     }
@@ -43,7 +44,7 @@ static organ_status cut_read_report(organ_cut_audit *a, organ_error *error)
         const json_t *const refitted = json_object_get(report, "refitted");
         if (json_array_size(refitted)) {
             a->report = json_incref(report);
-            take_list(a, refitted, organ_json_text(report, "file"), error);
+            index_refitted(a, refitted, organ_json_text(report, "file"), error);
         }
     }
     return error->status;
@@ -64,7 +65,7 @@ static const char *cut_report_name(const organ_cut_audit *a)
 
 /* ---- bytes ---- */
 
-static bool is_part_of(const organ_shard_piece *piece, const organ_tensor *found)
+static bool has_type_and_shape_of(const organ_tensor *found, const organ_shard_piece *piece)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
@@ -82,7 +83,8 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         else if (organ_model_read(a->copy.model, found->file, scratch, size, found->offset + at, error) == ORGAN_OK) {
             XXH3_64bits_update(state, scratch, size);
-            for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
+            const bool equal = memcmp(scratch, expected, size) == 0;
+            for (size_t k = 0; !equal && k < size; k++)
                 v->different += scratch[k] != expected[k];
         }
     }
@@ -100,9 +102,10 @@ static organ_status compare_piece(void *context, size_t piece, size_t worker, or
     organ_cut_part whole = {.tensor = v->donor};
     (void)worker;
     v->missing = !found;
-    v->mismatch = found && !is_part_of(p, found);
+    v->mismatch = found && !has_type_and_shape_of(found, p);
     if (v->missing || v->mismatch)
         return ORGAN_OK;
+    /* three buffers: bytes of the copy, then the window and the output of the reader */
     ORGAN_OWNED unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
     if (!scratch)
         return organ_fail_memory(error, p->name);
@@ -120,16 +123,15 @@ static organ_status advance_piece(void *context, size_t piece, organ_error *erro
 
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
-    organ_cut_run *const run = &a->run;
-    size_t piece = 0;
+    const organ_cut_run *const run = &a->run;
     a->verdicts = organ_rows_take(run->piece_count + 1, sizeof *a->verdicts);
     if (!a->verdicts)
         return organ_fail_memory(error, a->copy.model->path);
     for (size_t k = 0; k < run->part_count; k++)
         a->verdicts[run->parts[k].piece] = (organ_cut_verdict){.donor = run->parts[k].tensor, .part = &run->parts[k]};
-    for (; piece < run->piece_count; piece++)
-        if (run->pieces[piece].same)
-            a->verdicts[piece].donor = run->pieces[piece].same;
+    for (size_t k = 0; k < run->piece_count; k++)
+        if (run->pieces[k].same)
+            a->verdicts[k].donor = run->pieces[k].same;
     return ORGAN_OK;
 }
 

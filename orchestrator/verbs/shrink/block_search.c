@@ -53,35 +53,30 @@ static bool is_new_and_loadable(search_work *w, const bool *dropped)
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
-    if (f->count == w->capacity) {
-        organ_layers_set *const sets = realloc(f->sets, (2 * w->capacity + ORGAN_LAYERS_ROUND) * sizeof *sets);
-        if (!sets)
-            return no_memory(w, error);
-        f->sets = sets;
-        w->capacity = 2 * w->capacity + ORGAN_LAYERS_ROUND;
-    }
     bool *const own = malloc(w->search->layers * sizeof *own);
-    if (!own)
+    if (!own || !organ_grow(&f->sets, f->count, &w->capacity, sizeof *f->sets)) {
+        free(own);
         return no_memory(w, error);
+    }
     memcpy(own, dropped, w->search->layers * sizeof *own);
     f->sets[f->count++] = (organ_layers_set){round, divergence, own};
     return ORGAN_OK;
 }
 
-static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
+/* Judges the `count` sets in w->flags and adds them to w->found. A new best set also goes to the path. */
+static organ_status judge_round(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
     organ_layers_found *const f = w->found;
-    const size_t before = f->count;
+    const size_t judged_before = f->count, best_before = f->best;
     if (s->judge(s->context, w->flags, count, w->divergence, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < count; k++)
         if (record_set(w, round, w->flags + k * s->layers, w->divergence[k], error) != ORGAN_OK)
             return error->status;
-    const size_t was = f->best;
-    for (size_t k = before; k < f->count; k++)
+    for (size_t k = judged_before; k < f->count; k++)
         f->best = f->sets[k].divergence < f->sets[f->best].divergence ? k : f->best;
-    if (before == 0 || f->best != was) {
+    if (judged_before == 0 || f->best != best_before) {
         size_t *const path = realloc(f->path, (f->steps + 1) * sizeof *path);
         if (!path)
             return no_memory(w, error);
@@ -118,9 +113,10 @@ static int by_influence(const void *a, const void *b)
                         ORGAN_ORDER(x->out, y->out));
 }
 
-/* The sets differ from the best set by one exchange; those whose exchange adds least influence come first. Returns
- * at most ORGAN_LAYERS_ROUND sets; 0 if no exchange of the best set remains to be judged. */
-static size_t exchange_blocks(search_work *w)
+/* Writes the sets of the next round to w->flags. They differ from the best set by one exchange; those whose exchange
+ * adds least influence come first. Returns their number, at most ORGAN_LAYERS_ROUND; 0 if no exchange of the best set
+ * remains to be judged. */
+static size_t list_exchanged_sets(search_work *w)
 {
     const organ_layers_search *const s = w->search;
     const bool *const best = w->found->sets[w->found->best].dropped;
@@ -155,7 +151,7 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     if (at == 0)
         return false;
     dropped[at - 1] = false;
-    memset(dropped + at, true, (trailing + 1) * sizeof *dropped);
+    memset(dropped + at, true, (trailing + 1) * sizeof *dropped); /* the moved block, then the trailing ones */
     return true;
 }
 
@@ -192,6 +188,7 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
+/* Returns the number of sets of s->requested blocks, or some number above `max` if there are more than `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
@@ -213,20 +210,20 @@ static organ_status judge_all(search_work *w, organ_error *error)
         count += is_new_and_loadable(w, next);
     } while (next_choice(s, next));
     w->found->whole = w->found->locally_optimal = true;
-    return count ? search_judge(w, 1, count, error) : ORGAN_OK;
+    return count ? judge_round(w, /*round=*/1, count, error) : ORGAN_OK;
 }
 
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {
-        const size_t count = exchange_blocks(w);
+        const size_t count = list_exchanged_sets(w);
         if (count)
-            search_judge(w, round, count, error);
+            judge_round(w, round, count, error);
         else
             w->found->locally_optimal = true;
     }
     if (!error->status && !w->found->locally_optimal)
-        w->found->locally_optimal = exchange_blocks(w) == 0;
+        w->found->locally_optimal = list_exchanged_sets(w) == 0;
     return error->status;
 }
 
@@ -241,7 +238,8 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
                      .divergence = malloc(max * sizeof *w.divergence)};
     if (!w.exchanges || !w.flags || !w.divergence)
         no_memory(&w, error);
-    else if (search_begin(&w, w.flags, error) == ORGAN_OK && search_judge(&w, 0, 1, error) == ORGAN_OK) {
+    else if (search_begin(&w, w.flags, error) == ORGAN_OK &&
+             judge_round(&w, /*round=*/0, /*count=*/1, error) == ORGAN_OK) {
         if (s->rounds && count_choices(s, s->all) <= s->all)
             judge_all(&w, error);
         else

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Makes the report of organ width. */
+/* ---- the report of organ width ---- */
 
 static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
 {
@@ -63,6 +63,7 @@ static double lost_percent(double loss, double energy)
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
 }
 
+/* The result is -1 if the part belongs to no routed expert. */
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -119,7 +120,7 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 }
 
 /* If --memory permits, the moments of all experts of a layer are in memory at the same time. */
-static uint64_t moments_bytes(const organ_width_job *job)
+static uint64_t largest_expert_moments(const organ_width_job *job)
 {
     uint64_t max = 0;
     for (size_t l = 0; l < job->layer_count; l++) {
@@ -135,7 +136,7 @@ static uint64_t moments_bytes(const organ_width_job *job)
 
 static json_t *memory_json(const organ_width_job *job)
 {
-    const uint64_t moments = moments_bytes(job);
+    const uint64_t moments = largest_expert_moments(job);
     return job->options->write.dry_run && job->calib ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
                                                                     SET_COUNT("choices_on_disk", job->choice_bytes))
                                                      : json_null();
@@ -198,7 +199,8 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     return error->status;
 }
 
-static uint64_t value_at(const organ_width_part *part, uint64_t row)
+/* Returns the offset of a row in the file of values. */
+static uint64_t row_offset(const organ_width_part *part, uint64_t row)
 {
     return part->at + row * organ_width_columns(part) * sizeof(float);
 }
@@ -207,17 +209,17 @@ organ_status organ_width_choices_put(const organ_width_job *job, const organ_wid
                                      uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
-    return organ_transfer_bytes(organ_write_choices(job->writing), values, bytes, value_at(part, first), error);
+    return organ_transfer_bytes(organ_write_choices(job->writing), values, bytes, row_offset(part, first), error);
 }
 
 organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
                                      uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
-    return read_values(job, values, bytes, value_at(part, first), error);
+    return read_values(job, values, bytes, row_offset(part, first), error);
 }
 
-static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
+static organ_status digest_values(const organ_width_job *job, const organ_width_part *part, char digits[17],
                                   organ_error *error)
 {
     const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
@@ -238,7 +240,7 @@ static const organ_struct_field choices_report[] = {
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];
-    if (values_digest(job, part, digits, error) != ORGAN_OK)
+    if (digest_values(job, part, digits, error) != ORGAN_OK)
         return error->status;
     return organ_write_note(
         job->writing,
@@ -250,7 +252,8 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         /*keep_if_interrupted=*/true, error);
 }
 
-static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
+/* Returns NULL if the line names no matrix that loses columns. */
+static organ_width_part *part_of_line(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
     const json_int_t matrix = json_integer_value(json_object_get(line, "matrix"));
@@ -261,6 +264,7 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     return NULL;
 }
 
+/* Returns false if `numbers` are not share->keep ascending units of the part. */
 static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
 {
     json_int_t before = -1;
@@ -279,7 +283,7 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
  * then chosen again. A complete output has no such file, and does not need the values. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
-    organ_width_part *const part = choices_part_of(job, line);
+    organ_width_part *const part = part_of_line(job, line);
     const char *const expected = json_string_value(json_object_get(line, "xxh3"));
     organ_narrow_report report = {0};
     char digits[17];
@@ -289,7 +293,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
              ORGAN_STRUCT_READ(line, choices_report, &report) &&
              (organ_write_is_whole(job->writing) ||
-              (values_digest(job, part, digits, error) == ORGAN_OK && strcmp(digits, expected) == 0))) {
+              (digest_values(job, part, digits, error) == ORGAN_OK && strcmp(digits, expected) == 0))) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
         part->done = true;

@@ -10,11 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stores the influences of blocks and the divergences of judged sets of blocks, and reads and writes them as the file
- * of
- * --scores. */
-
-/* ---- in memory ---- */
+/* ---- scores in memory: influences of blocks and divergences of judged sets, in the file those of --scores ---- */
 
 /* Returns whether the set has a stored divergence, and sets *divergence to it. */
 static bool layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
@@ -77,7 +73,8 @@ static json_t *influence_json(const void *context, size_t l)
     return json_real(((const organ_layers_known *)context)->influence[l]);
 }
 
-static bool known_sets_read_value(const json_t *json, double least, double *value)
+/* Returns whether `json` is a finite number of at least `least`. */
+static bool read_figure(const json_t *json, double least, double *value)
 {
     *value = json_number_value(json);
     return json_is_number(json) && isfinite(*value) && *value >= least;
@@ -93,7 +90,7 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     if (!(known->influence = calloc(known->layers, sizeof *known->influence)))
         return organ_fail_memory(error, path);
     for (size_t l = 0; l < known->layers && !error->status; l++)
-        if (!known_sets_read_value(json_array_get(array, l), -1, &known->influence[l]))
+        if (!read_figure(json_array_get(array, l), /*least=*/-1, &known->influence[l]))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: influence[%zu] is not a number of at least -1", path, l);
     return error->status;
 }
@@ -104,7 +101,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     const json_t *const numbers = json_object_get(set, "dropped"), *number;
     double divergence = 0, ignored;
     size_t at;
-    if (!json_is_array(numbers) || !known_sets_read_value(json_object_get(set, "divergence"), 0, &divergence))
+    if (!json_is_array(numbers) || !read_figure(json_object_get(set, "divergence"), /*least=*/0, &divergence))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of at least 0",
                           path, k);
     ORGAN_OWNED bool *const flags = calloc(known->layers, sizeof *flags);
@@ -127,15 +124,14 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 }
 
 /* Returns whether the journal line has influences or a set, which are added. */
-static bool layers_known_recall(organ_layers_known *known, const json_t *line)
+static bool recall_line(organ_layers_known *known, const json_t *line)
 {
     const json_t *const influence = json_object_get(line, "influence");
     organ_error malformed = {0};
     if (!influence)
         return json_object_get(line, "divergence") && read_set(known, line, 0, "journal", &malformed) == ORGAN_OK;
-    if (!known->influence && read_influence(known, influence, "journal", &malformed)) {
-        organ_clear(&known->influence);
-    }
+    if (!known->influence && read_influence(known, influence, "journal", &malformed))
+        organ_clear(&known->influence); /* it may be set in part */
     return known->influence != NULL;
 }
 
@@ -191,12 +187,10 @@ static organ_status layers_known_write(const organ_layers_known *known, const ch
         error);
 }
 
-/* Estimates for the plan of a dry run. ROUND_SETS: number of sets judged in a round (ORGAN_LAYERS_ROUND). SHARED_WORK:
- * work to judge a set, relative to a run of the text through its kept blocks; less than 1, because sets of a round
- * share runs of layers. SETS_PER_EXCHANGE: number of sets that a search judges, relative to the number of exchanges of
- * one set; more than 1, because the search judges all exchanges of the best set and some exchanges of earlier best
- * sets. */
-#define ROUND_SETS        16.0
+/* Estimates for the plan of a dry run. SHARED_WORK: work to judge a set, relative to a run of the text through its kept
+ * blocks; less than 1, because sets of a round share runs of layers. SETS_PER_EXCHANGE: number of sets that a search
+ * judges, relative to the number of exchanges of one set; more than 1, because the search judges all exchanges of the
+ * best set and some exchanges of earlier best sets. */
 #define SHARED_WORK       0.9
 #define SETS_PER_EXCHANGE 1.5
 
@@ -261,18 +255,17 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 
 /* The search runs the whole model once, and a smaller model for each judged set. There are drop x (layers - drop)
  * exchanges of one block. The number of judged sets is assumed to be 1 + SETS_PER_EXCHANGE x drop x (layers - drop),
- * but at most 1 + ROUND_SETS x --rounds. The work to judge a set is multiplied by SHARED_WORK, because sets of a
- * round share runs of layers. */
+ * but at most 1 + ORGAN_LAYERS_ROUND x --rounds. */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
     const double layers = (double)job->layers, drop = (double)job->drop.count, kept = (layers - drop) / layers;
-    const double max = 1 + ROUND_SETS * (double)job->options->rounds,
-                 near = 1 + SETS_PER_EXCHANGE * drop * (layers - drop);
-    const double sets = max < near ? max : near;
+    const double most = 1 + (double)ORGAN_LAYERS_ROUND * (double)job->options->rounds,
+                 expected = 1 + SETS_PER_EXCHANGE * drop * (layers - drop);
+    const double sets = most < expected ? most : expected;
     const size_t tokens = facts->windows.begin[facts->windows.count];
     const double whole =
-        organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.calibration.context);
+        organ_variants_products(facts->forward, job->model, /*layer=*/0, tokens, job->choice.walk.calibration.context);
     job->plan.products += whole * (1 + sets * kept * SHARED_WORK);
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
@@ -344,8 +337,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return store_scores(job, /*influence=*/false, first, error);
 }
 
-static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
-                                 organ_error *error)
+/* Implements organ_layers_search.judge; judges only the sets whose divergence is not stored. */
+static organ_status judge_sets(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error)
 {
     organ_layers_job *const job = context;
     const organ_layers_known *const known = &job->choice.known;
@@ -364,15 +357,16 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
 }
 
 /* The check precedes the judging, because judging takes long and the model is written only at the end. */
-static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
+static organ_status check_described(void *context, const bool *dropped, organ_error *error)
 {
     const organ_layers_job *const job = context;
-    ORGAN_OWNED organ_cut_layer *const layers = calloc(job->layers + 1, sizeof *layers);
+    const size_t count = organ_cut_layers(job->model); /* with those for multi-token prediction, which stay */
+    ORGAN_OWNED organ_cut_layer *const layers = calloc(count + 1, sizeof *layers);
     if (!layers)
         return organ_fail_memory(error, job->options->model);
     for (size_t l = 0; l < job->layers; l++)
         layers[l].dropped = dropped[l];
-    return organ_cut_describes(job->model, layers, job->layers, error);
+    return organ_cut_describes(job->model, layers, count, error);
 }
 
 static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)
@@ -400,7 +394,7 @@ static organ_status recall_scores(organ_layers_job *job, organ_error *error)
     organ_layers_choice *const c = &job->choice;
     size_t noted = 0, at;
     const json_t *line;
-    json_array_foreach(organ_write_lines(c->writing), at, line) noted += layers_known_recall(&c->known, line);
+    json_array_foreach(organ_write_lines(c->writing), at, line) noted += recall_line(&c->known, line);
     return noted ? store_scores(job, /*influence=*/false, c->known.count, error)
                  : note_scores(c, c->known.influence != NULL, 0, error);
 }
@@ -419,8 +413,8 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_writing *writi
                                             .rounds = job->options->rounds,
                                             .all = ORGAN_LAYERS_ALL,
                                             .context = job,
-                                            .judge = choose_judge,
-                                            .describes = choose_describes,
+                                            .judge = judge_sets,
+                                            .describes = check_described,
                                             .on_round = layers_report_round};
         organ_layers_search_run(&search, &c->found, error);
     }

@@ -146,10 +146,11 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
+/* The new files, from which the digests of the refitted tensors are computed. */
 typedef struct cut_made {
     organ_cut_run *run;
     organ_model *model;
-    const organ_tensor *tensor; /* of organ_run_read */
+    const organ_tensor *tensor; /* the tensor of `model` that read_made reads */
 } cut_made;
 
 static organ_status read_made(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
@@ -168,7 +169,7 @@ static organ_status digest_part(void *context, size_t k, size_t worker, organ_er
         return ORGAN_OK;
     if (!(made.tensor = organ_model_find(made.model, name)))
         return organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
-    return organ_run_digest(read_made, &made, 0, made.tensor->bytes, NULL, part->xxh3, error);
+    return organ_run_digest(read_made, &made, /*offset=*/0, made.tensor->bytes, NULL, part->xxh3, error);
 }
 
 /* Implements organ_write_make.written: the report of rank 0 states the digests of the bytes in the output. */
@@ -288,9 +289,8 @@ static bool open_config(const organ_model *donor, const char *label, organ_json_
     ORGAN_OWNED char *bytes = NULL;
     size_t length = 0;
     *edit = (organ_json_edit){0};
-    const bool begun = organ_model_load(donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
-                       bytes && organ_json_edit_begin(edit, label, bytes, length, error) == ORGAN_OK;
-    return begun;
+    return organ_model_load(donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+           organ_json_edit_begin(edit, label, bytes, length, error) == ORGAN_OK;
 }
 
 static organ_status try_config(organ_cut_run *run, organ_error *error)
@@ -357,7 +357,7 @@ static void check_members(organ_cut_audit *a, const char *inside, const json_t *
         check_member(a, inside, name, /*expected=*/NULL, value);
 }
 
-/* organ_hf_config_tidy changes `bytes` first. The caller releases the result. */
+/* organ_hf_config_tidy changes `bytes` first. The caller releases the result, which is NULL on error. */
 static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
 {
     json_t *root = NULL;
@@ -367,7 +367,8 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
     return root;
 }
 
-/* The caller releases the result, which is NULL without an error if the donor has no config.json. */
+/* Returns the config.json that the planned cut would write: without leftovers, edited, and untied like the copy's head.
+ * The caller releases the result. It is NULL on error, and without an error if the donor has no config.json. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
     organ_json_edit edit;
@@ -399,7 +400,7 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
     if (expected && !bytes && !error->status)
         organ_problem_add(&a->problems, "%s has no config.json", a->copy.model->path);
     if (found)
-        check_members(a, "", expected, found);
+        check_members(a, /*inside=*/"", expected, found);
     return error->status;
 }
 

@@ -361,8 +361,8 @@ organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_e
 
 /* Returns a copy of the JSON `value` in which names of modules have the layer and expert numbers of the smaller model,
  * for the caller to release. Elements and members that name removed modules are left out. Sets *changed if anything
- * differs. Returns NULL on error, and without an error for a string that names a removed module. Errors name `where`.
- */
+ * differs. Returns NULL on error, and without an error only for a string that names a removed module. Errors name
+ * `where`. */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error);
 

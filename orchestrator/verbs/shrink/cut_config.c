@@ -30,6 +30,7 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
+/* If all elements of the list are the old value, sets them to the new one; returns whether they are. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
@@ -61,10 +62,10 @@ static size_t change_number(const organ_cut_config *c, const char *key, uint64_t
 static size_t change_numbers(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     char member[ORGAN_MEMBER_ROOM];
-    size_t found_settings = 0;
+    size_t members = 0;
     for (size_t k = 0; organ_pairing_member(key, k, member); k++)
-        found_settings += change_number(c, member, before, after);
-    return found_settings;
+        members += change_number(c, member, before, after);
+    return members;
 }
 
 /* ---- experts ---- */
@@ -76,12 +77,13 @@ static size_t edit_experts(const organ_cut_config *c)
     const organ_cut_run *const run = c->run;
     char chosen[ORGAN_MEMBER_ROOM];
     uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the members that state it */
-    const size_t found_settings = change_numbers(c, "expert_count", run->experts_before, run->experts_after);
+    const size_t members = change_numbers(c, "expert_count", run->experts_before, run->experts_after);
     for (size_t k = 0; organ_pairing_member("expert_used_count", k, chosen); k++) {
-        uint64_t each = config_number_of(c, chosen);
-        if (each > run->experts_after)
-            set_number(c, chosen, each = run->experts_after);
-        max = each > max ? each : max;
+        const uint64_t stated = config_number_of(c, chosen),
+                       used = stated < run->experts_after ? stated : run->experts_after;
+        if (used < stated)
+            set_number(c, chosen, used);
+        max = used > max ? used : max;
     }
     const char *const method = json_string_value(json_object_get(c->object, "topk_method"));
     const bool greedy = method && strcmp(method, "greedy") == 0; /* DeepSeek-V2-Lite: groups are not used */
@@ -89,7 +91,7 @@ static size_t edit_experts(const organ_cut_config *c)
     const char *const why = organ_cut_groups_fault(run, groups, config_number_of(c, "topk_group"), max);
     if (why)
         organ_cut_refuse(c, "n_group", why);
-    return found_settings;
+    return members;
 }
 
 /* ---- widths ---- */
@@ -173,13 +175,13 @@ static size_t edit_expert_channels(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
     const bool own = has_expert_width(c);
-    const size_t found_settings =
+    const size_t members =
         change_number(c, own ? EXPERT_WIDTH : WIDTH, run->expert_channels_before, run->expert_channels_after);
-    if (found_settings && !own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
+    if (members && !own && keeps_dense_layer(run) && !json_object_get(c->object, "intermediate_size_mlp") &&
         !config_number_of(c, DENSE_WIDTH) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
         organ_cut_refuse(c, WIDTH, "it is also the width of layers without experts, which keep another width");
-    return found_settings;
+    return members;
 }
 
 /* Adds the width of a head if it is missing, because its default depends on the number of heads. Returns 1, or 0
@@ -215,7 +217,7 @@ static size_t edit_blocks(organ_cut_config *c)
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
     const uint64_t later = config_number_of(c, "num_nextn_predict_layers"); /* layers for multi-token prediction */
     char count[ORGAN_MEMBER_ROOM];
-    size_t found_settings = 0;
+    size_t members = 0;
     c->layers = 0;
     for (size_t k = 0; organ_pairing_member("block_count", k, count); k++) {
         const uint64_t layers = config_number_of(c, count);
@@ -223,17 +225,17 @@ static size_t edit_blocks(organ_cut_config *c)
             continue;
         c->layers = (size_t)layers;
         set_number(c, count, organ_cut_kept_before(c->run, c->layers));
-        found_settings++;
+        members++;
     }
-    for (size_t k = 0; k < COUNT_OF(lists) && !found_settings; k++) {
+    for (size_t k = 0; k < COUNT_OF(lists) && !members; k++) {
         c->layers = json_array_size(json_object_get(c->object, lists[k]));
-        found_settings += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
+        members += c->layers && c->layers <= c->run->layer_count && c->layers + later >= c->run->layer_count;
     }
-    if (found_settings && later && c->layers < c->run->layer_count)
+    if (members && later && c->layers < c->run->layer_count)
         set_number(c, "num_nextn_predict_layers", c->run->layers_after - organ_cut_kept_before(c->run, c->layers));
-    if (found_settings)
+    if (members)
         organ_cut_edit_layers(c);
-    return found_settings;
+    return members;
 }
 
 /* ---- names of modules ---- */
@@ -264,10 +266,10 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                                 organ_error *error)
 {
     const struct {
-        bool requested;        /* the cut changes the number */
-        size_t found_settings; /* members that state it */
-        const char *what;      /* for the message */
-        uint64_t number;       /* its value in the donor, by the tensors */
+        bool requested;   /* the cut changes the number */
+        size_t members;   /* that state it */
+        const char *what; /* for the message */
+        uint64_t number;  /* its value in the donor, by the tensors */
     } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
                {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before},
                {run->cuts_expert_channels, f->expert_channels, "channels of an expert", run->expert_channels_before},
@@ -276,7 +278,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
                {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
     for (size_t k = 0; k < COUNT_OF(all); k++)
-        if (all[k].requested && all[k].found_settings == 0)
+        if (all[k].requested && all[k].members == 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: has no known member for the number of %s, which is %" PRIu64 " by the tensors",
                               config->label, all[k].what, all[k].number);

@@ -46,8 +46,8 @@ organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_e
 {
     ORGAN_RELEASED_BY(organ_forward_config_release) organ_forward_config donor = {0};
     organ_error unknown = {0};
-    const bool sizes = !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cuts_expert_channels &&
-                       !run->cuts_shared_channels;
+    const bool same_sizes = !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
+                            !run->cuts_expert_channels && !run->cuts_shared_channels;
     ORGAN_OWNED const organ_layer_kind **const kinds = calloc(run->layer_count + 1, sizeof *kinds);
     size_t count = 0;
     if (!kinds)
@@ -56,7 +56,7 @@ organ_status organ_cut_check_layers(const organ_cut_run *run, const organ_json_e
         for (size_t l = 0; l < layers && l < run->layer_count; l++)
             if (run->facts[l].becomes >= 0)
                 kinds[count++] = &donor.kinds[l * (donor.layers / layers)];
-        organ_layers_check(config, run->model->config.architecture, kinds, count, sizes, error);
+        organ_layers_check(config, run->model->config.architecture, kinds, count, same_sizes, error);
     }
     return error->status;
 }

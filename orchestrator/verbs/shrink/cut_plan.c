@@ -41,18 +41,18 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* Index n in `keep` stands for the `each` rows from skip + n * each on. `list` is the memory for all indices of
- * `to`. */
-static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
+/* Appends rows to `rows`: index n in `keep` stands for the `each` rows from skip + n * each on. `list` is the memory
+ * for all indices of `rows`. */
+static void append_rows(organ_cut_keep *rows, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
-    size_t count = to->count;
+    size_t count = rows->count;
     for (size_t k = 0; k < keep->count; k++)
         for (uint64_t r = 0; r < each; r++)
             list[count++] = (uint32_t)(skip + keep->numbers[k] * each + r);
-    *to = (organ_cut_keep){list, count};
+    *rows = (organ_cut_keep){list, count};
 }
 
-/* The width follows from the input width of the layer's output projection; 0 means unknown. */
+/* The channels of a head follow from the input width of the layer's output projection; 0: they are unknown. */
 static uint64_t head_size(const organ_cut_run *run, size_t layer)
 {
     const organ_hf_config *const c = &run->model->config;
@@ -80,12 +80,12 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(kept * (2 * group + 3) + 1) * sizeof *list);
     if (!list)
         return organ_fail_memory(error, run->model->path);
-    plan_add_rows(&lists->q, list, keep, group * head, 0);
-    plan_add_rows(&lists->kv, list + kept * group, keep, head, 0);
+    append_rows(&lists->q, list, keep, group * head, 0);
+    append_rows(&lists->kv, list + kept * group, keep, head, 0);
     uint32_t *const fused = list + kept * (group + 1);
-    plan_add_rows(&lists->qkv, fused, keep, group * head, 0);
-    plan_add_rows(&lists->qkv, fused, keep, head, heads * head);
-    plan_add_rows(&lists->qkv, fused, keep, head, (heads + kv) * head);
+    append_rows(&lists->qkv, fused, keep, group * head, 0);
+    append_rows(&lists->qkv, fused, keep, head, heads * head);
+    append_rows(&lists->qkv, fused, keep, head, (heads + kv) * head);
     return ORGAN_OK;
 }
 
@@ -114,10 +114,9 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
         const bool stays = !run->facts[layer].expert_of || run->facts[layer].expert_of[e] >= 0;
         lists->each_gate_up[e] = (organ_cut_keep){NULL, 0};
         if (stays && pairs)
-            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 2, 0);
+            append_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 2, 0);
         for (uint64_t half = 0; half < 2 && stays && !pairs; half++)
-            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1,
-                          half * run->expert_channels_before);
+            append_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1, half * run->expert_channels_before);
     }
     return ORGAN_OK;
 }
@@ -129,8 +128,8 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     uint32_t *const list = organ_arena_take(&run->arena, (2 * keep->count + 1) * sizeof *list);
     if (!list)
         return organ_fail_memory(error, run->model->path);
-    plan_add_rows(halves, list, keep, 1, 0);
-    plan_add_rows(halves, list, keep, 1, before);
+    append_rows(halves, list, keep, 1, 0);
+    append_rows(halves, list, keep, 1, before);
     return ORGAN_OK;
 }
 
@@ -224,14 +223,15 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     return ORGAN_OK;
 }
 
+/* Gate and up must have the rows of all channels of an expert, a fused matrix twice as many. `role`: owner_role. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const uint64_t halves = role == ORGAN_ROLE_GATE_UP ? 2 : 1;
-    const unsigned outputs = organ_tensor_is_crossed(run->model, t) ? 1 : 2; /* axis of outputs, from the last one */
+    const unsigned from_last = organ_tensor_is_crossed(run->model, t) ? 1 : 2; /* the outputs are the last axis: 1 */
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
-        w->shape[w->rank - outputs] != halves * run->expert_channels_before)
+        w->shape[w->rank - from_last] != halves * run->expert_channels_before)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': does not have the rows of %" PRIu64 " channels of gate%s", t->name,
                           run->expert_channels_before, halves == 2 ? " and up" : " or up");
@@ -322,7 +322,7 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
-/* The arena owns the name. */
+/* The arena owns the name. NULL if memory runs out. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
     const size_t size = strlen(t->name) + 32;
@@ -391,7 +391,7 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     for (size_t l = 0; l < run->layer_count; l++)
         if (run->facts[l].becomes >= 0)
             layers[kept.count++] = (uint32_t)l;
-    plan_add_rows(keep, list, &kept, each, 0);
+    append_rows(keep, list, &kept, each, 0);
     return ORGAN_OK;
 }
 
@@ -430,11 +430,11 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     if (organ_cut_select(run, &shares, &part, error))
         return error->status;
     if (run->cut->refitted && run->cut->refitted[at]) {
-        organ_tensor as = *t;
-        as.shape = part.shape;
+        organ_tensor kept = *t;
+        kept.shape = part.shape;
         if (check_refittable(run, t, error))
             return error->status;
-        part.matrices = (size_t)organ_tensor_matrices(&as).count;
+        part.matrices = (size_t)organ_tensor_matrices(&kept).count;
     }
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }

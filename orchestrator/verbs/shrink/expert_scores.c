@@ -89,8 +89,8 @@ static bool is_removed_before(const organ_expert_layer *layer, organ_expert_scor
     return x < 0 || (x == 0 && a > b);
 }
 
-/* For ORGAN_EXPERT_LOSS, the layer has the order of removal. For other scores, each router group loses its count /
- * groups experts with the smallest scores. */
+/* Returns whether `expert` is one of the first `count` that are removed. For ORGAN_EXPERT_LOSS, the layer has the order
+ * of removal. For other scores, each router group loses its count / groups experts with the smallest scores. */
 static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                               uint32_t count, uint32_t expert)
 {
@@ -101,8 +101,8 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
                 return true;
         return false;
     }
-    const uint32_t size = s->experts / s->groups, first = expert / size * size;
-    for (uint32_t e = first; e < first + size; e++)
+    const uint32_t size = s->experts / s->groups, group_begin = expert / size * size;
+    for (uint32_t e = group_begin; e < group_begin + size; e++)
         before += e != expert && is_removed_before(layer, score, e, expert);
     return before < count / s->groups;
 }
@@ -131,10 +131,12 @@ static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t k
 
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
-    uint64_t all = 0;
-    for (size_t l = 0; l < s->layers; l++)
-        all += keep[l] = s->of[l].dense ? 0 : s->experts;
-    for (; all > budget; all -= s->groups) {
+    uint64_t total = 0;
+    for (size_t l = 0; l < s->layers; l++) {
+        keep[l] = s->of[l].dense ? 0 : s->experts;
+        total += keep[l];
+    }
+    for (; total > budget; total -= s->groups) {
         size_t best = SIZE_MAX;
         for (size_t l = 0; l < s->layers; l++)
             if (keep[l] > s->least &&

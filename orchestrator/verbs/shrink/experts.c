@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The document of a removal of experts. */
+/* ---- the report ---- */
 
 static json_t *experts_parameters(void *context)
 {
@@ -26,7 +26,7 @@ static json_t *experts_parameters(void *context)
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
-    const bool there = job->known && job->scores.with_loss && !job->scores.of[l].dense;
+    const bool there = job->known && job->scores.with_loss && !job->scores.of[l].dense; /* the loss is measured */
     return ORGAN_OBJECT(
         SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
         SET_REAL_OF("missed", there,
@@ -166,11 +166,13 @@ static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
     const uint32_t each = job->keep;
-    uint64_t all = 0;
-    for (size_t l = 0; l < s->layers; l++)
-        all += job->counts[l] = s->of[l].dense ? 0 : each;
+    uint64_t budget = 0;
+    for (size_t l = 0; l < s->layers; l++) {
+        job->counts[l] = s->of[l].dense ? 0 : each;
+        budget += job->counts[l];
+    }
     if (job->global && job->known)
-        organ_expert_scores_divide(s, all, job->counts);
+        organ_expert_scores_divide(s, budget, job->counts);
     for (size_t l = 0; l < s->layers && l < job->layer_count; l++) {
         if (s->of[l].dense)
             continue;
@@ -186,6 +188,7 @@ static void experts_choose(organ_experts_job *job)
 
 /* ---- refit ---- */
 
+/* Closes the refit that is open, and opens one for job->layers if --refit is given; else job->heal becomes NULL. */
 static organ_status open_heal(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -212,14 +215,14 @@ static json_t *experts_identity(void *context)
  * suffice, the measurement is checked too, so that the message states an amount that suffices for both. */
 static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 {
-    organ_error other = {0};
+    organ_error of_measurement = {0};
     experts_choose(job);
     open_heal(job, error);
     organ_expert_heal_close(job->heal);
     job->heal = NULL;
     if (organ_memory_named(error))
-        organ_experts_try(job, &other);
-    return organ_memory_refuse_both(error, &other);
+        organ_experts_try(job, &of_measurement);
+    return organ_memory_refuse_both(error, &of_measurement);
 }
 
 /* ---- the run ---- */

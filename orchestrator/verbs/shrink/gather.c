@@ -16,8 +16,8 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     const organ_cut_part *const part = r->part;
     if (!part->each || axis != part->each_axis)
         return &part->axes[axis];
-    const organ_cut_keep *const first = &part->axes[0];
-    return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
+    const organ_cut_keep *const experts = &part->axes[0];
+    return &part->each[experts->numbers ? experts->numbers[r->place[0]] : r->place[0]];
 }
 
 static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
@@ -54,8 +54,8 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
     return r;
 }
 
-/* The positions in `place` count like digits, the last axis fastest: an axis that passes its last kept entry returns
- * to 0 and advances the axis before it. */
+/* Returns false after the last line. The positions in `place` count like digits, the last axis fastest: an axis that
+ * passes its last kept entry returns to 0 and advances the axis before it. */
 static bool next_line(organ_cut_reader *r)
 {
     unsigned axis = 0;
@@ -88,6 +88,7 @@ static bool next_line(organ_cut_reader *r)
     return true;
 }
 
+/* Returns false after the last run of the last line. */
 static bool next_run(organ_cut_reader *r)
 {
     while (r->next == r->count)
@@ -104,6 +105,7 @@ static bool next_run(organ_cut_reader *r)
     return true;
 }
 
+/* Reads from `from` on unless the window has these bytes. `bytes` is at most ORGAN_CUT_WINDOW. */
 static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
 {
     const organ_tensor *const t = r->part->tensor;

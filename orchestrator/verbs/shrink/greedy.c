@@ -86,11 +86,11 @@ static bool is_removable(const greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
     const unsigned groups = c->router_groups > 1 ? c->router_groups : 1, size = c->experts / groups,
-                   first = expert / size * size;
-    unsigned own = 0;
-    for (unsigned e = first; groups > 1 && e < first + size; e++)
-        own += g->kept[e];
-    return g->kept[expert] && (groups == 1 || own * groups >= g->count);
+                   group_begin = expert / size * size;
+    unsigned kept_in_group = 0;
+    for (unsigned e = group_begin; groups > 1 && e < group_begin + size; e++)
+        kept_in_group += g->kept[e];
+    return g->kept[expert] && (groups == 1 || kept_in_group * groups >= g->count);
 }
 
 /* g->successor[t] becomes the expert that would replace `expert`. w->kept has the flags of g->kept on entry and on
@@ -219,7 +219,9 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
         if (k > 0)
             layer->loss[k - 1] = loss;
         if (k < experts - least)
-            remove_expert(g, layer->removed[k] = expert_of_least_loss(g));
+            layer->removed[k] = expert_of_least_loss(g);
+        if (k < experts - least)
+            remove_expert(g, layer->removed[k]);
     }
     return ORGAN_OK;
 }

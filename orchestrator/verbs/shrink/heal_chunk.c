@@ -111,7 +111,7 @@ static organ_status make_rows(const chunk_job *j, float *donor, float *changed, 
 static organ_status add_rows(void *context, size_t chunk, bool own, organ_error *error)
 {
     const organ_expert_heal *const h = context;
-    const organ_heal_rows *const rows = &h->rows[!own];
+    const organ_heal_rows *const rows = &h->rows[own ? 0 : 1];
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
     const size_t tokens = h->options.calibration.context, used = h->config->experts_used,
                  width = (size_t)h->config->expert_intermediate;
@@ -162,7 +162,7 @@ typedef struct layer_job {
 } layer_job;
 
 /* A loaded layer addresses a matrix by the name of its tensor, or in a stack of experts by "NAME[INDEX]". */
-static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
+static void name_matrix(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
 {
     const organ_tensor *const tensor = own->tensors[expert];
     if (organ_tensor_matrices(tensor).count > 1)
@@ -172,15 +172,14 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
 }
 
 /* Tensors are assigned to ranks round-robin. */
-static bool heal_layer_is_local(const layer_job *j, size_t expert)
+static bool is_written_here(const layer_job *j, size_t expert)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(j->heal->calib);
     const size_t tensor = (size_t)(j->own->tensors[expert] - j->heal->options.model->tensors);
     return tensor % chunks->step == chunks->first;
 }
 
-static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
-                                           organ_error *error)
+static organ_status check_shape(const layer_job *j, const organ_tensor *tensor, const char *name, organ_error *error)
 {
     const organ_forward_config *const c = j->heal->config;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
@@ -214,10 +213,10 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
-    const bool writes = !organ_cut_done(h->run, tensor) && heal_layer_is_local(j, expert);
+    const bool writes = !organ_cut_done(h->run, tensor) && is_written_here(j, expert);
     const bool transposed = organ_forward_is_transposed(organ_calibration_run_facts_of(h->calib)->forward, tensor);
-    heal_layer_name_of(j->own, expert, name);
-    if (heal_layer_check_shape(j, tensor, name, error))
+    name_matrix(j->own, expert, name);
+    if (check_shape(j, tensor, name, error))
         return error->status;
     if (h->refitting && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
         return organ_cut_put(h->run, tensor, matrix, writes, /*transposed=*/false, NULL, error);

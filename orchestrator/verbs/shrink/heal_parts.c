@@ -76,6 +76,7 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
+/* `count` is the number of matrices in the tensor. */
 static void set_matrix_entry(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -85,7 +86,8 @@ static void set_matrix_entry(const organ_tensor *tensor, uint64_t matrix, uint64
              (unsigned long long)matrix);
 }
 
-static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
+/* Writes the matrices of a kind to `matrices` (NULL: only counts them). Returns their number. */
+static size_t list_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *matrices)
 {
     const organ_model *const model = h->options.model;
     size_t count = 0;
@@ -93,10 +95,10 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
         const organ_tensor *const tensor = &model->tensors[t];
         if (tensor->anatomy.layer != layer || tensor->rank < 2 || !has_role(&tensor->anatomy, kind))
             continue;
-        const uint64_t matrices = organ_tensor_matrices(tensor).count;
-        for (uint64_t m = 0; m < matrices; m++, count++)
-            if (list)
-                set_matrix_entry(tensor, m, matrices, &list[count]);
+        const uint64_t in_tensor = organ_tensor_matrices(tensor).count;
+        for (uint64_t m = 0; m < in_tensor; m++, count++)
+            if (matrices)
+                set_matrix_entry(tensor, m, in_tensor, &matrices[count]);
     }
     return count;
 }
@@ -107,12 +109,14 @@ organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t lay
                                          heal_part *part, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
-    *part = (heal_part){
-        .count = count_matrices(h, layer, kind, /*list=*/NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
+    *part = (heal_part){.count = list_matrices(h, layer, kind, /*matrices=*/NULL),
+                        .blocks = 1,
+                        .used = 1,
+                        .outputs = (size_t)c->hidden};
     part->matrices = calloc(part->count + 1, sizeof *part->matrices);
     if (!part->matrices)
         return organ_fail_memory(error, h->options.model->path);
-    (void)count_matrices(h, layer, kind, part->matrices);
+    (void)list_matrices(h, layer, kind, part->matrices);
     if (part->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which `heal` refits",
                           h->options.model->path, (int)layer, organ_layers_kind_name(kind));
@@ -135,8 +139,6 @@ void organ_layers_heal_part_release(heal_part *part)
     *part = (heal_part){0};
 }
 
-/* ---- memory ---- */
-
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 {
     return h->chunks.together * h->options.walk.calibration.context;
@@ -144,10 +146,10 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n: the last of every n windows is held out. About `limit` tokens are judged: whole windows, or the
- * beginnings of about JUDGED_WINDOWS windows. n is at least HEAL_HELD (with HEAL_MANY_WINDOWS windows or more 2
- * HEAL_HELD), so that enough windows remain to refit blocks. */
-static size_t stride_of(organ_layers_heal *h, size_t limit)
+/* Returns n: the last of every n windows is held out. Also sets h->judged_length. About `limit` tokens are judged:
+ * whole windows, or the beginnings of about JUDGED_WINDOWS windows. n is at least HEAL_HELD (with HEAL_MANY_WINDOWS
+ * windows or more 2 HEAL_HELD), so that enough windows remain to refit blocks. */
+static size_t choose_held_out(organ_layers_heal *h, size_t limit)
 {
     const size_t context = h->options.walk.calibration.context, windows = h->windows.count;
     const size_t least = windows < HEAL_MANY_WINDOWS ? HEAL_HELD : 2 * HEAL_HELD;
@@ -163,14 +165,14 @@ static bool refits_blocks(size_t window, size_t stride)
     return window % stride != stride - 1 && window % HEAL_NORM_EVERY != 1;
 }
 
-/* The last of every stride_of windows is held out to choose steps. The second of every HEAL_NORM_EVERY windows is
+/* The last of every `stride` windows is held out to choose steps. The second of every HEAL_NORM_EVERY windows is
  * for the final norm unless it is held out. All other windows refit blocks; the last of every HEAL_LAMBDA_EVERY of
  * them (of all of them if they are fewer) chooses lambda. */
 organ_status organ_layers_heal_assign(organ_layers_heal *h, double judged, organ_error *error)
 {
     const double limit = judged < (double)JUDGED_TOKENS ? judged : (double)JUDGED_TOKENS;
-    const size_t stride = stride_of(h, organ_max((size_t)limit, JUDGED_LEAST));
-    size_t blocks = 0, number = 0;
+    const size_t stride = choose_held_out(h, organ_max((size_t)limit, JUDGED_LEAST));
+    size_t blocks = 0, number = 0; /* windows that refit blocks, and how many of them have their use */
     h->uses = calloc(h->windows.count, sizeof *h->uses);
     if (!h->uses)
         return organ_fail_memory(error, h->options.model->path);
@@ -214,15 +216,15 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);
     shape.scratch = scratch ? "" : NULL;
     const uint64_t tokens = organ_layers_heal_chunk_tokens(h), hidden = organ_forward_describe(h->forward)->hidden;
-    uint64_t max = 0;
+    uint64_t largest = 0; /* values of the largest matrix */
     for (size_t k = 0; k < part->count; k++) {
         const uint64_t values = part->matrices[k].rows * part->matrices[k].cols;
-        max = values > max ? values : max;
+        largest = values > largest ? values : largest;
     }
     /* 4 floats are as large as a token's entry in blocks, gates and routed for each expert. */
     const bool normed = organ_forward_describe(h->forward)->norms != ORGAN_NORMS_BEFORE;
     const uint64_t captured = tokens * (part->used * (part->width + 4) + (normed ? 3 : 2) * hidden);
-    return organ_ridge_memory(&shape) + (captured + 2 * max + 2 * part->outputs * part->width) * sizeof(float);
+    return organ_ridge_memory(&shape) + (captured + 2 * largest + 2 * part->outputs * part->width) * sizeof(float);
 }
 
 /* ---- judging candidates of a heal ---- */
@@ -232,14 +234,15 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
  * have the donor's weights, and the logits are compared with the donor's. The error after the block would not suffice,
  * because later blocks may amplify it. A pending candidate has run through its own block, but is not judged yet. */
 
-static size_t heal_judge_floats_of(const organ_layers_heal *h)
+/* Returns the floats of the hidden states of a candidate. */
+static size_t floats_of_candidate(const organ_layers_heal *h)
 {
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
 static float *candidate_states(const organ_layers_heal *h, size_t k)
 {
-    return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
+    return organ_variants_room(h->variants) + k * floats_of_candidate(h);
 }
 
 /* ---- opening ---- */
@@ -270,16 +273,17 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t toget
 
 /* ---- streams ---- */
 
-static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
+/* Copies the smaller model's hidden states of the judged tokens to `states`. */
+static organ_status gather_held_out(organ_layers_heal *h, float *states, organ_error *error)
 {
-    const size_t floats = h->chunks.window_bytes / sizeof(float),
-                 judged = floats / h->options.walk.calibration.context * h->judged_length;
+    const size_t floats = h->chunks.window_bytes / sizeof(float), /* of a window, and of its judged tokens */
+        judged = floats / h->options.walk.calibration.context * h->judged_length;
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++) {
-        const float *const from = organ_calibration_states_copy(h->cut, chunk, error);
-        for (size_t w = 0; from && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++)
+        const float *const of_chunk = organ_calibration_states_copy(h->cut, chunk, error);
+        for (size_t w = 0; of_chunk && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++)
             if (organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES) {
-                memcpy(to, from + w * floats, judged * sizeof *to);
-                to += judged;
+                memcpy(states, of_chunk + w * floats, judged * sizeof *states);
+                states += judged;
             }
     }
     return error->status;
@@ -305,11 +309,11 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
 /* Afterwards, also on error, no candidate is pending. */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    double found[HEAL_TOGETHER];
+    double divergences[HEAL_TOGETHER];
     if (h->pending && run_candidates(h, layer, error) == ORGAN_OK)
-        organ_variants_judge(h->variants, candidate_states(h, 0), h->pending, found, error);
+        organ_variants_judge(h->variants, candidate_states(h, 0), h->pending, divergences, error);
     for (size_t k = 0; k < h->pending && !error->status; k++)
-        *h->results[k] = found[k];
+        *h->results[k] = divergences[k];
     h->pending = 0;
     return error->status;
 }
@@ -375,8 +379,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
 
 /* The factors 1 + step (s - 1) are tried for steps of 1, 0.5 and 0.25, where s is `solution` (0: none). *solved gets
  * factor 1 and step 0 if no factor lowers the divergence. */
-static organ_status heal_final_choose(organ_layers_heal *h, double solution, organ_layers_solved *solved,
-                                      organ_error *error)
+static organ_status choose_factor(organ_layers_heal *h, double solution, organ_layers_solved *solved,
+                                  organ_error *error)
 {
     static const double steps[] = {1, 0.5, 0.25};
     *solved = (organ_layers_solved){
@@ -400,16 +404,16 @@ static organ_status heal_final_choose(organ_layers_heal *h, double solution, org
     return ORGAN_OK;
 }
 
-/* Some models store weight - offset, so the offset is added before the multiplication and subtracted after it. */
-static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
+/* Some models store weight - offset, so the offset is added before the multiplication and subtracted after it.
+ * `scratch` has room for the weights of the norm. */
+static organ_status put_final_norm(organ_layers_heal *h, const organ_layers_solved *solved, float *scratch,
                                    organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
-    const double factor = solved->times;
     const double offset = (double)norm.plus;
     for (uint64_t k = 0; k < norm.tensor->elements; k++)
-        weights[k] = (float)(factor * (offset + (double)norm.weights[k]) - offset);
-    return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
+        scratch[k] = (float)(solved->times * (offset + (double)norm.weights[k]) - offset);
+    return organ_cut_put_once(h->run, norm.tensor, /*matrix=*/0, solved->step > 0 ? scratch : NULL, error);
 }
 
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
@@ -431,8 +435,8 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
         capture_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
-        if (heal_final_choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK &&
-            heal_final_put(h, known, x, error) == ORGAN_OK)
+        if (choose_factor(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK &&
+            put_final_norm(h, known, /*scratch=*/x, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     organ_progress_advance(h->options.progress, 0, organ_layers_kind_name(ORGAN_HEAL_FINAL), NULL);

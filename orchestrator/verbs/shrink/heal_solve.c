@@ -58,9 +58,9 @@ typedef struct recording {
 } recording;
 
 /* run_and_capture takes the ORGAN_INTERRUPTED back that ends the run of a brief recording. */
-static organ_status end_when_recorded(const recording *l, organ_error *error)
+static organ_status end_when_recorded(const recording *r, organ_error *error)
 {
-    if (l->brief && l->complete >= l->heal->part.count)
+    if (r->brief && r->complete >= r->heal->part.count)
         organ_fail(error, ORGAN_INTERRUPTED, "the inputs are recorded");
     return error->status;
 }
@@ -70,13 +70,13 @@ static organ_status end_when_recorded(const recording *l, organ_error *error)
 static organ_status take_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                  const float *inputs, organ_error *error)
 {
-    recording *const l = context;
-    const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
-    const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
-    if (m && in == l->heal->part.width)
-        take_rows(l->heal, m, first, tokens, inputs, l->to);
-    l->complete += m && first + tokens == l->tokens;
-    return end_when_recorded(l, error);
+    recording *const r = context;
+    const bool mixed = r->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(r->heal->loaded);
+    const heal_matrix *const m = mixed ? NULL : find_matrix_named(r->heal, tensor);
+    if (m && in == r->heal->part.width)
+        take_rows(r->heal, m, first, tokens, inputs, r->to);
+    r->complete += m && first + tokens == r->tokens;
+    return end_when_recorded(r, error);
 }
 
 /* Row numbers are token x used + choice. Entries h->begin[e] to h->begin[e + 1] - 1 of h->routed are the rows of
@@ -101,14 +101,14 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
-    recording *const l = context;
-    organ_layers_heal *const h = l->heal;
+    recording *const r = context;
+    organ_layers_heal *const h = r->heal;
     const organ_forward_config *const c = config_of(h);
     (void)layer;
     if (!is_mixture(h)) { /* the part is router, gate and up, which have this input */
-        memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
-        l->complete += first + tokens == l->tokens ? h->part.count : 0;
-        return end_when_recorded(l, error);
+        memcpy(r->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
+        r->complete += first + tokens == r->tokens ? h->part.count : 0;
+        return end_when_recorded(r, error);
     }
     ORGAN_OWNED organ_expert_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
     ORGAN_OWNED float *const scratch = malloc(c->experts * sizeof *scratch);
@@ -135,22 +135,24 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* The returned states stay valid until the next organ_calibration_states_copy from `states`. If the part reads the
- * inputs of the block, the run only records, and the states are of no use. `to` may be NULL. */
+/* Runs a copy of the states of a chunk through the block, and records the inputs of the part's matrices in `to` (NULL:
+ * nowhere). The returned states, NULL on error, stay valid until the next organ_calibration_states_copy from `states`.
+ * If the part reads the inputs of the block, the run only records, and the states are of no use. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
-    recording l = {h, to, windows.begin[windows.count], organ_layers_heal_is_inputs(h->kind), 0};
-    const organ_tap tap = {&l, take_capture};
+    recording r = {
+        .heal = h, .to = to, .tokens = windows.begin[windows.count], .brief = organ_layers_heal_is_inputs(h->kind)};
+    const organ_tap tap = {&r, take_capture};
     float *const values = organ_calibration_states_copy(states, chunk, error);
     const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
     if (!values)
         return NULL;
-    organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? capture_router : NULL);
+    organ_layer_tap_router(layer, &r, routes && to && organ_layer_experts(layer) ? capture_router : NULL);
     organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
     organ_layer_tap_router(layer, NULL, NULL);
-    if (l.brief && l.complete >= h->part.count && error->status == ORGAN_INTERRUPTED)
+    if (r.brief && r.complete >= h->part.count && error->status == ORGAN_INTERRUPTED)
         *error = (organ_error){0};
     return error->status ? NULL : values;
 }
@@ -337,11 +339,12 @@ static organ_status apply_change(const organ_layers_heal *h, const heal_matrix *
     return add_product(h, m, scaled, weights, error);
 }
 
-/* `take` may change the matrix, which is freed afterwards. h->ridge must have a solution. */
-static organ_status make_matrices(organ_layers_heal *h, double step,
-                                  organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
-                                                       organ_error *error),
-                                  organ_error *error)
+/* Calls `take` with each matrix of the part, changed by `step` times the solution of h->ridge, which must have one.
+ * `take` may change the matrix, which is freed afterwards. */
+static organ_status pass_changed_matrices(organ_layers_heal *h, double step,
+                                          organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m,
+                                                               float *weights, organ_error *error),
+                                          organ_error *error)
 {
     ORGAN_OWNED float *const change = organ_floats(h->part.outputs, h->part.width);
     if (!change)
@@ -383,23 +386,23 @@ static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, flo
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
-/* The address is that of the values, or of the quantised blocks if there are no values. */
+/* The address is that of the values, or of the quantised blocks if there are no values; NULL if there is neither. */
 static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* h->loaded has the matrices of the last candidate. */
+/* Puts the donor's matrices into h->loaded, which has those of the last candidate, and into the output. */
 static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
         uint64_t bytes = 0;
-        void *const to = stored_matrix(h->loaded, m, &bytes);
-        const void *const from = stored_matrix(h->loaded_donor, m, &bytes);
-        if (to && from)
-            memcpy(to, from, (size_t)bytes);
+        void *const changed = stored_matrix(h->loaded, m, &bytes);
+        const void *const donor = stored_matrix(h->loaded_donor, m, &bytes);
+        if (changed && donor)
+            memcpy(changed, donor, (size_t)bytes);
         store_matrix(h, m, /*weights=*/NULL, error);
     }
     return error->status;
@@ -417,7 +420,7 @@ typedef struct heal_solve_trial {
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++)
-        if (make_matrices(h, trials[k].step, put_into_loaded_layer, error) == ORGAN_OK)
+        if (pass_changed_matrices(h, trials[k].step, put_into_loaded_layer, error) == ORGAN_OK)
             organ_layers_heal_try(h, &trials[k].divergence, error);
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
@@ -439,24 +442,25 @@ static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_er
 {
     const size_t first = first_lambda(h);
     size_t best = first;
-    double least, rest;
-    bool found = false;
+    double least_error, next_error;
+    bool solved = false;
     *lambda = 0;
-    if (organ_ridge_judge(h->ridge, lambdas[first], &least, error) != ORGAN_OK)
+    if (organ_ridge_judge(h->ridge, lambdas[first], &least_error, error) != ORGAN_OK)
         return error->status;
+    /* below index 0 `next` wraps around to SIZE_MAX, which ends the loop too */
     for (int direction = 1; direction >= -1 && best == first; direction -= 2)
         for (size_t next = best + (size_t)direction; next < LAMBDAS; next += (size_t)direction) {
-            if (organ_ridge_judge(h->ridge, lambdas[next], &rest, error) != ORGAN_OK)
+            if (organ_ridge_judge(h->ridge, lambdas[next], &next_error, error) != ORGAN_OK)
                 return error->status;
-            if (!(rest < least || isnan(least)))
+            if (!(next_error < least_error || isnan(least_error)))
                 break;
-            least = rest;
+            least_error = next_error;
             best = next;
         }
-    if (!(least < organ_ridge_held_energy(h->ridge)) ||
-        organ_ridge_solve(h->ridge, lambdas[best], &found, error) != ORGAN_OK)
+    if (!(least_error < organ_ridge_held_energy(h->ridge)) ||
+        organ_ridge_solve(h->ridge, lambdas[best], &solved, error) != ORGAN_OK)
         return error->status;
-    *lambda = found ? lambdas[best] : 0;
+    *lambda = solved ? lambdas[best] : 0;
     return ORGAN_OK;
 }
 
@@ -536,8 +540,11 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
                                    .after = h->divergence};
     if (known->skipped || solve_equations(h, known, error) == ORGAN_OK) {
         h->divergence = known->after;
-        if ((known->step == 0 ? restore_matrices(h, error) : make_matrices(h, known->step, store_matrix, error)) ==
-            ORGAN_OK)
+        if (known->step == 0)
+            restore_matrices(h, error);
+        else
+            pass_changed_matrices(h, known->step, store_matrix, error);
+        if (!error->status)
             h->solved[h->solved_count++] = *known;
     }
     free_buffers(h);

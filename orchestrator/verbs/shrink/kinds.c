@@ -21,6 +21,7 @@ static const char *attention_name(const organ_layer_kind *kind)
     return kind->window ? "sliding attention" : "attention";
 }
 
+/* `mixer` is kind->mixer or kind->second. */
 static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
 {
     static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
@@ -32,14 +33,14 @@ static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
     return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";
 }
 
-static void add_word(char *name, const char *between, const char *word)
+static void add_word(char name[ORGAN_LAYERS_KIND_ROOM], const char *between, const char *word)
 {
     const size_t length = strlen(name);
-    snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
+    snprintf(name + length, ORGAN_LAYERS_KIND_ROOM - length, "%s%s", length ? between : "", word);
 }
 
 /* Layers from config->layers on are for multi-token prediction. */
-static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
+static void name_by_config(const organ_forward_config *config, size_t layer, char name[ORGAN_LAYERS_KIND_ROOM])
 {
     if (layer >= config->layers) {
         add_word(name, "", "multi-token prediction");
@@ -83,7 +84,7 @@ static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
-/* These names are for models without a forward pass. */
+/* Names the layers of a model without a forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {
@@ -124,28 +125,30 @@ void organ_layers_kinds_release(organ_layers_kinds *kinds) { organ_clear(&kinds-
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();
-    for (size_t first = 0; first < kinds->layers; first++) {
-        size_t before = 0, count = 0, dropped_count = 0;
+    for (size_t layer = 0; layer < kinds->layers; layer++) {
+        size_t earlier = 0, count = 0, dropped_count = 0; /* of the layers of the same kind */
         for (size_t l = 0; l < kinds->layers; l++) {
-            const bool same = strcmp(kinds->names[l], kinds->names[first]) == 0;
-            before += same && l < first;
+            const bool same = strcmp(kinds->names[l], kinds->names[layer]) == 0;
+            earlier += same && l < layer;
             count += same;
             dropped_count += same && dropped[l];
         }
-        if (before == 0)
-            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("kind", kinds->names[first]), SET_COUNT("layers", count),
+        if (earlier == 0)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("kind", kinds->names[layer]), SET_COUNT("layers", count),
                                                      SET_COUNT("dropped", dropped_count)));
     }
     return rows;
 }
+
+/* ---- the option --drop ---- */
 
 /* Moves *text after the number. Returns false without a number; one above INT32_MAX becomes SIZE_MAX. */
 static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;
     size_t found = 0;
-    for (; *at >= '0' && *at <= '9'; at++) /* above INT32_MAX the value no longer grows, so it cannot overflow */
-        found = found > INT32_MAX ? SIZE_MAX / 16 : 10 * found + (size_t)(*at - '0');
+    for (; *at >= '0' && *at <= '9'; at++) /* above INT32_MAX further digits do not count, so it cannot overflow */
+        found = found > INT32_MAX ? found : 10 * found + (size_t)(*at - '0');
     if (at == *text)
         return false;
     *number = found > INT32_MAX ? SIZE_MAX : found;
@@ -162,13 +165,13 @@ static organ_status refuse_drop_word(const char *word, organ_error *error)
                       word);
 }
 
-static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
+static organ_status add_range(size_t first, size_t last, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {
-    if (to >= layers)
+    if (last >= layers)
         return organ_fail(error, ORGAN_USAGE, "`drop` names block %.0f, but %s has blocks 0 to %zu",
-                          (double)(from < layers ? to : from), model, layers - 1);
-    for (size_t l = from; l <= to; l++) {
+                          (double)(first < layers ? last : first), model, layers - 1);
+    for (size_t l = first; l <= last; l++) {
         if (drop->dropped[l])
             return organ_fail(error, ORGAN_USAGE, "`drop` names block %zu twice", l);
         drop->dropped[l] = true;
@@ -183,15 +186,15 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     drop->named = true;
     for (const char *at = text; *at;) {
         const char *const word = at;
-        size_t from = 0;
-        if (!read_number(&at, &from))
+        size_t first = 0;
+        if (!read_number(&at, &first))
             return refuse_drop_word(word, error);
-        size_t to = from;
-        if (*at == '-' && (at++, !read_number(&at, &to)))
+        size_t last = first;
+        const bool range = *at == '-';
+        at += range;
+        if ((range && !read_number(&at, &last)) || last < first || (*at && *at != ','))
             return refuse_drop_word(word, error);
-        if (to < from || (*at && *at != ','))
-            return refuse_drop_word(word, error);
-        if (add_range(from, to, layers, model, drop, error) != ORGAN_OK)
+        if (add_range(first, last, layers, model, drop, error) != ORGAN_OK)
             return error->status;
         at += *at == ',';
     }

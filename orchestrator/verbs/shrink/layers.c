@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Makes the report of organ layers. */
+/* ---- the report ---- */
 
 /* Options that have no effect in this run are null. */
 static json_t *layers_parameters(void *context)
@@ -28,6 +28,7 @@ static json_t *layers_parameters(void *context)
                         SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
+/* Returns the dropped blocks as --drop writes them, "5-8,11"; NULL if memory runs out. */
 static json_t *blocks_text(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
@@ -36,7 +37,8 @@ static json_t *blocks_text(const bool *dropped, size_t layers)
     if (organ_text_open(&text, &ignored) != ORGAN_OK)
         return NULL;
     for (size_t l = 0, last = 0; l < layers; l = last + 1) {
-        for (last = l; dropped[l] && last + 1 < layers && dropped[last + 1];)
+        last = l;
+        while (dropped[l] && last + 1 < layers && dropped[last + 1])
             last++;
         if (dropped[l])
             fprintf(text.out, last > l ? "%s%zu-%zu" : "%s%zu", ftell(text.out) > 0 ? "," : "", l, last);
@@ -159,6 +161,7 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                                    "block; the cost of a block together with others differs from its cost alone.")));
 }
 
+/* The result is null if the dropped blocks are unknown or all blocks are of one kind. */
 static json_t *kinds_json(const organ_layers_job *job, bool known)
 {
     json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();
@@ -248,7 +251,7 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
 
 /* ---- dropped blocks ---- */
 
-static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
+static uint64_t bytes_of_layer(const organ_layers_job *job, size_t layer)
 {
     uint64_t bytes = 0;
     for (size_t t = 0; t < job->model->tensor_count; t++)
@@ -264,7 +267,7 @@ static void drop_smallest(organ_layers_job *job)
     for (size_t n = 0; n < job->drop.count; n++) {
         size_t least = job->layers;
         for (size_t l = 0; l < job->layers; l++)
-            if (!dropped[l] && (least == job->layers || layers_bytes_of(job, l) <= layers_bytes_of(job, least)))
+            if (!dropped[l] && (least == job->layers || bytes_of_layer(job, l) <= bytes_of_layer(job, least)))
                 least = l;
         dropped[least] = true;
     }

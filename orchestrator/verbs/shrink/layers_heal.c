@@ -41,6 +41,7 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
+/* Calls `each` for the parts of all blocks that are refitted, and ends after the first error. */
 static organ_status for_parts(organ_layers_heal *h, void *context,
                               organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
                                                    organ_error *error),
@@ -138,7 +139,8 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
 /* The number of solutions that are judged together does not change results. */
 static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 {
-    const uint64_t more = remaining / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
+    const uint64_t each = organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1);
+    const uint64_t more = remaining / each;
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
@@ -320,10 +322,10 @@ static organ_status begin_cut_stream(organ_layers_heal *h, size_t layer, organ_e
                                       error) != ORGAN_OK)
         return error->status;
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
-        const float *const from = organ_calibration_states_copy(h->donor, c, error);
-        float *const to = from ? organ_calibration_states_take(h->cut, c, error) : NULL;
-        if (to) {
-            memcpy(to, from, organ_calibration_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
+        const float *const donor = organ_calibration_states_copy(h->donor, c, error);
+        float *const cut = donor ? organ_calibration_states_take(h->cut, c, error) : NULL;
+        if (cut) {
+            memcpy(cut, donor, organ_calibration_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
             organ_calibration_states_put_back(h->cut, c, error);
         }
     }
@@ -332,12 +334,12 @@ static organ_status begin_cut_stream(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-/* `first` is block `from`, already loaded. */
-static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first,
+/* Runs the donor's states through blocks [first, end). `loaded` is block `first`. */
+static organ_status run_donor_blocks(organ_layers_heal *h, size_t first, size_t end, const organ_layer *loaded,
                                      organ_error *error)
 {
-    run_states_through_block(h, h->donor, first, error);
-    for (size_t l = from + 1; l < to && !error->status; l++) {
+    run_states_through_block(h, h->donor, loaded, error);
+    for (size_t l = first + 1; l < end && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load_by_ranks(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             run_states_through_block(h, h->donor, layer, error);

@@ -92,9 +92,11 @@ organ_status organ_layers_drop_parse(const char *text, size_t layers, const char
 
 /* ---- kinds of a model's layers, for the report ---- */
 
+#define ORGAN_LAYERS_KIND_ROOM 64 /* bytes of the name of a kind */
+
 /* The kind of each layer: how it mixes tokens, and its feed-forward. */
 typedef struct organ_layers_kinds {
-    char (*names)[64]; /* name of each layer's kind: "delta net, mixture" */
+    char (*names)[ORGAN_LAYERS_KIND_ROOM]; /* name of each layer's kind: "delta net, mixture" */
     size_t layers;
 } organ_layers_kinds;
 

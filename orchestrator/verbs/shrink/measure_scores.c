@@ -24,6 +24,7 @@
 
 /* ---- memory ---- */
 
+/* Returns the tokens of the chunks of one rank. */
 static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;
@@ -230,10 +231,8 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
     /* Without --scratch, `spare` already excludes the products: measure_extra_memory has counted them. */
     spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
-    const uint64_t more = spare / batch_token_bytes(m, spills),
-                   batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
-    m->batch = (size_t)(batch < MAX_BATCH ? batch : MAX_BATCH);
-    m->batch = organ_min(m->batch, m->chunk_tokens);
+    const uint64_t more = spare / batch_token_bytes(m, spills), room = MAX_BATCH - MIN_BATCH;
+    m->batch = organ_min((size_t)(MIN_BATCH + (more < room ? more : room)), m->chunk_tokens);
     if (m->scores->with_loss &&
         organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
                                    &m->products, error) != ORGAN_OK)

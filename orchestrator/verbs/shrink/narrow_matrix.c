@@ -45,15 +45,16 @@ typedef struct narrowing {
 
 enum { Q, H, ROW };
 
+/* A diagonal block of H, P and G. */
 typedef struct narrow_matrix_block {
     size_t start, width; /* first column; number of columns */
-    size_t at;
+    size_t at;           /* index of its first entry in the arrays of P and G */
 } narrow_matrix_block;
 
 static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;
-    return (narrow_matrix_block){start, organ_min(b, x->cols - start), start * b};
+    return (narrow_matrix_block){start, organ_min(b, x->cols - start), start * b}; /* after start / b blocks of b * b */
 }
 
 /* ---- P and G ---- */
@@ -100,10 +101,11 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* H is per token, in FP32, and has damping so that it can be inverted. The caller frees it. */
+/* H is per token, in FP32, and has damping so that it can be inverted. The caller frees it; NULL if memory runs out. */
 static float *damped_moments(const narrowing *x)
 {
-    return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
+    return organ_expand_moments(x->engine, x->moments, /*c=*/0, /*h=*/1,
+                                ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
 
 static organ_status invert_moments(narrowing *x, organ_error *error)
@@ -223,6 +225,7 @@ static void weigh_group(void *context, size_t group, size_t worker)
     narrowing *const x = context;
     const organ_kernels *const k = x->engine->kernels;
     const size_t n = x->options->group;
+    /* the worker's three squares: p, g, and of the third one the row h */
     double *const p = x->group_squares + worker * 3 * n * n, *const g = p + n * n, *const h = g + n * n;
     x->losses[group] = 0;
     if (x->gone[group])
@@ -304,10 +307,12 @@ static organ_status choose_kept(narrowing *x, uint32_t *kept, organ_error *error
 
 /* ---- refit of the remaining columns ---- */
 
+/* Some rows of W; each array is rows x cols. */
 typedef struct narrow_matrix_strip {
     size_t rows;
-    float *weights; /* rows x cols: W, overwritten with the solution V */
-    float *donor, *difference, *product;
+    float *weights;              /* W, overwritten with the solution V */
+    float *donor;                /* W */
+    float *difference, *product; /* W - V, and (W - V) H; difference also has a Newton step */
 } narrow_matrix_strip;
 
 static void clear_gone(const narrowing *x, float *values, size_t rows)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows [first, first + count) of a weight. */
 typedef struct rows {
     uint64_t first;
     size_t count;
@@ -19,7 +20,7 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
                               organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer buffer = {0};
-    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, /*whole_steps=*/true, error);
+    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, /*capacity=*/1, /*whole_steps=*/true, error);
     for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
         for (size_t k = 0; k < n; k++) {
             const float *const row = buffer.values + k * buffer.cols;
@@ -33,7 +34,7 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
                                    organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_row_buffer_close) organ_row_buffer buffer = {0};
-    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, /*whole_steps=*/true, error);
+    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, /*capacity=*/1, /*whole_steps=*/true, error);
     for (size_t n, r = 0; (n = organ_row_buffer_next(&buffer, of.first + r, of.first + of.count, error)); r += n)
         for (size_t k = 0; k < n * buffer.cols; k++)
             squares[k % buffer.cols] += (double)buffer.values[k] * (double)buffer.values[k];
@@ -115,6 +116,7 @@ void organ_width_norms_release(organ_width_job *job)
     organ_rows_free(job->gate_ups);
 }
 
+/* Multiplies scores[channel] by the squared norms of the channel's rows in gate and up. */
 static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
                                 organ_error *error)
 {
@@ -135,6 +137,7 @@ static organ_status fold_expert(const organ_width_job *job, const organ_width_pa
     return error->status;
 }
 
+/* Multiplies scores[channel] by the squared norm of the channel's column in the down projection. */
 static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
 {
     const size_t cols = part->share->total, count = (size_t)organ_width_rows(part);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stores the inner products of experts' outputs, and computes the distance of two choices of experts from them. */
+/* ---- inner products of experts' outputs, from which the distance of two choices of experts follows ---- */
 
 /* The products are those of pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
@@ -65,8 +65,6 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
                ? scratch
                : NULL;
 }
-
-/* ---- squares ---- */
 
 /* Differences of 0 are omitted. If `b` is NULL, all its weights are 0. `list` has room for 2 * used entries. */
 static size_t subtract_choices(const organ_expert_choice *a, const organ_expert_choice *b, unsigned used,

@@ -36,9 +36,9 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
     organ_cut_part *const part = put_part_of(run, tensor);
-    organ_tensor as = *tensor; /* the tensor with the shape of the output */
-    as.shape = part->shape;
-    const organ_matrices m = organ_tensor_matrices(&as);
+    organ_tensor kept = *tensor; /* the tensor with the shape of the output */
+    kept.shape = part->shape;
+    const organ_matrices m = organ_tensor_matrices(&kept);
     const int32_t *const expert_of =
         tensor->rank > 2 && tensor->anatomy.layer >= 0 ? run->facts[tensor->anatomy.layer].expert_of : NULL;
     const uint64_t number = expert_of ? (uint64_t)expert_of[matrix] : matrix;

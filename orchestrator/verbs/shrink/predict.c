@@ -57,7 +57,7 @@ static void add_share(prediction *p, double share)
 static int by_descending_number(const void *a, const void *b)
 {
     const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x < y) - (x > y);
+    return ORGAN_ORDER(y, x);
 }
 
 /* --keep lists numbers and shares, such as 75%,8. */
@@ -170,8 +170,9 @@ static organ_status plan_predictions(prediction *p, organ_error *error)
 
 /* ---- memory ---- */
 
-/* The forward pass gets half of the memory, the hidden states of all choices a quarter, the logits of the whole model a
- * quarter, after the scores of all tokens are subtracted. */
+/* Also divides the memory: sets p->engine.memory, batch_tokens and tile_rows. Without what is kept during the run, the
+ * scores of all tokens and the flags, the forward pass gets half of the memory, the hidden states of all choices a
+ * quarter, the logits of the whole model a quarter. */
 static bool fits_window(void *context, uint64_t memory)
 {
     prediction *const p = context;
@@ -180,13 +181,13 @@ static bool fits_window(void *context, uint64_t memory)
     const uint64_t kept =
         p->plan.scored * (2 * sizeof(size_t) + (p->points + 1) * (sizeof *s->nll + sizeof *s->divergence + 1)) +
         p->points * p->job->scores.layers * p->job->scores.experts;
-    memory = memory > kept ? memory - kept : 0;
-    p->engine.memory = memory / 2;
+    const uint64_t shared = memory > kept ? memory - kept : 0;
+    p->engine.memory = shared / 2;
     const size_t batch = organ_forward_batch(p->forward, p->rest.length),
-                 states = (size_t)(memory / 4 / ((p->points + 1) * c->state * sizeof(float)));
+                 states = (size_t)(shared / 4 / ((p->points + 1) * c->state * sizeof(float)));
     const size_t tokens = p->plan.begin[p->plan.windows];
     p->batch_tokens = organ_min(organ_min(batch, states), tokens);
-    p->tile_rows = (size_t)(memory / 4 / (c->vocabulary * sizeof(float)));
+    p->tile_rows = (size_t)(shared / 4 / (c->vocabulary * sizeof(float)));
     return p->batch_tokens >= p->rest.length && p->tile_rows > 0;
 }
 

@@ -241,6 +241,7 @@ static organ_status digest_experts(const organ_cut_side *s, const recover_kind *
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
+/* Returns whether two parts have the same digest. */
 static bool has_equal_digests(const uint64_t *digests, uint64_t count)
 {
     for (uint64_t a = 0; a < count; a++)
@@ -250,6 +251,7 @@ static bool has_equal_digests(const uint64_t *digests, uint64_t count)
     return false;
 }
 
+/* Implements recover_kind.extend for experts, by their up projections. */
 static organ_status digest_matrices(const organ_cut_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
@@ -326,7 +328,8 @@ static organ_status digest_heads(const organ_cut_side *s, const recover_kind *ki
 }
 
 /* The digest of channel c of expert e is digests[e * count + c]. Weights whose rows are not those of `count`
- * channels are skipped. */
+ * channels are skipped. The loop visits all weights once for each role, so that digests of a channel's rows are always
+ * in the same order. */
 static organ_status digest_expert_channels(const organ_cut_side *s, const recover_kind *kind, size_t layer,
                                            uint64_t count, uint64_t *digests, organ_error *error)
 {
@@ -398,12 +401,14 @@ static organ_status match_parts(organ_cut_audit *a, const recover_kind *k, size_
     return error->status;
 }
 
-/* `becomes` is the number of the layer in the copy. `keep` (for channels of routed experts the list of the layer) stays
- * unchanged if the copy has no parts of this kind, or not fewer than the donor. */
+/* `becomes` is the number of the layer in the copy. `keep` gets the kept parts; for channels of routed experts it is
+ * NULL, and a->kept[layer].expert_channels gets a list of all experts. Both stay unchanged if the copy has no parts of
+ * this kind, or not fewer than the donor. */
 static organ_status find_kept_parts(organ_cut_audit *a, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
     const organ_cut_keep *const experts = &a->kept[layer].experts;
+    organ_cut_keep *kept_of_owners = keep;
     recover_parts p = {.owners = {1, 1},
                        .each = {(size_t)k->count(&a->donor, layer), (size_t)k->count(&a->copy, becomes)}};
     if (p.each[1] >= p.each[0] || p.each[1] == 0)
@@ -413,13 +418,13 @@ static organ_status find_kept_parts(organ_cut_audit *a, const recover_kind *k, s
         p.owners[1] = (size_t)organ_cut_experts(a->copy.model, becomes);
         if ((experts->numbers ? experts->count : p.owners[0]) != p.owners[1])
             return ORGAN_OK;
-        if (!(keep = organ_arena_take(&a->arena, (p.owners[0] + 1) * sizeof *keep)))
+        if (!(kept_of_owners = organ_arena_take(&a->arena, (p.owners[0] + 1) * sizeof *keep)))
             return organ_fail_memory(error, a->copy.model->path);
-        memset(keep, 0, p.owners[0] * sizeof *keep);
-        a->kept[layer].expert_channels = keep;
+        memset(kept_of_owners, 0, p.owners[0] * sizeof *keep);
+        a->kept[layer].expert_channels = kept_of_owners;
     }
     if (digest_parts(a, k, (const size_t[]){layer, becomes}, &p, error) == ORGAN_OK)
-        match_parts(a, k, layer, &p, keep, error);
+        match_parts(a, k, layer, &p, kept_of_owners, error);
     free(p.digests[0]);
     free(p.digests[1]);
     return error->status;

@@ -18,9 +18,9 @@ typedef enum outcome {
     UNCLEAR  /* a number cannot be replaced, or memory ran out */
 } outcome;
 
-/* The number follows one of the `count` words after a dot, in a pattern an escaped dot. *digits is 0 if an
- * alternative or a set of characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it
- * matches every number. */
+/* Returns the text from the number on that follows one of the `count` words after a dot, in a pattern an escaped dot;
+ * NULL if there is none. *digits becomes its number of digits, 0 if an alternative or a set of characters ("(1|2)",
+ * "[12]") is in their place; "[0-9]" is skipped, because it matches every number. */
 static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)
@@ -38,9 +38,10 @@ static const char *number_after(const char *text, const char *const *words, size
     return NULL;
 }
 
-/* The digits must not be followed by a wildcard that could match further digits, as in "1*" or "2[0-9]". "0*" is
- * accepted, because no other number begins with 0. */
-static bool plain_number(const char *number, size_t digits, size_t *value)
+/* Returns whether the text has one number, and sets *value to it (SIZE_MAX: nine digits or more). The digits must not
+ * be followed by a wildcard that could match further digits, as in "1*" or "2[0-9]". "0*" is accepted, because no other
+ * number begins with 0. */
+static bool read_plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
     const bool open = number[digits] != '\0' && strchr("*?+[({|", number[digits]);
@@ -68,7 +69,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     *layer = SIZE_MAX;
     if (!number)
         return SAME;
-    if (!plain_number(number, digits, layer)) {
+    if (!read_plain_number(number, digits, layer)) {
         *layer = SIZE_MAX;
         return run->cuts_blocks ? UNCLEAR : SAME;
     }
@@ -81,16 +82,16 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
 {
     static const char *const expert_words[] = {"experts"};
-    size_t digits = 0, number_of_expert;
+    size_t digits = 0, expert;
     const char *const number = run->cuts_experts ? number_after(*text, expert_words, 1, &digits) : NULL;
     if (!number)
         return SAME;
-    if (layer >= run->layer_count || !plain_number(number, digits, &number_of_expert))
+    if (layer >= run->layer_count || !read_plain_number(number, digits, &expert))
         return UNCLEAR;
     const organ_cut_facts *const f = &run->facts[layer];
-    if (!f->expert_of || number_of_expert >= f->experts || f->expert_of[number_of_expert] == (int32_t)number_of_expert)
+    if (!f->expert_of || expert >= f->experts || f->expert_of[expert] == (int32_t)expert)
         return SAME;
-    const int32_t becomes = f->expert_of[number_of_expert];
+    const int32_t becomes = f->expert_of[expert];
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
@@ -116,11 +117,11 @@ static outcome rename_text(const organ_cut_run *run, char **text)
     size_t layer;
     if (is_of_another_part(*text))
         return SAME;
-    const outcome first = rename_layer(run, text, &layer);
-    if (first == GONE || first == UNCLEAR)
-        return first;
-    const outcome second = rename_expert(run, text, layer);
-    return second == SAME ? first : second;
+    const outcome of_layer = rename_layer(run, text, &layer);
+    if (of_layer == GONE || of_layer == UNCLEAR)
+        return of_layer;
+    const outcome of_expert = rename_expert(run, text, layer);
+    return of_expert == SAME ? of_layer : of_expert;
 }
 
 /* The caller frees the result. It is NULL if the text names a removed module, which also sets *changed, or on error. */
@@ -144,27 +145,32 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     return NULL;
 }
 
-static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+/* ---- JSON values ---- */
+
+/* In the two functions below, a member or element without a renamed value names a removed module, unless there is an
+ * error: it is left out. After an error the result is incomplete; organ_cut_renamed then releases it. */
+
+static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *object, bool *changed,
                               organ_error *error)
 {
     json_t *const made = json_object(), *member;
     const char *name;
-    json_object_foreach((json_t *)value, name, member)
+    json_object_foreach((json_t *)object, name, member)
     {
-        ORGAN_OWNED char *const to = renamed_text(run, where, name, changed, error);
-        json_t *const inner = to && !error->status ? organ_cut_renamed(run, where, member, changed, error) : NULL;
-        if (inner && json_object_set_new(made, to, inner))
+        ORGAN_OWNED char *const becomes = renamed_text(run, where, name, changed, error);
+        json_t *const inner = becomes && !error->status ? organ_cut_renamed(run, where, member, changed, error) : NULL;
+        if (inner && json_object_set_new(made, becomes, inner))
             organ_fail_memory(error, where);
     }
     return made;
 }
 
-static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *array, bool *changed,
                              organ_error *error)
 {
     json_t *const made = json_array();
-    for (size_t k = 0; k < json_array_size(value) && !error->status; k++) {
-        json_t *const inner = organ_cut_renamed(run, where, json_array_get(value, k), changed, error);
+    for (size_t k = 0; k < json_array_size(array) && !error->status; k++) {
+        json_t *const inner = organ_cut_renamed(run, where, json_array_get(array, k), changed, error);
         if (inner && json_array_append_new(made, inner))
             organ_fail_memory(error, where);
     }
@@ -174,14 +180,21 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error)
 {
-    if (json_is_object(value))
-        return renamed_object(run, where, value, changed, error);
-    if (json_is_array(value))
-        return renamed_array(run, where, value, changed, error);
-    if (!json_is_string(value))
+    if (json_is_string(value)) {
+        ORGAN_OWNED char *const text = renamed_text(run, where, json_string_value(value), changed, error);
+        json_t *const made = text ? json_string(text) : NULL;
+        if (text && !made)
+            organ_fail_memory(error, where);
+        return made;
+    }
+    if (!json_is_object(value) && !json_is_array(value))
         return json_incref((json_t *)value);
-    ORGAN_OWNED char *const text = renamed_text(run, where, json_string_value(value), changed, error);
-    return text ? json_string(text) : NULL;
+    json_t *const made = (json_is_object(value) ? renamed_object : renamed_array)(run, where, value, changed, error);
+    if (made && !error->status)
+        return made;
+    json_decref(made);
+    organ_fail_memory(error, where);
+    return NULL;
 }
 
 organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)

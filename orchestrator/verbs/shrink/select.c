@@ -15,10 +15,11 @@ typedef struct packing {
 static const packing ONE = {1, 1};  /* an entry for each row or column */
 static const packing NONE = {0, 0}; /* one entry is for all rows or columns */
 
-/* `have` is the number of all rows or columns of the weight, `axis` that of all entries of the axis. A group of
- * p.per rows or columns (the last group may be shorter) cannot be kept only in part. */
+/* Sets *out to the entries of an axis that store the rows or columns in `keep`. `have` is the number of all rows or
+ * columns of the weight, `entries` that of all entries of the axis. A group of p.per rows or columns (the last group
+ * may be shorter) cannot be kept only in part. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
-                              packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
+                              packing p, uint64_t entries, organ_cut_keep *out, organ_error *error)
 {
     const uint64_t capacity = (keep->count + p.per - 1) / p.per * p.places;
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(capacity + 1) * sizeof *list);
@@ -35,7 +36,7 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
                               "tensor '%s': %" PRIu64 " to %" PRIu64
                               " are stored in one block, which cannot be split: keep multiples of %" PRIu64,
                               tensor->name, group * p.per, group * p.per + p.per - 1, p.per);
-        for (uint64_t at = 0; at < p.places && group * p.places + at < axis; at++)
+        for (uint64_t at = 0; at < p.places && group * p.places + at < entries; at++)
             list[count++] = (uint32_t)(group * p.places + at);
         k += members;
     }
@@ -43,20 +44,21 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
     return ORGAN_OK;
 }
 
+/* Keeps the entries of an axis that store the rows or columns in `keep`, of `have` in the weight. */
 static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
                                 uint64_t have, packing p, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
-    const bool last = axis + 1 == t->rank;
+    const bool last = axis == t->rank - 1;
     if (!keep->numbers || p.per == 0)
         return ORGAN_OK;
     /* GGUF blocks, and bytes with two 4-bit values, are kept or removed whole. A block has type->elements entries of
      * the axis, and each entry stores p.per / p.places rows or columns. */
     if (last && type->elements > 1)
         p = (packing){p.per * type->elements / p.places, 1};
-    const uint64_t units = t->shape[axis] / (last ? type->elements : 1);
-    if (pack_list(run, t, keep, have, p, units, &part->axes[axis], error))
+    const uint64_t entries = t->shape[axis] / (last ? type->elements : 1);
+    if (pack_list(run, t, keep, have, p, entries, &part->axes[axis], error))
         return error->status;
     part->shape[axis] = part->axes[axis].count * (last ? type->elements : 1);
     return ORGAN_OK;
@@ -97,6 +99,7 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     }
 }
 
+/* `block` is the number of rows or columns that share a scale (0: all), `all` that of the weight. */
 static packing packing_of_scale(uint64_t block, uint64_t all)
 {
     return block == 0 || block >= all ? NONE : (packing){block, 1};
@@ -203,8 +206,9 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
-/* `found` must not cut the first axis, which must only have the experts. */
-static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *each, uint32_t number,
+/* `found` is the selection for the matrix of `expert`: rows or columns, so at most one axis is cut. It must not be the
+ * first axis, which must only have the experts. each[expert] becomes the kept entries of the cut axis. */
+static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *each, uint32_t expert,
                                           const organ_cut_part *found, organ_error *error)
 {
     for (unsigned axis = 1; axis < part->tensor->rank; axis++)
@@ -212,7 +216,7 @@ static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *
             part->each = each;
             part->each_axis = axis;
             part->shape[axis] = found->shape[axis];
-            each[number] = found->axes[axis];
+            each[expert] = found->axes[axis];
         }
     return found->axes[0].numbers || found->values
                ? organ_fail(error, ORGAN_BAD_INPUT,

@@ -90,17 +90,18 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
  * 2 stride, ... fit. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
-    const uint64_t one = states_bytes(s->forward, s->tokens) + 1; /* bytes of a stream; + 1: not 0, to divide by it */
+    const uint64_t stream = states_bytes(s->forward, s->tokens) + 1; /* its bytes; + 1: not 0, to divide by it */
     const uint64_t set =
         organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2);
-    const uint64_t useful = 2 * (s->layers * one > max * set ? s->layers * one : max * set);
+    const uint64_t useful = 2 * (s->layers * stream > max * set ? s->layers * stream : max * set);
+    /* useful / 15: a sixteenth of all memory is for threads (organ_forward_memory_left) */
     organ_memory_prefer(s->engine, organ_layers_sets_enough(s->forward, s->windows) + useful + useful / 15);
     const uint64_t remaining =
         organ_forward_memory_left(s->forward, organ_engine_memory(s->engine), longest_window_of(s->windows)) -
         sets_memory(s->forward, s->tokens);
     const uint64_t more = remaining / 2 / set;
     s->together = 1 + (size_t)(more < max - 1 ? more : max - 1);
-    const uint64_t capacity = 1 + (remaining - remaining / 2) / one; /* streams of the donor that can be kept */
+    const uint64_t capacity = 1 + (remaining - remaining / 2) / stream; /* streams of the donor that can be kept */
     s->stride = capacity >= s->layers ? 1 : (s->layers + (size_t)capacity - 1) / (size_t)capacity;
 }
 
@@ -125,13 +126,14 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
 {
     double sum = 0;
     for (size_t t = 0; t < s->tokens; t++) {
-        double both = 0, one = 0, other = 0;
+        double product = 0, before_square = 0, after_square = 0;
         for (size_t k = t * s->width; k < t * s->width + s->compared; k++) {
-            both += (double)before[k] * after[k];
-            one += (double)before[k] * before[k];
-            other += (double)after[k] * after[k];
+            product += (double)before[k] * after[k];
+            before_square += (double)before[k] * before[k];
+            after_square += (double)after[k] * after[k];
         }
-        sum += one > 0 && other > 0 ? both / (sqrt(one) * sqrt(other)) : one == other;
+        sum += before_square > 0 && after_square > 0 ? product / (sqrt(before_square) * sqrt(after_square))
+                                                     : before_square == after_square;
     }
     return 1 - sum / (double)s->tokens;
 }

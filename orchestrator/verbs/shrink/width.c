@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- the choice of columns ---- */
+
 /* Chooses the columns that each projection loses. organ_calibration_run_layers runs the calibration text through one
  * layer after another and calls the callbacks of this file. A projection is narrowed before later layers are
  * calibrated, so later layers compensate for earlier ones.
@@ -29,7 +31,8 @@
 
 #define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written or read at once; at least one row */
 
-/* The values are [rows][cols], where `cols` counts only the kept columns. */
+/* Rows of a part that are stored or read back at once. The values are [rows][cols], where `cols` counts only the kept
+ * columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;
@@ -43,12 +46,13 @@ static organ_status open_strip(const organ_width_part *part, choose_strip *s, or
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
 
+/* Copies the kept columns from row `whole` to row `kept` if `out`, else back. */
 static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
 {
     const size_t n = part->share->columns;
     for (size_t k = 0; k < part->share->keep; k++) {
-        float *const here = whole + part->kept[k] * n, *const there = kept + k * n;
-        memcpy(out ? there : here, out ? here : there, n * sizeof *here);
+        float *const in_whole = whole + part->kept[k] * n, *const in_kept = kept + k * n;
+        memcpy(out ? in_kept : in_whole, out ? in_whole : in_kept, n * sizeof *whole);
     }
 }
 
@@ -72,7 +76,7 @@ static organ_status move_values(const organ_width_job *job, const organ_width_pa
     return error->status;
 }
 
-/* ---- for the walk ---- */
+/* ---- callbacks of the calibration ---- */
 
 /* For experts the bytes include the moments of one expert, so that the moments of at least one always fit in memory
  * (assign_passes in calibration/captures.c). */

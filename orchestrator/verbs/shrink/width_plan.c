@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lists the projections that lose columns, and the kept units of each layer for cut.h. */
+/* ---- the projections that lose columns, and the kept units of each layer for cut.h ---- */
 
 /* Down projections lose channels, and the output projections of attention lose heads. */
 organ_width_kind organ_width_kind_of(const organ_tensor *t)
@@ -144,6 +144,7 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* The list of a layer's experts is in job->experts, because organ_cut_layer only has a pointer to const. */
 static void enter_kept_channels(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -186,7 +187,7 @@ typedef struct setting {
 } setting;
 
 /* Returns the text after the number; NULL if there is no number or it has more than 20 characters. */
-static const char *plan_number(const char *text, double *value)
+static const char *read_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
     char *end = NULL;
@@ -217,7 +218,7 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
 static organ_status parse_setting(const setting *w, size_t *keep, organ_error *error)
 {
     double value = 0;
-    const char *const unit = plan_number(w->text, &value);
+    const char *const unit = read_number(w->text, &value);
     if (unit && strcmp(unit, "%") == 0)
         return read_percent(w, value, keep, error);
     if (!unit || *unit || value != floor(value))
