@@ -38,29 +38,31 @@ typedef struct fleet {
 
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
+enum { IDENTITY_ROOM = 32 }; /* at least the bytes of "-IDENTITY" */
+
 /* The folder for "a/b.gguf" is "organs/a__b". If another model in f->state already has this folder, the member's
- * identity is appended. */
+ * identity is appended. Returns NULL if memory runs out. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
-    char folder[PATH_MAX], *path = NULL;
-    size_t used = (size_t)snprintf(folder, sizeof folder - 32, "organs/"); /* 32: room for "-IDENTITY" */
-    for (const char *c = strcmp(member->name, ".") ? member->name : "model"; *c && used < sizeof folder - 34; c++) {
+    static const char *const endings[] = {".gguf", ".safetensors"};
+    char folder[PATH_MAX];
+    const char *name, *from = strcmp(member->name, ".") ? member->name : "model";
+    json_t *entry;
+    size_t used = (size_t)snprintf(folder, sizeof folder, "organs/");
+    for (const char *c = from; *c && used + 2 < sizeof folder - IDENTITY_ROOM; c++) {
         if (*c == '/')
             folder[used++] = '_';
         folder[used++] = *c == '/' ? '_' : *c;
     }
     folder[used] = '\0';
-    static const char *const endings[] = {".gguf", ".safetensors"};
-    for (size_t k = 0; k < 2; k++)
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
         organ_cut_end(folder, &used, endings[k]);
     folder[used] = '\0';
-    const char *key;
-    json_t *entry;
-    json_object_foreach(f->state, key, entry) if (strcmp(organ_json_text(entry, "dissection.folder"), folder) ==
-                                                  0) return asprintf(&path, "%s-%016llx", folder,
-                                                                     (unsigned long long)member->identity) < 0
-        ? NULL
-        : path;
+    json_object_foreach(f->state, name, entry)
+    {
+        if (strcmp(organ_json_text(entry, "dissection.folder"), folder) == 0)
+            return organ_format("%s-%016llx", folder, (unsigned long long)member->identity);
+    }
     return strdup(folder);
 }
 
@@ -134,9 +136,10 @@ static bool needs_extract(const fleet *f, const organ_model *model)
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
-/* After an error the result is NULL or an incomplete entry. A file that is not a model, such as an adapter, is only
- * described; *z is then unchanged. */
-static json_t *and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z, organ_error *error)
+/* Extracts and measures the model. After an error the result is NULL or an incomplete entry. A file that is not a
+ * model, such as an adapter, is only described; *z is then unchanged. */
+static json_t *dissect_and_measure_member(const fleet *f, const organ_fleet_member *member, json_t **z,
+                                          organ_error *error)
 {
     organ_model *model = NULL;
     json_t *dissection = NULL;
@@ -215,7 +218,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         organ_progress_note(f->progress, "%s: unchanged", member->name);
     } else {
         organ_error fault = {0};
-        json_t *dissection = and_extract_member(f, member, &z, &fault);
+        json_t *dissection = dissect_and_measure_member(f, member, &z, &fault);
         organ_ranks_sync_status(f->ranks, "finishing a model of the fleet", &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(dissection);
@@ -321,10 +324,8 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
     ORGAN_OWNED char *measured = NULL, *rest = NULL;
     if (organ_report_markdown(z, &measured, error) == ORGAN_OK &&
         organ_report_markdown(report, &rest, error) == ORGAN_OK &&
-        asprintf(markdown, "%s%s%s", measured, *rest ? "\n" : "", rest) < 0) {
-        *markdown = NULL;
+        !(*markdown = organ_format("%s%s%s", measured, *rest ? "\n" : "", rest)))
         organ_fail_errno(error, ENOMEM, "the report");
-    }
     return error->status;
 }
 

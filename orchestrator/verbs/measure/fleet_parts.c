@@ -42,7 +42,8 @@ typedef struct fleet_find_folder {
 
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
-/* Only files whose names begin with the first `length` characters of `stem` count; with 0 all files do. */
+/* Returns a digest of names, sizes and times of the files in the folder. Only files whose names begin with the first
+ * `length` characters of `stem` count; with 0 all files do. */
 static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
                                        const char *stem, size_t length)
 {
@@ -98,7 +99,7 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
         return;
     char *name = join_path(relative, file);
     if (name && stem)
-        strcpy(name + strlen(name) - (length - stem), ".gguf");
+        strcpy(name + strlen(name) - (length - stem), ".gguf"); /* shorter than "-00001-of-00002.gguf" */
     add_member(w, join_path(path, file), name, fleet_find_identity_of(w, path, f, file, stem ? stem : length));
 }
 
@@ -185,7 +186,7 @@ void organ_fleet_release(organ_fleet_list *list)
 
 /* ---- kinds of models ---- */
 
-/* The words of words[] are values of general.type or general.architecture in GGUF files. */
+/* Kinds by values of general.type or general.architecture in GGUF files. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -195,7 +196,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Names of tensors in models do not have these parts. */
+/* Kinds by parts of names of tensors. Names in models do not have these parts. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -280,7 +281,8 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* An experiment is the donor, method, parameters and calibration of a pruning. `groups` owns the element. */
+/* Returns the element of `groups` for the experiment: the donor, method, parameters and calibration of a pruning. A new
+ * element is appended if there is none. NULL if memory runs out. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;
@@ -314,8 +316,8 @@ int organ_fleet_report_prunings(json_t *report)
     int failed = 0;
     size_t k;
     json_t *row;
-    json_array_foreach(json_object_get(report, "models"), k, row) failed |= add_model(groups, row);
-    json_array_foreach(groups, k, row) failed |= json_array_append(experiments, json_object_get(row, "experiment"));
+    json_array_foreach(json_object_get(report, "models"), k, row) { failed |= add_model(groups, row); }
+    json_array_foreach(groups, k, row) { failed |= json_array_append(experiments, json_object_get(row, "experiment")); }
     failed |=
         !ORGAN_ADD_BEFORE_RUN(report, SET("prunings", groups), SET("errata", organ_errata_of_experiments(experiments)));
     json_decref(experiments);
@@ -323,8 +325,6 @@ int organ_fleet_report_prunings(json_t *report)
 }
 
 /* ---- results of an interrupted run ---- */
-
-/* Keeps the results of a fleet. Ranks: rank 0 reads them and sends the valid entries to the others. */
 
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
@@ -369,6 +369,7 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, or
     return error->status;
 }
 
+/* Returns the member "models" of the file; NULL if there is none. */
 static json_t *read_state(const char *output)
 {
     ORGAN_OWNED char *const path = state_path(output);
@@ -377,8 +378,7 @@ static json_t *read_state(const char *output)
     const organ_cache cache = fleet_state_cache(path, identity);
     if (path && identity)
         organ_cache_read(&cache, &document, &(organ_error){0});
-    json_t *const models = json_incref(json_object_get(document, "models"));
-    return models;
+    return json_incref(json_object_get(document, "models"));
 }
 
 /* With `no_extract`, and for an organ directory, no folder is needed. */

@@ -146,10 +146,10 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 }
 
 /* Opens or creates the journal DIRECTORY/organ/measure-DIGITS.jsonl and locks it; DIGITS is a digest of the model's
- * path. `seed`: also compute the older measure seed/1. Discards lines that
- * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
- * and `progress` must outlive the stream. Returns ORGAN_USAGE if another process has the file open,
- * ORGAN_IO if it cannot be created or read; *stream is then NULL. */
+ * path. `seed`: also compute the older measure seed/1. Discards lines that belong to another version of the model's
+ * files (size, ETag, modification time) or to another value of `seed`. `model` and `progress` must outlive the stream.
+ * Returns ORGAN_USAGE if another process has the file open, ORGAN_IO if it cannot be created or read; *result is then
+ * NULL. */
 static organ_status stream_open(const organ_model *model, bool seed, const char *directory,
                                 const organ_progress *progress, organ_measure_stream **result, organ_error *error)
 {
@@ -372,7 +372,7 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
     return error->status;
 }
 
-static organ_status and_report(measure_run *m, json_t **report, organ_error *error)
+static organ_status run_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, &organ_measure_view, m->engine->ranks, false, false};
@@ -414,7 +414,7 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .stopped = is_stopped,
                                     .note = note_access};
     const organ_report_work work = organ_report_begin(report);
-    and_report(&m, report, error);
+    run_and_report(&m, report, error);
     close_measuring(&m);
     return organ_report_end(&work, "the report", error);
 }

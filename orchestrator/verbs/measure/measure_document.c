@@ -107,9 +107,8 @@ static json_t *document_layers_json(const organ_measured *m)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
     /* A damaged file may name any layer number: without rows if the highest exceeds both the number of weights and
      * LAYERS. Companions do not count, so that a packed model and its dequantised copy have the same limit. */
-    const size_t count = (size_t)(last + 1) <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS)
-                             ? (size_t)(last + 1)
-                             : 0;
+    const size_t named = (size_t)(last + 1);
+    const size_t count = named <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS) ? named : 0;
     fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
     json_t *rows = folds ? json_array() : NULL;
     for (size_t t = 0; folds && t < m->model->tensor_count; t++) {
@@ -281,14 +280,16 @@ static bool has_theta(const organ_measured *m, size_t t)
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
 {
     double sum[ORGAN_ROLE_COUNT] = {0}, m2[ORGAN_ROLE_COUNT] = {0}, count[ORGAN_ROLE_COUNT] = {0};
-    for (int again = 0; again < 2; again++)
-        for (size_t t = 0; t < m->model->tensor_count; t++) {
-            if (!has_theta(m, t))
-                continue;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (has_theta(m, t)) {
+            sum[m->subjects->weight_of[t]->anatomy.role] += m->z[t].theta;
+            count[m->subjects->weight_of[t]->anatomy.role]++;
+        }
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (has_theta(m, t)) {
             const organ_role role = m->subjects->weight_of[t]->anatomy.role;
-            const double deviation = again ? m->z[t].theta - sum[role] / count[role] : 0;
-            *(again ? &m2[role] : &sum[role]) += again ? deviation * deviation : m->z[t].theta;
-            count[role] += !again;
+            const double deviation = m->z[t].theta - sum[role] / count[role];
+            m2[role] += deviation * deviation;
         }
     for (int role = 0; role < ORGAN_ROLE_COUNT; role++)
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;

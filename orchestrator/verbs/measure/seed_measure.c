@@ -22,13 +22,15 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
         sample->count[k] = rows * (cols >> k);
 }
 
-/* The index counts all values of the tensor at scale 2^k. */
+/* Returns the index of value i of the sample among all values of the tensor at scale 2^k. */
 static uint64_t place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
 }
 
+/* Sets *at to the index of the next value of the sample in the n values that come now. Returns false if there is none.
+ */
 static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
     const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
@@ -166,9 +168,7 @@ organ_seed_z organ_seed_finish(organ_seed_sample *sample)
     return z;
 }
 
-/* ---- report ---- */
-
-/* Reports the older measure seed/1 of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
+/* ---- report: the member "seed" of an entry of organ.measure/1, in addition to z/1 ---- */
 
 typedef struct seed_fold {
     uint64_t tensors, elements; /* number of weights and their elements */
@@ -178,6 +178,7 @@ typedef struct seed_fold {
     double least, max;          /* least and greatest theta of seed/1 */
 } seed_fold;
 
+/* Returns whether the weight has figures of both measures. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
@@ -222,7 +223,7 @@ static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 
 static json_t *seed_role_json(const void *m, size_t row)
 {
-    const seed_fold f = seed_fold_of(m, -1, (int)row);
+    const seed_fold f = seed_fold_of(m, /*group=*/-1, (int)row);
     return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)row))),
                                          seed_fold_json(&f))
                      : NULL;
@@ -230,7 +231,7 @@ static json_t *seed_role_json(const void *m, size_t row)
 
 static json_t *seed_group_json(const void *m, size_t group)
 {
-    const seed_fold f = seed_fold_of(m, (int)group, -1);
+    const seed_fold f = seed_fold_of(m, (int)group, /*row=*/-1);
     return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group))),
                                          seed_fold_json(&f))
                      : NULL;
@@ -253,7 +254,7 @@ static json_t *seed_tensor_json(const void *context, size_t t)
 
 json_t *organ_measure_seed_json(const organ_measured *m)
 {
-    const seed_fold all = seed_fold_of(m, -1, -1);
+    const seed_fold all = seed_fold_of(m, /*group=*/-1, /*row=*/-1);
     json_t *const rest = ORGAN_OBJECT(SET("roles", organ_anatomy_rows_json(seed_role_json, m)),
                                       SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, seed_group_json, m)),
                                       SET("per_tensor", organ_json_rows(m->model->tensor_count, seed_tensor_json, m)));

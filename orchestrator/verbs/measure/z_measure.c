@@ -36,12 +36,12 @@ typedef struct z_measure_crew {
     uint64_t min_scratch;        /* bytes of scratch with which a worker can measure every weight */
 } z_measure_crew;
 
+/* Returns NULL after the last weight, and after an error of any worker. */
 static const organ_weight *next_weight(z_measure_crew *c)
 {
     ORGAN_LOCKED(&c->lock);
     const bool over = c->error.status != ORGAN_OK || c->next == c->count;
-    const organ_weight *weight = over ? NULL : c->order[c->next++];
-    return weight;
+    return over ? NULL : c->order[c->next++];
 }
 
 static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)

@@ -130,18 +130,18 @@ static organ_status report_mismatches(const module_mismatches *mismatches, const
 static const organ_weight *weight_of_place(const module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
-    char *made = NULL, other[ORGAN_COUNTERPART_SIZE];
-    if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0) {
+    char other[ORGAN_COUNTERPART_SIZE];
+    ORGAN_OWNED char *const made = p->tensor ? NULL : organ_format("%s.weight", p->module);
+    const char *const name = p->tensor ? p->tensor : made;
+    if (!name) {
         organ_fail_memory(error, model->path);
         return NULL;
     }
-    const char *const name = p->tensor ? p->tensor : made;
     const organ_weight *weight = organ_lora_weight(weights, name);
     if (!weight && p->gguf != (model->gguf != NULL) &&
         organ_counterpart_across(model->gguf ? model : p->model, name, p->anatomy, !p->gguf, p->anatomy->layer, other,
                                  sizeof other))
         weight = organ_weights_named(weights, other);
-    free(made);
     return weight;
 }
 

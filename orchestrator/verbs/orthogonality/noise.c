@@ -137,9 +137,9 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
     for (size_t k = 0; k < count; k++) {
         const uint64_t row = first + k / m->cols;
         if (!isfinite(clean[k]))
-            return organ_compared_not_finite(s->job, m, 0, row, clean[k], error);
+            return organ_compared_not_finite(s->job, m, /*source=*/0, row, clean[k], error);
         if (!isfinite(noisy[k]))
-            return organ_compared_not_finite(s->job, m, 1 + n, row, noisy[k], error);
+            return organ_compared_not_finite(s->job, m, /*source=*/1 + n, row, noisy[k], error);
     }
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: tensor '%s': differs from the clean one by more than FP32 can represent",

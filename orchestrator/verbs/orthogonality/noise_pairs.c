@@ -20,13 +20,10 @@
 
 static bool is_adapter(const char *path)
 {
-    ORGAN_OWNED char *config = NULL;
+    ORGAN_OWNED char *const config = organ_format("%s/" ORGAN_ADAPTER_CONFIG, path);
     struct stat status;
-    bool adapter = strcmp(organ_path_name(path), ORGAN_ADAPTER_WEIGHTS) == 0;
-    if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
-        asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
-        adapter = access(config, F_OK) == 0;
-    return adapter;
+    return strcmp(organ_path_name(path), ORGAN_ADAPTER_WEIGHTS) == 0 ||
+           (config && stat(path, &status) == 0 && S_ISDIR(status.st_mode) && access(config, F_OK) == 0);
 }
 
 /* Two paths are the same model also if the first file of each is the same local file (device and inode). */
@@ -64,10 +61,7 @@ static bool remark(const organ_compared_module *m, char text[64])
     return norms > 0;
 }
 
-/* ---- verdict ---- */
-
-/* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_parts.h.
- */
+/* ---- verdict: sentences and levels for the figures, by the limits in noise_parts.h ---- */
 
 /* The premise of Method A is that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|. The premise is
  * "undefined" if a noise is zero; it "holds" if q is at most ORGAN_ASSUMPTION_HOLDS, and "holds in part" if q is
@@ -79,12 +73,13 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
         return "undefined";
     if (left <= ORGAN_ASSUMPTION_HOLDS * ORGAN_ASSUMPTION_HOLDS)
         return "holds";
-    return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
+    const bool agree = strcmp(noises, "alike") == 0 || strcmp(noises, "related") == 0;
+    return left < 1 && agree ? "holds in part" : "does not hold";
 }
 
 static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
-    if (*assumption == 'u') { /* undefined */
+    if (strcmp(assumption, "undefined") == 0) {
         organ_say(to, "The premise of Method A, that both noises are equal and cancel, cannot be tested: at least one "
                       "pair has no noise.");
         return;
@@ -412,7 +407,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
     uint64_t same = 0;
     for (size_t k = 0; k < job->count; k++)
         if (job->modules[k].sums.clean_difference > 0)
-            add_to_fold(&differing, &job->modules[k], 0);
+            add_to_fold(&differing, &job->modules[k], /*which=*/0);
         else
             same++;
     return same < job->count ? pairs_verdict(&differing, same, job->change) : pairs_verdict(all, 0, job->change);
@@ -421,7 +416,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
 static json_t *pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
-    const organ_compared_folding folding = {job, 0, add_to_fold, fold_json};
+    const organ_compared_folding folding = {job, /*which=*/0, add_to_fold, fold_json};
     const organ_compared_fold all = organ_compared_fold_all(&folding);
     return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
                         SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),

@@ -398,8 +398,10 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
  * rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
-    const uint64_t at = draw * 128; /* each draw uses its own 128 numbers, enough for all tries */
-    const double g = normal_at(seed, stream, at + 127), rest = chi_square_at(seed, stream, at, (double)(elements - 1));
+    enum { NUMBERS = 128 }; /* of each draw: the first are those of chi_square_at, the last is that of normal_at */
+    const uint64_t at = draw * NUMBERS;
+    const double g = normal_at(seed, stream, at + NUMBERS - 1),
+                 rest = chi_square_at(seed, stream, at, (double)(elements - 1));
     const double square = g * g + rest;
     return square > 0 ? g / sqrt(square) : 0;
 }

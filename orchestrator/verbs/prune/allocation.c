@@ -41,7 +41,7 @@ struct organ_prune_allocation {
 static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
                                              double effort)
 {
-    organ_prune_matrix_options options = organ_prune_options_of(a->job, 0, name);
+    organ_prune_matrix_options options = organ_prune_options_of(a->job, /*part=*/0, name);
     options.sparsity = sparsity;
     options.effort *= options.method == ORGAN_PRUNE_PHYSARUM_V3 ? effort : 1;
     return options;
@@ -105,7 +105,7 @@ static void release_shared(void *context) { organ_prune_share_end(&((organ_prune
 /* The sparsity of 50 percent is arbitrary: it does not change the memory. */
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
-    const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);
+    const organ_prune_matrix_options options = options_at(context, tensor->name, /*sparsity=*/50, /*effort=*/1);
     const organ_matrices m = organ_tensor_matrices(tensor);
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }

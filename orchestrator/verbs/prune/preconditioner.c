@@ -425,7 +425,7 @@ void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, siz
 {
     const size_t n = c->h.size;
     for (size_t i = 0; i < rows; i++)
-        scale_kept(result + i * n, 1, residual + i * n, c->inverse, keep + i * n, n);
+        scale_kept(result + i * n, /*a=*/1, residual + i * n, c->inverse, keep + i * n, n);
     for (size_t b = 0; b < c->part_count; b++)
         solve_part(c, b, first, rows, result + c->parts[b].start, scratch);
     for (size_t i = 0; i < rows; i++)

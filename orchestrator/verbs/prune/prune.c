@@ -13,6 +13,8 @@
 #include <organ/base.h>
 #include <stdlib.h>
 
+/* ---- pruning and quantisation in one walk ---- */
+
 /* Pruning and quantisation in one walk, a run of the calibration text through the model (--then): each matrix is
  * pruned, then its kept weights are quantised; later layers get inputs from matrices with both changes. The
  * quantisation runs the walk and writes the output; this file has its callbacks. With --allocate,
@@ -21,7 +23,7 @@
 
 static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
-    const organ_prune_matrix_options prune_options = organ_prune_options_of(context, 0, "");
+    const organ_prune_matrix_options prune_options = organ_prune_options_of(context, /*part=*/0, /*name=*/"");
     return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 

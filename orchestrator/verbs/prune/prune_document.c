@@ -129,7 +129,7 @@ json_t *organ_prune_identity(void *context)
 
 /* ---- the line of a target ---- */
 
-/* The count of an imatrix in GGUF is of tokens, that of an older one of chunks. */
+/* Returns 0, or -1 if memory runs out. The count of an imatrix in GGUF is of tokens, that of an older one of chunks. */
 static int add_figures(const organ_prune_job *job, const organ_prune_figures *figures, json_t *line)
 {
     const bool flow = job->method->flows, text = job->needs_text;
@@ -164,9 +164,8 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
         SET_COUNT("killed", c->killed), SET_COUNT("kept", c->kept),
         SET_REAL("percent", organ_percent(c->killed, tensor->elements)), SET_IF(tiles, "gain", json_real(part->gain)),
         SET_TEXT("xxh3", part->xxh3));
-    if (line && job->figures && add_figures(job, &job->figures[part->target], line)) {
+    if (line && job->figures && add_figures(job, &job->figures[part->target], line))
         organ_clear_json(&line);
-    }
     return line;
 }
 
@@ -254,6 +253,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
                         SET("shards", shards));
 }
 
+/* Returns 0, or another number if memory runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;
@@ -288,6 +288,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
+/* Returns 0, or -1 if memory runs out. */
 static int add_errata(json_t *document)
 {
     return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&
@@ -296,6 +297,7 @@ static int add_errata(json_t *document)
                : -1;
 }
 
+/* Replaces the first sentence of not_reported_json after an evaluation. Returns 0, or -1 if memory runs out. */
 static int report_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "
@@ -311,23 +313,25 @@ int organ_prune_finish_report(void *job, json_t *document)
     return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
+/* Returns 0, or -1 if memory runs out. */
 static int add_method(json_t *document, const organ_prune_job *job)
 {
+    const bool figures = job->figures != NULL;
     uint64_t changed = 0;
-    for (size_t k = 0; k < job->targets.count && job->figures; k++)
+    for (size_t k = 0; k < job->targets.count && figures; k++)
         changed += job->figures[k].compensated;
-    json_t *const allocation = job->allocation ? organ_prune_allocation_json(job->allocation) : NULL;
-    if (job->figures) {
-        ORGAN_ADD(json_object_get(document, "definitions"),
-                  SET_TEXT("compensated", "a target weight that is neither zero in the output nor equal to the "
-                                          "donor's; counted as kept"));
-        ORGAN_ADD_BEFORE_RUN(document, SET("calibration", with_fallback(job, document_calibration_json(job))),
-                             SET("imatrix", with_fallback(job, imatrix_json(job))));
-    }
-    ORGAN_ADD_BEFORE_RUN(document, SET_IF(job->allocation, "allocation", allocation));
-    if (job->figures)
-        ORGAN_ADD_BEFORE_RUN(document, SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed));
-    return 0;
+    if (figures && !ORGAN_ADD(json_object_get(document, "definitions"),
+                              SET_TEXT("compensated", "a target weight that is neither zero in the output nor equal to "
+                                                      "the donor's; counted as kept")))
+        return -1;
+    return ORGAN_ADD_BEFORE_RUN(document,
+                                SET_IF(figures, "calibration", with_fallback(job, document_calibration_json(job))),
+                                SET_IF(figures, "imatrix", with_fallback(job, imatrix_json(job))),
+                                SET_IF(job->allocation, "allocation", organ_prune_allocation_json(job->allocation)),
+                                SET_IF(figures, "compensates", json_boolean(job->compensates)),
+                                SET_IF(figures, "compensated", json_integer((json_int_t)changed)))
+               ? 0
+               : -1;
 }
 
 json_t *organ_prune_document(void *context, const organ_writing *made)
@@ -429,9 +433,13 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
     json_t *check;
-    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
-        error, ORGAN_IO, "%s: a check of the written output failed: %s: %s", job->options->write.output,
-        json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
+    json_array_foreach(job->checks, index, check)
+    {
+        if (!json_is_true(json_object_get(check, "ok")))
+            organ_fail(error, ORGAN_IO, "%s: a check of the written output failed: %s: %s", job->options->write.output,
+                       json_string_value(json_object_get(check, "check")),
+                       json_string_value(json_object_get(check, "detail")));
+    }
     return error->status;
 }
 

@@ -80,8 +80,8 @@ static organ_status measure_output_error(const organ_matrix_job *job, float *bef
 {
     const size_t n = job->rows * job->cols;
     ORGAN_OWNED float *product = organ_floats(n, 1);
-    ORGAN_OWNED float *h =
-        organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    ORGAN_OWNED float *h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1,
+                                                ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- physarum v2 ---- */
+
 /* Physarum v2 (docs/definitions/pruning.md). The flow removes weights in stages, and after each stage
  * the kept weights are refitted by least squares. With a pattern, the pattern itself decides the mask of the last
  * stage. Without compensation there is one flow, after which a pattern is applied. */
@@ -55,7 +57,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
-    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
+    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
     if (!s->h)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
@@ -73,7 +75,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
         return ORGAN_OK;
     }
     ORGAN_OWNED float *const drift =
-        organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
+        organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, /*damping=*/0);
     if (!drift)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
                                 job->cols);
@@ -211,7 +213,8 @@ organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
     return flow_through(job, &flow, error);
 }
 
-/* physarum-v3 */
+/* ---- physarum v3 ---- */
+
 #define PHASES     4   /* consecutive iterations with the same rho are a phase */
 #define ITERATIONS 6   /* iterations of a phase, at an effort of 1 */
 #define RELAXED    1.6 /* over-relaxation */
@@ -286,7 +289,7 @@ static organ_status prepare(solving *s, double share, double damping, size_t kil
     organ_clear_dead_inputs(job);
     if (find_target(s, share, damping, error) != ORGAN_OK)
         return error->status;
-    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, damping);
+    s->h = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, damping);
     if (!s->h)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
     const organ_admm_problem problem = {.name = job->options->name,

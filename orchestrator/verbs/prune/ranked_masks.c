@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- the edge, and masks by it ---- */
+
 /* Radix selection of the edge, the score of a given rank, and masks by comparison of scores with it; on all workers:
  * one pass over the scores for each digit of the edge, then one pass that compares all scores with the edge. */
 
@@ -216,7 +218,7 @@ static void cut_equal_scores(organ_edge_search *s)
         s->equals[k] = remaining < s->equals[k] ? remaining : s->equals[k];
         remaining -= s->equals[k];
         if (s->equals[k])
-            cut_edge_strip(s, k, 0);
+            cut_edge_strip(s, k, /*worker=*/0);
     }
 }
 

@@ -179,7 +179,8 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
+    sparsegpt_sweep s = {.job = job,
+                         .factor = organ_expand_moments(job->engine, job->moments, /*c=*/0, /*h=*/1, /*damping=*/0)};
     s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
     const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
     s.scores = organ_floats(job->rows, COLUMNS);

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Loads bands of a matrix, checks once that their weights are finite, and widens weights to FP32. */
+/* ---- bands of a matrix: loading, one check that weights are finite, and widening to FP32 ---- */
 
 #define PIECE ((size_t)256) /* weights that nonfinite_column widens at once */
 
@@ -210,7 +210,7 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
         after[l] = (uint8_t)(before[l] & (flowed[l] != 0));
     memcpy(words, after, sizeof words);
     for (size_t w = 0; w < 2; w++)
-        count += words[w] * 0x0101010101010101u >> 56; /* the sum of the eight bytes, which are 0 or 1 */
+        count += words[w] * 0x0101010101010101u >> 56; /* the highest byte is the sum of the eight, which are 0 or 1 */
     return count;
 }
 

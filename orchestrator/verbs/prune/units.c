@@ -327,7 +327,7 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
 static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
-    const organ_prune_matrix_options options = organ_prune_options_of(context, 0, tensor->name);
+    const organ_prune_matrix_options options = organ_prune_options_of(context, /*part=*/0, tensor->name);
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 

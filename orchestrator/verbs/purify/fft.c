@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The filter by fft: the spectrum of a row of any length, in FP64, and its inverse. */
 #include "orchestrator/verbs/purify/purify_parts.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -69,8 +70,8 @@ static size_t find_factors(size_t m, organ_fft *f)
     return m;
 }
 
-/* The length is the smallest power of two that holds the convolution of length m (Bluestein 1970); 0 if none is
- * needed. */
+/* Returns the length of organ_fft.padding: the smallest power of two that holds the convolution of length m (Bluestein
+ * 1970); 0 if none is needed. */
 static size_t padded_length(size_t m)
 {
     size_t length = 1;
@@ -139,6 +140,8 @@ static void step_by_prime(const pair *restrict x, pair *restrict y, size_t m, si
         }
 }
 
+/* Transforms the f->m numbers at x in place, or into y, in steps from one to the other. Returns the one that has the
+ * result. With f->padded, y + m + 1 has room for twice as many more. */
 static pair *transform(const organ_fft *f, pair *x, pair *y);
 
 /* The convolution is with exp(pi i k^2 / m), which a power of two computes; `room` has twice its length. */
@@ -179,6 +182,8 @@ static pair *transform(const organ_fft *f, pair *x, pair *y)
     return x;
 }
 
+/* f->m is set. Makes the transform of `padding` too, whose length has no large prime factors. Returns false if memory
+ * runs out. */
 static bool make_tables(organ_fft *f)
 {
     const size_t m = f->m, padded = f->padded = padded_length(m);
@@ -297,8 +302,8 @@ static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t 
     return from;
 }
 
-/* k counts from 0. The values are partitioned bit by bit from the highest bit below the sign, so that the time does
- * not depend on their order. */
+/* The values, none below 0, change their order; k counts from 0. They are partitioned bit by bit from the highest bit
+ * below the sign, so that the time does not depend on their order. */
 static double kth_smallest(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;

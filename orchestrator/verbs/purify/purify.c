@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ purify: filters the rows of the chosen tensors, measures their energy, and makes the report. */
 #include "orchestrator/verbs/purify/purify_parts.h"
 
 #include "formats/base/plain_numbers.h"
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Makes the report of organ purify. */
+/* ---- the report ---- */
 
 /* The report warns if more than this percentage of the energy was removed. */
 #define WARNING_PERCENT 5.0
@@ -151,8 +152,7 @@ static json_t *definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
-/* Implement organ_write.parameters and organ_write.document: return the options on which the output depends, and the
- * report of the finished output. */
+/* Implements organ_write.document: returns the report of the finished output. */
 static json_t *purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their files and offsets */

@@ -15,9 +15,10 @@
 #include <string.h>
 #include <strings.h>
 
-/* Lists the tensors of the output: for each target its codes, scales and shape, or its GGUF blocks; all other tensors
- * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
- * is a target that is quantised. */
+/* ---- the tensors of the output ---- */
+
+/* For each target its codes, scales and shape, or its GGUF blocks; all other tensors unchanged. A piece is a tensor of
+ * the output, a unit is the pieces that are made from one source tensor, and a part is a target that is quantised. */
 
 /* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
  * source tensor. */
@@ -29,8 +30,7 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
 }
 
 /* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
- * recipe or
- * --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
+ * recipe or --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
 static bool is_calibrated(const organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding)
 {
     const size_t t = (size_t)(weight->codes - job->model->tensors);
@@ -418,7 +418,7 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)
 {
-    return quantize_run(&(quantize_call){options, NULL, NULL}, pruning, engine, progress, report, error);
+    return quantize_run(&(quantize_call){.options = options}, pruning, engine, progress, report, error);
 }
 
 static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,

@@ -122,10 +122,10 @@ static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
 
 typedef struct quantize_calibrated_rows {
     quantize_calibrated_storing *storing;
-    float *weights; /* of the whole matrix, [rows][cols] */
-    size_t first, rows;
-    bool not_finite; /* result of rows_check; atomic */
-    uint64_t zeros;  /* result of rows_take; atomic */
+    float *weights;     /* of the whole matrix, [rows][cols] */
+    size_t first, rows; /* the rows from `first` on that the workers share */
+    bool not_finite;    /* result of rows_check; atomic */
+    uint64_t zeros;     /* result of rows_take; atomic */
 } quantize_calibrated_rows;
 
 static void share_rows(quantize_calibrated_rows *rows, void (*task)(void *context, size_t index, size_t worker))
@@ -225,7 +225,7 @@ static organ_status move_numbers(quantize_calibrated_storing *s, bool write, siz
 
 static organ_status move_all_numbers(quantize_calibrated_storing *s, bool write, organ_error *error)
 {
-    if (move_numbers(s, write, 0, s->part->scale, error) != ORGAN_OK)
+    if (move_numbers(s, write, /*first=*/0, s->part->scale, error) != ORGAN_OK)
         return error->status;
     return organ_grid_is_free(&s->part->encoding->grid)
                ? move_numbers(s, write, (size_t)s->part->groups, s->part->minimum, error)
@@ -248,10 +248,8 @@ static organ_status store_matrix(quantize_calibrated_storing *s, float *weights,
                             s->codes_at + strip.first * s->row_bytes, s->put, error))
             return error->status;
     }
-    if (!scales)
-        return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    if (move_all_numbers(s, /*write=*/true, error) != ORGAN_OK)
+    if (scales && move_all_numbers(s, /*write=*/true, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -458,7 +456,9 @@ static organ_status quantise_matrix(quantize_calibrated_storing *s, const organ_
     share_rows(&all, rows_take);
     organ_quantize_multiply(weights, n, 1 / divisor);
     const double by = 1 / ((double)divisor * (double)divisor);
-    m.energy *= by, m.gptq_loss *= by, m.loss *= by;
+    m.energy *= by;
+    m.gptq_loss *= by;
+    m.loss *= by;
     if (matrix->own)
         s->part->zeros += all.zeros;
     return matrix->own ? finish_matrix(s, matrix, &m, error) : ORGAN_OK;

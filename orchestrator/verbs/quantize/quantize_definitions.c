@@ -6,7 +6,7 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
-/* The scales of FP4, MXFP8 and MLX. */
+/* The scales of FP4, MXFP8 and MLX. `then` comes after the sentence. */
 static json_t *small_scale_definition(const organ_quantize_job *job, const char *then)
 {
     const organ_grid *const grid = &job->encoding->grid;

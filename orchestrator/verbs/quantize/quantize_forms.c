@@ -50,7 +50,7 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_w
         return "no layer of the forward pass multiplies inputs by it, so there are no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, columns(weight)))
         return kind;
-    if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0)
+    if (job->encoding->grid.size == 16 || job->encoding->grid.bits == 0) /* schemes with one size of groups */
         return "its columns are not a whole number of groups.";
     return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
            "groups.";
@@ -72,17 +72,12 @@ bool organ_quantize_is_routed(const organ_tensor *tensor)
 /* `codes` of an unpacked weight is the weight itself, or the tensor of which it is made. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
-static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    return organ_quantize_is_target(job, tensor);
-}
-
 static bool is_packable(const organ_quantize_job *job, const organ_weight *weight)
 {
-    return is_chosen(job, weight->codes) && !kind_obstacle(job, weight);
+    return organ_quantize_is_target(job, weight->codes) && !kind_obstacle(job, weight);
 }
 
-static int by_number(const void *a, const void *b)
+static int by_layer(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return ORGAN_ORDER(x, y);
@@ -100,7 +95,7 @@ static organ_status list_experts(const organ_quantize_job *job, experts *found, 
         found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
         found->layers[found->count++] = t->anatomy.layer;
     }
-    qsort(found->layers, found->count, sizeof *found->layers, by_number);
+    qsort(found->layers, found->count, sizeof *found->layers, by_layer);
     return ORGAN_OK;
 }
 
@@ -112,9 +107,9 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
         const organ_tensor *const t = tensor_at(job, k);
         if (!organ_quantize_is_routed(t) || is_packable(job, &job->weights->weights[k]))
             continue;
-        if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_number))
+        if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_layer))
             continue;
-        if (!is_chosen(job, t))
+        if (!organ_quantize_is_target(job, t))
             return organ_fail(error, ORGAN_USAGE,
                               "`targets` selects some experts of layer %d, but not '%s': loaders store the routed "
                               "experts of a layer as one tensor, so all of their projections must be targets or none",
@@ -127,6 +122,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
     return ORGAN_OK;
 }
 
+/* Names the first expert whose rows are no whole groups; there must be one. */
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_weight *odd = NULL;
@@ -239,7 +235,7 @@ static void note_stacks(const organ_quantize_job *job)
         if (!organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
             continue;
         all += w->elements;
-        if (w->rank < 3 || !is_chosen(job, w->codes) || job->encodings[w->codes - job->model->tensors])
+        if (w->rank < 3 || !organ_quantize_is_target(job, w->codes) || job->encodings[w->codes - job->model->tensors])
             continue;
         plain += w->elements;
         stacks++;
@@ -317,12 +313,10 @@ static void note_type(const organ_quantize_job *job)
 
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
-    if (job->list.regrouped && organ_quantize_is_mlx(job))
+    if (job->list.regrouped)
         note_regrouped(job);
     if (organ_quantize_is_mlx(job))
         return;
-    if (job->list.regrouped)
-        note_regrouped(job);
     if (job->list.clipped)
         note_clipped(job);
     note_stacks(job);

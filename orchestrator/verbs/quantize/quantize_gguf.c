@@ -29,7 +29,7 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Tables for positions and types are small and stay unchanged. */
+/* Returns whether the tensor is a table of tokens. Those of positions and types are small and stay unchanged. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
@@ -121,7 +121,8 @@ static bool is_wide(const organ_quantize_job *job, const char *pattern)
     return wide;
 }
 
-/* Returns whether --select has the tensor's name or role, or a pattern that matches only such tensors. */
+/* Returns whether --select has the tensor's name or role, or a pattern that matches only such tensors; false also after
+ * an error. */
 static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_selection_release) organ_selection names = {0};
@@ -137,7 +138,8 @@ static bool is_named(const organ_quantize_job *job, const organ_tensor *tensor, 
     return organ_selection_has_name(&names, tensor->name, &tensor->anatomy, /*otherwise=*/false);
 }
 
-/* Embeddings of positions, convolutions, routers and others, which loaders read only in the type that they have. */
+/* Returns whether the tensor is an embedding of positions, a convolution, a router or another that loaders read only in
+ * the type that it has. */
 static bool keeps_type(const organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const bool fixed = job->fixed && job->fixed[tensor - job->model->tensors];

@@ -16,7 +16,8 @@
 struct organ_quantize_mlx {
     const organ_mlx_type *type;
     const organ_tensor *repeated; /* a head with the values of the embedding, which is the head; NULL: none */
-    organ_weights *found, split;  /* as job->weights was found, and with the stacks split; NULL: nothing was split */
+    organ_weights *found;         /* what job->weights was before the stacks were split; NULL: nothing was split */
+    organ_weights split;          /* with the stacks split */
     organ_mlx_made *made;         /* unquantised tensors with other rows or values than in the model */
     size_t made_count, made_capacity;
     organ_shard_stack **stacks; /* in the job's arena */
@@ -246,21 +247,14 @@ const char *organ_quantize_mlx_obstacle(const organ_quantize_job *job, const org
 
 /* ---- config.json ---- */
 
-static const char *mode_of(const organ_encoding *e)
-{
-    if (organ_grid_is_free(&e->grid))
-        return "affine";
-    return e->name;
-}
-
 static json_t *settings_json(const organ_encoding *e)
 {
     return ORGAN_OBJECT(SET_COUNT("group_size", e->grid.size), SET_COUNT("bits", e->grid.bits ? e->grid.bits : 8),
-                        SET_TEXT("mode", mode_of(e)));
+                        SET_TEXT("mode", organ_grid_is_free(&e->grid) ? "affine" : e->name));
 }
 
-/* Takes over `value`. Returns whether there was memory. A name that is too long is not listed: loaders take the
- * settings of such a module from its shapes. */
+/* Takes over `value`. Returns false if memory cannot be allocated. A name that is too long is not listed: loaders take
+ * the settings of such a module from its shapes. */
 static bool set_path(const organ_quantize_job *job, json_t *object, const char *tensor, json_t *value)
 {
     char module[ORGAN_MODULE_NAME_SIZE], path[ORGAN_MODULE_NAME_SIZE];

@@ -14,7 +14,7 @@
 
 #define WRITTEN ((size_t)1 << 20) /* values that are written at once */
 
-/* Takes over *part's source. Returns NULL if memory cannot be allocated. */
+/* The job's arena owns the weight; part.from must live as long. Returns NULL if memory cannot be allocated. */
 static organ_weight *make_weight(organ_quantize_job *job, const char *name, unsigned rank, const uint64_t *shape,
                                  organ_made_part part)
 {

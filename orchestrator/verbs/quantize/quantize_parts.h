@@ -102,8 +102,8 @@ typedef struct organ_quantize_part {
     float greatest; /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
     float greatest_input; /* --activations: greatest magnitude of an input on the text */
     float divisor;        /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
-    float whole_scale;    /* the scale in that case */
-    double tries[16];     /* in that case, error squares with each try of organ_grid_search */
+    float whole_scale;    /* the scale, if one covers the target */
+    double tries[16];     /* the same: error squares with each try of organ_grid_search */
     const char *entry;    /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
     uint64_t unreached;   /* number of its matrices (experts) that got no token of the imatrix's text */
     uint64_t experts;     /* result of organ_experts_of_role, an argument of organ_importance_norms */
@@ -165,8 +165,8 @@ typedef struct organ_quantize_list {
     organ_arena arena; /* owns names of new tensors and reasons in left_out */
 } organ_quantize_list;
 
-/* A run of the calibration text: `along` quantises the calibrated parts, `measured` measures the inputs of all parts.
- */
+/* A run of the calibration text: job->along quantises the calibrated parts, job->measured measures the inputs of all
+ * parts. */
 typedef struct organ_quantize_walk {
     organ_calibration_run_options options;
     organ_calibration_work work;
@@ -181,10 +181,11 @@ typedef struct organ_quantize_walk {
 typedef struct organ_quantize_repair {
     organ_repair_adapter *adapter; /* NULL: none */
     organ_donor_target donor;
-    char *output;         /* its directory, in the arena */
-    char pair[17];        /* digest that the model and its adapter share */
-    bool *changed, named; /* named: the run that is resumed has given it its name */
-    json_t *report;
+    char *output;   /* its directory; owned */
+    char pair[17];  /* digest that the model and its adapter share */
+    bool *changed;  /* for each tensor of the model: it is a calibrated target, which gets a correction; owned */
+    bool named;     /* the run that is resumed has given the adapter its name */
+    json_t *report; /* report of the run that made the adapter; owned */
 } organ_quantize_repair;
 
 typedef struct organ_quantize_job {
@@ -298,6 +299,12 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
  * Called after the parts of the output are listed. Returns ORGAN_USAGE if no part is calibrated, else the errors of
  * organ_calibration_run_open and of organ_quantize_pruning.open. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
+/* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
+ * errors of organ_calibration_run_layers and of the functions of organ_quantize_pruning. */
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
+/* Closes what organ_quantize_open_text opened, also after an error. */
+void organ_quantize_close_text(organ_quantize_job *job);
+
 /* ---- codes with an adapter (quantize_repair.c) ---- */
 
 /* Checks the options that --repair-rank excludes; does nothing without it. */
@@ -312,12 +319,6 @@ organ_status organ_quantize_repair_write(organ_quantize_job *job, organ_status (
 /* Returns the member "repair" of the report: {"rank", "adapter", "outputs_before", "outputs_after"}. */
 json_t *organ_quantize_repair_json(const organ_quantize_job *job);
 void organ_quantize_repair_close(organ_quantize_job *job);
-
-/* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
- * errors of organ_calibration_run_layers and of organ_quantize_pruning.begin. */
-organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
-/* Closes what organ_quantize_open_text opened, also after an error. */
-void organ_quantize_close_text(organ_quantize_job *job);
 
 /* ---- encodings of safetensors models ---- */
 
@@ -414,8 +415,6 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
-/* Sets job->repair.pair if there is an adapter. Called when job->along.run is open. */
-organ_status organ_quantize_repair_pair(organ_quantize_job *job, organ_error *error);
 /* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
 json_t *organ_quantize_definitions(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */

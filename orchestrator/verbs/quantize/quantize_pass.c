@@ -13,9 +13,8 @@
 
 #define NEAREST 160.0 /* plan of a dry run: operations per weight, but for GGUF blocks */
 
-#define SEARCHED                                                                                                       \
-    0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
-               */
+/* Tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
+#define SEARCHED 0x1p-100f
 
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
@@ -169,7 +168,7 @@ static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encod
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* The sums are of values that were multiplied by `factor`. */
+/* The sums are of values that were multiplied by `factor`; they become those of the values themselves. */
 static void divide_sums(strip_result *sums, float factor)
 {
     const double by = 1 / ((double)factor * (double)factor);
@@ -297,6 +296,7 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
+/* Returns the scale with the least error, or that of try 0 for tiny values. */
 static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
 {
     const organ_grid *const grid = &part->encoding->grid;
@@ -343,7 +343,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* These tensors do not depend on codes: the shape if codes are packed, and the scale if one scale covers the tensor. */
+/* Writes the tensors of part job->todo[k] that do not depend on codes: those of organ_quantize_put_shape, and the scale
+ * if one scale covers the tensor. */
 static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -354,7 +355,7 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
         return error->status;
     part->whole_scale = choose_whole_scale(part, job->engine->kernels);
     organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
-    return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
+    return organ_write_put(job->run, part->scale, stored, organ_encoding_scale_bytes(part->encoding), 0, NULL, error);
 }
 
 /* The scratch is the largest that a part needs; strips have multiples of 128 rows, so that bands are never divided. */

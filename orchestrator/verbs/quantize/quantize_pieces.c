@@ -13,12 +13,8 @@ static const uint64_t one[] = {1}; /* shape of NAME.weight_global_scale and NAME
  * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
 static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
 {
-    char *text = NULL;
-    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
-    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->list.arena, text, (size_t)length);
-    if (length >= 0)
-        free(text);
-    return kept;
+    ORGAN_OWNED char *const text = organ_format("%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
+    return text ? organ_arena_copy(&job->list.arena, text, strlen(text)) : NULL;
 }
 
 /* Returns the index in job->list.pieces. `shape` must outlive the job. */
@@ -34,9 +30,9 @@ static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype d
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
-    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR,
-               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e),
-               measured = job->options->activations;
+    const bool packed = organ_encoding_is_packed(e), joined = packed || organ_encoding_is_fp4(e);
+    const bool whole = e->grid.scale_of == ORGAN_SCALE_TENSOR, divided = organ_encoding_has_divisor(e);
+    const bool measured = job->options->activations;
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
     const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;

@@ -10,6 +10,7 @@
 
 /* ---- the recipes ---- */
 
+/* For each recipe: AT_ID, its index in `recipes`; ID, its bit in the rules. */
 #define AT(id, name, base, file_type)  AT_##id,
 #define BIT(id, name, base, file_type) id = 1 << AT_##id,
 #define ROW(id, name, base, file_type) {name, base, file_type},
@@ -332,6 +333,7 @@ static int kind_of(const recipe_state *s, const char *name)
     return OTHER;
 }
 
+/* `shared`: heads share keys and values. */
 static bool is_big(const organ_model *model, int64_t layers, int64_t experts, bool shared)
 {
     for (size_t k = 0; k < COUNT(big); k++)
@@ -360,6 +362,7 @@ static recipe_state state_of(const organ_recipe *recipe, const organ_model *mode
     return s;
 }
 
+/* Returns the conditions that place i of n meets. */
 static int place_conditions(int i, int n)
 {
     int met = (i < 2 ? FIRST_2 : 0) | (i < 4 ? FIRST_4 : 0) | (i < n / 8 ? EIGHTH : 0) | (i < n / 16 ? SIXTEENTH : 0);

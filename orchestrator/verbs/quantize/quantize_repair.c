@@ -38,8 +38,8 @@ organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_
 static organ_status find_named(organ_quantize_job *job, organ_error *error)
 {
     const organ_write_options *const w = &job->options->write;
-    const bool begun = !w->dry_run && organ_publish_is_begun(w->output),
-               named = access(job->repair.output, F_OK) == 0 && !organ_publish_is_begun(job->repair.output);
+    const bool begun = !w->dry_run && organ_publish_is_begun(w->output);
+    const bool named = access(job->repair.output, F_OK) == 0 && !organ_publish_is_begun(job->repair.output);
     if (begun && !w->resume && !w->force)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: an unfinished run was found%s%s: `resume` continues it, `force` starts over", w->output,
@@ -77,7 +77,8 @@ organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *er
 /* The adapter has the corrections of all calibrated targets, so the run that made it had finished all their codes. */
 static organ_status take_named(organ_quantize_job *job, organ_error *error)
 {
-    char *const path = organ_format("%s/organ/lora_extract.json", job->repair.output), *text = NULL, pair[17] = "";
+    char *const path = organ_format("%s/organ/lora_extract.json", job->repair.output);
+    char *text = NULL, pair[17] = "";
     organ_adapter *named = NULL;
     json_error_t fault;
     size_t length = 0;

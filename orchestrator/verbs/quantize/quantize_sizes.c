@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST ((size_t)ORGAN_QUANTIZE_SIZES)
+#define MOST ((size_t)ORGAN_QUANTIZE_SIZES) /* sizes of one call */
 
 typedef struct sizes_one {
     char *text;   /* a word of --target-size */
@@ -160,8 +160,8 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *o, const
 static organ_status fill_in(organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
                             organ_error *error)
 {
-    const char *const model = source ? source->model : o->model, *const beside =
-                                                                     o->write.output ? o->write.output : model;
+    const char *const model = source ? source->model : o->model;
+    const char *const beside = o->write.output ? o->write.output : model;
     o->allocate.allocate = o->allocate.allocate ? o->allocate.allocate : "global";
     if (!o->method && o->calibration.text)
         o->method = "gptq";
@@ -209,7 +209,8 @@ static organ_status fail_costs(const organ_quantize_options *o, const char *reco
                       o->allocate.file, record);
 }
 
-/* Of an earlier run with other inputs or options only its record is left, unless it is resumed. */
+/* *begin becomes true if the run must begin the record: there is none, --force, or it is that of an earlier run with
+ * other inputs, options or costs, which is not resumed. */
 static organ_status compare_record(const organ_quantize_options *o, const char *record, const organ_run_inputs *inputs,
                                    bool *begin, organ_error *error)
 {
@@ -220,9 +221,10 @@ static organ_status compare_record(const organ_quantize_options *o, const char *
         *error = (organ_error){0};
         *begin = true;
     }
-    if (!error->status && !*begin && organ_run_record_has(record, COSTS, &noted, error) == ORGAN_OK && noted && !same)
-        return o->write.resume ? fail_costs(o, record, error) : (*begin = true, ORGAN_OK);
-    return error->status;
+    if (error->status || *begin || organ_run_record_has(record, COSTS, &noted, error) || !noted || same)
+        return error->status;
+    *begin = !o->write.resume;
+    return *begin ? ORGAN_OK : fail_costs(o, record, error);
 }
 
 static organ_status open_record(const organ_quantize_options *o, const organ_quantize_source *source, sizes_list *sizes,
@@ -264,7 +266,8 @@ static organ_status find_made(organ_quantize_options *one, const sizes_list *siz
     return ORGAN_OK;
 }
 
-/* The costs are noted first, so that a size in the record always has those of its run. */
+/* `made`: path of the finished file, NULL if it is only begun. The costs are noted first, so that a size in the record
+ * always has those of its run. */
 static organ_status note_made(const organ_quantize_options *one, const char *record, const char *made,
                               const organ_engine *engine, organ_error *error)
 {

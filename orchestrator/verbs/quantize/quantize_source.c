@@ -71,7 +71,8 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     return error->status;
 }
 
-/* A run with --force begins again and removes it later. */
+/* Removes the converted file if all outputs have their names: then the run that made it was killed at its end. Not
+ * called with --force, which begins again and removes the file later. */
 static void tidy(const organ_quantize_source *s, const organ_quantize_outputs *outputs)
 {
     bool whole = outputs->count > 0;

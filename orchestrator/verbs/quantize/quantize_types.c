@@ -65,7 +65,7 @@ organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_e
                      o->allocate.file);
 }
 
-/* `name` is in the comma-separated list. */
+/* Returns whether `name` is in the comma-separated list. */
 static bool is_listed(const char *list, const char *name)
 {
     const size_t length = strlen(name);
@@ -124,6 +124,7 @@ static bool is_measurable(const organ_quantize_types *w, const bool *untapped, c
     return t->anatomy.layer >= 0 && !untapped[t - w->job->model->tensors];
 }
 
+/* Returns false if memory cannot be allocated. */
 static bool list_arrays(organ_quantize_types *w, size_t count)
 {
     const size_t items = (count + 1) * (w->type_count + 1);
@@ -242,7 +243,7 @@ static void leave_out_larger(organ_quantize_types *w)
     }
 }
 
-/* w->other: bytes of all tensors without a class. */
+/* w->other: bytes of all tensors without a class (a curve). */
 static void find_sizes(organ_quantize_types *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -472,7 +473,7 @@ static void set_costs(organ_quantize_types *w)
                 w->provisional ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
 }
 
-/* Counts the tensors that stay unchanged although a type fits them, and those that no allowed type makes smaller. */
+/* Counts the curves that stay unchanged although a type fits them, and those that no allowed type makes smaller. */
 static void count_unchanged(organ_quantize_types *w)
 {
     w->kept = w->unfit = 0;

@@ -5,6 +5,8 @@
 
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+/* ---- state of mixed widths ---- */
+
 /* Mixed widths: state shared by the sources that choose widths and report them.
  *
  *   level    index of organ_width_levels: a number of bits, with wide groups (even) or groups of 32 columns (odd)
@@ -57,6 +59,8 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
     return level < ORGAN_WIDTH_LEVELS ? tensor->cost[level] : 0;
 }
 
+/* ---- state of types by size ---- */
+
 /* Types by size: state shared by the sources that choose types, measure their costs and report them.
  *
  *   type     index of organ_quantize_types.types; type_count: the tensor stays unchanged
@@ -102,16 +106,17 @@ struct organ_quantize_types {
     size_t *chosen;        /* type of each curve */
     size_t kept, unfit;    /* unchanged curves: those that a type fits, and those that no allowed type makes smaller */
     organ_programme programme;
-    uint64_t header, alignment, other,
-        elements;              /* bytes before the tensors and of tensors without a curve; all weights */
-    uint64_t requested, bytes; /* bytes of the request, and of the chosen types, in its unit */
-    int64_t file_type;         /* value of general.file_type */
-    bool provisional;          /* costs are not measured: a dry run */
-    json_t *identity;          /* model, text and options on which the costs depend */
-    organ_curves_work work;    /* callbacks of `walk` */
-    organ_curves *walk;        /* the run that measures; NULL: not open */
-    organ_gptq_inputs inputs;  /* second moments prepared for the last matrix */
-    size_t tokens, windows;    /* of the text on which costs are measured; 0: costs are from a file */
+    uint64_t header, alignment; /* bytes before the data of the tensors; that of each tensor begins at a multiple */
+    uint64_t other;             /* bytes of the tensors without a curve */
+    uint64_t elements;          /* weights of the model */
+    uint64_t requested, bytes;  /* bytes of the request, and of the chosen types, in its unit */
+    int64_t file_type;          /* value of general.file_type */
+    bool provisional;           /* costs are not measured: a dry run */
+    json_t *identity;           /* model, text and options on which the costs depend */
+    organ_curves_work work;     /* callbacks of `walk` */
+    organ_curves *walk;         /* the run that measures; NULL: not open */
+    organ_gptq_inputs inputs;   /* second moments prepared for the last matrix */
+    size_t tokens, windows;     /* of the text on which costs are measured; 0: costs are from a file */
 };
 
 /* Returns whether rows of `cols` values are whole blocks of the type. */
@@ -143,11 +148,11 @@ organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_erro
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
- * argument of `one`. */
+/* Makes one output. */
 typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
                                         organ_error *error);
+/* Implements organ_quantize for such options: calls `one` for each size. `source` is only an argument of `one`. */
 organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
                                   organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);

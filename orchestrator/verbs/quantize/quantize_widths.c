@@ -22,14 +22,15 @@
 /* ---- choices ---- */
 
 /* Odd levels have groups of 32, even levels the wide groups of the choice. */
-static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
+static size_t group_at(size_t level, const organ_quantize_choice *choice) { return level % 2 ? NARROW : choice->group; }
 
-static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *j)
+/* NULL: the weights stay unchanged. */
+static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *choice)
 {
     char name[32];
     if (level >= ORGAN_WIDTH_LEVELS)
         return NULL;
-    snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_at(level, j));
+    snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_at(level, choice));
     return organ_encoding_named(name);
 }
 
@@ -213,9 +214,10 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
         w->details[c] = (organ_quantize_choice){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
         w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
-    organ_quantize_choice *const j = &w->details[w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c];
-    j->group = organ_min(j->group, group);
-    j->unchanged_bits += 8.0 * (double)t->bytes;
+    organ_quantize_choice *const choice = &w->details[c];
+    w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c;
+    choice->group = organ_min(choice->group, group);
+    choice->unchanged_bits += 8.0 * (double)t->bytes;
     w->choices.tensors[c].elements += t->elements;
 }
 
@@ -428,7 +430,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
         !open_exchanges(w, &exchanges, &exchange_error))
         organ_exchanges_estimate(exchanges, &solve, &w->job->plan);
     organ_exchanges_close(exchanges);
-    if ((!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error)))
+    if (!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error))
         open_walk(w, error);
     return organ_memory_refuse_both(error, &text_error);
 }

@@ -37,13 +37,10 @@ static json_t *layer_json(const void *context, size_t l)
     json_t *const row = ORGAN_OBJECT(SET_COUNT("layer", l), SET_IF(s->of[l].dense, "dense", json_true()));
     list_columns(s, l, columns);
     bool complete = row != NULL;
-    for (size_t k = 0; k < COLUMNS && !s->of[l].dense && complete; k++) {
-        if (k == ORDER)
-            complete = ORGAN_ADD(row, SET_REAL_OF("power", s->with_loss, s->of[l].power));
-        complete = ORGAN_ADD(row, SET(columns[k].name, k < ORDER || s->with_loss ? organ_cache_numbers_json(&columns[k])
-                                                                                 : json_null())) &&
-                   complete;
-    }
+    for (size_t k = 0; k < COLUMNS && !s->of[l].dense && complete; k++)
+        complete = (k != ORDER || ORGAN_ADD(row, SET_REAL_OF("power", s->with_loss, s->of[l].power))) &&
+                   ORGAN_ADD(row, SET(columns[k].name,
+                                      k < ORDER || s->with_loss ? organ_cache_numbers_json(&columns[k]) : json_null()));
     if (complete)
         return row;
     json_decref(row);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The list of findings, and checks of a file by its first bytes and its name, and of regular expressions. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
@@ -60,7 +61,7 @@ static const struct {
     [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
-/* The finding has the file's name in another member. */
+/* A finding has the file's name in a member of its own. */
 static const char *message_without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
@@ -126,6 +127,8 @@ json_t *organ_findings_kinds(const organ_findings *findings)
 {
     return organ_json_rows(ORGAN_FINDING_KINDS, kind_json, findings);
 }
+
+/* ---- formats by first bytes and names ---- */
 
 /* Bytes that are examined at the beginning of a file, and at the end of a zip archive. */
 enum { HEAD_BYTES = 4096, TAIL_BYTES = 65536 };
@@ -245,11 +248,12 @@ static size_t name_line(const sample *s, size_t at)
  * dictionary, a list, or arguments in parentheses. */
 static bool is_text_pickle(const sample *s)
 {
-    /* module and name: offset after the line with the function's module, and after the line with its name; 0: none */
-    const size_t begin = s->bytes[0] == '(', module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
-    const size_t name = module ? name_line(s, module) : 0;
-    if (name && name < s->count)
-        return s->bytes[name] && strchr("(p}]0NSV)", s->bytes[name]) && memchr(s->bytes + name, '.', s->count - name);
+    const size_t begin = s->bytes[0] == '('; /* arguments may come before the call */
+    const size_t after_module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
+    const size_t after_name = after_module ? name_line(s, after_module) : 0;
+    if (after_name && after_name < s->count)
+        return s->bytes[after_name] && strchr("(p}]0NSV)", s->bytes[after_name]) &&
+               memchr(s->bytes + after_name, '.', s->count - after_name);
     if (sample_has_magic(s, 0, "(dp", 3) || sample_has_magic(s, 0, "(lp", 3))
         return s->count > 3 && isdigit(s->bytes[3]);
     return (sample_has_magic(s, 0, "(S'", 3) || sample_has_magic(s, 0, "(V", 2)) &&
@@ -361,6 +365,8 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
     return ORGAN_CONTENT_OTHER;
 }
 
+/* ---- regular expressions ---- */
+
 /* Limits: bytes of a pattern, depth of nested groups, largest count of a repetition; MANY is the count from which on a
  * repeated group is as risky as one with unlimited repetitions. */
 enum { LONGEST = 65536, DEPTH = 256, COUNT_MAX = 1000, MANY = 10 };
@@ -373,7 +379,7 @@ typedef struct quantifier {
     bool possessive;   /* never gives up a match again ("*+"), so that it causes no backtracking */
 } quantifier;
 
-/* Parses {N}, {N,} or {N,M} at `p`, of which q->length is the length. */
+/* Parses {N}, {N,} or {N,M} at `p`, and sets q->length to its length. Returns false if there is none. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Walks the directory of a download, examines its files and makes the report. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
@@ -53,6 +54,7 @@ static void add_call_failure(const folder_scan *t, organ_finding_kind kind, cons
 
 /* ---- one file ---- */
 
+/* The text is read as a whole, with a NUL after its last byte. */
 static void walk_check_text(const folder_scan *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};

@@ -1,8 +1,10 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks tokenizers for sizes that no real one has: tokenizer.json and its companions, and tokenizer.ggml.* of GGUF. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/owned.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -46,6 +48,8 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max
     return at;
 }
 
+/* ---- members of all objects of a JSON text ---- */
+
 typedef struct json_keys_walk {
     const organ_json_source *text;
     organ_json_key_found *callback;
@@ -58,27 +62,26 @@ typedef struct json_keys_walk {
     } levels[ORGAN_JSON_KEYS_DEPTH]; /* the open objects and lists, the outermost first */
 } json_keys_walk;
 
-/* The names are joined by dots, "a.b". They are as written, each cut to 100 bytes. */
-static void write_path(const json_keys_walk *w, char path[400])
+/* The names are joined by dots, "a.b". They are as written, without their quotes, each cut to 100 bytes. */
+static void write_path(const json_keys_walk *w, organ_json_key *key)
 {
     size_t used = 0;
-    *path = 0;
-    for (size_t k = 0; k < w->depth && k < ORGAN_JSON_KEYS_DEPTH && used < 390; k++) {
+    for (size_t k = 0; k < w->depth && k < ORGAN_JSON_KEYS_DEPTH && used + 10 < sizeof key->path; k++) {
         const organ_json_span name = w->levels[k].name;
         if (w->levels[k].object && name.end > name.begin + 2)
-            used += (size_t)snprintf(path + used, 400 - used, "%s%.*s", used ? "." : "",
-                                     (int)(name.end - name.begin > 102 ? 100 : name.end - name.begin - 2),
-                                     w->text->bytes + name.begin + 1);
+            used += (size_t)snprintf(key->path + used, sizeof key->path - used, "%s%.*s", used ? "." : "",
+                                     (int)organ_min(name.end - name.begin - 2, 100), w->text->bytes + name.begin + 1);
     }
 }
 
+/* Returns false if the string at `span`, with its quotes, is malformed or too long. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
     const char *const string = text->bytes + span.begin;
     json_error_t fault;
     bool no_memory;
-    if (length < 2 || length > 6 * (size_t)NAME_ROOM)
+    if (length < 2 || length > 6 * (size_t)NAME_ROOM) /* an escape has at most 6 bytes for each that it means */
         return false;
     if (!memchr(string, '\\', length)) {
         snprintf(name, NAME_ROOM, "%.*s", (int)(length - 2), string + 1);
@@ -99,7 +102,7 @@ static void report_member(const json_keys_walk *w, organ_json_span span)
     if (colon >= w->text->length || w->text->bytes[colon] != ':' || !json_keys_read_name(w->text, span, name))
         return;
     organ_json_key key = {.text = w->text, .name = name, .value = skip_white_space(w->text, colon + 1)};
-    write_path(w, key.path);
+    write_path(w, &key);
     w->callback(w->context, &key);
 }
 
@@ -110,10 +113,10 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *callba
     for (size_t at = 0; at < text->length;) {
         const char c = text->bytes[at];
         if (c == '{' || c == '[') {
-            if (w.depth < ORGAN_JSON_KEYS_DEPTH)
+            if (w.depth < ORGAN_JSON_KEYS_DEPTH) {
                 w.levels[w.depth].object = c == '{';
-            if (w.depth < ORGAN_JSON_KEYS_DEPTH)
                 w.levels[w.depth].name = (organ_json_span){0, 0};
+            }
             w.depth++;
         } else if ((c == '}' || c == ']') && w.depth > 0) {
             w.depth--;
@@ -130,10 +133,18 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *callba
     }
 }
 
+/* ---- the size of a list or an object, and its limits ---- */
+
+typedef struct json_extent {
+    size_t members;    /* its members, without those of nested values */
+    size_t longest;    /* longest string at any depth, names included, in bytes as written without quotes */
+    uint64_t greatest; /* greatest whole number among its members; UINT64_MAX if one is larger; 0: none */
+} json_extent;
+
 /* The members are the own commas of the list or object plus one, unless it is empty. */
-static organ_json_extent json_extent_of(const organ_json_source *text, organ_json_span span)
+static json_extent json_extent_of(const organ_json_source *text, organ_json_span span)
 {
-    organ_json_extent extent = {0};
+    json_extent extent = {0};
     const size_t end = span.end < text->length ? span.end : text->length;
     size_t depth = 0, at = span.begin;
     bool some = false; /* there is a member */
@@ -203,9 +214,8 @@ static void check_pattern(steps *s, const json_t *pattern)
  * byte. A long text that the step puts before each input is a finding, too. */
 static void check_replacement(steps *s, const json_t *step)
 {
-    const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
-                                                                                                   json_object_get(
-                                                                                                       step, "content");
+    const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String");
+    const json_t *const replacement = json_object_get(step, "content");
     const size_t bytes = json_string_length(replacement), literal_bytes = json_string_length(literal);
     const json_t *const prepended = json_object_get(step, "prepend");
     const double least = literal_bytes ? (double)literal_bytes : 1;
@@ -259,7 +269,7 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
-    const organ_json_extent extent = json_extent_of(text, span);
+    const json_extent extent = json_extent_of(text, span);
     const bool numbered = text->bytes[span.begin] == '{';
     add_if_more(findings, where, "words", extent.members, WORDS_MAX);
     add_if_more(findings, where, "bytes in one word", extent.longest, WORD_BYTES);
@@ -290,8 +300,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_decref(list);
 }
 
-/* If the object repeats a name, its last member counts. Spans of missing members stay unchanged. `what` names the
- * object in messages; NULL: the whole text. */
+/* Sets spans[k] to the value of the member names[k]. If the object repeats a name, its last member counts. Spans of
+ * missing members stay unchanged. `what` names the object in messages; NULL: the whole text. */
 static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -309,7 +319,8 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
                                         "decoder",    "added_tokens",  "model"};
     static const char *const parts[] = {"vocab", "merges"};
-    enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS }; /* indices in `names`: the first 4 members have steps */
+    /* the first STEP_MEMBERS of `names` have steps; ADDED and MODEL are indices of the other two */
+    enum { STEP_MEMBERS = 4, ADDED = STEP_MEMBERS, MODEL, MEMBERS };
     organ_json_span spans[MEMBERS] = {{0, 0}}, model[2] = {{0, 0}};
     organ_error error = {0};
     find_members(text, (organ_json_span){0, text->length}, /*what=*/NULL, names, MEMBERS, spans, &error);
@@ -337,14 +348,13 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
+/* Only the member of the outermost object counts: its path is its name. */
 static void check_decoder(void *context, const organ_json_key *key)
 {
-    if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
-        add_if_more(context, key->path, "added tokens",
-                    json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value,
-                                                                                                 key->text->length)})
-                        .members,
-                    ADDED_MAX);
+    if (strcmp(key->name, "added_tokens_decoder") != 0 || strcmp(key->path, key->name) != 0)
+        return;
+    const organ_json_span span = {key->value, organ_json_value_end(key->text, key->value, key->text->length)};
+    add_if_more(context, key->path, "added tokens", json_extent_of(key->text, span).members, ADDED_MAX);
 }
 
 /* A file with another name than tokenizer.json and tokenizer_config.json is a list of words (vocab.json,

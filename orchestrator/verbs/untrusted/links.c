@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds the targets of symbolic links without leaving a base directory. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/files.h"
@@ -28,7 +29,7 @@ static bool has_folder(int fd, const char *name)
 
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
-/* Such a name is models--OWNER--NAME, or the same with datasets or spaces. */
+/* Returns whether the name at the end of `path` is models--OWNER--NAME, or the same with datasets or spaces. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
@@ -115,7 +116,7 @@ static int next_component(link_walk *c)
     return length > 0;
 }
 
-/* Returns false with errno. */
+/* Returns false with errno on failure. */
 static bool enter_folder(link_walk *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->component);
@@ -140,11 +141,13 @@ static bool expand_link(link_walk *c, organ_link_end *end)
     const ssize_t length = readlinkat(c->folders[c->depth], c->component, text, sizeof text);
     const size_t base = strcmp(c->base->path, "/") == 0 ? 0 : strlen(c->base->path);
     *end = ORGAN_LINK_NOWHERE;
-    if (length >= 0 && (size_t)length < sizeof text && ++c->links > LINKS_MAX)
+    if (length == 0)
+        errno = ENOENT;
+    else if (length == (ssize_t)sizeof text)
+        errno = ENAMETOOLONG;
+    else if (length > 0 && ++c->links > LINKS_MAX)
         errno = ELOOP;
-    else if (length == 0 || length == (ssize_t)sizeof text)
-        errno = length ? ENAMETOOLONG : ENOENT;
-    if (length <= 0 || (size_t)length == sizeof text || c->links > LINKS_MAX)
+    if (length <= 0 || length == (ssize_t)sizeof text || c->links > LINKS_MAX)
         return false;
     text[length] = '\0';
     const bool absolute = text[0] == '/';
@@ -162,7 +165,7 @@ static bool expand_link(link_walk *c, organ_link_end *end)
     return true;
 }
 
-/* Returns false with errno. */
+/* Makes c->component, a file in the current directory, the target. Returns false with errno on failure. */
 static bool append_file_name(link_walk *c)
 {
     organ_link_target *const to = c->to;

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks chat templates: splits them into the tokens of Jinja and looks for constructs that run code or never end. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/plain_numbers.h"
@@ -104,6 +105,7 @@ typedef struct template_scan {
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
+    const char *const message = hazard_messages[kind], *const place = strstr(message, "%s");
     if (s->reported[kind])
         return;
     s->reported[kind] = true;
@@ -111,8 +113,7 @@ static void report_hazard(template_scan *s, template_hazard kind, const char *wo
         snprintf(where, sizeof where, "%s, line %zu", s->where, s->line);
     else
         snprintf(where, sizeof where, "line %zu", s->line);
-    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(hazard_messages[kind], "%s") - hazard_messages[kind]),
-             hazard_messages[kind], word, strstr(hazard_messages[kind], "%s") + 2);
+    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(place - message), message, word, place + strlen("%s"));
     organ_findings_add(s->findings, ORGAN_FINDING_TEMPLATE, where, "%s", what);
 }
 
@@ -182,6 +183,7 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
+/* Returns the number that `count` digits at `text` form; -1 if there are fewer digits. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -362,6 +364,7 @@ static void scan_tag(template_scan *s, const char *end)
     check_string_literal(s, s->joined);
 }
 
+/* Skips text up to and with `end`; NULL: up to the next tag or comment. */
 static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&

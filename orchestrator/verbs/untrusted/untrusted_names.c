@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks names of files, headers of weights, models, and members of configuration files. */
 #include "orchestrator/verbs/untrusted/untrusted_parts.h"
 
 #include "formats/base/text.h"
@@ -11,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <utf8proc.h>
+
+/* ---- names ---- */
 
 /* The standard names of files that loaders and readers look for. */
 static const char *const standard_names[] = {"config.json",
@@ -102,9 +105,9 @@ static char latin_lookalike(int32_t code)
     return 0;
 }
 
-/* Case and compatibility forms are folded, lookalikes replaced, and with `bare` accents removed. Returns NULL if
- * another character remains, or if memory runs out; the caller frees the text. *foreign becomes the first lookalike,
- * 0 if there is none. */
+/* Returns the name as a person reads it: case and compatibility forms are folded, lookalikes replaced, and with `bare`
+ * accents removed. Returns NULL if another character remains, or if memory runs out; the caller frees the text.
+ * *foreign becomes the first lookalike, 0 if there is none. */
 static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
@@ -157,8 +160,8 @@ static void fold_ascii(char *text)
     *to = 0;
 }
 
-/* Names that differ only in case count as equal. *foreign becomes the first lookalike, 0 if all characters are
- * ASCII. */
+/* Names that differ only in case count as equal and do not resemble each other. *of becomes the standard name, if there
+ * is one, *foreign the first lookalike, 0 if all characters are ASCII. */
 static bool resembles_standard_name(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
@@ -220,8 +223,13 @@ void organ_names_check(organ_findings *findings, const char *name)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name begins or ends with a space or ends with a dot");
 }
 
+/* ---- headers and models ---- */
+
 /* Largest general.alignment, in bytes, that is no finding; real files have 32. */
 enum { ALIGNMENT_MAX = 1 << 24 };
+
+/* Bytes of the length before a string of GGUF. */
+enum { LENGTH_BYTES = 8 };
 
 static void add_tensor_fault(void *context, const char *message)
 {
@@ -257,8 +265,8 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
     static const char key[] = "tokenizer.chat_template";
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (strncmp(gguf->kvs[k].key, key, sizeof key - 1) == 0 && gguf->kvs[k].type == ORGAN_GGUF_STRING)
-            organ_template_check(findings, gguf->kvs[k].key, (const char *)gguf->kvs[k].bytes + 8,
-                                 gguf->kvs[k].size - 8);
+            organ_template_check(findings, gguf->kvs[k].key, (const char *)gguf->kvs[k].bytes + LENGTH_BYTES,
+                                 gguf->kvs[k].size - LENGTH_BYTES);
 }
 
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
@@ -283,6 +291,7 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     organ_tensor_list_release(&list);
 }
 
+/* Adds the message unless a finding has it already. */
 static void add_once(organ_findings *findings, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -321,6 +330,8 @@ void organ_weights_check_model(organ_findings *findings, const char *path)
         add_once(findings, model->warnings[k]);
     organ_model_close(model);
 }
+
+/* ---- members of configuration files ---- */
 
 /* Bytes of the largest file that must be strict JSON, and of the largest value of a member that is checked. Larger
  * files are vocabularies and indexes, which have their own checks. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Classifies a file by its first bytes and its name. */
+ * What the sources of `organ inspect --untrusted` share: the findings in a download, which is a model that a user has
+ * fetched and does not trust, and the checks that add them. */
 #ifndef ORGAN_VERBS_UNTRUSTED_UNTRUSTED_PARTS_H
 #define ORGAN_VERBS_UNTRUSTED_UNTRUSTED_PARTS_H
 
@@ -14,9 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The findings in a download (a model that a user has fetched and does not trust): their kinds, and their list. */
+/* ---- findings ---- */
 
-/* The kinds of findings. */
 typedef enum organ_finding_kind {
     ORGAN_FINDING_PICKLE,
     ORGAN_FINDING_PROGRAM,
@@ -66,7 +66,9 @@ size_t organ_findings_count(const organ_findings *findings);
  * order of the enum. */
 json_t *organ_findings_kinds(const organ_findings *findings);
 
-/* The format of a file, which selects its further checks. */
+/* ---- the format of a file, by its first bytes and its name ---- */
+
+/* The format selects further checks. */
 typedef enum organ_content {
     ORGAN_CONTENT_OTHER,       /* no further check */
     ORGAN_CONTENT_SAFETENSORS, /* by its first bytes or its name */
@@ -138,13 +140,6 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *callba
 /* Returns the offset after the value that begins at `at`. If the value is longer than `max` bytes, returns an offset
  * that is `max` bytes or more after `at`. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max);
-
-/* The size of a list or an object. */
-typedef struct organ_json_extent {
-    size_t members;    /* its members, without those of nested values */
-    size_t longest;    /* longest string at any depth, names included, in bytes as written without quotes */
-    uint64_t greatest; /* greatest whole number among its members; UINT64_MAX if one is larger; 0: none */
-} organ_json_extent;
 
 /* ---- targets of symbolic links ---- */
 
