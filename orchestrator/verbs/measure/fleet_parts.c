@@ -176,10 +176,8 @@ organ_status organ_fleet_find(const char *directory, const char *skip, organ_fle
 
 void organ_fleet_release(organ_fleet_list *list)
 {
-    for (size_t k = 0; k < list->count; k++) {
-        free(list->members[k].path);
-        free(list->members[k].name);
-    }
+    for (size_t k = 0; k < list->count; k++)
+        ORGAN_FREE_ARRAYS(list->members[k].path, list->members[k].name);
     free(list->members);
     *list = (organ_fleet_list){0};
 }

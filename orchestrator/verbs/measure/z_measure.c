@@ -119,14 +119,14 @@ static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least,
 {
     *least = *max = 0;
     for (size_t k = 0; k < c->count; k++) {
-        uint64_t from, to;
-        if (organ_z_source_size(c->model, c->order[k], c->engine->kernels, &from, &to, error))
+        uint64_t enough, useful;
+        if (organ_z_source_size(c->model, c->order[k], c->engine->kernels, &enough, &useful, error))
             return error->status;
-        *least = from > *least ? from : *least;
-        *max = to > *max ? to : *max;
+        *least = enough > *least ? enough : *least;
+        *max = useful > *max ? useful : *max;
     }
+    *max = (*max > *least ? *max : *least) + organ_z_scratch_fixed_bytes();
     *least += organ_z_scratch_fixed_bytes();
-    *max = (*max + organ_z_scratch_fixed_bytes()) > *least ? *max + organ_z_scratch_fixed_bytes() : *least;
     return ORGAN_OK;
 }
 

@@ -182,7 +182,7 @@ static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, o
         s->from = s->to = from - from % row_bytes;
     const uint64_t at = s->to, most = s->bytes < s->from + room ? s->bytes : s->from + room;
     const uint64_t end = s->reader || is_remote(s) || most < at + READ ? most : at + READ;
-    uint64_t kept = s->spooled < end ? s->spooled : end;
+    uint64_t kept = s->spooled < end ? s->spooled : end; /* end of the bytes that the spool has, at least `at` */
     kept = kept > at ? kept : at;
     if (kept > at &&
         organ_pread_full(s->spool, s->window + (at - s->from), (size_t)(kept - at), (off_t)at) != (ssize_t)(kept - at))

@@ -209,7 +209,7 @@ static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGA
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
     const uint32_t exponent = (uint32_t)organ_infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
-    const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
+    const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu; /* all bits but the sign */
     for (size_t k = 0; k < bytes; k += size) {
         uint32_t value = 0; /* little endian, as the files are */
         memcpy(&value, values + k, size);
@@ -375,15 +375,15 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
-    int64_t file_type = 32; /* ggml's number for a file that is mostly BF16 */
+    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 }; /* numbers of llama.cpp */
+    int64_t file_type = job->as == ORGAN_F16 ? MOSTLY_F16 : MOSTLY_BF16;
     if (job->as == ORGAN_F32)
-        file_type = 0;
-    else if (job->as == ORGAN_F16)
-        file_type = 1;
+        file_type = ALL_F32;
     if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)
-        if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0 && strcmp(gguf->kvs[k].key, ORGAN_REPAIR_ADAPTER_KEY) != 0 &&
+        if (strncmp(gguf->kvs[k].key, "quantize.", strlen("quantize.")) == 0 &&
+            strcmp(gguf->kvs[k].key, ORGAN_REPAIR_ADAPTER_KEY) != 0 &&
             strcmp(gguf->kvs[k].key, ORGAN_REPAIR_PAIR_KEY) != 0)
             organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
     if (job->part_count)

@@ -89,7 +89,8 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* All modules of the tower can be recognised by `word`, such as "vision_tower". */
+/* Sets `word` to a component of the tensor's name that all modules of its tower have, such as "vision_tower": the first
+ * that is no trunk. Returns false if the tensor belongs to no tower, or has no such name. */
 static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor, char word[80])
 {
     static const char *const trunks[] = {"model", "language_model", NULL};

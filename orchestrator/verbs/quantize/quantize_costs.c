@@ -82,8 +82,8 @@ static size_t type_from(const organ_quantize_types *w, size_t cols, double least
     return found;
 }
 
-/* The anchors are the type without a codebook that fits the rows with the fewest bits, and one with ANCHOR_STEP bits
- * more. */
+/* Returns the index of an anchor. They are the type without a codebook that fits the rows with the fewest bits, and one
+ * with ANCHOR_STEP bits more. */
 static size_t anchor(const organ_quantize_types *w, size_t cols, size_t level)
 {
     const size_t far = type_from(w, cols, 0);
@@ -476,7 +476,7 @@ static organ_status check_memory_of_ends(const organ_quantize_types *w, organ_er
     for (size_t k = 0; k < w->targets.count && !error->status; k++) {
         const organ_tensor *const t = w->targets.tensors[k];
         const organ_matrices m = organ_tensor_matrices(t);
-        const uint64_t blocks = m.rows * m.cols * 9 / 8;
+        const uint64_t blocks = m.rows * m.cols * 9 / 8; /* at least its bytes in the largest type, Q8_0 */
         if (is_unmeasured_end(w, k) && organ_quantize_gguf_is_head(w->job->model, t) && blocks > spare)
             organ_memory_claim(w->job->engine, organ_calibration_run_min_memory(calib) + blocks - spare, error,
                                "measuring the output head of %s", w->job->model->path);

@@ -47,11 +47,8 @@ static fused_part fused_part_of(const organ_quantize_job *job, size_t part)
 static int by_set(const void *a, const void *b)
 {
     const fused_part *const x = a, *const y = b;
-    if (x->parent != y->parent || x->set != y->set)
-        return x->parent != y->parent ? (x->parent > y->parent) - (x->parent < y->parent)
-                                      : (x->set > y->set) - (x->set < y->set);
-    const int names = memcmp(x->name, y->name, x->parent);
-    return names != 0 ? names : (x->part > y->part) - (x->part < y->part);
+    const int sets = ORGAN_ORDERS(ORGAN_ORDER(x->parent, y->parent), ORGAN_ORDER(x->set, y->set));
+    return sets ? sets : ORGAN_ORDERS(memcmp(x->name, y->name, x->parent), ORGAN_ORDER(x->part, y->part));
 }
 
 static bool are_fused(const fused_part *a, const fused_part *b)

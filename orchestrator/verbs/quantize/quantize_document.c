@@ -16,7 +16,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Mixed widths in the parameters and in the report. */
+/* ---- mixed widths in the parameters and in the report ---- */
 
 /* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
 static json_t *widths_parameters(const organ_quantize_options *o)

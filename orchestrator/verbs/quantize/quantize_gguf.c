@@ -52,9 +52,8 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
  * NULL if the tensor is no head. */
 static const organ_encoding *head_encoding(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    if (!organ_quantize_gguf_is_head(job->model, tensor))
-        return NULL;
-    return organ_quantize_type_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
+    const char *const name = job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k";
+    return organ_quantize_gguf_is_head(job->model, tensor) ? organ_quantize_type_named(name) : NULL;
 }
 
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)

@@ -125,6 +125,5 @@ void organ_quantize_repair_close(organ_quantize_job *job)
 {
     organ_repair_adapter_close(job->repair.adapter);
     json_decref(job->repair.report);
-    free(job->repair.output);
-    free(job->repair.changed);
+    ORGAN_FREE_ARRAYS(job->repair.output, job->repair.changed);
 }

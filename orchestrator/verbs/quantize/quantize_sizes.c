@@ -33,12 +33,9 @@ typedef struct sizes_list {
 
 static void sizes_release(sizes_list *sizes)
 {
-    for (size_t k = 0; k < sizes->count; k++) {
-        free(sizes->of[k].text);
-        free(sizes->of[k].output);
-    }
-    free(sizes->file);
-    free(sizes->record);
+    for (size_t k = 0; k < sizes->count; k++)
+        ORGAN_FREE_ARRAYS(sizes->of[k].text, sizes->of[k].output);
+    ORGAN_FREE_ARRAYS(sizes->file, sizes->record);
 }
 
 static int by_bytes(const void *a, const void *b)

@@ -584,8 +584,6 @@ void organ_quantize_types_close(organ_quantize_types *w)
     organ_gptq_inputs_close(&w->inputs);
     organ_allocation_release(&w->curves);
     json_decref(w->identity);
-    free(w->targets.tensors);
-    free(w->inner.tensors);
-    ORGAN_FREE_ARRAYS(w->curve_of, w->inner_curve_of, w->energies, w->matrices_of, w->sizes, w->costs, w->chosen);
-    free(w);
+    ORGAN_FREE_ARRAYS(w->targets.tensors, w->inner.tensors, w->curve_of, w->inner_curve_of, w->energies, w->matrices_of,
+                      w->sizes, w->costs, w->chosen, w);
 }
