@@ -312,7 +312,9 @@ digest() {
     length=$(od -An -t u8 -N 8 "$file" | tr -d ' ')
     head -c $((8 + length)) "$file" | tail -c +9 |
         jq -r 'to_entries | map(select(.key | startswith("mtp."))) | sort_by(.key)[].value.data_offsets | @tsv' |
-        while read -r begin end; do tail -c +$((9 + length + begin)) "$file" | head -c $((end - begin)); done | sha256sum
+        while read -r begin end; do
+            dd if="$file" iflag=skip_bytes,count_bytes bs=1M skip=$((8 + length + begin)) count=$((end - begin)) status=none
+        done | sha256sum
 }
 for type in qwen3_next-mtp qwen3_5_text-mtp; do
     make "$type"

@@ -14,8 +14,9 @@ matches lora/lora_extract ../out
 judge "there is a word on stderr" test ! -s ../err
 judge "the report is not there" test -s adapter/organ/LORA_REPORT.md -a -s adapter/organ/LORA_REPORT.html -a -s adapter/organ/lora_extract.json
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o no --dry-run # every key finds its place
+if in_part; then ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --quiet "${some[@]}"; fi
 cp adapter/adapter_model.safetensors ../first
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 3 --memory 8M
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 3 --memory 8M "${some[@]}"
 prints '"schema": "organ.lora_extract/1"'
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' adapter/organ/lora_extract.json) >../difference; then good; else
     bad "--json differs from the file" ../difference
@@ -106,6 +107,6 @@ refused 2 "'0.9'" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
 refused 2 "'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --select q_proj,x_proj
 refused 2 "'f64'" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
 refused 2 "organ convert" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
-refused 3 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet
+refused 3 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet "${some[@]}"
 refused 4 "nowhere" lora extract --base tiny-qwen2 --tuned nowhere -o no
 finish

@@ -6,21 +6,27 @@
 for name in tiny-moe tiny-qwen2moe; do ln -s "${model%/*}/$name" $name; done
 text=(--calibration tiny-qwen2/calibration.txt --context 64)
 
-# foresees NAME ARGUMENTS...: makes a dry run and stores its plan in NAME.json.
+# foresees NAME ARGUMENTS...: makes a dry run and stores its plan in NAME.json, and its numbers in ${plan[NAME.MEMBER]}. One jq, which takes longer to
+# start than to read, answers all questions.
+declare -A plan=()
 foresees() {
-    local name=$1
+    local name=$1 whole time alike
     shift
     ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet "${threads[@]}"
     cp ../out "$name.json"
-    judge "no whole plan" jq -e '.plan | .output_bytes > 0 and .memory_enough >= 8388608 and .memory_good >= .memory_enough and .products >= 0 and .bytes > .output_bytes' "$name.json" >../judged
-    judge "no time" jq -e '.run.plan | .seconds > 0 and .processor_seconds > 0 and .products_per_second > 0 and .bytes_per_second > 0 and .threads >= 1' "$name.json" >../judged
-    [[ ${own:-no} == yes ]] && return
-    ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet --threads 3
-    judge "the work depends on the threads" test "$(jq -c '.plan | [.output_bytes, .products, .bytes]' ../out)" = "$(jq -c '.plan | [.output_bytes, .products, .bytes]' "$name.json")"
+    [[ ${own:-no} == yes ]] || ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet --threads 3
+    read -r whole time alike plan["$name.output_bytes"] plan["$name.memory_enough"] plan["$name.memory_good"] plan["$name.products"] < <(jq -rs '
+        def work: .plan | [.output_bytes, .products, .bytes];
+        [(.[0].plan | .output_bytes > 0 and .memory_enough >= 8388608 and .memory_good >= .memory_enough and .products >= 0 and .bytes > .output_bytes),
+         (.[0].run.plan | .seconds > 0 and .processor_seconds > 0 and .products_per_second > 0 and .bytes_per_second > 0 and .threads >= 1),
+         (.[0] | work) == (.[1] | work), (.[0].plan | .output_bytes, .memory_enough, .memory_good, .products)] | @tsv' "$name.json" ../out)
+    judge "no whole plan" test "$whole" = true
+    judge "no time" test "$time" = true
+    [[ ${own:-no} == yes ]] || judge "the work depends on the threads" test "$alike" = true
 }
 threads=(--threads 2)
 # more NAME NAME MEMBER: checks that the member is larger in the second plan.
-more() { judge "$2 has no more $3 than $1" test "$(jq "input.plan.$3 as \$b | \$b > .plan.$3" "$1.json" "$2.json")" = true; }
+more() { judge "$2 has no more $3 than $1" test "${plan[$2.$3]}" -gt "${plan[$1.$3]}"; }
 
 prunes=(prune tiny-qwen2 -s 50)
 foresees magnitude "${prunes[@]}" --method magnitude
@@ -61,7 +67,7 @@ more width wider output_bytes
 out=made.gguf foresees converted convert tiny-qwen2 --to gguf
 out=made.gguf foresees fitted convert tiny-qwen2 --to gguf --type q8_0
 more converted fitted products
-judge "the output of a conversion" test "$(jq '.plan.output_bytes' converted.json)" -gt 9900000
+judge "the output of a conversion" test "${plan[converted.output_bytes]}" -gt 9900000
 out=plain.gguf foresees decoded dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 foresees purified purify tiny-qwen2 --method haar
 ln -s "${model%/*}/tiny-lora" tiny-lora
@@ -78,19 +84,19 @@ ends 0 extract tiny-qwen2 -o organs --quiet
 own=yes foresees again assemble organs
 threads=(--threads 2)
 for name in grafted apart again; do
-    judge "$name: the bytes of the files" test "$(jq .plan.output_bytes $name.json)" -gt 9900000
+    judge "$name: the bytes of the files" test "${plan[$name.output_bytes]}" -gt 9900000
     judge "$name: the plan has a --memory" test "$(jq '.plan | has("memory_given")' $name.json)" = false
 done
 # If the second moments of all experts do not fit the memory, the layer runs several times; with memory_good it runs once.
 narrow=(width tiny-moe --ffn 75% "${text[@]}" --samples 4)
 foresees narrow "${narrow[@]}"
-judge "the good memory is the least one" jq -e '.plan.memory_good > .plan.memory_enough' narrow.json
+judge "the good memory is the least one" test "${plan[narrow.memory_good]}" -gt "${plan[narrow.memory_enough]}"
 for bound in enough good; do # of 2 threads: the least memory depends on their number
-    ends 0 "${narrow[@]}" -o made --dry-run --json --quiet --threads 2 --memory "$(jq .plan.memory_$bound narrow.json)"
-    cp ../out $bound.json
+    ends 0 "${narrow[@]}" -o made --dry-run --json --quiet --threads 2 --memory "${plan[narrow.memory_$bound]}"
+    plan[$bound.products]=$(jq .plan.products ../out)
 done
 more good enough products
-judge "more than the good memory saves work" test "$(jq .plan.products good.json)" = "$(jq .plan.products narrow.json)"
+judge "more than the good memory saves work" test "${plan[good.products]}" = "${plan[narrow.products]}"
 
 # The plan in the terminal and the HTML view.
 for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts tiny-moe --keep 50% ${text[*]} --samples 4" \
@@ -114,7 +120,7 @@ done
 # plan and says so.
 least() {
     local enough named
-    enough=$(jq .plan.memory_enough "$1.json")
+    enough=${plan[$1.memory_enough]}
     shift
     ends 0 "$@" -o made --dry-run --quiet --threads 2 --memory "$enough"
     ends 0 "$@" -o made --dry-run --quiet --threads 2 --memory 8M

@@ -15,7 +15,7 @@
 #define DENSE "fixtures/tiny-qwen2"
 #define MOE   "fixtures/tiny-moe"
 
-enum { SAMPLES = 12, CONTEXT = 256, CHUNKS = 3, MAX_UNITS = 400 };
+enum { SAMPLES = 9, CONTEXT = 256, CHUNKS = 3, MAX_UNITS = 400 };
 
 typedef struct walk_case {
     const char *model;
@@ -253,7 +253,7 @@ START_TEST(moments_do_not_depend_on_the_memory)
     of.memory = alone.least - alone.least / 64;
     walk(tight, NULL, &error);
     ck_assert_int_eq(error.status, ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "is too little for the hidden states of 12 windows"));
+    ck_assert_ptr_nonnull(strstr(error.message, "is too little for the hidden states of 9 windows"));
     free(tight);
 }
 END_TEST
@@ -301,7 +301,7 @@ START_TEST(ranks_take_more_memory)
     walk(&alone, NULL, &error);
     ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
     play(2, end_with_a_fault);
-    all_end(ORGAN_USAGE, " is too little for the hidden states of 12 windows");
+    all_end(ORGAN_USAGE, " is too little for the hidden states of 9 windows");
 }
 END_TEST
 

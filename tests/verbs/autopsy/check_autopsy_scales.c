@@ -153,13 +153,19 @@ static const struct {
                    {INT4, "*.weight_scale", four_times, "with all scales 1/4 times as large"},
                    {FP8, "*_scale_inv", a_quarter, "with all scales 4 times as large"}};
 
+enum { TEXT = 4000 }; /* bytes */
+
 START_TEST(a_text_finds_one_factor_of_all_scales)
 {
     organ_error error;
     rig_quantise(QWEN, all_of_them[_i].scheme);
     if (all_of_them[_i].edit)
         rig_edit(all_of_them[_i].scales, all_of_them[_i].edit);
-    const organ_status status = autopsy(scratch_path("q"), (autopsy_way){.text = QWEN "/heldout.txt"}, &error);
+    size_t size;
+    char *const text = slurp(QWEN "/heldout.txt", &size);
+    spill(scratch_path("text"), text, size < TEXT ? size : TEXT);
+    free(text);
+    const organ_status status = autopsy(scratch_path("q"), (autopsy_way){.text = scratch_path("text")}, &error);
     const json_t *const trials = json_object_get(json_object_get(autopsy_result, "scale_test"), "trials");
     ck_assert_uint_eq(json_array_size(trials), 5);
     if (all_of_them[_i].edit) {
@@ -269,7 +275,7 @@ Suite *autopsy_scales_suite(void)
     tcase_add_loop_test(tests, a_text_finds_one_factor_of_all_scales, 0,
                         (int)sampled(sizeof all_of_them / sizeof *all_of_them, 3));
     tcase_add_test(tests, a_text_is_refused_where_there_are_no_scales);
-    tcase_add_loop_test(tests, trained_models_are_healthy, 0, (int)sampled(2 * SCHEMES, 3));
+    tcase_add_loop_test(tests, trained_models_are_healthy, 0, (int)sampled_unless_all(2 * SCHEMES, SCHEMES + 2, 3));
     tcase_add_loop_test(tests, models_of_very_different_layers_are_healthy, 0, (int)sampled_unless_all(4, 2, 1));
     suite_add_tcase(suite, tests);
     return suite;
