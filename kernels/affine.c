@@ -49,7 +49,8 @@ INLINE f32x16 affine_code(f32x16 x, f32x16 minimum, f32x16 inverse, f32x16 top)
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* Replaces the numbers of each try by those with the least error for its codes. */
+/* Replaces the numbers of each try by those with the least error for its codes c: the line of weighted least squares,
+ * with the sums c1 of the codes, cc of their squares, cx of code x value, x1 of the values, and n of the weights. */
 INLINE void affine_refit(const organ_affine_fit *fit, const float *values, const float *weights, affine_tries *t)
 {
     const f32x16 inverse = affine_inverse(t->scales), minimum = t->minima, zero = f32_set1(0),
@@ -102,9 +103,9 @@ INLINE void affine_of_mlx(const organ_affine_fit *fit, float low, float high, fl
     const float top = (float)((1u << fit->bits) - 1), step = (high - low) / top;
     const int below = __builtin_fabsf(low) > __builtin_fabsf(high);
     const float least = step > AFFINE_EPS ? step : AFFINE_EPS, edge = below ? low : high,
-                first = below ? least : -least;
-    const float quotient = edge / first, zero = (quotient + AFFINE_ROUNDING) - AFFINE_ROUNDING;
-    *scale = zero != 0 ? edge / zero : first;
+                signed_step = below ? least : -least;
+    const float quotient = edge / signed_step, zero = (quotient + AFFINE_ROUNDING) - AFFINE_ROUNDING;
+    *scale = zero != 0 ? edge / zero : signed_step;
     *minimum = zero != 0 ? edge : 0;
 }
 
@@ -127,7 +128,8 @@ INLINE double affine_error_of_mlx(const organ_affine_fit *fit, const float *valu
 /* Sets the tries to the neighbours of one, if their types have fewer bits than FP32. */
 INLINE void affine_around(const organ_affine_fit *fit, float scale, float minimum, affine_tries *t)
 {
-    /* .6 of the relative distance of a number with fraction 1 from the next one: rounds to the next one for all */
+    /* 0.6 of the distance from 1 to the next stored number: this share of any number is 0.6 to 1.2 of the distance to
+     * its own next one, and the sum rounds to that */
     const f32x16 step = f32_set1(fit->stored == ORGAN_STORE_F16 ? 0x1.333334p-11f : 0x1.333334p-8f);
     const f32x16 s = f32_set1(scale), m = f32_set1(minimum);
     t->scales = affine_stored(fit->stored, f32_fma(f32_mul(s, step), f32_load(affine_scale_steps), s));
@@ -145,18 +147,19 @@ SHARED double affine_group(const organ_affine_fit *fit, const float *values, con
         high = values[k] > high ? values[k] : high;
     }
     affine_of_mlx(fit, low, high, &of_mlx[0], &of_mlx[1]);
-    const double first = affine_error_of_mlx(fit, values, of_mlx[0], of_mlx[1]);
+    const double mlx_error = affine_error_of_mlx(fit, values, of_mlx[0], of_mlx[1]);
     if (!(high - low > AFFINE_MIN)) {
         f32_store(minima, affine_stored(fit->stored, f32_set1(low)));
         *scale = 1;
         *minimum = minima[0];
-        return first;
+        return mlx_error;
     }
     const float step = (high - low) / (float)((1u << fit->bits) - 1);
-    const f32x16 from = f32_load(affine_low), to = f32_load(affine_high),
+    const f32x16 low_shares = f32_load(affine_low), high_shares = f32_load(affine_high),
                  parts = f32_set1((float)((1u << fit->bits) - 1));
-    affine_tries t = {.scales = f32_mul(f32_set1(step), f32_div(f32_sub(f32_sub(parts, from), to), parts)),
-                      .minima = f32_fma(from, f32_set1(step), f32_set1(low))};
+    affine_tries t = {.scales =
+                          f32_mul(f32_set1(step), f32_div(f32_sub(f32_sub(parts, low_shares), high_shares), parts)),
+                      .minima = f32_fma(low_shares, f32_set1(step), f32_set1(low))};
     for (int round = 0; round < AFFINE_ROUNDS; round++)
         affine_refit(fit, values, weights, &t);
     /* try 0 is the one of mlx */
@@ -175,16 +178,16 @@ SHARED double affine_group(const organ_affine_fit *fit, const float *values, con
     }
     *scale = scales[best];
     *minimum = minima[best];
-    return first;
+    return mlx_error;
 }
 
 double KERNEL(fit_affine)(const organ_affine_fit *fit, const float *values, const float *weights, size_t cols,
                           float *scales, float *minima)
 {
-    double first = 0;
+    double mlx_error = 0;
     for (size_t from = 0, g = 0; from + fit->group <= cols; from += fit->group, g++)
-        first += affine_group(fit, values + from, weights ? weights + from : NULL, &scales[g], &minima[g]);
-    return first;
+        mlx_error += affine_group(fit, values + from, weights ? weights + from : NULL, &scales[g], &minima[g]);
+    return mlx_error;
 }
 
 #endif

@@ -186,7 +186,7 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const blo
     float s[16], m[16];
     uint8_t codes[16 * 32];
     if (type->affine) {
-        const fit_line line = fit_best_line(g, type->high, 0);
+        const fit_line line = fit_best_line(g, type->high, /*below=*/0);
         f32_store(s, line.s);
         f32_store(m, line.m);
     } else {
@@ -358,7 +358,7 @@ SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols,
     for (size_t at = 0; at < n; at += 2) {
         fit_k k;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, n - at < 2 ? 8 : 16);
-        const fit_line line = fit_best_line(&g, high, 1);
+        const fit_line line = fit_best_line(&g, high, /*below=*/1);
         fit_k_begin(&line, &k);
         for (int round = 0; round < FIT_K_ROUNDS; round++) {
             fit_k_codes(&g, high, &k);
@@ -379,12 +379,12 @@ SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols,
 
 void KERNEL(fit_q4_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    fit_k_blocks(values, weights, cols, blocks, n, 0);
+    fit_k_blocks(values, weights, cols, blocks, n, /*fifth=*/0);
 }
 
 void KERNEL(fit_q5_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    fit_k_blocks(values, weights, cols, blocks, n, 1);
+    fit_k_blocks(values, weights, cols, blocks, n, /*fifth=*/1);
 }
 
 /* ---- q6_k: 16 groups of 16 around zero, a block at a time, a group in each lane ---- */

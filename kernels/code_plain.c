@@ -32,8 +32,9 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* Bits above the codes in the result are undefined. Together with the bits before `at` in the same byte, these are at
- * most 64 bits, because codes of 8 bits begin at a byte. Reads no byte without a bit of these codes. */
+/* Returns the `length` bits from bit `at` on. Bits above the codes in the result are undefined. Together with the bits
+ * before `at` in the same byte, these are at most 64 bits, because codes of 8 bits begin at a byte. Reads no byte
+ * without a bit of these codes. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
     const size_t from = at / 8, to = (at + length + 7) / 8;
@@ -51,6 +52,7 @@ static uint64_t spread_eight(uint64_t window, unsigned bits)
     return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
+/* Reads eight bytes at a time while the codes end after them, then only bytes with a code. */
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
     const size_t end = ((first + n) * bits + 7) / 8;

@@ -383,7 +383,7 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
     factors_by_element(f, n, &factors);
     if (n < PAIR)
         memcpy(some, codes, code_bytes(n, code));
-    decode_pair(n < PAIR ? some : codes, &factors, n < PAIR ? results : values, code, type, 0);
+    decode_pair(n < PAIR ? some : codes, &factors, n < PAIR ? results : values, code, type, /*streams=*/0);
     if (n < PAIR)
         memcpy(values, results, n * element_size(type));
 }

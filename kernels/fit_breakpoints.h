@@ -27,6 +27,7 @@ INLINE u32x16 fit_middle_of(u32x16 sign, u32x16 step)
     return u32_select(u32_eq(sign, u32_set1(1)), u32_sub(u32_set1(7), step), u32_add(u32_set1(8), step));
 }
 
+/* Sets the keys in the order of values and steps, and px and pp to the sums for level 1 or, of negative values, -1. */
 INLINE void fit_list_breakpoints(const fit_groups *g, int negative, fit_breakpoints *b)
 {
     b->px = b->pp = f32_set1(0);
@@ -80,6 +81,8 @@ INLINE void fit_take_scale(const fit_breakpoints *b, int negative, f32x16 *scale
     *gain = f32_select(better, this, *gain);
 }
 
+/* Passes the sorted breakpoints: at each, one value gets its next level, which changes the sums. `number` >> 3 is the
+ * value of a breakpoint, `at` the place of this value in the arrays of values x 16 lanes. */
 SHARED void fit_pass_breakpoints(const fit_groups *g, int negative, fit_breakpoints *b, f32x16 *scale, f32x16 *gain)
 {
     const f32x16 steps = f32_load(fit_iq4_steps), squares = f32_load(fit_iq4_squares);

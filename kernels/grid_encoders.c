@@ -298,6 +298,7 @@ INLINE void put_wrong(const fit_groups *g, int k, u32x16 flips, grid_choice *to,
     *wrong = u32_or(*wrong, k % 8 ? u32_sll(at, 4) : at);
 }
 
+/* Chooses for each run of values the nearest point of the codebook at this scale. */
 SHARED void choose_points(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
 {
     const f32x16 levels = f32_load(book->level);
@@ -381,7 +382,7 @@ INLINE void spread_unit(float *lanes, int span, float value, const codebook *boo
 }
 
 /* Chooses each block's unit so that the groups' best scales lose least, if the error grows with the square of the
- * distance from them. */
+ * distance from them. Tries the quotients 32.5, 32, ... 13 of the greatest scale, whose greatest multiple is 31. */
 enum { UNITS = 40 };
 INLINE void first_units(f32x16 scales, f32x16 pp, int span, const codebook *book, float *units)
 {
@@ -408,6 +409,7 @@ INLINE void first_units(f32x16 scales, f32x16 pp, int span, const codebook *book
     }
 }
 
+/* Returns the best for each group of its multiple and of the odd multiples next to it. */
 INLINE f32x16 best_multiples(const fit_groups *g, const u32x16 *odd, f32x16 unit, f32x16 multiples,
                              const codebook *book)
 {
@@ -454,6 +456,8 @@ typedef struct fitted {
     grid_choice points;
 } fitted;
 
+/* Fits 16 groups: points for the best scale of each group, a unit for each block, multiples of it near these scales,
+ * then points and units again for these multiples. */
 SHARED void fit_16(fit_groups *g, const codebook *book, fitted *f)
 {
     const int span = 256 / g->size;
@@ -470,12 +474,12 @@ SHARED void fit_16(fit_groups *g, const codebook *book, fitted *f)
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     level_sums(g, &f->points, &px, &pp);
     const f32x16 factors = f32_mul(multiples, multiples);
-    quotient_units(f32_mul(multiples, px), f32_mul(factors, pp), 0, span, book, f->units);
+    quotient_units(f32_mul(multiples, px), f32_mul(factors, pp), /*root=*/0, span, book, f->units);
     choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     level_sums(g, &f->points, &px, &pp);
     /* Least squares makes decoded values smaller than the values by the same factor in all rows of a matrix, which
      * outputs would show. This gives the decoded values of each block the weighted sum of squares of the values. */
-    quotient_units(sum_of_squares(g), f32_mul(factors, pp), 1, span, book, f->units);
+    quotient_units(sum_of_squares(g), f32_mul(factors, pp), /*root=*/1, span, book, f->units);
     u8_store(f->codes, s8_of_f32(f32_mul(f32_sub(multiples, f32_set1(1)), f32_set1(0.5f))));
     for (int k = 0; k < g->size / 8; k++)
         u32_put(f->signs[k], signs[k]);

@@ -24,6 +24,7 @@ typedef struct fit_q2_ends {
     f32x16 w[17], x[17];
 } fit_q2_ends;
 
+/* Sorts the values of each group by odd-even transposition, and their weights with them. */
 SHARED void fit_q2_sort(const fit_groups *g, fit_q2_ends *ends)
 {
     f32x16 x[16], w[16];
@@ -48,7 +49,9 @@ SHARED void fit_q2_sort(const fit_groups *g, fit_q2_ends *ends)
 }
 
 /* If the best line for codes with the sums q, qq and qx is better than *best, replaces it. Where its m would be above
- * 0, m is 0. w and x are the sums of the weights and of weight x value. */
+ * 0, m is 0. w and x are the sums of the weights and of weight x value.
+ * With m: s = (w qx - x q) / (w qq - q^2) = over / under, m = (x - s q) / w; with m = 0: s = qx / qq. m is below 0 if
+ * s q > x. */
 INLINE void fit_q2_take(f32x16 w, f32x16 x, f32x16 inverse_w, f32x16 q, f32x16 qq, f32x16 qx, fit_line *best)
 {
     const f32x16 zero = f32_set1(0);
@@ -65,7 +68,8 @@ INLINE void fit_q2_take(f32x16 w, f32x16 x, f32x16 inverse_w, f32x16 q, f32x16 q
 }
 
 /* Returns for each group the line with the least weighted squared error. The codes of the sorted values never fall, so
- * the best line is among those that least squares gives for each choice of the first values with code 1, 2 and 3. */
+ * the best line is among those that least squares gives for each choice of the first values with code 1, 2 and 3.
+ * Squares of the codes are sums of 1, 3 and 5: 1, 1 + 3, 1 + 3 + 5. */
 SHARED fit_line fit_q2_line(const fit_groups *g)
 {
     fit_q2_ends ends;

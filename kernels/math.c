@@ -20,12 +20,12 @@ INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
     if (kind == SILU)
         return logistic_of(x, x);
     if (kind == GELU) {
-        const f32x16 twice = f32_add(f32_set1(1), f32_erf(f32_mul(x, f32_set1(0.70710678f))));
+        const f32x16 twice = f32_add(f32_set1(1), f32_erf(f32_mul(x, f32_set1(0.70710678f /* 1 / sqrt 2 */))));
         return f32_mul(f32_mul(f32_set1(0.5f), x), twice);
     }
     /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u): this form does not cancel digits for tanh u near -1 */
     const f32x16 cube = f32_mul(f32_mul(f32_mul(f32_set1(0.044715f), x), x), x);
-    const f32x16 u = f32_mul(f32_set1(0.79788456f), f32_add(x, cube));
+    const f32x16 u = f32_mul(f32_set1(0.79788456f /* sqrt(2 / pi) */), f32_add(x, cube));
     return logistic_of(x, f32_add(u, u));
 }
 
@@ -134,7 +134,7 @@ double KERNEL(divergence)(const float *first, double first_sum, const float *oth
     return f64_fold(sum);
 }
 
-/* A softmax: logits, their maximum, and the sum of e^(logit - top). */
+/* A softmax: the maximum of the logits, and 1 / (the sum of e^(logit - top)). */
 typedef struct softmax_of {
     f64x16 top, factor;
 } softmax_of;
@@ -164,7 +164,7 @@ double KERNEL(raised_divergence)(const float *first, const double first_sum[2], 
         const f32x16 a = f32_load_part(first + at, n - at), b = f32_load_part(other + at, n - at);
         sum = f64_add(sum, f64_keep(lanes_below(n - at), raised_divergence_of(&p, a, &q, b)));
     }
-    return 0.69314718055994531 * f64_fold(sum);
+    return 0.69314718055994531 /* ln 2 */ * f64_fold(sum);
 }
 
 /* For p = 0 the term takes the logarithm of the smallest normal number instead, and 0 times that is 0. */

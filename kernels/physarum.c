@@ -77,8 +77,8 @@ SHARED uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
     return rows * cols - finite;
 }
 
-/* Zeroes the sums that are read before they are written: the column sums, and the row sums of the rows that pad the
- * tile to whole vectors. */
+/* Divides `scratch` as organ_physarum_scratch counts it. Zeroes the sums that are read before they are written: the
+ * column sums, and the row sums of the rows that pad the tile to whole vectors. */
 INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
@@ -265,7 +265,7 @@ GROW_TUBES(grow_by_power, 0, 0)
 
 SHARED uint64_t prune_row_rarely(const physarum_tile *t, size_t i, void *row, enum element_type type, int still)
 {
-    return physarum_prune_row(t, i, row, type, still, 0);
+    return physarum_prune_row(t, i, row, type, still, /*square=*/0);
 }
 
 /* Runs the iterations on a tile and sets weights whose tube ends below the threshold to zero. Returns the number of
@@ -283,7 +283,7 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
         physarum_compute_pulls(t);
     for (size_t i = 0; i < t->rows; i++) {
         void *row = (char *)weights + element_size(type) * i * stride;
-        kept += square && iterations > 0 ? physarum_prune_row(t, i, row, type, 0, 1)
+        kept += square && iterations > 0 ? physarum_prune_row(t, i, row, type, /*still=*/0, /*square=*/1)
                                          : prune_row_rarely(t, i, row, type, iterations == 0);
     }
     return kept;

@@ -381,6 +381,7 @@ INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field, f3
     return change;
 }
 
+/* Codes `count` columns from `first` on, for the changes of all columns before. */
 INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
     f32x16 field[CODING_COLUMNS], old[CODING_COLUMNS];
@@ -438,6 +439,7 @@ INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
     }
 }
 
+/* Sets `by` to the product of the codes of columns [from, to) and their rows of the square, n numbers for each lane. */
 INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t from, size_t to, float *by)
 {
     for (size_t first = 0; first < c->n; first += CODING_COLUMNS) {
@@ -492,14 +494,17 @@ INLINE coding_steps choose_steps(const organ_coding *c, const float *codes, cons
         lift = coding_quotient(f32_fnma(step, both, right_1), own_1);
         lift = f32_sub(coding_stored(c, f32_add(minimum, lift)), minimum);
     }
-    /* 2 (s r + m r1) - s (s M + m B) - m (s B + m M1); a number that is not finite fails the comparison */
-    const f32x16 half = f32_fma(step, f32_fma(step, own, f32_mul(lift, both)),
-                                f32_mul(lift, f32_fma(step, both, f32_mul(lift, own_1)))),
-                 sum = f32_fma(step, right, f32_mul(lift, right_1)), gain = f32_sub(f32_add(sum, sum), half);
+    /* gain: 2 (step right + lift right_1) - step (step own + lift both) - lift (step both + lift own_1); a number that
+     * is not finite fails the comparison */
+    const f32x16 curve = f32_fma(step, f32_fma(step, own, f32_mul(lift, both)),
+                                 f32_mul(lift, f32_fma(step, both, f32_mul(lift, own_1)))),
+                 sum = f32_fma(step, right, f32_mul(lift, right_1)), gain = f32_sub(f32_add(sum, sum), curve);
     const m32x16 better = m32_and(f32_gt(gain, zero), f32_gt(f32_mul(stored, scale), zero));
     return (coding_steps){f32_select(better, step, zero), f32_select(better, lift, zero)};
 }
 
+/* Refits columns [from, to). `codes` begins the scratch, which has places for 16 n codes, for the codes times the
+ * square, and for ones times the square. */
 INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *codes)
 {
     float *const scales = c->scales + (size_t)c->groups[from] * c->stride,

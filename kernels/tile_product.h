@@ -202,7 +202,8 @@ static tile_strip strip_of(const tile_work *w, const tile_step *step, size_t ind
 
 /* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With
  * ORGAN_COMPUTE_SPLIT a value of a is a sum of DOT_TERMS BF16 terms, and a value of b of as many terms as its type
- * needs. If k is 0, the only steps have no values: SET stores +0, ADD and SUBTRACT leave c unchanged. */
+ * needs. If k is 0, the only steps have no values: SET stores +0, ADD and SUBTRACT leave c unchanged.
+ * `scratch` has two places each for strips, blocks and totals: one in use and one for the next or the last. */
 static void tile_product(const organ_product *p, void *scratch)
 {
     const int terms = p->compute == ORGAN_COMPUTE_SPLIT ? DOT_TERMS : 1;
