@@ -73,8 +73,7 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
     organ_fleet_list *list = w->list;
     if (!path || !name || !organ_grow(&list->members, list->count, &w->capacity, sizeof *list->members)) {
         organ_fail_errno(w->error, ENOMEM, "%s: cannot list its models", w->root);
-        free(path);
-        free(name);
+        ORGAN_FREE_ARRAYS(path, name);
         return;
     }
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
@@ -120,8 +119,7 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
             visit_directory(w, below, depth + 1);
     } else if (organ_ends_with(entry, ".gguf") || organ_ends_with(entry, ".safetensors"))
         add_file(w, path, relative, f, entry);
-    free(below);
-    free(full);
+    ORGAN_FREE_ARRAYS(below, full);
 }
 
 static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }

@@ -331,8 +331,7 @@ void organ_merge_close_moments(model_merge *job)
     }
     organ_forward_close(m->forward);
     organ_model_close(m->model);
-    free(m->inputs);
-    free(m);
+    ORGAN_FREE_ARRAYS(m->inputs, m);
     job->moments = NULL;
 }
 

@@ -336,8 +336,7 @@ static void close_steps(merge_steps *s, organ_error *error)
 {
     const bool left = s->model.partial && (access(s->model.path, F_OK) == 0 || access(s->model.partial, F_OK) == 0);
     organ_hidden_model_close(&s->model, left && !s->whole, error);
-    free(s->stem);
-    free(s->made.recipe);
+    ORGAN_FREE_ARRAYS(s->stem, s->made.recipe);
     organ_run_inputs_release(&s->made.inputs);
     free(s->made.base);
 }

@@ -305,10 +305,8 @@ static organ_status noise_run(noise_stage *s, organ_error *error)
 static void noise_release(noise_stage *s)
 {
     organ_row_sources_close(&s->sources);
-    for (size_t n = 0; n < 2; n++) {
-        free(s->noise[n]);
-        free(s->inside[n]);
-    }
+    for (size_t n = 0; n < 2; n++)
+        ORGAN_FREE_ARRAYS(s->noise[n], s->inside[n]);
     organ_svd_release(&s->svd);
     ORGAN_FREE_ARRAYS(s->a, s->b, s->scratch, s->sums);
 }

@@ -162,8 +162,7 @@ bool organ_edge_search_open(organ_edge_search *s, size_t most)
 
 void organ_edge_search_close(organ_edge_search *s)
 {
-    free(s->counts);
-    free(s->equals);
+    ORGAN_FREE_ARRAYS(s->counts, s->equals);
     s->counts = s->equals = NULL;
 }
 

@@ -294,11 +294,7 @@ static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine,
     return ORGAN_OK;
 }
 
-static void close_trial(staged_flow_trial *t)
-{
-    free(t->scratch);
-    free(t->importance);
-}
+static void close_trial(staged_flow_trial *t) { ORGAN_FREE_ARRAYS(t->scratch, t->importance); }
 
 uint64_t organ_flow_memory(size_t workers)
 {

@@ -118,11 +118,7 @@ static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selecte
     return ORGAN_OK;
 }
 
-static void flow_pass_free(prune_flow *flow, organ_pass *pass)
-{
-    free((void *)pass->items);
-    free(flow->parts);
-}
+static void flow_pass_free(prune_flow *flow, organ_pass *pass) { ORGAN_FREE_ARRAYS((void *)pass->items, flow->parts); }
 
 /* A tile with weights that are NaN or infinite is an error; the kernel has left it unchanged. */
 static organ_status fold_band(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
@@ -270,8 +266,7 @@ static organ_status search_gains(organ_prune_job *job, organ_error *error)
         search_for(&s, /*together=*/true, error);
     for (size_t k = 0; k < job->stretches.count; k++)
         job->units[k].gain = job->parts[job->units[k].target].gain;
-    free(s.states);
-    free(s.killed);
+    ORGAN_FREE_ARRAYS(s.states, s.killed);
     return error->status;
 }
 

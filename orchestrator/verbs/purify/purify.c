@@ -452,8 +452,7 @@ static void close_purify(organ_purify_job *job)
 {
     for (size_t k = 0; k < job->fft_count; k++)
         organ_fft_destroy(job->ffts[k]);
-    free(job->ffts);
-    free(job->chosen);
+    ORGAN_FREE_ARRAYS(job->ffts, job->chosen);
     organ_rows_free(job->parts);
     free(job->left_out);
     organ_model_close(job->donor);

@@ -580,6 +580,5 @@ void organ_quantize_close_text(organ_quantize_job *job)
         job->pruning->close(job->pruning->context);
     release_inputs(job);
     organ_calibration_run_close(job->along.run);
-    free(job->along.targets.tensors);
-    free(job->along.parts);
+    ORGAN_FREE_ARRAYS(job->along.targets.tensors, job->along.parts);
 }

@@ -98,8 +98,7 @@ static organ_status take_named(organ_quantize_job *job, organ_error *error)
     else if (!error->status && !job->repair.report)
         organ_fail(error, ORGAN_USAGE, "%s: is not the adapter of the unfinished run of %s: `force` starts over",
                    job->repair.output, job->options->write.output);
-    free(path);
-    free(text);
+    ORGAN_FREE_ARRAYS(path, text);
     return error->status;
 }
 

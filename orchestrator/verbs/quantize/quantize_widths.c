@@ -117,8 +117,7 @@ static organ_status make_matrix(void *context, const organ_calibration_matrix *m
         organ_quantize_refuse_values(m->name, error);
     else if (prepare_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
         memcpy(weights, g.values, rows * cols * sizeof *weights);
-    free(g.values);
-    free(g.scales);
+    ORGAN_FREE_ARRAYS(g.values, g.scales);
     return error->status;
 }
 

@@ -253,7 +253,6 @@ void organ_layers_found_release(organ_layers_found *found)
 {
     for (size_t k = 0; k < found->count; k++)
         free(found->sets[k].dropped);
-    free(found->sets);
-    free(found->path);
+    ORGAN_FREE_ARRAYS(found->sets, found->path);
     *found = (organ_layers_found){0};
 }

@@ -63,9 +63,8 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
 
 void organ_expert_scores_release(organ_expert_scores *s)
 {
-    for (size_t l = 0; s->of && l < s->layers; l++) {
+    for (size_t l = 0; s->of && l < s->layers; l++)
         ORGAN_FREE_ARRAYS(s->of[l].frequency, s->of[l].sum, s->of[l].reap, s->of[l].removed, s->of[l].loss);
-    }
     free(s->of);
     json_decref(s->calibration);
     *s = (organ_expert_scores){0};

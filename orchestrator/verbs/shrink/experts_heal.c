@@ -95,9 +95,8 @@ static bool heal_allocate(organ_expert_heal *h)
 
 static void heal_free_buffers(organ_expert_heal *h)
 {
-    for (size_t s = 0; s < 2; s++) {
+    for (size_t s = 0; s < 2; s++)
         ORGAN_FREE_ARRAYS(h->rows[s].blocks, h->rows[s].inputs, h->rows[s].target);
-    }
     ORGAN_FREE_ARRAYS(h->normed, h->logits, h->unpruned, h->gathered, h->inner, h->chosen, h->choice_indices);
 }
 

@@ -242,8 +242,7 @@ static organ_status finish_experts(layer_job *j, organ_error *error)
     for (size_t e = 0, block = 0; e < h->config->experts && !error->status; e++)
         if (j->own->kept[e])
             finish_expert(j, e, block++, error);
-    free(j->weights);
-    free(j->change);
+    ORGAN_FREE_ARRAYS(j->weights, j->change);
     return error->status;
 }
 

@@ -401,9 +401,8 @@ static json_t *prediction_document(const prediction *p, double started)
 
 static void prediction_release(prediction *p)
 {
-    for (size_t k = 0; k <= POINTS; k++) {
+    for (size_t k = 0; k <= POINTS; k++)
         ORGAN_FREE_ARRAYS(p->streams[k].hidden, p->scores[k].nll, p->scores[k].divergence, p->scores[k].agrees);
-    }
     ORGAN_FREE_ARRAYS(p->flags, p->plan.rows, p->plan.targets);
     organ_calibration_test_windows_release(&p->rest);
     organ_forward_close(p->forward);

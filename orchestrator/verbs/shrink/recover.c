@@ -425,8 +425,7 @@ static organ_status find_kept_parts(organ_cut_audit *a, const recover_kind *k, s
     }
     if (digest_parts(a, k, (const size_t[]){layer, becomes}, &p, error) == ORGAN_OK)
         match_parts(a, k, layer, &p, kept_of_owners, error);
-    free(p.digests[0]);
-    free(p.digests[1]);
+    ORGAN_FREE_ARRAYS(p.digests[0], p.digests[1]);
     return error->status;
 }
 
