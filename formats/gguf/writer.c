@@ -264,8 +264,7 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
 {
     const uint64_t alignment = alignment_of(writer);
     uint64_t begin = 0, end = 0;
-    free(writer->bytes);
-    free(writer->offsets);
+    ORGAN_FREE_ARRAYS(writer->bytes, writer->offsets);
     writer->bytes = NULL;
     writer->offsets = calloc(writer->info_count + 1, sizeof *writer->offsets);
     if (!writer->offsets)

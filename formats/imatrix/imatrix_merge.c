@@ -294,12 +294,10 @@ void organ_imatrix_merge_release(organ_imatrix_merged *merged)
 {
     struct organ_imatrix_merge_state *const s = merged->state;
     for (size_t k = 0; s && k < merged->count; k++) {
-        free(s->entries[k].of);
-        free(s->entries[k].counts);
+        ORGAN_FREE_ARRAYS(s->entries[k].of, s->entries[k].counts);
     }
     if (s) {
-        free(s->entries);
-        free(s->datasets);
+        ORGAN_FREE_ARRAYS(s->entries, s->datasets);
     }
     free(s);
     free(merged->sums);

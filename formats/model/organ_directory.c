@@ -455,8 +455,7 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
             r.files = NULL;
         }
     }
-    free(r.files);
-    free(r.donors);
+    ORGAN_FREE_ARRAYS(r.files, r.donors);
     organ_name_table_release(&r.paths);
     organ_name_table_release(&r.sources);
     return error->status;

@@ -260,8 +260,7 @@ bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
 
 void organ_shards_release(organ_shards *shards)
 {
-    free(shards->files);
-    free(shards->entries);
+    ORGAN_FREE_ARRAYS(shards->files, shards->entries);
     organ_arena_release(&shards->arena);
     organ_name_table_release(&shards->file_names);
     organ_name_table_release(&shards->tensor_names);

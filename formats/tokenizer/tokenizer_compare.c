@@ -180,11 +180,7 @@ typedef struct both_ids {
 
 /* ---- one text ---- */
 
-static void release_ids(both_ids *both)
-{
-    free(both->ids[0]);
-    free(both->ids[1]);
-}
+static void release_ids(both_ids *both) { ORGAN_FREE_ARRAYS(both->ids[0], both->ids[1]); }
 
 static organ_status encode_both(const comparison *c, const char *text, size_t bytes, both_ids *both)
 {
