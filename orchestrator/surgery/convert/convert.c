@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The report of a conversion, document organ.convert/1. */
+/* ---- callbacks of organ_write_run: options that determine the output, and the document organ.convert/1 ---- */
 
 static json_t *convert_parameters(void *context)
 {
@@ -51,7 +51,6 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
-/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
 static json_t *convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;
@@ -72,9 +71,7 @@ static json_t *convert_document(void *context, const organ_writing *made)
 
 /* ---- trying the finished output ---- */
 
-/* Opens the finished output of a conversion before it gets its name. The configuration of a GGUF output was checked
- * before its tensors were written (organ_write.begun); both tokenizers were compared when the conversion was planned,
- * so that the output only needs the same bytes. */
+/* Returns the largest relative error of a layer's output that rounding to the type of matrices explains. */
 
 static double output_tolerance(const organ_convert_job *job)
 {
@@ -84,6 +81,7 @@ static double output_tolerance(const organ_convert_job *job)
                                                                                         : ORGAN_TRIAL_ERROR_CODES;
 }
 
+/* Both tokenizers were compared when the conversion was planned, so that the output only needs the same bytes. */
 static organ_status check_tokenizer_bytes(const organ_convert_job *job, const char *path, organ_error *error)
 {
     if (job->to_gguf) {
@@ -97,9 +95,10 @@ static organ_status check_tokenizer_bytes(const organ_convert_job *job, const ch
     return error->status;
 }
 
-/* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
- * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
- * Called by organ_write_run. */
+/* Opens the finished output at `path` before it gets its name: checks its configuration (organ_convert_check; that of a
+ * GGUF output was checked before its tensors were written, organ_write.begun), that it has the tokenizer that was
+ * compared with the model's, and its first and last layer (organ_trial_run). `to` is unused. Called by
+ * organ_write_run. */
 static organ_status check_output(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
@@ -157,9 +156,10 @@ static organ_status read_type(organ_convert_job *job, organ_error *error)
 
 /* ---- the model ---- */
 
-/* GGUF files need members of config.json that organ_forward_config does not have. An architecture without rows in
- * the tables is converted by name, with the text of config.json in job->own_config. */
-static organ_status read_json(organ_convert_job *job, organ_error *error)
+/* Reads config.json into job->file and text, and finds the rows of its architecture. GGUF files need members that
+ * organ_forward_config does not have. An architecture without rows in the tables is converted by name, with the text of
+ * config.json in job->own_config. */
+static organ_status read_config_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
     const char *architecture = job->model->config.architecture;
@@ -205,7 +205,7 @@ static organ_status choose_row(organ_convert_job *job, organ_error *error)
 static organ_status find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
-    if (job->to_gguf && read_json(job, error))
+    if (job->to_gguf && read_config_json(job, error))
         return error->status;
     if (!job->to_gguf) {
         const char *const name = model->config.model_type;
@@ -231,9 +231,10 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
     return ORGAN_OK;
 }
 
-/* The forward pass and transformers use a stored head that differs from the embedding although config.json ties it, so
- * the output needs it. A head that repeats the embedding is left out of a GGUF file. */
-static organ_status check_tied(organ_convert_job *job, organ_error *error)
+/* Sets config.tied_output to false if the model has a head of its own. The forward pass and transformers use a stored
+ * head that differs from the embedding although config.json ties it, so the output needs it. A head that repeats the
+ * embedding is left out of a GGUF file. */
+static organ_status find_tied(organ_convert_job *job, organ_error *error)
 {
     organ_head head = {0};
     if (job->to_gguf && job->config.tied_output &&
@@ -258,7 +259,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
     if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
         organ_convert_find_architecture(job, error) || job->by_name)
         return error->status;
-    return check_tied(job, error);
+    return find_tied(job, error);
 }
 
 /* ---- the run ---- */
@@ -361,7 +362,7 @@ static organ_status outline_directory(organ_convert_job *job, const char *path, 
     job->options = &options;
     job->engine = &engine;
     job->outline = true;
-    organ_error own = {0}; /* without a note that the outline is complete */
+    organ_error own = {0}; /* a message of organ_write_run about the finished outline must not reach the caller */
     if (convert_run(job, &report, &own))
         *error = own;
     for (size_t k = 0; k < job->piece_count; k++)
@@ -414,5 +415,5 @@ organ_status organ_convert(const organ_convert_options *options, const organ_eng
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     ORGAN_OWN_RESULTS(report, error);
-    return organ_convert_from(options, NULL, engine, progress, report, error);
+    return organ_convert_from(options, /*origin=*/NULL, engine, progress, report, error);
 }

@@ -86,12 +86,12 @@ static organ_status across_plan(organ_across *a, organ_error *error)
     across_follow_gguf(a);
     /* without the head in the file, GGUF files have none either; with it, they have one unless it is tied */
     job->config.tied_output = false;
-    if (!(job->sources = calloc(job->weights->count + 1, sizeof *job->sources)))
+    if (!(job->sources = calloc(job->weights->count + 1, sizeof *job->sources))) /* + 1: as in organ_convert_plan */
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->weights->count; k++)
         if (across_plan_weight(a, &job->weights->weights[k], error))
             return error->status;
-    job->sources[job->source_count] = (convert_source){0};
+    job->sources[job->source_count] = (convert_source){0}; /* the source of computed pieces, which have none */
     if (!job->by_name)
         organ_convert_computed(job, &refused); /* GGUF has no tensor for a rotation that it lacks */
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
@@ -102,6 +102,7 @@ static organ_status across_plan(organ_across *a, organ_error *error)
 
 /* ---- made weights ---- */
 
+/* Returns name and shape of the piece, as a weight. */
 static organ_weight across_piece(const organ_convert_job *job, size_t piece)
 {
     const organ_shard_piece *const p = &job->pieces[piece];
@@ -163,7 +164,7 @@ static organ_status across_make_hf(organ_across *a, const convert_source *source
     for (size_t k = 0; k < source->count && !error->status; k++) {
         const organ_row_place *const place = &a->job.places[source->first + k];
         const organ_weight piece = across_piece(&a->job, place->piece);
-        parts[k] = (organ_made_part){organ_weights_named(a->from.weights, piece.name), *place, NULL};
+        parts[k] = (organ_made_part){.from = organ_weights_named(a->from.weights, piece.name), .place = *place};
         if (!across_same_rows(parts[k].from, &piece)) {
             a->made[a->count] = *parts[k].from;
             a->made[a->count].name = source->weight->name;
@@ -174,7 +175,8 @@ static organ_status across_make_hf(organ_across *a, const convert_source *source
         across_note(a, piece.name, ORGAN_ACROSS_PAIRED, error);
     }
     return error->status ? error->status
-                         : across_add(a, source->weight, (organ_made){true, parts, source->count, NULL}, error);
+                         : across_add(a, source->weight,
+                                      (organ_made){.inverse = true, .parts = parts, .count = source->count}, error);
 }
 
 /* Makes nothing if the weights of safetensors lack rows of the piece. */
@@ -208,7 +210,7 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
     for (size_t s = 0; s < job->source_count; s++)
         for (size_t k = job->sources[s].first; k < job->sources[s].first + job->sources[s].count; k++)
             a->parts[begin[job->places[k].piece + 1]++] =
-                (organ_made_part){job->sources[s].weight, job->places[k], NULL};
+                (organ_made_part){.from = job->sources[s].weight, .place = job->places[k]};
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
         across_make_gguf(a, k, a->parts + begin[k], begin[k + 1] - begin[k], error);
     for (size_t s = 0; s < job->source_count && !error->status; s++)
@@ -233,7 +235,7 @@ static organ_status across_make_xielu(organ_across *a, organ_error *error)
             const organ_weight *const like = organ_weights_named(a->to.weights, name);
             values[l][k] = c.kinds[l].xielu[k];
             if (like && like->elements == 1)
-                across_add(a, like, (organ_made){true, a->parts, 0, &values[l][k]}, error);
+                across_add(a, like, (organ_made){.inverse = true, .parts = a->parts, .values = &values[l][k]}, error);
         }
     return error->status;
 }
@@ -363,7 +365,7 @@ static bool layout_place(const forward_family *family, bool gguf, const organ_we
         place->matrix = (uint64_t)part->anatomy.expert;
     if (turned) {
         place->transposed = true;
-        place->col_step = pairs ? 2 : 1;
+        place->col_step = pairs ? 2 : 1; /* pairs: rows of gate and up alternate, gate first */
         place->col = pairs ? up : up * p.rows;
         place->cols = p.rows;
     } else if (pairs) {
@@ -460,28 +462,28 @@ static organ_status layout_turn(organ_across *a, const organ_weight *like, const
                                 organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(like);
-    a->parts[a->part_count] = (organ_made_part){other,
-                                                {.matrices = m.count,
-                                                 .block = m.rows,
-                                                 .rows = m.rows,
-                                                 .per_matrix = m.cols,
-                                                 .transposed = true,
-                                                 .col_step = 1,
-                                                 .cols = m.cols},
-                                                NULL};
+    const organ_row_place place = {.matrices = m.count,
+                                   .block = m.rows,
+                                   .rows = m.rows,
+                                   .per_matrix = m.cols,
+                                   .transposed = true,
+                                   .col_step = 1,
+                                   .cols = m.cols};
+    a->parts[a->part_count] = (organ_made_part){.from = other, .place = place};
     return layout_add(a, like, /*inverse=*/true, 1, error);
 }
 
 static organ_status layout_make(organ_across *a, const organ_weight *like, organ_error *error)
 {
     const organ_anatomy *const is = &like->anatomy;
+    /* the weights of the other model that have the name of `like`, and that have its name or else its place */
     const organ_weight *const named = organ_weights_named(a->from.weights, like->name);
     const organ_weight *const same =
         named ? named : layout_find(a->from.weights, &a->places, like, is->role, is->expert, like->rank);
     bool made = false;
     if (a->part_count == a->part_room ||
         layout_find(a->to.weights, &a->form_places, like, is->role, is->expert, like->rank) != like)
-        return ORGAN_OK;
+        return ORGAN_OK; /* several weights have the place of `like`, so that it names none of them */
     if (same && layout_is_transpose(a, like, same))
         return layout_turn(a, like, same, error);
     if (same && !named) {

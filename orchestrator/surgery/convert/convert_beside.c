@@ -52,8 +52,9 @@ static json_t *load_json(const organ_convert_job *job, const char *name, organ_e
 
 /* ---- pooling, to GGUF ---- */
 
-/* A config that names no way takes the mean. Several ways give a longer vector, which llama.cpp cannot make. */
-static const struct pooling_mode *mode_of(const json_t *config, size_t *count)
+/* Returns the last way that the config names; *count becomes the number of these ways. A config that names no way takes
+ * the mean. Several ways give a longer vector, which llama.cpp cannot make. */
+static const struct pooling_mode *find_mode(const json_t *config, size_t *count)
 {
     const struct pooling_mode *found = NULL;
     const char *const name = organ_json_plain(json_object_get(config, "pooling_mode"));
@@ -75,7 +76,7 @@ static organ_status put_pooling(const organ_convert_job *job, const char *folder
     ORGAN_OWNED char *const name = organ_format("%s%sconfig.json", folder, *folder ? "/" : "");
     ORGAN_OWNED char *const key = organ_format("%s.pooling_type", job->pairing->gguf);
     ORGAN_OWNED_JSON json_t *const config = name && key ? load_json(job, name, error) : NULL;
-    const struct pooling_mode *const mode = mode_of(config, &count);
+    const struct pooling_mode *const mode = find_mode(config, &count);
     if (!name || !key)
         organ_fail_memory(error, MODULES);
     else if (!error->status && config && count == 1 && mode->number)
@@ -116,7 +117,7 @@ static bool is_left(const void *context, const char *name)
     const organ_convert_job *const job = context;
     return !organ_is_one_of(name, all) && !organ_ends_with(name, "Pooling/config.json") &&
            (!job->model->index || strcmp(name, job->model->index) != 0) &&
-           strncmp(name, "additional_chat_templates/", 26) != 0;
+           strncmp(name, "additional_chat_templates/", strlen("additional_chat_templates/")) != 0;
 }
 
 static organ_status note_rest(const organ_convert_job *job, organ_error *error)

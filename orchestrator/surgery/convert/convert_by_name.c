@@ -66,6 +66,7 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
+/* Writes the tail with `other` in the place of `begin`. Returns false if it does not begin so, or is too long. */
 static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
 {
     const size_t length = strlen(begin);
@@ -83,6 +84,7 @@ static const char *const named_outside[][2] = {
     {"lm_head.bias", "output.bias"},
 };
 
+/* Returns whether `name` is a tensor outside of layers; `made` becomes its name in the other format. */
 static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED_SIZE])
 {
     for (size_t k = 0; k < sizeof named_outside / sizeof *named_outside; k++)
@@ -96,9 +98,9 @@ static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED
 /* A file without the prefix "model." gets it, in `made`. */
 static const char *named_usual(const organ_convert_job *job, const char *name, char made[NAMED_SIZE])
 {
-    if (!job->to_gguf || *job->prefix || strncmp(name, "lm_head.", 8) == 0)
+    if (!job->to_gguf || *job->prefix || strncmp(name, "lm_head.", strlen("lm_head.")) == 0)
         return name;
-    snprintf(made, NAMED_SIZE, "model.%.*s", NAMED_SIZE - 16, name);
+    snprintf(made, NAMED_SIZE, "model.%.*s", (int)(NAMED_SIZE - sizeof "model."), name);
     return made;
 }
 
@@ -344,11 +346,7 @@ organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *erro
     return error->status;
 }
 
-/* ---- planning a conversion ---- */
-
-/* Plans a conversion: lists the tensors of the output (pieces) and the weights that are read for them (sources). */
-
-/* ---- sources ---- */
+/* ---- plan: tensors of the output (pieces) and the weights that are read for them (sources) ---- */
 
 /* A piece is a copy of the source's bytes if no other source has rows in it, and neither the order of rows nor the
  * type changes. */
@@ -418,9 +416,11 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The bytes of a source are added to the unit of the piece in its first place only, so that each source counts once. */
+/* Makes one unit for each piece. The bytes of a source are added to the unit of the piece in its first place only, so
+ * that each source counts once. */
 static organ_status plan_units(organ_convert_job *job, organ_error *error)
 {
+    /* + 1: an array of no units would be NULL, which is an error */
     if (!(job->units = organ_rows_take(job->piece_count + 1, sizeof *job->units)))
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->piece_count; k++)
@@ -433,6 +433,7 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;
+    /* + 1: functions that add pieces read sources[source_count], also after the last source */
     if (!(job->sources = calloc(w->count + 1, sizeof *job->sources)))
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < w->unmatched_count; k++)

@@ -83,10 +83,10 @@ int organ_convert_put_ids(const organ_convert_job *job, json_t *config)
     int failed = list == NULL;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
         const int64_t id = card_id(job, ends[k]);
-        bool known = id < 0;
-        for (size_t i = 0; i < json_array_size(list) && !known; i++)
-            known = json_integer_value(json_array_get(list, i)) == id;
-        failed |= known ? 0 : json_array_append_new(list, json_integer(id));
+        bool skipped = id < 0; /* the file lacks the id, or the list has it */
+        for (size_t i = 0; i < json_array_size(list) && !skipped; i++)
+            skipped = json_integer_value(json_array_get(list, i)) == id;
+        failed |= skipped ? 0 : json_array_append_new(list, json_integer(id));
     }
     json_t *const first = json_array_get(list, 0), *const all = json_array_size(list) > 1 ? list : first;
     failed |= !ORGAN_ADD(config, SET_COUNT_OF("bos_token_id", bos >= 0, bos),
@@ -109,9 +109,10 @@ char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
         double real;
         if (!kv || !organ_gguf_real_at(kv, 0, &real) || !isfinite(real))
             continue; /* JSON has neither infinity nor NaN */
-        value = samplings[k].type == ORGAN_GGUF_F32 ? organ_convert_real(real) : json_integer((json_int_t)real);
-        failed |=
-            json_object_set_new(made, samplings[k].member, value) | json_object_set_new(made, "do_sample", json_true());
+        json_t *const number =
+            samplings[k].type == ORGAN_GGUF_F32 ? organ_convert_real(real) : json_integer((json_int_t)real);
+        failed |= json_object_set_new(made, samplings[k].member, number) |
+                  json_object_set_new(made, "do_sample", json_true());
     }
     char *const text = failed ? NULL : organ_json_dump(made, JSON_INDENT(2));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
@@ -121,6 +122,7 @@ char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
 
 /* ---- from GGUF: README.md ---- */
 
+/* Returns the strings of an array; NULL if the value is another. */
 static json_t *card_strings(const organ_gguf_kv *kv)
 {
     json_t *const list = json_array();
@@ -201,6 +203,7 @@ static json_t *card_scalar(const char *text, size_t length)
     return plain ? json_stringn(text, length) : NULL;
 }
 
+/* Adds the scalars of "[A, B]" to `list`. */
 static void card_inline_list(json_t *list, const char *text, size_t length)
 {
     for (size_t at = 1; at < length && text[at] != ']';) {
@@ -221,7 +224,7 @@ static void card_inline_list(json_t *list, const char *text, size_t length)
  * lines "- SCALAR" below it. Other forms of YAML are left out. */
 static json_t *card_parse(const char *text)
 {
-    json_t *const card = json_object(), *list = NULL, *value;
+    json_t *const card = json_object(), *list = NULL, *value; /* list: the array that a line "- SCALAR" extends */
     if (strncmp(text, "---\n", 4) && strncmp(text, "---\r\n", 5))
         return card;
     for (const char *line = strchr(text, '\n') + 1; *line && strncmp(line, "---", 3);) {
@@ -270,13 +273,13 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
     if (!out)
         return organ_fail_memory(error, key);
     const uint32_t element = ORGAN_GGUF_STRING;
-    uint64_t number = count;
+    const uint64_t entries = count;
     fwrite(&element, sizeof element, 1, out);
-    fwrite(&number, sizeof number, 1, out);
+    fwrite(&entries, sizeof entries, 1, out);
     for (size_t k = 0; k < count; k++) {
         const json_t *const one = json_is_array(value) ? json_array_get(value, k) : value;
-        number = json_string_length(one);
-        fwrite(&number, sizeof number, 1, out);
+        const uint64_t length = json_string_length(one);
+        fwrite(&length, sizeof length, 1, out);
         fwrite(json_is_string(one) ? json_string_value(one) : "", 1, json_string_length(one), out);
     }
     if (fclose(out))
@@ -314,9 +317,9 @@ static char *name_by_path(const organ_model *model)
         if (snapshots && strcmp(snapshots, "/snapshots") == 0)
             *snapshots = '\0';
         const char *const entry = organ_path_name(path);
-        const char *at = strncmp(entry, "models--", 8) == 0 ? entry + 8 : NULL;
-        for (const char *next = at; next && (next = strstr(next, "--"));)
-            at = next = next + 2;
+        const char *at = strncmp(entry, "models--", strlen("models--")) == 0 ? entry + strlen("models--") : NULL;
+        for (const char *next = at; next && (next = strstr(next, "--"));) /* NAME follows the last "--" */
+            at = next = next + strlen("--");
         if (at)
             name = strdup(at);
         *end = '/';
@@ -376,7 +379,7 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
                                   .element = samplings[k].type,
                                   .count = 1,
                                   .bytes = single ? (const void *)&real : (const void *)&whole,
-                                  .size = 4};
+                                  .size = sizeof(float)}; /* or of an int32_t: 4 bytes, too */
         organ_gguf_writer_kv(job->gguf, &kv, error);
     }
     return error->status;

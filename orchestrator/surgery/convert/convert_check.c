@@ -108,6 +108,7 @@ static double check_mixed_norm(const organ_forward_config *c)
             return c->recurrent.normed ? 1 + c->recurrent.norm_first : 0;
     return 0;
 }
+/* One group is the same as none. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 /* Words for messages. `called` replaces the name of the setting (NULL: the name itself). words[v] stands for value v;
@@ -176,6 +177,7 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
+/* Returns the factor that the message states: the first of the two that differs from `made`. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);
@@ -240,7 +242,7 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
 
 /* GGUF files do not store these settings. This is no error, because published models have them and llama.cpp's
  * converter leaves them out. */
-static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
+static void warn_of_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
     if (!check_is_same(a->step_min, b->step_min) || !check_is_same(a->step_max, b->step_max))
@@ -290,7 +292,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         if (organ_pairing_has_attention(&job->config))
             check_fields(job, attention, error);
         if (!error->status && check_layers(job, &made, error) == ORGAN_OK) {
-            check_recurrent(job, &made);
+            warn_of_recurrent(job, &made);
             if (job->to_gguf)
                 organ_convert_note_llama(job);
         }

@@ -20,6 +20,7 @@
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
     CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
+    CODE_F16 = 2,            /* bytes of the scale of a block of Q8_0 */
     CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
 };
 
@@ -49,7 +50,7 @@ static organ_status code_window_open(code_window *window, const organ_convert_jo
     window->codes_row = (size_t)(weight->codes->bytes / rows);
     window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
     window->capacity = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
-    window->codes = malloc(window->capacity * window->codes_row + 1);
+    window->codes = malloc(window->capacity * window->codes_row + 1); /* + 1: of 0 bytes malloc may return NULL */
     window->scales = malloc(window->capacity * window->scales_row + 1);
     return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
 }
@@ -86,6 +87,7 @@ static uint64_t code_spread(uint64_t four)
     return (four | four << 8) & EVEN_BYTES;
 }
 
+/* Returns bytes 0, 2, 4 and 6 of `eight` as bytes 0 to 3: the reverse of code_spread. */
 static uint64_t code_gather(uint64_t eight)
 {
     eight &= EVEN_BYTES;
@@ -107,6 +109,7 @@ static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
+/* The reverse of code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
     uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
@@ -119,6 +122,7 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
+/* Writes the scale to `to`. Returns whether F16 has exactly its value. */
 static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
@@ -152,8 +156,8 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
         } else {
             if (!code_scale_to_f16(w, scales + g * scale, to))
                 return code_refuse(w, "F16 does not have", error);
-            memcpy(to + 2, codes + g * CODE_GROUP, CODE_GROUP);
-            to += 2 + CODE_GROUP;
+            memcpy(to + CODE_F16, codes + g * CODE_GROUP, CODE_GROUP);
+            to += CODE_F16 + CODE_GROUP;
         }
     }
     return ORGAN_OK;
@@ -164,7 +168,7 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
                                    organ_error *error)
 {
     const bool mxfp4 = w->weight->codes->dtype == ORGAN_MXFP4;
-    const size_t scale = mxfp4 ? 1 : 2, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
+    const size_t scale = mxfp4 ? 1 : CODE_F16, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
     for (size_t at = 0; at < w->codes_row; at += scale + codes) {
         if (mxfp4 && blocks[at] == CODE_NOT_A_NUMBER)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -173,13 +177,13 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
         if (scales && mxfp4)
             *to++ = blocks[at];
         else if (scales) {
-            memcpy(to, blocks + at, 2);
-            to += 2;
+            memcpy(to, blocks + at, CODE_F16);
+            to += CODE_F16;
         } else if (mxfp4) {
-            code_nibbles_to_hf(blocks + at + 1, to);
+            code_nibbles_to_hf(blocks + at + scale, to);
             to += CODE_GROUP / 2;
         } else {
-            memcpy(to, blocks + at + 2, CODE_GROUP);
+            memcpy(to, blocks + at + scale, CODE_GROUP);
             to += CODE_GROUP;
         }
     }
@@ -256,12 +260,12 @@ static organ_status code_copy_block(const code_share *s, const organ_row_place *
     /* first copied row of the block in the weight, and in the piece */
     const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
     const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
-    uint64_t k = 0, last = p->rows;
+    uint64_t k = 0, stop = p->rows;
     if (!code_is_reordered(p)) { /* rows in the windows are consecutive: skip the others */
         k = windows->first > from ? windows->first - from : 0;
-        last = end > from ? organ_min(last, end - from) : 0;
+        stop = end > from ? organ_min(stop, end - from) : 0;
     }
-    for (; k < last && !error->status; k++) {
+    for (; k < stop && !error->status; k++) {
         const uint64_t row = from + organ_convert_row_from(p, k);
         for (uint64_t n = 0; n < sources && row >= windows->first && row < end && !error->status; n++)
             code_copy_row(out, &windows[n], row, to + k * sources + n, error);
@@ -332,6 +336,7 @@ static void code_worker(void *context, size_t worker)
     if (worker >= s->workers)
         return;
     organ_error *const error = &s->errors[worker];
+    /* all: the number of steps */
     const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
     const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
     code_window windows[2] = {{0}, {0}};

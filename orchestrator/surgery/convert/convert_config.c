@@ -97,7 +97,7 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     const char *first = NULL;
     for (const char *at = members; *at;) {
         const size_t all = strcspn(at, " ");
-        const bool windowed = strncmp(at, "swa.", 4) == 0;
+        const bool windowed = strncmp(at, "swa.", strlen("swa.")) == 0;
         *length = all;
         if (!windowed && config_has_member(job, at, all))
             return at;
@@ -108,24 +108,32 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
+/* The key's value `tenth` is a tenth of mscale and mscale_all_dim, which are equal: DeepSeek's rotation has the
+ * factor 1. `member` is the name of the second. Takes over the reference of `tenth`. */
+static int put_mscales(json_t *rope, const char *member, json_t *tenth)
+{
+    json_t *const all = organ_convert_real(10 * json_number_value(tenth));
+    json_decref(tenth);
+    return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(member, all));
+}
+
 /* A member "rope.X" becomes X in `rope`, but rope_theta in `config`. Adds nothing if the key's value has no
- * counterpart or is an array of different numbers. */
+ * counterpart or is an array of different numbers. Returns 0; nonzero if out of memory. */
 static int config_put_row(const organ_convert_job *job, const pairing_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
-    size_t length = 0;
+    size_t length = 0, text_length = 0;
     snprintf(key, sizeof key, "%s.%.*s", job->pairing->gguf, (int)strcspn(row->key, ":"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || !organ_convert_is_uniform(kv) || !member)
         return 0;
-    const char *const text = organ_gguf_string(job->model->gguf, key, &length);
+    const char *const text = organ_gguf_string(job->model->gguf, key, &text_length);
     json_t *value = NULL;
     if (!row->words)
         value = config_value(kv);
     else if (text)
-        value = config_word(row->words, text, length);
-    config_member(job, row->members, &length); /* organ_gguf_string has overwritten `length` */
+        value = config_word(row->words, text, text_length);
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
@@ -134,16 +142,12 @@ static int config_put_row(const organ_convert_job *job, const pairing_key *row, 
         json_decref(value);
         value = json_null();
     }
-    if (row->rule == PAIRING_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
-        json_t *const all = organ_convert_real(10 * json_number_value(value));
-        json_decref(value);
-        return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(name + 5, all));
-    }
-    if (strncmp(name, "rope.", 5))
+    const char *const rotary = strncmp(name, "rope.", strlen("rope.")) == 0 ? name + strlen("rope.") : NULL;
+    if (row->rule == PAIRING_TENTH)
+        return put_mscales(rope, rotary, value);
+    if (!rotary)
         return json_object_set_new(config, name, value);
-    if (strcmp(name, "rope.rope_theta") == 0)
-        return json_object_set_new(config, "rope_theta", value);
-    return json_object_set_new(rope, name + 5, value);
+    return json_object_set_new(strcmp(rotary, "rope_theta") == 0 ? config : rope, rotary, value);
 }
 
 /* ---- members from organ_forward_config ---- */
@@ -181,7 +185,6 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-/* Functions config_put_... return 0, or another number if memory runs out. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     int failed = !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated));
@@ -324,7 +327,8 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
 }
 
 /* GGUF lacks the parameters, so those of published models are tried: `factors`, high_freq_factor 4 or 1 (Llama 4),
- * and a context of 8192, then of 2^4 to 2^20. They must give exactly the divisors `values` (rope_freqs.weight). */
+ * and a context of 8192, then of 2^4 to 2^20. They must give exactly the divisors `values` (rope_freqs.weight). Does
+ * nothing if key-values of the file have already given `rope` members. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -340,11 +344,11 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
         r.high_freq_factor = k / FACTORS % 2 == 0 ? 4 : 1;
         r.original_context = k < 2 * FACTORS ? USUAL : UINT64_C(1) << (k / (2 * FACTORS) - 1 + FIRST);
         organ_convert_llama3(&r, tried);
-        if (memcmp(tried, values, count * sizeof *tried) == 0) {
-            ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
-                      SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", r.high_freq_factor),
-                      SET_COUNT("original_max_position_embeddings", r.original_context));
-        }
+        if (memcmp(tried, values, count * sizeof *tried) == 0 &&
+            !ORGAN_ADD(rope, SET_TEXT("rope_type", "llama3"), SET_REAL("factor", r.factor),
+                       SET_REAL("low_freq_factor", 1), SET_REAL("high_freq_factor", r.high_freq_factor),
+                       SET_COUNT("original_max_position_embeddings", r.original_context)))
+            return organ_fail_memory(error, job->options->model);
     }
     if (!json_object_size(rope))
         organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
@@ -363,9 +367,10 @@ static organ_status config_find_rotary(organ_convert_job *job, const float *valu
         still++;
     if (still < count || turning == 0)
         return organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
-    ORGAN_ADD(rope, SET_TEXT("rope_type", "proportional"),
-              SET("partial_rotary_factor", config_rotary(2 * turning, 2 * count)));
-    return ORGAN_OK;
+    return ORGAN_ADD(rope, SET_TEXT("rope_type", "proportional"),
+                     SET("partial_rotary_factor", config_rotary(2 * turning, 2 * count)))
+               ? ORGAN_OK
+               : organ_fail_memory(error, job->options->model);
 }
 
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
@@ -387,7 +392,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
         config_read_factors(job, lists[k][0], values, error);
         for (unsigned i = 0; i < count; i++)
             json_array_append_new(list, organ_convert_real((double)values[i]));
-        ORGAN_ADD(rope, SET(lists[k][1], list), SET_TEXT("rope_type", "longrope"));
+        ORGAN_ADD(rope, SET(lists[k][1], list), SET_TEXT("rope_type", "longrope")); /* config_text counts refusals */
     }
     return error->status;
 }
@@ -429,7 +434,7 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
 }
 
 /* Returns job->own_config with the members torch_dtype and quantization_config of `made`; NULL with an error. The
- * caller frees it. */
+ * caller frees the text. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
 {
     ORGAN_RELEASED_BY(organ_json_edit_release) organ_json_edit edit = {0};
@@ -462,6 +467,7 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
+/* Like config_text, for a conversion by name. */
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *config = NULL;
@@ -480,6 +486,7 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     return text;
 }
 
+/* Returns the text of config.json; NULL if memory ran out. The caller frees it, also after an error. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
     ORGAN_OWNED_JSON json_t *config = NULL;
@@ -502,9 +509,9 @@ static char *config_text(organ_convert_job *job, organ_error *error)
         failed |= json_object_set_new(rope, "truncate", json_false());
     if (json_object_get(rope, "mscale_all_dim") && !json_object_get(rope, "mscale"))
         failed |= json_object_set_new(rope, "mscale", json_real(1));
-    const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
-    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || organ_convert_has_longrope(job))
-        failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
+    json_t *const context = json_object_get(rope, "original_max_position_embeddings");
+    if (context && (job->config.rope.kind == ORGAN_ROPE_LONGROPE || organ_convert_has_longrope(job)))
+        failed |= json_object_set(config, "original_max_position_embeddings", context);
     failed |= config_put_rotation(job, config, rope) | (job->coded ? organ_convert_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
@@ -518,7 +525,8 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
         return organ_fail(error, ORGAN_USAGE, "`dtype`: tensors of safetensors can become bf16, f16 or f32");
-    if (!(job->files = calloc(10, sizeof *job->files)))
+    enum { MOST_FILES = 8 }; /* those added below and the two of organ_convert_pooling */
+    if (!(job->files = calloc(MOST_FILES, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
     if (organ_convert_check_layers(job, error) != ORGAN_OK)
         return error->status;

@@ -37,17 +37,19 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
  * with a sliding window, "rope.NAME" one of the rotation of other layers, or of config.json itself. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
-    if (strncmp(name, "swa.", 4) == 0)
-        return present_member(keys_rope(text, "sliding_attention"), name + 4);
-    if (strncmp(name, "rope.", 5))
+    if (strncmp(name, "swa.", strlen("swa.")) == 0)
+        return present_member(keys_rope(text, "sliding_attention"), name + strlen("swa."));
+    if (strncmp(name, "rope.", strlen("rope.")))
         return present_member(text, name);
+    const char *const rotary = name + strlen("rope.");
     const json_t *const rope = keys_rope(text, "full_attention");
-    const json_t *value = present_member(rope, name + 5);
-    if (!value && strcmp(name + 5, "rope_type") == 0) /* older files call the member "type" */
+    const json_t *value = present_member(rope, rotary);
+    if (!value && strcmp(rotary, "rope_type") == 0) /* older files call the member "type" */
         value = present_member(rope, "type");
-    return value ? value : present_member(text, name + 5);
+    return value ? value : present_member(text, rotary);
 }
 
+/* Returns the first of `members`, separated by spaces, that config.json has; NULL: none. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
     for (const char *at = members; at && *at;) {
@@ -265,7 +267,8 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *
 static organ_status keys_set(organ_convert_job *job, const pairing_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
-    const bool member = row->rule == PAIRING_MEMBER, bare = strncmp(row->key, "xielu.", 6) == 0;
+    /* bare: the key is without the architecture */
+    const bool member = row->rule == PAIRING_MEMBER, bare = strncmp(row->key, "xielu.", strlen("xielu.")) == 0;
     char key[KEY_SIZE];
     snprintf(key, sizeof key, "%s%s%.*s", bare ? "" : job->pairing->gguf, bare ? "" : ".", (int)strcspn(row->key, ":"),
              row->key);
@@ -276,7 +279,7 @@ static organ_status keys_set(organ_convert_job *job, const pairing_key *row, org
         return ORGAN_OK;
     if (member && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm && strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
-    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, ':'))
+    if (c->experts == 0 && strncmp(row->key, "expert_", strlen("expert_")) == 0 && !strchr(row->key, ':'))
         return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
     if (row->when && strcmp(row->when, "swa") == 0 && !job->family->global_heads &&
         !keys_rope(job->text, "sliding_attention"))
@@ -307,7 +310,7 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     const char *const arch = job->pairing->gguf;
     organ_gguf_writer_set_string(job->gguf, "general.architecture", arch, strlen(arch), error);
     if (!error->status)
-        organ_gguf_writer_set_string(job->gguf, "general.type", "model", 5, error);
+        organ_gguf_writer_set_string(job->gguf, "general.type", "model", strlen("model"), error);
     if (!error->status)
         organ_convert_put_card(job, error);
     if (!error->status)

@@ -210,8 +210,6 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- convert_by_name.c ---- */
 
-/* The key-value with the text of config.json, in GGUF files of architectures that are converted by name. */
-
 /* Prepares the conversion to GGUF of an architecture that has no row in pairing.h: sets by_name and named. Returns
  * ORGAN_BAD_INPUT if config.json has no model_type, if llama.cpp has an architecture of such a name and would misread
  * the file, or if the architecture's tensors would need more than other names. */
@@ -327,7 +325,7 @@ organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *e
  * nothing, or with an error. The caller frees it. */
 char *organ_convert_card(const organ_convert_job *job, organ_error *error);
 
-/* Returns the text of generation_config.json; NULL with an error. The caller frees it. */
+/* Returns the text of generation_config.json; NULL if memory ran out. The caller frees it, also after an error. */
 char *organ_convert_generation(const organ_convert_job *job, organ_error *error);
 
 /* Adds bos_token_id, eos_token_id and pad_token_id to `config`. Returns nonzero if an allocation was refused. */

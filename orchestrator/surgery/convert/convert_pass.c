@@ -144,6 +144,7 @@ static void pass_transpose_block(const pass_strip *s, const unsigned char *from,
     const organ_row_place *const p = s->place;
     /* a column slice is handled as the transpose of a matrix of one column: its rows are the selected columns */
     const uint64_t rows = p->column_slice ? p->cols : p->rows, step = p->join == ORGAN_JOIN_PAIRS ? 2 : 1;
+    /* values of a row of the piece; where the first of `from` goes in it, and where it is in the block */
     const uint64_t all = organ_convert_cols(p, 0), second = p->join == ORGAN_JOIN_PAIRS ? 1 : rows;
     const uint64_t start = other ? second : 0, at = p->column_slice ? p->col : p->first * s->cols + p->col;
     const void *const begin = from + at * s->bytes;
@@ -171,7 +172,7 @@ static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to
         pass_transpose_block(s, from, /*other=*/false, to);
         if (p->join != ORGAN_JOIN_NONE)
             pass_transpose_block(s, (const unsigned char *)s->strip->other + at, /*other=*/true, to);
-    } else if (p->tile)
+    } else if (p->tile) /* tile (o, i) of outer x inner tiles becomes tile (i, o) */
         for (uint64_t t = 0; t < p->outer * p->inner; t++)
             memcpy(to + (t % p->inner * p->outer + t / p->inner) * p->tile * s->bytes, from + t * p->tile * s->bytes,
                    p->tile * s->bytes);
@@ -251,6 +252,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
                     .cols = (size_t)m.cols,
                     .bytes = pass_value_bytes(source->as)};
     (void)result;
+    /* pass_group reserves these three buffers in `scratch` */
     s.buffers.values = pass_values(job, source->as, source->block);
     s.buffers.ordered = scratch;
     s.buffers.stored = s.buffers.ordered + s.buffers.values * s.bytes;
@@ -272,6 +274,7 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
     organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
     const organ_matrices m = organ_row_place_matrices(source->weight);
+    /* as in pass_work, a vector is read as one row and counts as a column */
     const uint64_t first = strip->first * strip->cols / m.cols, rows = strip->rows * strip->cols / m.cols;
     (void)result;
     for (size_t k = source->first; k < source->first + source->count; k++) {

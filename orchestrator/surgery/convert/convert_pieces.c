@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/convert/convert_parts.h"
 
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
 
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Finds the weights whose codes and scales both safetensors and GGUF can store. */
+/* ---- weights whose codes and scales both safetensors and GGUF can store ---- */
 
 /* The weight needs a scale for each 32 codes, no scale of the whole tensor, and whole groups of 32 in each row. A
  * transposed stack (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
@@ -158,7 +159,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     const size_t *const known = organ_name_table_find(&job->names, name);
     if (known)
         return *known;
-    uint64_t *const own = organ_arena_take(&job->arena, (rank + 1) * sizeof *own);
+    uint64_t *const own = organ_arena_take(&job->arena, (rank + 1) * sizeof *own); /* + 1: rank may be 0 */
     char *const kept = organ_arena_copy(&job->arena, name, strlen(name));
     if (!own || !kept || !plan_grow(job) || !organ_name_table_put(&job->names, kept, job->piece_count)) {
         organ_fail_memory(error, job->options->model);
@@ -224,9 +225,8 @@ uint64_t organ_convert_cols(const organ_row_place *place, uint64_t cols)
 
 uint64_t organ_convert_blocks(const organ_row_place *place, uint64_t *block, uint64_t count)
 {
-    const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
-    *block = first > place->from ? first : place->from;
-    const uint64_t end = first + count < last ? first + count : last;
+    const uint64_t limit = *block + count, end = place->blocks ? organ_min(place->from + place->blocks, limit) : limit;
+    *block = organ_max(*block, place->from);
     return end > *block ? end - *block : 0;
 }
 

@@ -46,7 +46,7 @@ static organ_status recurrent_reorder_channels(organ_convert_job *job, organ_row
     if (first && organ_convert_place(job, &place, error))
         return error->status;
     place.matrices = each;
-    for (uint64_t h = 0; h < outer * inner && !error->status; h++) {
+    for (uint64_t h = 0; h < outer * inner && !error->status; h++) { /* head (outer, inner) becomes (inner, outer) */
         place.matrix = first + h * each;
         place.at = first + (h % inner * outer + h / inner) * each;
         organ_convert_place(job, &place, error);
@@ -228,7 +228,6 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Returns 0, or another number if memory runs out. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);

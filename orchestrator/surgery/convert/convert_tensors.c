@@ -182,8 +182,8 @@ static organ_status tensor_join(const tensor_move *t)
 {
     const place_model model = tensor_model(t->job);
     char name[ORGAN_PLACE_NAME];
-    organ_place_name(&model, /*gguf=*/true, t->layer, &t->layout.gguf[1].part, name);
-    const organ_weight *const found = organ_weights_named(t->job->weights, name);
+    const bool is_named = organ_place_name(&model, /*gguf=*/true, t->layer, &t->layout.gguf[1].part, name);
+    const organ_weight *const found = is_named ? organ_weights_named(t->job->weights, name) : NULL;
     if (!found || !ORGAN_SAME_SHAPE(t->weight, found))
         return tensor_refuse(t, "has no counterpart of the same shape");
     t->job->sources[t->job->source_count].other = found;
@@ -275,8 +275,9 @@ static organ_status tensor_refuse_block(const tensor_move *t)
         t->job->model->path, t->weight->name, t->job->config.layers, last);
 }
 
-/* Also counts the dropped weights of vision, audio and multi-token prediction. */
-static bool tensor_is_dropped(organ_convert_job *job, const organ_weight *weight)
+/* Returns whether the output does not have the weight. Counts those of vision, audio and multi-token prediction in
+ * job->dropped. */
+static bool tensor_drop(organ_convert_job *job, const organ_weight *weight)
 {
     const place_model model = tensor_model(job);
     const organ_role role = weight->anatomy.role;
@@ -328,7 +329,7 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
     tensor_move move = {.job = job, .weight = weight, .error = error};
     const place_model model = tensor_model(job);
     const char *const name = weight->name;
-    if (job->to_gguf ? tensor_is_dropped(job, weight)
+    if (job->to_gguf ? tensor_drop(job, weight)
                      : strcmp(name, ROPE_FREQS) == 0 || strcmp(name, ORGAN_ROPE_LONG) == 0 ||
                            strcmp(name, ORGAN_ROPE_SHORT) == 0)
         return ORGAN_OK;
@@ -432,8 +433,8 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
     const organ_forward_config *const c = &job->config;
     if (!job->family->global_heads)
         return 0;
-    const organ_layer_kind *const full = organ_pairing_kind(c, /*windowed=*/false), *const local = organ_pairing_kind(
-                                                                                        c, /*windowed=*/true);
+    const organ_layer_kind *const full = organ_pairing_kind(c, /*windowed=*/false);
+    const organ_layer_kind *const local = organ_pairing_kind(c, /*windowed=*/true);
     const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
     const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
     int failed =
@@ -473,22 +474,22 @@ static const char *const reserved[] = {
     "talkie", "wavtokenizer-dec", "xverse"};
 /* clang-format on */
 
-/* Keeps letters and digits in lower case, at most 95, without a "_text" at the end. Two names are similar if these
- * are equal. */
-static void reserved_letters(const char *name, char letters[96])
+enum { RESERVED_LETTERS = 96 }; /* bytes for the letters of a name with their NUL */
+
+/* Keeps letters and digits in lower case, without a "_text" at the end. Two names are similar if these are equal. */
+static void reserved_letters(const char *name, char letters[RESERVED_LETTERS])
 {
     size_t count = 0, length = strlen(name);
-    if (length > 5 && strcmp(name + length - 5, "_text") == 0)
-        length -= 5;
-    for (size_t k = 0; k < length && count < 95; k++)
+    organ_cut_end(name, &length, "_text");
+    for (size_t k = 0; k < length && count + 1 < RESERVED_LETTERS; k++)
         if (isalnum((unsigned char)name[k]))
             letters[count++] = (char)tolower((unsigned char)name[k]);
-    letters[count] = 0;
+    letters[count] = '\0';
 }
 
 const char *organ_convert_reserved(const char *name)
 {
-    char own[96], other[96];
+    char own[RESERVED_LETTERS], other[RESERVED_LETTERS];
     reserved_letters(name, own);
     for (size_t k = 0; k < sizeof reserved / sizeof *reserved; k++) {
         reserved_letters(reserved[k], other);

@@ -252,7 +252,7 @@ static void decode_packed(const organ_encoding *encoding, const organ_kernels *k
         if (bits == 8)
             memcpy(some, codes + from, n);
         else
-            organ_unpack_bits(codes, bits, 1, from, some, n);
+            organ_unpack_bits(codes, bits, /*dense=*/1, from, some, n);
         for (size_t k = 0; k < n; k++)
             some[k] = (uint8_t)(some[k] - (1u << (bits - 1)));
         kernels->decode[ORGAN_CODE_I8][ORGAN_REAL_F32](some, scales + from / group, NULL, group, values + from, n);
@@ -269,7 +269,7 @@ static void decode_free(const organ_encoding *encoding, const uint8_t *codes, co
     uint8_t some[TOGETHER];
     for (size_t from = 0; from < cols; from += group) {
         const float scale = scales[from / group], minimum = scales[groups + from / group];
-        organ_unpack_bits(codes, encoding->grid.bits, 1, from, some, group);
+        organ_unpack_bits(codes, encoding->grid.bits, /*dense=*/1, from, some, group);
         for (size_t k = 0; k < group; k++)
             values[from + k] = (float)some[k] * scale + minimum;
     }
@@ -351,13 +351,14 @@ size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
-/* The scales are above 0 and exact in the type of a byte. */
+/* The scales are above 0 and exact in the type of a byte. An E8M0 byte is the exponent of the FP32 number. An E4M3 byte
+ * has the exponent with bias 7 instead of 127 and 3 bits of the fraction; subnormal numbers count units of 2^-9. */
 static void store_bytes(const organ_grid *grid, const float *scales, size_t n, uint8_t *bytes)
 {
     for (size_t k = 0; k < n; k++) {
         uint32_t bits;
         memcpy(&bits, &scales[k], sizeof bits);
-        bytes[k] = (uint8_t)(grid->scale_of == ORGAN_SCALE_E8M0 ? bits >> 23 : (bits >> 20) - (120u << 3));
+        bytes[k] = (uint8_t)(grid->scale_of == ORGAN_SCALE_E8M0 ? bits >> 23 : (bits >> 20) - ((127u - 7) << 3));
         if (grid->scale_of == ORGAN_SCALE_E4M3_ALL && scales[k] < 0x1p-6f)
             bytes[k] = (uint8_t)(scales[k] * 512);
     }

@@ -31,7 +31,7 @@ float organ_grid_divisor(float greatest)
 {
     int exponent;
     frexpf(greatest > 0 ? E4M3_MAX * E2M1_MAX / greatest : 1, &exponent);
-    exponent = exponent < -99 ? -99 : exponent;
+    exponent = exponent < -99 ? -99 : exponent; /* 2^(exponent - 1) is the power of 2 at or below the ratio */
     return ldexpf(1, exponent > 101 ? 100 : exponent - 1);
 }
 
@@ -98,7 +98,6 @@ organ_scale_store organ_grid_store(const organ_grid *grid)
 {
     switch (grid->scale_of) {
     case ORGAN_SCALE_BLOCK:
-        return ORGAN_STORE_F32;
     case ORGAN_SCALE_AFFINE_F32:
         return ORGAN_STORE_F32;
     case ORGAN_SCALE_AFFINE_F16:
@@ -152,7 +151,7 @@ static inline float round_to_e4m3(float x)
     float power;
     x = clamp_f32(x, -E4M3_MAX, E4M3_MAX);
     memcpy(&bits, &x, sizeof bits);
-    bits &= 0x7f800000;
+    bits &= 0x7f800000; /* the exponent alone */
     memcpy(&power, &bits, sizeof power);
     power = (power < E4M3_MIN ? E4M3_MIN : power) * EIGHTHS;
     return x + power - power;
@@ -255,7 +254,7 @@ static uint8_t byte_of(const organ_ggml_kind *kind, float scale)
     memcpy(&bits, &scale, sizeof bits);
     if (kind->stored == ORGAN_STORE_E8M0)
         return (uint8_t)(bits >> 23);
-    return (uint8_t)(scale < E4M3_MIN ? scale * 512 : (float)((bits >> 20) - (120 << 3)));
+    return (uint8_t)(scale < E4M3_MIN ? scale * 512 : (float)((bits >> 20) - ((127 - 7) << 3)));
 }
 
 /* Sets the codes of a group, as blocks store them. The code of a whole level has half of the range added, if levels are

@@ -28,11 +28,11 @@ typedef struct fitting {
     organ_gptq_job *job;
     const float *weights; /* weight of each column in the sum of squared errors */
     float *errors;        /* for a scale of the whole matrix: errors of all tries, [rows][TRIES] */
-    float greatest;       /* and the value of largest magnitude */
+    float greatest;       /* for a scale of the whole matrix: its greatest magnitude */
 } fitting;
 
-/* The weight of a column is its diagonal entry of H over the mean of the diagonal, limited to ORGAN_MIN_WEIGHT ..
- * ORGAN_MAX_WEIGHT. */
+/* The weight of a column is its diagonal entry of H (entry j x (width + 1) of a block) over the mean of the diagonal,
+ * limited to ORGAN_MIN_WEIGHT .. ORGAN_MAX_WEIGHT. */
 static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
@@ -135,7 +135,8 @@ static void try_strip(void *context, size_t index, size_t worker)
                                                    f->errors + i * TRIES);
 }
 
-/* The errors of a try are added in order of rows. */
+/* Sets the scale of all rows to that of the try with the least error. The errors of a try are added in order of rows.
+ * Returns false if memory cannot be allocated. */
 static bool search_matrix(fitting *f)
 {
     const organ_gptq_job *const job = f->job;
@@ -148,7 +149,7 @@ static bool search_matrix(fitting *f)
         const float here = kernels->amax(job->matrix->weights + i * job->cols, job->cols);
         f->greatest = here > f->greatest ? here : f->greatest;
     }
-    kernels->scale_errors(organ_grid_search(&job->matrix->grid), NULL, 0, f->greatest, scales, errors);
+    kernels->scale_errors(organ_grid_search(&job->matrix->grid), /*values=*/NULL, 0, f->greatest, scales, errors);
     if (f->greatest > SEARCHED) {
         if (!(f->errors = organ_floats(job->rows, TRIES)))
             return false;
@@ -227,7 +228,7 @@ static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losse
     return ORGAN_OK;
 }
 
-/* `losses`: three numbers for each row of the whole matrix. */
+/* `losses`: for all rows of the whole matrix job->energies, then gptq_losses, then losses. */
 static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
@@ -287,7 +288,7 @@ static size_t worker_scratch_bytes(const organ_gptq_job *job)
 }
 
 /* With at most ORGAN_GPTQ_ROWS rows in a strip, all workers get the same number of strips, if there are rows enough.
- * The number changes no bit. */
+ * The result is a multiple of 16, the rows of the kernels of coding, and changes no bit. */
 static size_t strip_rows_of(size_t rows, size_t workers)
 {
     const size_t strips = (rows + workers * ORGAN_GPTQ_ROWS - 1) / (workers * ORGAN_GPTQ_ROWS) * workers,
@@ -302,7 +303,7 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     const uint64_t points = kind ? kind->points.count * (sizeof(float) * kind->points.length + 1) : 0;
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
-    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? 16 : 0)) * padded) +
+    return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? TRIES : 0)) * padded) +
            3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
 }
 
@@ -416,7 +417,7 @@ static organ_status expand_moments(const organ_engine *engine, const organ_calib
     *in = (organ_gptq_inputs){
         .engine = engine, .of = calibration, .features = m->features, .block = m->block, .tokens = m->tokens};
     /* factors 0, 1: only the moments of the inputs that the changed layers compute */
-    in->h = organ_expand_moments(engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal);
+    in->h = organ_expand_moments(engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal);
     in->factor = organ_floats(organ_block_entries(in->features, in->block), 1);
     in->order = malloc(m->features * sizeof *in->order);
     if (in->h && in->factor && in->order)
@@ -445,7 +446,7 @@ static organ_status factorise(organ_gptq_inputs *in, size_t run, const char *nam
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
-    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, 1, name, error);
+    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, /*run=*/1, name, error);
 }
 
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
@@ -476,9 +477,9 @@ organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const org
     if (!(in->whole = organ_floats(organ_block_entries(in->features, in->block), 1)))
         return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
     memcpy(in->whole, in->h, bytes);
-    if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, 0, error) != ORGAN_OK)
+    if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, /*seed=*/0, error) != ORGAN_OK)
         return error->status;
-    return factorise(in, 1, name, error);
+    return factorise(in, /*run=*/1, name, error);
 }
 
 /* Lists the points of a codebook in `points` and `shared`, which the caller frees. Returns false if memory cannot be

@@ -228,12 +228,14 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
     return sum;
 }
 
+/* Returns the present scale or minimum that the unknown of row `at` of the batch changes. */
 static float *number_at(const refit_block *b, size_t unknown, size_t at)
 {
     const size_t term = unknown / b->groups, group = b->first / b->job->group + unknown % b->groups;
     return &b->job->scales[(term * b->job->groups + group) * b->job->padded + b->row + at];
 }
 
+/* Sets the entries of M between the scale and the minimum of group g and those of the groups from g on. */
 static void add_group(const refit_block *b, size_t g)
 {
     const organ_gptq_job *const job = b->job;
@@ -285,6 +287,7 @@ static void solve_row(const refit_block *b, size_t at)
     gptq_refine(b->job, b->first / b->job->group, b->groups, b->row + at, a, diagonal, right, x);
 }
 
+/* Sets the codes of the row, and b of its equations. */
 static void begin_row(const refit_block *b, size_t at)
 {
     const organ_gptq_job *const job = b->job;
@@ -349,6 +352,7 @@ void organ_gptq_scales(const organ_gptq_job *job, size_t first, size_t n, size_t
     refit_block b = {.job = job, .first = first, .n = n, .groups = n / job->group, .scratch = scratch};
     b.width = organ_min(in->block, job->cols - start);
     b.h = in->h + start * in->block + (first - start) * (b.width + 1);
+    /* the arrays of organ_gptq_scales_room follow the scratch of products */
     b.codes = (float *)(void *)((unsigned char *)scratch + ORGAN_PRODUCT_SCRATCH);
     b.panel = b.codes + (BATCH + 1) * WIDEST;
     b.system = b.panel + (BATCH + 1) * WIDEST;

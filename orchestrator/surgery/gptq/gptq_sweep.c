@@ -38,6 +38,7 @@ typedef struct gptq_strip {
     void *scratch;                                              /* of products */
 } gptq_strip;
 
+/* The scratch of the worker has room for these arrays: organ_gptq_sweep_room. */
 static gptq_strip strip_of(organ_gptq_job *job, size_t index, size_t worker)
 {
     gptq_strip s = {.job = job, .row = index * job->strip_rows};
@@ -59,6 +60,7 @@ size_t organ_gptq_sweep_room(void)
     return (2 * ROWS * WIDEST + 8 * WIDEST * LANES) * sizeof(float) + WIDEST * sizeof(uint32_t) + ORGAN_PRODUCT_SCRATCH;
 }
 
+/* Multiplies the errors of the strip in n columns from column `from` on by `b`, which has `columns` columns. */
 static void multiply(const gptq_strip *s, size_t from, size_t n, organ_product_operand b, size_t columns, float *to,
                      organ_product_into into)
 {
@@ -73,6 +75,7 @@ static void multiply(const gptq_strip *s, size_t from, size_t n, organ_product_o
     s->job->inputs->engine->kernels->product(&product, s->scratch);
 }
 
+/* Returns the entry (row, column) of H or its factor (`square`), which is in the block of the columns `c`. */
 static const float *square_at(const float *square, const organ_gptq_inputs *in, const gptq_columns *c, size_t row,
                               size_t column)
 {
@@ -163,7 +166,7 @@ static void gptq_code_columns(const gptq_strip *s, const gptq_columns *c)
 /* ---- passes over the matrix ---- */
 
 /* The part of the columns in the loss of a row is e (2 sums + e H), with the errors e of these columns and the sums
- * of the columns on one side of them. Sixteen partial sums make the result independent of the instruction set. */
+ * of the columns on one side of them. LANES partial sums make the result independent of the instruction set. */
 static void add_losses(const gptq_strip *s, const gptq_columns *c, const float *errors, double *losses)
 {
     const organ_gptq_job *const job = s->job;
@@ -178,10 +181,10 @@ static void add_losses(const gptq_strip *s, const gptq_columns *c, const float *
     job->inputs->engine->kernels->product(&own, s->scratch);
     for (size_t i = 0; i < s->rows; i++) {
         const float *const e = errors + (s->row + i) * job->cols + c->first;
-        double lanes[16] = {0}, sum = 0;
+        double lanes[LANES] = {0}, sum = 0;
         for (size_t j = 0; j < c->n; j++)
-            lanes[j % 16] += (double)e[j] * (2 * (double)s->sums[i * WIDEST + j] + (double)s->field[i * WIDEST + j]);
-        for (size_t l = 0; l < 16; l++)
+            lanes[j % LANES] += (double)e[j] * (2 * (double)s->sums[i * WIDEST + j] + (double)s->field[i * WIDEST + j]);
+        for (size_t l = 0; l < LANES; l++)
             sum += lanes[l];
         losses[s->row + i] += sum;
     }
@@ -224,6 +227,7 @@ static void improve_columns(const gptq_strip *s, const gptq_columns *c)
     }
 }
 
+/* Sets the errors of the strip in the columns, in the order of the matrix. */
 static void set_errors(const gptq_strip *s, const gptq_columns *c)
 {
     const organ_gptq_job *const job = s->job;
@@ -232,6 +236,9 @@ static void set_errors(const gptq_strip *s, const gptq_columns *c)
             job->errors[j] = job->matrix->weights[j] - job->matrix->values[j];
 }
 
+/* Sets s->field to (W - values) H for the columns: the products on the side from which the pass comes, those on the
+ * other side (job->sides, which then gets the former), and those with the columns themselves. Then improves the codes.
+ */
 static void pass_columns(const gptq_strip *s, const gptq_columns *c, bool backward)
 {
     const organ_gptq_job *const job = s->job;
@@ -288,7 +295,6 @@ static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
     return true;
 }
 
-/* The errors are in the order of the matrix. */
 static void set_all_errors(const gptq_strip *s) { set_errors(s, &(gptq_columns){0, s->job->cols, 0, s->job->cols}); }
 
 static void quantise_strip(void *context, size_t index, size_t worker)

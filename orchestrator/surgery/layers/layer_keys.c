@@ -29,6 +29,7 @@ static const char *name_of(const organ_model *model, const char *key)
     return strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : key;
 }
 
+/* `why` completes "key 'KEY' is VALUE: ". */
 static void refuse(const organ_model *model, const organ_gguf_kv *kv, const char *why, organ_error *error)
 {
     char value[32] = "a list";

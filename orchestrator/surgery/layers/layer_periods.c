@@ -52,7 +52,7 @@ static void edit_window_layers(organ_layer_plan *p)
 
 void organ_layers_edit_bounds(organ_layer_plan *p)
 {
-    const char *done = NULL;
+    const char *done = NULL; /* key of the last row that applied; consecutive rows may have one key */
     for (size_t k = 0; organ_leading_layers[k].key && !p->error->status; k++) {
         const layer_lead *const b = &organ_leading_layers[k];
         const bool stated = json_is_integer(json_object_get(p->object, b->key));
@@ -68,7 +68,7 @@ void organ_layers_edit_bounds(organ_layer_plan *p)
 
 /* ---- layers with experts, by two settings ---- */
 
-/* Whether a layer has experts by the settings of the object; `step` is the member with a period. */
+/* Returns whether a layer has experts by the settings of origin->object. */
 typedef bool has_experts(const organ_layer_origin *origin);
 
 /* Returns whether the edited object gives each layer of the output what its origin has. */
@@ -80,6 +80,7 @@ static bool holds(const organ_layer_plan *p, has_experts *has)
     return true;
 }
 
+/* Returns the numbers of the output's layers whose origins have experts (`what` true) or have none. */
 static json_t *layers_that(const organ_layer_plan *p, has_experts *has, bool what)
 {
     json_t *const made = json_array();
@@ -143,12 +144,13 @@ static bool ernie_has_experts(const organ_layer_origin *o)
     return interval && (o->layer + 1) % interval == 0 && o->layer >= first && o->layer <= last;
 }
 
-/* Returns the least interval that fits layers `from` to `to` of the output; 0: none. */
-static uint64_t fitting_interval(const organ_layer_plan *p, size_t from, size_t to)
+/* Returns the least interval that fits layers [from, end) of the output; 0: none. An interval larger than the number of
+ * layers gives no layer experts. */
+static uint64_t fitting_interval(const organ_layer_plan *p, size_t from, size_t end)
 {
     for (uint64_t interval = 1; interval <= p->after + 1; interval++) {
         bool fits = true;
-        for (size_t n = from; n <= to; n++)
+        for (size_t n = from; n < end; n++)
             fits = fits && ernie_has_experts(&p->origins[n]) == ((n + 1) % interval == 0);
         if (fits)
             return interval;
@@ -158,16 +160,16 @@ static uint64_t fitting_interval(const organ_layer_plan *p, size_t from, size_t 
 
 static void edit_range(organ_layer_plan *p)
 {
-    size_t from = 0, to = p->after;
+    size_t from = 0, end = p->after; /* [from, end) are the layers from the first to the last one with experts */
     const bool stated = json_object_get(p->object, ernie[0]) || json_object_get(p->object, ernie[1]) ||
                         json_object_get(p->object, ernie[2]);
     if ((!stated && !has_dense_rule(p->object, DENSE_INTERVAL)) || holds(p, ernie_has_experts))
         return;
     while (from < p->after && !ernie_has_experts(&p->origins[from]))
         from++;
-    while (to > from && !ernie_has_experts(&p->origins[to - 1]))
-        to--;
-    const uint64_t interval = from < to ? fitting_interval(p, from, to - 1) : 1;
+    while (end > from && !ernie_has_experts(&p->origins[end - 1]))
+        end--;
+    const uint64_t interval = from < end ? fitting_interval(p, from, end) : 1;
     if (!interval) {
         organ_layers_refuse(p, ernie[0],
                             "no interval within a range of layers gives the layers of the output their kinds");
@@ -175,11 +177,12 @@ static void edit_range(organ_layer_plan *p)
     }
     organ_layers_set(p, ernie[0], json_integer((json_int_t)interval));
     organ_layers_set(p, ernie[1], json_integer((json_int_t)from));
-    organ_layers_set(p, ernie[2], json_integer((json_int_t)to - 1));
+    organ_layers_set(p, ernie[2], json_integer((json_int_t)end - 1)); /* -1 if end is 0: no layer has experts */
 }
 
 /* ---- steps that no list overrides ---- */
 
+/* Returns whether the step reaches the layer. A step below 2 reaches all layers, unless the row has an offset. */
 static bool is_step_hit(const layer_step *s, const organ_layer_origin *o)
 {
     const bool known = s->model && organ_layer_is_model(o->object, s->model);
@@ -190,6 +193,7 @@ static bool is_step_hit(const layer_step *s, const organ_layer_origin *o)
     return step && o->layer % step == offset;
 }
 
+/* Layers below the number in the member s->from have the same kind whatever the step is. */
 static bool concerns(const layer_step *s, const organ_layer_origin *o)
 {
     return !s->from || o->layer >= organ_layer_number(o->object, s->from, 0);
@@ -242,7 +246,7 @@ static void edit_repeated(organ_layer_plan *p)
     static const char *const key = "attention_types";
     ORGAN_OWNED_JSON json_t *const kinds = json_is_array(json_object_get(p->object, key)) ? json_array() : NULL;
     for (size_t n = 0; kinds && n < p->after; n++)
-        if (json_array_append_new(kinds, organ_layer_value(&p->origins[n], "attention_layers"))) {
+        if (json_array_append_new(kinds, organ_layer_value(&p->origins[n], "attention_layers"))) { /* also for NULL */
             organ_layers_refuse(p, key, "it does not have a kind for each layer");
             break;
         }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns whether the entry of the layer in `list` is `word`. */
 static bool is_value(const organ_layer_origin *o, const char *list, const char *word)
 {
     ORGAN_OWNED_JSON json_t *const value = organ_layer_value(o, list);
@@ -61,32 +62,46 @@ static bool same_value(const organ_layer_origin *one, const organ_layer_origin *
     return a && b && json_equal(a, b);
 }
 
+/* Returns the first of the layers without keys and values of their own; `layers` if there is none, and 0 for a number
+ * above `layers`. */
 static size_t first_shared(const json_t *object, size_t layers)
 {
     const uint64_t shared = organ_layer_number(object, "num_kv_shared_layers", 0);
     return shared < layers ? layers - (size_t)shared : 0;
 }
 
+/* Returns 1 + the last layer before `end`, in the donor of `o`, whose type is that of `o`; 0: none. */
+static size_t source_in_donor(const organ_layer_origin *o, size_t end)
+{
+    while (end > 0 && !same_value(&(organ_layer_origin){o->object, o->layers, end - 1}, o, "layer_types"))
+        end--;
+    return end;
+}
+
+/* The same for the layers of the output. */
+static size_t source_in_output(const organ_layer_plan *p, const organ_layer_origin *o, size_t end)
+{
+    while (end > 0 && !same_value(&p->origins[end - 1], o, "layer_types"))
+        end--;
+    return end;
+}
+
 /* num_kv_shared_layers counts the last layers of the model, which have no keys and values of their own. Each uses
- * those of the last layer of its type that has its own. Returns a reason for which the output cannot have them. */
+ * those of the last layer of its type that has its own. `first` is the first layer of the output without its own.
+ * Returns a reason for which the output cannot have such layers; NULL: none. */
 static const char *shared_fault(const organ_layer_plan *p, size_t first)
 {
     for (size_t n = 0; n < p->after; n++) {
         const organ_layer_origin *const o = &p->origins[n];
-        const size_t own = first_shared(o->object, o->layers);
-        size_t from = own,
-               to = first; /* the layer whose keys and values are used, plus 1: in the donor, in the output */
-        if ((o->layer >= own) != (n >= first))
+        const size_t first_in_donor = first_shared(o->object, o->layers);
+        if ((o->layer >= first_in_donor) != (n >= first))
             return "the layers without keys and values of their own would not be the last ones";
         if (n < first)
             continue;
         if (!same_value(o, o, "layer_types"))
             return "without layer_types it is unknown which layers' keys and values the last layers use";
-        while (from > 0 && !same_value(&(organ_layer_origin){o->object, o->layers, from - 1}, o, "layer_types"))
-            from--;
-        while (to > 0 && !same_value(&p->origins[to - 1], o, "layer_types"))
-            to--;
-        if (from == 0 || to == 0 || !is_origin(&p->origins[to - 1], o->object, from - 1))
+        const size_t before = source_in_donor(o, first_in_donor), after = source_in_output(p, o, first);
+        if (before == 0 || after == 0 || !is_origin(&p->origins[after - 1], o->object, before - 1))
             return "a layer would use the keys and values of another layer than before";
     }
     return NULL;

@@ -124,6 +124,7 @@ static size_t place_parts(organ_expert_match *m, size_t models)
     for (size_t k = 0; k < m->part_count; k++)
         rows = organ_max(rows, m->parts[k].rows * m->parts[k].cols);
     room = organ_max(room, ORGAN_PRODUCT_SCRATCH);
+    /* of signatures, rows, product, gain, row_of, unit and room, in this order */
     const size_t sizes[] = {models * n * m->width * sizeof(float),
                             n * rows * sizeof(float),
                             n * n * sizeof(float),
@@ -215,7 +216,7 @@ static void add_to_signatures(const organ_expert_match *m, const organ_expert_pa
     for (size_t e = 0; e < m->experts; e++) {
         float *const from = m->rows + e * n, *const to = signatures + e * m->width;
         for (size_t k = 0; k < n; k++)
-            from[k] = from[k] - from[k] == 0 ? from[k] : 0;
+            from[k] = isfinite(from[k]) ? from[k] : 0;
         const double norm = sqrt(organ_dot(from, from, n) * (double)m->part_count);
         for (size_t k = 0; k < n; k++)
             to[k] = norm > 0 ? (float)((double)from[k] / norm) : 0;
@@ -237,7 +238,7 @@ organ_status organ_expert_match_sign(const organ_expert_match *m, size_t source,
 
 /* ---- orders ---- */
 
-/* The squared distance of two experts' signatures, of the length 1. */
+/* Returns the squared distance of two experts' signatures of the length 1: 2 - 2 times their product. */
 static double distance_of(const organ_expert_match *m, size_t expert, size_t other)
 {
     const double d = 2 - 2 * m->gain[expert * m->experts + other];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/merge/merge_parts.h"
 
+#include "orchestrator/machine/quantity.h"
+
 #include <math.h>
 
 enum { LINEAR_WEIGHT, LINEAR_NORMALIZE };
@@ -28,7 +30,7 @@ static void linear_apply(const organ_merge_task *task, const void *state, const 
     const float divisor =
         organ_merge_value(task, LINEAR_NORMALIZE, 0) != 0 ? (float)organ_merge_total(task, LINEAR_WEIGHT) : 1;
     for (size_t from = 0; from < n; from += LINEAR_BLOCK) {
-        const size_t to = n - from < LINEAR_BLOCK ? n : from + LINEAR_BLOCK;
+        const size_t to = organ_min(n, from + LINEAR_BLOCK);
         for (size_t i = from; i < to; i++)
             out[i] = 0;
         for (size_t k = 0; k < task->inputs; k++) {
@@ -61,7 +63,8 @@ static const organ_merge_parameter nearswap_parameters[] = {
 static void nearswap_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
 {
     (void)state;
-    const float t = (float)organ_merge_value(task, 0, 0), *const x = strip->input[0], *const base = strip->base;
+    const float t = (float)organ_merge_value(task, /*parameter=*/0, /*input=*/0);
+    const float *const x = strip->input[0], *const base = strip->base;
     for (size_t i = 0; i < organ_merge_strip_values(strip); i++) {
         const float weight = fminf(t / fmaxf(fabsf(base[i] - x[i]), 1e-6F), 1);
         out[i] = weight * x[i] + (1 - weight) * base[i];
@@ -92,7 +95,7 @@ static void passthrough_apply(const organ_merge_task *task, const void *state, c
                               float *out)
 {
     (void)state;
-    const float scale = (float)organ_merge_value(task, 0, 0);
+    const float scale = (float)organ_merge_value(task, /*parameter=*/0, /*input=*/0);
     for (size_t i = 0; i < strip->rows * strip->cols; i++)
         out[i] = scale * strip->input[0][i];
 }

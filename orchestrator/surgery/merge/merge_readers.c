@@ -165,7 +165,7 @@ organ_status organ_merge_reader_read(const organ_merge_reader *reader, uint64_t 
     const uint64_t each = all / in->experts;
     for (size_t done = 0, n; done < rows && !error->status; done += n) {
         const uint64_t row = first + done, inside = row % each;
-        n = (size_t)(each - inside < rows - done ? each - inside : rows - done);
+        n = (size_t)organ_min(each - inside, rows - done); /* rows that are left of the entry */
         if (read_stored(reader, in->order[row / each] * each + inside, n, entry, rest, error) == ORGAN_OK)
             memcpy(values + done * m.cols, entry, n * m.cols * sizeof *values);
     }

@@ -11,13 +11,12 @@
 /* A vector is one row of a weight, and each of its values is a row here. */
 static bool is_vector(const organ_merge_item *item) { return item->task.rank < 2; }
 
+/* Returns the values of the longest row of a source. */
 static uint64_t longest(const organ_merge_item *item)
 {
     uint64_t most = 0;
-    for (size_t k = 0; k < item->rows->count; k++) {
-        const uint64_t cols = organ_weight_matrices(item->rows->sources[k].weight).cols;
-        most = cols > most ? cols : most;
-    }
+    for (size_t k = 0; k < item->rows->count; k++)
+        most = organ_max(most, organ_weight_matrices(item->rows->sources[k].weight).cols);
     return most;
 }
 
@@ -39,6 +38,7 @@ static size_t run_of(const organ_merge_row *row, size_t count)
     return n;
 }
 
+/* Sets `values` to the mean of row `row` of the output over the sources that are averaged and have it. */
 static organ_status average(const organ_merge_item *item, const organ_merge_reader *from, uint32_t row, float *values,
                             void *scratch, float *spare, organ_error *error)
 {
@@ -81,6 +81,7 @@ static organ_status gather_rows(const organ_merge_item *item, const organ_merge_
 
 /* ---- values of a vector ---- */
 
+/* Returns the index in the source of a value that comes from it, alone or as a part of a mean; UINT32_MAX: none. */
 static uint32_t place_in(const organ_merge_item *item, size_t source, const organ_merge_row *row)
 {
     if (row->source == ORGAN_MERGE_ROW_MEAN)
@@ -88,6 +89,7 @@ static uint32_t place_in(const organ_merge_item *item, size_t source, const orga
     return row->source == source ? row->row : UINT32_MAX;
 }
 
+/* Returns from how many sources the value comes. */
 static size_t sources_of(const organ_merge_item *item, const organ_merge_row *row)
 {
     size_t count = 0;
@@ -141,8 +143,7 @@ static organ_status sum_rows(const organ_merge_item *item, const organ_merge_rea
         return error->status;
     }
     for (uint64_t first = 0; first < item->rows->padding && !error->status; first += each) {
-        const uint64_t left = item->rows->padding - first;
-        const size_t count = left < each ? (size_t)left : each;
+        const size_t count = (size_t)organ_min(item->rows->padding - first, each);
         organ_merge_gather(item, from, input, first, count, values, scratch, spare, error);
         for (size_t k = 0; k < count * cols; k++)
             sums[k % cols] += (double)values[k];

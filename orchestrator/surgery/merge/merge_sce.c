@@ -17,7 +17,10 @@ typedef struct sce_state {
     float weight[ORGAN_MERGE_INPUTS];
 } sce_state;
 
-static bool sce_selects(const organ_merge_task *task) { return organ_merge_value(task, 0, 0) < 1; }
+static double sce_share(const organ_merge_task *task) { return organ_merge_value(task, /*parameter=*/0, /*input=*/0); }
+
+/* Returns whether there is a selection of elements, so that variances are needed. */
+static bool sce_selects(const organ_merge_task *task) { return sce_share(task) < 1; }
 
 static size_t sce_state_bytes(const organ_merge_task *task)
 {
@@ -136,7 +139,7 @@ static organ_status sce_next(const organ_merge_task *task, void *state, unsigned
     }
     if (!s->counted) {
         const double varying = (double)counters[organ_merge_digits(elements)];
-        organ_merge_cut_begin(&s->cut, (uint64_t)(varying * organ_merge_value(task, 0, 0)), elements);
+        organ_merge_cut_begin(&s->cut, (uint64_t)(varying * sce_share(task)), elements);
         s->counted = true;
     }
     organ_merge_cut_narrow(&s->cut, organ_merge_digit_bits(elements), counters);

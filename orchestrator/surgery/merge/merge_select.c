@@ -15,6 +15,7 @@ void organ_merge_cut_begin(organ_merge_cut *cut, uint64_t wanted, uint64_t eleme
 void organ_merge_cut_count(const organ_merge_cut *cut, unsigned digit_bits, const float *values, uint64_t first,
                            size_t n, uint64_t *counters)
 {
+    /* bits: of a magnitude, the upper part of a key */
     const unsigned shift = 64 - cut->known - digit_bits, bits = 64 - ORGAN_MERGE_HASH_BITS;
     const uint64_t digit = ((uint64_t)1 << digit_bits) - 1;
     if (cut->done)

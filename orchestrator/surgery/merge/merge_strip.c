@@ -41,7 +41,7 @@ static organ_status refuse_value(const organ_merge_item *item, const organ_merge
                                  const float *values, size_t n, organ_error *error)
 {
     size_t k = 0;
-    while (k < n && values[k] - values[k] == 0)
+    while (k < n && isfinite(values[k]))
         k++;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %llu is %s: such tensors cannot be merged",
                       in->model->path, in->weight->name,

@@ -246,11 +246,13 @@ static void choose(const organ_merge_task *task, const organ_merge_strip *strip,
 
 /* ---- the passes: digits of the cuts until all are done, then the sums of absolute values ---- */
 
+/* For each model: counters of the digits at the cut `low`, then of those at `high`. */
 static size_t task_counters(const organ_merge_task *task)
 {
     return has_cuts(task) && has_sparse(task) ? 2 * task->inputs * organ_merge_digits(organ_merge_elements(task)) : 0;
 }
 
+/* For each model: sums of absolute values of all elements, and of those kept. */
 static size_t task_sums(const organ_merge_task *task)
 {
     return rescales(task) && has_sparse(task) ? 2 * task->inputs : 0;
@@ -264,6 +266,7 @@ static bool cuts_are_done(const organ_merge_task *task, const task_model *models
     return done;
 }
 
+/* Eight independent sums hide the latency of the addition. Their order is part of the result. */
 static double sum_of_absolutes(const float *values, size_t n)
 {
     double parts[8] = {0};
@@ -398,7 +401,7 @@ static void task_apply(const organ_merge_task *task, const void *state, const or
         weighted_delta(task, strip, k, &models[k], deltas + k * n, spare);
     for (size_t from = 0; from < n; from += TASK_BLOCK) {
         float sums[TASK_BLOCK], divisors[TASK_BLOCK];
-        const size_t some = n - from < TASK_BLOCK ? n - from : TASK_BLOCK;
+        const size_t some = organ_min(n - from, TASK_BLOCK);
         (kind->vote ? vote : add)(task, deltas + from, n, some, sums, divisors);
         for (size_t i = 0; i < some && normalize; i++)
             sums[i] /= divisors[i];

@@ -54,6 +54,7 @@ static uint64_t bytes_of_worker(const merge_state *w)
     return organ_strip_lane_bytes(&w->strips) + ring_bytes(w) + w->strips.changes + w->walk->put_memory;
 }
 
+/* *widest becomes the index of the item whose lane is the largest. */
 static organ_status measure_all(merge_state *w, size_t *widest, organ_error *error)
 {
     size_t most = 0;
@@ -87,6 +88,7 @@ static organ_status plan_lanes(merge_state *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* strip->rest has room for scratch, state, counters and sums (organ_merge_measure). */
 static void place_lane(const merge_state *w, size_t worker)
 {
     organ_strip_lane *const strip = &w->strips.lanes[worker];
@@ -124,6 +126,7 @@ static void release_all(merge_state *w)
 
 /* ---- faults ---- */
 
+/* Puts the names of method and tensor before the message. */
 static void name_tensor(const organ_merge_item *item, organ_error *error)
 {
     char message[sizeof error->message];
@@ -184,6 +187,7 @@ static void add_moved(organ_merge_moved *moved, const double *sums, size_t input
     organ_merge_add_moved(moved, (const organ_merge_moved *)(const void *)sums, inputs);
 }
 
+/* Waits for the worker's writes also after an error, which then stays. */
 static organ_status settle(const merge_state *w, size_t worker, organ_error *error)
 {
     organ_error own = {0};

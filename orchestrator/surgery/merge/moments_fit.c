@@ -40,7 +40,7 @@ uint64_t organ_moments_fit_memory(uint64_t features, uint64_t rows, bool drift)
 {
     const uint64_t square = features * features, strips = 2 * ORGAN_MOMENTS_ROWS * features;
     const uint64_t models = square * (drift ? 3 : 1), factor = square + organ_inverse_factor_memory(features) / 4;
-    return sizeof(float) * (square + (models > factor ? models : factor) + rows * features + strips);
+    return sizeof(float) * (square + organ_max(models, factor) + rows * features + strips);
 }
 
 static void free_model(organ_moments_fit *f)
@@ -95,10 +95,10 @@ organ_status organ_moments_fit_begin(organ_moments_fit *f, const organ_moments_p
     const size_t all = f->n * f->n;
     free_model(f);
     f->weight = part->weight;
-    f->hk = organ_expand_moments(f->engine, part->inputs, 0, 1, 0);
+    f->hk = organ_expand_moments(f->engine, part->inputs, /*c=*/0, /*h=*/1, /*damping=*/0);
     if (part->own) {
-        f->fk = organ_expand_moments(f->engine, part->inputs, 1, -1, 0);
-        f->sk = organ_expand_moments(f->engine, part->own, 0, 1, 0);
+        f->fk = organ_expand_moments(f->engine, part->inputs, /*c=*/1, /*h=*/-1, /*damping=*/0);
+        f->sk = organ_expand_moments(f->engine, part->own, /*c=*/0, /*h=*/1, /*damping=*/0);
     }
     if (!f->hk || (part->own && (!f->fk || !f->sk)))
         return organ_fail_memory(error, f->name);

@@ -36,7 +36,7 @@ static organ_status collection_allocate(collection *c, organ_error *error)
     organ_scoring *const s = c->scoring;
     const size_t windows = s->plan.windows, context = s->protocol.context,
                  width = (size_t)organ_forward_describe(s->models[0].forward)->state;
-    c->batch = s->batch_tokens / context < LARGEST_BATCH ? s->batch_tokens / context : LARGEST_BATCH;
+    c->batch = organ_min(s->batch_tokens / context, LARGEST_BATCH);
     c->done = calloc(windows + 1, 1);
     c->own = calloc(windows + 1, 1);
     c->todo = calloc(windows + 1, sizeof *c->todo);
@@ -67,7 +67,7 @@ static organ_status save_sums(const collection *c, organ_error *error)
 
 static bool is_state(const char *name)
 {
-    return strncmp(name, STATE_PREFIX, sizeof STATE_PREFIX - 1) == 0 && !organ_ends_with(name, ".new");
+    return strncmp(name, STATE_PREFIX, strlen(STATE_PREFIX)) == 0 && !organ_ends_with(name, ".new");
 }
 
 /* Files that were joined are removed only after the joined sums are saved. A file whose windows were joined before, by
@@ -84,11 +84,12 @@ static organ_status join_file(collection *c, const char *name, size_t *joined, o
     return error->status;
 }
 
+/* Removes the files of saved sums, unfinished ones too, except the one with the name `first`. */
 static void remove_others(const collection *c, const organ_file_list *files, const char *first)
 {
     for (size_t k = 0; k < files->count; k++) {
         ORGAN_OWNED char *const path = organ_format("%s/%s", c->directory, files->names[k]);
-        if (path && strncmp(files->names[k], STATE_PREFIX, sizeof STATE_PREFIX - 1) == 0 &&
+        if (path && strncmp(files->names[k], STATE_PREFIX, strlen(STATE_PREFIX)) == 0 &&
             strcmp(files->names[k], first) != 0)
             organ_remove_file(path);
     }
@@ -174,7 +175,7 @@ organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory
         *done = count_flags(c.own, scoring->plan.windows);
         organ_progress_begin(scoring->progress, "running the text", scoring->models[0].bytes * batches, batches);
         for (size_t at = 0; at < c.count && !error->status; at += c.batch) {
-            run_windows(&c, c.todo + at, c.count - at < c.batch ? c.count - at : c.batch, error);
+            run_windows(&c, c.todo + at, organ_min(c.batch, c.count - at), error);
             if (!error->status)
                 *done = count_flags(c.own, scoring->plan.windows);
         }
@@ -188,6 +189,7 @@ organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory
     return error->status;
 }
 
+/* Errors are ignored: files that remain do no harm to the output. */
 void organ_scoring_collect_end(const char *directory)
 {
     ORGAN_RELEASED_BY(organ_list_release) organ_file_list files = {0};

@@ -6,6 +6,7 @@
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,7 @@ static bool take(state_file *f, void *bytes, size_t count)
     return got == (ssize_t)count;
 }
 
+/* Returns whether the next numbers, at most 2, are those expected; sets f->damaged if they are others. */
 static bool take_numbers(state_file *f, const uint64_t *expected, size_t count)
 {
     uint64_t found[2];
@@ -99,6 +101,7 @@ static bool take_numbers(state_file *f, const uint64_t *expected, size_t count)
     return !f->damaged && !f->error->status;
 }
 
+/* Adds counts and sums of the file to the entry; without `add` only checks them. */
 static void take_entry(state_file *f, organ_input_entry *e, bool add)
 {
     const uint64_t sizes[2] = {e->matrices, e->features};
@@ -110,8 +113,7 @@ static void take_entry(state_file *f, organ_input_entry *e, bool add)
         for (size_t m = 0; m < e->matrices && add; m++)
             e->counts[m] += counts[m];
     for (size_t at = 0, n; at < e->matrices * e->features && !f->damaged && !f->error->status; at += n) {
-        n = e->matrices * e->features - at;
-        n = n < TAKEN_AT_ONCE ? n : TAKEN_AT_ONCE;
+        n = organ_min(e->matrices * e->features - at, TAKEN_AT_ONCE);
         if (take(f, sums, n * sizeof *sums) && add)
             organ_input_entry_add(e, at, sums, n);
     }
@@ -130,7 +132,7 @@ static void take_all(state_file *f, organ_input_sums *sums, unsigned char *done,
         take(f, done, windows);
     for (size_t k = 0; k < sums->count && !f->damaged && !f->error->status; k++)
         take_entry(f, &sums->entries[k], add);
-    const uint64_t digest = XXH3_64bits_digest(f->hash);
+    const uint64_t digest = XXH3_64bits_digest(f->hash); /* before take_numbers adds the digest of the file to it */
     take_numbers(f, &digest, 1);
 }
 

@@ -6,6 +6,7 @@
  * and tokens can be divided among batches, runs and ranks in any way. */
 #include "orchestrator/surgery/scoring/input_sums.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
@@ -135,8 +136,8 @@ static inline void add_number(organ_exact_sum *sum, double number)
     memcpy(&bits, &number, sizeof bits);
     const int exponent = (int)(bits >> 52); /* the sign is 0; subnormal numbers are far below the unit */
     const uint64_t mantissa = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1 << 52;
-    if (exponent)
-        add_units(sum, mantissa, exponent - 1075 - UNIT_EXPONENT);
+    if (exponent) /* the number is mantissa x 2^(exponent - 1023 - 52) */
+        add_units(sum, mantissa, exponent - 1023 - 52 - UNIT_EXPONENT);
 }
 
 static double number_of(const organ_exact_sum *sum)
@@ -162,7 +163,7 @@ static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const input_batch *const a = context;
-    const size_t from = index * COLUMNS, end = from + COLUMNS < a->features ? from + COLUMNS : a->features;
+    const size_t from = index * COLUMNS, end = organ_min(from + COLUMNS, a->features);
     for (size_t t = 0; t < a->tokens; t++)
         for (size_t x = from; x < end; x++) {
             const float input = a->inputs[t * a->stride + x];
@@ -284,6 +285,7 @@ static void split_words(const organ_exact_sum *sums, size_t count, uint64_t *hal
     }
 }
 
+/* The reverse of split_words, for sums of halves, which may exceed 32 bits. */
 static void join_words(const uint64_t *halves, size_t count, organ_exact_sum *sums)
 {
     for (size_t k = 0; k < count; k++) {
@@ -297,7 +299,7 @@ static void join_words(const uint64_t *halves, size_t count, organ_exact_sum *su
     }
 }
 
-/* Without an entry of its own after an error, a rank still takes part in the exchange. */
+/* A rank with an error takes part in organ_ranks_agree, so that all ranks return it. */
 organ_status organ_input_sums_reduce(organ_input_sums *s, organ_ranks *ranks, organ_error *error)
 {
     if (!ranks)
@@ -311,7 +313,7 @@ organ_status organ_input_sums_reduce(organ_input_sums *s, organ_ranks *ranks, or
         const size_t numbers = e->matrices * e->features;
         organ_ranks_add(ranks, "adding counts", e->counts, e->matrices, error);
         for (size_t at = 0; at < numbers && !error->status; at += REDUCED) {
-            const size_t n = numbers - at < REDUCED ? numbers - at : REDUCED;
+            const size_t n = organ_min(numbers - at, REDUCED);
             split_words(e->sums + at, n, halves);
             if (organ_ranks_add(ranks, "adding sums", halves, n * 2 * ORGAN_EXACT_WORDS, error) == ORGAN_OK)
                 join_words(halves, n, e->sums + at);

@@ -108,6 +108,8 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Sets scored_bytes, and for style lm-eval words: those of the whole text if all of its tokens are used, else those of
+ * the joined texts of the scored tokens. */
 static organ_status count_text(organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
@@ -168,8 +170,7 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 {
     size_t longest = 0;
     for (size_t w = 0; w < plan->windows; w++)
-        if (plan->begin[w + 1] - plan->begin[w] > longest)
-            longest = plan->begin[w + 1] - plan->begin[w];
+        longest = organ_max(longest, plan->begin[w + 1] - plan->begin[w]);
     return longest;
 }
 
@@ -190,30 +191,31 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
            (scoring->sums ? organ_draft_bytes(scoring->models[0].forward, scoring->protocol.context) : 0);
 }
 
-/* kept_bytes are subtracted from `memory` first. With one model the forward pass gets all remaining bytes. With
+/* Sets memory, engine.memory, batch_tokens and tile_rows of the scoring. kept_bytes are subtracted from `memory` first.
+ * With one model the forward pass gets all remaining bytes. With
  * several models the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and
  * the logits of the first model a quarter. `longest` and `inputs`: tokens of the longest window, and of all windows.
  * Returns false if a share is too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);
-    uint64_t states = 0, row = 0;
+    uint64_t states = 0, row = 0; /* bytes of the hidden states of a token, and of its logits */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
-    memory = memory > kept ? memory - kept : 0;
-    scoring->engine.memory = scoring->count > 1 ? memory / 2 : memory;
+    const uint64_t divided = memory > kept ? memory - kept : 0;
+    scoring->engine.memory = scoring->count > 1 ? divided / 2 : divided;
     for (size_t m = 0; m < scoring->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(scoring->models[m].forward);
         const size_t batch = organ_forward_batch(scoring->models[m].forward, longest);
-        least = batch < least ? batch : least;
+        least = organ_min(least, batch);
         states += config->state * sizeof(float);
         row = config->vocabulary * sizeof(float);
     }
-    if (scoring->count > 1 && memory / 4 / states < least)
-        least = (size_t)(memory / 4 / states);
-    scoring->batch_tokens = least < inputs ? least : inputs;
-    scoring->tile_rows = (size_t)(memory / 4 / row);
-    return least >= longest && (scoring->count == 1 || memory / 4 >= row);
+    if (scoring->count > 1 && divided / 4 / states < least)
+        least = (size_t)(divided / 4 / states);
+    scoring->batch_tokens = organ_min(least, inputs);
+    scoring->tile_rows = (size_t)(divided / 4 / row);
+    return least >= longest && (scoring->count == 1 || divided / 4 >= row);
 }
 
 static bool fits_window(void *context, uint64_t memory)
@@ -274,7 +276,7 @@ static organ_status allocate(organ_scoring *scoring, organ_error *error)
     return error->status;
 }
 
-static void check_text_of(organ_scoring *scoring)
+static void describe_text(organ_scoring *scoring)
 {
     scoring->utf8 = organ_utf8_valid_within(scoring->text.bytes, scoring->text.size);
     snprintf(scoring->digest, sizeof scoring->digest, "%016llx",
@@ -298,7 +300,7 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
     *error = (organ_error){0};
     scoring->text_bytes = scoring->text.size;
     if (loaded)
-        check_text_of(scoring);
+        describe_text(scoring);
     if (!(scoring->models = calloc(count, sizeof *scoring->models)))
         return organ_fail_errno(error, ENOMEM, "%zu models", count);
     scoring->count = count;

@@ -36,7 +36,7 @@ static organ_status run_trial_layer(const trial_state *t, organ_forward *forward
     const organ_windows windows = {.tokens = t->tokens, .count = 1, .begin = begin};
     organ_layer *loaded = NULL;
     if (organ_layer_load(forward, layer, &loaded, error) == ORGAN_OK)
-        organ_layer_run(forward, loaded, &windows, hidden, NULL, error);
+        organ_layer_run(forward, loaded, &windows, hidden, /*tap=*/NULL, error);
     organ_layer_free(loaded);
     return error->status;
 }
@@ -190,7 +190,7 @@ organ_status organ_trial_run(const organ_trial *check, organ_error *error)
 
 /* ---- tokenizer ---- */
 
-static bool is_tokenizer_key(const char *key) { return strncmp(key, "tokenizer.", 10) == 0; }
+static bool is_tokenizer_key(const char *key) { return strncmp(key, "tokenizer.", strlen("tokenizer.")) == 0; }
 
 static size_t count_tokenizer_keys(const organ_gguf *gguf)
 {

@@ -121,8 +121,8 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->made.unit_count && w->made.laid; u++)
         w->source_bytes += w->made.units[u].bytes;
     if (w->made.laid)
-        return organ_resharding_of(m->model, w->made.list, w->made.count, w->made.laid, 1, m->engine->kernels, &w->plan,
-                                   error);
+        return organ_resharding_of(m->model, w->made.list, w->made.count, w->made.laid, /*file_count=*/1,
+                                   m->engine->kernels, &w->plan, error);
     for (size_t t = 0; t < m->model->tensor_count; t++)
         w->source_bytes += m->model->tensors[t].bytes;
     if (w->made.gguf)
@@ -238,11 +238,9 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
 {
     const organ_model *const model = w->write->model;
     if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 ||
-        (model->index && strcmp(name, model->index) == 0))
+        (model->index && strcmp(name, model->index) == 0) ||
+        (w->write->left_out && organ_is_one_of(name, w->write->left_out)))
         return false;
-    for (const char *const *out = w->write->left_out; out && *out; out++)
-        if (strcmp(name, *out) == 0)
-            return false;
     for (size_t f = 0; f < organ_resharding_files(w->plan); f++)
         if (strcmp(name, organ_resharding_file(w->plan, f, NULL)) == 0)
             return false;
@@ -254,10 +252,10 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
 static char *new_name_of(const organ_writing *w, const char *name)
 {
     const organ_write *const m = w->write;
-    const bool record = strncmp(name, "organ/", 6) == 0 && (!m->layout.files || m->layout.source);
+    const bool record = strncmp(name, "organ/", strlen("organ/")) == 0 && (!m->layout.files || m->layout.source);
     if (m->layout.apart)
         return organ_format(ORGAN_FILES_FOLDER "/%s", name);
-    return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
+    return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + strlen("organ/") : name);
 }
 
 static organ_status copy_extra(const organ_writing *w, const char *to, organ_error *error)

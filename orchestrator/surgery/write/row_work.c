@@ -4,6 +4,7 @@
  * write the new rows. The sums are added up in the order of the rows. */
 #include "orchestrator/surgery/write/writing.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/pass_parts.h"
@@ -165,10 +166,8 @@ static void advance_rows(void *context, uint64_t bytes)
 size_t organ_row_longest(const organ_model *model, const bool *chosen)
 {
     uint64_t cols = 0;
-    for (size_t t = 0; t < model->tensor_count; t++) {
-        const uint64_t here = chosen[t] ? organ_tensor_matrices(&model->tensors[t]).cols : 0;
-        cols = here > cols ? here : cols;
-    }
+    for (size_t t = 0; t < model->tensor_count; t++)
+        cols = organ_max(cols, chosen[t] ? organ_tensor_matrices(&model->tensors[t]).cols : 0);
     return (size_t)cols;
 }
 
@@ -214,7 +213,7 @@ static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *e
                         .advance = advance_rows};
     if (walk.count && enough && !error->status) {
         const uint64_t least = organ_band_plan_enough(&bands, organ_workers_count(m->engine->workers));
-        *enough = least > m->replaced.rows->least ? least : m->replaced.rows->least;
+        *enough = organ_max(least, m->replaced.rows->least);
     } else if (walk.count && !error->status) {
         bands.moves = organ_write_moves(w, &bands.behind);
         organ_pass_run(&bands, m->engine, error);

@@ -53,16 +53,10 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 /* Returns false if memory runs out. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
-    if (all->count == all->capacity) {
-        const size_t capacity = all->capacity ? 2 * all->capacity : 4;
-        organ_unit_extent *const more = realloc(all->list, capacity * sizeof *more);
-        if (!more)
-            return false;
-        all->list = more;
-        all->capacity = capacity;
-    }
-    all->list[all->count++] = one;
-    return true;
+    const bool room = organ_grow(&all->list, all->count, &all->capacity, sizeof *all->list);
+    if (room)
+        all->list[all->count++] = one;
+    return room;
 }
 
 organ_status organ_write_bytes(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
@@ -106,6 +100,7 @@ const organ_pass_moves *organ_write_moves(organ_writing *w, bool *behind)
     return organ_model_copy_moves(w->copy);
 }
 
+/* Tells the copy of the model's files, if the output is one, that the pieces of the unit are complete. */
 static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_error *error)
 {
     for (size_t k = u->first; w->copy && k < u->first + u->count && !error->status; k++)
@@ -301,9 +296,9 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = planned_bytes(w, bytes);
-    organ_plan_memory(&all, m->layout.files ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
-    organ_plan_memory(&all, w->evaluation.memory, 0);
-    organ_plan_memory(&all, w->rows_memory, 0);
+    organ_plan_memory(&all, m->layout.files ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, /*good=*/0);
+    organ_plan_memory(&all, w->evaluation.memory, /*good=*/0);
+    organ_plan_memory(&all, w->rows_memory, /*good=*/0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
     return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
                    ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
@@ -332,11 +327,9 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
     return error->status;
 }
 
-/* ---- outputs that a verb has laid out ---- */
+/* ---- outputs that a verb has laid out (output/layout.h) ---- */
 
-/* Writes an output that a verb has laid out (output/layout.h): files as loaders open them, or an organ directory, and
- * copies of the model's files without tensors. */
-
+/* Makes each piece of the layout a unit. */
 static organ_status list_layout_units(organ_writing *w, organ_error *error)
 {
     const organ_layout *const layout = w->write->layout.files;

@@ -41,7 +41,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         *intact = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
                   (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
-        if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, NULL, found, error))
+        if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, /*progress=*/NULL, found, error))
             return error->status;
         *intact = strcmp(written, found) == 0;
         if (!*intact)
@@ -221,9 +221,7 @@ void organ_units_end(organ_writing *w)
     *log = (organ_unit_log){0};
 }
 
-/* ---- dividing the units of an output among the ranks ---- */
-
-/* Divides the units of an output among the ranks, and sends the journal lines of finished units to all ranks. */
+/* ---- dividing the units of an output among the ranks, and sending their journal lines to all ranks ---- */
 
 /* The bytes are those of source and output. Units that other ranks make get `done` and `elsewhere`. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error)

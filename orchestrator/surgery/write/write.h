@@ -309,8 +309,8 @@ typedef struct organ_write {
      * started for the run. */
     const organ_engine *engine;
     void *context; /* first argument of the callbacks */
-    void *
-        inner; /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut.h). NULL: `context` */
+    /* of those that get `inner`, for a room between verb and driver (verbs/shrink/cut.h). NULL: `context` */
+    void *inner;
     /* Of an output of pieces, write the headers, the index and the files without tensors. The files have their full
      * size, but holes in place of the tensors. `fill` and `check` are not called, and there are no reports. */
     bool outline;

@@ -248,7 +248,7 @@ static organ_status open_journal(organ_writing *w, organ_error *error)
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
     bool begun;
-    organ_output_begin_together(&w->output, 0, &begun, error);
+    organ_output_begin_together(&w->output, /*bytes=*/0, &begun, error);
     if (!begun)
         return error->status;
     if (!error->status && open_journal(w, error) == ORGAN_OK) {
@@ -270,7 +270,7 @@ static organ_status report_dry_run(organ_writing *w, json_t **report, organ_erro
         write_decide(w, error) != ORGAN_OK)
         return error->status;
     w->rows_memory = w->write->replaced.rows ? organ_row_work_enough(w, error) : 0;
-    return error->status ? error->status : organ_writing_report(w, NULL, report, error);
+    return error->status ? error->status : organ_writing_report(w, /*path=*/NULL, report, error);
 }
 
 static void write_release(organ_writing *w)
@@ -306,7 +306,7 @@ static void note_limited(const organ_writing *w)
 static bool is_missed(const void *context, const char *name)
 {
     const organ_model *const model = context;
-    return (!model->index || strcmp(name, model->index) != 0) && strncmp(name, "organ/", 6) != 0;
+    return (!model->index || strcmp(name, model->index) != 0) && strncmp(name, "organ/", strlen("organ/")) != 0;
 }
 
 /* A safetensors file has tensors only. The texts of `files` are of a verb that makes them. */
@@ -375,7 +375,7 @@ static void mark_copied(const organ_writing *w, bool *copied)
     }
 }
 
-static organ_status take_figures(const organ_writing *w, organ_figures *figures, organ_error *error)
+static organ_status set_figures(const organ_writing *w, organ_figures *figures, organ_error *error)
 {
     const organ_model *const model = w->write->model;
     ORGAN_OWNED bool *const copied = calloc(model->tensor_count + 1, sizeof *copied);
@@ -402,7 +402,7 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
         if (!error->status)
             note_limited(&w);
         if (!error->status && write->requested->figures)
-            take_figures(&w, write->requested->figures, error);
+            set_figures(&w, write->requested->figures, error);
         w.output.journal = NULL;
         organ_run_journal_close(&w.journal);
     }
@@ -419,7 +419,7 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
     organ_engine *own = NULL;
     if (!write->engine) {
         *report = NULL;
-        if (organ_engine_create(NULL, 0, 0, &own, error) != ORGAN_OK)
+        if (organ_engine_create(/*kernels=*/NULL, /*threads=*/0, /*memory=*/0, &own, error) != ORGAN_OK)
             return error->status;
         own->stop = write->layout.stop;
         with.engine = own;

@@ -397,7 +397,7 @@ static void close_autopsy(organ_autopsy_job *job)
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
-    organ_report_folder folder = {o->output, &organ_autopsy_view, job->engine->ranks, false, false};
+    organ_report_folder folder = {.path = o->output, .view = &organ_autopsy_view, .ranks = job->engine->ranks};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK &&
         examine_weights(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))

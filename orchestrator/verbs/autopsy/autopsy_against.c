@@ -230,7 +230,7 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
         organ_blocks_release(&blocks);
         return error->status;
     }
-    f.ln = calloc(3 * against_count_of(&f), sizeof *f.ln);
+    f.ln = calloc(3 * against_count_of(&f), sizeof *f.ln); /* ln, then scratch */
     f.scratch = f.ln ? f.ln + against_count_of(&f) : NULL;
     if (!f.ln)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);

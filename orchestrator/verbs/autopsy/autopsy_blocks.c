@@ -367,6 +367,7 @@ static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats
     return ORGAN_OK;
 }
 
+/* Appends the row with the largest scale to pool->tops. */
 static organ_status note_line(organ_scale_pool *pool, const organ_weight *weight, const scaled_line *lines, size_t rows,
                               organ_error *error)
 {

@@ -287,6 +287,7 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
                                     organ_error *error)
 {
     const size_t n = organ_min(s->rows, s->cols), length = s->rows + s->cols - n;
+    /* the Gram matrix, its eigenvalues, and the scratch memory of organ_symmetric_eigen */
     double *const gram = calloc(n * (n + 1 + ORGAN_EIGEN_ROOM), sizeof *gram), all = 0, held = 0;
     ORGAN_OWNED float *const turned = n == s->rows ? NULL : organ_floats(s->cols, s->rows);
     if (!gram || (n != s->rows && !turned))
@@ -295,7 +296,7 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
         double *const values = gram + n * n;
         equalise(s);
         multiply_sides(s, n, gram, turned);
-        if (organ_symmetric_eigen(job->engine->kernels, gram, n, 0, values, NULL, values + n)) {
+        if (organ_symmetric_eigen(job->engine->kernels, gram, n, /*requested=*/0, values, NULL, values + n)) {
             for (size_t k = 0; k < n; k++)
                 all += fmax(values[k], 0);
             for (change->rank = 0; change->rank < n && held < ORGAN_CHANGE_MOST * all; change->rank++)

@@ -222,8 +222,8 @@ static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
-                       const organ_perplexity_comparison *c)
+static void report_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
+                        const organ_perplexity_comparison *c)
 {
     static const organ_weight all = {.name = "*", .anatomy = {.layer = -1}};
     const organ_verdict verdict = {
@@ -259,7 +259,7 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", scoring->plan.scored),
                                    SET("trials", trials));
     if (best > 0 && !error->status)
-        print_best(job, scoring, best, &all[best]);
+        report_best(job, scoring, best, &all[best]);
     return error->status;
 }
 

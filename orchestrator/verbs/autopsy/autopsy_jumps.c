@@ -3,6 +3,8 @@
  * jumps between rows in the two rows at each multiple of 16 (15 and 16, 31 and 32, ...). */
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
+#include "orchestrator/machine/quantity.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -128,7 +130,7 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     const size_t lines = (w->cols - 1) / STEP;
     float last = 0, room[SEGMENT];
     for (size_t at = 0; at < w->cols && at / STEP < ORGAN_JUMP_LINES; at += SEGMENT) {
-        const size_t n = w->cols - at < SEGMENT ? w->cols - at : SEGMENT;
+        const size_t n = organ_min(w->cols - at, SEGMENT);
         const float *const x = widen_segment(w->kernels, w->as, w->values, row * w->cols + at, n, room);
         for (size_t k = 0; k < n; k += STEP) {
             const size_t line = (at + k) / STEP;
@@ -232,7 +234,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
         const double jump = histogram_median(counts[c]);
         if (!(inside >= 0) || !(jump > least * inside))
             continue;
-        const double beyond = sqrt(jump * jump - inside * inside) / 0.6745; /* standard deviation of the jumps alone */
+        /* standard deviation of the jumps alone; 0.6745 is the median of |x| for a normal x of deviation 1 */
+        const double beyond = sqrt(jump * jump - inside * inside) / 0.6745;
         if (beyond < 0.15)
             continue;
         *factor = exp(beyond);
@@ -245,8 +248,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;
-    const unsigned period = period_of(less, lines, 8, 6, factor);
-    return period ? period : period_of(whole, lines, 16, 8, factor);
+    const unsigned period = period_of(less, lines, /*fewest=*/8, /*allowed=*/6, factor);
+    return period ? period : period_of(whole, lines, /*fewest=*/16, /*allowed=*/8, factor);
 }
 
 #define SLOT_BITS 13 /* bits of the index of a slot of organ_level_set */

@@ -5,6 +5,7 @@
 #include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -78,6 +79,7 @@ static const void *element_at(const void *values, organ_dtype as, size_t index)
     return (const char *)values + index * element_bytes(as);
 }
 
+/* Returns the bits of the value without its sign, which are in the order of the absolute values. */
 static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t index)
 {
     uint32_t wide = 0;
@@ -273,7 +275,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
     organ_levels_begin(&mine->levels, &p->levels);
     for (size_t from = 0; from < n; from += PART) {
         organ_moments part;
-        const size_t count = n - from < PART ? n - from : PART;
+        const size_t count = organ_min(n - from, PART);
         scan_moments_of(s->kernels, s->as, element_at(strip->values, s->as, from), count, &part);
         organ_moments_merge(&f->moments, &part);
         organ_levels_add(&mine->levels, &p->levels, s->as, element_at(strip->values, s->as, from), count);
@@ -310,13 +312,13 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     organ_weight_stats *const v = s->chosen[item];
     const organ_matrices shape = organ_weight_matrices(v->weight);
     scanned_weight *const p = calloc(1, sizeof *p);
-    if (note && *note && !(v->note = strdup(note)))
-        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     v->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
     if (!p)
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     organ_level_union_begin(&p->levels);
-    s->scanned[item] = p;
+    s->scanned[item] = p; /* from here on run_type frees it, also after an error */
+    if (note && *note && !(v->note = strdup(note)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     if (shape.rows < 2)
         return ORGAN_OK;
     p->words = (shape.cols + 63) / 64;

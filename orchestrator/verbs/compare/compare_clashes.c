@@ -25,8 +25,8 @@ void organ_compare_clash(compare_job *job, const char *what, const char *const *
 
 /* ---- heads and types ---- */
 
-/* Values that are equal in all models are no clash. */
-static void texts(compare_job *job, const char *what, char text[COMPARE_MODELS][VALUE_TEXT])
+/* Adds a clash unless the texts of all models are equal. */
+static void compare_texts(compare_job *job, const char *what, char text[COMPARE_MODELS][VALUE_TEXT])
 {
     const char *values[COMPARE_MODELS];
     bool differs = false;
@@ -54,9 +54,9 @@ static organ_status compare_heads(compare_job *job, organ_error *error)
         if (found.embedding)
             organ_weight_text(found.embedding, embed[k], VALUE_TEXT);
     }
-    texts(job, "output head", head);
-    texts(job, "type of the output head", type);
-    texts(job, "type of the embedding", embed);
+    compare_texts(job, "output head", head);
+    compare_texts(job, "type of the output head", type);
+    compare_texts(job, "type of the embedding", embed);
     return ORGAN_OK;
 }
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* organ_expert_match.find */
+/* Implements organ_expert_match.find. */
 static organ_merge_input find_input(const void *context, size_t source, const organ_weight *like, size_t expert)
 {
     const compare_model *const m = &((const compare_job *)context)->models[source];
@@ -59,7 +59,7 @@ static organ_status order_model(compare_job *job, const organ_expert_match *m, c
     return ORGAN_OK;
 }
 
-/* Adds the rows of the report. */
+/* Adds a row of the report for each pair of the models, whose signatures are numbered in their order. */
 static organ_status note_pairs(compare_job *job, const organ_expert_match *m, const size_t *models, size_t count,
                                const compare_order *order, organ_error *error)
 {
@@ -106,7 +106,7 @@ static organ_status match_layer(compare_job *job, organ_expert_match *m, compare
     return error->status;
 }
 
-/* The parts are named by the first model with the names of the form that has them. */
+/* The parts are named by the form, or else by the first model with the names of the form that has them: *owner. */
 static bool find_parts(const compare_job *job, organ_expert_match *m, int32_t layer, size_t *owner, const char **why)
 {
     for (size_t k = 0; k <= job->count; k++) {

@@ -76,19 +76,20 @@ static double mean_cosine(const compare_job *job, size_t b)
                 !may_precede(job, b, j))
                 continue;
             const double cosine = organ_compare_difference(&job->matrices, b, i, j);
-            sum += cosine == cosine ? cosine : 0;
-            count += cosine == cosine;
+            sum += isnan(cosine) ? 0 : cosine;
+            count += !isnan(cosine);
         }
     return count ? sum / (double)count : NAN;
 }
 
-/* The first of the candidates with the smallest mean cosine; COMPARE_NONE: there are none. */
-static size_t best_of(const compare_job *job, double means[COMPARE_MODELS])
+/* Returns the first of the candidates with the smallest mean cosine; COMPARE_NONE: there are none. Sets means[b] to the
+ * mean cosine of model b; NaN: it is no candidate. */
+static size_t find_best(const compare_job *job, double means[COMPARE_MODELS])
 {
     size_t best = COMPARE_NONE;
     for (size_t b = 0; b < job->count; b++) {
         means[b] = mean_cosine(job, b);
-        if (means[b] == means[b] && (best == COMPARE_NONE || means[b] < means[best]))
+        if (!isnan(means[b]) && (best == COMPARE_NONE || means[b] < means[best]))
             best = b;
     }
     return best;
@@ -103,6 +104,7 @@ static bool are_all_related(const compare_job *job)
     return true;
 }
 
+/* Returns the labels of the other candidates that may be the base as well. */
 static json_t *near_json(const compare_job *job, const double *means, size_t best)
 {
     json_t *const near = json_array();
@@ -150,7 +152,7 @@ json_t *organ_compare_lineage(compare_job *job)
 {
     double means[COMPARE_MODELS];
     char text[320];
-    const size_t best = best_of(job, means);
+    const size_t best = find_best(job, means);
     const bool found = best != COMPARE_NONE && means[best] <= ABSENT && job->count > 2;
     if (!job->options->base)
         job->base = found ? best : COMPARE_NONE;
@@ -197,7 +199,7 @@ static json_t *nearest_json(const void *context, size_t m)
         return NULL;
     const bool two = next != COMPARE_NONE;
     return ORGAN_OBJECT(SET_TEXT("model", organ_compare_label(m)), SET_TEXT("nearest", organ_compare_label(nearest)),
-                        SET_REAL_OF("distance", true, organ_billionth(distance_of(job, nearest, m))),
+                        SET_REAL_OF("distance", /*there=*/true, organ_billionth(distance_of(job, nearest, m))),
                         SET("next", two ? json_string(organ_compare_label(next)) : json_null()),
                         SET_REAL_OF("next_distance", two, two ? organ_billionth(distance_of(job, next, m)) : 0),
                         SET_REAL_OF("position", two, two ? organ_millionth(position_of(job, m, nearest, next)) : 0));

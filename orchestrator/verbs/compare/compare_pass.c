@@ -9,6 +9,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/read_ahead.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,7 @@ static void signs_of(const float *x, signed char *sign)
         sign[k] = (signed char)((x[k] > 0) - (x[k] < 0));
 }
 
+/* Sets the signs of x - y, and returns how many values are equal. */
 static size_t signs_of_difference(const float *x, const float *y, signed char *sign)
 {
     size_t same = 0;
@@ -67,6 +69,7 @@ static size_t signs_of_difference(const float *x, const float *y, signed char *s
     return same;
 }
 
+/* `flip` -1: one of the arrays has the signs of the negative numbers; 1: it does not. */
 static void count_signs(const signed char *a, const signed char *b, int flip, compare_signs *signs)
 {
     int plus = 0, minus = 0;
@@ -128,7 +131,7 @@ static void compare_chunk(const compare_job *job, const compare_item *item, comp
             pair->distance += distance;
             sums->shared[p] += item->all ? distance : 0;
             pair->same += signs_of_difference(values[i], values[j], lane->difference[p]);
-            count_signs(lane->sign[i], lane->sign[j], 1, &pair->signs);
+            count_signs(lane->sign[i], lane->sign[j], /*flip=*/1, &pair->signs);
         }
 }
 
@@ -144,7 +147,7 @@ static void compare_differences(const compare_job *job, const compare_lane *lane
                                 &sums->differences[organ_compare_pair(i, j) * COMPARE_MODELS + b]);
 }
 
-/* Sets elements that are not finite in a model to 0 in all, so that they add nothing to sums. */
+/* Sets elements that are not finite in a model to 0 in all, so that they add nothing to sums. Returns their number. */
 static size_t skip_values(const compare_job *job, const compare_item *item, compare_lane *lane, size_t n)
 {
     size_t skipped = 0;
@@ -154,7 +157,7 @@ static size_t skip_values(const compare_job *job, const compare_item *item, comp
     for (size_t k = 0; any && k < n; k++) {
         bool finite = true;
         for (size_t i = 0; i < job->count; i++)
-            finite &= !item->weights[i] || lane->strip->values[i][k] - lane->strip->values[i][k] == 0;
+            finite &= !item->weights[i] || isfinite(lane->strip->values[i][k]);
         skipped += !finite;
         for (size_t i = 0; !finite && i < job->count; i++)
             if (item->weights[i])
@@ -163,6 +166,8 @@ static size_t skip_values(const compare_job *job, const compare_item *item, comp
     return skipped;
 }
 
+/* Zeros after the n values fill the last chunk. Zeros and skipped elements are equal in all models, so that they are
+ * subtracted from `same` at the end. */
 static void compare_values(const compare_job *job, const compare_item *item, compare_lane *lane, size_t n,
                            compare_sums *sums)
 {

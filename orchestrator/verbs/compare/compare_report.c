@@ -18,6 +18,7 @@ typedef struct report_pair {
     char name[8];
 } report_pair;
 
+/* The inverse of organ_compare_pair: pairs of model j begin with number organ_compare_pair(0, j), and there are j. */
 static report_pair pair_of(const compare_job *job, size_t number, size_t b)
 {
     report_pair pair = {.job = job, .j = 1, .b = b};
@@ -39,7 +40,7 @@ static json_t *figures_json(const report_pair *of, const compare_sums *sums)
         const compare_signs *const signs = &sums->differences[p * COMPARE_MODELS + of->b];
         const double cosine = organ_compare_difference(sums, of->b, of->i, of->j);
         const uint64_t all = signs->equal + signs->opposite;
-        if (cosine != cosine)
+        if (isnan(cosine))
             return NULL;
         return ORGAN_OBJECT(SET("cosine", real(cosine)),
                             SET_REAL_OF("same_signs", all > 0, organ_ratio((double)signs->equal, (double)all)));

@@ -16,7 +16,7 @@ static bool is_read(const organ_weight *weight)
 
 /* ---- rows of the report ---- */
 
-/* The labels of the models that have the tensor. */
+/* Adds a row for a tensor that only some models have: those of the item, or without an item only the owner. */
 static void say_only(compare_job *job, const compare_item *item, const organ_weight *weight, size_t owner)
 {
     char labels[2 * COMPARE_MODELS + 1] = "", shape[ORGAN_SHAPE_TEXT];
@@ -47,7 +47,7 @@ static void say_shape(compare_job *job, const char *name, const organ_weight *fi
 static organ_status find_cell(compare_job *job, const organ_anatomy *anatomy, size_t *cell, organ_error *error)
 {
     const unsigned row = organ_anatomy_row(anatomy);
-    /* tensors of a layer follow each other */
+    /* from the end on, because the tensors of a layer follow each other */
     for (size_t k = job->cell_count; k-- > 0;)
         if (job->cells[k].row == row && job->cells[k].layer == anatomy->layer) {
             *cell = k;

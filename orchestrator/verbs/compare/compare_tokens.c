@@ -21,9 +21,8 @@ static json_t *token_json(const organ_tokenizer *tokenizer, uint32_t id)
 
 static json_t *pair_json(const organ_tokenizer *const *tokenizers, size_t i, size_t j, uint32_t *different)
 {
-    const organ_tokenizer_facts *const one = organ_tokenizer_describe(tokenizers[i]), *const other =
-                                                                                          organ_tokenizer_describe(
-                                                                                              tokenizers[j]);
+    const organ_tokenizer_facts *const one = organ_tokenizer_describe(tokenizers[i]);
+    const organ_tokenizer_facts *const other = organ_tokenizer_describe(tokenizers[j]);
     char pair[8];
     uint32_t first = 0;
     *different = organ_tokenizer_different(tokenizers[i], tokenizers[j], /*gaps=*/false, &first);

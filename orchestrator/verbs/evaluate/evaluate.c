@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Completes and compares the experiments of pruned models. */
+/* ---- the experiments of pruned models: completed and compared ---- */
 
 /* The histories are those of all models except the donor, in the order of options->pruned. */
 typedef struct naming_job {
@@ -61,12 +61,12 @@ static organ_status name_models(const naming_job *s, organ_error *error)
 }
 
 /* Gives each experiment without a name that of its method, such as "wanda" or "physarum-v3 calib.txt", if all of these
- * names differ. `longer` adds the calibration text. Returns false without changes otherwise. */
+ * names differ. `longer` adds the calibration text. Returns false without changes otherwise, and if out of memory. */
 static bool name_by_method(const naming_job *s, bool longer, organ_error *error)
 {
     const size_t count = s->options->count;
     char(*const names)[160] = calloc(count + 1, sizeof *names);
-    bool distinct = names != NULL;
+    bool distinct = names || !organ_fail_memory(error, s->options->donor);
     for (size_t m = 0; distinct && m < count; m++) {
         const json_t *const e = experiment_of(s, m);
         const char *const method = organ_json_text(e, "method"), *const name = organ_json_text(e, "name"),
@@ -468,14 +468,12 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
 
 /* Moves "matrices" from the sparsity of each model to the list [{"models", "matrices"}], which has all models with
  * equal "matrices" in one row. */
-static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
+static json_t *take_coverage(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();
     for (size_t m = 1; m < scoring->count; m++) {
-        json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity"), *const matrices =
-                                                                                                    json_object_get(
-                                                                                                        sparsity,
-                                                                                                        "matrices");
+        json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity");
+        json_t *const matrices = json_object_get(sparsity, "matrices");
         if (matrices)
             add_coverage(coverage, matrices, scoring->models[m].model);
         json_object_del(sparsity, "matrices");
@@ -493,7 +491,7 @@ static void add_origin(json_t *entry, const organ_model *model, organ_error *err
 
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
-    json_t *const coverage = coverage_json(scoring, histories);
+    json_t *const coverage = take_coverage(scoring, histories);
     json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
     for (size_t m = 0; m < json_array_size(models); m++)
         add_origin(json_array_get(models, m), scoring->models[m].model, error);

@@ -83,11 +83,6 @@ typedef struct organ_task_difference {
     double difference, low, high;
 } organ_task_difference;
 
-/* ---- names of experiments ---- */
-
-/* Names the experiments of pruned models, so that an evaluation lists two experiments in one table only under two
- * names. */
-
 /* ---- evaluating models on questions with several choices ---- */
 
 /* Runs organ_evaluate with options->tasks: *report has the schema organ.tasks/1 and is written as tasks.json and

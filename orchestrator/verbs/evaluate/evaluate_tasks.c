@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Computes answers to questions, McNemar's test and the confidence interval of a difference of accuracies. */
+/* ---- answers, McNemar's test, and the confidence interval of a difference of accuracies ---- */
 
 #define NORMAL_975 1.959963984540054 /* 0.975 quantile of the standard normal distribution */
 

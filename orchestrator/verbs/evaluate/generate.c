@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* Collects the bytes of tokens in `held` until they are whole UTF-8 characters, and writes the characters to a text. */
+/* ---- bytes of tokens, which are collected in `held` until they are whole UTF-8 characters ---- */
 
 organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error *error)
 {
@@ -326,7 +326,7 @@ json_t *organ_scored_models_json(const organ_scoring *scoring)
 void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan)
 {
     const size_t batches = organ_perplexity_batches(&scoring->plan, scoring->batch_tokens);
-    organ_plan_memory(plan, ORGAN_PLAN_MIN, 0);
+    organ_plan_memory(plan, ORGAN_PLAN_MIN, /*good=*/0);
     organ_plan_memory(plan, organ_scoring_min_memory(scoring), organ_scoring_good_memory(scoring));
     for (size_t m = 0; m < scoring->count; m++) {
         plan->products += products_of(scoring, &scoring->models[m]);

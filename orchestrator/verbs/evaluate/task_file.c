@@ -62,6 +62,17 @@ static size_t count_characters(const char *text)
     return count;
 }
 
+static organ_status put_first(const task_reader *r, uint32_t id, task_tokens *tokens, organ_error *error)
+{
+    uint32_t *const more = realloc(tokens->ids, (tokens->count + 1) * sizeof *more);
+    if (!more)
+        return organ_fail_memory(error, r->path);
+    memmove(more + 1, more, tokens->count * sizeof *more);
+    more[0] = id;
+    *tokens = (task_tokens){more, tokens->count + 1};
+    return ORGAN_OK;
+}
+
 /* Frees the old ids of `tokens`. With `adds_bos`, BOS comes first unless the text begins with it. */
 static organ_status task_encode(task_reader *r, const char *text, size_t bytes, bool adds_bos, task_tokens *tokens,
                                 organ_error *error)
@@ -74,13 +85,7 @@ static organ_status task_encode(task_reader *r, const char *text, size_t bytes, 
         return error->status;
     if (!adds_bos || bos < 0 || (tokens->count && tokens->ids[0] == (uint32_t)bos))
         return ORGAN_OK;
-    uint32_t *const more = realloc(tokens->ids, (tokens->count + 1) * sizeof *more);
-    if (!more)
-        return organ_fail_memory(error, r->path);
-    memmove(more + 1, more, tokens->count * sizeof *more);
-    more[0] = (uint32_t)bos;
-    *tokens = (task_tokens){more, tokens->count + 1};
-    return ORGAN_OK;
+    return put_first(r, (uint32_t)bos, tokens, error);
 }
 
 /* ---- the plan ---- */
@@ -269,15 +274,8 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
 /* The prefix is needed for a choice whose context has no tokens, unless its tokens begin with it. */
 static organ_status put_prefix(task_reader *r, organ_error *error)
 {
-    if (r->whole.count && r->whole.ids[0] == r->prefix)
-        return ORGAN_OK;
-    uint32_t *const more = realloc(r->whole.ids, (r->whole.count + 1) * sizeof *more);
-    if (!more)
-        return organ_fail_memory(error, r->path);
-    memmove(more + 1, more, r->whole.count * sizeof *more);
-    more[0] = r->prefix;
-    r->whole = (task_tokens){more, r->whole.count + 1};
-    return ORGAN_OK;
+    const bool has_prefix = r->whole.count && r->whole.ids[0] == r->prefix;
+    return has_prefix ? ORGAN_OK : put_first(r, r->prefix, &r->whole, error);
 }
 
 /* The model needs at least one token to predict from, so a context without tokens becomes the prefix token, as in
@@ -292,12 +290,8 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
         task_encode(r, line->context, length_without_trailing_space(line->context), adds_bos, &r->context, error))
         return error->status;
     const bool empty = r->context.count == 0;
-    if (empty && !(r->context.ids = realloc(r->context.ids, sizeof *r->context.ids)))
-        return organ_fail_memory(error, r->path);
-    if (empty) {
-        r->context.ids[0] = r->prefix;
-        r->context.count = 1;
-    }
+    if (empty && put_first(r, r->prefix, &r->context, error))
+        return error->status;
     for (size_t k = 0; k < count && !error->status; k++) {
         const char *const choice = json_string_value(json_array_get(line->choices, k));
         if (encode_choice(r, line, choice, error) == ORGAN_OK && (!empty || put_prefix(r, error) == ORGAN_OK))

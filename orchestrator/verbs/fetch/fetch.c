@@ -20,7 +20,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Downloads one file of a model, continuing what an earlier run has received. */
+/* ---- one file: continues what an earlier run has received ---- */
 
 /* Creates all missing folders above the file `path`. */
 static organ_status fetch_folders(const char *path, organ_error *error)
@@ -47,11 +47,12 @@ static void begin_digest(const organ_hub_file *file, organ_digest *digest)
         organ_digest_add(digest, head, (size_t)snprintf(head, sizeof head, "blob %" PRIu64, file->bytes) + 1);
 }
 
+/* Adds the first `bytes` bytes of the file to the digest. */
 static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t bytes, organ_digest *digest,
                                  organ_error *error)
 {
     for (uint64_t at = 0; at < bytes;) {
-        const size_t part = bytes - at < ORGAN_FETCH_BUFFER ? (size_t)(bytes - at) : ORGAN_FETCH_BUFFER;
+        const size_t part = (size_t)organ_min(bytes - at, ORGAN_FETCH_BUFFER);
         const ssize_t got = organ_pread_full(fd, f->buffer, part, (off_t)at);
         if (got != (ssize_t)part)
             return organ_fail_errno(error, got < 0 ? errno : EIO, "%s: cannot be read", f->part);
@@ -98,8 +99,7 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the server has %" PRIu64 " bytes, but its list states %" PRIu64,
                    f->file->path, organ_http_size(source), f->file->bytes);
     for (uint64_t at = from; !error->status && at < f->file->bytes;) {
-        const uint64_t remaining = f->file->bytes - at;
-        const size_t part = remaining < ORGAN_FETCH_BUFFER ? (size_t)remaining : ORGAN_FETCH_BUFFER;
+        const size_t part = (size_t)organ_min(f->file->bytes - at, ORGAN_FETCH_BUFFER);
         if (organ_http_read(source, f->buffer, part, at, error) != ORGAN_OK)
             break;
         organ_digest_add(digest, f->buffer, part);
@@ -231,7 +231,7 @@ static bool is_usual_hidden_name(const char *name, size_t length, bool folder, b
     static const char *const files[] = {".gitattributes", ".gitignore", ".gitkeep", ".DS_Store", NULL};
     static const char results[] = ".eval_results";
     if (folder)
-        return top && length == sizeof results - 1 && strncmp(name, results, length) == 0;
+        return top && length == strlen(results) && strncmp(name, results, length) == 0;
     return organ_is_one_of(name, files);
 }
 

@@ -60,6 +60,7 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     const bool is_signed =
         type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
     const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed; /* without the sign bit */
+    /* the bits above those of the type must be copies of the sign; each value fits 63 bits and a sign */
     if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
         return false;
     put_little_endian(to, (uint64_t)integer, bytes);

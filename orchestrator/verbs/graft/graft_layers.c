@@ -15,6 +15,7 @@ typedef struct graft_kinds {
     bool listed;           /* a key-value of the target has the window of each layer, and is adapted */
 } graft_kinds;
 
+/* Returns whether the layers differ in having a window (`windows`) or in having a rotation. */
 static bool has_mixed(const organ_forward_config *c, bool windows)
 {
     for (unsigned l = 1; l < c->layers; l++)
@@ -53,7 +54,8 @@ static const organ_layer_kind *kind_of_added(const graft_kinds *g, unsigned laye
     return NULL;
 }
 
-/* The first layers may have no experts. */
+/* Returns the kind of the target's last layer if all its layers are alike, except that the first ones may have no
+ * experts; else NULL. */
 static const organ_layer_kind *kind_after_dense(const graft_kinds *g)
 {
     const organ_forward_config *const c = &g->target;

@@ -176,7 +176,7 @@ static void compare_facts(organ_graft_job *job)
 organ_status organ_graft_compare_settings(organ_graft_job *job, organ_error *error)
 {
     const organ_settings_side sides[] = {{job->source, "source"}, {job->target, "target"}};
-    if (organ_settings_compare(sides, 2, 1, /*by_layer=*/false, job->clashes, NULL, error))
+    if (organ_settings_compare(sides, 2, /*form=*/1, /*by_layer=*/false, job->clashes, /*notes=*/NULL, error))
         return error->status;
     organ_settings_say(job->clashes, job->notes);
     return ORGAN_OK;

@@ -64,19 +64,20 @@ static size_t rank_of_cut(const organ_lora_job *job, const organ_svd *svd, bool 
 
 static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
 {
-    uint16_t words[1024];
-    for (size_t from = 0; from < n && dtype != ORGAN_F32; from += 1024) {
-        const size_t part = n - from < 1024 ? n - from : 1024;
-        organ_narrow(kernels, dtype, values + from, words, part);
-        organ_widen(kernels, dtype, words, values + from, part);
+    uint16_t codes[1024];
+    for (size_t from = 0; from < n && dtype != ORGAN_F32; from += sizeof codes / sizeof *codes) {
+        const size_t part = organ_min(sizeof codes / sizeof *codes, n - from);
+        organ_narrow(kernels, dtype, values + from, codes, part);
+        organ_widen(kernels, dtype, codes, values + from, part);
     }
 }
 
 /* B is U sqrt(sigma), and A is sqrt(sigma) V^T. The caller releases *f. */
 static bool make_factors(const organ_svd *svd, size_t rank, organ_lora_factors *f)
 {
-    *f = (organ_lora_factors){rank, svd->cols, svd->rows, organ_floats(rank, svd->cols), organ_floats(svd->rows, rank),
-                              1};
+    *f = (organ_lora_factors){.rank = rank, .in = svd->cols, .out = svd->rows, .experts = 1};
+    f->a = organ_floats(rank, f->in);
+    f->b = organ_floats(f->out, rank);
     if (!f->b || !f->a)
         return false;
     for (size_t k = 0; k < rank; k++) {
@@ -145,13 +146,13 @@ organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module
                                     organ_error *error)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
-    const size_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    *stack = (organ_lora_factors){rank,
-                                  (size_t)shape.cols,
-                                  (size_t)shape.rows,
-                                  calloc(shape.count * rank, shape.cols * sizeof(float)),
-                                  calloc(shape.count * rank, shape.rows * sizeof(float)),
-                                  (size_t)shape.count};
+    const size_t rank = organ_lora_max_rank(job, m->base);
+    *stack = (organ_lora_factors){.rank = rank,
+                                  .in = (size_t)shape.cols,
+                                  .out = (size_t)shape.rows,
+                                  .a = calloc(shape.count * rank, shape.cols * sizeof(float)),
+                                  .b = calloc(shape.count * rank, shape.rows * sizeof(float)),
+                                  .experts = (size_t)shape.count};
     free(m->spectrum); /* of a journal whose unit is made again */
     m->spectrum = calloc(rank + 1, sizeof *m->spectrum);
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);

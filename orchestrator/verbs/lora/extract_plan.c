@@ -107,9 +107,6 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
 static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
                                      char *name, const char *target, organ_error *error)
 {
-    const organ_matrices shape = organ_weight_matrices(base);
-    /* least: the rank of a matrix of this shape is at most its smaller dimension */
-    const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
     const forward_mixture *const mixture = plan_mixture(job);
     const bool parameter = is_parameter(job, tuned),
                module = !job->base->gguf && !parameter && base->anatomy.expert < 0;
@@ -123,7 +120,7 @@ static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *ba
                                 organ_peft_converts(job->base->config.model_type, last_word(target))),
         .parameter = parameter,
         .turned = parameter ? organ_lora_stacks_are_turned(mixture) : organ_lora_is_turned(job->orientation, base),
-        .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
+        .rank = job->options->write.dry_run ? organ_lora_max_rank(job, base) : 0};
     job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
     return check_shape(job, base, tuned, error);
 }

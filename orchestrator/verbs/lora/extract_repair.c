@@ -85,7 +85,7 @@ static organ_status find_error(repairing *r, organ_error *error)
     const organ_input_moments *const m = organ_calibration_moments(r->matrix->calibration);
     double outputs = 0;
     r->block = m->block;
-    if (!(r->h = organ_expand_moments(job->engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal)))
+    if (!(r->h = organ_expand_moments(job->engine, m, /*c=*/0, /*h=*/1, organ_moments_damping(m) * m->mean_diagonal)))
         return organ_fail_memory(error, r->module->name);
     const organ_block_matrix h = {r->cols, r->block, r->h};
     if (organ_outputs_energy(job->engine, r->module->name, r->weights, r->rows, &h, &outputs, error) != ORGAN_OK ||
@@ -223,7 +223,7 @@ organ_status organ_lora_correct(const organ_lora_job *job, organ_lora_module *m,
     if (organ_correct(job->engine, m->name, errors, rows, h, job->options->rank, job->options->seed, c, error) !=
         ORGAN_OK)
         return error->status;
-    *f = (organ_lora_factors){c->rank, c->cols, c->rows, c->a, c->b, 1};
+    *f = (organ_lora_factors){.rank = c->rank, .in = c->cols, .out = c->rows, .a = c->a, .b = c->b, .experts = 1};
     organ_lora_round_factors(job, f);
     m->outputs_before += c->before;
     m->outputs_after += c->after;

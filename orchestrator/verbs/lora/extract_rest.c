@@ -15,9 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Collects the notes of weight readers in job->notes: each text once, in the order in which a run with one process
- * would read the weights. */
+/* ---- notes of weight readers ---- */
 
+/* job->notes has each text once, in the order in which a run with one process would read the weights. Returns whether
+ * the note was added. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -48,6 +49,7 @@ static void add_lines(organ_lora_job *job, char *lines)
         add_note(job, line);
 }
 
+/* Keeps the first `count` notes. */
 static void forget_notes(organ_lora_job *job, size_t count)
 {
     while (job->note_count > count)
@@ -60,7 +62,7 @@ static organ_status collect_compared_notes(organ_lora_job *job, organ_error *err
 {
     organ_assignment_exchange(&job->other_assignment, "gathering readers' notes", &job->others->note,
                               sizeof *job->others, NULL, NULL, error);
-    forget_notes(job, 0);
+    forget_notes(job, /*count=*/0);
     for (size_t k = 0; k < job->other_count; k++) {
         add_lines(job, job->others[k].note);
         organ_clear(&job->others[k].note);
@@ -330,9 +332,8 @@ bool organ_lora_module_recall(organ_lora_module *m, const json_t *results)
 
 /* ---- groups of numbered experts ---- */
 
-/* Groups the numbered experts of a layer. transformers stacks their weights in two parameters, and peft stacks their
- * factors when it loads an adapter, for which all experts of a group must have factors of one rank. */
-
+/* The numbered experts of a layer are a group. transformers stacks their weights in two parameters, and peft stacks
+ * their factors when it loads an adapter, for which all experts of a group must have factors of one rank. */
 enum { GATE, UP, DOWN, KINDS };
 
 static unsigned expert_matrix_of(const organ_weight *w)
@@ -395,8 +396,7 @@ static organ_status count_experts(organ_lora_job *job, organ_name_table *table, 
             return organ_fail_memory(error, job->base->path);
         if (!group)
             continue;
-        const size_t least = (size_t)(m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1]);
-        const size_t rank = job->options->rank < least ? job->options->rank : least;
+        const size_t rank = organ_lora_max_rank(job, m->base);
         group->differs |= group->rank && group->rank != rank;
         group->rank = rank;
         group->modules[kind]++;

@@ -20,16 +20,17 @@
 /* --rank-by energy SHARE and --rank-by energy=SHARE mean the same. */
 static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
+    const size_t word = strlen("energy");
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
         return text ? organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': only `rank_by` energy takes a share",
                                  text)
                     : ORGAN_OK;
-    if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
+    if (strncmp(by, "energy", word) != 0 || (by[word] && by[word] != '='))
         return organ_fail(error, ORGAN_USAGE, "`rank_by` '%s': must be energy and a share, such as energy 0.95", by);
-    if (by[6] && text)
+    if (by[word] && text)
         return organ_fail(error, ORGAN_USAGE, "unexpected argument '%s': `rank_by` %s already has a share", text, by);
-    text = by[6] ? by + 7 : text;
+    text = by[word] ? by + word + 1 : text;
     if (!text)
         return organ_fail(error, ORGAN_USAGE, "`rank_by` energy needs a share after it: `rank_by` energy 0.95");
     char *end;
@@ -113,8 +114,7 @@ static void list_units(organ_lora_job *job, unsigned width)
     for (size_t k = 0; k < job->module_count && organ_dtype_describe(job->dtype)->bytes == width; k++) {
         organ_lora_module *const m = &job->modules[k];
         const organ_matrices shape = organ_weight_matrices(m->base);
-        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols,
-                       rank = least < job->options->rank ? least : job->options->rank;
+        const uint64_t rank = organ_lora_max_rank(job, m->base);
         job->contents[job->making.unit_count].module = m;
         job->units[job->making.unit_count++] =
             (organ_adapter_unit){.name = m->name,
@@ -132,7 +132,7 @@ static organ_status list_all_units(organ_lora_job *job, organ_error *error)
     job->contents = organ_rows_take(most, sizeof *job->contents);
     if (!job->units || !job->contents)
         return organ_fail_memory(error, job->options->write.output);
-    for (unsigned width = 8; width > 0; width /= 2)
+    for (unsigned width = 8; width > 0; width /= 2) /* wide values come first */
         list_units(job, width);
     for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
         if (job->others[k].tuned)

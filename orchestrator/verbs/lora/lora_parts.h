@@ -7,6 +7,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/correction.h"
@@ -152,6 +153,14 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error);
 
 /* Sets organ_lora_group.changed of all groups, on all ranks. Reads weights until a difference is found. */
 organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *error);
+
+/* Returns the largest rank of the factors for this weight of the base, or for each matrix of the stack: --rank, but not
+ * more rows or columns than the matrix has. */
+static inline size_t organ_lora_max_rank(const organ_lora_job *job, const organ_weight *base)
+{
+    const organ_matrices shape = organ_weight_matrices(base);
+    return organ_min(job->options->rank, organ_min((size_t)shape.rows, (size_t)shape.cols));
+}
 
 /* Returns the rank of the factors that the adapter has for the module; 0: none. It exceeds m->rank for an unchanged
  * parameter that is paired, which gets zeros of rank 1 because peft names wrappers by their number, and for experts of

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Makes the report of organ lora merge. */
+/* ---- the report ---- */
 
 #define ERASED 0.5 /* if less than this share of a module's change is in the output, the report marks it as erased */
 
@@ -201,6 +201,7 @@ static bool is_own_adapter(const organ_merge_job *job)
            (length == end || path[length - end - 1] == '/');
 }
 
+/* The last warning of a base that needs an adapter says so. It is left out if that adapter is merged. */
 static void warn_of_base(const organ_merge_job *job)
 {
     for (size_t k = 0; k + is_own_adapter(job) < job->base->warning_count; k++)
@@ -223,7 +224,7 @@ static organ_status compare_bases(organ_merge_job *job, organ_error *error)
     else if (*named && access(config, F_OK) == 0 && organ_model_open(named, &own, &(organ_error){0}) == ORGAN_OK) {
         const organ_settings_side sides[] = {{own, "the adapter's base"}, {job->base, "this base"}};
         if (organ_settings_compare_architectures(sides, 2, job->clashes, error) == ORGAN_OK)
-            organ_settings_compare(sides, 2, 1, /*by_layer=*/true, job->clashes, NULL, error);
+            organ_settings_compare(sides, 2, /*form=*/1, /*by_layer=*/true, job->clashes, /*notes=*/NULL, error);
         organ_settings_say(job->clashes, sentences);
     }
     json_array_foreach(sentences, k, sentence) organ_progress_warn(job->progress, "%s", json_string_value(sentence));

@@ -31,6 +31,7 @@ typedef struct merge_pass_run {
 
 #define MERGED 100.0 /* plan of a dry run: operations per merged value, without B A */
 
+/* Returns the number of rows of a block. */
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
 /* The scratch has a block of B A as FP32, room for the same block as codes (or FP32 before it is rounded), the
@@ -41,8 +42,8 @@ static size_t scratch_bytes(const merge_pass_run *r)
     return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
 }
 
-/* The result is without the scale. `first` is counted over the matrices of a stack; all these rows must belong to
- * one matrix. */
+/* Sets `d` to rows of B A, without the scale. `first` is counted over the matrices of a stack; all these rows must
+ * belong to one matrix. */
 static void multiply_factors(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                              size_t cols, float *d, void *scratch)
 {
@@ -82,6 +83,7 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
     sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
 }
 
+/* Rounds the values to the type; `codes` has room for them in this type. */
 static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
 {
     organ_narrow(kernels, dtype, values, codes, n);
@@ -123,10 +125,10 @@ static void round_block(const merge_pass_run *r, organ_dtype dtype, size_t n, fl
     const organ_kernels *const kernels = r->job->engine->kernels;
     const size_t width = organ_dtype_describe(dtype)->bytes;
     float *const sum = codes;
-    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
-    for (size_t at = 0; at < n; at += 1024) {
-        const size_t m = n - at < 1024 ? n - at : 1024;
-        float after[1024], narrow[1024];
+    /* through local buffers, because `sum` and `codes` are the same memory */
+    float after[1024], narrow[1024];
+    for (size_t at = 0; at < n; at += sizeof after / sizeof *after) {
+        const size_t m = organ_min(sizeof after / sizeof *after, n - at);
         memcpy(after, sum + at, m * sizeof *after);
         round_through(kernels, dtype, values + at, narrow, m);
         if (chosen) {
@@ -217,7 +219,7 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
     if (part && part->tokens)
         replace_words(part, first, rows, cols, values);
     for (size_t at = 0; at < rows; at += step) {
-        const size_t m = rows - at < step ? rows - at : step;
+        const size_t m = organ_min(step, rows - at);
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
         memcpy((unsigned char *)values + at * cols * width, codes, m * cols * width);
     }

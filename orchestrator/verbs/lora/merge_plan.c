@@ -285,12 +285,12 @@ static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, con
 
 static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
 {
-    if (w)
-        part_of_weight(job, w)->saved = t;
-    else
+    if (!w) {
         job->head = t;
-    if (w)
-        job->words = t->shape[0];
+        return;
+    }
+    part_of_weight(job, w)->saved = t;
+    job->words = t->shape[0];
 }
 
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
@@ -377,7 +377,7 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 
 /* ---- the output ---- */
 
-/* `bytes` are the bytes of the base that the unit reads. */
+/* `bytes` is the number of bytes that the unit reads. */
 static void add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =

@@ -3,7 +3,9 @@
 
 #include "formats/base/format_rest.h"
 #include "formats/base/results.h"
+#include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
@@ -62,7 +64,7 @@ static organ_status open_resized(resize_job *j, organ_error *error)
     j->rewrite.stage = "resizing";
     j->rewrite.max = o->rank;
     j->rewrite.energy = o->energy;
-    j->rewrite.rows = calloc(j->adapter->pair_count, sizeof *j->rewrite.rows);
+    j->rewrite.rows = organ_rows_take(j->adapter->pair_count, sizeof *j->rewrite.rows);
     if (!j->rewrite.rows)
         return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < j->adapter->pair_count; k++) {
@@ -217,7 +219,7 @@ static float number_of(const organ_kernels *kernels, organ_dtype dtype, uint16_t
 static uint16_t round_value(const organ_kernels *kernels, organ_dtype dtype, float value, uint16_t code, float nearest,
                             const float *direction, size_t rank, double square, double *sums)
 {
-    const uint16_t other = neighbour_of(code, value > nearest, dtype == ORGAN_F16 ? 0x7c00 : 0x7f80);
+    const uint16_t other = neighbour_of(code, value > nearest, /*infinity=*/dtype == ORGAN_F16 ? 0x7c00 : 0x7f80);
     double error = (double)value - (double)nearest;
     const double far = (double)value - (double)number_of(kernels, dtype, other),
                  along = product_of(sums, direction, rank);
@@ -299,6 +301,7 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
+/* null, false, an empty list and an empty object are what peft writes for a field that is not used. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&
@@ -366,7 +369,7 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
         note_finding(c, "key", name, "%s", why);
     if (c->adapter->gguf)
         return;
-    if (strncmp(name, "base_model.model.", 17) != 0)
+    if (strncmp(name, "base_model.model.", strlen("base_model.model.")) != 0)
         note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would silently ignore it");
     if (strstr(name, ".default"))
         note_finding(c, "key", name,
@@ -413,7 +416,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model
         if (organ_lora_pair_unservable(adapter, pair))
             continue;
         servable++;
-        rank = pair->rank > rank ? pair->rank : rank;
+        rank = organ_max(rank, pair->rank);
         if (base)
             check_fit(&c, pair, base);
     }
@@ -421,7 +424,6 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model
         note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module remains that a server would accept");
     if (!adapter->gguf && (rank > max || (uint64_t)adapter->r > max))
         note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
-                     (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),
-                     (unsigned long long)max);
+                     (unsigned long long)organ_max(rank, (uint64_t)adapter->r), (unsigned long long)max);
     return error->status;
 }

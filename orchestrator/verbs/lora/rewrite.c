@@ -6,6 +6,7 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -129,7 +130,7 @@ static double tail_energy(const organ_svd *svd, size_t first)
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
-    size_t rank = svd->rank < rw->max ? svd->rank : (size_t)rw->max;
+    size_t rank = organ_min(svd->rank, (size_t)rw->max);
     while (rw->energy > 0 && rank > 1 && tail_energy(svd, rank - 1) <= (1 - rw->energy) * all)
         rank--;
     return rank ? rank : 1;
@@ -143,8 +144,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
         const organ_lora_factors one = organ_lora_factors_of(f, e);
         organ_svd svd = {0};
         if (organ_factored_svd(rw->engine->kernels, one.b, one.a, one.out, one.rank, one.in, &svd, error) == ORGAN_OK) {
-            const size_t rank = rank_of(rw, &svd);
-            row->rank = rank > row->rank ? rank : row->rank;
+            row->rank = organ_max(row->rank, rank_of(rw, &svd));
         }
         organ_svd_release(&svd);
     }
@@ -157,7 +157,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
         const double energy = organ_lora_energy(&f, rw->engine->kernels);
         row->norm = sqrt(energy);
-        row->rank = row->pair->rank < rw->max ? row->pair->rank : rw->max;
+        row->rank = organ_min(row->pair->rank, rw->max);
         if (energy < 0)
             organ_fail_memory(error, row->pair->module);
         else if (rw->energy > 0)
@@ -222,7 +222,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     organ_svd svd;
     if (organ_factored_svd(kernels, f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
         return error->status;
-    const size_t rank = (size_t)row->rank < svd.rank ? (size_t)row->rank : svd.rank;
+    const size_t rank = organ_min((size_t)row->rank, svd.rank);
     factors_of_leading(&svd, rank, to->rank, to->a, to->b);
     sums[0] += tail_energy(&svd, 0);
     sums[1] += tail_energy(&svd, rank);
@@ -248,6 +248,7 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
     return error->status;
 }
 
+/* Returns the relative error that rounding B, with the scale folded into it, to the type of the factors makes. */
 static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
 {
     enum { STEP = 1024 };
@@ -273,12 +274,12 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     organ_lora_factors f, *const to = &row->factors;
     const size_t padded = (size_t)rw->rank;
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
-        *to = (organ_lora_factors){padded,
-                                   f.in,
-                                   f.out,
-                                   calloc(f.experts * padded, f.in * sizeof(float)),
-                                   calloc(f.experts * f.out, padded * sizeof(float)),
-                                   f.experts};
+        *to = (organ_lora_factors){.rank = padded,
+                                   .in = f.in,
+                                   .out = f.out,
+                                   .a = calloc(f.experts * padded, f.in * sizeof(float)),
+                                   .b = calloc(f.experts * f.out, padded * sizeof(float)),
+                                   .experts = f.experts};
         if (!to->a || !to->b)
             organ_fail_memory(error, row->pair->module);
         else if (is_cut(rw, row))
@@ -382,6 +383,7 @@ static json_t *rewrite_document(void *context, const organ_writing *writing)
     return w->output->document(w->output->context);
 }
 
+/* Adds the units of tensors whose values have `width` bytes. */
 static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
 {
     const organ_lora_rewrite *const rw = w->rewrite;
@@ -452,7 +454,7 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
         organ_repair_pair_of(rw->adapter, w.repair_pair, error);
     describe_output(&w, &whole);
     w.making.units = w.units;
-    for (unsigned width = 8; width > 0 && !error->status; width /= 2)
+    for (unsigned width = 8; width > 0 && !error->status; width /= 2) /* wide values come first */
         list_units(&w, width, error);
     if (!error->status)
         organ_adapter_make(&w.making, report, error);

@@ -132,8 +132,9 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* A list keeps the entries that select a kept module; the others move to j->targets_removed. A regular expression
- * could match further modules, so it is replaced by the names of the kept modules. */
+/* Returns the new target_modules. A list keeps the entries that select a kept module; the others move to
+ * j->targets_removed. A regular expression could match further modules, so it is replaced by the names of the kept
+ * modules. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -155,10 +156,10 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
     const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     if (config && j->stored->gguf && !j->adapter->gguf) { /* the GGUF adapter had no config, which peft needs */
-        json_t *const whole = organ_adapter_config_make(j->base->path, (int64_t)j->rewrite.rank, json_array());
+        ORGAN_OWNED_JSON json_t *const whole =
+            organ_adapter_config_make(j->base->path, (int64_t)j->rewrite.rank, json_array());
         if (json_object_update_missing(config, whole))
             return organ_fail_memory(error, j->options->adapter);
-        json_decref(whole);
     }
     ORGAN_ADD(config, SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
               SET_NULL("modules_to_save"),
