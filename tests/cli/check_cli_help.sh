@@ -87,8 +87,9 @@ while read -r verb; do
     # shellcheck disable=SC2086
     run help $verb
     tr -s ' \n' ' ' <../out >../words
+    IFS= read -rd '' text <../words
     while read -r beginning; do
-        if grep -qF -- "$beginning" ../words; then good; else bad "the manual says '$beginning'" ../words; fi
+        if [[ $text == *"$beginning"* ]]; then good; else bad "the manual says '$beginning'" ../words; fi
     done <../beginnings
     # shellcheck disable=SC2086
     words $verb - >../shown
@@ -121,16 +122,19 @@ while read -r verb; do
     case $verb in version | help | manual | completion) continue ;; esac
     judge "organ $verb is not shown" grep -qE "^    \\$ (.*&& )?organ $verb( |$)" "${documents[@]}"
 done <../verbs
+declare -A helps=() # by verb
+while read -r verb; do
+    # shellcheck disable=SC2086
+    helps[$verb]=$("$organ" help $verb)
+done <../verbs
 for document in "${documents[@]}"; do
     here=${document#"$golden"/../../}
     while read -r _ verb second words; do
         [[ $verb == lora ]] && verb="lora $second"
-        grep -qxF -- "$verb" ../verbs || continue # a sentence about an organ
-        # shellcheck disable=SC2086
-        "$organ" help $verb >../wanted
+        [[ -n ${helps[$verb]:-} ]] || continue # a sentence about an organ
         for word in $second $words; do
             [[ $word == --[a-z]* ]] || continue
-            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}([ ,]|$)" ../wanted
+            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}([ ,]|$)" <<<"${helps[$verb]}"
         done
     done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z][a-z-]* [^`&;<)]*')
 done
@@ -142,7 +146,10 @@ while read -r page; do
     if grep -qvE "$known" < <(grep -E "^[.']" ../out); then bad "an unknown request" ../out; else good; fi
     if grep -qE '.{81}' < <(sed '/^\.EX/,/^\.EE/d' ../out); then bad "a long line" ../out; else good; fi
     if grep -q '[^ -~]' ../out; then bad "not only ASCII" ../out; else good; fi
-    for section in NAME SYNOPSIS DESCRIPTION "SEE ALSO"; do judge "no $section" grep -qx ".SH $section" ../out; done
+    IFS= read -rd '' text <../out
+    for section in NAME SYNOPSIS DESCRIPTION "SEE ALSO"; do
+        if [[ $text == *$'\n'".SH $section"$'\n'* ]]; then good; else bad "no $section" ../out; fi
+    done
 done <../pages
 ends 0 manual lora resize
 cp ../out ../wanted
