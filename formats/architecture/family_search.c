@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/architecture/family_rows.h"
+#include "formats/base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,29 +80,20 @@ int organ_architecture_short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
-static void list_families(bool gguf, char *known, size_t size)
-{
-    enum { REST = 40 }; /* bytes for ", and N more (docs/models.md)" */
-    const forward_family *f;
-    size_t used = 0, more = 0;
-    for (size_t k = 0; (f = family_at(k)); k++) {
-        const char *const name = gguf ? f->gguf : f->architecture;
-        if (!name)
-            continue;
-        const int length = organ_architecture_short_length(name);
-        if (more || used + (size_t)length + 2 + REST >= size)
-            more++;
-        else
-            used += (size_t)snprintf(known + used, size - used, "%s%.*s", used ? ", " : "", length, name);
-    }
-    if (more)
-        snprintf(known + used, size - used, ", and %zu more (docs/models.md)", more);
-}
-
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
-    char known[560] = "";
-    list_families(gguf, known, sizeof known);
-    return organ_refuse(error, label, "architecture '%.100s' is not supported by the forward pass, which supports %s",
-                        *architecture ? architecture : "(none)", known);
+    enum { MOST = 256 };
+    const forward_family *f;
+    const char *names[MOST + 1] = {NULL};
+    size_t count = 0;
+    for (size_t k = 0; (f = family_at(k)) && count < MOST; k++) {
+        const char *const name = gguf ? f->gguf : f->architecture;
+        if (name && !organ_is_one_of(name, names)) /* several rows share a name of GGUF */
+            names[count++] = name;
+    }
+    return organ_refuse(
+        error, label,
+        "architecture '%.100s' is not among the %zu that organ can run (docs/models.md lists them); verbs "
+        "and methods without a text need not run it",
+        *architecture ? architecture : "(none)", count);
 }

@@ -2,6 +2,8 @@
 #include "formats/base/text.h"
 #include "formats/base/word_lists.h"
 
+#include <strings.h>
+
 bool organ_ends_with(const char *name, const char *end)
 {
     size_t length = strlen(name);
@@ -97,18 +99,31 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
+/* A wrong word of 3 to 5 letters is one edit away from the right one, a longer word a fourth of its letters, or a third
+ * if the first letters agree, because people seldom mistake the first letter: "recipe" is not "resume". */
+static size_t most_edits(const char *typed, const char *name)
+{
+    const size_t length = strlen(typed);
+    if (length < 6)
+        return length >= 3;
+    return length >= 7 && strncasecmp(typed, name, 2) == 0 ? length / 3 : length / 4;
+}
+
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);
     const char *nearest = NULL;
-    size_t best = length / 3 + 2; /* a name with this many edits is another word */
+    size_t best = LONGEST_WORD;
     if (length == 0 || length > LONGEST_WORD)
         return NULL;
     for (size_t k = 0; k < count; k++) {
         if (strlen(names[k]) > LONGEST_WORD)
             continue;
-        const size_t away = length >= 3 && strncmp(names[k], typed, length) == 0 ? 1 : edit_distance(typed, names[k]);
-        if (away < best && away < length) {
+        if (strcasecmp(typed, names[k]) == 0)
+            return names[k];
+        const bool begins = length >= 3 && strncasecmp(names[k], typed, length) == 0;
+        const size_t away = begins ? 1 : edit_distance(typed, names[k]);
+        if (away < best && (begins || away <= most_edits(typed, names[k]))) {
             best = away;
             nearest = names[k];
         }

@@ -293,12 +293,30 @@ static organ_status open_file(organ_imatrix_state *s, const char *path, organ_er
     return ORGAN_OK;
 }
 
+/* Returns whether the first bytes are no magic number of GGUF and no control characters but those of lines. */
+static bool is_text(const organ_imatrix_state *s)
+{
+    unsigned char head[64];
+    const size_t bytes = s->file.size < sizeof head ? (size_t)s->file.size : sizeof head;
+    if (bytes < 4 || organ_model_file_read(&s->file, head, bytes, 0, &(organ_error){0}) || memcmp(head, "GGUF", 4) == 0)
+        return false;
+    for (size_t k = 0; k < bytes; k++)
+        if (head[k] < ' ' && head[k] != '\n' && head[k] != '\r' && head[k] != '\t')
+            return false;
+    return true;
+}
+
 static organ_status read_file(organ_imatrix_state *s, organ_error *error)
 {
     uint32_t first = 0;
     if (s->file.size >= sizeof first && organ_model_file_read(&s->file, &first, sizeof first, 0, error) != ORGAN_OK)
         return error->status;
     s->old = is_old(s, first);
+    if (!s->old && is_text(s))
+        return organ_refuse(
+            error, s->file.name,
+            "is a text, not an importance matrix; 'organ imatrix MODEL --calibration TEXT -o FILE' makes "
+            "one of a text");
     if ((s->old ? read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
         return error->status;
     s->view.format = s->old ? "imatrix.dat" : "GGUF";

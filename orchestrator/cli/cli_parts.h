@@ -425,6 +425,14 @@ const organ_option *organ_topic_option(const organ_verb_table *table, const orga
 #define ORGAN_TOPIC_ROOM 400
 bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *out, size_t size);
 
+/* Prints the texts that the verbs have for an option, `name` without dashes. Returns false, without printing, if no
+ * verb has the option. */
+bool organ_help_option(FILE *out, const organ_verb_table *table, const char *name, const organ_page *page);
+
+/* Prints the text of `organ help exits`. */
+#define ORGAN_EXIT_TOPIC "exits"
+void organ_help_exits(FILE *out, const organ_page *page);
+
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 

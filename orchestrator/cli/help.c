@@ -6,8 +6,8 @@
 #include <string.h>
 
 /* In columns: indentation of lists, widest and narrowest running text, width if the page has no width, and the columns
- * in which the explanations of verbs and topics begin. */
-enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80, VERB_COLUMN = 17, TOPIC_COLUMN = 15 };
+ * in which the explanations of verbs, topics and exit codes begin. */
+enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80, VERB_COLUMN = 17, TOPIC_COLUMN = 15, EXIT_COLUMN = 7 };
 
 /* Limits the width of `page` to one that is easy to read. */
 static organ_page page_for_reading(const organ_page *page)
@@ -76,12 +76,11 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
 
 static void put_exits(FILE *out, const organ_verb *verb, const organ_page *page)
 {
-    enum { COLUMN = 7 };
     for (size_t k = 0; k < ORGAN_EXITS; k++) {
         char code[16], meaning[ORGAN_EXIT_ROOM];
         snprintf(code, sizeof code, "%d", organ_exits[k].code);
         if (organ_exit_of_verb(verb, k, meaning))
-            put_help_entry(out, code, COLUMN, meaning, page);
+            put_help_entry(out, code, EXIT_COLUMN, meaning, page);
     }
 }
 
@@ -204,6 +203,39 @@ static void put_topics_of(FILE *out, const organ_verb_table *table, const organ_
     }
 }
 
+/* Prints each wording once, because verbs may describe an option of the same name differently. */
+bool organ_help_option(FILE *out, const organ_verb_table *table, const char *name, const organ_page *page)
+{
+    const organ_page narrow = page_for_reading(page);
+    bool found = false;
+    for (size_t v = 0; v < table->count; v++) {
+        const organ_option *const option = organ_verb_option(table->verbs[v], name), *before = NULL;
+        for (size_t k = 0; option && k < v && !before; k++)
+            if ((before = organ_verb_option(table->verbs[k], name)) && strcmp(before->help, option->help) != 0)
+                before = NULL;
+        if (!option || before || strcmp(option->name, name) != 0)
+            continue;
+        fputs(found ? "\n" : "", out);
+        organ_text_say(out, &narrow, "", "Option of 'organ %s'%s%s%s:", table->verbs[v]->name,
+                       option->topic ? " and other verbs ('organ help " : "", option->topic ? option->topic->name : "",
+                       option->topic ? "')" : "");
+        put_option_help(out, option, option_column(&narrow), &narrow);
+        found = true;
+    }
+    return found;
+}
+
+void organ_help_exits(FILE *out, const organ_page *page)
+{
+    const organ_page narrow = page_for_reading(page);
+    organ_text_wrap(out, "", 0, "Exit codes; the help of a verb says more:", &narrow);
+    for (size_t k = 0; k < ORGAN_EXITS; k++) {
+        char code[16];
+        snprintf(code, sizeof code, "%d", organ_exits[k].code);
+        put_help_entry(out, code, EXIT_COLUMN, organ_exits[k].meaning, &narrow);
+    }
+}
+
 /* ---- verbs ---- */
 
 static void put_group(FILE *out, const organ_option_group *group, const organ_page *page)
@@ -317,8 +349,10 @@ void organ_help_brief(FILE *out, const organ_verb *verb, const organ_page *page)
 static void put_program_title(FILE *out, const organ_page *page)
 {
     organ_text_wrap(out, "", 0,
-                    "organ " ORGAN_VERSION ": quantises, converts, prunes, cuts, evaluates and checks language models "
-                    "as files, on a CPU, within a limit of memory.",
+                    "organ " ORGAN_VERSION
+                    ": quantises, converts, prunes, cuts, merges, compares and evaluates language "
+                    "models as files, makes importance matrices and adapters, and checks what it wrote, on a CPU, "
+                    "within a limit of memory.",
                     page);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
@@ -361,7 +395,11 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
         put_help_entry(out, table->topics[k]->name, VERB_COLUMN, table->topics[k]->title, &narrow);
     put_help_entry(out, ORGAN_ALL_TOPICS, VERB_COLUMN, "all of these", &narrow);
     fputc('\n', out);
-    organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
+    organ_text_wrap(
+        out, "", 0,
+        "'organ help VERB' explains a verb with examples, 'organ help OPTION' an option, 'organ help " ORGAN_EXIT_TOPIC
+        "' the exit codes.",
+        &narrow);
 }
 
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)

@@ -153,6 +153,23 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
+/* Users of other programs give the name of a data set for a file. */
+static void explain_dataset(const organ_verb *verb, const organ_call *call, organ_error *error)
+{
+    static const char *const texts[] = {"calibration", "text", "tasks", "evaluate", NULL};
+    organ_verb_text argument;
+    const size_t used = strlen(error->message);
+    for (size_t n = 0; error->errnum == ENOENT && organ_verb_text_at(verb, call, n, &argument); n++) {
+        const char *const word = *argument.word;
+        if (!word || !organ_is_one_of(argument.argument.name, texts) || !starts_with_name(error->message, word) ||
+            strpbrk(word, "./"))
+            continue;
+        snprintf(error->message + used, sizeof error->message - used,
+                 "; organ downloads no data sets: give the path of a file");
+        return;
+    }
+}
+
 static void print_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
                       const organ_error *error)
 {
@@ -209,6 +226,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
         return speaks ? print_help(verb, help, error) : ORGAN_OK;
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
+    explain_dataset(verb, call, error);
     name_options(verb, error);
     if (speaks || organ_ranks_without_first(call->ranks))
         print_end(verb, argc, argv, call, error);

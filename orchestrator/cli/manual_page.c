@@ -305,19 +305,29 @@ static void put_topics(FILE *out, const organ_verb_table *table)
     }
 }
 
+/* Prints the template up to its next line "@@", or to its end if there is none. Returns the rest after that line, or
+ * "". */
+static const char *put_part(FILE *out, const char *text)
+{
+    const char *const mark = strstr(text, "@@\n");
+    const size_t length = mark ? (size_t)(mark - text) : strlen(text);
+    fwrite(text, 1, length, out);
+    return mark ? mark + 3 : text + length;
+}
+
 /* The lines "@@" of the template organ.1 stand for the list of verbs, the options that verbs share, the exit codes, and
  * references to the pages of all verbs, at the end of the page. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");
-    const char *rest = organ_embedded_part(out, organ_manual_template);
+    const char *rest = put_part(out, organ_manual_template);
     put_verbs(out, table);
-    rest = organ_embedded_part(out, rest);
+    rest = put_part(out, rest);
     put_topics(out, table);
-    rest = organ_embedded_part(out, rest);
+    rest = put_part(out, rest);
     for (size_t k = 0; k < ORGAN_EXITS; k++)
         put_exit(out, organ_exits[k].code, organ_exits[k].meaning);
-    organ_embedded_part(out, rest);
+    put_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
 }

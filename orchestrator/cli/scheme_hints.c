@@ -83,8 +83,19 @@ bool organ_scheme_is_named(const char *text, size_t length)
            list_has(ORGAN_QUANTIZE_RECIPES, strlen(RECIPE_PREFIX), text, length);
 }
 
+/* "4bit", "4-bit", "3.5bpw" and the like. */
+static bool is_width(const char *typed)
+{
+    const char *const unit = typed + strspn(typed, "0123456789.");
+    return unit > typed && (strncasecmp(unit + strspn(unit, "-_ "), "bit", 3) == 0 || strcasecmp(unit, "bpw") == 0);
+}
+
 const char *organ_explain_scheme(const char *typed)
 {
+    if (is_width(typed))
+        return "the name of a scheme has the bits: 8 are int8-channel or fp8-channel (GGUF: q8_0), 4 int4-group32 "
+               "(q4_k), "
+               "3 int3-group32 (q3_k), 2 int2-group32 (q2_k); mixed chooses a width for each tensor";
     if (*typed && !typed[strspn(typed, "0123456789.%")])
         return "-s is --scheme here; organ prune -s PERCENT sets weights to zero";
     return advice_on(typed);

@@ -73,8 +73,9 @@ WORK(imatrix_work)
     if (own->merge)
         return merge_files(own, engine, progress, report, error);
     if (own->files.count)
-        return organ_fail(error, ORGAN_USAGE, "imatrix: '%s' is a second MODEL; --merge adds importance matrices",
-                          own->files.word[0]);
+        return organ_fail(error, ORGAN_USAGE, "imatrix: unexpected argument '%s'; %s '%s'%s", own->files.word[0],
+                          o->text ? "--merge adds importance matrices: --merge" : "did you mean --calibration",
+                          own->files.word[0], o->text ? "" : "?");
     if (!o->text)
         return organ_fail(error, ORGAN_USAGE, "imatrix: --calibration FILE is missing: the UTF-8 text to run");
     o->access = &call->access;

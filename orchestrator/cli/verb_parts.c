@@ -2,6 +2,7 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include "formats/names/names.h"
+#include "orchestrator/command/foreign_words.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -225,6 +226,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
         refuse_dashes(table, name, error);
     else if (is_of_model(name))
         organ_fail(error, ORGAN_USAGE, "'%s' is no verb; did you mean 'organ inspect %s'?", name, name);
+    else if (organ_foreign_verb(name))
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s': %s", name, organ_foreign_verb(name));
     if (error->status)
         return NULL;
     const char *const of_family = with_second(table, name);

@@ -62,7 +62,22 @@ static organ_status run_version(void *context, organ_error *error)
     return ORGAN_OK;
 }
 
-/* `topic` is a verb, the first word of several verbs, a topic of options, or NULL. */
+static bool is_exit_topic(const char *topic)
+{
+    static const char *const words[] = {ORGAN_EXIT_TOPIC, "exit", "codes", "exit-codes", NULL};
+    return organ_is_one_of(topic, words);
+}
+
+/* Verbs, their first words and topics come before options of the same name ("compare", "evaluate"). */
+static bool names_only_option(const organ_verb_table *table, const char *topic)
+{
+    for (size_t k = 0; k < table->count; k++)
+        if (organ_verb_is_named(table->verbs[k], topic))
+            return false;
+    return true;
+}
+
+/* `topic` is a verb, the first word of several verbs, a topic of options, an option, or NULL. */
 static organ_status put_help(FILE *out, const help_call *own, const organ_page *page, organ_error *error)
 {
     const organ_verb_table *const table = own->call.table;
@@ -75,7 +90,11 @@ static organ_status put_help(FILE *out, const help_call *own, const organ_page *
         organ_help_topics(out, table, page);
     else if (shared)
         organ_help_topic(out, table, shared, page);
-    else if (topic && organ_help_family(out, table, topic, page))
+    else if (topic && is_exit_topic(topic))
+        organ_help_exits(out, page);
+    else if (topic &&
+             (organ_help_family(out, table, topic, page) ||
+              (names_only_option(table, topic) && organ_help_option(out, table, topic + strspn(topic, "-"), page))))
         return ORGAN_OK;
     else if ((verb = organ_verb_topic(table, own->topic, own->topic_second, "help", error)))
         organ_help_of_verb(out, table, verb, page);
@@ -151,11 +170,12 @@ const organ_verb organ_version_verb = {
 
 const organ_verb organ_help_verb = {
     .name = "help",
-    .usage = "[VERB [WORD] | TOPIC] [options]",
+    .usage = "[VERB [WORD] | TOPIC | OPTION | exits] [options]",
     .summary = "explain a verb, or the options that verbs share",
-    .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text "
-             "goes through a pager: ORGAN_PAGER, else PAGER, else less.",
-    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb or topic; default: a list of all verbs and topics"),
+    .about = "Explains a verb with all its options and examples, the options of a topic, an option without its dashes "
+             "(organ help memory), or the exit codes. On a terminal the text goes through a pager: ORGAN_PAGER, else "
+             "PAGER, else less.",
+    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb, topic or option; default: a list of all verbs and topics"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(HELP_GROUP("Options")),
     .run = run_help};

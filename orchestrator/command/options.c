@@ -3,16 +3,17 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/word_lists.h"
+#include "orchestrator/command/foreign_words.h"
 
 #include <errno.h>
 #include <organ/machine.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 /* MAX_NAMES and MAX_CHOICES limit what is compared with a wrong word. */
-enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 96, LONGEST_NUMBER = 64 };
+/* Messages shorten a list of choices of more than MANY_BYTES. */
+enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 96, LONGEST_NUMBER = 64, MANY_BYTES = 300 };
 
 /* ---- values ---- */
 
@@ -120,7 +121,23 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return option->accepts && option->accepts(text, length);
 }
 
-/* The list of choices is left out if there is a hint. */
+/* Writes "; did you mean 'dare_linear' or 'dare_ties'?" if two to four choices begin with the text. */
+static bool list_beginning(const char *const *names, size_t count, const char *text, char hint[ORGAN_HINT_ROOM])
+{
+    enum { MOST = 4 };
+    size_t used = 0, found = 0;
+    for (size_t k = 0; k < count; k++)
+        if (strncasecmp(names[k], text, strlen(text)) == 0 && found++ < MOST)
+            used += (size_t)snprintf(hint + used, ORGAN_HINT_ROOM - used, "%s'%s'",
+                                     found == 1 ? "; did you mean " : " or ", names[k]);
+    if (found < 2 || found > MOST)
+        *hint = '\0';
+    else
+        snprintf(hint + used, ORGAN_HINT_ROOM - used, "?");
+    return *hint;
+}
+
+/* The list of choices is left out if there is a hint, and shortened if it is long. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
@@ -138,13 +155,18 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
         return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%.200s': %s", verb->name, option->name, text, why);
-    if (strlen(text) > 3) /* a short name such as "f64" is close to "f16" but means another type */
+    if (strlen(text) > 3 && !list_beginning(names, count, text, hint)) /* "f64" is close to "f16" but another type */
         organ_nearest_hint(typed, names, count, "", hint);
     if (*hint)
         return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%.200s'%s", verb->name, option->name, text, hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%.200s', but must be %s", verb->name, option->name, text,
-                      allowed);
+    char *const cut = strlen(allowed) > MANY_BYTES ? strchr(allowed + MANY_BYTES, ',') : NULL;
+    if (cut)
+        *cut = '\0';
+    return organ_fail(error, ORGAN_USAGE,
+                      cut ? "%s: --%s is '%.200s', but must be %s, ...; 'organ %s --help' lists all"
+                          : "%s: --%s is '%.200s', but must be %s",
+                      verb->name, option->name, text, allowed, verb->name);
 }
 
 /* A value between 0 and 1 without '%' may be meant as a share, so it gives ORGAN_USAGE. */
@@ -334,6 +356,20 @@ static const organ_operand *operand_of(const organ_verb *verb, const char *name,
     return NULL;
 }
 
+/* Writes what the verb has for an option of other programs to `hint` and returns it; "" if the option is not known. */
+static const char *foreign_hint(const organ_verb *verb, const char *name, size_t length, char hint[ORGAN_HINT_ROOM])
+{
+    const organ_foreign_option *row = NULL;
+    *hint = '\0';
+    while ((row = organ_foreign_option_next(row, verb->name, name, length)))
+        if (!row->meant || organ_verb_option(verb, row->meant))
+            break;
+    if (row)
+        snprintf(hint, ORGAN_HINT_ROOM, row->advice ? "%s" : "; did you mean '--%s'?",
+                 row->advice ? row->advice : row->meant);
+    return hint;
+}
+
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
@@ -346,8 +382,9 @@ static organ_status fail_unknown_option(const organ_verb *verb, const char *name
     if (operand)
         return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s': write %s without an option, organ %s %s",
                           verb->name, (int)length, name, operand->name, verb->name, operand->name);
-    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s", verb->name, (int)length, name,
-                      organ_nearest_hint(typed, names, count, "--", hint));
+    if (!*foreign_hint(verb, name, length, hint))
+        organ_nearest_hint(typed, names, count, "--", hint);
+    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s", verb->name, (int)length, name, hint);
 }
 
 /* ---- the parser ---- */
@@ -417,29 +454,31 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, /*brief=*/false, error);
 }
 
-/* Suggests the option whose name begins with the letter, if there is only one. */
-static organ_status fail_unknown_letter(const organ_verb *verb, char letter, organ_error *error)
+/* Suggests what the letters together, as in "-ngl", or this letter mean in other programs, else the option whose name
+ * begins with the letter, if there is only one. */
+static organ_status fail_unknown_letter(const organ_verb *verb, const char *letters, char letter, organ_error *error)
 {
     const organ_option *option, *found = NULL;
+    char hint[ORGAN_HINT_ROOM];
     size_t count = 0;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
         if (option->name[0] == letter) {
             found = option;
             count++;
         }
-    return organ_fail(error, ORGAN_USAGE,
-                      count == 1 ? "%s: unknown option '-%c'; did you mean '--%s'?" : "%s: unknown option '-%c'",
-                      verb->name, letter, count == 1 ? found->name : "");
+    if (!*foreign_hint(verb, letters, strlen(letters), hint) && !*foreign_hint(verb, &letter, 1, hint) && count == 1)
+        snprintf(hint, sizeof hint, "; did you mean '--%s'?", found->name);
+    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '-%c'%s", verb->name, letter, hint);
 }
 
 /* Options without a value may be joined ("-nf"). For an option with a value, the text after its letter is the value;
  * if there is none, the next word is. `letters` has no dash. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
-    for (; *letters; letters++) {
+    for (const char *const all = letters; *letters; letters++) {
         const organ_option *const option = find_short(p->verb, *letters);
         if (!option)
-            return fail_unknown_letter(p->verb, *letters, error);
+            return fail_unknown_letter(p->verb, all, *letters, error);
         if (option->value != ORGAN_VALUE_FLAG)
             return parse_option(p, option, letters[1] ? letters + 1 : NULL, /*brief=*/true, error);
         if (parse_option(p, option, /*inline_value=*/NULL, /*brief=*/true, error) != ORGAN_OK)
@@ -463,10 +502,17 @@ static bool is_given(const parser *p, const organ_option *option)
     return given;
 }
 
-/* Suggests the first required option without choices that is not given: the word may be its value. */
+/* After a letter that is a flag here and has a value in other programs, as in "-f FILE", the message names both. Else
+ * it suggests the first required option without choices that is not given: the word may be its value. */
 static organ_status fail_unexpected(const parser *p, const char *text, organ_error *error)
 {
     const organ_option *option;
+    const char *const before = p->at >= 2 ? p->argv[p->at - 2] : "";
+    char hint[ORGAN_HINT_ROOM];
+    if (before[0] == '-' && before[1] != '-' && strlen(before) == 2 && (option = find_short(p->verb, before[1])) &&
+        option->value == ORGAN_VALUE_FLAG && *foreign_hint(p->verb, before + 1, 1, hint))
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is --%s, without a value%s", p->verb->name, before, option->name,
+                          hint);
     for (size_t k = 0; (option = organ_verb_option_at(p->verb, k)); k++)
         if (option->required && option->value == ORGAN_VALUE_TEXT && !option->choices && !is_given(p, option)) {
             const char letter[] = {option->letter, '\0'};
@@ -552,12 +598,4 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
     const organ_status status = parse_arguments(&p, error);
     *help = p.help;
     return status != ORGAN_OK || p.help ? status : check_nothing_missing(&p, error);
-}
-
-const char *organ_embedded_part(FILE *out, const char *text)
-{
-    const char *const mark = strstr(text, "@@\n");
-    const size_t length = mark ? (size_t)(mark - text) : strlen(text);
-    fwrite(text, 1, length, out);
-    return mark ? mark + 3 : text + length;
 }

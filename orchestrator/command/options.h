@@ -237,8 +237,4 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
 #define ORGAN_RANGE_ROOM 1600
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
-/* Prints `text`, an embedded template, up to its next line "@@", or to its end if there is none. Returns the text after
- * that line, or "". */
-const char *organ_embedded_part(FILE *out, const char *text);
-
 #endif

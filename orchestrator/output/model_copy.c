@@ -115,6 +115,8 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
     return error->status;
 }
 
+bool organ_is_report_path(const char *name) { return strncmp(name, "organ/", strlen("organ/")) == 0; }
+
 void organ_list_release(organ_file_list *list)
 {
     for (size_t k = 0; k < list->count; k++)
@@ -367,9 +369,9 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argu
 /* Reports and other files in the donor's folder organ/ go to organ/donor/, because the output has its own organ/. */
 static organ_status copy_other_file(const organ_model_copy *copy, const char *name, organ_error *error)
 {
-    const size_t folder = strlen("organ/");
-    const bool record = strncmp(name, "organ/", folder) == 0;
-    ORGAN_OWNED char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + folder : name);
+    const bool record = organ_is_report_path(name);
+    ORGAN_OWNED char *const to =
+        organ_format("%s%s", record ? "organ/donor/" : "", record ? name + strlen("organ/") : name);
     if (!to)
         return organ_fail_memory(error, name);
     return organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);

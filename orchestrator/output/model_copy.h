@@ -29,6 +29,9 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
                               organ_error *error);
 void organ_list_release(organ_file_list *list);
 
+/* Returns whether a path relative to a model's directory is below its folder organ/, which has the reports on it. */
+bool organ_is_report_path(const char *name);
+
 /* Copies directory/name to to_directory/to_name with its permissions, creates missing folders, and synchronises the
  * file. */
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,

@@ -338,7 +338,8 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
-    if (publish_split(final, &publish, error) == ORGAN_OK)
+    if (publish_split(final, &publish, error) == ORGAN_OK &&
+        organ_check_parent(publish.final, publish.parent, error) == ORGAN_OK)
         publish_check_place(&publish, error);
     organ_publish_end(&publish);
     return error->status;

@@ -73,7 +73,8 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
  * if one is missing; the message names its rank. */
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
-/* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
+/* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory, ORGAN_IO if
+ * its parent is no directory. Changes
  * files in one case only: if an earlier run was killed after its output got the name `final`, renames the other files
  * of the output or removes the empty partial directory (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);

@@ -197,14 +197,15 @@ organ_status organ_selection_check_used(const organ_selection *selection, const 
         unused++;
     if (unused == selection->pattern_count)
         return ORGAN_OK;
-    for (; count < GROUP_WORDS; count++)
-        words[count] = group_words[count].word;
+    const char *const pattern = selection->patterns[unused];
+    for (size_t k = 0; k < GROUP_WORDS; k++)
+        if (strcmp(group_words[k].word, pattern) != 0)
+            words[count++] = group_words[k].word;
     for (unsigned row = 0; row < ORGAN_ANATOMY_ROWS; row++)
-        if (organ_anatomy_row_name(row))
+        if (organ_anatomy_row_name(row) && strcmp(organ_anatomy_row_name(row), pattern) != 0)
             words[count++] = organ_anatomy_row_name(row);
-    return organ_fail(error, ORGAN_USAGE, "`%s`: no %s of %s matches '%s'%s", selection->field, what, path,
-                      selection->patterns[unused],
-                      organ_nearest_hint(selection->patterns[unused], words, count, "", hint));
+    return organ_fail(error, ORGAN_USAGE, "`%s`: no %s of %s matches '%s'%s", selection->field, what, path, pattern,
+                      organ_nearest_hint(pattern, words, count, "", hint));
 }
 
 /* ---- maps of layers, number types ---- */

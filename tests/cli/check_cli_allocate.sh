@@ -76,7 +76,7 @@ for option in --budget=50% --allocation=curves --rounds=3 --allocate-tokens=100 
     refused 2 "${option%%=*}" prune tiny-qwen2 -o new "$option"
 done
 all=("${v2[@]}" "${short[@]}" --allocate global)
-refused 2 "'global'" "${v2[@]}" "${short[@]}" --allocate local
+refused 2 "one of global" "${v2[@]}" "${short[@]}" --allocate local
 refused 2 "--budget" "${all[@]}"
 refused 2 "--budget '50'" "${all[@]}" --budget 50
 refused 2 '--budget 3.5bpw' "${all[@]}" --budget 3.5bpw

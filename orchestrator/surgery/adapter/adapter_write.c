@@ -30,8 +30,7 @@
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
 #define CHUNK       ((size_t)1 << 18) /* bytes that are converted, moved or copied at once */
 
-enum { ROW_BYTES = 2 };    /* index of the last member of a row of `tensors` */
-enum { LENGTH_BYTES = 8 }; /* at the beginning of a safetensors file: the length of the JSON that follows */
+enum { ROW_BYTES = 2 }; /* index of the last member of a row of `tensors` */
 
 struct organ_adapter_writer {
     organ_adapter_making *making;
@@ -97,7 +96,7 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
             if (!(fabs((double)values[at + k]) <= limit) || isinf(values[at + k]))
                 return fail_value(w, name, at + k, (double)values[at + k], dtype, error);
         organ_narrow(w->making->write.engine->kernels, dtype, values + at, w->buffer, n);
-        organ_write_put(w->writing, w->unit, w->buffer, n * width, w->at, /*scratch=*/NULL, error);
+        organ_write_put(w->writing, w->unit, w->buffer, n * width, w->at, NULL, error);
         w->at += n * width;
     }
     return error->status;
@@ -126,17 +125,15 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
         a_shape[1] *= experts;
         b_shape[2] *= experts;
     }
-    const unsigned left_out = 3 - rank; /* dimensions: a single matrix has none of experts */
     if (!a || !b || (transpose_a && !transposed_a) || (parameter && !parameter_b))
         organ_fail_memory(error, pair->module);
-    else if (organ_adapter_add(w, a, dtype, rank, a_shape + left_out, transpose_a ? transposed_a : f->a, error) ==
+    else if (organ_adapter_add(w, a, dtype, rank, a_shape + 3 - rank, transpose_a ? transposed_a : f->a, error) ==
              ORGAN_OK)
-        organ_adapter_add(w, b, dtype, rank, b_shape + left_out, parameter ? parameter_b : f->b, error);
+        organ_adapter_add(w, b, dtype, rank, b_shape + 3 - rank, parameter ? parameter_b : f->b, error);
     return error->status;
 }
 
-/* Reads tensor `index` of the unit, of *count values, from byte *at of the unit on, and advances *at. The caller frees
- * the result, also after an error. */
+/* Reads tensor `index` of the unit, of *count values, from byte *at of the unit on, and advances *at. */
 static float *read_tensor(const organ_adapter_writer *w, size_t unit, size_t index, size_t *count, uint64_t *at,
                           organ_error *error)
 {
@@ -166,8 +163,8 @@ organ_status organ_adapter_read_factors(const organ_adapter_writer *w, size_t un
 {
     size_t count = 0, b_count = 0;
     uint64_t at = 0;
-    f->a = read_tensor(w, unit, /*index=*/0, &count, &at, error);
-    f->b = error->status ? NULL : read_tensor(w, unit, /*index=*/1, &b_count, &at, error);
+    f->a = read_tensor(w, unit, 0, &count, &at, error);
+    f->b = error->status ? NULL : read_tensor(w, unit, 1, &b_count, &at, error);
     if (error->status)
         return error->status;
     f->rank = count / (f->experts * f->in);
@@ -243,7 +240,8 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {
-    ORGAN_OWNED unsigned char *const bytes = malloc(CHUNK);
+    enum { STEP = 1 << 18 }; /* bytes that are copied at once */
+    ORGAN_OWNED unsigned char *const bytes = malloc(STEP);
     if (!bytes)
         return organ_fail_memory(error, to->path);
     organ_direct_resize(to, layout->file_size, error); /* zeros between the tensors */
@@ -252,7 +250,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
     for (size_t k = 0; k < model->tensor_count && !error->status; k++) {
         const organ_tensor *const t = &model->tensors[k];
         for (uint64_t at = 0, n; at < t->bytes && !error->status; at += n) {
-            n = t->bytes - at < CHUNK ? t->bytes - at : CHUNK;
+            n = t->bytes - at < STEP ? t->bytes - at : STEP;
             if (organ_model_read(model, t->file, bytes, n, t->offset + at, error) == ORGAN_OK)
                 organ_direct_write(to, bytes, (size_t)n, layout->offsets[k] + at, error);
         }
@@ -326,9 +324,9 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
     const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is left out */
     if (organ_name_table_find(&h->names, name))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': occurs twice", output, name);
-    else if (!text || !organ_name_table_put(&h->names, name, /*value=*/0))
+    else if (!text || !organ_name_table_put(&h->names, name, 0))
         organ_fail_memory(error, output);
-    else if (length >= LENGTH_BYTES + h->writer->room - h->at - h->used)
+    else if (length >= 8 + h->writer->room - h->at - h->used)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes reserved for the header", output,
                    name, h->writer->room);
@@ -370,7 +368,7 @@ static organ_status place_unit(adapter_header *h, size_t unit, organ_error *erro
                               w->making->write.requested->output, u->name);
         header_entry(h, name, entry, (uint64_t)bytes, error);
     }
-    const uint64_t data = LENGTH_BYTES + w->room;
+    const uint64_t data = 8 + w->room;
     return error->status ? error->status : move_data(h, w->pieces[unit].offset, data + first, h->data - first, error);
 }
 
@@ -390,10 +388,10 @@ static organ_status place_metadata(adapter_header *h, organ_error *error)
 static organ_status place_units(adapter_header *h, organ_error *error)
 {
     const organ_adapter_writer *const w = h->writer;
-    char length[LENGTH_BYTES];
-    for (unsigned k = 0; k < LENGTH_BYTES; k++)
+    char length[8];
+    for (unsigned k = 0; k < 8; k++)
         length[k] = (char)(w->room >> 8 * k); /* little-endian */
-    header_text(h, length, sizeof length, error);
+    header_text(h, length, 8, error);
     place_metadata(h, error);
     for (size_t k = 0; k < w->making->unit_count && !error->status; k++)
         if (organ_stop_is_requested(w->making->write.engine->stop))
@@ -401,10 +399,10 @@ static organ_status place_units(adapter_header *h, organ_error *error)
         else
             place_unit(h, k, error);
     header_text(h, "}", 1, error);
-    while (!error->status && h->at + h->used < LENGTH_BYTES + w->room)
+    while (!error->status && h->at + h->used < 8 + w->room)
         header_text(h, " ", 1, error);
     if (!error->status && header_flush(h, error) == ORGAN_OK &&
-        organ_direct_resize(&h->file, LENGTH_BYTES + w->room + h->data, error) == ORGAN_OK)
+        organ_direct_resize(&h->file, 8 + w->room + h->data, error) == ORGAN_OK)
         organ_direct_sync(&h->file, error);
     return error->status;
 }
@@ -425,7 +423,7 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
     skip[count + 2] = "adapter_model.bin"; /* may contain the same weights, including removed ones */
     if (organ_list_files(adapter->path, skip, count + 3, &list, error) == ORGAN_OK)
         for (size_t k = 0; k < list.count && !error->status; k++)
-            if (strncmp(list.names[k], "organ/", strlen("organ/")) != 0)
+            if (!organ_is_report_path(list.names[k]))
                 organ_copy_file(adapter->path, list.names[k], to, list.names[k], error);
     return error->status;
 }
@@ -520,7 +518,7 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
         return organ_fail_memory(error, m->write.requested->output);
     /* 64 bytes for the metadata and the braces; a multiple of 8, so that the data after the header are aligned */
     w->room = (m->tensors * ENTRY_BYTES + m->name_bytes + (m->repair_pair ? 128 : 64) + 7) & ~(uint64_t)7;
-    *end = LENGTH_BYTES + w->room;
+    *end = 8 + w->room;
     for (size_t k = 0; k < m->unit_count; k++) {
         const organ_adapter_unit *const u = &m->units[k];
         w->pieces[k] = u->same ? organ_piece_same(u->same) : (organ_shard_piece){0};

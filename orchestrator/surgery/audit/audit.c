@@ -139,6 +139,26 @@ static void audit_advance(void *context, uint64_t bytes)
     organ_progress_advance(((const audit *)context)->progress, 2 * bytes, /*tensor=*/NULL, /*remark=*/NULL);
 }
 
+/* If most weights to be pruned have another type or are missing, the copy was quantised or converted: one sentence says
+ * so in place of a list of all its tensors. */
+static void join_problems(audit *a)
+{
+    size_t targets = 0, others = 0;
+    for (size_t t = 0; t < a->donor->tensor_count; t++) {
+        targets += a->findings[t].target;
+        others += a->findings[t].target && !a->findings[t].copy;
+    }
+    if (2 * others <= targets)
+        return;
+    json_array_clear(a->problems.sentences);
+    a->problems.more = 0;
+    organ_problem_add(
+        &a->problems,
+        "%zu of the %zu tensors to be pruned have another type or shape in %s or are missing there, as "
+        "in a quantised or converted copy; 'organ evaluate DONOR COPY --text FILE' measures the loss of one",
+        others, targets, a->copy->path);
+}
+
 static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
@@ -158,6 +178,7 @@ static organ_status pair_up(audit *a, organ_error *error)
         if (!organ_model_find(a->donor, a->copy->tensors[t].name))
             organ_problem_add(&a->problems, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name,
                               a->copy->path);
+    join_problems(a);
     return ORGAN_OK;
 }
 

@@ -117,7 +117,8 @@ static bool is_left(const void *context, const char *name)
     const organ_convert_job *const job = context;
     return !organ_is_one_of(name, all) && !organ_ends_with(name, "Pooling/config.json") &&
            (!job->model->index || strcmp(name, job->model->index) != 0) &&
-           strncmp(name, "additional_chat_templates/", strlen("additional_chat_templates/")) != 0;
+           strncmp(name, "additional_chat_templates/", strlen("additional_chat_templates/")) != 0 &&
+           !organ_is_report_path(name);
 }
 
 static organ_status note_rest(const organ_convert_job *job, organ_error *error)

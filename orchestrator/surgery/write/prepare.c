@@ -252,7 +252,7 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
 static char *new_name_of(const organ_writing *w, const char *name)
 {
     const organ_write *const m = w->write;
-    const bool record = strncmp(name, "organ/", strlen("organ/")) == 0 && (!m->layout.files || m->layout.source);
+    const bool record = organ_is_report_path(name) && (!m->layout.files || m->layout.source);
     if (m->layout.apart)
         return organ_format(ORGAN_FILES_FOLDER "/%s", name);
     return organ_format("%s%s", record ? "organ/donor/" : "", record ? name + strlen("organ/") : name);

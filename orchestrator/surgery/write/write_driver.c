@@ -306,7 +306,7 @@ static void note_limited(const organ_writing *w)
 static bool is_missed(const void *context, const char *name)
 {
     const organ_model *const model = context;
-    return (!model->index || strcmp(name, model->index) != 0) && strncmp(name, "organ/", strlen("organ/")) != 0;
+    return (!model->index || strcmp(name, model->index) != 0) && !organ_is_report_path(name);
 }
 
 /* A safetensors file has tensors only. The texts of `files` are of a verb that makes them. */

@@ -143,7 +143,13 @@ static organ_status refuse_unsupported(const organ_prune_job *job, size_t from, 
     list_options(job, list);
     for (size_t k = from; k < to; k++)
         if (list[k].given && !list[k].supported)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for `method` %s", list[k].name, job->method->name);
+            return organ_fail(error, ORGAN_USAGE,
+                              job->calibrated->method
+                                  ? "%s has no meaning for `method` %s"
+                                  : "%s has no meaning for %s, the default method here: give another `method`, such as "
+                                    "magnitude, which needs no text, or `calibration.text`, with which the default is "
+                                    "physarum-v3",
+                              list[k].name, job->method->name);
     return ORGAN_OK;
 }
 

@@ -32,7 +32,11 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                           {o->no_refit, "`no_refit`"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
         if (without_effect[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for `method` nearest", without_effect[k].option);
+            return organ_fail(error, ORGAN_USAGE,
+                              o->method
+                                  ? "%s has no meaning for `method` nearest%.0s"
+                                  : "%s has no meaning for nearest, the default method of scheme %s: add `method` gptq",
+                              without_effect[k].option, o->scheme);
     return reads ? organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) : ORGAN_OK;
 }
 

@@ -70,10 +70,13 @@ static organ_status add_size(sizes_list *sizes, const char *list, const char *te
         return organ_fail_memory(error, text);
     if (organ_quantity_parse(one->text, &one->bytes) && one->bytes)
         return ORGAN_OK;
-    return organ_fail(
-        error, ORGAN_USAGE,
-        "`target_size` '%s': '%s' is not a size: give bytes, as in 12GB, or several sizes, as in 8GB,12GB", list,
-        one->text);
+    return organ_fail(error, ORGAN_USAGE,
+                      organ_ends_with(one->text, "bpw")
+                          ? "`target_size` '%s': '%s' are bits per weight, which `allocate.allocate` global takes as "
+                            "`allocate.budget`; a size is in bytes, as in 12GB"
+                          : "`target_size` '%s': '%s' is not a size: give bytes, as in 12GB, or several sizes, as in "
+                            "8GB,12GB",
+                      list, one->text);
 }
 
 /* Sizes ascend, so that a size below that of the smallest types is refused before anything is written. */
