@@ -494,11 +494,9 @@ static bool is_given(const parser *p, const organ_option *option)
 {
     const size_t length = strlen(option->name);
     bool given = p->given & bit_of(p->verb, option);
-    for (int k = p->at; k < p->argc && !given; k++) {
-        const char *const word = p->argv[k];
-        given = word[0] == '-' && (word[1] == '-' ? strncmp(word + 2, option->name, length) == 0
-                                                  : option->letter && word[1] == option->letter);
-    }
+    for (int k = p->at; k < p->argc && !given; k++)
+        given = p->argv[k][0] == '-' && (p->argv[k][1] == '-' ? strncmp(p->argv[k] + 2, option->name, length) == 0
+                                                              : option->letter && p->argv[k][1] == option->letter);
     return given;
 }
 
