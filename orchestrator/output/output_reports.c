@@ -65,12 +65,14 @@ static organ_status check_report_next_to(const organ_output *output, const char 
     if (lstat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
         return organ_fail(error, ORGAN_USAGE, "%s exists and is empty, which no report of organ is: %s", path,
                           output->force ? "`force` does not replace it" : "it is not overwritten");
-    if (organ_publish_check(path, NULL, output->force, error) == ORGAN_USAGE && lstat(output->path, &info) != 0) {
-        *error = (organ_error){0};
-        return organ_fail(error, ORGAN_USAGE, "%s exists, the report of an earlier %s; `force` replaces it", path,
-                          organ_output_name(output));
-    }
-    return error->status;
+    if (organ_publish_check(path, NULL, output->force, error) != ORGAN_USAGE || output->force ||
+        lstat(output->path, &info) == 0)
+        return error->status;
+    *error = (organ_error){0};
+    if (organ_publish_check(path, NULL, /*force=*/true, error) != ORGAN_OK)
+        return error->status;
+    return organ_fail(error, ORGAN_USAGE, "%s exists, the report of an earlier %s; `force` replaces it", path,
+                      organ_output_name(output));
 }
 
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
