@@ -49,13 +49,13 @@ publish_static() {
     packaging/sbom.sh --packages "$program" | cut -f 1,6,7 >>"$work/packages"
 }
 
-# make_packages ARCH: builds the Debian packages. Those of another architecture have no organ-mpi, since Open MPI's compiler builds for this one only.
+# make_packages ARCH: builds the Debian packages from a clean copy. Those of another architecture have no organ-mpi, since Open MPI's compiler builds for this one only.
 make_packages() {
     local target=amd64
     [[ $1 == x86_64 ]] || target=arm64
     rm -rf "$work/debian-$1"
     copy_source "$work/debian-$1/organ"
-    (cd "$work/debian-$1/organ" && dpkg-buildpackage -b -us -uc -a "$target" >"$work/debian-$1/log" 2>&1) ||
+    (cd "$work/debian-$1/organ" && dpkg-buildpackage -b -nc -us -uc -a "$target" >"$work/debian-$1/log" 2>&1) ||
         { tail -n 40 "$work/debian-$1/log" >&2 && fail "dpkg-buildpackage fails for $target"; }
     find "$work/debian-$1" -maxdepth 1 -name '*.deb' -not -name '*-dbgsym_*' -exec cp {} "$work/out" \;
 }
