@@ -73,6 +73,7 @@ for arch in $arches; do
     judge "the package has no manual" test -s "$scratch/deb-$arch/usr/share/man/man1/organ-prune.1.gz"
 done
 here=
+[[ " $arches " == *" $(uname -m) "* ]] || finish
 
 # ---- the wheel of this machine ----
 if ! python3 -m venv "$scratch/venv" >"$scratch/log" 2>&1; then bad "no virtual environment (python3-venv)" "$scratch/log"; else
