@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Builds packaging/Containerfile with buildah on a Debian 12 made by debootstrap, and runs the container as the file says: as an unprivileged user without
-# capabilities, on a read-only root. It asks no registry. `ninja test-container` calls it; needs root, a mirror of Debian packages and buildah, and
+# Builds both images of packaging/Containerfile with buildah on a Debian 12 made by debootstrap, and runs them as the file says: the server as an unprivileged user
+# without capabilities, on a read-only root. It asks no registry. `ninja test-container` calls it; needs root, a mirror of Debian packages and buildah, and
 # names what is missing. Takes minutes. ROOT=DIRECTORY names a root made by debootstrap before. Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -20,13 +20,27 @@ trap 'finish_store; rm -rf --one-file-system "$scratch"' EXIT
 base=$(buildah "${store[@]}" from scratch) && tar -C "$root" -cf "$scratch/base.tar" . && buildah "${store[@]}" add -q "$base" "$scratch/base.tar" / >/dev/null &&
     buildah "${store[@]}" commit -q "$base" localhost/debian >/dev/null || { echo "not run: buildah does not make an image here" && exit 1; }
 mkdir "$scratch/source" && git ls-files -co --exclude-standard -z | tar -c --null -T - | tar -x -C "$scratch/source" || exit 1
-if buildah "${store[@]}" bud --isolation chroot --build-arg BASE=localhost/debian -f packaging/Containerfile -t localhost/organ "$scratch/source" \
-    >"$scratch/log" 2>&1; then good; else bad "the image is not built" "$scratch/log" && finish && exit; fi
+# image TAG OPTION...: builds an image; the second one takes the stages of the first.
+image() {
+    buildah "${store[@]}" bud --layers --isolation chroot --build-arg BASE=localhost/debian -f packaging/Containerfile -t "localhost/$1" "${@:2}" "$scratch/source" >"$scratch/log" 2>&1
+}
+if image organ; then good; else bad "the image is not built" <(tail -n 40 "$scratch/log") && finish && exit; fi
+if image organ-cli --target cli; then good; else bad "the image of the target cli is not built" <(tail -n 40 "$scratch/log"); fi
 buildah "${store[@]}" inspect --type image localhost/organ | jq .OCIv1.config >"$scratch/config"
 user=$(jq -r .User "$scratch/config")
 if [[ $user == 65534:65534 ]]; then good; else bad "the image runs as $user"; fi
 mapfile -t command < <(jq -r '.Entrypoint[]' "$scratch/config")
 if [[ ${command[*]} == "organ serve --root /models "* ]]; then good; else bad "the image runs ${command[*]}"; fi
+
+# ---- the program: as another user, without capabilities and network, in a folder of models ----
+buildah "${store[@]}" inspect --type image localhost/organ-cli | jq .OCIv1.config >"$scratch/config"
+if [[ $(jq -c '[.Entrypoint, .WorkingDir]' "$scratch/config") == '[["organ"],"/work"]' ]]; then good; else bad "the target cli runs something else" "$scratch/config"; fi
+cli=$(buildah "${store[@]}" mount "$(buildah "${store[@]}" from localhost/organ-cli)") || exit 1
+mkdir "$scratch/work" && cp -r fixtures/tiny-qwen2 "$scratch/work" && chown -R 65534:65534 "$scratch/work" || exit 1
+# shellcheck disable=SC2016 # the arguments are those of the inner shell
+unshare --mount --net bash -c 'mount --bind "$1" "$2/work" && shift 2 && "$@"' - "$scratch/work" "$cli" chroot "$cli" setpriv --reuid 65534 --regid 65534 --clear-groups \
+    --no-new-privs --bounding-set=-all --inh-caps=-all sh -c 'cd /work && organ prune tiny-qwen2 -o pruned --memory 1G --quiet && organ audit tiny-qwen2 pruned --memory 1G' >"$scratch/log" 2>&1
+judge "the program of the target cli does not run" test $? = 0
 
 # ---- run ----
 image=$(buildah "${store[@]}" mount "$(buildah "${store[@]}" from localhost/organ)") || exit 1

@@ -15,9 +15,8 @@ need python3 python3
 need openssl openssl
 
 # ---- two releases ----
-# made PLACE UMASK VARIABLE=VALUE...: makes a release in PLACE/build/release, from a copy without git and without a compiler cache.
+# made PLACE UMASK VARIABLE=VALUE...: makes a release in PLACE/build/release, from the copy there, without git and without a compiler cache.
 made() {
-    mkdir -p "$scratch/$1" && tar -c --null -T "$scratch/files" | tar -x -C "$scratch/$1" || return
     (umask "$2" && cd "$scratch/$1" && env CCACHE_DISABLE=1 ARCHES="$arches" "${@:3}" packaging/release.sh) >"$scratch/log" 2>&1
 }
 if [[ -n ${RELEASE:-} ]]; then
@@ -26,6 +25,9 @@ if [[ -n ${RELEASE:-} ]]; then
 else
     command -v git >/dev/null || { echo "not run: needs git" && exit 1; }
     git ls-files -co --exclude-standard -z >"$scratch/files" || exit 1
+    for place in one elsewhere/and/deeper; do
+        mkdir -p "$scratch/$place" && tar -c --null -T "$scratch/files" | tar -x -C "$scratch/$place" || exit 1
+    done
     if made one 022 TZ=UTC HOME=/nonexistent; then good; else bad "packaging/release.sh" <(tail -n 40 "$scratch/log"); fi
     if made elsewhere/and/deeper 002 TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 HOME=/ USER=other SOURCE_DATE_EPOCH="$(date -u -d "$released" +%s)"; then good; else
         bad "packaging/release.sh elsewhere" <(tail -n 40 "$scratch/log")
