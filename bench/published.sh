@@ -11,7 +11,7 @@
 # Needs python3 (or PYTHON=PROGRAM) with pip, unzip, and for the text apt-get and dpkg-deb.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-store=${ORGAN_PUBLISHED:-${XDG_CACHE_HOME:-$HOME/.cache}/organ-published}
+store=$(realpath -m "${ORGAN_PUBLISHED:-${XDG_CACHE_HOME:-$HOME/.cache}/organ-published}") # it may be relative, and fetch_text changes the directory
 python=${PYTHON:-python3}
 
 digests() {

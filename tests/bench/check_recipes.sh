@@ -71,12 +71,13 @@ row=0
 while IFS='|' read -r _ size memory hours _; do
     row=$((row + 1))
     here="row $row of README's recipes"
-    read -r bytes least enough time < <(awk -F '\t' -v row=$row '$1 == row { bytes = $2; if ($3 > least) least = $3; if ($4 > good) good = $4; hours += $7 }
-        END { print bytes / 1e9, least / 1e9, good / 1e9, hours }' ../recipes.tsv)
+    read -r bytes enough longest time < <(awk -F '\t' -v row=$row '$1 == row { bytes = $2; if ($4 > good) good = $4; longest += $7; hours += $8 }
+        END { print bytes / 1e9, good / 1e9, longest, hours }' ../recipes.tsv)
     near size "${size//[^0-9.]/}" "$bytes"
     judge "not the size of the plan" test "$(printf '%.1f GB' "$bytes")" = "$(xargs <<<"$size")"
     near RAM "$(grep -oE '[0-9.]+' <<<"$memory" | tail -n 1)" "$(awk -v g="$enough" 'BEGIN { print g < 0.1 ? 0.1 : g }')"
     near hours "$(grep -oE '[0-9.]+' <<<"$hours" | tail -n 1)" "$(awk -v h="$time" 'BEGIN { print h < 0.1 ? 0.1 : h }')"
+    near "hours with the least memory" "$(grep -oE '[0-9.]+' <<<"$hours" | head -n 1)" "$(awk -v h="$longest" 'BEGIN { print h < 0.1 ? 0.1 : h }')"
 done < <(rows)
 here=
 judge "README has no recipes" test "$row" -ge 4
@@ -95,9 +96,9 @@ done
 last=0
 for samples in 16 64; do
     ends 0 "${gptq[@]}" --samples $samples --memory 64G --dry-run --json --quiet
-    seconds=$(jq .run.plan.processor_seconds ../out)
-    judge "$samples windows take $seconds s, and fewer of them $last s" awk -v a="$seconds" -v b="$last" 'BEGIN { exit !(a > b) }'
-    last=$seconds
+    products=$(jq .plan.products ../out) # of which the seconds follow, with the speed of the machine
+    judge "$samples windows take $products products, and fewer of them $last" test "$products" -gt "$last"
+    last=$products
 done
 rm -rf MODEL
 

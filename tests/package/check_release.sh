@@ -9,6 +9,7 @@ version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.
 released=$(sed -n 's/^#define ORGAN_RELEASED "\(.*\)".*/\1/p' orchestrator/version.h)
 
 # ---- version and date ----
+judge "CITATION.cff has another version than $version" grep -qx "version: $version" CITATION.cff
 judge "organ/version.h has version '$version' of '$released'" grep -qE '^[0-9]+\.[0-9]+\.[0-9]+ 20[0-9-]{8}$' <<<"$version $released"
 judge "CHANGELOG.md begins with another version" test "$(grep '^## [0-9]' CHANGELOG.md | head -n 1)" = "## $version - $released"
 judge "the program is of another version" test "$("${ORGAN:-build/organ}" version | head -n 1)" = "organ $version"
