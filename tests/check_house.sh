@@ -424,7 +424,7 @@ each files stat -c %s | awk '{ bytes += $1 } END { if (bytes == 0 || bytes > 56 
     check "all files together have at most 56 MiB"
 
 # The sessions of the docs and the tests write elsewhere, so the root may contain nothing else.
-grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|git-blame-ignore-revs|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|build\.ninja' |
+grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|git-blame-ignore-revs|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|CITATION\.cff|build\.ninja' |
     check "the root has no file that does not belong there"
 
 # The folders of tests are those of the sources and the shared kits, so that the path of a source gives the path of its test.

@@ -58,7 +58,7 @@ if [[ ${1:-} == slice ]]; then
     head -c 17000 tiny-qwen2/calibration.txt >TEXT
     while read -r command; do
         made=$(made_by "$command")
-        rm -rf "${made:?}"
+        rm -rf "${made:?}" "${made%.gguf}".*
         measured "$command"
     done < <(commands)
     finish
@@ -104,11 +104,11 @@ rm -rf MODEL
 
 # The same commands on a small mixture, without --dry-run.
 ln -s "${model%/*}/tiny-moe" MODEL
-head -c 12000 tiny-qwen2/calibration.txt >TEXT
+head -c 5000 tiny-qwen2/calibration.txt >TEXT
 while read -r command; do
     read -ra words <<<"$command"
     made=$(made_by "$command")
-    rm -rf "${made:?}"
+    rm -rf "${made:?}" "${made%.gguf}".*
     ends 0 "${words[@]:1}" --quiet
     judge "makes no $made" test -e "$made"
 done < <(commands)
