@@ -104,7 +104,7 @@ rm -rf MODEL
 
 # The same commands on a small mixture, without --dry-run.
 ln -s "${model%/*}/tiny-moe" MODEL
-head -c 5000 tiny-qwen2/calibration.txt >TEXT
+head -c 12000 tiny-qwen2/calibration.txt >TEXT
 while read -r command; do
     read -ra words <<<"$command"
     made=$(made_by "$command")
