@@ -40,13 +40,26 @@ make_static() {
     (cd "$tree" && CC=$1-linux-gnu-gcc AR=$1-linux-gnu-ar "${NINJA:-ninja}" -f "$OLDPWD/build.ninja" organ-static)
 }
 
+# Prints the licences of organ and of each library in the static programs, as Debian's packages state them.
+licences() {
+    local component package architecture
+    echo "organ $version" && echo && cat LICENSE
+    printf '\n%s\n\n' "---- sleef (packaging/sleef.c)" && cat packaging/sleef.LICENSE
+    sort -u -k 1,1 "$work/packages" | while read -r component package architecture; do
+        [[ -n $package ]] || continue
+        printf '\n%s\n\n' "---- $component (package $package)"
+        cat "/usr/share/doc/$package/copyright" || fail "no licence of $package:$architecture"
+    done
+}
+
 # publish_static ARCH: adds the program without symbols, its components and the wheel to $work/out.
 publish_static() {
     local program=$work/$1/build/organ-static name=organ-$version-linux-$1
     "$1-linux-gnu-strip" -o "$work/out/$name" "$program"
     packaging/sbom.sh "$program" >"$work/out/$name.spdx.json"
-    STRIP=$1-linux-gnu-strip packaging/wheel/build.py "$program" "$work/out" >/dev/null
     packaging/sbom.sh --packages "$program" | cut -f 1,6,7 >>"$work/packages"
+    licences >"$work/out/organ-$version-licenses.txt"
+    STRIP=$1-linux-gnu-strip packaging/wheel/build.py "$program" "$work/out" "$work/out/organ-$version-licenses.txt" >/dev/null
 }
 
 # make_packages ARCH: builds the Debian packages from a clean copy. Those of another architecture have no organ-mpi, since Open MPI's compiler builds for this one only.
@@ -61,18 +74,6 @@ make_packages() {
     find "$work/debian-$1" -maxdepth 1 -name '*.deb' -not -name '*-dbgsym_*' -exec cp {} "$work/out" \;
 }
 
-# Prints the licences of organ and of each library in the static programs, as Debian's packages state them.
-licences() {
-    local component package architecture
-    echo "organ $version" && echo && cat LICENSE
-    printf '\n%s\n\n' "---- sleef (packaging/sleef.c)" && cat packaging/sleef.LICENSE
-    sort -u -k 1,1 "$work/packages" | while read -r component package architecture; do
-        [[ -n $package ]] || continue
-        printf '\n%s\n\n' "---- $component (package $package)"
-        cat "/usr/share/doc/$package/copyright" || fail "no licence of $package:$architecture"
-    done
-}
-
 [[ -n $(changes) ]] || fail "CHANGELOG.md has no section '## $version - $released'"
 for arch in ${ARCHES:-x86_64 aarch64}; do
     [[ $arch == x86_64 || $arch == aarch64 ]] || fail "ARCHES has '$arch': it takes x86_64 and aarch64"
@@ -85,7 +86,6 @@ for arch in ${ARCHES:-x86_64 aarch64}; do
     publish_static "$arch"
     make_packages "$arch"
 done
-licences >"$work/out/organ-$version-licenses.txt"
 changes >"$work/out/CHANGES.md"
 (cd "$work/out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
 mv "$work/out" "$out"

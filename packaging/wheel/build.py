@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY. PROGRAM is build/organ-static; the wheel contains it, stripped of symbols, and the module
+"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY [LICENCES]. LICENCES is a file with those of the linked libraries. PROGRAM is build/organ-static; the wheel contains it, stripped of symbols, and the module
 `organ`. Needs Python 3.8 without packages, strip and readelf. Two builds of one program have the same bytes. Prints the path of the wheel."""
 
 import base64
@@ -50,9 +50,9 @@ def content(path):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    program, directory = sys.argv[1:]
+    program, directory = sys.argv[1:3]
     version = re.search(r'^#define ORGAN_VERSION "(.*)"$', content(os.path.join(ROOT, "orchestrator/version.h")).decode(), re.M)[1]
     machine = machine_of(program)
     tag = f"py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}"
@@ -60,6 +60,8 @@ def main():
     files = {f"organ/{name}": content(os.path.join(HERE, "organ", name)) for name in ("__init__.py", "__main__.py")}
     files["organ/bin/organ"] = stripped(program)
     files[f"{info}/LICENSE"] = content(os.path.join(ROOT, "LICENSE"))
+    if len(sys.argv) == 4:
+        files[f"{info}/LICENSE-libraries"] = content(sys.argv[3])
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: organ\nVersion: {version}\nSummary: Inspects, prunes, quantises, cuts and evaluates language models as files\n"
         "License: MIT\nRequires-Python: >=3.8\nDescription-Content-Type: text/markdown\n\n"

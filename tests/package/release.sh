@@ -68,6 +68,7 @@ for arch in $arches; do
     if ((status == 0)); then good; else bad "tests/package/static.sh" "$scratch/log"; fi
     mkdir -p "$scratch/wheel-$arch" && python3 -m zipfile -e "$release"/organ-*"$arch.whl" "$scratch/wheel-$arch"
     judge "the wheel has another program" cmp "$program" "$scratch/wheel-$arch/organ/bin/organ"
+    judge "the wheel lacks licences" grep -q -- "^---- openssl (" "$scratch/wheel-$arch/organ-$version.dist-info/LICENSE-libraries"
     deb=amd64
     [[ $arch == x86_64 ]] || deb=arm64
     dpkg-deb -x "$release/organ_${version}_$deb.deb" "$scratch/deb-$arch"
