@@ -281,6 +281,28 @@ mv set.json again/mixed/model.safetensors.index.json
 refused 3 "'$plain'" \
     convert again/mixed -o no.gguf --to gguf --dtype codes --quiet
 ends 0 convert again/mixed -o mixed.gguf --to gguf --dtype bf16 --quiet
+# INT4 with a scale for 32 values is Q4_0, MLX's 4 bits in groups of 32 are Q4_1: the same values in their size. Values of MLX are sums that are rounded to
+# BF16 (docs/definitions/quantisation.md), those of Q4_1 are not, so they differ in last digits.
+# twin DIR TYPE COUNT DISTANCE: converts by codes and by values; the relative distance of both is at most DISTANCE.
+twin() {
+    ends 0 convert "$1" -o "$1.codes.gguf" --to gguf --dtype codes --quiet
+    judge "$1 has not $3 tensors of $2" test "$("$organ" inspect "$1.codes.gguf" --tensors --json | jq "[.tensors[] | select(.dtype == \"$2\")] | length")" = "$3"
+    judge "$1 grows" test "$(stat -c %s "$1.codes.gguf")" -lt "$(du -bs "$1" | cut -f 1)"
+    ends 0 convert "$1" -o "$1.values.gguf" --to gguf --dtype f32 --quiet
+    ends 0 compare "$1.codes.gguf" "$1.values.gguf" --json
+    judge "$1: the values differ" jq -e --argjson most "$4" '.pairs[0].distance <= $most' ../out
+}
+ends 0 quantize tiny-qwen2 -o packed4 -s int4-group32 --quiet
+twin packed4 Q4_0 28 0
+ends 0 quantize tiny-qwen2 -o mlx4 --format mlx -s int4-group32 --quiet
+twin mlx4 Q4_1 29 0.005
+ends 0 convert packed4 -o grown.gguf --to gguf
+says "--dtype codes copies them unchanged"
+judge "keeps codes without a request" test "$("$organ" inspect grown.gguf --tensors --json | jq '[.tensors[] | select(.dtype == "BF16")] | length')" = 29
+ends 0 quantize tiny-qwen2 -o packed3 -s int3-group32 --quiet
+refused 3 "INT4 with a scale for 32 values" convert packed3 -o no.gguf --to gguf --dtype codes --quiet
+ends 0 convert packed3 -o large.gguf --to gguf
+says "organ quantize makes it small again"
 refused 3 "GGUF" convert tiny-qwen2 -o no.gguf --to gguf --dtype codes
 refused 3 "safetensors" convert k.gguf -o no --to safetensors --dtype codes
 

@@ -297,6 +297,35 @@ void organ_convert_release(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
+static uint64_t piece_bytes(const organ_shard_piece *piece)
+{
+    uint64_t elements = 1, bytes = 0;
+    for (unsigned d = 0; d < piece->rank; d++)
+        elements *= piece->shape[d];
+    organ_dtype_bytes(piece->dtype, elements, &bytes);
+    return bytes;
+}
+
+/* A quantised model grows if its codes become numbers. The note says how large the output is, and the short way. */
+static void note_growth(const organ_convert_job *job)
+{
+    const uint64_t before = organ_model_bytes(job->model);
+    uint64_t after = 0;
+    char was[16], is[16];
+    bool codes = false;
+    for (size_t k = 0; k < job->piece_count; k++)
+        after += piece_bytes(&job->pieces[k]);
+    for (size_t k = 0; k < job->source_count && job->to_gguf; k++)
+        codes = codes || organ_convert_code_type(job->sources[k].own) != ORGAN_DTYPE_COUNT;
+    if (!before || after / 3 <= before / 2)
+        return;
+    organ_progress_note(job->progress, "the output has %s, %.1f times the %s of the model, whose codes become %s; %s",
+                        organ_quantity_text(after, is), (double)after / (double)before,
+                        organ_quantity_text(before, was), organ_dtype_name(job->type),
+                        codes && !job->keeps_codes ? "`type` codes copies them unchanged, in their size"
+                                                   : "organ quantize makes it small again, with further loss");
+}
+
 static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
 {
     if (convert_open(job, error) || organ_convert_plan(job, error) ||
@@ -306,6 +335,7 @@ static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
+    note_growth(job);
     return ORGAN_OK;
 }
 

@@ -460,9 +460,10 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);
     if (!error->status && job->keeps_codes && job->coded == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: `dtype` codes: no tensor has codes that %s have, too: MXFP4%s",
-                          job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
-                          job->to_gguf ? ", or symmetric INT8 with a scale for 32 values"
-                                       : " of gpt-oss, or Q8_0 of linear layers");
+        return organ_fail(
+            error, ORGAN_BAD_INPUT, "%s: `dtype` codes: no tensor has codes that %s have, too: MXFP4%s",
+            job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
+            job->to_gguf ? ", or symmetric INT8 or INT4 with a scale for 32 values, or MLX's 4 bits in groups of 32"
+                         : " of gpt-oss, or Q8_0 of linear layers");
     return error->status;
 }

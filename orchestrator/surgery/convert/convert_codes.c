@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors, and symmetric INT8
- * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
- * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed or rounded.
+ * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors; symmetric INT8 with
+ * a scale for 32 values, which is Q8_0 of GGUF; and, to GGUF only, symmetric INT4 with a scale for 32 values (Q4_0) and
+ * MLX's codes of 4 bits with scale and bias for 32 values (Q4_1). Only their arrangement changes: GGUF stores the scale
+ * before the 32 codes of a block, and nibbles in another order. No value is computed or rounded.
  *
  * Places that copy the same matrices of a source (convert_parts.h) share one reading of these matrices. Each worker
  * reads a range of the rows and copies them to all these places; the calling thread waits for the workers and then
@@ -20,7 +21,7 @@
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
     CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
-    CODE_F16 = 2,            /* bytes of the scale of a block of Q8_0 */
+    CODE_F16 = 2,            /* bytes of the scale of a block of Q8_0, Q4_0 and Q4_1, and of the minimum of Q4_1 */
     CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
 };
 
@@ -30,46 +31,52 @@ enum {
 typedef struct code_window {
     const organ_convert_job *job;
     const organ_weight *weight;
-    size_t codes_row, scales_row;  /* bytes of a row of codes and of its scales; 0 if blocks contain the scales */
-    uint64_t first, count;         /* the window has rows [first, first + count) */
-    uint64_t capacity;             /* number of rows that the buffers have room for */
-    bool read;                     /* the buffers have these rows; false: not yet read */
-    unsigned char *codes, *scales; /* buffers with the rows as stored in the file */
+    size_t codes_row, scales_row; /* bytes of a row of codes and of its scales; 0 if blocks contain the scales */
+    size_t biases_row;            /* bytes of the biases of a row; 0: the weight has none */
+    uint64_t first, count;        /* the window has rows [first, first + count) */
+    uint64_t capacity;            /* number of rows that the buffers have room for */
+    bool read;                    /* the buffers have these rows; false: not yet read */
+    unsigned char *codes, *scales, *biases; /* buffers with the rows as stored in the file */
 } code_window;
 
-/* The buffers have CODE_BUFFER bytes of codes and scales together, or one row if that is longer. code_window_close
- * frees them, also after an error. */
+/* The buffers have CODE_BUFFER bytes of codes, scales and biases together, or one row if that is longer.
+ * code_window_close frees them, also after an error. */
 static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
                                      organ_error *error)
 {
     const uint64_t rows = weight->elements / weight->shape[weight->rank - 1];
-    const organ_tensor *const scale = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->scale;
+    const organ_tensor *const scale = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->scale,
+                              *const bias = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : weight->bias;
     *window = (code_window){.job = job, .weight = weight};
     if (rows == 0)
         return ORGAN_OK;
     window->codes_row = (size_t)(weight->codes->bytes / rows);
     window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
-    window->capacity = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
+    window->biases_row = bias ? (size_t)(bias->bytes / rows) : 0;
+    const size_t row = window->codes_row + window->scales_row + window->biases_row;
+    window->capacity = organ_max(CODE_BUFFER / organ_max(row, 1), 1);
     window->codes = malloc(window->capacity * window->codes_row + 1); /* + 1: of 0 bytes malloc may return NULL */
     window->scales = malloc(window->capacity * window->scales_row + 1);
-    return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
+    window->biases = malloc(window->capacity * window->biases_row + 1);
+    return window->codes && window->scales && window->biases ? ORGAN_OK : organ_fail_memory(error, weight->name);
 }
 
-static void code_window_close(code_window *window)
+static void code_window_close(code_window *window) { ORGAN_FREE_ARRAYS(window->codes, window->scales, window->biases); }
+
+/* Reads the window's rows of one tensor of the weight, which has `row` bytes in a row; nothing if that is 0. */
+static organ_status code_rows_read(const code_window *w, const organ_tensor *tensor, size_t row, unsigned char *to,
+                                   organ_error *error)
 {
-    free(window->codes);
-    free(window->scales);
+    return row ? organ_model_read(w->job->model, tensor->file, to, w->count * row, tensor->offset + w->first * row,
+                                  error)
+               : ORGAN_OK;
 }
 
 static organ_status code_window_read(code_window *w, organ_error *error)
 {
-    const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
-    if (!w->read &&
-        organ_model_read(w->job->model, codes->file, w->codes, w->count * w->codes_row,
-                         codes->offset + w->first * w->codes_row, error) == ORGAN_OK &&
-        w->scales_row)
-        organ_model_read(w->job->model, scale->file, w->scales, w->count * w->scales_row,
-                         scale->offset + w->first * w->scales_row, error);
+    if (!w->read && code_rows_read(w, w->weight->codes, w->codes_row, w->codes, error) == ORGAN_OK &&
+        code_rows_read(w, w->weight->scale, w->scales_row, w->scales, error) == ORGAN_OK)
+        code_rows_read(w, w->weight->bias, w->biases_row, w->biases, error);
     w->read = !error->status;
     return error->status;
 }
@@ -122,43 +129,57 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Writes the scale to `to`. Returns whether F16 has exactly its value. */
-static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
+/* Writes a scale or bias, a number of `tensor`, to `to`. Returns whether F16 has exactly its value. */
+static bool code_number_to_f16(const code_window *w, const organ_tensor *tensor, const unsigned char *from,
+                               unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
     float value, back;
-    organ_widen(kernels, w->weight->scale->dtype, from, &value, 1);
+    organ_widen(kernels, tensor->dtype, from, &value, 1);
     organ_narrow(kernels, ORGAN_F16, &value, to, 1);
     organ_widen(kernels, ORGAN_F16, to, &back, 1);
     return isfinite(value) && back == value;
 }
 
 /* `why` completes "has a scale that". */
-static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
+static organ_status code_refuse(const code_window *w, const organ_tensor *tensor, const char *why, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: `dtype` codes cannot keep it",
-                      w->job->model->path, w->weight->scale->name, why);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a %s that %s: `dtype` codes cannot keep it",
+                      w->job->model->path, tensor->name, tensor == w->weight->bias ? "bias" : "scale", why);
+}
+
+/* Writes the numbers of group g before its codes. Returns their end; NULL if one cannot be kept (`error`). */
+static unsigned char *code_group_head(const code_window *w, const unsigned char *scales, const unsigned char *biases,
+                                      size_t g, size_t groups, unsigned char *to, organ_error *error)
+{
+    const struct {
+        const organ_tensor *tensor;
+        const unsigned char *row;
+        size_t bytes; /* of the row; 0: the weight has no such numbers */
+    } of[] = {{w->weight->scale, scales, w->scales_row}, {w->weight->bias, biases, w->biases_row}};
+    if (w->weight->scheme == ORGAN_SCHEME_MXFP4) {
+        *to = scales[g];
+        return scales[g] != CODE_NOT_A_NUMBER || !code_refuse(w, w->weight->scale, "is not a number", error) ? to + 1
+                                                                                                             : NULL;
+    }
+    for (size_t k = 0; k < 2 && of[k].bytes; k++, to += CODE_F16)
+        if (!code_number_to_f16(w, of[k].tensor, of[k].row + g * (of[k].bytes / groups), to))
+            return code_refuse(w, of[k].tensor, "F16 does not have", error), NULL;
+    return to;
 }
 
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
-                                     unsigned char *to, organ_error *error)
+                                     const unsigned char *biases, unsigned char *to, organ_error *error)
 {
-    const bool mxfp4 = w->weight->scheme == ORGAN_SCHEME_MXFP4;
-    const size_t groups = w->codes_row / (mxfp4 ? CODE_GROUP / 2 : CODE_GROUP);
-    const size_t scale = w->scales_row / groups; /* bytes of a scale */
-    for (size_t g = 0; g < groups; g++) {
-        if (mxfp4) {
-            if (scales[g] == CODE_NOT_A_NUMBER)
-                return code_refuse(w, "is not a number", error);
-            *to++ = scales[g];
-            code_nibbles_to_gguf(codes + g * (CODE_GROUP / 2), to);
-            to += CODE_GROUP / 2;
-        } else {
-            if (!code_scale_to_f16(w, scales + g * scale, to))
-                return code_refuse(w, "F16 does not have", error);
-            memcpy(to + CODE_F16, codes + g * CODE_GROUP, CODE_GROUP);
-            to += CODE_F16 + CODE_GROUP;
-        }
+    const bool bytes = w->weight->scheme == ORGAN_SCHEME_INT8; /* else nibbles */
+    const size_t group = bytes ? CODE_GROUP : CODE_GROUP / 2, groups = w->codes_row / group;
+    for (size_t g = 0; g < groups; g++, codes += group, to += group) {
+        if (!(to = code_group_head(w, scales, biases, g, groups, to, error)))
+            return error->status;
+        if (bytes)
+            memcpy(to, codes, group);
+        else
+            code_nibbles_to_gguf(codes, to);
     }
     return ORGAN_OK;
 }
@@ -244,8 +265,9 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
     }
     const unsigned char *const codes = w->codes + (from - w->first) * w->codes_row;
     const unsigned char *const scales = w->scales + (from - w->first) * w->scales_row;
+    const unsigned char *const biases = w->biases + (from - w->first) * w->biases_row;
     unsigned char *const made = out->rows + out->count++ * out->row;
-    return content == CONVERT_BLOCKS ? code_row_to_gguf(w, codes, scales, made, error)
+    return content == CONVERT_BLOCKS ? code_row_to_gguf(w, codes, scales, biases, made, error)
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 

@@ -288,8 +288,8 @@ organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error);
 
 #define ORGAN_CONVERT_GROUP 32 /* codes that share a scale */
 
-/* Returns the GGUF type that can store the codes and scales of the weight: MXFP4, or Q8_0 for symmetric INT8 with a
- * scale for 32 values. ORGAN_DTYPE_COUNT: none. */
+/* Returns the GGUF type that can store the codes and scales of the weight: MXFP4; with a scale for 32 values Q8_0 for
+ * symmetric INT8, Q4_0 for symmetric INT4 and Q4_1 for MLX's codes of 4 bits. ORGAN_DTYPE_COUNT: none. */
 organ_dtype organ_convert_code_type(const organ_weight *weight);
 /* Sets source->own, and source->codes if --dtype codes was given and GGUF and safetensors both have such codes. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error);
@@ -299,7 +299,7 @@ const organ_weight *organ_convert_dequantised(organ_convert_job *job);
 /* ---- convert_codes.c ---- */
 
 /* Copies the rows of all sources with `codes` to their places. Returns ORGAN_BAD_INPUT, naming the weight, for a scale
- * that the output's type does not have: NaN for MXFP4, a number that is no F16 for INT8. */
+ * that the output's type does not have: NaN for MXFP4, a number that is no F16 for the others. */
 organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error);
 
 /* ---- metadata ---- */

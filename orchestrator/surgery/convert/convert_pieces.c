@@ -26,14 +26,20 @@ static bool code_is_mxfp4(const organ_weight *w)
            (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
 }
 
-/* Q8_0 is symmetric and has a floating-point scale for each 32 codes of a row. */
-static bool code_is_int8(const organ_weight *w)
+static bool code_has_float_for_group(const organ_weight *w, const organ_tensor *scale)
 {
-    return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&
-           !w->bias && !w->global && w->rank >= 2 && w->block_rows == 1 && w->block_cols == ORGAN_CONVERT_GROUP &&
-           w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0 &&
-           w->scale->elements == w->elements / ORGAN_CONVERT_GROUP &&
-           (w->scale->dtype == ORGAN_F16 || w->scale->dtype == ORGAN_BF16 || w->scale->dtype == ORGAN_F32);
+    return scale && scale->elements == w->elements / ORGAN_CONVERT_GROUP &&
+           (scale->dtype == ORGAN_F16 || scale->dtype == ORGAN_BF16 || scale->dtype == ORGAN_F32);
+}
+
+/* Returns whether the weight has the codes of Q8_0, Q4_0 or Q4_1: whole groups of 32 in a row, with a floating-point
+ * scale s each. Codes c mean c s in Q8_0, (c - 8) s in Q4_0, and c s + m in Q4_1, with a minimum m for each group. Each
+ * 32-bit word of 4-bit codes has eight of them, the first in its low bits. */
+static bool code_is_in_groups(const organ_weight *w)
+{
+    return !w->zero && !w->g_idx && !w->global && w->rank >= 2 && w->block_rows == 1 &&
+           w->block_cols == ORGAN_CONVERT_GROUP && w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0 &&
+           w->codes->bytes == w->elements * w->bits / 8 && code_has_float_for_group(w, w->scale);
 }
 
 organ_dtype organ_convert_code_type(const organ_weight *weight)
@@ -43,7 +49,15 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
         return own == ORGAN_MXFP4 || own == ORGAN_Q8_0 ? own : ORGAN_DTYPE_COUNT;
     if (code_is_mxfp4(weight))
         return ORGAN_MXFP4;
-    return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
+    if (!code_is_in_groups(weight))
+        return ORGAN_DTYPE_COUNT;
+    if (weight->scheme == ORGAN_SCHEME_INT8 && own == ORGAN_I8 && !weight->bias)
+        return ORGAN_Q8_0;
+    if (weight->scheme == ORGAN_SCHEME_PACKED && weight->bits == 4 && !weight->bias)
+        return ORGAN_Q4_0;
+    if (weight->scheme == ORGAN_SCHEME_MLX && weight->bits == 4 && code_has_float_for_group(weight, weight->bias))
+        return ORGAN_Q4_1;
+    return ORGAN_DTYPE_COUNT;
 }
 
 /* With codes source->weight of a transposed weight becomes a copy with the last two axes in stored order, since
