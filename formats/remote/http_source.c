@@ -66,7 +66,7 @@ static organ_status split_url(organ_http *http, const char *url, organ_error *er
     char *text = organ_http_without_secrets(url);
     const bool directory = text && !organ_http_names_file(text);
     size_t path = strcspn(url, "?#"), shown = text ? strlen(text) : 0;
-    const char *query = strchr(url, '?');
+    const char *const query = url[path] == '?' ? &url[path] : NULL; /* a '?' after '#' belongs to the fragment */
     while (path > 0 && (directory ? url[path - 1] == '/' : url[path - 1] != '/'))
         path--;
     while (shown > 0 && (directory ? text[shown - 1] == '/' : text[shown - 1] != '/'))

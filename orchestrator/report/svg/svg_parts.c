@@ -75,6 +75,7 @@ const char organ_svg_heat_style[] =
     ".oc-td6,.oc-td7,.oc-td8,.oc-td9,.oc-td10,.oc-td11,.oc-td12,.oc-td13,.oc-td14{fill:#ffffff}\n"
     "}\n";
 
+/* The cells of a line of numbers are escaped already, and each ends with a tab. */
 static void put_row(FILE *out, const char *from, const char *end, bool head)
 {
     fputs("<tr>", out);

@@ -58,7 +58,7 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y);
 /* ---- the numbers of a figure ---- */
 
 /* Begin and end the values of a figure as text inside the document, for screen readers and for readers who need exact
- * numbers. The text is between <metadata> and </metadata>: a line for each row, cells separated by tabs, the names of
+ * numbers. The text is between <metadata> and </metadata>: a line for each row, a tab after each cell, the names of
  * the columns in the first row. A page makes a table from this text. */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);

@@ -264,10 +264,12 @@ static organ_status open_draft(draft *d, organ_error *error)
 }
 
 /* Removes the draft instead of renaming it if `status` is an error, or if closing or renaming fails. If another file
- * took the name meanwhile, keeps the draft and names it in the message. Returns `status` or the new error. */
+ * took the name meanwhile, keeps the draft and names it in the message. Returns `status` or the new error. A second
+ * descriptor holds the lock until the draft is renamed. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
+    const int held = fcntl(d->fd, F_DUPFD_CLOEXEC, 3);
     if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
     ORGAN_OWNED char *const command = status ? NULL : organ_rename_command(d->temporary, d->path, /*note=*/NULL);
@@ -281,6 +283,8 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
         organ_fail_errno(error, fault, "%s: cannot be renamed into place", d->path);
     if (naming == ORGAN_RENAME_FAILED || naming == ORGAN_RENAMED_REPLACING)
         organ_remove_file(d->temporary);
+    if (held >= 0)
+        close(held);
     free(d->temporary);
     return status ? status : error->status;
 }

@@ -233,14 +233,14 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
 
 /* Prints "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)". If parts of the model are not run, adds for
  * example "; not run: vision, 300 tensors of 800 MB" before the last parenthesis. */
-static void put_model(FILE *out, const json_t *model)
+static void put_model(FILE *out, const json_t *model, organ_words_for to)
 {
     char size[16], count[32];
     const unsigned long long files = organ_json_count(model, "files");
     const char *const architecture = organ_json_text(model, "architecture");
-    organ_text_visible(out, organ_json_text(model, "name"));
+    put_text(out, organ_json_text(model, "name"), /*code=*/false, to);
     fputs(" (", out);
-    organ_text_visible(out, architecture);
+    put_text(out, architecture, /*code=*/false, to);
     fprintf(out, "%s%s, %s file%s, %s", *architecture ? ", " : "", organ_json_text(model, "format"),
             organ_count_text(files, count), files == 1 ? "" : "s",
             organ_quantity_text(organ_json_count(model, "bytes"), size));
@@ -288,7 +288,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0 || strcmp(form, "words") == 0)
         put_joined(out, value, joint, to);
     else if (strcmp(form, "model") == 0)
-        put_model(out, value);
+        put_model(out, value, to);
     else if (strcmp(form, "module") == 0)
         put_text(out, words_module_of(organ_json_text(value, "")), /*code=*/false, to);
     else if (strcmp(form, "stem") == 0)

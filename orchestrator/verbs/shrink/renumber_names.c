@@ -95,11 +95,12 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Vision towers, audio towers and blocks for multi-token prediction ("mtp.layers.0") have their own numbers of
- * layers and experts. */
+/* Vision towers, audio towers and blocks for multi-token prediction with names of their own ("mtp.layers.0") have their
+ * own numbers of layers and experts; drafts that continue the model's numbers ("model.layers.61.eh_proj") do not. "re:"
+ * begins a regular expression in compressed-tensors. */
 static bool is_of_another_part(const char *text)
 {
-    char begin[64]; /* without the backslashes of a pattern */
+    char begin[64]; /* the prefix, which decides, without the backslashes of a pattern */
     size_t length = 0;
     text += strncmp(text, "re:", 3) == 0 ? 3 : 0;
     text += *text == '^';
@@ -107,8 +108,8 @@ static bool is_of_another_part(const char *text)
         if (*text != '\\')
             begin[length++] = *text;
     begin[length] = '\0';
-    const organ_role role = organ_anatomy_of(begin).role;
-    return organ_role_is_tower(role) || role == ORGAN_ROLE_MTP;
+    const organ_anatomy anatomy = organ_anatomy_of(begin);
+    return organ_role_is_tower(anatomy.role) || (anatomy.role == ORGAN_ROLE_MTP && anatomy.layer < 0);
 }
 
 /* *text is allocated by malloc and may be replaced by another allocation. */
