@@ -293,12 +293,15 @@ static organ_status open_file(organ_imatrix_state *s, const char *path, organ_er
     return ORGAN_OK;
 }
 
-/* Returns whether the first bytes are no magic number of GGUF and no control characters but those of lines. */
+/* Returns whether the file begins as a text: with other control characters than those of lines it does not. The reader
+ * of GGUF names pointers of Git LFS. */
 static bool is_text(const organ_imatrix_state *s)
 {
+    static const char pointer[] = "version https:";
     unsigned char head[64];
     const size_t bytes = s->file.size < sizeof head ? (size_t)s->file.size : sizeof head;
-    if (bytes < 4 || organ_model_file_read(&s->file, head, bytes, 0, &(organ_error){0}) || memcmp(head, "GGUF", 4) == 0)
+    if (bytes < strlen(pointer) || organ_model_file_read(&s->file, head, bytes, 0, &(organ_error){0}) ||
+        memcmp(head, "GGUF", 4) == 0 || memcmp(head, pointer, strlen(pointer)) == 0)
         return false;
     for (size_t k = 0; k < bytes; k++)
         if (head[k] < ' ' && head[k] != '\n' && head[k] != '\r' && head[k] != '\t')

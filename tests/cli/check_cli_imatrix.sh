@@ -183,7 +183,7 @@ refused 2 '--sparsity' prune tiny-qwen2 -o new --method wanda --imatrix $new
 # ---- imatrices that do not fit the model ----
 wanda=(prune tiny-qwen2 -o new --method wanda -s 50)
 refused 4 'missing.gguf' "${wanda[@]}" --imatrix missing.gguf
-refused 3 "magic" "${wanda[@]}" --imatrix tiny-qwen2/calibration.txt
+refused 3 "is a text" "${wanda[@]}" --imatrix tiny-qwen2/calibration.txt
 refused 3 "'general.type'" "${wanda[@]}" --imatrix tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 refused 3 "'model.embed_tokens.weight'" "${wanda[@]}" --imatrix $new --select '*embed_tokens*'
 head -c 40000 $old >cut.dat

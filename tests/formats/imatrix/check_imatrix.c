@@ -301,8 +301,9 @@ static const struct bad_file {
 } bad_files[] = {
     /* neither kind */
     {"", "magic of 4 bytes at byte 0 is past the end of the file (0)"},
-    {"'In' x:20 'the' x:20 'beginning'", "magic is 'In t', not 'GGUF'"},
-    {"'version' x:20 'https'", "Git LFS pointer"},
+    {"'In' x:20 'the' x:20 'beginning'", "is a text, not an importance matrix"},
+    {"'In' 1:0 'the' x:20 'beginning'", "not 'GGUF'"},
+    {"'version' x:20 'https:'", "Git LFS pointer"},
     {"4:0 z:40", "not 'GGUF'"},
     {"4:-1 z:40", "not 'GGUF'"},
     {"4:3 z:40", "magic is"}, /* three entries take at least 51 bytes */
