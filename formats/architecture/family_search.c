@@ -91,9 +91,8 @@ organ_status organ_forward_family_refuse(const char *label, const char *architec
         if (name && !organ_is_one_of(name, names)) /* several rows share a name of GGUF */
             names[count++] = name;
     }
-    return organ_refuse(
-        error, label,
-        "architecture '%.100s' is not among the %zu that organ can run (docs/models.md lists them); verbs "
-        "and methods without a text need not run it",
-        *architecture ? architecture : "(none)", count);
+    return organ_refuse(error, label,
+                        "architecture '%.100s' is not supported by the forward pass, which runs the %zu of "
+                        "docs/models.md; verbs and methods without a text do not need it",
+                        *architecture ? architecture : "(none)", count);
 }
