@@ -46,8 +46,9 @@ void organ_html_report_schemas(char *out, size_t size)
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
-    const char *const schema = organ_json_text(report, "schema");
-    const organ_view *const view = organ_view_of(report);
+    const bool object = json_is_object(report); /* the views add members to it */
+    const char *const schema = object ? organ_json_text(report, "schema") : "";
+    const organ_view *const view = object ? organ_view_of(report) : NULL;
     char known[1024] = "";
     *html = NULL;
     if (view) {
