@@ -121,7 +121,7 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
             continue;
         if (strcasecmp(typed, names[k]) == 0)
             return names[k];
-        const bool begins = length >= 3 && strncasecmp(names[k], typed, length) == 0;
+        const bool begins = length >= 2 && strncasecmp(names[k], typed, length) == 0;
         const size_t away = begins ? 1 : edit_distance(typed, names[k]);
         if (away < best && (begins || away <= most_edits(typed, names[k]))) {
             best = away;

@@ -126,7 +126,7 @@ bool organ_path_is_inside(const char *path, const char *folder);
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name);
 
 /* Returns the one of the `count` names that is most similar to `typed`, or NULL if no name is similar. A name is
- * similar if it differs in few letters (wrong, swapped, missing or added), or if `typed` has at least 3 bytes and the
+ * similar if it differs in few letters (wrong, swapped, missing or added), or if `typed` has at least 2 bytes and the
  * name begins with it. Words of more than 96 bytes are similar to none. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
