@@ -98,7 +98,8 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
             organ_refuse(s->error, s->label, "layer %u is neither in full_attn_layers nor in kda_layers", l + 1);
 }
 
-/* Of each `interval` layers, number `offset` gets the first word, the others the second. */
+/* Of `interval` consecutive layers, the layer at `offset` gets the mixer of the first word, the others that of the
+ * second. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -26,6 +26,9 @@
 
 /* ---- verbs found in a table by their names ---- */
 
+/* Returns whether the table has a verb of this name, or with this name in an older version. */
+bool organ_has_verb(const organ_verb_table *table, const char *name);
+
 /* Returns whether the verb has a name of two words and `family` is the first ("lora"). */
 bool organ_verb_is_of_family(const organ_verb *verb, const char *family);
 

@@ -158,7 +158,7 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
-static bool has_verb(const organ_verb_table *table, const char *name)
+bool organ_has_verb(const organ_verb_table *table, const char *name)
 {
     bool found = false;
     for (size_t k = 0; k < table->count && !found; k++)
@@ -191,7 +191,7 @@ static void refuse_dashes(const organ_verb_table *table, const char *word, organ
     const char *const name = word + strspn(word, "-");
     if (strcmp(name, "v") == 0)
         organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ --version' (-V)?", word);
-    else if (has_verb(table, name))
+    else if (organ_has_verb(table, name))
         organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ %s'?", word, name);
     else if (has_option(table, name))
         organ_fail(error, ORGAN_USAGE, "option '%s' before a verb: write it after the verb, organ VERB %s", word, word);

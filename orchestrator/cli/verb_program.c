@@ -68,16 +68,8 @@ static bool is_exit_topic(const char *topic)
     return organ_is_one_of(topic, words);
 }
 
-/* Verbs, their first words and topics come before options of the same name ("compare", "evaluate"). */
-static bool names_only_option(const organ_verb_table *table, const char *topic)
-{
-    for (size_t k = 0; k < table->count; k++)
-        if (organ_verb_is_named(table->verbs[k], topic))
-            return false;
-    return true;
-}
-
-/* `topic` is a verb, the first word of several verbs, a topic of options, an option, or NULL. */
+/* `topic` is a verb, the first word of several verbs, a topic of options, an option, or NULL. Verbs come before options
+ * of the same name ("compare", "evaluate"). */
 static organ_status put_help(FILE *out, const help_call *own, const organ_page *page, organ_error *error)
 {
     const organ_verb_table *const table = own->call.table;
@@ -94,7 +86,7 @@ static organ_status put_help(FILE *out, const help_call *own, const organ_page *
         organ_help_exits(out, page);
     else if (topic &&
              (organ_help_family(out, table, topic, page) ||
-              (names_only_option(table, topic) && organ_help_option(out, table, topic + strspn(topic, "-"), page))))
+              (!organ_has_verb(table, topic) && organ_help_option(out, table, topic + strspn(topic, "-"), page))))
         return ORGAN_OK;
     else if ((verb = organ_verb_topic(table, own->topic, own->topic_second, "help", error)))
         organ_help_of_verb(out, table, verb, page);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/command/foreign_words.h"
 
+#include "formats/base/word_lists.h"
+
+#include <ctype.h>
 #include <string.h>
-#include <strings.h>
 
 /* `words` are separated by '|'. */
 static const struct {
@@ -18,7 +20,7 @@ static const struct {
     {"type|types|scheme|schemes|formats", "organ quantize --help lists the schemes, that is the types of the output"},
     {"methods|recipe|recipes",
      "organ help prune, organ help quantize and organ help merge list their methods and recipes"},
-    {"eval|lm_eval|lm-eval|benchmark|bench|kl-divergence",
+    {"eval|lm-eval|benchmark|bench|kl-divergence",
      "organ evaluate MODEL OUT --text FILE compares models, --tasks FILE on questions"},
     {"ppl|llama-perplexity|score", "organ perplexity MODEL --text FILE scores one model"},
     {"sparsify|oneshot|wanda|sparsegpt", "organ prune MODEL -o OUT sets weights to zero; --method has the methods"},
@@ -30,7 +32,7 @@ static const struct {
      "organ merge has the method passthrough; organ graft copies layers of one model into another"},
     {"mergekit-extract-lora|extract-lora|lora-extract", "organ lora extract makes an adapter from two models"},
     {"lora-merge|export-lora|llama-export-lora|peft", "organ lora merge adds an adapter to its base"},
-    {"gguf|hf2gguf|export|convert_hf_to_gguf|convert_hf_to_gguf.py|convert-hf-to-gguf",
+    {"gguf|hf2gguf|export|convert-hf-to-gguf|convert-hf-to-gguf.py",
      "organ convert MODEL -o OUT.gguf --to gguf makes GGUF of safetensors"},
     {"split|gguf-split|llama-gguf-split|shard|join",
      "quantize, dequantize, convert and merge write files of --max-shard-size SIZE, and every verb reads split models"},
@@ -116,21 +118,16 @@ static const organ_foreign_option options[] = {
      ": a name such as hf:OWNER/NAME, hf:OWNER/NAME@REVISION stands for the model"},
 };
 
-/* Compares without case, with '_' as '-'. */
-static bool is_same(const char *word, const char *typed, size_t length)
-{
-    for (size_t k = 0; k < length; k++)
-        if (strncasecmp(&word[k], typed[k] == '_' ? "-" : &typed[k], 1) != 0)
-            return false;
-    return true;
-}
+enum { LONGEST_WORD = 32 }; /* with its NUL; longer words are in no row */
 
+/* Returns whether one of `words`, which are in lower case with '-', is the typed word, whose case does not count and
+ * which may have '_' for '-'. */
 static bool lists(const char *words, const char *typed, size_t length)
 {
-    for (const char *at = words; *at; at += strcspn(at, "|"), at += *at == '|')
-        if (strcspn(at, "|") == length && is_same(at, typed, length))
-            return true;
-    return false;
+    char word[LONGEST_WORD];
+    for (size_t k = 0; k < length && k < sizeof word; k++)
+        word[k] = typed[k] == '_' ? '-' : (char)tolower((unsigned char)typed[k]);
+    return length < sizeof word && organ_lists_word(words, '|', word, length);
 }
 
 const char *organ_foreign_verb(const char *word)

@@ -11,7 +11,8 @@
 
 #define BEGINNING ((uint64_t)4096) /* bytes of a header that are read: organ writes "__metadata__" first */
 
-/* Leaves `pair` as it is if the text (NULL: none) is no digest of 16 digits. */
+/* Copies the text to `pair` if it is a digest of 16 hexadecimal digits; else `pair` stays as it is. `text` may be NULL.
+ */
 static void copy_digest(const char *text, size_t length, char pair[17])
 {
     if (text && length == 16 && strspn(text, "0123456789abcdef") == 16) {

@@ -113,7 +113,8 @@ static void run_cut(const organ_kernels *kernels, organ_recurrence r, size_t cut
     kernels->recurrence(&r);
 }
 
-/* The first cut of a case is 0. What the definition gives is kept for the other cuts. */
+/* For each case the caller passes cut 0 first: the function then computes the expected values by the definition, and it
+ * compares the kernels with these values at every cut. */
 static const char *check_case(const organ_kernels *kernels, size_t value_dim, size_t cut, unsigned kind)
 {
     static recurrence_case c;
@@ -250,7 +251,8 @@ static void run_cut_scan(const organ_kernels *kernels, organ_selective_scan s, s
     kernels->selective_scan(&s);
 }
 
-/* The first cut for a number of channels is 0. What the definition gives is kept for the other cuts. */
+/* For each number of channels the caller passes cut 0 first: the function then computes the expected values by the
+ * definition, and it compares the kernels with these values at every cut. */
 static const char *check_scan(const organ_kernels *kernels, size_t channels, size_t cut)
 {
     static scan_case c;

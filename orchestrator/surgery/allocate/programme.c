@@ -248,8 +248,9 @@ static bool search_classes(programme_search *s, size_t most)
     return true;
 }
 
-/* Classes with few items that the limit does not exclude come first: the number of steps then grows late. Of those with
- * equally many, the one whose cheapest item has the greatest rest is first. */
+/* Orders classes by the number of their items that the limit does not exclude, fewest first, so that the number of
+ * steps grows late. Of classes with equally many such items, the class whose cheapest item has the greatest rest is
+ * first. */
 static int by_items_left(const void *a, const void *b)
 {
     const programme_class *const x = a, *const y = b;

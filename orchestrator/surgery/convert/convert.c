@@ -335,7 +335,6 @@ static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
-    note_growth(job);
     return ORGAN_OK;
 }
 
@@ -344,6 +343,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     const organ_convert_options *const o = job->options;
     if (convert_prepare(job, error))
         return error->status;
+    note_growth(job); /* not of an outline, which is no output */
     if (o->write.dry_run && organ_convert_estimate(job, error))
         return error->status;
     const organ_write made = {.model = job->model,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the sources of `organ inspect --untrusted` share: the findings in a download, which is a model that a user has
- * fetched and does not trust, and the checks that add them. */
+ * The parts that sources of `organ inspect --untrusted` call in each other. The verb checks a download: a model that a
+ * user has fetched and does not trust. Each check adds findings to a list. */
 #ifndef ORGAN_VERBS_UNTRUSTED_UNTRUSTED_PARTS_H
 #define ORGAN_VERBS_UNTRUSTED_UNTRUSTED_PARTS_H
 

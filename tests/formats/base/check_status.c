@@ -153,7 +153,7 @@ START_TEST(present_names_need_no_memory)
 }
 END_TEST
 
-/* What is below a folder that is nested too deeply would keep its permissions. */
+/* Closing a folder closes all folders and files in it, down to DEEPEST levels, and is refused if there are more. */
 START_TEST(deep_folders_are_closed_or_refused)
 {
     enum { DEEPEST = 32 };
