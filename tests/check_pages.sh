@@ -7,7 +7,8 @@
 # lines of stderr that begin with "error: ", "warning: " or "note: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
 # times as equal. A line "..." stands for any number of lines. A command without output must exit with 0. A block below
 # "<!-- not run: REASON -->" is skipped, and one below "<!-- real model -->" unless ORGAN_PUBLISHED names the folder of bench/published.sh, to
-# which the session's directory then has a link `published`.
+# which the session's directory then has a link `published`. With ORGAN_PUBLISHED=none, there is no such link, and the sessions fetch all that they need, as
+# on a machine that has nothing.
 #
 # Ends with the line "N passed, N failed". Arguments name the pages to check (default: all). Unless EFFORT is all, it runs the sessions of the pages in
 # `first` and of every third other page but that of experts, whose runs take longest.
@@ -19,6 +20,7 @@ unset COLUMNS
 export PATH=$root/build:$PATH
 limit=300 # seconds of a command
 [[ -z ${ORGAN_PUBLISHED:-} ]] || limit=3600
+[[ ${ORGAN_PUBLISHED:-} != none ]] || unset no_proxy NO_PROXY
 mapfile -t pages < <(find README.md docs -name '*.md' | LC_ALL=C sort)
 first="README.md docs/tutorial.md docs/cookbook.md"
 chosen=("$@")
@@ -81,8 +83,8 @@ session() {
     local page=$1 file command
     mkdir -p "$scratch/$page.parts" "$scratch/$page.area"
     split "$page" "$scratch/$page.parts"
-    ln -s "$root/fixtures" "$root/examples" "$root/bench" "$scratch/$page.area/"
-    [[ -z ${ORGAN_PUBLISHED:-} ]] || ln -s "$(realpath "$ORGAN_PUBLISHED")" "$scratch/$page.area/published"
+    ln -s "$root/fixtures" "$root/bench" "$scratch/$page.area/"
+    [[ ${ORGAN_PUBLISHED:-none} == none ]] || ln -s "$(realpath "$ORGAN_PUBLISHED")" "$scratch/$page.area/published"
     for file in "$scratch/$page.parts"/*.command; do
         [[ -e $file ]] || continue
         command=$(<"$file")
