@@ -29,7 +29,7 @@ stand_ins() {
     [[ $verb == experts ]] && is=$fixtures/tiny-moe
     [[ $verb == dequantize ]] && is=QUANTISED
     ln -sfn "$is" MODEL
-    if [[ $1 == *"--tasks FILE"* ]]; then ln -sfn FILE.jsonl FILE; else ln -sfn IMATRIX FILE; fi
+    if [[ $1 == *"--tasks FILE"* ]]; then ln -sfn FILE.jsonl FILE; elif [[ $1 != *"-o FILE"* ]]; then ln -sfn IMATRIX FILE; fi
 }
 # scaled COMMAND: the command with sizes scaled to MODEL as if that had 30 GB, half of what it is for: of a small model the embeddings are a larger part.
 scaled() {
@@ -44,6 +44,8 @@ head -c 8000 "$fixtures/tiny-llama/heldout.txt" >HELDOUT
 head -n 6 "$fixtures/tasks/tasks.jsonl" >FILE.jsonl
 ends 0 convert DENSE -o MODEL.gguf --to gguf --quiet
 ends 0 prune DENSE -o TUNED --sparsity 10 --quiet
+ends 0 prune DENSE -o SECOND --sparsity 20 --quiet
+ln -s TUNED FIRST
 ends 0 prune DENSE -o PRUNED --sparsity 50 --quiet
 ends 0 quantize DENSE -o QUANTISED -s int4-group32 --quiet
 ends 0 imatrix DENSE -o IMATRIX --calibration TEXT --quiet
@@ -72,7 +74,7 @@ for page in "${pages[@]}"; do
 done
 
 if ! in_part; then
-    rm -rf MODEL MODEL.gguf OUT* PLAIN ADAPTER
+    rm -rf MODEL MODEL.gguf OUT* PLAIN ADAPTER FILE
     "$top/build/bench/make_model" MODEL 48 experts holes
     "$top/build/bench/make_model" MODEL.gguf 48 experts holes
     cat tiny-qwen2/{calibration,heldout}.txt >TEXT
@@ -82,7 +84,7 @@ if ! in_part; then
             is_elsewhere "$verb" && continue
             grep -q -- '--dry-run' < <("$organ" "$verb" --help) || continue
             # These read what only a run on the whole model makes.
-            [[ $command != *" "@(ADAPTER|TUNED|OUT|recipe.yaml|FILE)* || $command == *"-o OUT"* && $command != *" "@(ADAPTER|TUNED|recipe.yaml|FILE)* ]] || continue
+            [[ $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|OUT|recipe.yaml|FILE)* || $command == *" -o "* && $command != *" "@(ADAPTER|TUNED|FIRST|QUANTISED|recipe.yaml|--imatrix)* ]] || continue
             echo "$command"
         done < <(commands "$page")
     done | sort -u >../dry

@@ -62,7 +62,7 @@ organ_status organ_merge_no_method(const char *name, organ_status status, const 
         names[k] = methods[k]->name;
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", k ? ", " : "", names[k]);
     }
-    return organ_fail(error, status, "%s '%.80s', which is no method%s. Methods: %s", before, name,
+    return organ_fail(error, status, "%s '%.80s', which is no method%s (methods: %s)", before, name,
                       organ_nearest_hint(name, names, count, "", hint), all);
 }
 
