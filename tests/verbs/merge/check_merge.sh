@@ -272,7 +272,7 @@ refused 2 "input a" merge a b --method linear -o a
 refused 2 "exists" merge a b --method linear -o linear
 unwritten 3 "'merge_method'" "$models""merge_metod: linear\n"
 unwritten 3 "'lineer'" "$models""merge_method: lineer\n"
-sed -n 's/.*Methods: //p' ../err | tr -d ' ' | tr , '\n' | sort >../methods
+sed -n 's/.*(methods: \(.*\))$/\1/p' ../err | tr -d ' ' | tr , '\n' | sort >../methods
 "$organ" help merge | tr '\n' ' ' | sed 's/.*needed without a recipe *(//; s/).*//' | tr -d ' ' | tr , '\n' | sort >../helped
 judge "the help has other methods" diff ../methods ../helped
 unwritten 3 "models or slices" 'merge_method: linear\n'
