@@ -13,7 +13,8 @@
 
 #define MEANT(name, type, bits, narrower, file_type, mixed, meant) {name, "did you mean '" meant "'?", false},
 
-#define SMALLER "the smallest IQ scheme is iq2_s; llama-quantize makes smaller types of the file of 'organ convert --to gguf'"
+#define SMALLER \
+    "the smallest IQ scheme is iq2_s; llama-quantize makes smaller types of the file of 'organ convert --to gguf'"
 
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
