@@ -60,8 +60,13 @@ judge "merged and grafted models have no method" test "$(jq -c '[.models[1:][].m
 ends 0 evaluate tiny-qwen2 grafted "${scored[@]}"
 judge "a grafted model has no method" grep -qE 'grafted +graft +' ../out
 ends 0 evaluate tiny-qwen2 int8 slim tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${scored[@]}" -o stored
+judge "the first table does not have the figures that decide" grep -qE '^  model +method +KL +top-1 % +perplexity +rise %$' ../out
+judge "a line is wider than 80 columns" test "$(wc -L <../out)" -le 80
+jq '.models += .models[1:]' stored/evaluate.json >six.json && "$organ" report six.json -o six.html
+judge "not each of six outputs has a result" test "$(cards six.html | grep -c ': KL divergence of')" = 6
 for view in ../out stored/EVALUATION_REPORT.md; do
-    for row in 'donor[ |]+BF16[ |]+16\.00' 'int8`?[ |]+nearest[ |]+INT8 channel[ |]+8\.04' 'slim`?[ |]+width[ |]+BF16[ |]+16\.00' 'Q8_0[ |]+8\.50'; do
+    for row in 'tiny-qwen2`?[ |]+BF16[ |]+16\.00' 'int8`?[ |]+nearest' 'int8`?[ |]+INT8 channel[ |]+8\.04' 'slim`?[ |]+width' \
+        'slim`?[ |]+BF16[ |]+16\.00' 'Q8_0[ |]+8\.50'; do
         judge "$view has no row $row" grep -qE "$row" $view
     done
     judge "$view has no rise in percent" grep -qE 'rise %' $view

@@ -24,6 +24,8 @@ below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }
 ends 0 quantize tiny-qwen2 -o resolved --scheme int4-group32 "${short[@]}" "${narrow[@]}"
 sampled || matches quantize/gptq ../out
 sampled || matches quantize/gptq_report resolved/organ/QUANTIZE_REPORT.md
+judge "the first result is not the error that GPTQ lowers" grep -q ': error of the outputs' <(cards resolved/organ/QUANTIZE_REPORT.html | head -n 1)
+judge "the error of the weights is not the second result" grep -q ': relative error of the weights' <(cards resolved/organ/QUANTIZE_REPORT.html | sed -n 2p)
 sampled || holds resolved/organ/quantize.json '.definition == "gptq-resolved/3" and .parameters.method == "gptq" and .parameters.resolve' \
     '.totals | .gptq_output_error == 0.040248263 and .output_error == 0.038786578' '.calibration | .tokens == 256 and .text.xxh3 == "6d30ebe3ca2e7bcd"' \
     '.tensors | length == 14' '.tensors[0] | .calibration_tokens == 256 and .block_diagonal == false and .output_error == 0.032843704'

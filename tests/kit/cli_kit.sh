@@ -102,6 +102,8 @@ says() {
 prints() { if mentions "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
 
 # Prints every path in the test's directory with size and times, in the order of the directories. A rejected run must not change it.
+# cards PAGE: prints the results at the top of a page, a line "VALUE: MEANING" for each.
+cards() { grep -o '<li><b>[^<]*</b> <span>[^<]*' "$1" | sed -E 's/<li><b>(.*)<\/b> <span>/\1: /'; }
 inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n'; }
 
 # refused CODE THING ARGS...: the run exits with CODE, its error names the thing (as in `says`), it prints nothing else and changes no file.

@@ -88,8 +88,8 @@ typedef struct organ_items_of {
     const char *name;  /* title of the column of names; NULL: no names */
     const char *value; /* words for the title of a column of values */
     organ_align align; /* of the values */
-    /* path of an array: a column of values for each of its first four elements; NULL: one column, for the block's row
-     */
+    /* Path of an array. ITEMS: a column of values for each of its first four elements. HIGHLIGHTS: the first item is
+     * printed for each element, the others for the block's row. NULL: all are for the block's row */
     const char *of;
     /* ITEMS only: member of each row with a column, an array of sentences; these follow the items, one a line. NULL:
      * none */
@@ -311,7 +311,9 @@ typedef struct organ_view {
 #define BARS(if_, path, ...)               BARS_WHERE(if_, path, NULL, __VA_ARGS__)
 #define BARS_WHERE(if_, path, only, ...)                                                                               \
     BLOCK(BARS, ON_PAGE, if_, .rows = (path), .where = (only), .bars = &(const organ_bars_of){__VA_ARGS__})
-#define HIGHLIGHTS(if_, of)  BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
+#define HIGHLIGHTS(if_, list) HIGHLIGHTS_OF(if_, NULL, list)
+#define HIGHLIGHTS_OF(if_, path, list)                                                                                 \
+    BLOCK(HIGHLIGHTS, ON_PAGE, if_, .items = &(const organ_items_of){.of = (path), ITEM_LIST(list)})
 #define MAP(if_, path, ...)  BLOCK(MAP, ON_PAGE, if_, .rows = (path), .map = &(const organ_map_of){__VA_ARGS__})
 #define PANELS(if_, of)      BLOCK(PANELS, ON_PAGE, if_, .panels = (of))
 #define GRID(if_, path, ...) BLOCK(GRID, ON_PAGE, if_, .rows = (path), .grid = &(const organ_grid_of){__VA_ARGS__})

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 }; /* limits: results at the top of a page; columns of values in ITEMS */
+enum { MAX_HIGHLIGHTS = 16, ITEM_COLUMNS = 4 }; /* limits: results at the top of a page; columns of values in ITEMS */
 
 static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
@@ -133,24 +133,40 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
         free(titles[k]);
 }
 
+/* The results at the top of a page. */
+typedef struct highlights {
+    organ_html_metric figures[MAX_HIGHLIGHTS];
+    char *texts[2 * MAX_HIGHLIGHTS]; /* value and name of each */
+    size_t count;
+} highlights;
+
+/* Adds the item for the walk's row if its condition holds and there is room. */
+static void add_highlight(organ_view_walk *walk, const organ_item *item, highlights *made)
+{
+    if (made->count == MAX_HIGHLIGHTS || !organ_scope_holds(&walk->scope, item->when))
+        return;
+    char *const value = walk_words_of(walk, item->value), *const name = walk_words_of(walk, item->name);
+    made->texts[2 * made->count] = value;
+    made->texts[2 * made->count + 1] = name;
+    made->figures[made->count++] = (organ_html_metric){value ? value : "", name ? name : ""};
+}
+
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
-    organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
-    char *texts[2 * MAX_HIGHLIGHTS] = {NULL}; /* value and name of each */
-    size_t count = 0;
-    for (size_t k = 0; k < block->items->count && count < MAX_HIGHLIGHTS; k++) {
-        const organ_item *const item = &block->items->items[k];
-        if (!organ_scope_holds(&walk->scope, item->when))
-            continue;
-        texts[2 * count] = walk_words_of(walk, item->value);
-        texts[2 * count + 1] = walk_words_of(walk, item->name);
-        figures[count] = (organ_html_metric){texts[2 * count] ? texts[2 * count] : "",
-                                             texts[2 * count + 1] ? texts[2 * count + 1] : ""};
-        count++;
+    const organ_items_of *const style = block->items;
+    const json_t *const own = walk->scope.row, *const rows = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
+    const size_t first = style->of != NULL, room = MAX_HIGHLIGHTS + first - style->count;
+    highlights made = {.count = 0};
+    for (size_t k = 0; k < json_array_size(rows) && made.count < room; k++) {
+        walk->scope.row = organ_json_row_at(rows, k);
+        add_highlight(walk, &style->items[0], &made);
     }
-    organ_html_metrics(walk->html, figures, count);
-    for (size_t k = 0; k < 2 * count; k++)
-        free(texts[k]);
+    walk->scope.row = own;
+    for (size_t k = first; k < style->count; k++)
+        add_highlight(walk, &style->items[k], &made);
+    organ_html_metrics(walk->html, made.figures, made.count);
+    for (size_t k = 0; k < 2 * made.count; k++)
+        free(made.texts[k]);
 }
 
 static void put_figure(organ_view_walk *walk, const organ_block *block)

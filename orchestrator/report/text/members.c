@@ -274,9 +274,6 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
     for (size_t k = 0; k < count && k < ORGAN_FIELDS_MAX; k++)
         columns[k] = column_of(&fields[k]);
     organ_table *const table = count <= ORGAN_FIELDS_MAX ? organ_table_create(columns, count) : NULL;
-    for (size_t k = 0; k < count; k++)
-        if (fields[k].flags & ORGAN_FIELD_PARTS)
-            organ_table_part_at(table, k);
     for (size_t k = 0; k < json_array_size(rows) && k < max; k++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", k + 1);

@@ -173,9 +173,6 @@ void organ_table_cell(organ_table *table, const char *format, ...) __attribute__
  * ORGAN_IO. */
 void organ_table_take(organ_table *table, char *text);
 
-/* If the table is too wide and is printed in parts, makes a part begin with this column. */
-void organ_table_part_at(organ_table *table, size_t column);
-
 /* Declares that the next cell begins the total rows: its row and all later ones. A line separates them from the rows
  * above; in Markdown they are bold. */
 void organ_table_totals(organ_table *table);
@@ -212,7 +209,6 @@ enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
     ORGAN_FIELD_MAYBE = 4,    /* rows may lack the member */
-    ORGAN_FIELD_PARTS = 16,   /* begin a part of a wide table with this column (organ_table_part_at) */
     ORGAN_FIELD_LEFT = 8      /* align a WORDS or BY field to the left */
 };
 

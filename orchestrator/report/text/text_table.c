@@ -13,7 +13,6 @@ struct organ_table {
     organ_column *columns;
     size_t column_count, cell_count, capacity; /* capacity: allocated length of `cells` */
     size_t totals;                             /* index of the first cell that belongs to a total row, or SIZE_MAX */
-    size_t part_column;                        /* organ_table_part_at; 0: none */
     char **cells;                              /* visible text, row by row; cell k is in column k % column_count */
     bool failed;                               /* memory ran out: the table would be incomplete */
 };
@@ -70,12 +69,6 @@ void organ_table_totals(organ_table *table)
 {
     if (table)
         table->totals = table->cell_count;
-}
-
-void organ_table_part_at(organ_table *table, size_t column)
-{
-    if (table)
-        table->part_column = column;
 }
 
 static organ_status check_complete(const organ_table *table, organ_error *error)
@@ -137,8 +130,7 @@ static size_t count_names(const organ_table *table)
     return names < table->column_count ? names : 1;
 }
 
-/* The part has at least one column, and as many as fit in `limit` (0: all). If it is not the last one and has
- * part_column after its first column, it ends before part_column. */
+/* The part has at least one column, and as many as fit in `limit` (0: all). */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = count_names(table), .from = from, .to = from + 1};
@@ -149,8 +141,6 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
         p.to--;
         break;
     }
-    if (p.to < table->column_count && from < table->part_column && table->part_column < p.to)
-        p.to = table->part_column;
     return p;
 }
 

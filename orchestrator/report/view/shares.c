@@ -234,6 +234,8 @@ static void name_kinds(cloud *c)
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
         const char *const method = kind_name(model_at(c->report, m));
         size_t k = 0;
+        if (!json_is_number(organ_json_at(model_at(c->report, m), "sparsity.target.percent")))
+            continue; /* has no point */
         while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
             k++;
         if (k == c->kind_count && k + 1 < MAX_KINDS)

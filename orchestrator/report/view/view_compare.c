@@ -7,9 +7,11 @@ enum {
     MAX_LAYERS = 12 /* on the terminal */
 };
 
-static const organ_item compare_highlights[] = {{NULL, "models", "{models:size}"},
-                                                {NULL, "base", "{lineage.base?{lineage.base}|not known}"},
-                                                {NULL, "clashes of a merge", "{clashes:size}"}};
+static const organ_item compare_highlights[] = {
+    {"models=2&pairs.0.distance>-1", "relative distance of the weights", "{pairs.0.distance:.4g}"},
+    {NULL, "clashes of a merge", "{clashes:size}"},
+    {NULL, "base", "{lineage.base?{lineage.base}|not known}"},
+    {NULL, "models", "{models:size}"}};
 
 static const organ_field compare_models[] = {
     FIELD_TEXT("", "label", 0),

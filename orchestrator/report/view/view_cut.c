@@ -200,8 +200,8 @@ const organ_view organ_experts_view = {
 
 static const organ_item layers_highlights[] = {
     EVALUATION_HIGHLIGHTS,
-    {NULL, "of {layers_before:count} blocks {dry_run?would be kept|kept}", "{layers_after:count}"},
     {SEARCHED, "nats per token from the whole model, on the text of the search", NATS("search.divergence")},
+    {NULL, "of {layers_before:count} blocks {dry_run?would be kept|kept}", "{layers_after:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
@@ -317,12 +317,12 @@ const organ_view organ_layers_view = {
 
 static const organ_item width_highlights[] = {
     EVALUATION_HIGHLIGHTS,
-    {NULL, "{dry_run?would remain|remain} of {bytes_before:bytes}", "{bytes_after:bytes}"},
-    {NULL, "parameters; before: {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of a feed-forward's output is lost on average", "{ffn.lost_percent:percent}"},
     {"!dry_run&experts", "of an expert's output is lost on average", "{experts.lost_percent:percent}"},
     {"!dry_run&shared", "of a shared expert's output is lost on average", "{shared.lost_percent:percent}"},
-    {"!dry_run&attention", "of an attention's output is lost on average", "{attention.lost_percent:percent}"}};
+    {"!dry_run&attention", "of an attention's output is lost on average", "{attention.lost_percent:percent}"},
+    {NULL, "{dry_run?would remain|remain} of {bytes_before:bytes}", "{bytes_after:bytes}"},
+    {NULL, "parameters; before: {elements_before:count}", "{elements_after:count}"}};
 
 /* The part of a layer that a projection belongs to, and its expert. */
 #define OF "{what}{expert>-1? of expert {expert}|}"

@@ -3,6 +3,8 @@
 
 #include "orchestrator/report/text/report_text.h"
 
+#include <string.h>
+
 #define FIGURE_WORDS(member) "{figures." member "?{figures." member ":.4f}|too large}"
 
 static const organ_item evaluation_experiment[] = {
@@ -79,7 +81,7 @@ static const organ_field task_counts[] = {
     FIELD_WORDS("only this right", OF_PAIR("{comparison.only_this:count}"), 0)};
 
 static const organ_item task_highlights[] = {
-    {NULL, "accuracy of {models.0.model.name}", "{results.0.value:%.4} %"},
+    {"metric=acc&!task|metric=acc&/experiment.tasks=1", "accuracy of {model}", "{value:%.4} %"},
     {NULL, "questions", "{experiment.questions:count}"},
     {NULL, "tasks", "{experiment.tasks:count}"},
 };
@@ -100,7 +102,7 @@ static const organ_block experiment_items[] = {
 
 static const organ_block tasks_blocks[] = {
     HEADING("Tasks: {models.0.model.name}"),
-    HIGHLIGHTS(NULL, task_highlights),
+    HIGHLIGHTS_OF(NULL, "results", task_highlights),
     SAY_AFTER(ON_TERMINAL, NULL, "",
               "{experiment.questions:count} question{experiment.questions:s} of {experiment.tasks:count} "
               "task{experiment.tasks:s} in {experiment.file.name}, {experiment.choices:count} choices, "
@@ -145,12 +147,10 @@ static const organ_block perplexity_experiment[] = {
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
-/* Blocks at the beginning of both views; blocks at their end, with the name of the report's file. */
-#define BEGINNING                                                                                                      \
-    ERRATA, SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                                                 \
-        PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment))
+/* Blocks below the tables of both views, with the name of the report's file. */
 #define PERPLEXITY_END(name)                                                                                           \
-    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
+    SAY(ON_TEXT, NULL, EXPERIMENT_WORDS), PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment)), ERRATA,                \
+        SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                   \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
         LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
         SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \
@@ -193,12 +193,14 @@ static const organ_item figures[] = {
     {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
 static const organ_item perplexity_highlights[] = {
+    {"models.1.comparison", "KL divergence of the second from the first, nats per token",
+     "{models.1.comparison.kl_divergence:figure}"},
+    {"models.1", "difference in perplexity, on the same tokens{models.1.comparison.difference:~deviation}",
+     "{models.1.comparison.difference:+figure}"},
     {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}",
      "{models.0.figures.perplexity:figure}"},
     {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}",
      "{models.1.figures.perplexity:figure}"},
-    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}",
-     "{models.1.comparison.difference:+figure}"},
     {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}",
      "{models.0.figures.bits_per_byte:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
@@ -208,7 +210,6 @@ static const organ_block perplexity_blocks[] = {
     WARNINGS,
     LINES("dry_run", "Dry run, nothing was scored.\n"),
     HIGHLIGHTS("!dry_run", perplexity_highlights),
-    BEGINNING,
     SECTION(ON_PAGE, "!dry_run", "Figures"),
     EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Other|Model}: {model:model}."))),
     ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
@@ -240,77 +241,75 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
     "{made.method?{made.method}|-}}}}"
 /* The rise of the perplexity in percent, with its sign. */
 #define RISE "{comparison?{comparison.rise_percent>0?+}{comparison.rise_percent:~2}|-}"
-/* Columns of models whose projections are quantised. */
-#define STORED                                                                                                         \
-    FIELD_WORDS_IF("models.*.stored.packed", "stored as", "{stored.as?{stored.as}|-}", ORGAN_FIELD_LEFT),              \
-        FIELD_WORDS_IF("models.*.stored.packed", "bits", "{stored.bits?{stored.bits:.2f}|-}", 0)
+/* The method, after the name of the experiment unless that begins with it ("physarum-v3 calib.txt"). */
+static void method_cell(organ_table *table, const json_t *row)
+{
+    const char *const name = organ_json_text(row, "experiment.name");
+    ORGAN_OWNED char *const method =
+        organ_words_text(&(organ_scope){row, row}, "{comparison?" METHOD "|donor}", ORGAN_WORDS_PAGE);
+    if (!method || !*name)
+        organ_table_take(table, method ? strdup(method) : NULL);
+    else if (strcmp(method, "-") == 0 || strncmp(name, method, strlen(method)) == 0)
+        organ_table_cell(table, "%s", name);
+    else
+        organ_table_cell(table, "%s: %s", name, method);
+}
 
-static const organ_field evaluations[] = {
-    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-    FIELD_WORDS_IF("models.*.experiment.name", "experiment", "{experiment.name?{experiment.name}|-}",
-                   ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
-    FIELD_WORDS("method", "{comparison?" METHOD "|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
-    STORED,
-    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
-    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
-    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", ORGAN_FIELD_PARTS),
-    FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
-    FIELD_WORDS("rise %", RISE, 0),
-    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
-    FIELD_WORDS("KL", NOT_FIRST("kl_divergence", ".4f") ROUNDED_MARK, 0),
-    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
-static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                           FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
-                                           FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
-static const organ_field page_fields[] = {
-    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?" METHOD "|donor}",
-                ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
-    STORED,
-    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
-    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
-    FIELD_WORDS("perplexity", "{figures.perplexity:~measured}", 0),
-    FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
-    FIELD_WORDS("rise %", RISE, 0),
-    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
-    FIELD_WORDS("KL", NOT_FIRST("kl_divergence", ".5f") ROUNDED_MARK, 0),
-    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
+/* Columns with the figures that decide, which fit into 80 columns, and columns of a second table. MEASURED is the form
+ * of a figure with its error. */
+#define PRUNED      "models.*.sparsity.target"
+#define MODEL_FIELD FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
+#define LOSS_FIELDS(MEASURED)                                                                                          \
+    MODEL_FIELD, FIELD_BY("method", method_cell, ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),                             \
+        FIELD_WORDS("KL", NOT_FIRST("kl_divergence", "figure") ROUNDED_MARK, 0),                                       \
+        FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),                                                 \
+        FIELD_WORDS("perplexity", "{figures.perplexity:" MEASURED "}", 0), FIELD_WORDS("rise %", RISE, 0)
+#define MORE_FIELDS(MEASURED)                                                                                          \
+    MODEL_FIELD, FIELD_WORDS_IF("models.*.stored.packed", "stored as", "{stored.as?{stored.as}|-}", ORGAN_FIELD_LEFT), \
+        FIELD_WORDS_IF("models.*.stored.packed", "bits", "{stored.bits?{stored.bits:.2f}|-}", 0),                      \
+        FIELD_IF(PRUNED, "% target", "sparsity.target.percent", ".2f", ORGAN_FIELD_MAYBE),                             \
+        FIELD_IF(PRUNED, "% full", "sparsity.full.percent", ".2f", ORGAN_FIELD_MAYBE),                                 \
+        FIELD_WORDS("difference", NOT_FIRST("difference", "+" MEASURED), 0),                                           \
+        FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4)
+static const organ_field losses[] = {LOSS_FIELDS("measured")}, page_losses[] = {LOSS_FIELDS("~measured")};
+static const organ_field more[] = {MORE_FIELDS("measured")};
+static const organ_field page_more[] = {
+    MORE_FIELDS("~measured"),
     FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
     FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
+static const organ_field words_fields[] = {MODEL_FIELD, FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
+                                           FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
 
-/* Main results of model k, "1" or higher: difference in perplexity and KL divergence, both to the donor. */
-#define COST_OF(k)                                                                                                     \
-    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
-     "{models." k ".comparison.difference:+~measured}"},                                                               \
-    {                                                                                                                  \
-        "models." k ".comparison", "KL divergence, nats per token: {models." k ".model.name}",                         \
-            "{models." k ".comparison.kl_divergence:figure}"                                                           \
-    }
-
-/* The main results have the loss of the first three outputs; charts and table have all. */
+/* A card for each output, then the donor's. */
 static const organ_item evaluation_highlights[] = {
-    COST_OF("1"),
-    COST_OF("2"),
-    COST_OF("3"),
+    {"comparison",
+     "KL divergence of {model.name}, nats per token{rounded_activations? ‡}; perplexity "
+     "{comparison.rise_percent>0?+}{comparison.rise_percent:~2} %, same top token {comparison.top1_agreement:%.2} %",
+     "{comparison.kl_divergence:figure}"},
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+/* Experiment and sparsity of a pruned model, next to its bar. */
+#define EXPERIMENT_REMARK                                                                                              \
+    "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "                       \
+    "{sparsity.target.percent:.4g} % killed}"
 
 /* The reason why a pruned model, or one with a damaged file, has no sparsity. */
 #define NOT_COUNTED(name) "No sparsity for " name ": {not_counted}"
 
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation of models made from {models.0.model.name}"),
-    HIGHLIGHTS(NULL, evaluation_highlights),
-    BEGINNING,
+    HIGHLIGHTS_OF(NULL, "models", evaluation_highlights),
     SECTION(ON_PAGE, NULL, "Models"),
-    TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),
+    TABLE(ON_TEXT, NULL, "models", FIELDS(losses)),
+    TABLE(ON_TEXT, NULL, "models", FIELDS(more)),
     TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
-    TABLE(
-        ON_PAGE, NULL, "models", FIELDS(page_fields),
-        .caption =
-            "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; "
-            "difference, KL "
-            "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
+    TABLE(ON_PAGE, NULL, "models", FIELDS(page_losses),
+          .caption = "KL (nats per token), top-1 (share of tokens for which both predict the same token) and the rise "
+                     "of the perplexity are compared with the donor"),
+    TABLE(ON_PAGE, NULL, "models", FIELDS(page_more),
+          .caption = "{" PRUNED "?% target and % full: killed weights, counted from the bytes, of the target tensors "
+                     "and of the full model; }difference in perplexity to the donor"),
     EACH(ON_ALL, "models",
          BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted&method", NOT_COUNTED("{model.name}") "."),
                 SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
@@ -318,10 +317,21 @@ static const organ_block evaluation_blocks[] = {
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
     SAY(ON_TERMINAL, NULL,
-        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
-        "in nats per token from the donor."),
+        "{" PRUNED
+        "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "
+        "model. }KL in nats per token from the donor."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, NULL, "Loss"),
+    BARS_WHERE(NULL, "models", "comparison",
+               .style = {.title = "KL divergence from the donor",
+                         .subtitle = "nats per token, with one standard error to each side; 0 means equal predictions",
+                         .description = "KL divergence of each model from the donor, in increasing order.",
+                         .value_label = "KL divergence, nats per token",
+                         .series = {"KL divergence", NULL},
+                         .digits = 4},
+               .name = "model.name", .values = {"comparison.kl_divergence"}, .error = "comparison.kl_divergence_error",
+               .ascending = true, .remark = EXPERIMENT_REMARK,
+               .caption = "Counts every change of the predictions, for better or worse."),
     FIGURE("models>2&models.*.sparsity.target", organ_perplexity_cloud,
            "Compare methods only at the same sparsity; the next chart has the errors of the differences."),
     FIGURE("models>2&models.*.sparsity.target", organ_divergence_cloud,
@@ -337,9 +347,7 @@ static const organ_block evaluation_blocks[] = {
                   .series = {"difference to the donor", NULL},
                   .digits = 5},
         .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
-        .ascending = true,
-        .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
-                  "{sparsity.target.percent:.4g} % killed}",
+        .ascending = true, .remark = EXPERIMENT_REMARK,
         .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity alone."),
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };

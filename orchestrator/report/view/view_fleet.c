@@ -109,10 +109,10 @@ static const organ_field pruned[] = {
 
 /* ---- blocks ---- */
 
-static const organ_item highlights[] = {{NULL, "models", "{totals.models:count}"},
+static const organ_item highlights[] = {{NULL, "models failed", "{totals.failed:count}"},
+                                        {NULL, "models", "{totals.models:count}"},
                                         {NULL, "of files", "{totals.bytes:bytes}"},
-                                        {NULL, "tensors", "{totals.tensors:count}"},
-                                        {NULL, "models failed", "{totals.failed:count}"}};
+                                        {NULL, "tensors", "{totals.tensors:count}"}};
 
 static const organ_block experiment[] = {
     SAY(ON_TERMINAL, NULL, "Pruned, experiment {number}: {words}."),
@@ -121,9 +121,10 @@ static const organ_block experiment[] = {
     TABLE(ON_ALL, NULL, "models", FIELDS(pruned), .caption = "Experiment {number}: {words}"),
 };
 static const organ_block prunings[] = {
-    SECTION(ON_FILES, NULL, "Pruned models"), ERRATA,
-    SAY(ON_FILES, NULL, FROM_LOGS),           EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
-    SAY(ON_TERMINAL, NULL, FROM_LOGS),
+    SECTION(ON_FILES, NULL, "Pruned models"),
+    EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
+    SAY(ON_ALL, NULL, FROM_LOGS),
+    ERRATA,
 };
 
 static const organ_block dissection[] = {

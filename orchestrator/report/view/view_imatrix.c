@@ -4,11 +4,11 @@
 
 #define TITLE "Importance matrix of {merged?{totals.files:count} file{totals.files:s}|{model.name}}"
 
-static const organ_item highlights[] = {{NULL, "entries", "{totals.entries:count}"},
+static const organ_item highlights[] = {{"filled", "experts without tokens", "{filled.experts:count}"},
+                                        {NULL, "entries", "{totals.entries:count}"},
                                         {"calibration", "chunks", "{calibration.chunks:count}"},
                                         {"calibration", "tokens", "{calibration.tokens:count}"},
-                                        {"merged", "chunks", "{chunks:count}"},
-                                        {"filled", "experts without tokens", "{filled.experts:count}"}};
+                                        {"merged", "chunks", "{chunks:count}"}};
 
 static const organ_field entries[] = {
     FIELD_TEXT("entry", "name", ORGAN_FIELD_CODE), FIELD_COUNT("matrices", "matrices"), FIELD_COUNT("inputs", "inputs"),

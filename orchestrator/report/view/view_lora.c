@@ -287,6 +287,7 @@ static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 static json_t *arrived_roles(const json_t *report) { return organ_share_roles(report, &arrived); }
 
 static const organ_item merge_highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {"!dry_run&!unplaced", "of the change arrived", "{totals.arrived:share}"},
     {"!dry_run&!unplaced", "of its norm is rounding error", "{totals.rounding_error:share}"},
     {"!dry_run&!unplaced", "modules lost more than half", "{totals.erased:count}"},

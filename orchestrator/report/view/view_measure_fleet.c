@@ -178,8 +178,8 @@ static json_t *with_ends(const json_t *report)
 
 /* ---- the page ---- */
 
-static const organ_item highlights[] = {{NULL, "models", "{models:size}"},
-                                        {NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
+static const organ_item highlights[] = {{NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
+                                        {NULL, "models", "{models:size}"},
                                         {NULL, "tensors with a theta", "{models:sum.with_theta}"},
                                         {NULL, "gravitational wells", "{models:sum.wells}"}};
 const organ_block organ_measure_highlight_blocks[ORGAN_MEASURE_HIGHLIGHT_BLOCKS] = {

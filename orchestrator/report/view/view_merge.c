@@ -4,10 +4,12 @@
 
 enum { MAX_APART = 500 }; /* rows of the tables of tensors that are not merged */
 
-static const organ_item merge_highlights[] = {EVALUATION_HIGHLIGHTS,
-                                              {NULL, "method", "{parameters.method}"},
-                                              {NULL, "models", "{donors:size}"},
-                                              {NULL, "merged tensors", "{output.merged:count}"}};
+static const organ_item merge_highlights[] = {
+    EVALUATION_HIGHLIGHTS,
+    {"fit", "of the mean's squared error of the outputs is left", "{fit.left:share}"},
+    {NULL, "method", "{parameters.method}"},
+    {NULL, "models", "{donors:size}"},
+    {NULL, "merged tensors", "{output.merged:count}"}};
 
 static const organ_field merge_donors[] = {
     FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_WORDS("base", "{base?yes|}", ORGAN_FIELD_LEFT),
@@ -102,8 +104,8 @@ const organ_view organ_merge_view = {.schema = "organ.merge/1",
 
 /* ---- organ.audit_merge/1: `organ audit --recipe` ---- */
 
-static const organ_item audited[] = {{NULL, "recomputed tensors", "{recomputed:count}"},
-                                     {NULL, "values that differ", "{different:count}"}};
+static const organ_item audited[] = {{NULL, "values that differ", "{different:count}"},
+                                     {NULL, "recomputed tensors", "{recomputed:count}"}};
 
 static const organ_block audited_problem[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
 

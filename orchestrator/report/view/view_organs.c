@@ -92,9 +92,9 @@ static json_t *with_assemble_rows(const json_t *report)
 }
 
 static const organ_item assemble_highlights[] = {
-    WRITTEN,
     {"!dry_run&donor_again", "the donor, byte for byte", "yes"},
-    {"!dry_run&!donor_again", "tensors changed since extraction", "{changed:size}"}};
+    {"!dry_run&!donor_again", "tensors changed since extraction", "{changed:size}"},
+    WRITTEN};
 static const organ_field files[] = {FILE_FIELDS};
 static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("role", "role", 0)};
@@ -167,6 +167,7 @@ static json_t *with_graft_rows(const json_t *report)
 }
 
 static const organ_item highlights[] = {
+    EVALUATION_HIGHLIGHTS,
     {NULL, "of the output's elements come from the source", "{totals.percent_of_elements:percent}"},
     {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
     {NULL, "the header is {header_anew?rewritten|the target's, byte for byte}", "{header_anew?new|kept}"}};

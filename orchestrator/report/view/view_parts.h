@@ -16,14 +16,15 @@
 enum { ORGAN_EVALUATION_BLOCKS = 14 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
-/* Results for HIGHLIGHTS: the perplexity before and after, and the KL divergence from the donor, if the report has an
- * evaluation. Views list them first. */
+/* Results for HIGHLIGHTS: the KL divergence from the donor, and the perplexity before and after, if the report has an
+ * evaluation. The first result of each view is the figure by which one decides whether the output is good, so views
+ * list these first, then the loss that the verb itself has measured, then sizes and counts. */
 #define EVALUATION_HIGHLIGHTS                                                                                          \
-    {"evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                     \
-     "{evaluation.after.figures.perplexity:figure}"},                                                                  \
+    {"evaluation.comparison", "KL divergence from the donor, nats per token",                                          \
+     "{evaluation.comparison.kl_divergence:figure}"},                                                                  \
     {                                                                                                                  \
-        "evaluation.comparison", "KL divergence from the donor, nats per token",                                       \
-            "{evaluation.comparison.kl_divergence:figure}"                                                             \
+        "evaluation.comparison", "perplexity; before: {evaluation.before.figures.perplexity:figure}",                  \
+            "{evaluation.after.figures.perplexity:figure}"                                                             \
     }
 
 /* Prints the member "evaluation" of a report that has it: on a page and in a Markdown file as a section, on a terminal
@@ -335,7 +336,7 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define SPARSITY_HIGHLIGHTS                                                                                            \
     {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},          \
         {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},    \
-        {NULL, "of the target weights processed, each once", "{coverage.percent:percent}"},                            \
+        {"!coverage.percent=100", "of the target weights processed, each once", "{coverage.percent:percent}"},         \
         {"matrices", "of the weights in matrices of linear layers are targets", "{matrices.percent:percent}"},         \
     {                                                                                                                  \
         NULL, "target tensors", "{per_tensor.tensors:count}"                                                           \

@@ -13,11 +13,10 @@ enum { MAX_ROWS = 500 }; /* lines of a table of tensors that were not converted,
 
 /* ---- fields and blocks of both views ---- */
 
-/* Main results: bytes before and after. */
+/* Main result: bytes after and before. */
 #define SIZE_HIGHLIGHTS                                                                                                \
-    {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
     {                                                                                                                  \
-        NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"                                        \
+        NULL, "{dry_run?would remain|remain} of {totals.bytes_before:bytes}", "{totals.bytes_after:bytes}"             \
     }
 #define PLAIN       SAY(ON_ALL, NULL, "{plain.tensors:count} plain tensors, {plain.bytes:bytes}, keep their type.")
 #define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
@@ -41,10 +40,10 @@ static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code
 /* ---- dequantize ---- */
 
 static const organ_item dequantize_highlights[] = {
-    {NULL, "packed weights", "{totals.weights:count}"},
     {"!totals.infinite&!totals.nan", "values that are infinite or NaN", "0"},
     {"totals.infinite", "infinite values", "{totals.infinite:count}"},
     {"totals.nan", "values that are NaN", "{totals.nan:count}"},
+    {NULL, "packed weights", "{totals.weights:count}"},
     SIZE_HIGHLIGHTS};
 
 static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS),
@@ -71,7 +70,9 @@ static const organ_block dequantize_blocks[] = {
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     WARN(ON_FILES, "totals.infinite|totals.nan", NOT_FINITE),
-    TABLE(ON_TEXT, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals"),
+    TABLE(ON_ALL, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
+          .caption = "Packed weights by scheme"),
+    SIZES("weights"),
     SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is already plain and is only rewritten."),
     SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was already plain."),
     PLAIN,
@@ -80,9 +81,6 @@ static const organ_block dequantize_blocks[] = {
     SECTION(ON_MARKDOWN, "notes", "Notes"),
     EACH(ON_FILES, "notes", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
     SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was already plain."),
-    TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
-          .caption = "Packed weights by scheme"),
-    SIZES("weights"),
     BLOCK(TABLE, ON_PAGE, "weights", .rows = "weights", .same = "{role}\n{scheme}",
           .table = &(const organ_table_of){FIELDS(kinds), .caption = "Schemes by role"}),
     EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")),
@@ -115,9 +113,14 @@ const organ_view organ_dequantize_view = {
 
 static const organ_item quantize_highlights[] = {
     EVALUATION_HIGHLIGHTS,
-    {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
+    {"totals.output_error", "error of the outputs of all matrices together, on the calibration text",
+     "{totals.output_error:%.4f}"},
+    {"totals.weighted_error", "error of the weights, weighted by {imatrix.name}", "{totals.weighted_error:%.4f}"},
+    {NULL,
+     "relative error of the weights{totals.absmax_error?; before the search for scales: "
+     "{totals.absmax_error:%.4f}}",
+     "{totals.relative_error:%.4f}"},
     {"totals.bits_per_weight", "bits per weight", "{totals.bits_per_weight:%.2f}"},
-    {"totals.absmax_error", "before the search for scales", "{totals.absmax_error:%.4f}"},
     {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
     SIZE_HIGHLIGHTS};
 
@@ -128,8 +131,8 @@ static const organ_field precision_roles[] = {FIELD_TEXT("role", "role", ORGAN_F
                                               FIELD_BYTES("after", "bytes_after"),
                                               FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
                                               FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
-                                              FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
-                                              FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
+                                              FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
+                                              FIELD_IF("calibration", "unrefitted", "gptq_output_error", "%.4f", 0)};
 static const organ_field precision_tensors[] = {
     FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
     FIELD_TEXT("type", "dtype", 0),
@@ -141,8 +144,8 @@ static const organ_field precision_tensors[] = {
     FIELD_IF("totals.regrouped", "scheme", "scheme", NULL, 0),
     FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
     FIELD_IF("totals.absmax_error", "before search", "absmax_error", "%.4f", 0),
-    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
-    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
+    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
+    FIELD_IF("calibration", "unrefitted", "gptq_output_error", "%.4f", 0)};
 
 /* Columns of the table of widths (bits of a code) that tensors got from one budget of bits. */
 static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -247,14 +250,17 @@ static const organ_field block_tensors[] = {
     FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
     FIELD_IF("totals.absmax_error", "before search", "absmax_error", "%.4f", 0),
     FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
-    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
     FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
+    FIELD_IF("calibration", "unrefitted", "gptq_output_error", "%.4f", 0),
     FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
 
 #define BY_IMATRIX                                                                                                     \
     "Columns weighted by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted " \
     "error "                                                                                                           \
     "{totals.weighted_error:%.4f} over the tensors that have one."
+
+/* Condition: the errors of outputs were measured. */
+#define OUTPUTS "roles.*.output_error"
 
 static const organ_block quantize_blocks[] = {
     MADE_BEGIN("Quantised",
@@ -263,7 +269,25 @@ static const organ_block quantize_blocks[] = {
                "Quantisation", quantize_highlights),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
     SECTION(ON_PAGE, "roles.*.relative_error", "Quantisation error"),
-    BARS("roles.*.relative_error", "roles",
+    BARS(OUTPUTS, "roles",
+         .style = {.title = "Error of the outputs by role",
+                   .subtitle =
+                       "norm of the difference relative to the norm of the outputs; the whisker spans the tensors",
+                   .description = "One bar per role: relative error of the outputs of all its matrices together.",
+                   .value_label = "error of the outputs, percent",
+                   .series = {"error of the outputs", NULL},
+                   .digits = 4,
+                   .unit = " %"},
+         .name = "role", .values = {"output_error"}, .spread = "tensors", .factor = 100,
+         .caption = "{parameters.method} lowers this error, measured on the calibration text. It raises the error of "
+                    "the weights, which the tables have."),
+    MAP(OUTPUTS, "tensors",
+        .style = {.title = "Error of the outputs by layer",
+                  .description = "Relative error of the outputs of each tensor, by role and layer.",
+                  .value_label = "error of the outputs, percent"},
+        .role = "role", .value = "output_error", .factor = 100, .inside = true,
+        .caption = "The inputs are those of the layer in the quantised model."),
+    BARS("!" OUTPUTS "&roles.*.relative_error", "roles",
          .style = {.title = "Relative error by role",
                    .subtitle =
                        "norm of the difference relative to the norm of the weights; the whisker spans the tensors",
@@ -274,7 +298,7 @@ static const organ_block quantize_blocks[] = {
                    .unit = " %"},
          .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
          .caption = "This is the error of the weights, not of the answers: organ perplexity --compare measures those."),
-    MAP("roles.*.relative_error", "tensors",
+    MAP("!" OUTPUTS "&roles.*.relative_error", "tensors",
         .style = {.title = "Relative error by layer",
                   .description = "Relative error of each tensor, by role and layer.",
                   .value_label = "relative error, percent"},
@@ -284,9 +308,12 @@ static const organ_block quantize_blocks[] = {
     SECTION(ON_PAGE, NULL, "Roles"),
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
-    TABLE(ON_TEXT, NULL, "roles", FIELDS(precision_roles), .total = "all quantised", .total_row = "totals"),
+    TABLE(ON_ALL, NULL, "roles", FIELDS(precision_roles), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by role"),
+    TABLE(ON_ALL, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by type"),
+    SIZES("roles"),
     SAY(ON_TERMINAL, "totals.absmax_error", "Relative error before the search for scales: {totals.absmax_error:%.4f}."),
-    TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
     MATRICES_SHARE("", "quantised weights are"),
     MATRICES_FEW("choice.unquantised&", "quantised",
                  "The size leaves room for {choice.unquantised:count} of the others as they are."),
@@ -314,8 +341,9 @@ static const organ_block quantize_blocks[] = {
         "loads it: run a forward pass, base(torch.tensor([[0]])), before PeftModel.from_pretrained(base, ADAPTER)."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
-        "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "
-        "and codes were refitted."),
+        "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; unrefitted: by GPTQ "
+        "alone, "
+        "before scales and codes were refitted."),
     SAY(ON_ALL, "inputs",
         "Scales of inputs are from {inputs.samples:count} windows of {inputs.context:count} tokens of "
         "{inputs.text.name}: {inputs.streams}."),
@@ -364,11 +392,6 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "totals.regrouped",
         "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the "
         "group of {parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
-    TABLE(ON_PAGE, NULL, "roles", FIELDS(precision_roles), .total = "all quantised", .total_row = "totals",
-          .caption = "Quantised tensors by role"),
-    TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
-          .caption = "Quantised tensors by type"),
-    SIZES("roles"),
     EACH(ON_TERMINAL, "left_alone", BLOCKS(SAY(ON_TERMINAL, NULL, "Not quantised: {tensor}: {why}")), .new = "why"),
     SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
     SECTION(ON_FILES, "left_alone", "Targets copied unchanged"),
@@ -419,10 +442,7 @@ const organ_view organ_quantize_sizes_view = {.schema = "organ.quantize_sizes/1"
 
 /* ---- organ.convert/1: `organ convert` ---- */
 
-static const organ_item convert_highlights[] = {
-    {NULL, "tensors", "{totals.tensors_after:count}"},
-    {NULL, "before", "{totals.bytes_before:bytes}"},
-    {NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"}};
+static const organ_item convert_highlights[] = {SIZE_HIGHLIGHTS, {NULL, "tensors", "{totals.tensors_after:count}"}};
 
 static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIELD_CODE),
                                             FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("bytes", "bytes")};
@@ -431,13 +451,13 @@ static const organ_block convert_blocks[] = {
     MADE_BEGIN("Converted", "\nto {parameters.to}, {parameters.dtype}", "Conversion", convert_highlights),
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
-    SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    SECTION(ON_FILES, NULL, "Types"),
+    TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
+    SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),
     SAY(ON_ALL, "by_name",
         "organ convert has no rules for this architecture: tensors have other names and the same values, and no "
         "forward pass has checked the output."),
-    SECTION(ON_FILES, NULL, "Types"),
-    TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
     SAY(ON_ALL, "totals.left_out",
         "{totals.left_out:count} tensors of vision, audio or multi-token prediction are left out."),
     MADE_END(" of output", "CONVERT_REPORT.md"),
@@ -493,7 +513,6 @@ static const organ_block blocks[] = {
     SAY(ON_FILES, NULL, "Definition {definition}: " HOW "."),
     WARN(ON_FILES, "warning", "{warning.text}"),
     EACH(ON_FILES, "warning.commands", BLOCKS_OF(commands)),
-    WARN(ON_PAGE, "!dry_run", NO_EVIDENCE),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Layers and roles"),
     MAP("!dry_run&tensors", "tensors",
@@ -526,6 +545,7 @@ static const organ_block blocks[] = {
         "Copied unchanged: {left_alone:size} tensor{left_alone:s} of types that organ cannot write, "
         "{left_alone=1?that is|the first} {left_alone.0.tensor}."),
     SAY(ON_TEXT, "!dry_run", NO_EVIDENCE),
+    WARN(ON_PAGE, "!dry_run", NO_EVIDENCE),
     GAP("warning"),
     WARN(ON_TERMINAL, "warning", "{warning.text}"),
     EACH(ON_TERMINAL, "warning.commands", BLOCKS_OF(commands)),

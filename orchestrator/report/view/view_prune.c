@@ -186,7 +186,6 @@ static const organ_block prune_blocks[] = {
     WARNINGS,
     HIGHLIGHTS(DONE, prune_highlights),
     EVALUATION_ON(ON_FILES),
-    ERRATA,
 
     SECTION(ON_PAGE, "dry_run", "Targets"),
     TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets",
@@ -201,7 +200,7 @@ static const organ_block prune_blocks[] = {
     SAY(ON_TERMINAL, DONE,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
-    MATRICES(""),
+    PART(ON_TERMINAL, ".", BLOCKS(MATRICES(""))),
     PART_IF(ON_TERMINAL, DONE, "calibration",
             BLOCKS(SAY(ON_TERMINAL, NULL,
                        "Calibrated by {/parameters.method}: {text.name}, {samples} windows of {context} tokens."),
@@ -233,8 +232,9 @@ static const organ_block prune_blocks[] = {
     INPUTS(ON_MARKDOWN, NULL),
     SECTION(ON_MARKDOWN, NULL, "Aggregate sparsity"),
     TOTALS(ON_MARKDOWN, NULL),
-    ALLOCATION_ON(ON_FILES),
     SPARSITY(DONE),
+    PART(ON_FILES, ".", BLOCKS(MATRICES(""))),
+    ALLOCATION_ON(ON_FILES),
     MAGNITUDES,
     SPARSE_TENSORS(DONE),
     SECTION(ON_PAGE, DONE, "Counts"),
@@ -246,6 +246,7 @@ static const organ_block prune_blocks[] = {
         "elements."),
     PROJECTIONS(ON_MARKDOWN, NULL),
     PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(prune_layers)),
+    ERRATA,
     SECTION(ON_FILES, DONE, "Output integrity"),
     CHECKS(ON_FILES, DONE, "integrity"),
     DEFINITIONS,
@@ -303,6 +304,11 @@ const organ_view organ_prune_view = {
                 .max = MOST_PROBLEMS, .rest = "  {more} more; --json lists all."),                                     \
         EACH_IF(ON_TERMINAL, "problems", "checks",                                                                     \
                 BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}")))
+/* The result of an audit that decides. */
+#define CHECKS_PASSED                                                                                                  \
+    {                                                                                                                  \
+        NULL, "of {checks:size} checks passed", "{checks:sum.ok}"                                                      \
+    }
 /* The checks of an audit that has not failed. */
 #define AUDIT_PASSED                                                                                                   \
     EACH_IF(ON_TERMINAL, "!problems", "checks", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  ok      ", "{check}: {detail}")))
@@ -310,7 +316,7 @@ enum { MOST_PROBLEMS = 5 };
 #define NOT_TARGETS                                                                                                    \
     "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
-static const organ_item audit_highlights[] = {SPARSITY_HIGHLIGHTS};
+static const organ_item audit_highlights[] = {CHECKS_PASSED, SPARSITY_HIGHLIGHTS};
 
 static const organ_block audit_blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
@@ -318,7 +324,6 @@ static const organ_block audit_blocks[] = {
     HIGHLIGHTS(NULL, audit_highlights),
     PROJECTIONS(ON_TERMINAL, "!problems"),
     TOTALS(ON_TERMINAL, "!problems"),
-    ERRATA,
     AUDIT_PASSED,
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read and compared weight by weight; no report or log was used."),
@@ -337,6 +342,7 @@ static const organ_block audit_blocks[] = {
     SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_VERDICT("counts of zero and of changed weights")),
     SPARSITY(NULL),
     SPARSE_TENSORS(NULL),
+    ERRATA,
     PAGE_ENDING,
     SAY(ON_PAGE, NULL, "To repeat the audit:"),
     COMMAND(ON_PAGE, NULL, AUDIT_COMMAND("pruned", COMPENSATED)),
@@ -360,6 +366,7 @@ const organ_view organ_audit_view = {.schema = "organ.audit/1",
     "{resolved?with {resolved:count} refitted weight{resolved:s}, |}and nothing else.}"
 
 static const organ_item audit_cut_highlights[] = {
+    CHECKS_PASSED,
     {NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
     {"resolved", "weights were refitted", "{resolved:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
