@@ -115,6 +115,7 @@ report/svg text
 report/html text svg
 report/blocks text svg html
 report/view text svg blocks
+report/schema text
 forward
 forward/mixers forward
 serve/http
@@ -169,6 +170,7 @@ output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h pub
 report/blocks blocks.h
 report/html page.h
 report/svg svg.h
+report/schema schema.h
 report/text report_text.h
 report/view views.h
 serve serve.h

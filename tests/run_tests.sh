@@ -10,6 +10,7 @@
 #   whole     build/whole/: as sanitize, but vector kernels are instrumented too, and suites of the tree `whole` run as well
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu
+#   documents build/documents/: the scripts of `native` that use a kit, with a program that copies each document of JSON into the folder $DOCUMENTS
 #
 # tests/suites.tsv has a row for each suite: its trees, its tier, whether it must run alone, and the seconds that it takes natively. The script
 # builds all trees first. Then it runs JOBS suites at a time, the most costly first (default: one more than there are CPUs, since many suites wait
@@ -276,6 +277,23 @@ threads() {
     in_tree threads build/threads "$suites" "$environment" "setarch -R"
 }
 
+# The tree has a program of its own and links to everything else of build/, for the scripts.
+documents() {
+    local part name script suites=
+    "${NINJA:-ninja}" programs-native build/documents/build/organ build/liborgan.so build/man/organ.1 build/completion/organ || exit
+    for part in packaging include kernels formats orchestrator tests bench docs fixtures *.md *.cff LICENSE debian build.ninja; do
+        ln -sfn "$PWD/$part" "build/documents/$part" || exit 1
+    done
+    for part in build/*; do
+        [[ $part =~ ^build/(organ|documents|sanitize|whole|threads|neon)$ ]] || ln -sfn "$PWD/$part" "build/documents/$part" || exit 1
+    done
+    for name in $(suites_of native); do
+        script=$(script_of "$name")
+        [[ -z $script ]] || ! grep -q '/kit/[a-z]*_kit\.sh"' "$script" || suites+=" $name"
+    done
+    in_tree documents build/documents "$suites" "EFFORT=${EFFORT:-some} DOCUMENTS=$DOCUMENTS"
+}
+
 # Prints the reason if this machine cannot build and run programs for aarch64, else nothing.
 neon_obstacle() {
     # shellcheck disable=SC2046,SC2086 # lists of words
@@ -311,7 +329,7 @@ for tree in "$@"; do
     case $tree in
     native | complete) native "$tree" ;;
     sanitize | whole) sanitize "$tree" ;;
-    quick | threads | neon) "$tree" ;;
+    quick | threads | neon | documents) "$tree" ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done

@@ -383,7 +383,7 @@ extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ
     organ_lora_resize_verb;
 extern const organ_verb organ_tokenize_verb, organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
-extern const organ_verb organ_version_verb, organ_topology_verb, organ_help_verb, organ_manual_verb,
+extern const organ_verb organ_version_verb, organ_topology_verb, organ_schema_verb, organ_help_verb, organ_manual_verb,
     organ_completion_verb;
 
 /* ---- checks of the path of --html ---- */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * report: converts a saved report to a page. */
+ * report: converts a saved report to a page. schema: prints the JSON Schemas of documents. */
 #include "orchestrator/cli/cli_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
+#include "orchestrator/report/schema/schema.h"
 #include "orchestrator/serve/serve.h"
 
 #include <organ/report.h>
@@ -84,6 +85,52 @@ const organ_verb organ_report_verb = {
               "Saves the report of an audit and converts it to a page."}),
     .exits = {.content = "FILE has no page"},
     .run = run_report};
+
+/* ---- schema: prints the JSON Schemas of documents ---- */
+
+typedef struct schema_call {
+    organ_call call;
+    const char *name; /* of a schema; NULL: list all */
+} schema_call;
+#undef CALL
+#define CALL schema_call
+
+WORK(schema_list_work)
+{
+    *report = organ_schema_list(error);
+    return error->status;
+}
+RUN_WORK(schema_list, false)
+
+static organ_status run_schema(void *context, organ_error *error)
+{
+    const CALL *const own = context;
+    if (!own->name)
+        return run_schema_list(context, error);
+    if (own->call.html)
+        return organ_fail(error, ORGAN_USAGE, "--html cannot be combined with the name of a schema: a schema is no "
+                                              "report");
+    ORGAN_OWNED_JSON json_t *const schema = organ_schema_of(own->name, error);
+    if (schema)
+        organ_document_print(schema, stdout, error);
+    return error->status;
+}
+
+const organ_verb organ_schema_verb = {
+    .name = "schema",
+    .no_job = true,
+    .summary = "list the JSON Schemas of reports, or print one",
+    .about = "Every document that organ prints with --json or writes names its schema in the member \"schema\". "
+             "Without an operand, organ lists all schemas; with one, it prints the JSON Schema (draft 2020-12) of this "
+             "name, with types, units, and which members every document has. Objects with fixed members allow no "
+             "others. A schema refers to no other file.\n"
+             "organ.progress/1 describes the lines of --progress json, which name no schema.",
+    OPERANDS(OPTIONAL("NAME", NOTHING, name, "the name of a schema, for example organ.prune/1; default: list all")),
+    GROUPS(REPORTING_GROUP),
+    EXAMPLES({"organ schema", "Lists the schemas and what writes their documents."},
+             {"organ schema organ.prune/1 >prune.schema.json", "Writes a schema to a file for a validator."},
+             {"organ schema organ.inspect/1 | jq .properties", "Prints the members of a report of inspect."}),
+    .run = run_schema};
 
 /* ---- serve: runs all verbs over HTTP ---- */
 

@@ -18,7 +18,8 @@ static const organ_verb *const verbs[] = {
     &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_compare_verb,
     &organ_report_verb,
     &organ_serve_verb,
-    &organ_version_verb, &organ_topology_verb, &organ_help_verb, &organ_manual_verb, &organ_completion_verb};
+    &organ_version_verb, &organ_topology_verb, &organ_schema_verb, &organ_help_verb, &organ_manual_verb,
+    &organ_completion_verb};
 _Static_assert(COUNT(verbs) <= ORGAN_MAX_VERBS, "more verbs than the search has room for");
 
 static const organ_verb_section sections[] = {

@@ -341,6 +341,21 @@ static const organ_block topology_blocks[] = {
 const organ_view organ_topology_view = {
     .schema = "organ.topology/1", .kind = "Plan of the machine", .title = "{machine.name}", BLOCKS_OF(topology_blocks)};
 
+/* ---- organ.schemas/1: `organ schema` ---- */
+
+static const organ_field schemas[] = {FIELD_TEXT("schema", "name", 0),
+                                      FIELD_TEXT("document", "title", ORGAN_FIELD_SHORTENS)};
+
+static const organ_block schemas_blocks[] = {
+    HEADING("Schemas"),
+    SECTION(ON_PAGE, NULL, "Schemas"),
+    TABLE(ON_ALL, NULL, "schemas", FIELDS(schemas)),
+    LINES(NULL, "\n'organ schema NAME' prints one.\n"),
+};
+
+const organ_view organ_schemas_view = {
+    .schema = "organ.schemas/1", .kind = "Schemas", .title = "JSON Schemas of organ", BLOCKS_OF(schemas_blocks)};
+
 /* ---- organ.untrusted/1: a downloaded model, examined before it is loaded ---- */
 
 #define CHECKED                                                                                                        \

@@ -42,6 +42,7 @@
     VIEW(purify)                                                                                                       \
     VIEW(quantize)                                                                                                     \
     VIEW(quantize_sizes)                                                                                               \
+    VIEW(schemas)                                                                                                      \
     VIEW(tasks)                                                                                                        \
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \

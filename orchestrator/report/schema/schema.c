@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/schema/schema.h"
+
+#include "formats/base/embedded.h"
+#include "formats/base/json.h"
+#include "formats/base/owned.h"
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/version.h"
+
+#include <string.h>
+
+/* Calls the macro SCHEMA(name, version) for each schema: organ.NAME/VERSION, in documents/NAME.json. */
+/* clang-format off */
+#define SCHEMAS \
+    SCHEMA(allocation, 1) \
+    SCHEMA(assemble, 1) \
+    SCHEMA(audit, 1) \
+    SCHEMA(audit_cut, 1) \
+    SCHEMA(audit_merge, 1) \
+    SCHEMA(autopsy, 1) \
+    SCHEMA(compare, 1) \
+    SCHEMA(convert, 1) \
+    SCHEMA(dequantize, 1) \
+    SCHEMA(evaluate, 1) \
+    SCHEMA(expert_scores, 1) \
+    SCHEMA(experts, 1) \
+    SCHEMA(experts_prediction, 1) \
+    SCHEMA(extract, 1) \
+    SCHEMA(fetch, 1) \
+    SCHEMA(files, 1) \
+    SCHEMA(fleet, 1) \
+    SCHEMA(generate, 1) \
+    SCHEMA(graft, 1) \
+    SCHEMA(imatrix, 1) \
+    SCHEMA(inspect, 1) \
+    SCHEMA(job, 1) \
+    SCHEMA(layers, 1) \
+    SCHEMA(layers_scores, 1) \
+    SCHEMA(lora_extract, 1) \
+    SCHEMA(lora_merge, 1) \
+    SCHEMA(lora_resize, 1) \
+    SCHEMA(lora_sanitize, 1) \
+    SCHEMA(manifest, 1) \
+    SCHEMA(measure, 1) \
+    SCHEMA(merge, 1) \
+    SCHEMA(models, 1) \
+    SCHEMA(noise_pairs, 1) \
+    SCHEMA(orthogonality, 1) \
+    SCHEMA(perplexity, 1) \
+    SCHEMA(progress, 1) \
+    SCHEMA(prune, 1) \
+    SCHEMA(purify, 1) \
+    SCHEMA(quantize, 1) \
+    SCHEMA(quantize_sizes, 1) \
+    SCHEMA(ranges, 1) \
+    SCHEMA(schemas, 1) \
+    SCHEMA(tasks, 1) \
+    SCHEMA(tokenize, 1) \
+    SCHEMA(topology, 1) \
+    SCHEMA(untrusted, 1) \
+    SCHEMA(width, 1)
+/* clang-format on */
+
+#define FOLDER                "orchestrator/report/schema/documents/"
+#define SCHEMA(name, version) ORGAN_EMBEDDED(organ_schema_##name, FOLDER #name ".json")
+SCHEMAS
+#undef SCHEMA
+ORGAN_EMBEDDED(organ_schema_common_parts, FOLDER "common.json")
+
+#define SCHEMA(name, version) "organ." #name "/" #version,
+static const char *const names[] = {SCHEMAS};
+#undef SCHEMA
+#define SCHEMA(name, version) organ_schema_##name,
+static const char *const texts[] = {SCHEMAS};
+#undef SCHEMA
+enum { COUNT = sizeof names / sizeof *names };
+
+const char *const *organ_schema_names(size_t *count)
+{
+    *count = COUNT;
+    return names;
+}
+
+/* The texts are those of the program, so only a lack of memory is an error. */
+static json_t *parsed(const char *text, organ_error *error)
+{
+    json_error_t fault;
+    bool no_memory;
+    json_t *const document = organ_json_load(text, strlen(text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    if (!document && no_memory)
+        organ_fail_memory(error, "a schema");
+    else if (!document)
+        organ_fail(error, ORGAN_BAD_INPUT, "a schema: line %d, column %d: %s", fault.line, fault.column, fault.text);
+    return document;
+}
+
+/* ---- a schema that refers to no other ---- */
+
+#define COMMON "common.json#/$defs/"
+#define OWN    "#/$defs/"
+
+typedef struct bundle {
+    const json_t *common; /* "$defs" of common.json */
+    json_t *parts;        /* "$defs" of the schema */
+    bool complete;        /* false: memory ran out */
+} bundle;
+
+static void bundle_parts(bundle *b, json_t *value);
+
+/* Replaces the reference `member` of `object` to a common part, which it adds to the schema once. */
+static void bundle_reference(bundle *b, json_t *object, const char *name)
+{
+    json_t *const part = json_object_get(b->common, name), *const own = organ_json_sprintf(OWN "%s", name);
+    b->complete = own && json_object_set_new(object, "$ref", own) == 0 && b->complete;
+    if (!part || json_object_get(b->parts, name))
+        return;
+    b->complete = json_object_set(b->parts, name, part) == 0 && b->complete;
+    bundle_parts(b, part);
+}
+
+/* The recursion is as deep as a schema of the program. */
+static void bundle_parts(bundle *b, json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t k;
+    void *next;
+    json_array_foreach(value, k, member) bundle_parts(b, member);
+    json_object_foreach_safe(value, next, key, member)
+    {
+        const char *const reference = strcmp(key, "$ref") == 0 ? json_string_value(member) : NULL;
+        char name[64];
+        if (reference && strncmp(reference, COMMON, strlen(COMMON)) == 0) {
+            snprintf(name, sizeof name, "%s", reference + strlen(COMMON));
+            bundle_reference(b, value, name);
+        } else
+            bundle_parts(b, member);
+    }
+}
+
+static json_t *bundled(const char *text, organ_error *error)
+{
+    json_t *schema = parsed(text, error);
+    ORGAN_OWNED_JSON json_t *const common = schema ? parsed(organ_schema_common_parts, error) : NULL;
+    bundle b = {.common = json_object_get(common, "$defs"), .parts = json_object(), .complete = true};
+    if (common)
+        bundle_parts(&b, schema);
+    const json_t *const own = json_object_get(schema, "$defs");
+    if (own)
+        b.complete = json_object_update_missing(b.parts, (json_t *)own) == 0 && b.complete;
+    const bool none = json_object_size(b.parts) == 0;
+    const bool added = json_object_set_new(schema, "$defs", b.parts) == 0;
+    if (common && (!added || !b.complete))
+        organ_fail_memory(error, "a schema");
+    if (none)
+        json_object_del(schema, "$defs");
+    if (error->status) {
+        json_decref(schema);
+        schema = NULL;
+    }
+    return schema;
+}
+
+/* ---- by name, and the list ---- */
+
+/* Users write "prune" for "organ.prune/1". Returns NULL if no name is similar. */
+static const char *suggested(const char *name)
+{
+#define SCHEMA(name, version) #name,
+    static const char *const verbs[] = {SCHEMAS};
+#undef SCHEMA
+    const char *const verb = organ_nearest(name, verbs, COUNT);
+    for (size_t k = 0; verb && k < COUNT; k++)
+        if (strcmp(verb, verbs[k]) == 0)
+            return names[k];
+    return organ_nearest(name, names, COUNT);
+}
+
+json_t *organ_schema_of(const char *name, organ_error *error)
+{
+    for (size_t k = 0; k < COUNT; k++)
+        if (strcmp(name, names[k]) == 0)
+            return bundled(texts[k], error);
+    const char *const near = suggested(name);
+    if (near)
+        organ_fail(error, ORGAN_USAGE, "unknown schema '%s'; did you mean '%s'?", name, near);
+    else
+        organ_fail(error, ORGAN_USAGE, "unknown schema '%s'; 'organ schema' lists all", name);
+    return NULL;
+}
+
+static json_t *listed(const void *error, size_t k)
+{
+    ORGAN_OWNED_JSON json_t *const schema = parsed(texts[k], (organ_error *)error);
+    return schema ? ORGAN_OBJECT(SET_TEXT("name", names[k]), SET_TEXT("title", organ_json_text(schema, "title")))
+                  : NULL;
+}
+
+json_t *organ_schema_list(organ_error *error)
+{
+    json_t *list = ORGAN_OBJECT(SET_TEXT("schema", "organ.schemas/1"), SET_TEXT("organ", ORGAN_VERSION),
+                                SET("schemas", organ_json_rows(COUNT, listed, error)));
+    if (!list && !error->status)
+        organ_fail_memory(error, "the list of schemas");
+    if (error->status)
+        organ_clear_json(&list);
+    return list;
+}

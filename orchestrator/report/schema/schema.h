@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * JSON Schemas (draft 2020-12) of the documents that organ prints and writes. The program contains them: documents/ has
+ * a file for each, and common.json with the parts that several of them have. */
+#ifndef ORGAN_REPORT_SCHEMA_SCHEMA_H
+#define ORGAN_REPORT_SCHEMA_SCHEMA_H
+
+#include <jansson.h>
+#include <organ/base.h>
+#include <stddef.h>
+
+/* Returns the names of all schemas, in the order of the alphabet: "organ.prune/1" is the schema of documents whose
+ * member "schema" is this text. *count becomes their number. */
+const char *const *organ_schema_names(size_t *count);
+
+/* Returns the schema of this name as a document that refers to no other: its "$defs" has the common parts that it
+ * uses. The caller releases it. Returns NULL with ORGAN_USAGE and a suggestion if there is no such schema, with
+ * ORGAN_IO if memory runs out. */
+json_t *organ_schema_of(const char *name, organ_error *error);
+
+/* Returns the list of all schemas, a document organ.schemas/1. The caller releases it. Returns NULL with ORGAN_IO if
+ * memory runs out. */
+json_t *organ_schema_list(organ_error *error);
+
+#endif

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs `organ schema`: the list, each schema, and names that it refuses. Every document that the sources name has its schema, and documents of some verbs
+# have the members of theirs. `ninja test-schemas` validates those of all suites.
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+here="organ schema"
+tests=$top/tests/report/schema
+
+# Files for organ alone: its journals, and the record of a run's options.
+inner=" organ.journal/1 organ.measure-journal/2 organ.fleet-state/2 organ.run/1 "
+
+ends 0 schema
+prints "organ.prune/1"
+ends 0 schema --json
+mapfile -t names < <(jq -r '.schemas[].name' ../out)
+holds ../out '.schema == "organ.schemas/1"' '.schemas | length > 40' 'all(.schemas[]; .title | length > 4)' '[.schemas[].name] | . == (sort | unique)'
+mkdir schemas
+for name in "${names[@]}"; do
+    ends 0 schema "$name"
+    cp ../out "schemas/${name//\//.}"
+done
+ends 0 schema organ.prune/1 --json
+judge "--json changes a schema" cmp ../out schemas/organ.prune.1
+here="all schemas"
+jq -e -s 'all(.[]; .["$schema"] == "https://json-schema.org/draft/2020-12/schema" and .type == "object")' schemas/* >../held
+judge "a schema is of another draft, or of no object" test "$(<../held)" = true
+jq -r -s '.[] | .["$id"]' schemas/* | LC_ALL=C sort >../ids
+judge "the \$id of a schema is not its name" diff <(printf '%s\n' "${names[@]}" | LC_ALL=C sort) ../ids
+jq -r -s '.[] | . as $s | .. | objects | select(has("$ref")) | .["$ref"] | . as $r | select(($s["$defs"] // {}) as $d | all($d | keys[]; "#/$defs/" + . != $r)) | $s["$id"] + " " + $r' \
+    schemas/* >../lost
+judge "a reference leads nowhere: $(head -n 1 ../lost)" test ! -s ../lost
+jq -r -s '.[] | . as $s | .. | objects | select((.properties | type == "object" and all(.[]; type == "object" or type == "boolean")) and (has("additionalProperties") | not)) | $s["$id"]' \
+    schemas/* >../open
+judge "an object with fixed members allows others: $(head -n 1 ../open)" test ! -s ../open
+jq -r -s '.[] | . as $s | (.required // []) - (.properties // {} | keys) | .[] | $s["$id"] + " " + .' schemas/* >../unknown
+judge "a required member is not described: $(head -n 1 ../unknown)" test ! -s ../unknown
+
+here="the sources"
+grep -rhoE '"organ\.[a-z_-]+/[0-9]+"' "$top/orchestrator" "$top/formats" --include='*.[ch]' | tr -d '"' | LC_ALL=C sort -u >../named
+while read -r name; do
+    [[ $inner == *" $name "* ]] || judge "$name has no schema" grep -qxF "$name" ../ids
+done <../named
+
+refused 2 "did you mean 'organ.prune/1'?" schema prune
+refused 2 "did you mean 'organ.lora_merge/1'?" schema organ.lora-merge/1
+refused 2 "'organ schema' lists all" schema bread
+refused 2 "--html" schema organ.prune/1 --html page.html
+ends 0 schema --html page.html
+judge "the page lacks a schema" grep -q organ.prune/1 page.html
+
+# is_valid FILE: the document has the form that its schema states.
+is_valid() {
+    local name
+    name=$(jq -r .schema "$1")
+    jq -rn --slurpfile schema "schemas/${name//\//.}" --slurpfile document "$1" -f "$tests/faults.jq" >../faults
+    judge "$1 breaks $name: $(head -n 1 ../faults)" test ! -s ../faults
+}
+here="documents"
+ends 0 schema --json
+is_valid ../out
+ends 0 inspect tiny-qwen2 --json
+is_valid ../out
+jq '.totals.surprise = 1' ../out >other && jq -rn --slurpfile schema schemas/organ.inspect.1 --slurpfile document other -f "$tests/faults.jq" >../faults
+judge "a member without a schema is not found" grep -q 'totals: has surprise' ../faults
+jq 'del(.totals.bytes) | .organ = 1' ../out >other && jq -rn --slurpfile schema schemas/organ.inspect.1 --slurpfile document other -f "$tests/faults.jq" >../faults
+judge "a missing member is not found" grep -q 'totals: lacks bytes' ../faults
+judge "another type is not found" grep -q 'organ: is integer, not string' ../faults
+ends 0 quantize tiny-qwen2 -o small --scheme int4-group32 --select 0 --quiet
+is_valid small/organ/quantize.json
+is_valid small/organ/files.json
+ends 0 convert small -o small.gguf --to gguf --json --quiet
+is_valid ../out
+is_valid small.convert.json
+ends 0 topology --json
+is_valid ../out
+finish
