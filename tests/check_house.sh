@@ -128,11 +128,12 @@ surgery/calibration
 surgery/adapter convert merge write
 surgery/allocate calibration write
 surgery/audit
-surgery/convert encoding scoring write
+surgery/convert encoding repack scoring write
 surgery/encoding
 surgery/gptq calibration encoding
 surgery/layers
 surgery/merge calibration
+surgery/repack encoding scoring write
 surgery/scoring
 surgery/write scoring
 verbs/autopsy
@@ -189,6 +190,7 @@ surgery/encoding encoding.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h
+surgery/repack repack.h
 surgery/scoring scoring.h
 surgery/write write.h
 verbs/fetch fetch.h

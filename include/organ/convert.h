@@ -13,6 +13,9 @@ ORGAN_API_BEGIN
  * other format can store them. */
 #define ORGAN_CONVERT_TYPES "same|codes|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
+/* The values of `format`. */
+#define ORGAN_CONVERT_FORMATS "compressed-tensors|gptq|awq"
+
 /* The options of `organ convert`. */
 typedef struct organ_convert_options {
     size_t size; /* see ORGAN_DEFAULTS */
@@ -22,6 +25,9 @@ typedef struct organ_convert_options {
     const char *pre;  /* for GGUF: the value of tokenizer.ggml.pre, which names the rules that split a text; a text that
                          gets other ids is then a note, not an error; NULL: derived from the tokenizer */
     organ_write_options write;
+    /* to safetensors: one of ORGAN_CONVERT_FORMATS, the format of a quantised model that becomes another of them with
+     * the same codes; NULL: the model is GGUF. `type` is then "same" or "codes" */
+    const char *format;
 } organ_convert_options;
 ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "same")
 
@@ -29,6 +35,9 @@ ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "sa
  * expect, the configuration and the tokenizer. Values that the type cannot represent are rounded once, to nearest even.
  * Norms, biases, routers and other small tensors of a GGUF file are F32, as llama.cpp's converter writes them; matrices
  * whose rows are not whole blocks of the type become F16.
+ *
+ * With `format`, a model of AWQ, GPTQ or compressed-tensors becomes one of these formats with the same codes, scales
+ * and zero points, and all other tensors are copied.
  *
  * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
  * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is
@@ -38,8 +47,8 @@ ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "sa
  * Returns
  * - ORGAN_USAGE if options are invalid or the model has the format already;
  * - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format (some
- * text would get other ids), if a tensor is missing, if the model changed during the run, or if the first or the last
- * layer of the output gives other results than that of the model;
+ * text would get other ids; a weight that `format` cannot express), if a tensor is missing, if the model changed during
+ * the run, or if the first or the last layer of the output gives other results than that of the model;
  * - ORGAN_IO or ORGAN_INTERRUPTED;
  * - with `evaluate` also the errors of organ_perplexity. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,

@@ -189,6 +189,9 @@ static const organ_option convert_options[] = {
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
+    TEXT("format", "NAME", convert.format,
+         "to safetensors, of a quantised safetensors model: turn AWQ, GPTQ or compressed-tensors into this format with "
+         "the same codes, scales and zero points", .choices = ORGAN_CONVERT_FORMATS),
     SATURATE(convert), SHARD_SIZE(convert),
     WRITING(convert, "print what would be converted" AND_PLAN)};
 

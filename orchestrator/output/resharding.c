@@ -415,6 +415,23 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
     return ORGAN_OBJECT(SET_COUNT("tensors", same), SET_COUNT("bytes", bytes));
 }
 
+json_t *organ_pieces_types_json(const organ_shard_piece *pieces, size_t count)
+{
+    json_t *const rows = json_array();
+    for (organ_dtype type = 0; type < ORGAN_DTYPE_COUNT; type++) {
+        uint64_t tensors = 0, bytes = 0;
+        for (size_t k = 0; k < count; k++)
+            if (pieces[k].dtype == type) {
+                tensors++;
+                bytes += pieces[k].bytes;
+            }
+        if (tensors)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("type", organ_dtype_describe(type)->name),
+                                                     SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
+    }
+    return rows;
+}
+
 organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 {
     return (organ_shard_piece){

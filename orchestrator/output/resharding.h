@@ -104,6 +104,8 @@ uint64_t organ_resharding_total(const organ_resharding *plan);
  * pieces before. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
+/* Returns how many tensors and bytes of each type the pieces of a plan have. */
+json_t *organ_pieces_types_json(const organ_shard_piece *pieces, size_t count);
 
 /* Creates the files in `directory` (which must outlive the plan), writes headers and index, and reserves disk space for
  * all bytes. Returns ORGAN_IO if that fails. */

@@ -67,6 +67,17 @@ typedef struct organ_weight_pass {
  * strips fail, the error is that of the earliest. No worker uses *pass after the return. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
+/* How a weight of GPTQ, AWQ or pack-quantized stores its codes, as far as only its bytes tell. */
+typedef struct organ_weight_storage {
+    bool plus_one; /* zero points are stored minus 1 */
+    bool indexed;  /* the groups of columns are those in g_idx, not runs of columns */
+} organ_weight_storage;
+
+/* Reads the zero points of GPTQ and the index. `note`: as in organ_weight_reader_open. */
+organ_status organ_weight_storage_read(const organ_model *model, const organ_weight *weight,
+                                       const organ_kernels *kernels, organ_weight_storage *storage, char note[256],
+                                       organ_error *error);
+
 /* Returns the least memory, in bytes, with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error of
  * the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);

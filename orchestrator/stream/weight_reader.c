@@ -3,6 +3,7 @@
 #include "formats/base/results.h"
 #include "orchestrator/stream/row_function.h"
 #include "orchestrator/stream/weight_parts.h"
+#include "orchestrator/stream/weight_pass.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,6 +69,17 @@ void organ_weight_reader_close(organ_weight_reader *reader)
     for (size_t k = 0; reader->parts && k < reader->weight->made->count; k++)
         organ_weight_reader_close(reader->parts[k]);
     ORGAN_FREE_ARRAYS(reader->parts, reader->table, reader->g_idx, reader->global, reader);
+}
+
+organ_status organ_weight_storage_read(const organ_model *model, const organ_weight *weight,
+                                       const organ_kernels *kernels, organ_weight_storage *storage, char note[256],
+                                       organ_error *error)
+{
+    organ_weight_reader *r;
+    if (organ_weight_reader_open(model, weight, kernels, note, &r, error) == ORGAN_OK)
+        *storage = (organ_weight_storage){.plus_one = r->plus_one, .indexed = r->g_idx != NULL};
+    organ_weight_reader_close(r);
+    return error->status;
 }
 
 uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)

@@ -448,13 +448,16 @@ static const organ_field convert_types[] = {FIELD_TEXT("type", "type", ORGAN_FIE
                                             FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("bytes", "bytes")};
 
 static const organ_block convert_blocks[] = {
-    MADE_BEGIN("Converted", "\nto {parameters.to}, {parameters.dtype}", "Conversion", convert_highlights),
+    MADE_BEGIN("Converted", "\nto {parameters.to}, {parameters.format?{parameters.format}|{parameters.dtype}}",
+               "Conversion", convert_highlights),
     EVALUATION_ON(ON_PAGE),
-    SAY(ON_FILES, NULL, "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
+    SAY(ON_FILES, "!codes", "Definition {definition}; to {parameters.to}, matrices {parameters.dtype}."),
+    SAY(ON_FILES, "codes", "Definition {definition}; to {parameters.format}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
     SECTION(ON_FILES, NULL, "Types"),
     TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
-    SAY(ON_ALL, NULL, "{architecture} is general.architecture {general_architecture}."),
+    SAY(ON_ALL, "general_architecture", "{architecture} is general.architecture {general_architecture}."),
+    SAY(ON_ALL, "codes", "{codes.weights:count} weights have the codes, scales and zero points of the model."),
     SAY(ON_ALL, "by_name",
         "organ convert has no rules for this architecture: tensors have other names and the same values, and no "
         "forward pass has checked the output."),

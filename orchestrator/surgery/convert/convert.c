@@ -11,6 +11,7 @@
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/repack/repack.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 #include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/report/view/views.h"
@@ -34,23 +35,6 @@ static json_t *convert_parameters(void *context)
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-static json_t *document_types(const organ_convert_job *job)
-{
-    json_t *const rows = json_array();
-    for (organ_dtype type = 0; type < ORGAN_DTYPE_COUNT; type++) {
-        uint64_t tensors = 0, bytes = 0;
-        for (size_t k = 0; k < job->piece_count; k++)
-            if (job->pieces[k].dtype == type) {
-                tensors++;
-                bytes += job->pieces[k].bytes;
-            }
-        if (tensors)
-            json_array_append_new(
-                rows, ORGAN_OBJECT(SET_DTYPE("type", type), SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
-    }
-    return rows;
-}
-
 static json_t *convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;
@@ -65,7 +49,8 @@ static json_t *convert_document(void *context, const organ_writing *made)
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
                                    SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
                                    SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("types", document_types(job)),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
         SET("files", organ_resharding_files_json(organ_write_files(made))));
 }
 
@@ -426,7 +411,10 @@ static organ_status convert_verb(const void *given, const organ_engine *engine, 
     ORGAN_RELEASED_BY(organ_convert_release)
     organ_convert_job job = {.options = call->options, .origin = call->origin, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
-    convert_run(&job, report, error);
+    if (call->options->format)
+        organ_repack(call->options, engine, progress, report, error);
+    else
+        convert_run(&job, report, error);
     return organ_report_end_partial(&work, call->options->model, error);
 }
 

@@ -14,6 +14,7 @@
 #include <organ/kernels.h>
 #include <organ/models.h>
 #include <organ/schemes.h>
+#include <organ/weights.h>
 
 /* Grids: the values that codes can represent. A value is a code (an integer of few bits or an E4M3 number) times a
  * scale, plus a minimum in some GGUF blocks. */
@@ -223,6 +224,39 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
  * `back`. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums);
+
+/* ---- modules in quantization_config ---- */
+
+/* The tensors of a safetensors output by whether they are quantised. */
+typedef struct organ_module_list {
+    const organ_model *model;
+    const void *context;                                            /* first argument of the functions */
+    size_t plain, quantised;                                        /* k of the functions is below these numbers */
+    const organ_tensor *(*plain_at)(const void *context, size_t k); /* a tensor that is not quantised; NULL: none */
+    const organ_weight *(*quantised_at)(const void *context, size_t k);
+} organ_module_list;
+
+/* Returns the modules without quantisation, by their names in transformers, for `ignore` and similar members.
+ * `patterns`: whole towers get patterns, "re:.*vision_tower.*". */
+json_t *organ_modules_ignored(const organ_module_list *list, bool patterns);
+/* Returns whether the output head is quantised. */
+bool organ_modules_quantise_head(const organ_module_list *list);
+/* Appends the module of a tensor by its name in transformers, or the modules into which transformers cuts its matrix,
+ * unless the last row has that name. Appends nothing if the tensor is not a matrix of a linear layer. */
+void organ_modules_append(const organ_model *model, const organ_tensor *tensor, json_t *rows);
+/* The same for a weight of any scheme, "MODULE.weight". */
+void organ_modules_append_weight(const organ_model *model, const organ_weight *weight, json_t *rows);
+
+/* ---- quantization_config of compressed-tensors; the functions take over the values that they get ---- */
+
+/* Returns symmetric QuantizationArgs of compressed-tensors. `strategy` names the values that share a scale: "group",
+ * "channel", "tensor" or "token". `group_size` may be JSON null. `dynamic`: scales are computed at run time, as for
+ * activations. */
+json_t *organ_compressed_arguments(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic);
+/* Returns a member of config_groups. `inputs` is JSON null if inputs are not quantised. */
+json_t *organ_compressed_group(json_t *targets, json_t *weights, json_t *inputs);
+/* Returns the whole quantization_config; `format` is a name of compressed-tensors. */
+json_t *organ_compressed_config(json_t *groups, const char *format, json_t *ignore);
 
 /* ---- config.json of a model that is no longer quantised ---- */
 

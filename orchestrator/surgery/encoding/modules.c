@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ * Lists the modules of a model that quantization_config of config.json names: for loaders, a module is quantised unless
+ * the list of ignored modules has it. */
+#include "orchestrator/surgery/encoding/encoding.h"
+
+#include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
+#include "formats/tensor/tensor_list.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_routed(const organ_tensor *tensor)
+{
+    return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+/* Returns the length of the name of the module that a tensor belongs to: that of "model.layers.0.mlp.gate" in
+ * "model.layers.0.mlp.gate.weight". Stacked experts may be parameters of their module: "model.layers.0.mlp.experts" in
+ * "model.layers.0.mlp.experts.down_proj". 0 if the tensor is not a matrix of a linear layer (an embedding, a bias). */
+static size_t module_length(const organ_tensor *tensor)
+{
+    const bool weight = organ_ends_with(tensor->name, ".weight");
+    const bool stack = tensor->rank == 3 && is_routed(tensor);
+    const char *const dot = strrchr(tensor->name, '.');
+    if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
+        return 0;
+    return (size_t)(dot - tensor->name);
+}
+
+static void append_name(json_t *rows, const char *name, size_t length)
+{
+    const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+    if (!last || strlen(last) != length || memcmp(last, name, length) != 0)
+        json_array_append_new(rows, json_stringn(name, length));
+}
+
+/* Appends the names of the parts into which transformers cuts a matrix: "self_attn.q_proj", "self_attn.k_proj" and so
+ * on for the first part's name `first` and `parts`, "q_proj|k_proj|v_proj". */
+static void append_parts(json_t *rows, const char *first, const char *parts)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const size_t kept = strlen(first) - strcspn(parts, "|");
+    for (const char *at = parts; *at; at += strcspn(at, "|"), at += *at == '|') {
+        const int length = snprintf(name, sizeof name, "%.*s%.*s", (int)kept, first, (int)strcspn(at, "|"), at);
+        append_name(rows, name, (size_t)length);
+    }
+}
+
+/* Writes the name in transformers of the module whose name in the file has `length` bytes. Returns false if that is 0
+ * or a name is too long. *parts: organ_module_split_parts. */
+static bool name_in_transformers(const organ_model *model, const char *name, size_t length,
+                                 char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
+{
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *const type = model->config.model_type;
+    if (!length || snprintf(module, sizeof module, "%.*s", (int)length, name) >= (int)sizeof module)
+        return false;
+    *parts = organ_module_split_parts(type, module);
+    return organ_module_name(type, module, out, ORGAN_MODULE_NAME_SIZE, NULL);
+}
+
+static void append_module(const organ_model *model, const char *module, size_t length, json_t *rows)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const char *parts;
+    if (!name_in_transformers(model, module, length, name, &parts))
+        return;
+    if (parts)
+        append_parts(rows, name, parts);
+    else
+        append_name(rows, name, strlen(name));
+}
+
+void organ_modules_append(const organ_model *model, const organ_tensor *tensor, json_t *rows)
+{
+    append_module(model, tensor->name, module_length(tensor), rows);
+}
+
+void organ_modules_append_weight(const organ_model *model, const organ_weight *weight, json_t *rows)
+{
+    size_t length = strlen(weight->name);
+    organ_cut_end(weight->name, &length, ".weight");
+    append_module(model, weight->name, length, rows);
+}
+
+/* The search begins at the end, where a match is most likely. */
+static bool has_module(const json_t *rows, const char *name)
+{
+    for (size_t k = json_array_size(rows); k > 0; k--)
+        if (strcmp(json_string_value(json_array_get(rows, k - 1)), name) == 0)
+            return true;
+    return false;
+}
+
+bool organ_modules_quantise_head(const organ_module_list *list)
+{
+    for (size_t k = 0; k < list->quantised; k++) {
+        const organ_anatomy *const anatomy = &list->quantised_at(list->context, k)->anatomy;
+        if (anatomy->role == ORGAN_ROLE_OUTPUT && anatomy->layer < 0)
+            return true;
+    }
+    return false;
+}
+
+/* Sets `word` to a component of the tensor's name that all modules of its tower have, such as "vision_tower": the first
+ * that is no trunk. Returns false if the tensor belongs to no tower, or has no such name. */
+static bool tower_word(const organ_module_list *list, const organ_tensor *tensor, char word[80])
+{
+    static const char *const trunks[] = {"model", "language_model", NULL};
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *parts, *at = module;
+    if (!organ_role_is_tower(tensor->anatomy.role) ||
+        !name_in_transformers(list->model, tensor->name, module_length(tensor), module, &parts))
+        return false;
+    const char *const end = module + strlen(module);
+    do {
+        snprintf(word, 80, "%.*s", (int)strcspn(at, "."), at);
+        at += strcspn(at, ".") + 1;
+    } while (organ_is_one_of(word, trunks) && at < end);
+    return strspn(word, "abcdefghijklmnopqrstuvwxyz_") == strlen(word);
+}
+
+static bool quantises_any(const organ_module_list *list, const char *word)
+{
+    for (size_t k = 0; k < list->quantised; k++)
+        if (strstr(list->quantised_at(list->context, k)->name, word))
+            return true;
+    return false;
+}
+
+/* Transformers and servers name the modules of towers differently; a pattern, "re:.*vision_tower.*", matches all
+ * names. Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
+static bool append_tower(const organ_module_list *list, const organ_tensor *tensor, json_t *rows)
+{
+    char word[80], pattern[96];
+    if (!tower_word(list, tensor, word))
+        return false;
+    snprintf(pattern, sizeof pattern, "re:.*%s.*", word);
+    if (has_module(rows, pattern))
+        return true;
+    return !quantises_any(list, word) && json_array_append_new(rows, json_string(pattern)) == 0;
+}
+
+static bool has_plain_mtp(const organ_module_list *list)
+{
+    for (size_t k = 0; k < list->plain; k++) {
+        const organ_tensor *const same = list->plain_at(list->context, k);
+        if (same && same->anatomy.role == ORGAN_ROLE_MTP)
+            return true;
+    }
+    return false;
+}
+
+/* Unless the output head is quantised, its name in transformers is added even if the file has no such tensor: a loader
+ * creates the head if it is tied to the embedding. */
+json_t *organ_modules_ignored(const organ_module_list *list, bool patterns)
+{
+    const bool biogpt = strncmp(list->model->config.architecture, "BioGpt", 6) == 0;
+    const char *const head = biogpt ? "output_projection" : "lm_head";
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < list->plain; k++) {
+        const organ_tensor *const same = list->plain_at(list->context, k);
+        if (!same || (patterns && append_tower(list, same, rows)))
+            continue;
+        organ_modules_append(list->model, same, rows);
+        const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+        const size_t length = same->anatomy.role == ORGAN_ROLE_OUTPUT ? module_length(same) : 0;
+        if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
+            append_name(rows, same->name, length); /* servers take the head's name from the file */
+    }
+    /* servers build the layers of multi-token prediction from fused modules, which single names do not match */
+    if (patterns && has_plain_mtp(list) && !quantises_any(list, "mtp."))
+        json_array_append_new(rows, json_string("re:.*mtp.*"));
+    if (!organ_modules_quantise_head(list) && !has_module(rows, head))
+        json_array_append_new(rows, json_string(head));
+    return rows;
+}
+
+/* ---- quantization_config of compressed-tensors ---- */
+
+json_t *organ_compressed_arguments(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
+{
+    return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
+                        SET("group_size", group_size), SET_COUNT("num_bits", bits),
+                        SET("observer", dynamic ? json_null() : json_string("minmax")),
+                        SET("observer_kwargs", json_object()), SET_TEXT("strategy", strategy), SET_FLAG("symmetric", 1),
+                        SET_TEXT("type", type));
+}
+
+json_t *organ_compressed_group(json_t *targets, json_t *weights, json_t *inputs)
+{
+    return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
+                        SET("weights", weights));
+}
+
+json_t *organ_compressed_config(json_t *groups, const char *format, json_t *ignore)
+{
+    return ORGAN_OBJECT(SET("config_groups", groups), SET_TEXT("format", format), SET_NULL("global_compression_ratio"),
+                        SET("ignore", ignore), SET_NULL("kv_cache_scheme"),
+                        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
+}

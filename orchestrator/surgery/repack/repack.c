@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Conversion of a quantised safetensors model between AWQ, GPTQ and compressed-tensors: options, pass, document. Each
+ * worker turns one weight at a time, whose codes it holds in both formats. */
+#include "orchestrator/surgery/repack/repack.h"
+
+#include "formats/base/results.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/plan.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/memory.h"
+#include "orchestrator/surgery/repack/repack_parts.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
+#include <organ/base.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Operations of a matrix product that take as long as a code, to plan a dry run. */
+#define TURNED 30.0
+
+/* ---- the document organ.convert/1 ---- */
+
+static json_t *parameters(void *context)
+{
+    const repack_job *const job = context;
+    return ORGAN_OBJECT(SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
+                        SET_TEXT("format", organ_repack_names[job->to]),
+                        SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+}
+
+static json_t *document(void *context, const organ_writing *made)
+{
+    const repack_job *const job = context;
+    uint64_t before = 0, after = 0;
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        before += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->piece_count; k++)
+        after += job->pieces[k].bytes;
+    return ORGAN_OBJECT(
+        SET_TEXT("architecture", job->model->config.architecture), SET_FLAG("by_name", 0),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
+                                   SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", 0),
+                                   SET_COUNT("bytes_before", before), SET_COUNT("bytes_after", after))),
+        SET("codes", ORGAN_OBJECT(SET_COUNT("weights", job->part_count), SET_FLAG("symmetric", job->symmetric),
+                                  SET_FLAG("indexed", job->indexed))),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("types", organ_pieces_types_json(job->pieces, job->piece_count)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))));
+}
+
+/* ---- the pass ---- */
+
+typedef struct repack_pass {
+    repack_job *job;
+    size_t workers;       /* number of workers that turn weights; further workers of the pool do nothing */
+    pthread_mutex_t lock; /* guards the members below, the journal and the progress */
+    size_t next;          /* the next part */
+    size_t failed;        /* the first part that failed */
+    organ_error *error;
+} repack_pass;
+
+/* Returns the next part that is left; NULL if there is none or a part has failed. */
+static const repack_part *take_part(repack_pass *pass)
+{
+    ORGAN_LOCKED(&pass->lock);
+    const repack_job *const job = pass->job;
+    while (pass->next < job->part_count && organ_write_done(job->run, job->parts[pass->next].unit))
+        pass->next++;
+    return pass->next < job->part_count && !pass->error->status ? &job->parts[pass->next++] : NULL;
+}
+
+static void retire_part(repack_pass *pass, const repack_part *part, organ_error *error)
+{
+    ORGAN_LOCKED(&pass->lock);
+    const size_t k = (size_t)(part - pass->job->parts);
+    if (!error->status && organ_write_finish(pass->job->run, part->unit, json_object(), error) == ORGAN_OK)
+        organ_progress_advance(pass->job->progress, organ_weight_bytes(part->weight), part->weight->name, NULL);
+    if (error->status && (!pass->error->status || k < pass->failed)) {
+        *pass->error = *error;
+        pass->failed = k;
+    }
+}
+
+static void work(void *context, size_t worker)
+{
+    repack_pass *const pass = context;
+    if (worker >= pass->workers)
+        return;
+    ORGAN_OWNED void *const scratch = malloc(ORGAN_PUT_SCRATCH);
+    const repack_part *part;
+    while ((part = take_part(pass))) {
+        organ_error error = {0};
+        if (!scratch)
+            organ_fail_memory(&error, part->weight->name);
+        else if (organ_stop_is_requested(pass->job->engine->stop))
+            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
+        else
+            organ_repack_write(pass->job, part, scratch, &error);
+        retire_part(pass, part, &error);
+    }
+}
+
+static const repack_part *largest(const repack_job *job)
+{
+    const repack_part *found = job->parts;
+    for (size_t k = 1; k < job->part_count; k++)
+        if (organ_repack_memory(job, &job->parts[k]) > organ_repack_memory(job, found))
+            found = &job->parts[k];
+    return found;
+}
+
+static organ_status fill(void *context, organ_writing *run, organ_error *error)
+{
+    repack_job *const job = context;
+    const repack_part *const part = largest(job);
+    const uint64_t need = organ_repack_memory(job, part);
+    job->run = run;
+    if (organ_memory_claim(job->engine, need, error, "the codes of '%s' in both formats", part->weight->name))
+        return error->status;
+    repack_pass pass = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .error = error};
+    pass.workers = organ_memory_workers(job->engine, need, 0);
+    organ_workers_run(job->engine->workers, work, &pass);
+    return error->status;
+}
+
+static bool recall(void *context, size_t item, const json_t *results)
+{
+    (void)context;
+    (void)item;
+    return json_is_object(results);
+}
+
+/* ---- the run ---- */
+
+/* Codes are equal, so the layers of the output are those of the model. */
+static organ_status check_output(void *context, const char *to, const char *path, organ_error *error)
+{
+    const repack_job *const job = context;
+    const organ_trial trial = {.model = job->model,
+                               .path = path,
+                               .engine = job->engine,
+                               .progress = job->progress,
+                               .tolerance = ORGAN_TRIAL_ERROR_32};
+    (void)to;
+    return organ_trial_run(&trial, error);
+}
+
+static organ_status check_options(repack_job *job, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    while (organ_repack_names[job->to] && strcmp(organ_repack_names[job->to], o->format) != 0)
+        job->to++;
+    if (job->to == REPACK_FORMATS)
+        return organ_fail(error, ORGAN_USAGE, "`format` %s: compressed-tensors, gptq and awq are known", o->format);
+    if (strcmp(o->to, "safetensors") != 0)
+        return organ_fail(error, ORGAN_USAGE, "`format` %s: such models are safetensors, not %s", o->format, o->to);
+    if (strcmp(o->type, "same") != 0 && strcmp(o->type, "codes") != 0)
+        return organ_fail(error, ORGAN_USAGE, "`type` %s: `format` %s keeps the codes of the model", o->type,
+                          o->format);
+    if (o->pre)
+        return organ_fail(error, ORGAN_USAGE, "`pre` has no meaning with `format`: it is for GGUF outputs");
+    if (organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "%s: safetensors have files next to them: name a directory",
+                          o->write.output);
+    return ORGAN_OK;
+}
+
+static void estimate(repack_job *job)
+{
+    organ_plan_memory(&job->plan, organ_repack_memory(job, largest(job)), 0);
+    for (size_t k = 0; k < job->part_count; k++)
+        job->plan.products += TURNED * (double)job->parts[k].weight->elements;
+}
+
+static organ_status repack_model(repack_job *job, json_t **report, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    if (check_options(job, error) || organ_repack_plan(job, error))
+        return error->status;
+    organ_progress_warn_of_model(job->progress, job->model);
+    for (size_t k = 0; k < job->weights->note_count; k++)
+        organ_progress_note(job->progress, "%s", job->weights->notes[k]);
+    estimate(job);
+    const organ_write made = {
+        .model = job->model,
+        .requested = &o->write,
+        .report.plan = &job->plan,
+        ORGAN_WRITE_BY(job),
+        .pieces.list = job->pieces,
+        .pieces.count = job->piece_count,
+        .pieces.units = job->units,
+        .pieces.unit_count = job->unit_count,
+        .pieces.repacked = true,
+        .names = {"convert/1", &organ_convert_view, "converting", "model"},
+        .left_out = organ_packed_files,
+        .report.made_as = ORGAN_TYPES_STAY,
+        .make = {.edit = organ_repack_config, .fill = fill, .recall = recall, .check = check_output},
+        .check.parameters = parameters,
+        .report.document = document};
+    return organ_write_run(&made, report, error);
+}
+
+organ_status organ_repack(const organ_convert_options *options, const organ_engine *engine,
+                          const organ_progress *progress, json_t **report, organ_error *error)
+{
+    ORGAN_RELEASED_BY(organ_repack_release)
+    repack_job job = {.options = options, .engine = engine, .progress = progress};
+    return repack_model(&job, report, error);
+}
