@@ -291,6 +291,16 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
+/* Returns whether --dtype codes copies the codes of a source, if all tensors of its stack have such codes. */
+static bool could_copy(const organ_convert_job *job, const convert_source *source)
+{
+    const organ_shard_piece *const piece = &job->pieces[job->places[source->first].piece];
+    if (job->to_gguf || source->codes)
+        return organ_convert_code_type(source->own) != ORGAN_DTYPE_COUNT;
+    return job->forms == CONVERT_GPT_OSS ? source->own->codes->dtype == ORGAN_MXFP4 && source->own->rank == 3
+                                         : organ_convert_form(job, source->own, piece->name, piece->rank) != NULL;
+}
+
 /* A quantised model grows if its codes become numbers. The note says how large the output is, and the short way. */
 static void note_growth(const organ_convert_job *job)
 {
@@ -300,13 +310,13 @@ static void note_growth(const organ_convert_job *job)
     bool codes = false;
     for (size_t k = 0; k < job->piece_count; k++)
         after += piece_bytes(&job->pieces[k]);
-    for (size_t k = 0; k < job->source_count && job->to_gguf; k++)
-        codes = codes || organ_convert_code_type(job->sources[k].own) != ORGAN_DTYPE_COUNT;
+    for (size_t k = 0; k < job->source_count; k++)
+        codes = codes || could_copy(job, &job->sources[k]);
     if (!before || after / 3 <= before / 2)
         return;
-    organ_progress_note(job->progress, "the output has %s, %.1f times the %s of the model, whose codes become %s; %s",
+    organ_progress_note(job->progress, "the output has %s, %.1f times the %s of the model, whose %scodes become %s; %s",
                         organ_quantity_text(after, is), (double)after / (double)before,
-                        organ_quantity_text(before, was), organ_dtype_name(job->type),
+                        organ_quantity_text(before, was), job->keeps_codes ? "other " : "", organ_dtype_name(job->type),
                         codes && !job->keeps_codes ? "`type` codes copies them unchanged, in their size"
                                                    : "organ quantize makes it small again, with further loss");
 }

@@ -362,18 +362,30 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
         piece->same = w->codes;
 }
 
+/* Whether the place's piece gets values, or codes of the source's type, or numbers of such codes. */
+static bool plan_fits(const organ_convert_job *job, const convert_source *source, const organ_row_place *place)
+{
+    const convert_piece *const facts = &job->facts[place->piece];
+    const organ_dtype type = organ_convert_code_type(source->own);
+    if (facts->form)
+        return facts->form->blocks == type;
+    return facts->content != CONVERT_BLOCKS || job->pieces[place->piece].dtype == type;
+}
+
 /* A source is copied by codes if all its places have pieces of codes or scales, by values if none has. Refuses a
  * mixture, and values whose rows are read in the order of codes: the numbered experts of a stack may have different
  * types. */
 static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
-    size_t coded = 0;
-    for (size_t k = source->first; k < source->first + source->count; k++)
+    size_t coded = 0, fitting = 0;
+    for (size_t k = source->first; k < source->first + source->count; k++) {
         coded += job->facts[job->places[k].piece].content != CONVERT_VALUES;
+        fitting += plan_fits(job, source, &job->places[k]);
+    }
     /* a transposed weight that is read in the order of its codes cannot be read as values any more */
     if (coded == 0 && source->weight == source->own)
         source->codes = false;
-    if (coded != (source->codes ? source->count : 0))
+    if (coded != (source->codes ? source->count : 0) || fitting != source->count)
         return organ_convert_unknown(job, source->own->name,
                                      "and another tensor of its stack do not have the same codes: use another `type`",
                                      error);
@@ -439,6 +451,8 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     for (size_t k = 0; k < w->unmatched_count; k++)
         if (!w->unmatched[k].dropped)
             return organ_convert_unknown(job, w->unmatched[k].tensor->name, w->unmatched[k].why, error);
+    if (!job->to_gguf)
+        organ_convert_choose_forms(job);
     for (size_t k = 0; k < w->count && !error->status; k++) {
         convert_source *const source = &job->sources[job->source_count];
         *source = (convert_source){.weight = &w->weights[k], .first = job->place_count};
@@ -455,7 +469,7 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         check_names_return(job, error);
     else if (!error->status && !job->by_name)
         organ_convert_computed(job, error);
-    if (error->status || plan_check(job, error) || plan_units(job, error))
+    if (error->status || plan_check(job, error) || organ_convert_finish_forms(job, error) || plan_units(job, error))
         return error->status;
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);
@@ -464,6 +478,6 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
             error, ORGAN_BAD_INPUT, "%s: `dtype` codes: no tensor has codes that %s have, too: MXFP4%s",
             job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
             job->to_gguf ? ", or symmetric INT8 or INT4 with a scale for 32 values, or MLX's 4 bits in groups of 32"
-                         : " of gpt-oss, or Q8_0 of linear layers");
+                         : ", Q8_0 or Q4_0 of linear layers, or Q4_1 if mlx-lm has the architecture");
     return error->status;
 }

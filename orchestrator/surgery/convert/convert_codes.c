@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors; symmetric INT8 with
- * a scale for 32 values, which is Q8_0 of GGUF; and, to GGUF only, symmetric INT4 with a scale for 32 values (Q4_0) and
- * MLX's codes of 4 bits with scale and bias for 32 values (Q4_1). Only their arrangement changes: GGUF stores the scale
- * before the 32 codes of a block, and nibbles in another order. No value is computed or rounded.
+ * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors; symmetric INT8 and
+ * INT4 with a scale for 32 values, which are Q8_0 and Q4_0 of GGUF; and MLX's codes of 4 bits with scale and bias for
+ * 32 values (Q4_1). Only their arrangement changes: GGUF stores the scale before the 32 codes of a block, and nibbles
+ * in another order. No value is computed or rounded.
  *
  * Places that copy the same matrices of a source (convert_parts.h) share one reading of these matrices. Each worker
  * reads a range of the rows and copies them to all these places; the calling thread waits for the workers and then
@@ -21,6 +21,7 @@
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
     CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
+    CODE_OUTPUTS = 3,        /* codes, scales and minima of a weight are collected at the same time */
     CODE_F16 = 2,            /* bytes of the scale of a block of Q8_0, Q4_0 and Q4_1, and of the minimum of Q4_1 */
     CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
 };
@@ -184,29 +185,49 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
     return ORGAN_OK;
 }
 
-/* Writes the scales (if `scales`) or the codes. An MXFP4 scale that is NaN in safetensors is refused. */
-static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
-                                   organ_error *error)
+/* The bytes of a block of a GGUF type, in their order. */
+typedef struct code_block {
+    size_t scale, minimum, codes;
+} code_block;
+
+static code_block code_block_of(organ_dtype type)
 {
-    const bool mxfp4 = w->weight->codes->dtype == ORGAN_MXFP4;
-    const size_t scale = mxfp4 ? 1 : CODE_F16, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
-    for (size_t at = 0; at < w->codes_row; at += scale + codes) {
-        if (mxfp4 && blocks[at] == CODE_NOT_A_NUMBER)
+    if (type == ORGAN_MXFP4)
+        return (code_block){1, 0, CODE_GROUP / 2};
+    if (type == ORGAN_Q8_0)
+        return (code_block){CODE_F16, 0, CODE_GROUP};
+    return (code_block){CODE_F16, type == ORGAN_Q4_1 ? CODE_F16 : 0, CODE_GROUP / 2};
+}
+
+static size_t code_part_bytes(const code_block *b, convert_content part)
+{
+    if (part == CONVERT_CODES)
+        return b->codes;
+    return part == CONVERT_SCALES ? b->scale : b->minimum;
+}
+
+/* Writes that part of the blocks of a row which `content` names. An MXFP4 scale that is NaN in safetensors is
+ * refused. */
+static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, convert_content content,
+                                   unsigned char *to, organ_error *error)
+{
+    const organ_dtype type = w->weight->codes->dtype;
+    const code_block b = code_block_of(type);
+    for (size_t at = 0; at < w->codes_row; at += b.scale + b.minimum + b.codes) {
+        const unsigned char *const block = blocks + at, *const codes = block + b.scale + b.minimum;
+        if (type == ORGAN_MXFP4 && *block == CODE_NOT_A_NUMBER)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
                               w->job->model->path, w->weight->name);
-        if (scales && mxfp4)
-            *to++ = blocks[at];
-        else if (scales) {
-            memcpy(to, blocks + at, CODE_F16);
-            to += CODE_F16;
-        } else if (mxfp4) {
-            code_nibbles_to_hf(blocks + at + scale, to);
-            to += CODE_GROUP / 2;
-        } else {
-            memcpy(to, blocks + at + scale, CODE_GROUP);
-            to += CODE_GROUP;
-        }
+        if (content == CONVERT_CODES && b.codes < CODE_GROUP)
+            code_nibbles_to_hf(codes, to);
+        else if (content == CONVERT_CODES)
+            memcpy(to, codes, CODE_GROUP);
+        else if (content == CONVERT_SCALES)
+            memcpy(to, block, b.scale);
+        else
+            memcpy(to, block + b.scale, b.minimum);
+        to += code_part_bytes(&b, content);
     }
     return ORGAN_OK;
 }
@@ -268,7 +289,7 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
     const unsigned char *const biases = w->biases + (from - w->first) * w->biases_row;
     unsigned char *const made = out->rows + out->count++ * out->row;
     return content == CONVERT_BLOCKS ? code_row_to_gguf(w, codes, scales, biases, made, error)
-                                     : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
+                                     : code_row_to_hf(w, codes, content, made, error);
 }
 
 static bool code_is_reordered(const organ_row_place *place) { return place->pairs || place->halves; }
@@ -314,18 +335,18 @@ static organ_status code_copy_to_place(const code_share *s, const organ_row_plac
     return error->status;
 }
 
-/* If there are at most two places, each has an output buffer, which collects rows of several windows. More places
- * share the first buffer, which is then written after each place. */
-static organ_status code_copy_window(const code_share *s, code_window windows[2], code_output outputs[2],
+/* If there are at most CODE_OUTPUTS places, each has an output buffer, which collects rows of several windows. More
+ * places share the first buffer, which is then written after each place. */
+static organ_status code_copy_window(const code_share *s, code_window windows[2], code_output outputs[CODE_OUTPUTS],
                                      organ_error *error)
 {
     if (organ_stop_is_requested(s->job->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     windows[0].read = windows[1].read = false;
     for (size_t k = 0; k < s->count && !error->status; k++) {
-        code_output *const out = &outputs[s->count <= 2 ? k : 0];
+        code_output *const out = &outputs[s->count <= CODE_OUTPUTS ? k : 0];
         if (!s->job->facts[s->places[k].piece].skip &&
-            code_copy_to_place(s, &s->places[k], windows, out, error) == ORGAN_OK && s->count > 2)
+            code_copy_to_place(s, &s->places[k], windows, out, error) == ORGAN_OK && s->count > CODE_OUTPUTS)
             code_flush(out, error);
     }
     return error->status;
@@ -362,8 +383,8 @@ static void code_worker(void *context, size_t worker)
     const uint64_t all = s->places->matrices * s->matrices.rows / s->step, begin = s->places->matrix * s->matrices.rows;
     const uint64_t end = begin + all * (worker + 1) / s->workers * s->step;
     code_window windows[2] = {{0}, {0}};
-    code_output outputs[2] = {{0}, {0}};
-    for (size_t k = 0; k < (s->count == 2 ? 2 : 1) && !error->status; k++)
+    code_output outputs[CODE_OUTPUTS] = {{0}};
+    for (size_t k = 0; k < (s->count <= CODE_OUTPUTS ? s->count : 1) && !error->status; k++)
         code_output_open(&outputs[k], s, error);
     if (!error->status && code_window_open(&windows[0], s->job, s->source->weight, error) == ORGAN_OK &&
         s->source->other)
@@ -375,8 +396,8 @@ static void code_worker(void *context, size_t worker)
     }
     code_window_close(&windows[0]);
     code_window_close(&windows[1]);
-    code_output_close(&outputs[0], error);
-    code_output_close(&outputs[1], error);
+    for (size_t k = 0; k < CODE_OUTPUTS; k++)
+        code_output_close(&outputs[k], error);
 }
 
 /* If a place reorders rows within its blocks and a block fits in the buffers, the step is the number of rows of a
@@ -402,8 +423,9 @@ static organ_status code_wrote(const code_share *s, const organ_row_place *p, or
 /* As many workers run as have room for their buffers in engine->memory, but at least one. */
 static organ_status code_copy_share(code_share *s, organ_error *error)
 {
-    /* a worker has up to two windows and two outputs */
-    const uint64_t fitting = organ_engine_memory(s->job->engine) / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    /* a worker has up to two windows */
+    const uint64_t each = (2 + CODE_OUTPUTS) * CODE_BUFFER + ORGAN_PUT_SCRATCH;
+    const uint64_t fitting = organ_engine_memory(s->job->engine) / each;
     s->step = code_step(s);
     s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
     s->errors = calloc(s->workers, sizeof *s->errors);
@@ -453,49 +475,4 @@ organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error
         if (job->sources[k].codes)
             code_copy_source(job, &job->sources[k], error);
     return error->status;
-}
-
-/* ---- quantization_config of a safetensors output that keeps codes of the GGUF file ---- */
-
-/* Returns the names in transformers of the linear layers without codes. */
-static json_t *config_plain_modules(const organ_convert_job *job, const char *model_type)
-{
-    json_t *const plain = json_array();
-    char name[ORGAN_MODULE_NAME_SIZE];
-    for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_shard_piece *const piece = &job->pieces[k];
-        size_t length = strlen(piece->name);
-        if (job->facts[k].content == CONVERT_VALUES && piece->rank == 2 &&
-            organ_cut_end(piece->name, &length, ".weight") && !strstr(piece->name, "embed") &&
-            organ_module_name(model_type, piece->name, name, sizeof name, NULL))
-            json_array_append_new(plain, json_stringn(name, strlen(name) - strlen(".weight")));
-    }
-    return plain;
-}
-
-int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
-{
-    const char *const made = json_string_value(json_object_get(config, "model_type")),
-                      *const own = json_string_value(json_object_get(job->file, "model_type")),
-                      *const other = own ? own : job->pairing->model_type;
-    json_t *const plain = config_plain_modules(job, made ? made : other);
-    bool mxfp4 = false;
-    for (size_t k = 0; k < job->piece_count; k++)
-        mxfp4 = mxfp4 || (job->facts[k].content == CONVERT_CODES && job->pieces[k].dtype == ORGAN_U8);
-    if (job->config.tied_output) /* loaders make a linear layer of this name with the embeddings as weights */
-        json_array_append_new(plain, json_string("lm_head"));
-    if (mxfp4)
-        return !ORGAN_ADD(config, SET("quantization_config", ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
-                                                                          SET("modules_to_not_convert", plain))));
-    json_t *const weights =
-        ORGAN_OBJECT(SET_COUNT("num_bits", 8), SET_TEXT("type", "int"), SET_TEXT("strategy", "group"),
-                     SET_COUNT("group_size", ORGAN_CONVERT_GROUP), SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0));
-    json_t *const group =
-        ORGAN_OBJECT(SET("targets", json_pack("[s]", "Linear")), SET("weights", weights), SET_NULL("input_activations"),
-                     SET_NULL("output_activations"), SET_TEXT("format", "int-quantized"));
-    return !ORGAN_ADD(
-        config, SET("quantization_config",
-                    ORGAN_OBJECT(SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("format", "int-quantized"),
-                                 SET_TEXT("quantization_status", "compressed"), SET("ignore", plain),
-                                 SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }

@@ -39,8 +39,26 @@ typedef enum convert_content {
     CONVERT_VALUES, /* numbers, or GGUF blocks that convert_pass.c encodes from numbers */
     CONVERT_BLOCKS, /* GGUF: blocks of copied codes and their scale */
     CONVERT_CODES,  /* safetensors: copied codes without scales */
-    CONVERT_SCALES  /* safetensors: copied scales of the codes in another piece */
+    CONVERT_SCALES, /* safetensors: copied scales of the codes in another piece */
+    CONVERT_MINIMA  /* safetensors: copied minima of the codes in another piece */
 } convert_content;
+
+/* How safetensors store the codes of a GGUF type in matrices. */
+typedef struct convert_form {
+    organ_dtype blocks; /* the type in GGUF */
+    organ_dtype codes, scales;
+    unsigned packed, bits;  /* codes in an element of the tensor of codes; bits of a code */
+    bool mlx;               /* else compressed-tensors */
+    const char *codes_name; /* end of the name of the tensor of codes after ".weight" */
+    const char *format;     /* in compressed-tensors */
+} convert_form;
+
+/* The forms of a safetensors output: its quantization_config states one of these. */
+typedef enum convert_forms {
+    CONVERT_COMPRESSED, /* compressed-tensors */
+    CONVERT_GPT_OSS,    /* MXFP4 of gpt-oss */
+    CONVERT_MLX
+} convert_forms;
 
 /* The plan of a tensor of the output, in addition to organ_shard_piece. */
 typedef struct convert_piece {
@@ -56,6 +74,7 @@ typedef struct convert_piece {
     /* GGUF encoding whose blocks are fitted to the values; NULL: values are rounded to the piece's type */
     const organ_encoding *encoding;
     convert_content content;
+    const convert_form *form; /* form of copied codes, or of their scales or minima, in a matrix; else NULL */
 } convert_piece;
 
 /* A conversion: the input, the plan of the output, and the output. */
@@ -67,9 +86,10 @@ typedef struct organ_convert_job {
     const organ_progress *progress;
     organ_model *model;
     organ_weights *weights;
-    bool to_gguf;     /* false: to safetensors */
-    organ_dtype type; /* output type of matrices */
-    bool keeps_codes; /* --dtype codes */
+    bool to_gguf;        /* false: to safetensors */
+    organ_dtype type;    /* output type of matrices */
+    bool keeps_codes;    /* --dtype codes */
+    convert_forms forms; /* of codes in safetensors */
     /* GGUF encoding that --dtype names, whose blocks are fitted to matrices; NULL: values are rounded to `type` */
     const organ_encoding *encoding;
     organ_forward_config config;
@@ -140,10 +160,13 @@ size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made,
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error);
 
-/* Adds a copy of *place to the source that is being planned. If the piece gets INT8 codes, also adds the tensor of
- * their scales and the same place in it. If place->piece is SIZE_MAX, only returns the error that is already set.
+/* Adds a copy of *place to the source that is being planned. If the piece has codes of a form, also adds the tensors of
+ * their scales and minima and the same place in them. If place->piece is SIZE_MAX, only returns the error that is set.
  * Returns ORGAN_BAD_INPUT if the rows or columns of the source do not fit the piece. */
 organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *place, organ_error *error);
+
+/* Gives the pieces of codes the names and shapes in which they are stored, after all places were planned. */
+organ_status organ_convert_finish_forms(organ_convert_job *job, organ_error *error);
 
 /* Returns how many of the blocks [*block, *block + count) of a matrix the place copies (organ_row_place.from and
  * blocks), and sets *block to the first copied one. */
@@ -270,10 +293,14 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
  * embeddings. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
-/* ---- convert_codes.c ---- */
+/* ---- convert_forms.c ---- */
 
-/* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
- * compressed-tensors. Returns nonzero if an allocation was refused. */
+/* Sets job->forms, from the types of the weights of a GGUF file, and with --dtype codes job->type. */
+void organ_convert_choose_forms(organ_convert_job *job);
+/* Returns the form of a weight's codes in the tensor `name` of a safetensors output; NULL: that tensor gets values. */
+const convert_form *organ_convert_form(const organ_convert_job *job, const organ_weight *weight, const char *name,
+                                       unsigned rank);
+/* Adds quantization_config for an output with copied codes. Returns nonzero if an allocation was refused. */
 int organ_convert_put_quantization(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */

@@ -46,7 +46,8 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
 {
     const organ_dtype own = weight->codes->dtype;
     if (weight->scheme == ORGAN_SCHEME_PLAIN)
-        return own == ORGAN_MXFP4 || own == ORGAN_Q8_0 ? own : ORGAN_DTYPE_COUNT;
+        return own == ORGAN_MXFP4 || own == ORGAN_Q8_0 || own == ORGAN_Q4_0 || own == ORGAN_Q4_1 ? own
+                                                                                                 : ORGAN_DTYPE_COUNT;
     if (code_is_mxfp4(weight))
         return ORGAN_MXFP4;
     if (!code_is_in_groups(weight))
@@ -116,23 +117,14 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
-/* compressed-tensors loads codes only in linear layers, not in embeddings, heads and routers. `name` and `rank` are
- * those of the output's tensor. */
-static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
-{
-    const organ_role role = weight->anatomy.role;
-    return rank == 2 && organ_ends_with(name, ".weight") && weight->codes->dtype == ORGAN_Q8_0 &&
-           role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
-}
-
-/* *encoding becomes the GGUF encoding whose blocks are fitted to the values, NULL if values are only rounded. */
+/* Sets the form of copied codes, or the encoding whose blocks are fitted to the values, in *facts. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
-                             const organ_encoding **encoding)
+                             convert_piece *facts)
 {
     const convert_source *const source = &job->sources[job->source_count];
-    *encoding = NULL;
-    if (source->codes && !job->to_gguf && plan_takes_codes(source->weight, name, rank))
-        return ORGAN_I8;
+    const organ_encoding **const encoding = &facts->encoding;
+    if (source->codes && !job->to_gguf && (facts->form = organ_convert_form(job, source->weight, name, rank)))
+        return facts->form->codes;
     if (!job->to_gguf) /* published files have the correction biases of routers as F32 */
         return strstr(name, "correction_bias") || strstr(name, "expert_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
@@ -185,10 +177,10 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
         own[d] = shape[d];
         facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1; /* the last axis of a matrix has the columns */
     }
-    const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
+    const organ_dtype dtype = plan_type(job, name, rank, own, facts);
     job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
     const convert_source *const source = &job->sources[job->source_count];
-    if (source->codes && dtype == ORGAN_I8)
+    if (facts->form)
         facts->content = CONVERT_CODES;
     else if (source->codes && dtype == organ_convert_code_type(source->weight))
         facts->content = CONVERT_BLOCKS;
@@ -259,20 +251,64 @@ static uint64_t plan_rows(const organ_row_place *place, const organ_matrices *m)
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
-/* NAME_scale has one F16 for 32 codes of a row of the piece NAME. */
-static organ_status plan_scales(organ_convert_job *job, const organ_row_place *place, organ_error *error)
+/* ---- tensors of codes in safetensors ---- */
+
+/* Returns the name of a tensor of the weight X.weight, in job->arena: "X.weight_scale", or "X.scales" of MLX. */
+static const char *form_name(organ_convert_job *job, const char *weight, const char *compressed, const char *mlx)
 {
-    const organ_shard_piece codes = job->pieces[place->piece];
-    const uint64_t shape[] = {codes.shape[0], codes.shape[1] / ORGAN_CONVERT_GROUP};
-    const size_t length = strlen(codes.name) + sizeof "_scale";
-    char *const name = organ_arena_take(&job->arena, length);
-    organ_row_place scales = *place;
+    const size_t stem = strlen(weight) - (mlx ? strlen("weight") : 0), size = stem + 16;
+    char *const name = organ_arena_take(&job->arena, size);
+    if (name)
+        snprintf(name, size, "%.*s%s", (int)stem, weight, mlx ? mlx : compressed);
+    return name;
+}
+
+/* Adds the tensor of one number for each group of codes of the place's piece, and the place in it. */
+static organ_status form_numbers(organ_convert_job *job, const organ_row_place *place, const char *name,
+                                 convert_content content, organ_error *error)
+{
+    const convert_form *const form = job->facts[place->piece].form;
+    const uint64_t *const codes = job->pieces[place->piece].shape;
+    const uint64_t shape[] = {codes[0], codes[1] / ORGAN_CONVERT_GROUP};
+    organ_row_place numbers = *place;
     if (!name)
-        return organ_fail_memory(error, codes.name);
-    snprintf(name, length, "%s_scale", codes.name);
-    const organ_shard_piece made = {.name = name, .dtype = ORGAN_F16, .rank = 2, .shape = shape};
-    scales.piece = organ_convert_part(job, &made, shape[0], CONVERT_SCALES, error);
-    return organ_convert_place(job, &scales, error);
+        return organ_fail_memory(error, job->options->model);
+    const organ_shard_piece made = {.name = name, .dtype = form->scales, .rank = 2, .shape = shape};
+    numbers.piece = organ_convert_part(job, &made, shape[0], content, error);
+    if (numbers.piece != SIZE_MAX)
+        job->facts[numbers.piece].form = form;
+    return organ_convert_place(job, &numbers, error);
+}
+
+/* NAME_shape has the shape of a weight whose codes are packed in words. */
+static organ_status form_shape(organ_convert_job *job, const organ_row_place *place, organ_error *error)
+{
+    const organ_shard_piece *const codes = &job->pieces[place->piece];
+    const char *const name = form_name(job, codes->name, "_shape", NULL);
+    int64_t *const values = organ_arena_take(&job->arena, 2 * sizeof *values);
+    if (!name || !values)
+        return organ_fail_memory(error, job->options->model);
+    values[0] = (int64_t)codes->shape[0];
+    values[1] = (int64_t)codes->shape[1];
+    const uint64_t two = 2;
+    const organ_shard_piece made = {.name = name, .dtype = ORGAN_I64, .rank = 1, .shape = &two};
+    const size_t piece = organ_convert_part(job, &made, 1, CONVERT_VALUES, error);
+    if (piece == SIZE_MAX)
+        return error->status;
+    job->facts[piece].values = values;
+    job->facts[piece].filled = 1;
+    return ORGAN_OK;
+}
+
+/* Adds the tensors of scales, minima and shape of the codes that a place copies to a piece with a form. */
+static organ_status form_place(organ_convert_job *job, const organ_row_place *place, organ_error *error)
+{
+    const char *const name = job->pieces[place->piece].name;
+    const convert_form *const form = job->facts[place->piece].form;
+    form_numbers(job, place, form_name(job, name, "_scale", form->mlx ? "scales" : NULL), CONVERT_SCALES, error);
+    if (!error->status && form->mlx)
+        form_numbers(job, place, form_name(job, name, NULL, "biases"), CONVERT_MINIMA, error);
+    return !error->status && form->codes == ORGAN_I32 ? form_shape(job, place, error) : error->status;
 }
 
 organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *place, organ_error *error)
@@ -284,8 +320,8 @@ organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *
     const organ_shard_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
     const convert_content content = job->facts[place->piece].content;
-    const bool part =
-        content == CONVERT_SCALES || piece->rank == 4; /* the columns are scales or packed codes, not values */
+    /* the columns are scales, minima or packed codes, not values */
+    const bool part = content == CONVERT_SCALES || content == CONVERT_MINIMA || piece->rank == 4;
     if (place->block == 0 || m.rows % place->block || (!part && cols != organ_convert_cols(place, m.cols)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has matrices of %" PRIu64 " x %" PRIu64 ", which do not fit '%s'",
@@ -296,7 +332,27 @@ organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *
     /* codes and scales of a source and its counterpart alternate by rows, so the place fills twice as many rows */
     job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == ORGAN_JOIN_PAIRS && part ? 2 : 1);
     source->count++;
-    return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
+    return content == CONVERT_CODES && job->facts[place->piece].form ? form_place(job, place, error) : ORGAN_OK;
+}
+
+/* While places are planned, a row of codes has a column for each value. */
+organ_status organ_convert_finish_forms(organ_convert_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const convert_form *const form = job->facts[k].form;
+        organ_shard_piece *const piece = &job->pieces[k];
+        if (!form || job->facts[k].content != CONVERT_CODES)
+            continue;
+        uint64_t *const shape = organ_arena_take(&job->arena, 2 * sizeof *shape);
+        const char *const name = form_name(job, piece->name, form->codes_name, NULL);
+        if (!shape || !name)
+            return organ_fail_memory(error, job->options->model);
+        shape[0] = piece->shape[0];
+        shape[1] = piece->shape[1] / form->packed;
+        piece->shape = shape;
+        piece->name = name;
+    }
+    return ORGAN_OK;
 }
 
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source)
