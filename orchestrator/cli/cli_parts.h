@@ -59,7 +59,7 @@ typedef struct organ_call {
     unsigned readers;                    /* --readers; 0: all threads */
     const char *progress;                /* --progress, see organ_terminal_open; NULL: auto */
     const char *html;                    /* --html: file to which the report is also written as a page; NULL: none */
-    bool json, quiet, help;
+    bool json, csv, quiet, help;
     const organ_stop *stop;        /* main sets it when a signal requests the end of the run */
     unsigned ranks_requested;      /* --ranks: required number of processes; 0: any */
     organ_ranks *ranks;            /* the processes that share the work; NULL: this process does it alone */
@@ -136,9 +136,9 @@ typedef struct organ_engine_room {
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error);
 
-/* Closes the engine, then writes `report` on stdout, as tables or with --json as JSON, and with --html as a page. Takes
- * the reference of `report`; NULL: there is none. Writes it also if `error` is set, because a report may describe a
- * failed check. Returns the status of `error`. */
+/* Closes the engine, then writes `report` on stdout, as tables, with --json as JSON or with --csv as CSV, and with
+ * --html as a page. Takes the reference of `report`; NULL: there is none. Writes it also if `error` is set, because a
+ * report may describe a failed check. Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error);
 
 /* Returns the best kernels for this CPU, or those that the environment variable ORGAN_ISA names. Returns NULL with
@@ -296,7 +296,7 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 
 extern const organ_option organ_machine_options[4];           /* --threads, --memory, --readers, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */
-extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
+extern const organ_option organ_reporting_options[6];         /* --json, --csv, --html, --progress, --quiet, --help */
 extern const organ_option organ_evaluation_options[5];        /* --evaluate and its options */
 extern const organ_option organ_reach_options[2];             /* --header, --patience */
 extern const organ_option organ_help_options[1];              /* --help */

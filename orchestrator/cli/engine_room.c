@@ -103,6 +103,8 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         organ_error_set_output(error, call->html);
     if (call->json)
         organ_document_print(report, stdout, &print_error);
+    else if (call->csv)
+        organ_report_csv(report, stdout, &print_error);
     else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &print_error) ==
                  ORGAN_OK &&
              organ_memory_work_check("the report", &print_error) == ORGAN_OK)
@@ -188,6 +190,9 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     for (size_t k = 0; k < sizeof rows / sizeof *rows && !e->text; k++)
         if (rows[k].given)
             return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE", rows[k].option);
+    if (call->csv && (call->json || call->html))
+        return organ_fail(error, ORGAN_USAGE, "--csv and --%s exclude each other: --csv prints the rows of one table",
+                          call->json ? "json" : "html");
     organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
     room->terminal.verb = call->verb;
     room->shown = organ_terminal_progress(&room->terminal);

@@ -191,7 +191,7 @@ WORK(generate_work)
     bool said = false;
     const organ_listener listener = {&said, print_generated};
     own->generate.access = &call->access;
-    organ_generate(&own->generate, engine, progress, call->json ? NULL : &listener, report, error);
+    organ_generate(&own->generate, engine, progress, call->json || call->csv ? NULL : &listener, report, error);
     if (!*report && said)
         fputc('\n', stdout);
     return error->status;

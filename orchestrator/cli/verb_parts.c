@@ -39,6 +39,10 @@ const organ_option organ_ranks_options[] = {RANKS_OPTION};
 const organ_option organ_reporting_options[] = {
     FLAG("json", json, "print the report as JSON and nothing else on stdout", .common = true,
          .topic = &organ_topic_reports),
+    FLAG("csv", csv,
+         "print the rows of the report's main table as CSV and nothing else on stdout: every tensor, model or pair, "
+         "with the names of --json and all digits",
+         .topic = &organ_topic_reports),
     TEXT("html", "FILE", html,
          "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT, .topic = &organ_topic_reports),

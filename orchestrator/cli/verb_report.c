@@ -5,6 +5,7 @@
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
 #include "orchestrator/report/schema/schema.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/serve/serve.h"
 
 #include <organ/report.h>
@@ -12,7 +13,7 @@
 
 typedef struct report_call {
     organ_call call;
-    const char *saved_report, *saved_page; /* FILE -o PAGE */
+    const char *saved_report, *saved_page; /* FILE -o PAGE; saved_page NULL: --csv */
 } report_call;
 #define CALL report_call
 
@@ -52,16 +53,32 @@ static organ_status write_page(const CALL *own, organ_error *error)
     return error->status;
 }
 
+static organ_status print_csv(const CALL *own, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *const report = load_report(own->saved_report, error);
+    organ_error fault = {0};
+    if (report && organ_report_csv(report, stdout, &fault) != ORGAN_OK)
+        organ_fail(error, fault.status, "%s: %s", own->saved_report, fault.message);
+    return error->status;
+}
+
 /* organ_engine_room_open allows organ to keep the rows of a large report in a temporary file
  * (formats/base/rows.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;
     organ_engine_room room;
-    if (organ_html_file_check(own->saved_page, error) != ORGAN_OK ||
+    if (!own->call.csv == !own->saved_page)
+        return organ_fail(error, ORGAN_USAGE,
+                          own->saved_page ? "--csv and --output exclude each other"
+                                          : "--output PAGE (-o) or --csv is missing");
+    if ((own->saved_page && organ_html_file_check(own->saved_page, error) != ORGAN_OK) ||
         organ_engine_room_open(&room, &own->call, /*with_engine=*/false, error) != ORGAN_OK)
         return error->status;
-    write_page(own, error);
+    if (own->saved_page)
+        write_page(own, error);
+    else
+        print_csv(own, error);
     return organ_engine_room_close(&room, NULL, error);
 }
 
@@ -69,21 +86,24 @@ static organ_status run_report(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option report_options[] = {
-    OUTPUT("PAGE", saved_page, "the page; an existing file is replaced only if it is a page of organ",
-                               .required = true)};
+    OUTPUT("PAGE", saved_page, "the page; an existing file is replaced only if it is a page of organ"),
+    FLAG("csv", call.csv, "print the rows of the report's main table as CSV, with all digits", .common = true)};
 
 const organ_verb organ_report_verb = {
     .name = "report",
-    .summary = "convert a saved report to a web page",
+    .summary = "convert a saved report to a web page or to CSV",
+    .usage = "FILE -o PAGE\nFILE --csv",
     .about = "Converts the JSON report of any verb to the web page that --html writes. The page contains its "
-             "styles, charts and scripts and loads nothing from a network.",
+             "styles, charts and scripts and loads nothing from a network. --csv prints the rows of the main table "
+             "instead, as the verb's own --csv does.",
     OPERANDS(OPERAND("FILE", INPUT, saved_report,
                      "a saved report: prune.json, z_report.json, or the output of --json")),
     GROUPS(GROUP("Options", report_options), HELP_GROUP("Output")),
     EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "Writes the page of a pruning."},
              {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html",
-              "Saves the report of an audit and converts it to a page."}),
-    .exits = {.content = "FILE has no page"},
+              "Saves the report of an audit and converts it to a page."},
+             {"organ report OUT/organ/quantize.json --csv >tensors.csv", "Writes a line for every tensor."}),
+    .exits = {.content = "FILE has no page, or no table"},
     .run = run_report};
 
 /* ---- schema: prints the JSON Schemas of documents ---- */
@@ -107,9 +127,10 @@ static organ_status run_schema(void *context, organ_error *error)
     const CALL *const own = context;
     if (!own->name)
         return run_schema_list(context, error);
-    if (own->call.html)
-        return organ_fail(error, ORGAN_USAGE, "--html cannot be combined with the name of a schema: a schema is no "
-                                              "report");
+    if (own->call.html || own->call.csv)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--%s cannot be combined with the name of a schema: a schema is no report",
+                          own->call.html ? "html" : "csv");
     ORGAN_OWNED_JSON json_t *const schema = organ_schema_of(own->name, error);
     if (schema)
         organ_document_print(schema, stdout, error);

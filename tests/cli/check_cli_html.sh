@@ -71,6 +71,24 @@ done
 refused 2 "--html" audit tiny-qwen2 out --html
 refused 2 "--print-ranges" autopsy --print-ranges --html page.html
 
+# ---- CSV ----
+# csv_of DOCUMENT ROWS: what --csv must print of rows whose members are numbers, texts without commas, null, or arrays of numbers.
+csv_of() {
+    jq -r "$2 | (.[0] | keys_unsorted | join(\",\")), (.[] | [.[] | if type == \"array\" then \"\\\"\" + tojson + \"\\\"\" else . // \"\" | tostring end] | join(\",\"))" "$1"
+}
+ends 0 report audit.json --csv
+judge "a line does not end with CR LF" test "$(grep -c $'\r$' ../out)" = "$(wc -l <../out)"
+judge "the rows are not those of the document" cmp -s <(tr -d '\r' <../out | sed 's/\.0$//') <(csv_of audit.json .tensors)
+cp ../out saved.csv
+ends 0 audit tiny-qwen2 out --csv --quiet
+judge "the verb prints other rows than its saved report" cmp -s ../out saved.csv
+refused 2 "--csv and --json" audit tiny-qwen2 out --csv --json
+refused 2 "--csv and --html" audit tiny-qwen2 out --csv --html page.html
+refused 2 "--csv and --output" report audit.json --csv -o page.html
+refused 2 "--output PAGE (-o) or --csv" report audit.json
+echo '{"schema": "organ.unheard-of/3"}' >unknown.json
+refused 3 "organ.unheard-of/3" report unknown.json --csv
+
 # ---- organ report ----
 echo '{"schema": "organ.prune/1",' >broken.json
 printf '{"schema": "organ.prune/1", "schema": "organ.audit/1"}' >twice.json

@@ -273,6 +273,17 @@ const char *organ_group_shown(const char *name);
 /* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 
+/* ---- rows as CSV ---- */
+
+/* Prints the elements of the array `rows` as CSV of RFC 4180: lines end with CR LF, the first has the names of the
+ * members. Members of inner objects have a column each, named "figures.perplexity"; arrays of numbers and texts are
+ * JSON in one cell; arrays of objects are left out. Numbers have all their digits, null and missing members are empty,
+ * an empty text is "". Prints nothing for an empty array.
+ * With `inner`, prints the elements of this member of each row instead, after a column with the row's member `outer`,
+ * a path. Returns ORGAN_BAD_INPUT if the rows have more than 1,000 different members, ORGAN_IO if memory ran out; write
+ * errors are left in the error flag of `out`. */
+organ_status organ_csv_print(const json_t *rows, const char *inner, const char *outer, FILE *out, organ_error *error);
+
 /* ---- documents that are not reports ---- */
 
 /* Writes documents that are not reports. This header is not installed. */

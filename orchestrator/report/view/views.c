@@ -31,6 +31,78 @@ organ_status organ_report_tensors(const json_t *report, const organ_page *page, 
     return organ_view_terminal(organ_view_of(report), report, page, /*tensors=*/true, text, error);
 }
 
+/* The table of --csv: of the rows with the report's schema, the first whose array the report has. `inner` and `outer`
+ * are those of organ_csv_print. */
+static const struct {
+    const char *schema, *rows, *inner, *outer;
+} csv_tables[] = {
+    {"assemble", "files", NULL, NULL},
+    {"audit", "tensors", NULL, NULL},
+    {"audit_cut", "layers", NULL, NULL},
+    {"audit_merge", "problems", NULL, NULL},
+    {"autopsy", "tensors", NULL, NULL},
+    {"compare", "pairs", NULL, NULL},
+    {"convert", "types", NULL, NULL},
+    {"dequantize", "weights", NULL, NULL},
+    {"evaluate", "models", NULL, NULL},
+    {"experts", "layers", NULL, NULL},
+    {"experts_prediction", "points", NULL, NULL},
+    {"extract", "folders", NULL, NULL},
+    {"fetch", "files", NULL, NULL},
+    {"fleet", "models", NULL, NULL},
+    {"generate", "generated.ids", NULL, NULL},
+    {"graft", "tensors", NULL, NULL},
+    {"graft", "groups", NULL, NULL},
+    {"imatrix", "entries", NULL, NULL},
+    {"inspect", "tensors", NULL, NULL},
+    {"inspect", "roles", NULL, NULL},
+    {"layers", "search.blocks", NULL, NULL},
+    {"layers", "kinds", NULL, NULL},
+    {"layers", "settings", NULL, NULL},
+    {"lora_extract", "modules", NULL, NULL},
+    {"lora_merge", "modules", NULL, NULL},
+    {"lora_resize", "modules", NULL, NULL},
+    {"lora_sanitize", "modules", NULL, NULL},
+    {"measure", "models", "per_tensor", "model.name"},
+    {"merge", "donors", NULL, NULL},
+    {"models", "models", NULL, NULL},
+    {"noise_pairs", "modules", NULL, NULL},
+    {"orthogonality", "modules", NULL, NULL},
+    {"perplexity", "models", NULL, NULL},
+    {"prune", "tensors", NULL, NULL},
+    {"prune", "projections", NULL, NULL},
+    {"purify", "tensors", NULL, NULL},
+    {"purify", "roles", NULL, NULL},
+    {"quantize", "tensors", NULL, NULL},
+    {"quantize", "roles", NULL, NULL},
+    {"quantize_sizes", "outputs", NULL, NULL},
+    {"schemas", "schemas", NULL, NULL},
+    {"tasks", "results", NULL, NULL},
+    {"tokenize", "ids", NULL, NULL},
+    {"tokenize", "first", NULL, NULL},
+    {"topology", "workers", NULL, NULL},
+    {"untrusted", "findings", NULL, NULL},
+    {"width", "projections", NULL, NULL},
+};
+
+organ_status organ_report_csv(const json_t *report, FILE *out, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    const char *const schema = organ_json_text(report, "schema");
+    bool known = false;
+    for (size_t k = 0; k < sizeof csv_tables / sizeof *csv_tables; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "organ.%s/1", csv_tables[k].schema);
+        const bool same = strcmp(schema, name) == 0;
+        const json_t *const rows = same ? organ_json_at(report, csv_tables[k].rows) : NULL;
+        known = known || same;
+        if (json_is_array(rows))
+            return organ_csv_print(rows, csv_tables[k].inner, csv_tables[k].outer, out, error);
+    }
+    return known ? ORGAN_OK
+                 : organ_fail(error, ORGAN_BAD_INPUT, "a document with the schema '%s' has no table for --csv", schema);
+}
+
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error)
 {
     return organ_view_markdown(organ_view_of(report), report, text, error);

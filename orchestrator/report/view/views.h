@@ -67,6 +67,11 @@ organ_status organ_report_tensors(const json_t *report, const organ_page *page, 
 /* Writes the report as the text of a Markdown file. *text and the returned status are as with organ_report_terminal. */
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
 
+/* Prints the rows of the report's main table as CSV (organ_csv_print): the table with most rows, for example every
+ * tensor. Prints nothing if the report lacks these rows, as that of a dry run may. Returns
+ * ORGAN_BAD_INPUT if reports of this schema have no such table, else the status of organ_csv_print. */
+organ_status organ_report_csv(const json_t *report, FILE *out, organ_error *error);
+
 /* Charts of an organ.orthogonality/1 that are also written as files next to the report. */
 typedef struct organ_noise_plot {
     const char *name; /* file name: "magnitude.svg" */

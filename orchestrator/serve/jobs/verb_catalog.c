@@ -25,7 +25,7 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
  * requests to other servers (--header). */
 static bool is_hidden_option(const organ_option *option)
 {
-    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", NULL};
+    static const char *const names[] = {"help", "json", "csv", "quiet", "progress", "html", "header", NULL};
     return organ_is_one_of(option->name, names);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report/text/text.c and text_table.c: escaping, and where lines and tables are cut. */
+ * Tests of orchestrator/report/text/text.c, text_table.c and csv.c: escaping, and where lines and tables are cut. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/views.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -369,11 +370,137 @@ static TCase *table_cases(void)
     return cases;
 }
 
+/* ---- rows as CSV ---- */
+
+/* Expects that the rows, a JSON document, become `requested`, with LF in place of CR LF at the ends of lines. */
+static void expect_csv(const char *rows, const char *inner, const char *outer, const char *requested)
+{
+    json_t *const document = json_loads(rows, JSON_DECODE_ANY, NULL);
+    sheet s;
+    char *written = NULL, unix_lines[2048];
+    size_t length = 0;
+    ck_assert_ptr_nonnull(document);
+    open_sheet(&s);
+    ck_assert_int_eq(organ_csv_print(document, inner, outer, s.text.out, &s.error), ORGAN_OK);
+    ck_assert_int_eq(organ_text_finish(&s.text, &written, &s.error), ORGAN_OK);
+    for (const char *c = written; *c && length < sizeof unix_lines - 1; c++)
+        if (!(c[0] == '\r' && c[1] == '\n'))
+            unix_lines[length++] = *c;
+        else
+            ck_assert_msg(c == written || c[-1] != '\r', "CR CR LF");
+    unix_lines[length] = '\0';
+    ck_assert_str_eq(unix_lines, requested);
+    free(written);
+    json_decref(document);
+}
+
+START_TEST(rows_become_csv)
+{
+    static const char *const rows[][2] = {
+        {"[]", ""},
+        {"[{}]", ""},
+        {"[{\"a\": 1}]", "a\n1\n"},
+        {"[{\"a\": \"x,y\", \"b\": \"say \\\"hi\\\"\", \"c\": \"two\\nlines\", \"d\": \"cr\\rhere\"}]",
+         "a,b,c,d\n\"x,y\",\"say \"\"hi\"\"\",\"two\nlines\",\"cr\rhere\"\n"},
+        {"[{\"na,me\": 1, \"\\\"\": 2}]", "\"na,me\",\"\"\"\"\n1,2\n"},
+        {"[{\"a\": \"größe 重み\", \"b\": \" kept \"}]", "a,b\ngröße 重み, kept \n"},
+        {"[{\"a\": \"\", \"b\": null, \"c\": true, \"d\": false}]", "a,b,c,d\n\"\",,true,false\n"},
+        {"[{\"a\": 1}, {\"b\": 2, \"a\": 3}]", "a,b\n1,\n3,2\n"},         /* members that some rows lack */
+        {"[{\"o\": {\"x\": 1, \"p\": {\"y\": 2}}}]", "o.x,o.p.y\n1,2\n"}, /* inner objects */
+        {"[{\"o\": null, \"z\": 0}, {\"o\": {\"x\": 1}, \"z\": 2}]", "z,o.x\n0,\n2,1\n"}, /* null or an object */
+        {"[{\"shape\": [320, 64], \"types\": [\"F32\"]}]", "shape,types\n\"[320,64]\",\"[\"\"F32\"\"]\"\n"},
+        {"[{\"a\": 1, \"cells\": [{\"x\": 1}], \"b\": [[1]]}]", "a\n1\n"}, /* tables of their own are left out */
+        {"[{\"a.b\": 1, \"a\": {\"c\": 2}}]", "a.b,a.c\n1,2\n"},           /* a key with a dot */
+        {"[7, \"x\", null]", "value\n7\nx\n\n"},                           /* rows that are no objects */
+        {"[{\"a\": \"\\u001b[2J\", \"b\": \"\\u009b\", \"c\": \"\\t\"}]", "a,b,c\n\\x1b[2J,\\x9b,\t\n"},
+    };
+    for (size_t k = 0; k < COUNT(rows); k++)
+        expect_csv(rows[k][0], NULL, NULL, rows[k][1]);
+    expect_csv(
+        "[{\"n\": {\"m\": \"A\"}, \"list\": [{\"a\": 1}, {\"a\": 2}]}, {\"n\": {\"m\": \"B\"}, \"list\": [{\"b\": "
+        "3}]}, {}]",
+        "list", "n.m", "n.m,a,b\nA,1,\nA,2,\nB,,3\n");
+}
+END_TEST
+
+/* Every number is read back with the same bits. */
+START_TEST(numbers_in_csv_keep_their_bits)
+{
+    static const double values[] = {0.1, -1e-308, 4.9e-324, 1.7976931348623157e308, 1.0 / 3, 1e16, 123456789.123456789};
+    json_t *const rows = json_array();
+    sheet s;
+    char *written = NULL;
+    for (size_t k = 0; k < COUNT(values); k++)
+        json_array_append_new(rows, json_pack("{s:f, s:I}", "x", values[k], "n", (json_int_t)INT64_MAX));
+    open_sheet(&s);
+    ck_assert_int_eq(organ_csv_print(rows, NULL, NULL, s.text.out, &s.error), ORGAN_OK);
+    ck_assert_int_eq(organ_text_finish(&s.text, &written, &s.error), ORGAN_OK);
+    const char *line = strchr(written, '\n') + 1;
+    for (size_t k = 0; k < COUNT(values); k++, line = strchr(line, '\n') + 1) {
+        char *end;
+        ck_assert(strtod(line, &end) == values[k]);
+        ck_assert_int_eq(strncmp(end, ",9223372036854775807\r\n", 22), 0);
+    }
+    ck_assert_int_eq(*line, '\0');
+    free(written);
+    json_decref(rows);
+}
+END_TEST
+
+START_TEST(csv_has_a_limit_of_columns)
+{
+    json_t *const rows = json_array();
+    for (int k = 0; k < 1001; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "k%d", k);
+        json_array_append_new(rows, json_pack("{s:i}", name, k));
+    }
+    sheet s;
+    open_sheet(&s);
+    ck_assert_int_eq(organ_csv_print(rows, NULL, NULL, s.text.out, &s.error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(s.error.message, "the rows have more than 1000 different members");
+    s.error = (organ_error){0};
+    json_array_remove(rows, 0);
+    ck_assert_int_eq(organ_csv_print(rows, NULL, NULL, s.text.out, &s.error), ORGAN_OK);
+    char *written = NULL;
+    organ_text_finish(&s.text, &written, &s.error);
+    free(written);
+    json_decref(rows);
+}
+END_TEST
+
+START_TEST(every_view_has_a_table_for_csv)
+{
+    for (size_t k = 0; k < ORGAN_VIEWS; k++) {
+        organ_error error = {0};
+        json_t *const report = json_pack("{s:s}", "schema", organ_views[k]->schema);
+        ck_assert_msg(organ_report_csv(report, stdout, &error) == ORGAN_OK, "%s", error.message);
+        json_decref(report);
+    }
+    organ_error error = {0};
+    json_t *const unknown = json_pack("{s:s}", "schema", "organ.unheard-of/1");
+    ck_assert_int_eq(organ_report_csv(unknown, stdout, &error), ORGAN_BAD_INPUT);
+    ck_assert_ptr_nonnull(strstr(error.message, "organ.unheard-of/1"));
+    json_decref(unknown);
+}
+END_TEST
+
+static TCase *csv_cases(void)
+{
+    TCase *const cases = tcase_create("csv");
+    tcase_add_test(cases, rows_become_csv);
+    tcase_add_test(cases, numbers_in_csv_keep_their_bits);
+    tcase_add_test(cases, csv_has_a_limit_of_columns);
+    tcase_add_test(cases, every_view_has_a_table_for_csv);
+    return cases;
+}
+
 int main(void)
 {
     Suite *const suite = suite_create("text");
     suite_add_tcase(suite, text_cases());
     suite_add_tcase(suite, table_cases());
+    suite_add_tcase(suite, csv_cases());
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
