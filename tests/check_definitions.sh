@@ -91,7 +91,7 @@ done < <(sed -nE 's/^ *METHOD\(([a-z_]+)\).*/\1/p' include/organ/merge_methods.h
     sed -nE 's/^ *X\(([A-Z0-9_]+), ([0-9]+), ([0-9]+), ([0-9]+)\).*/| \4 | \1 | \2 | \3 |/p' include/organ/models.h
 } |
     sort >"$scratch/types"
-sed -n '/^Types: number/,/^Rejected/p' docs/formats.md | grep -oE '[0-9]+ [A-Z][A-Z0-9_]* +[0-9]+/[0-9]+' |
+sed -n '/^The list has number/,/^organ rejects/p' docs/formats.md | grep -oE '[0-9]+ [A-Z][A-Z0-9_]* +[0-9]+/[0-9]+' |
     sed -E 's,^([0-9]+) ([^ ]+) +([0-9]+)/([0-9]+)$,| \1 | \2 | \3 | \4 |,' | sort >"$scratch/told"
 if diff "$scratch/types" "$scratch/told" >"$scratch/differing" && [[ -s $scratch/types ]]; then
     pass
