@@ -202,13 +202,17 @@ const organ_verb organ_convert_verb = {
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
     .about = "Converts a safetensors model to GGUF for llama.cpp, or a GGUF model to safetensors for transformers, "
-             "with configuration, tokenizer and chat template.\n"
+             "with configuration, tokenizer and chat template; with --format, a model of AWQ, GPTQ or "
+             "compressed-tensors to another of these formats.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get "
              "--dtype. If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if "
              "they are not whole blocks of 32, every block type becomes F16. The output head gets q6_k if --dtype is "
              "another block type than q8_0. In BF16, F16, F32 and Q8_0 the tensors have the bytes of llama.cpp's "
              "converter.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards.\n"
+             "With --format no value changes: codes, scales and zero points are those of MODEL, and all other tensors "
+             "are copied. What the format lacks (AWQ: codes of other than 4 bits, groups of several sizes, an index "
+             "of GPTQ's act-order) is an error that names the tensor.\n"
              "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Tensors of vision and "
              "audio towers and of layers for multi-token prediction (MTP) are left out, and a note gives their "
              "number. If a tensor, the architecture or the tokenizer cannot be converted, the error names it and "
@@ -220,6 +224,7 @@ const organ_verb organ_convert_verb = {
               "Writes a file for llama.cpp; matrices keep their type."},
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --dtype q4_k",
               "Writes a GGUF file with matrices of 4.5 bits per weight."},
-             {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
+             {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."},
+             {"organ convert Qwen3-8B-AWQ -o DIR --to safetensors --format gptq", "AWQ to GPTQ, with equal codes."}),
     .exits = {.content = "the architecture, a tensor or the tokenizer cannot be converted"},
     .run = run_convert};
