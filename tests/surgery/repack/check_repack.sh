@@ -32,7 +32,7 @@ q=model.layers.0.self_attn.q_proj
 turn one one-gptq
 turn one-gptq one-gptq-awq
 turn one-gptq-awq back compressed-tensors
-for made in one-gptq one-gptq-awq back; do equal one $made; done
+for made in one-gptq one-gptq-awq; do equal one $made; done
 same_tensors one back $q.weight_packed $q.weight_scale $q.weight_shape
 judge "the configuration is another one" cmp one/config.json back/config.json
 holds one-gptq/config.json '.quantization_config | .bits == 4 and .group_size == 32 and .sym and .desc_act == false and .checkpoint_format == "gptq" and .lm_head == false' \
@@ -44,7 +44,6 @@ judge "threads or CPU change the model" cmp again/model.safetensors one-gptq/mod
 
 "$organ" quantize tiny-qwen2 -o two --scheme int4-group64 --quiet >../out || exit 1 # down_proj has rows of 864 codes: groups of 32
 turn two two-gptq
-equal two two-gptq
 turn two-gptq two-back compressed-tensors
 equal two two-back
 holds two-gptq/config.json '.quantization_config.group_size == 64' '.quantization_config.dynamic["+:^model\\.layers\\.3\\.mlp\\.down_proj$"] == {bits: 4, group_size: 32}' '.quantization_config.dynamic | length == 4'
