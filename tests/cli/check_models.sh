@@ -211,22 +211,22 @@ text, `layers`, `width` and, for mixtures of experts, `experts` work on each of 
 [rejections](rejections.txt). Models of all other architectures can be inspected, measured, pruned and quantised without
 a text, and converted to other types.
 
-- **targets**: percentage of the weights of linear layers that are default targets of `organ prune`.
-- **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
-- **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors; "to GGUF":
-  only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures); "absent": an error,
-  because llama.cpp lacks the architecture; "-": an error for another reason.
-- **llama.cpp**: the logits of llama.cpp 0.3.36 (of llama-cpp-python) for the GGUF file that `organ convert --dtype f32`
-  makes, compared with transformers' for the model; "equal": a relative error of at most 0.001 in FP32; "differs":
-  llama.cpp does not apply a setting of the test model, which `organ convert` names; "refused": llama.cpp does not load or
-  run a test model, most often because of biases, heads or sizes that published models do not have (`fixtures/logits.tsv`,
-  made by `bench/compare_logits.py`).
-- **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
-  scored, calibrated and cut.
+- **targets** is the share of the weights of linear layers, in percent, that `organ prune` changes by default.
+- **GGUF** is "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
+- **convert** has the directions of [`organ convert`](verbs/convert.md): "both" (to GGUF and back to safetensors), "to
+  GGUF", or "by name" (organ only [renames the tensors](verbs/convert.md#other-architectures)). If convert fails, the
+  column has "absent" (llama.cpp lacks the architecture) or "-" (another reason).
+- **llama.cpp** compares the logits of llama.cpp 0.3.36 (of llama-cpp-python), for the GGUF file of `organ convert
+  --dtype f32`, with those of transformers. They are "equal" if the relative error in FP32 is at most 0.001; they differ
+  ("differs") if llama.cpp does not apply a setting of the test model, which `organ convert` names. Models that llama.cpp
+  does not load or run are "refused", most often for biases, heads or sizes that published models do not have
+  (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
+- **cache** has what `organ models` prints for the model in a Hugging Face cache; "all" means open, score, calibrate and
+  cut.
 
 `tests/cli/check_models.sh --write` makes this page from small test models with random weights. The suite `forward`
-compares the negative log-likelihoods of 72 tokens of each with transformers 5.23 or 5.24 in FP32: the mean agrees
-within 1e-5 nats, each token within 1e-3. organ cannot run Zamba 2.
+compares the negative log-likelihoods of 72 tokens of each model with those of transformers 5.23 or 5.24 in FP32: the
+mean agrees within 1e-5 nats, each token within 1e-3. organ cannot run Zamba 2.
 
 |architecture|model type|targets, %|GGUF|convert|llama.cpp|cache|
 |---|---|--:|---|---|---|---|
