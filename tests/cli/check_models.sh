@@ -217,10 +217,10 @@ a text, and converted to other types.
   GGUF", or "by name" (organ only [renames the tensors](verbs/convert.md#other-architectures)). If convert fails, the
   column has "absent" (llama.cpp lacks the architecture) or "-" (another reason).
 - **llama.cpp** compares the logits of llama.cpp 0.3.36 (of llama-cpp-python), for the GGUF file of `organ convert
-  --dtype f32`, with those of transformers. They are "equal" if the relative error in FP32 is at most 0.001; they differ
-  ("differs") if llama.cpp does not apply a setting of the test model, which `organ convert` names. Models that llama.cpp
-  does not load or run are "refused", most often for biases, heads or sizes that published models do not have
-  (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
+  --dtype f32`, with those of transformers. They are "equal" if the relative error in FP32 is at most 0.001, and "equal
+  but for a lost setting" if GGUF cannot store one. The column has "differs" if llama.cpp does not apply a setting of
+  the test model, which `organ convert` names, and "refused" if llama.cpp does not load or run the model, most often for
+  biases, heads or sizes that published models do not have (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
 - **cache** has what `organ models` prints for the model in a Hugging Face cache; "all" means open, score, calibrate and
   cut.
 
