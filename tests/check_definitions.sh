@@ -60,12 +60,12 @@ while read -r schema; do
     if grep -rqF "\"$schema\"" orchestrator formats --include='*.[ch]'; then pass; else fail "no source has the schema $schema"; fi
 done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' "${definitions[@]}" docs/formats.md CONTRIBUTING.md | sort -u)
 
-# Each part of a member "a.b[].c" after "Appears in" is a string in the sources.
+# Each part of a member "a.b[].c" after "appear in" is a string in the sources.
 git grep -hoE '"[A-Za-z_0-9]+"' -- 'orchestrator/*.c' 'orchestrator/*.h' 2>/dev/null | sort -u >"$scratch/texts" ||
     grep -rhoE '"[A-Za-z_0-9]+"' orchestrator --include='*.[ch]' | sort -u >"$scratch/texts"
 members() {
     # shellcheck disable=SC2016 # these are awk's and grep's
-    awk -v RS= '{ at = index($0, "ppears in"); if (at) print substr($0, at) }' "$@" | grep -oE '`[a-zA-Z_0-9.]+(\[\][a-zA-Z_0-9.]*)*`' |
+    awk -v RS= '{ if (match($0, /ppears?[ \n]in/)) print substr($0, RSTART) }' "$@" | grep -oE '`[a-zA-Z_0-9.]+(\[\][a-zA-Z_0-9.]*)*`' |
         grep -vE '\.(jsonl|md|json)`|^`organ\.' | tr '`.[]' '\n\n\n\n' | grep . | sort -u
 }
 members "${definitions[@]}" >"$scratch/members"
