@@ -291,7 +291,7 @@ documents() {
         script=$(script_of "$name")
         [[ -z $script ]] || ! grep -q '/kit/[a-z]*_kit\.sh"' "$script" || suites+=" $name"
     done
-    in_tree documents build/documents "$suites" "EFFORT=${EFFORT:-some} DOCUMENTS=$DOCUMENTS"
+    in_tree documents build/documents "$suites" "EFFORT=${EFFORT:-some} DOCUMENTS=$DOCUMENTS MESSAGES="
 }
 
 # Prints the reason if this machine cannot build and run programs for aarch64, else nothing.

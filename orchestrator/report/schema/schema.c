@@ -35,7 +35,6 @@
     SCHEMA(graft, 1) \
     SCHEMA(imatrix, 1) \
     SCHEMA(inspect, 1) \
-    SCHEMA(job, 1) \
     SCHEMA(layers, 1) \
     SCHEMA(layers_scores, 1) \
     SCHEMA(lora_extract, 1) \

@@ -6,8 +6,8 @@
 here="organ schema"
 tests=$top/tests/report/schema
 
-# Files for organ alone: its journals, and the record of a run's options.
-inner=" organ.journal/1 organ.measure-journal/2 organ.fleet-state/2 organ.run/1 "
+# Files for organ alone: its journals, the record of a run, and of a job of the server.
+inner=" organ.journal/1 organ.measure-journal/2 organ.fleet-state/2 organ.run/1 organ.job/1 "
 
 ends 0 schema
 prints "organ.prune/1"
@@ -24,16 +24,20 @@ judge "--json changes a schema" cmp ../out schemas/organ.prune.1
 here="all schemas"
 jq -e -s 'all(.[]; .["$schema"] == "https://json-schema.org/draft/2020-12/schema" and .type == "object")' schemas/* >../held
 judge "a schema is of another draft, or of no object" test "$(<../held)" = true
-jq -r -s '.[] | .["$id"]' schemas/* | LC_ALL=C sort >../ids
-judge "the \$id of a schema is not its name" diff <(printf '%s\n' "${names[@]}" | LC_ALL=C sort) ../ids
-jq -r -s '.[] | . as $s | .. | objects | select(has("$ref")) | .["$ref"] | . as $r | select(($s["$defs"] // {}) as $d | all($d | keys[]; "#/$defs/" + . != $r)) | $s["$id"] + " " + $r' \
-    schemas/* >../lost
-judge "a reference leads nowhere: $(head -n 1 ../lost)" test ! -s ../lost
-jq -r -s '.[] | . as $s | .. | objects | select((.properties | type == "object" and all(.[]; type == "object" or type == "boolean")) and (has("additionalProperties") | not)) | $s["$id"]' \
-    schemas/* >../open
-judge "an object with fixed members allows others: $(head -n 1 ../open)" test ! -s ../open
-jq -r -s '.[] | . as $s | (.required // []) - (.properties // {} | keys) | .[] | $s["$id"] + " " + .' schemas/* >../unknown
-judge "a required member is not described: $(head -n 1 ../unknown)" test ! -s ../unknown
+jq -r '.properties.schema.const // "organ.progress/1"' schemas/* | LC_ALL=C sort >../ids
+judge "a schema is of documents that name another" diff <(printf '%s\n' "${names[@]}" | LC_ALL=C sort) ../ids
+# none WHAT FILTER: the filter prints nothing about any schema.
+none() {
+    jq -r ". as \$schema | $2 | input_filename + \" \" + ." schemas/* >../found
+    judge "$1: $(head -n 1 ../found)" test ! -s ../found
+}
+# shellcheck disable=SC2016 # $ is jq's
+{
+    none "a reference leads nowhere" '[.. | objects | .["$ref"] // empty] | unique[] | select(ltrimstr("#/$defs/") as $name | $schema["$defs"][$name] | not)'
+    none "an object with fixed members allows others" \
+        '.. | objects | select(.type == "object" and (.properties | type == "object") and (has("additionalProperties") | not)) | .properties | keys | tojson'
+    none "a required member is not described" '.. | objects | select(.type == "object" and has("required")) | .required - (.properties // {} | keys) | .[]'
+}
 
 here="the sources"
 grep -rhoE '"organ\.[a-z_-]+/[0-9]+"' "$top/orchestrator" "$top/formats" --include='*.[ch]' | tr -d '"' | LC_ALL=C sort -u >../named

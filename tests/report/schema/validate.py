@@ -14,7 +14,7 @@ import sys
 import jsonschema
 
 # Files for organ alone.
-INNER = {"organ.journal/1", "organ.measure-journal/2", "organ.fleet-state/2", "organ.run/1"}
+INNER = {"organ.journal/1", "organ.measure-journal/2", "organ.fleet-state/2", "organ.run/1", "organ.job/1"}
 
 
 def schemas_of(organ):
@@ -27,6 +27,18 @@ def schemas_of(organ):
 def place(path):
     """Returns the path with [] in place of indices: "tensors[].name"."""
     return "".join("[]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def documents_in(value):
+    """Yields a document and those that its members hold: the report of a merge in that of a quantisation."""
+    if isinstance(value, dict):
+        if str(value.get("schema")).startswith("organ."):
+            yield value
+        for member in value.values():
+            yield from documents_in(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from documents_in(member)
 
 
 def main():
@@ -42,15 +54,16 @@ def main():
             document = json.loads(path.read_bytes())
         except ValueError:  # a document that a test interrupted or cut
             continue
-        name = document.get("schema") if isinstance(document, dict) else None
-        if not str(name).startswith("organ.") or name in INNER:
-            continue
-        found = {"no schema": name} if name not in validators else {}
-        for fault in validators[name].iter_errors(document) if name in validators else ():
-            found[f"{place(fault.absolute_path)}: {fault.message[:200]}"] = fault
-        (faulty if found else valid)[name] += 1
-        for words in found:
-            faults.setdefault((name, words), []).append(path.name)
+        for part in documents_in(document):
+            name = part["schema"]
+            if name in INNER:
+                continue
+            found = {"no schema"} if name not in validators else set()
+            for fault in validators[name].iter_errors(part) if name in validators else ():
+                found.add(f"{place(fault.absolute_path)}: {fault.message[:200]}")
+            (faulty if found else valid)[name] += 1
+            for words in found:
+                faults.setdefault((name, words), []).append(path.name)
     for (name, words), where in sorted(faults.items()):
         print(f"FAILED {name}: {words} ({len(where)} documents, {where[0]})")
     for name in sorted(schemas):

@@ -93,6 +93,6 @@ for name in glm4 olmo2; do
     ends 0 graft --source $name --target $name.gguf -o grafted.gguf --select norm,0-1 --quiet
     ends 0 graft --source $name.gguf --target $name -o grafted --select norm,0-1 --quiet
     compares grafted.gguf grafted
-    rm -r $name grafted grafted.gguf
+    rm -r $name grafted grafted.*
 done
 finish
