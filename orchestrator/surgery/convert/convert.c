@@ -239,8 +239,9 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "converted", error))
         return error->status;
     if ((job->model->gguf != NULL) == job->to_gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
-                          job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
+        return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types%s", o->model,
+                          job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize",
+                          job->to_gguf ? "" : ", `format` the format of its codes (AWQ, GPTQ, compressed-tensors)");
     if (organ_weights_find(job->model, &job->weights, error) || read_type(job, error) ||
         organ_convert_find_architecture(job, error) || job->by_name)
         return error->status;

@@ -113,13 +113,9 @@ static const repack_part *largest(const repack_job *job)
 static organ_status fill(void *context, organ_writing *run, organ_error *error)
 {
     repack_job *const job = context;
-    const repack_part *const part = largest(job);
-    const uint64_t need = organ_repack_memory(job, part);
     job->run = run;
-    if (organ_memory_claim(job->engine, need, error, "the codes of '%s' in both formats", part->weight->name))
-        return error->status;
     repack_pass pass = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .error = error};
-    pass.workers = organ_memory_workers(job->engine, need, 0);
+    pass.workers = organ_memory_workers(job->engine, job->plan.memory_enough, 0);
     organ_workers_run(job->engine->workers, work, &pass);
     return error->status;
 }
@@ -166,11 +162,14 @@ static organ_status check_options(repack_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static void estimate(repack_job *job)
+static organ_status estimate(repack_job *job, organ_error *error)
 {
-    organ_plan_memory(&job->plan, organ_repack_memory(job, largest(job)), 0);
+    const repack_part *const part = largest(job);
+    const uint64_t need = organ_repack_memory(job, part);
+    organ_plan_memory(&job->plan, need, 0);
     for (size_t k = 0; k < job->part_count; k++)
         job->plan.products += TURNED * (double)job->parts[k].weight->elements;
+    return organ_memory_claim(job->engine, need, error, "the codes of '%s' in both formats", part->weight->name);
 }
 
 static organ_status repack_model(repack_job *job, json_t **report, organ_error *error)
@@ -181,7 +180,8 @@ static organ_status repack_model(repack_job *job, json_t **report, organ_error *
     organ_progress_warn_of_model(job->progress, job->model);
     for (size_t k = 0; k < job->weights->note_count; k++)
         organ_progress_note(job->progress, "%s", job->weights->notes[k]);
-    estimate(job);
+    if (estimate(job, error))
+        return error->status;
     const organ_write made = {
         .model = job->model,
         .requested = &o->write,
