@@ -14,10 +14,9 @@
 #include <string.h>
 
 /* Upper bounds. */
-#define CONFIG_LIMIT  ((size_t)16 << 20) /* bytes of adapter_config.json */
-#define PATTERN_LIMIT 4096u              /* bytes of a pattern */
-#define MATCH_LIMIT   10000u             /* steps of PCRE2 for a match; names have about 50 characters */
-#define WORD_MATCHES  ((size_t)1 << 30)  /* number of modules times number of patterns */
+#define PATTERN_LIMIT 4096u             /* bytes of a pattern */
+#define MATCH_LIMIT   10000u            /* steps of PCRE2 for a match; names have about 50 characters */
+#define WORD_MATCHES  ((size_t)1 << 30) /* number of modules times number of patterns */
 
 /* A key of letters, digits, '_' and dots is compared without a regular expression, because models of many experts
  * have tens of thousands of such keys. */
@@ -303,7 +302,7 @@ organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter,
 {
     ORGAN_OWNED char *bytes = NULL;
     organ_json_source text = {.label = remarks->label};
-    if (organ_input_load(path, remarks->label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
+    if (organ_input_load(path, remarks->label, ORGAN_ADAPTER_CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
     text.bytes = bytes;
     if (organ_json_parse_object(&text, &adapter->config, error) == ORGAN_OK)

@@ -34,6 +34,8 @@ typedef struct organ_adapter_remarks {
 /* Returns the remarks on an adapter that organ_adapter_open opened; they are valid until it is closed. */
 const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapter);
 
+#define ORGAN_ADAPTER_CONFIG_LIMIT ((size_t)16 << 20) /* bytes of adapter_config.json */
+
 /* Reads and checks adapter_config.json at `path`. Sets *rules, and config, r, alpha, rslora, dora, fan_in_fan_out and
  * base of *adapter. Remarks on fields that are unknown and set. Returns ORGAN_BAD_INPUT if peft_type is not "LORA", if
  * a required member is missing, if a member has a wrong type or value, or if an unsupported option is set; ORGAN_IO if
@@ -41,6 +43,11 @@ const organ_adapter_remarks *organ_adapter_remarks_of(const organ_adapter *adapt
  * also after an error. */
 organ_status organ_adapter_config_read(const char *path, organ_adapter *adapter, organ_adapter_rules *rules,
                                        organ_adapter_remarks *remarks, organ_error *error);
+
+/* The same for the adapter_config.json of mlx-lm: sets *scale, and r, alpha and base of *adapter; config has only the
+ * base, as peft names it. Returns ORGAN_BAD_INPUT if fine_tune_type is not "lora". */
+organ_status organ_adapter_config_read_mlx(const char *path, organ_adapter *adapter, double *scale,
+                                           organ_adapter_remarks *remarks, organ_error *error);
 
 /* Remarks on fields of adapter_config.json that are unknown and set. Returns ORGAN_BAD_INPUT if a field is set with
  * which a weight does not become W + scale B A. */
@@ -84,6 +91,8 @@ typedef struct organ_adapter_name {
 /* Splits a tensor's name into `parts`; the name is that of a GGUF file if `gguf` is true, else of peft. Returns false
  * if the tensor is no factor. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *parts);
+/* The same for a name of mlx-lm, "[module].lora_a". */
+bool organ_adapter_name_read_mlx(const char *name, organ_adapter_name *parts);
 
 /* Returns the name of the parameter that the factors of `module` change; `config` is adapter_config.json. If its
  * target_parameters name a parameter of the module, such as "mlp.experts.down_proj" of "mlp.experts", returns the

@@ -20,13 +20,15 @@
 #define PICKLE_NAME "adapter_model.bin"
 
 typedef struct open_state {
-    organ_adapter adapter;         /* first member: a pointer to it is a pointer to the state */
-    organ_adapter_rules rules;     /* rank_pattern and alpha_pattern */
-    organ_model *model;            /* adapter.model, owned */
-    organ_adapter_pair *pairs;     /* adapter.pairs, owned; an array of rows.h */
-    const organ_tensor **rest;     /* adapter.rest, owned; an array of rows.h */
-    organ_name_table names;        /* module -> index into pairs */
-    organ_arena arena;             /* paths and names */
+    organ_adapter adapter;     /* first member: a pointer to it is a pointer to the state */
+    organ_adapter_rules rules; /* rank_pattern and alpha_pattern */
+    organ_model *model;        /* adapter.model, owned */
+    organ_adapter_pair *pairs; /* adapter.pairs, owned; an array of rows.h */
+    const organ_tensor **rest; /* adapter.rest, owned; an array of rows.h */
+    organ_name_table names;    /* module -> index into pairs */
+    organ_arena arena;         /* paths and names */
+    bool mlx;                  /* an adapter of mlx-lm, with `scale` */
+    double scale;
     organ_adapter_remarks remarks; /* fields and keys that users should know of */
 } open_state;
 
@@ -48,7 +50,8 @@ static organ_status set_adapter_path(open_state *s, const char *path, organ_erro
             s->adapter.path = organ_arena_copy(&s->arena, path, length);
             return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
         }
-        if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
+        static const char *const files[] = {ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, ORGAN_ADAPTER_MLX, NULL};
+        if (!organ_is_one_of(name, files))
             return organ_refuse(error, path,
                                 "is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
                                 " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file");
@@ -100,9 +103,9 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
 
 static organ_status open_weights(open_state *s, organ_error *error)
 {
-    enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
-    static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME,
-                                             ORGAN_ADAPTER_GGUF};
+    enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, MLX, KINDS };
+    static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME,
+                                             PICKLE_NAME,          ORGAN_ADAPTER_GGUF,    ORGAN_ADAPTER_MLX};
     char *paths[KINDS];
     bool has[KINDS];
     if (s->adapter.gguf)
@@ -116,11 +119,16 @@ static organ_status open_weights(open_state *s, organ_error *error)
                             "with peft and save it again with safe_serialization=True");
     if (!has[SINGLE] && !has[INDEX] && has[GGUF])
         return open_gguf(s, paths[GGUF], error);
-    if (!has[SINGLE] && !has[INDEX])
+    s->mlx = has[MLX] && !has[SINGLE] && !has[INDEX];
+    if (!has[SINGLE] && !has[INDEX] && !has[MLX])
         return organ_refuse(error, s->adapter.path, "is not an adapter: there is no " ORGAN_ADAPTER_WEIGHTS);
     if (!has[CONFIG])
         return organ_refuse(error, s->adapter.path, "is not an adapter: there is no " ORGAN_ADAPTER_CONFIG);
     s->remarks.label = ORGAN_ADAPTER_CONFIG;
+    if (s->mlx)
+        return organ_adapter_config_read_mlx(paths[CONFIG], &s->adapter, &s->scale, &s->remarks, error)
+                   ? error->status
+                   : organ_model_open(paths[MLX], &s->model, error);
     if (organ_adapter_config_read(paths[CONFIG], &s->adapter, &s->rules, &s->remarks, error) == ORGAN_OK)
         organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
     return error->status;
@@ -192,13 +200,15 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
         const organ_tensor *const t = &s->model->tensors[k];
         organ_adapter_name name;
         organ_rows_passed();
-        if (!organ_adapter_name_read(t->name, s->adapter.gguf, &name))
+        if (!(s->mlx ? organ_adapter_name_read_mlx(t->name, &name)
+                     : organ_adapter_name_read(t->name, s->adapter.gguf, &name)))
             s->rest[s->adapter.rest_count++] = t;
         else if (add_factor(s, t, &name, error) != ORGAN_OK)
             return error->status;
     }
     if (count == 0)
-        return organ_refuse(error, s->adapter.path, ORGAN_ADAPTER_WEIGHTS ": contains no tensor");
+        return organ_refuse(error, s->adapter.path, "%s: contains no tensor",
+                            s->mlx ? ORGAN_ADAPTER_MLX : ORGAN_ADAPTER_WEIGHTS);
     return ORGAN_OK;
 }
 
@@ -217,6 +227,12 @@ static bool find_sizes(organ_adapter_pair *p)
         return p->experts * p->rank == a->shape[0] && b->shape[1] == a->shape[0];
     }
     const bool transposed = p->layout == ORGAN_FACTORS_TURNED;
+    if (p->layout == ORGAN_FACTORS_MLX) {
+        p->in_features = a->shape[0];
+        p->rank = a->shape[1];
+        p->out_features = b->shape[1];
+        return b->shape[0] == p->rank;
+    }
     p->rank = a->shape[first_axis + transposed];
     p->in_features = a->shape[first_axis + !transposed];
     p->experts = first_axis ? a->shape[0] : 1;
@@ -224,17 +240,21 @@ static bool find_sizes(organ_adapter_pair *p)
     return b->rank == a->rank && b->shape[first_axis + 1] == p->rank && (!first_axis || b->shape[0] == a->shape[0]);
 }
 
+/* In an adapter of peft or, of mlx-lm, with its one rank and scale. */
 static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
-    int64_t rank;
-    if (organ_adapter_rules_of(&s->rules, &s->adapter, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
+    int64_t rank = s->adapter.r;
+    pair->scale = s->scale;
+    if (!s->mlx && organ_adapter_rules_of(&s->rules, &s->adapter, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
         return error->status;
     pair->layout = pair->weight ? ORGAN_FACTORS_PARAMETER : ORGAN_FACTORS_PLAIN;
+    if (s->mlx)
+        pair->layout = ORGAN_FACTORS_MLX;
     pair->rank = (uint64_t)rank;
     if (!find_sizes(pair)) {
-        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->a->shape[0], pair->b->name,
-                 pair->b->shape[1]);
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->a->shape[s->mlx],
+                 pair->b->name, pair->b->shape[!s->mlx]);
         return fail_tensor(s, pair->a, why, error);
     }
     if (pair->rank != (uint64_t)rank) {
@@ -275,6 +295,7 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
         pair->weight = weight;
     }
     pair->anatomy = organ_anatomy_of(pair->weight);
+    pair->embedding = pair->embedding || (s->mlx && pair->anatomy.role == ORGAN_ROLE_EMBED);
     return ORGAN_OK;
 }
 

@@ -143,6 +143,8 @@ typedef struct organ_lora_sanitize_options {
     bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     organ_figures *figures;           /* as in organ_write_options, of the adapter */
+    /* "peft", "mlx" or "gguf": convert all factors, with their scale, to this format; NULL: sanitise them */
+    const char *to;
 } organ_lora_sanitize_options;
 ORGAN_DEFAULTS(lora_sanitize, )
 
@@ -152,6 +154,9 @@ ORGAN_DEFAULTS(lora_sanitize, )
  * If A and B are both F16 or both BF16, they keep this type; otherwise they become F32. Files such as the tokenizer are
  * copied. *report has schema organ.lora_sanitize/1; the caller releases it; NULL on errors other than
  * ORGAN_CHECK_FAILED.
+ *
+ * With `to` no factors are removed; if all have one scale, they are unchanged, and lora_alpha is r times that scale. A
+ * format with other names needs a base of that format.
  *
  * With `check` writes nothing, and returns ORGAN_CHECK_FAILED if a server would reject the adapter.
  *

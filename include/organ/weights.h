@@ -138,6 +138,7 @@ const organ_weight *organ_weights_named(const organ_weights *weights, const char
 #define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
 #define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
 #define ORGAN_ADAPTER_GGUF    "adapter_model.gguf"
+#define ORGAN_ADAPTER_MLX     "adapters.safetensors" /* of mlx-lm */
 
 /* Shapes of the tensors in which a file stores the factors A and B of a pair, [rows][columns]. */
 typedef enum organ_adapter_layout {
@@ -145,7 +146,8 @@ typedef enum organ_adapter_layout {
     ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], the `rank` rows from e * rank
                               * on belong to expert e; B is [out_features][rank * experts], column k * experts + e is
                               * column k of expert e */
-    ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is [in_features][rank] */
+    ORGAN_FACTORS_TURNED,    /* embeddings of GGUF: A is [in_features][rank] */
+    ORGAN_FACTORS_MLX        /* A is [in_features][rank], B [rank][out_features] */
 } organ_adapter_layout;
 
 struct organ_adapter_pair;
@@ -183,7 +185,7 @@ typedef struct organ_adapter_pair {
     const organ_adapter_origin *origin; /* NULL if a and b are the stored factors */
 } organ_adapter_pair;
 
-/* A LoRA adapter that organ_adapter_open read: a directory of PEFT or a GGUF file of llama.cpp. */
+/* A LoRA adapter that organ_adapter_open read: a directory of PEFT or mlx-lm, or a GGUF file of llama.cpp. */
 typedef struct organ_adapter {
     const char *path;         /* path of the directory, or of a GGUF file that the caller named */
     const organ_model *model; /* the tensors of adapter_model.safetensors or of the GGUF file */

@@ -125,6 +125,9 @@ static const organ_option sanitize_options[] = {
            "highest rank that the server accepts; default: no limit, with --check 512 (the limit of vLLM). organ "
            "reduces modules of a higher rank to their best approximation; --check only lists them",
            .range = {RANKS}, .common = true),
+    CHOICE("to", "peft|mlx|gguf", lora_sanitize.to,
+           "convert all factors, unchanged and with their scale, for peft, mlx-lm or llama.cpp. Between GGUF and the "
+           "others --base is needed, a model with the names of the new format", .common = true),
     RESUME(lora_sanitize.resume),
     FORCE(lora_sanitize.force)};
 
@@ -144,12 +147,13 @@ const organ_verb organ_lora_sanitize_verb = {
              "lora_alpha to r; the report measures the rounding of B. Adapters with DoRA are rejected, because organ "
              "cannot fold their norms into the factors without the base. Other files of the adapter are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_sanitize.adapter,
-                     "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
+                     "the adapter, a directory in the format of peft or of mlx-lm, or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", sanitize_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora sanitize my-lora --check",
               "Lists what vLLM would reject; the exit code is 1 if there is anything."},
              {"organ lora sanitize my-lora -o servable --base Qwen2.5-7B",
               "Writes an adapter that can be served with that model."},
+             {"organ lora sanitize adapters --to peft -o for-peft", "Converts an adapter of mlx-lm to peft."},
              {"organ lora sanitize my-lora -o servable --max-rank 64", "Reduces modules of a higher rank to 64."}),
     .exits = {.check = "--check finds something that a server would reject",
               .content = "a value is not finite, or the adapter is DoRA or does not fit the base"},

@@ -187,14 +187,15 @@ static const organ_field dropped[] = {
 
 #define SERVED                                                                                                         \
     SAY(ON_ALL, "output.gguf", "Rank {output.r}: llama.cpp applies it with --lora."),                                  \
-        SAY(ON_ALL, "!output.gguf",                                                                                    \
+        SAY(ON_ALL, "output.mlx", "mlx-lm loads it with --adapter-path."),                                             \
+        SAY(ON_ALL, "!output.gguf&!output.mlx",                                                                        \
             "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank " \
             "{output.r} is above "                                                                                     \
             "512, "                                                                                                    \
             "the limit of vLLM: organ lora resize reduces it.}")
 
 static const organ_block sanitize_blocks[] = {
-    LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
+    LINES(NULL, "{check?Checked|{output.to?Converted|Sanitised}} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
     HEADING("A sanitised adapter"),
     WARNINGS,
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
@@ -209,8 +210,12 @@ static const organ_block sanitize_blocks[] = {
     SAY(ON_PAGE, "base", "Against: {base:model}."),
     TABLE(ON_TEXT, "!check&dropped", "dropped", FIELDS(dropped)),
     MADE(ON_TEXT, "!check&totals.cut", kept_roles, BLOCKS_OF(adapter_roles_table)),
-    SAY(ON_ALL, "!check", "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
-    SAY(ON_ALL, "!check&totals.folded",
+    SAY(ON_ALL, "!check&!output.scale",
+        "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
+    SAY(ON_ALL, "!check&output.scale",
+        "Converted: {totals.modules} of {adapter.pairs} modules of rank {output.r}, with their scale "
+        "{output.scale:.9g}."),
+    SAY(ON_ALL, "!check&!output.scale&totals.folded",
         "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding "
         "changed B by at most "
         "{totals.worst_folding_error:.2g} of its norm}."),

@@ -151,6 +151,8 @@ typedef struct organ_adapter_making {
     size_t unit_count;
     size_t tensors, name_bytes;    /* upper bounds of the number of tensors, and of the bytes of all their names */
     const char *architecture;      /* general.architecture of a GGUF adapter; NULL: an adapter of peft */
+    bool mlx;                      /* an adapter of mlx-lm */
+    double alpha;                  /* adapter.lora.alpha of a GGUF adapter; 0: that of scale 1 */
     const char *base_name;         /* general.base_model.0.name of a GGUF adapter; NULL: none */
     const char *repair_pair;       /* digest that the adapter shares with its model; NULL: none */
     bool calib;                    /* value of organ_unit.calib for the units that `fill` makes */

@@ -102,6 +102,22 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
     return error->status;
 }
 
+/* Adds the factors of a single matrix, both transposed. */
+static organ_status add_mlx(organ_adapter_writer *w, const organ_adapter_pair *pair, organ_dtype dtype,
+                            const organ_lora_factors *f, organ_error *error)
+{
+    ORGAN_OWNED char *const a = organ_format("%s.lora_a", pair->module), *const b =
+                                                                             organ_format("%s.lora_b", pair->module);
+    ORGAN_OWNED float *const a_turned = organ_lora_transposed(f->a, f->rank, f->in), *const b_turned =
+                                                                                         organ_lora_transposed(
+                                                                                             f->b, f->out, f->rank);
+    if (!a || !b || !a_turned || !b_turned)
+        organ_fail_memory(error, pair->module);
+    else if (organ_adapter_add(w, a, dtype, 2, (const uint64_t[]){f->in, f->rank}, a_turned, error) == ORGAN_OK)
+        organ_adapter_add(w, b, dtype, 2, (const uint64_t[]){f->rank, f->out}, b_turned, error);
+    return error->status;
+}
+
 /* `f` has A as [experts][rank][in] and B as [experts][out][rank]. A single matrix is written without the dimension
  * of experts. GGUF has A of embeddings transposed. For a parameter, peft joins experts and rank to one dimension of
  * A and of B. */
@@ -110,6 +126,8 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
 {
     const bool gguf = w->making->architecture != NULL, transpose_a = gguf && pair->embedding,
                parameter = !gguf && pair->layout == ORGAN_FACTORS_PARAMETER;
+    if (w->making->mlx)
+        return add_mlx(w, pair, dtype, f, error);
     const unsigned rank = gguf && f->experts > 1 ? 3 : 2; /* dimensions of the written tensors */
     const uint64_t experts = f->experts;
     uint64_t a_shape[3] = {experts, f->rank, f->in}, b_shape[3] = {experts, f->out, f->rank};
@@ -211,7 +229,7 @@ static organ_status gguf_describe(const organ_adapter_making *making, const orga
 {
     const char *const texts[][2] = {
         {"general.architecture", making->architecture}, {"general.type", "adapter"}, {"adapter.type", "lora"}};
-    const float alpha = alpha_of(model);
+    const float alpha = making->alpha != 0 ? (float)making->alpha : alpha_of(model);
     const organ_gguf_kv kv = {"adapter.lora.alpha",          ORGAN_GGUF_F32, ORGAN_GGUF_F32, 1,
                               (const unsigned char *)&alpha, sizeof alpha};
     const organ_gguf *const old = making->files_of ? making->files_of->model->gguf : NULL;
@@ -459,13 +477,18 @@ static uint64_t bytes_written(const organ_adapter_writer *w)
     return bytes;
 }
 
+static const char *weights_file(const organ_adapter_making *making)
+{
+    return making->mlx ? ORGAN_ADAPTER_MLX : ORGAN_ADAPTER_WEIGHTS;
+}
+
 static organ_status adapter_written(void *inner, const char *directory, organ_error *error)
 {
     organ_adapter_writer *const w = inner;
     organ_adapter_making *const m = w->making;
     organ_ranks *const ranks = m->write.engine->ranks;
     ORGAN_OWNED adapter_header *const h = calloc(1, sizeof *h);
-    ORGAN_OWNED char *const path = organ_format("%s/" ORGAN_ADAPTER_WEIGHTS, directory);
+    ORGAN_OWNED char *const path = organ_format("%s/%s", directory, weights_file(m));
     ORGAN_OWNED_JSON json_t *const config = m->config(m->write.context, error);
     if (!h || !path)
         organ_fail_memory(error, directory);
@@ -537,7 +560,7 @@ organ_status organ_adapter_make(organ_adapter_making *making, json_t **report, o
 {
     static const organ_written_file none = {0};
     organ_adapter_writer w = {.making = making};
-    organ_shard file = {.name = ORGAN_ADAPTER_WEIGHTS};
+    organ_shard file = {.name = weights_file(making)};
     organ_write write = making->write;
     if (place_all(&w, &file.size, error) == ORGAN_OK) {
         write.pieces.list = w.pieces;

@@ -108,10 +108,11 @@ static size_t stored_row(const organ_adapter_origin *from, size_t row)
 static void place_a(const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, in = (size_t)s->pair->in_features;
+    const bool turned = s->pair->layout == ORGAN_FACTORS_TURNED || s->pair->layout == ORGAN_FACTORS_MLX;
     values += s->expert * rank * in;
     for (size_t k = 0; k < rank; k++)
         for (size_t i = 0; i < in; i++)
-            to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
+            to[k * in + i] = values[turned ? i * rank + k : k * in + i];
 }
 
 /* `to` is [out][pair->rank]. The rows are reordered by stored_row. Columns beyond the stored rank stay zero. */
@@ -120,13 +121,13 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
     const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
                  stored = (size_t)s->pair->out_features;
     /* true: each expert has every experts-th column of the stored B; false: B is [experts][stored rows][rank] */
-    const bool columns = s->pair->layout == ORGAN_FACTORS_PARAMETER;
+    const bool columns = s->pair->layout == ORGAN_FACTORS_PARAMETER, turned = s->pair->layout == ORGAN_FACTORS_MLX;
     for (size_t row = 0; row < pair->out_features; row++) {
         const size_t from = stored_row(pair->origin, row);
         const float *const at =
             columns ? values + from * rank * experts + s->expert : values + (s->expert * stored + from) * rank;
         for (size_t k = 0; k < rank; k++)
-            to[row * (size_t)pair->rank + k] = at[columns ? k * experts : k];
+            to[row * (size_t)pair->rank + k] = turned ? values[k * stored + from] : at[columns ? k * experts : k];
     }
 }
 

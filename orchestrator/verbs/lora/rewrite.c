@@ -268,12 +268,13 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
 }
 
 /* The factors are cut to row->rank if is_cut, are padded with zeros to the common rank rw->rank, and have the scale
- * folded into B. */
+ * folded into B unless rw->keeps. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;
     const size_t padded = (size_t)rw->rank;
-    if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
+    const double scale = rw->keeps ? 1 : row->pair->scale;
+    if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, scale, &f, error) == ORGAN_OK) {
         *to = (organ_lora_factors){.rank = padded,
                                    .in = f.in,
                                    .out = f.out,
@@ -371,8 +372,9 @@ static json_t *rewrite_config(void *context, organ_error *error)
 static json_t *rewrite_parameters(void *context)
 {
     const rewriting *const w = context;
-    return ORGAN_OBJECT(SET_COUNT("max", w->rewrite->max), SET_REAL("energy", w->rewrite->energy),
-                        SET("config", json_deep_copy(w->output->config)));
+    return ORGAN_OBJECT(SET_IF(w->rewrite->keeps, "scale", organ_exact_json(w->rewrite->scale)),
+                        SET_IF(w->rewrite->mlx, "mlx", json_true()), SET_COUNT("max", w->rewrite->max),
+                        SET_REAL("energy", w->rewrite->energy), SET("config", json_deep_copy(w->output->config)));
 }
 
 static json_t *rewrite_document(void *context, const organ_writing *writing)
@@ -432,6 +434,8 @@ static void describe_output(rewriting *w, const organ_model *whole)
                                                  .report.document = rewrite_document},
                                        .tensors = 2 * w->rewrite->count + o->rest_count,
                                        .architecture = old->gguf ? old->architecture : NULL,
+                                       .mlx = w->rewrite->mlx,
+                                       .alpha = w->rewrite->keeps ? w->rewrite->scale * (double)w->rewrite->rank : 0,
                                        .files_of = old,
                                        .repair_pair = *w->repair_pair ? w->repair_pair : NULL,
                                        .fill = rewrite_fill,
@@ -491,7 +495,16 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     json_t *const folded = ORGAN_OBJECT(
         SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
         SET("rank_pattern", folded_pattern(adapter, rank)), SET("alpha_pattern", folded_pattern(adapter, rank)));
-    return organ_json_joined(json_deep_copy(adapter->config), folded);
+    json_t *const config = organ_json_joined(json_deep_copy(adapter->config), folded);
+    if (!config || adapter->gguf || json_object_get(adapter->config, "peft_type"))
+        return config;
+    json_t *const targets = json_array(); /* the adapter was one of GGUF or mlx-lm */
+    for (size_t k = 0; k < adapter->pair_count; k++)
+        json_array_append_new(targets, json_string(adapter->pairs[k].module));
+    ORGAN_OWNED_JSON json_t *const whole = organ_adapter_config_make(adapter->base, (int64_t)rank, targets);
+    if (json_object_update_missing(config, whole))
+        organ_memory_count_refusal();
+    return config;
 }
 
 static json_t *row_json(const void *rows, size_t k)

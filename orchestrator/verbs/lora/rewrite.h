@@ -84,7 +84,7 @@ typedef struct organ_lora_row {
     size_t sigma_count;   /* number of values in `sigma` */
 } organ_lora_row;
 
-/* An adapter and how it is rewritten. The caller sets the members up to `energy`, except `assignment`. */
+/* An adapter and how it is rewritten. The caller sets the members up to `scale`, except `assignment`. */
 typedef struct organ_lora_rewrite {
     const organ_adapter *adapter;
     const organ_engine *engine;
@@ -96,6 +96,9 @@ typedef struct organ_lora_rewrite {
     uint64_t max;                /* largest new rank: pairs of a larger rank are cut to their best approximation */
     /* Above 0: every pair gets the smallest rank that keeps this share of ||scale B A||^2, but at most `max`. */
     double energy;
+    bool mlx;          /* write an adapter of mlx-lm */
+    bool keeps;        /* all pairs have one scale, which stays; false: it is folded into B */
+    double scale;      /* with `keeps` */
     uint64_t rank;     /* result of the survey: the common rank of all modules, the largest new rank of a row */
     organ_output made; /* output of organ_lora_write, with its times */
     uint64_t bytes;    /* bytes of the tensors in that output */
@@ -129,7 +132,8 @@ organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_outp
                               organ_error *error);
 
 /* Returns a copy of the adapter's config in which r and lora_alpha are `rank` and use_rslora, rank_pattern and
- * alpha_pattern are unset, so that every module has scale 1. NULL if out of memory. */
+ * alpha_pattern are unset, so that every module has scale 1. Adds the members of peft if the adapter is of mlx-lm, or
+ * was of GGUF. NULL if out of memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
 
 /* Returns an array with {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",

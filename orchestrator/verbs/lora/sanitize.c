@@ -57,6 +57,68 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
     return error->status;
 }
 
+/* ---- conversion to another format ---- */
+
+/* Without a base of the new format, or with one of the other, the names are those of the other format. */
+static organ_status check_format(const sanitize_job *j, organ_error *error)
+{
+    const char *const to = j->options->to;
+    const bool gguf = to && strcmp(to, "gguf") == 0, mlx = to && strcmp(to, "mlx") == 0;
+    if (to && j->adapter->gguf != gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "`to` %s: names and order of rows are those of the model: `base` must be a %s model", to,
+                          gguf ? "GGUF" : "safetensors");
+    for (size_t k = 0; k < j->adapter->pair_count && mlx; k++)
+        if (j->adapter->pairs[k].experts > 1 || j->adapter->pairs[k].anatomy.expert >= 0)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: '%s' are factors of experts, which organ does not write for mlx-lm",
+                              j->adapter->path, j->adapter->pairs[k].module);
+    return ORGAN_OK;
+}
+
+/* One scale for all pairs stays as it is. adapter.lora.alpha of GGUF is FP32. */
+static void settle_scale(sanitize_job *j)
+{
+    organ_lora_rewrite *const rw = &j->rewrite;
+    rw->mlx = j->options->to && strcmp(j->options->to, "mlx") == 0;
+    rw->keeps = j->options->to && rw->count;
+    rw->scale = rw->count ? rw->rows[0].pair->scale : 1;
+    for (size_t k = 1; k < rw->count; k++)
+        rw->keeps = rw->keeps && rw->rows[k].pair->scale == rw->scale;
+    const double alpha = rw->scale * (double)rw->rank;
+    if (j->adapter->gguf && (double)(float)alpha != alpha)
+        rw->keeps = false;
+    if (rw->rank && alpha / (double)rw->rank != rw->scale)
+        rw->keeps = false;
+}
+
+/* mlx-lm makes factors of zeros for modules of `keys` that the file does not have. */
+static json_t *mlx_keys(const sanitize_job *j)
+{
+    json_t *const keys = json_array(), *const known = json_object();
+    for (size_t k = 0; k < j->rewrite.count; k++) {
+        const char *const module = j->rewrite.rows[k].pair->module, *const layers = strstr(module, "layers.");
+        const size_t digits = layers ? strspn(layers + strlen("layers."), "0123456789") : 0;
+        const char *const key = digits ? layers + strlen("layers.") + digits + 1 : module;
+        if (!json_object_get(known, key))
+            json_array_append_new(keys, json_string(key));
+        json_object_set_new(known, key, json_true());
+    }
+    json_decref(known);
+    return keys;
+}
+
+/* num_layers -1 stands for all layers. */
+static json_t *mlx_config(const sanitize_job *j)
+{
+    const organ_lora_rewrite *const rw = &j->rewrite;
+    return ORGAN_OBJECT(
+        SET_TEXT("fine_tune_type", "lora"), SET_TEXT("model", j->base ? j->base->path : j->adapter->base),
+        SET("num_layers", json_integer(-1)),
+        SET("lora_parameters", ORGAN_OBJECT(SET_COUNT("rank", rw->rank), SET_REAL("scale", rw->keeps ? rw->scale : 1),
+                                            SET_REAL("dropout", 0.0), SET("keys", mlx_keys(j)))));
+}
+
 /* ---- removed tensors ---- */
 
 /* `of` names the matrix that has the norm: "scale B A", "its change" or "the tensor". A negative `norm` is unknown. */
@@ -111,7 +173,7 @@ static organ_status split_tensors(sanitize_job *j, organ_error *error)
     if (!rw->rows)
         return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
-        const char *const why = organ_lora_pair_unservable(adapter, &adapter->pairs[k]);
+        const char *const why = j->options->to ? NULL : organ_lora_pair_unservable(adapter, &adapter->pairs[k]);
         if (why)
             drop_pair(j, &adapter->pairs[k], why, error);
         else
@@ -154,17 +216,16 @@ static json_t *targets_of(sanitize_job *j)
 static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
+    if (j->rewrite.mlx)
+        return (j->config = mlx_config(j)) ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    if (config && j->stored->gguf && !j->adapter->gguf) { /* the GGUF adapter had no config, which peft needs */
-        ORGAN_OWNED_JSON json_t *const whole =
-            organ_adapter_config_make(j->base->path, (int64_t)j->rewrite.rank, json_array());
-        if (json_object_update_missing(config, whole))
-            return organ_fail_memory(error, j->options->adapter);
-    }
-    ORGAN_ADD(config, SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
+    const bool other = j->base && !j->adapter->gguf && !json_object_get(old, "peft_type"); /* of GGUF or mlx-lm */
+    ORGAN_ADD(config, SET_IF(other, "base_model_name_or_path", json_string(j->base->path)),
+              SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
               SET_NULL("modules_to_save"),
               SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
-              SET_IF(json_object_get(old, "lora_bias"), "lora_bias", json_false()));
+              SET_IF(json_object_get(old, "lora_bias"), "lora_bias", json_false()),
+              SET_IF(j->rewrite.keeps, "lora_alpha", json_real(j->rewrite.scale * (double)j->rewrite.rank)));
     return config ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
 }
 
@@ -211,7 +272,9 @@ static json_t *sanitize_document_of(const void *context)
         SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
         SET("modules", organ_lora_rows_json(&j->rewrite)),
         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
-                                   SET_FLAG("gguf", j->adapter->gguf), SET_COUNT("bytes", j->rewrite.bytes))),
+                                   SET_FLAG("gguf", j->adapter->gguf), SET_COUNT("bytes", j->rewrite.bytes),
+                                   SET_IF(o->to, "to", json_string(o->to)), SET_IF(j->rewrite.mlx, "mlx", json_true()),
+                                   SET_IF(j->rewrite.keeps, "scale", json_real(j->rewrite.scale)))),
         SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
 }
 
@@ -277,6 +340,8 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
     if (open_sanitized(j, error))
         return error->status;
+    if (check_format(j, error))
+        return error->status;
     j->findings = json_array();
     j->dropped = json_array();
     j->targets_removed = json_array();
@@ -293,6 +358,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
         return run_check(j, report, error);
     if (reject_unrepairable(j, error) || organ_lora_survey(&j->rewrite, error))
         return error->status;
+    settle_scale(j);
     return write_out(j, report, error);
 }
 
