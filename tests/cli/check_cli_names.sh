@@ -156,8 +156,8 @@ echo '{}' >o/config.json
 refused 2 "'config.json'" prune tiny-qwen2 -o o --force
 cp tiny-qwen2/config.json o/config.json
 ends 0 prune tiny-qwen2 -o o --force --quiet
-# The output of a version that wrote no record.
-rm o/organ/files.json
+# The output of a version that wrote neither record nor card.
+rm o/organ/files.json o/README.md
 ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
 rm o/organ/files.json
 echo "# Mine" >o/README.md

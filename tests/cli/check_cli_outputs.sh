@@ -15,7 +15,7 @@ commands=("assemble none" "autopsy none" "graft --source none --target none --se
     "width none --calibration text.txt --ffn 64")
 listed=$("$organ" help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p' | while read -r verb; do
     # shellcheck disable=SC2086 # a verb may have two words
-    "$organ" help $verb >../help && grep -q -- --output ../help && grep -q -- '--json, --html' ../help && echo "$verb"
+    "$organ" help $verb >../help && grep -q -- --output ../help && grep -q -- '--json, --csv' ../help && echo "$verb"
 done)
 for verb in $listed; do
     [[ $verb =~ ^(extract|merge|resize|sanitize)$ ]] && continue

@@ -319,6 +319,9 @@ organ_status organ_writing_report(organ_writing *w, const char *path, json_t **r
         !ORGAN_ADD_BEFORE_RUN(*report,
                               SET(m->report.origin->member, json_incref((json_t *)m->report.origin->document))))
         return organ_fail_memory(error, m->requested->output);
+    if (path && files.json && !m->outline && organ_ranks_first(w->output.ranks) &&
+        organ_writing_card(w, *report, error) != ORGAN_OK)
+        return error->status;
     if (!organ_warnings_add(*report, m->progress))
         return organ_fail_memory(error, m->requested->output);
     if (path && files.json && !m->outline && organ_ranks_first(w->output.ranks) &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The state of organ_write_run, shared by the files of this folder: write_driver.c runs, prepare.c plans the output,
  * units.c writes and records units, units_recall.c restores those of an interrupted run and divides units among ranks,
- * row_work.c processes rows. */
+ * row_work.c processes rows, card.c writes the model card. */
 #ifndef ORGAN_WRITING_H
 #define ORGAN_WRITING_H
 
@@ -150,5 +150,11 @@ bool organ_row_work_recall(organ_writing *w, size_t stretch, const json_t *line)
 
 /* Replaces the results of row ranges by those of tensors: results[t] is the sum over the ranges of tensor t. */
 void organ_row_work_fold(const organ_writing *w);
+
+/* ---- card.c ---- */
+
+/* Writes README.md of an output that is a directory: the donor's model card, with members that state what the run has
+ * made. Prints a note, and leaves the copy of the donor's card, if that cannot be edited. */
+organ_status organ_writing_card(const organ_writing *w, const json_t *report, organ_error *error);
 
 #endif
