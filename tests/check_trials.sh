@@ -36,7 +36,7 @@ passes() {
 
 # ---- a verb ----
 verb=count-values
-if trial verb 7 tests/new_verb.sh $verb; then
+if trial verb 9 tests/new_verb.sh $verb; then
     judge "a verb is made twice" bash -c '! tests/new_verb.sh "$@" >../log 2>&1' - $verb
     judge "a name in capitals passes" bash -c '! tests/new_verb.sh Count >../log 2>&1'
     judge "ninja has work to do" grep -q "no work to do" <("${NINJA:-ninja}" -n build/organ build/liborgan.a build/liborgan.so)
@@ -44,7 +44,8 @@ if trial verb 7 tests/new_verb.sh $verb; then
     passes tests/check_definitions.sh
     passes tests/package/check_abi.sh
     passes tests/check_pages.sh docs/verbs/$verb.md
-    passes tests/cli/check_cli_${verb//-/_}.sh
+    passes tests/verbs/${verb//-/_}/check_cli_${verb//-/_}.sh
+    passes tests/report/schema/check_schema.sh
     passes tests/cli/check_cli_help.sh
     for sweep in disk memory donor; do passes env FAULT_VERBS=$verb MEMORY_VERBS=$verb tests/faults/check_${sweep}_verbs.sh; done
     here="the sweeps of faults"

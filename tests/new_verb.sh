@@ -3,7 +3,7 @@
 # tests/new_verb.sh NAME [SUMMARY]: adds a verb that reads every weight of a model and reports how many values each role has, builds it, and
 # writes its golden files. NAME: small letters, with `-` between words. The verb has --json, a terminal, a Markdown and an HTML view, --threads,
 # --memory, --header and --patience, public options, a page, a definition and rows in the sweeps of faults. Change the figures that it counts, then run
-# tests/cli/check_cli_NAME.sh --bless. Needs what `ninja` needs, jq and binutils.
+# tests/verbs/NAME/check_cli_NAME.sh --bless. Needs what `ninja` needs, jq and binutils.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-} summary=${2:-how many values each role of a model has}
@@ -201,6 +201,50 @@ if [[ -n $next ]]; then before $views "^    VIEW\\($next\\)" "$(printf '%-119s\\
     sed -i -E '/^    VIEW\([a-z_]+\)$/s/$/ \\/' $views && after $views '^    VIEW' "$row"
 fi
 
+fill "orchestrator/report/schema/documents/$id.json" <<'JSON'
+{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "$id": "organ.@ID@/1",
+  "title": "organ @NAME@: values by role",
+  "type": "object",
+  "properties": {
+    "schema": {"const": "organ.@ID@/1"},
+    "definition": {"description": "Name and version of the definition by which the figures are computed.", "type": "string"},
+    "organ": {"description": "Version of organ.", "type": "string"},
+    "model": {"description": "The model.", "$ref": "common.json#/$defs/model"},
+    "roles": {
+      "description": "One entry for each role that the model has.",
+      "type": "array",
+      "items": {
+        "type": "object",
+        "properties": {
+          "role": {"description": "Name of the role.", "type": "string"},
+          "values": {"description": "Number of values of its weights.", "type": "integer", "minimum": 0}
+        },
+        "required": ["role", "values"],
+        "additionalProperties": false
+      }
+    },
+    "totals": {
+      "description": "Sums over the roles.",
+      "type": "object",
+      "properties": {"values": {"description": "Number of values.", "type": "integer", "minimum": 0}},
+      "required": ["values"],
+      "additionalProperties": false
+    },
+    "run": {"description": "What differs from run to run: paths, time, machine.", "type": "object"}
+  },
+  "required": ["schema", "definition", "organ", "model", "roles", "totals"],
+  "additionalProperties": false
+}
+JSON
+# So is the list of schemas.
+schemas=orchestrator/report/schema/schema.c
+next=$({ sed -nE 's/^    SCHEMA\(([a-z_]+), .*/\1/p' $schemas && echo "$id"; } | LC_ALL=C sort | sed -n "/^$id\$/{n;p}")
+if [[ -n $next ]]; then before $schemas "^    SCHEMA\\($next, " "    SCHEMA($id, 1) \\"; else
+    sed -i -E '/^    SCHEMA\([a-z_]+, [0-9]+\)$/s/$/ \\/' $schemas && after $schemas '^    SCHEMA\([a-z_]+, [0-9]' "    SCHEMA($id, 1)"
+fi
+
 # ---- the command line ----
 fill "orchestrator/cli/verb_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
@@ -242,11 +286,13 @@ before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ
 sed -i "0,/^### Added\$/s||&\n\n- \`organ $name MODEL\` reports $summary.|" CHANGELOG.md
 
 # ---- tests ----
-fill "tests/cli/check_cli_$id.sh" <<'SH'
+script=tests/verbs/$id/check_cli_$id.sh
+mkdir -p "${script%/*}"
+fill "$script" <<'SH'
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Tests organ @NAME@: output, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
-. "$(dirname "$0")/../kit/cli_kit.sh"
+. "$(dirname "$0")/../../kit/cli_kit.sh"
 
 ends 0 help @NAME@
 matches help/help_@ID@ ../out
@@ -274,7 +320,7 @@ mkdir bare && echo '{}' >bare/config.json
 refused 3 "bare" @NAME@ bare
 finish
 SH
-chmod +x "tests/cli/check_cli_$id.sh"
+chmod +x "$script"
 { cat tests/suites.tsv && printf 'cli_%s\tnative,sanitize\tquick\t-\t1\n' "$id"; } | LC_ALL=C sort >tests/suites.sorted && mv tests/suites.sorted tests/suites.tsv
 after tests/faults/sweep_kit.sh '^        inspect\) words=' "        $name) words=($name \"\$q\" \"\${t1[@]}\") ;;"
 for sweep in disk:4 memory:8 donor:3; do
@@ -296,5 +342,5 @@ tests/package/check_abi.sh --renew
     echo && echo "\`organ help $name\` has every option."
 } >"docs/verbs/$name.md"
 COLUMNS=80 LC_ALL=C.UTF-8 TERM=dumb build/organ help >tests/cli/help/overview.golden
-tests/cli/"check_cli_$id.sh" --bless
+"$script" --bless
 git status --short 2>/dev/null || true
