@@ -51,7 +51,8 @@ def table_of(paths):
         table = pandas.json_normalize(list(rows_of(report)))
         table.insert(0, "report", path)
         table.insert(1, "schema", report["schema"])
-        tables.append(table.rename(columns={"tensor": "name", "module": "name"} if "name" not in table else {}))
+        called = next((column for column in ("name", "tensor", "module") if column in table), "name")
+        tables.append(table.rename(columns={called: "name"}))
     return pandas.concat(tables, ignore_index=True)
 
 
