@@ -104,6 +104,7 @@ static void add_rule(json_t *rules, char sign, const char *name, json_t *numbers
     const bool pattern = strncmp(name, "re:", 3) == 0;
     char *const rule = malloc(2 * strlen(name) + 8);
     if (!rule) {
+        organ_memory_count_refusal();
         json_decref(numbers);
         return;
     }
@@ -173,6 +174,7 @@ organ_status organ_repack_config(void *context, organ_json_edit *config, organ_e
 {
     const repack_job *const job = context;
     const organ_module_list modules = {job->model, job, job->piece_count, job->part_count, plain_tensor, part_weight};
+    const unsigned long refusals = organ_memory_refusals(); /* of appends to the lists, too */
     ORGAN_OWNED_JSON json_t *made = NULL;
     if (organ_config_make_plain(config, ORGAN_BF16, /*packed=*/false, error))
         return error->status;
@@ -181,7 +183,7 @@ organ_status organ_repack_config(void *context, organ_json_edit *config, organ_e
                                        organ_modules_ignored(&modules, /*patterns=*/true));
     else
         made = job->to == REPACK_GPTQ ? gptq_json(job, &modules) : awq_json(job, &modules);
-    if (!made)
+    if (!made || organ_memory_refusals() != refusals)
         return organ_fail_memory(error, job->options->model);
     return organ_json_edit_set(config, NULL, "quantization_config", made, error);
 }
