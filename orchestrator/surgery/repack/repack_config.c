@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const organ_repack_names[REPACK_FORMATS + 1] = {"compressed-tensors", "gptq", "awq", NULL};
