@@ -65,6 +65,11 @@ refused 2 "--repair" lora extract --repair tiny-qwen2 int3 -o no "${text[@]}" --
 refused 2 "--repair" lora extract --repair tiny-qwen2 -o no "${text[@]}"
 refused 2 "--calibration" lora extract --repair tiny-qwen2 int3 -o no
 refused 2 "'model.layers.0.self_attn.q_proj.weight'" lora extract --repair int3 tiny-qwen2 -o no "${text[@]}"
+# Equal models are noticed before a text is run or a change decomposed.
+refused 3 "nothing to extract" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --calibration tiny-qwen2/calibration.txt --progress none
+run lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --calibration tiny-qwen2/calibration.txt --progress json
+jq -s . ../err >../events
+holds ../events '[.[] | select(.event == "advance" and .tensor != null)] == []'
 refused 4 "nothing.txt" lora extract --repair tiny-qwen2 int3 -o no --calibration nothing.txt
 
 # ---- stacks of experts, as peft's parameters ----

@@ -293,6 +293,21 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
+static void only_read(void *context, const organ_strip *strip, size_t worker)
+{
+    (void)context, (void)strip, (void)worker;
+}
+
+/* An unchanged matrix, whose change is read once and has no energy, is not decomposed. */
+static organ_status decompose(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
+                              organ_error *error)
+{
+    const organ_strip_work reading = {.each = only_read};
+    if (organ_strips_run(strips, &reading, error) || organ_strips_energy(strips) == 0)
+        return error->status;
+    return organ_low_rank(strips, options, svd, error);
+}
+
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
 {
@@ -300,7 +315,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
     organ_strips *strips = NULL;
     ORGAN_RELEASED_BY(organ_svd_release) organ_svd svd = {0};
     if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
-        organ_low_rank(strips, &options, &svd, error) == ORGAN_OK) {
+        decompose(strips, &options, &svd, error) == ORGAN_OK) {
         m->change += svd.energy;
         m->passes = (unsigned)organ_max(m->passes, svd.passes);
         if (svd.rank)
@@ -410,22 +425,68 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     return error->status;
 }
 
+static bool open_norms(extract_module_change *c, const organ_lora_module *m)
+{
+    const size_t rows = (size_t)organ_weight_matrices(m->base).rows;
+    *c = (extract_module_change){.norms = calloc(organ_pieces_of(rows, ORGAN_STRIP_ROWS), sizeof *c->norms)};
+    return c->norms != NULL;
+}
+
+static void close_change(extract_module_change *c)
+{
+    organ_weight_reader_close(c->tuned);
+    organ_weight_reader_close(c->base);
+    free(c->norms);
+}
+
+static organ_status read_energy(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c,
+                                double *energy, organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const organ_strip_work reading = {.each = only_read};
+    organ_rows rows = rows_of(job, m, c, m->name);
+    rows.extra_bytes = 0;
+    for (size_t e = 0; e < shape.count && *energy == 0 && !error->status; e++) {
+        organ_strips *strips = NULL;
+        c->start = e * shape.rows;
+        if (organ_strips_open(&rows, job->engine, /*hold=*/false, &strips, error) == ORGAN_OK &&
+            organ_strips_run(strips, &reading, error) == ORGAN_OK)
+            *energy = organ_strips_energy(strips);
+        organ_strips_close(strips);
+    }
+    return error->status;
+}
+
+organ_status organ_lora_differs(organ_lora_job *job, bool *differs, organ_error *error)
+{
+    *differs = false;
+    for (size_t k = 0; k < job->module_count && !*differs && !error->status; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        extract_module_change c;
+        double energy = 0;
+        if (!open_norms(&c, m))
+            organ_fail_memory(error, m->name);
+        else if (open_readers(job, m, &c, /*notes=*/false, error) == ORGAN_OK)
+            read_energy(job, m, &c, &energy, error);
+        close_change(&c);
+        *differs = energy != 0;
+    }
+    return error->status;
+}
+
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();
-    const size_t strips = (size_t)((organ_weight_matrices(m->base).rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
+    extract_module_change c;
     char name[600];
     job->note_target = &m->note;
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);
-    if (!c.norms)
+    if (!open_norms(&c, m))
         organ_fail_memory(error, name);
     else if (open_readers(job, m, &c, /*notes=*/true, error) == ORGAN_OK)
         factorise_matrices(job, m, &c, name, error);
-    organ_weight_reader_close(c.tuned);
-    organ_weight_reader_close(c.base);
-    free(c.norms);
+    close_change(&c);
     m->seconds = organ_seconds_now() - started;
     return error->status;
 }

@@ -158,8 +158,10 @@ static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
 static organ_status extract_fill(void *context, organ_adapter_writer *writer, organ_error *error)
 {
     organ_lora_job *const job = context;
+    bool differs = false;
     job->writer = writer;
-    if (job->repairs)
+    /* Equal models are noticed before the calibration; extract_config then refuses them. */
+    if (job->repairs && organ_lora_differs(job, &differs, error) == ORGAN_OK && differs)
         organ_lora_repair_modules(job, error);
     for (size_t k = 0; k < job->making.unit_count && !error->status; k++)
         if (!job->units[k].same && !(job->contents[k].module && job->repairs) && !organ_adapter_done(writer, k))

@@ -191,6 +191,9 @@ const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *ot
 /* Makes the unit of a packed weight that is stored whole: its dequantised values. */
 organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *other, organ_error *error);
 
+/* Sets *differs to whether any module of the tuned model differs from the base; reads up to the first that does. */
+organ_status organ_lora_differs(organ_lora_job *job, bool *differs, organ_error *error);
+
 /* Decomposes the change of one module, adds its factors to the current unit, and sets spectrum, rank and the members
  * after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
