@@ -52,7 +52,7 @@ static void sphere_arc(double t, double cosine, bool straight, double factors[2]
 }
 
 static const organ_merge_parameter slerp_parameters[] = {
-    {.name = "t", .required = true, .least = -INFINITY, .most = INFINITY, .about = "0: the base, 1: the other model"},
+    {.name = "t", .required = true, .most = 1, .about = "0: the base, 1: the other model"},
 };
 
 static organ_status slerp_factors(const organ_merge_task *task, const sphere_vectors *v, double *factors,

@@ -103,6 +103,10 @@ static organ_status open_command(command *c)
         c->inputs += !is_base(c, k);
     if (check_base(c))
         return c->error->status;
+    if (o->model_count == 1 && !o->base && c->method->least <= 1 && c->method->most != 1)
+        return organ_fail(c->error, ORGAN_USAGE,
+                          "%s alone is nothing to merge: name a second model or `base`; method passthrough copies one",
+                          o->models[0]);
     if (o->router_weight && !has_parameter(c->method, "weight"))
         return organ_fail(c->error, ORGAN_USAGE, "`router_weight`: %s has no weights", o->method);
     if (check_count(c, MERGE_OF_TEXTS, o->text_count) || check_count(c, MERGE_OF_WEIGHT, count_values(o->weight)) ||

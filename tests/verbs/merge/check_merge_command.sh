@@ -11,6 +11,8 @@ while IFS='|' read -r thing arguments; do
     refused 2 "$thing" merge "${given[@]}" -o none
     judge "something was written" test ! -e none
 done <<'END'
+a alone|a --method linear
+a alone|a --method linear -n
 --method|a b
 --method|a b --method mean
 --method|a b c --base a --method slerp --t 0.5
@@ -36,6 +38,8 @@ MODEL: b|b --base a b --method ties
 --density|a b --base a --method ties --density 0.5,0.5
 --density|a b --method linear --density 20
 --t|a b --method slerp --t half
+--t|a b --method slerp --t 1.5
+--t|a b --method slerp --t 1.5 -n
 --t|a b --base a --method nearswap --t -1
 --t|a b --method slerp
 --t|a b --base a --method nearswap
