@@ -230,10 +230,17 @@ static uint64_t amount_between(const organ_error *error, const char *before, con
 
 uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
 
+uint64_t organ_memory_with_blocks(const organ_error *error)
+{
+    return amount_between(error, "(`moments` blocks needs ", " in all");
+}
+
+uint64_t organ_memory_with_scratch(const organ_error *error) { return amount_between(error, offer_begins, offer_ends); }
+
 /* If the message does not mention --scratch, returns the bytes that it calls enough for --memory. */
 static uint64_t bytes_with_scratch(const organ_error *error)
 {
-    const uint64_t offered = amount_between(error, offer_begins, offer_ends);
+    const uint64_t offered = organ_memory_with_scratch(error);
     return offered ? offered : organ_memory_named(error);
 }
 

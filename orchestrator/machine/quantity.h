@@ -30,6 +30,10 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough);
 /* Returns the bytes that a message of organ_memory_refuse calls enough, or 0 for other messages. */
 uint64_t organ_memory_named(const organ_error *error);
 
+/* Return the bytes that such a message calls enough with `moments` blocks, and with `scratch`; 0: it does not say. */
+uint64_t organ_memory_with_blocks(const organ_error *error);
+uint64_t organ_memory_with_scratch(const organ_error *error);
+
 /* Combines the errors of two parts of one task. If memory was insufficient for both, `error` becomes the one with the
  * larger amount, and its message offers the amount that is enough for both with --scratch, if that is less. If only
  * `other` is an error, copies it to `error`. Returns the status of `error`. */

@@ -147,6 +147,39 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 
 /* ---- dry runs that lack memory ---- */
 
+/* Amounts of --memory that are enough with an option; each is the largest of what the refusals of a verb call enough
+ * with it. Those that do not name the option count as a whole. `named`: one of them names it. */
+typedef struct memory_way {
+    uint64_t bytes;
+    bool named;
+} memory_way;
+typedef struct memory_ways {
+    memory_way blocks, scratch; /* --moments blocks, --scratch DIR */
+} memory_ways;
+
+static void add_way(memory_way *way, uint64_t with, uint64_t without)
+{
+    way->named |= with > 0;
+    way->bytes = organ_max(way->bytes, with ? with : without);
+}
+
+static void add_refusal(memory_ways *ways, const organ_error *error)
+{
+    const uint64_t enough = organ_memory_named(error);
+    add_way(&ways->blocks, organ_memory_with_blocks(error), enough);
+    add_way(&ways->scratch, organ_memory_with_scratch(error), enough);
+}
+
+static bool add_ways(json_t *plan, const memory_ways *ways)
+{
+    const uint64_t enough = organ_json_count(plan, "memory_enough");
+    return !plan || ORGAN_ADD(plan,
+                              SET_IF(ways->blocks.named && ways->blocks.bytes < enough, "memory_with_blocks",
+                                     json_integer((json_int_t)ways->blocks.bytes)),
+                              SET_IF(ways->scratch.named && ways->scratch.bytes < enough, "memory_with_scratch",
+                                     json_integer((json_int_t)ways->scratch.bytes)));
+}
+
 /* REPEATS: of a dry run, each with the memory that the one before called enough. HEARD: notes that are remembered. */
 enum { REPEATS = 16, HEARD = 256 };
 
@@ -234,12 +267,14 @@ static organ_status run_keeping(organ_plan_verb *verb, const void *options, cons
 /* Returns the memory with which the verb would not be refused, or 0 if it was not refused for a lack of memory. All
  * ranks return the same. */
 static uint64_t run_once(organ_plan_verb *verb, const void *options, const organ_engine *engine,
-                         const organ_progress *progress, json_t **report, organ_error *error)
+                         const organ_progress *progress, memory_ways *ways, json_t **report, organ_error *error)
 {
     run_keeping(verb, options, engine, progress, report, error);
     if (organ_ranks_count(engine->ranks) > 1)
         organ_ranks_sync_status(engine->ranks, "planning", error);
     const uint64_t named = organ_memory_named(error);
+    if (named)
+        add_refusal(ways, error);
     return named > engine->memory ? named : 0;
 }
 
@@ -257,16 +292,18 @@ organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry
                                  .warn = warn_once,
                                  .follows = progress && progress->follows};
     organ_engine planned = *engine;
-    uint64_t needed = run_once(verb, options, &planned, &once, report, error);
+    memory_ways ways = {0};
+    uint64_t needed = run_once(verb, options, &planned, &once, &ways, report, error);
     for (unsigned k = 0; needed && k < REPEATS; k++) {
         organ_clear_json(report);
         *error = (organ_error){0};
         organ_ranks_overcome(engine->ranks);
         planned.memory = needed;
-        needed = run_once(verb, options, &planned, &once, report, error);
+        needed = run_once(verb, options, &planned, &once, &ways, report, error);
     }
     const uint64_t least = planned.memory == engine->memory ? 0 : planned.memory;
-    if (*report && !plan_add_given(json_object_get(*report, "plan"), engine, least))
+    json_t *const plan = json_object_get(*report, "plan");
+    if (*report && (!plan_add_given(plan, engine, least) || !add_ways(plan, &ways)))
         organ_fail_memory(error, "the plan");
     return error->status;
 }

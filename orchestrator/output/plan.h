@@ -58,9 +58,10 @@ typedef organ_status organ_plan_verb(const void *options, const organ_engine *en
 
 /* Runs a verb; a dry run is not refused for a lack of memory: it runs again as if --memory were the amount that its
  * message calls enough. The report of a dry run then states what was given in "plan": "memory_given", and
- * "memory_short", whether that is less than "memory_enough". With an automatic memory the ceiling counts as given, and
- * "memory_auto" is organ_memory_share_json. Notes that the verb repeats are reported once. All ranks
- * call it. */
+ * "memory_short", whether that is less than "memory_enough", and where it is less, what is enough with --moments blocks
+ * ("memory_with_blocks") and with --scratch ("memory_with_scratch"). With an automatic memory the ceiling counts as
+ * given, and "memory_auto" is organ_memory_share_json. Notes that the verb repeats are reported once. All ranks call
+ * it. */
 organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry_run, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -169,4 +169,18 @@ judge "the blocks are known" jq -e '.dropped == null and .search.done == false' 
 decides experts nan-moe --keep 50%
 judge "the experts are known" jq -e '.measured == false and .layers == []' decided.json >../judged
 decides width nan --ffn 50%
+
+# A plan that is short of memory names the options that help, with amounts that are enough, and what they cost.
+short=(quantize tiny-qwen2 -o made.gguf -s mixed --target-size 4MB --calibration tiny-qwen2/calibration.txt --dry-run --quiet)
+COLUMNS=400 ends 0 "${short[@]}" --memory 20M
+prints "is enough with --moments blocks, which gives a larger error."
+prints "is enough with --scratch DIR, which reads and writes the hidden states on a disk."
+ends 0 "${short[@]}" --memory 20M --json
+holds ../out '.plan.memory_short' '.plan.memory_with_blocks < .plan.memory_enough' '.plan.memory_with_scratch < .plan.memory_enough'
+blocks=$(jq .plan.memory_with_blocks ../out)
+on_disk=$(jq .plan.memory_with_scratch ../out)
+ends 0 "${short[@]}" --memory "$blocks" --moments blocks --json
+holds ../out '.plan.memory_short | not' '.plan | has("memory_with_blocks") | not'
+ends 0 "${short[@]}" --memory "$on_disk" --scratch . --json
+holds ../out '.plan.memory_short | not' '.plan | has("memory_with_scratch") | not'
 finish

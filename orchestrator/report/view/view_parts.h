@@ -84,12 +84,19 @@ extern const organ_block organ_warning_blocks[ORGAN_WARNING_BLOCKS];
         SAY(ON_ALL, "dry_run&plan.memory_auto",                                                                        \
             "--memory auto: at most {plan.memory_auto.ceiling:option}, half of the free memory"                        \
             "{plan.memory_auto.ranks>1? for each of {plan.memory_auto.ranks} processes}."),                            \
-        WARN(ON_ALL, "dry_run&plan.memory_short",                                                                      \
-             "--memory {plan.memory_auto?auto|{plan.memory_given:option}} is too little: the run would end with an "   \
-             "error."),                                                                                                \
+        WARN(                                                                                                          \
+            ON_ALL, "dry_run&plan.memory_short",                                                                       \
+            "--memory {plan.memory_auto?auto|{plan.memory_given:option}} is too little: the run would end with an "    \
+            "error."                                                                                                   \
+            "{plan.memory_with_blocks? {plan.memory_with_blocks:option} is enough with --moments blocks, which gives " \
+            "a larger error.}"                                                                                         \
+            "{plan.memory_with_scratch? {plan.memory_with_scratch:option} is enough with --scratch DIR, which reads "  \
+            "and writes the hidden states on a disk.}"),                                                               \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} with {run.plan.threads} thread{run.plan.threads:s} of "               \
-            "{run.plan.cpu?{run.plan.cpu}|this machine}, disks not counted.")
+            "{run.plan.cpu?{run.plan.cpu}|this machine}, disks not counted"                                            \
+            "{run.plan.most_seconds?, for {run.plan.windows:count} windows, with which a standard error of "           \
+            "{run.plan.max_error_percent:.3g} % is expected (--max-error); at most {run.plan.most_seconds:time}}.")
 /* The end of a terminal report. TIME_LINE prints duration and speed; `what` names the bytes that are counted (" of
  * output"). REPORT_LINE prints the path of the report `name`: next to an output that is a single file, otherwise in the
  * output's directory organ/. */

@@ -261,9 +261,10 @@ static organ_status claim_memory(const organ_calibration_run *calib, organ_error
     calib_extra_memory here = extra_memory_of(calib, has_scratch(calib), needs->least),
                        scratch = extra_memory_of(calib, /*scratch=*/true, needs->least);
     const uint64_t with_blocks = calib->needs[/*blocks=*/true].least, blocks = memory_with(calib, with_blocks);
-    char moments[100] = "", option[24];
+    char moments[120] = "", option[24];
     if (!o->blocks && with_blocks < needs->least)
-        snprintf(moments, sizeof moments, ", its second moments (`moments` blocks needs %s in all)",
+        snprintf(moments, sizeof moments,
+                 ", its second moments (`moments` blocks needs %s in all and gives a larger error)",
                  organ_quantity_option(blocks, option));
     if (organ_memory_require(
             calib->engine, leaves_more, &here, error,

@@ -437,11 +437,11 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
                : quantize_run(call, /*pruning=*/NULL, engine, progress, report, error);
 }
 
-/* With method nearest only the conversion uses --scratch. */
+/* Without a text only the conversion uses --scratch. */
 static organ_quantize_options options_of_converted(const organ_quantize_options *options)
 {
     organ_quantize_options inner = *options;
-    if (!organ_quantize_by_text(options))
+    if (!organ_quantize_by_text(options) && !options->calibration.text)
         inner.calibration.scratch = NULL;
     return inner;
 }
