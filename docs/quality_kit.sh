@@ -14,7 +14,7 @@ second_set=(fixtures/tiny-llama fixtures/tiny-qwen2moe)
 # weights and the imatrix. A model without texts uses those of the first model of its set.
 describe() {
     local texts=$1
-    model=$1 base=$(basename "$1" .gguf) levels=(30 50 60 70 80) scored=
+    model=$1 base=$(basename "$1" .gguf) levels=(30 50 60 70 80) scored="--max-error 0"
     [[ " ${second_set[*]} " != *" $model "* ]] || { levels=(50 70) scored="--max-tokens 12000" && texts=${second_set[0]}; }
     [[ " ${first_set[*]} " != *" $model "* ]] || texts=${first_set[0]}
     if [[ $model == *.gguf ]]; then

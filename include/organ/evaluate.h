@@ -21,8 +21,16 @@ typedef struct organ_perplexity_options {
     const char *model, *compare; /* paths; `compare`: a second model, NULL: none */
     bool dry_run;                /* only plan the work: the report has the plan, and no file is written */
     organ_experiment_options experiment;
+    /* Standard error in percent at which the scoring ends before the text does: that of the perplexity, or with
+     * `compare` that of the ratio of both. 0: the whole text is scored; less: 0 with experiment.max_tokens or
+     * experiment.imatrix, else ORGAN_MAX_ERROR or ORGAN_MAX_ERROR_PAIRED. Scores of windows are the same either way. */
+    double max_error;
+    bool announce; /* report a long run's plan as a note before the work begins */
 } organ_perplexity_options;
-ORGAN_DEFAULTS(perplexity, )
+ORGAN_DEFAULTS(perplexity, o.max_error = -1)
+
+#define ORGAN_MAX_ERROR        2.0 /* percent of the perplexity of one model */
+#define ORGAN_MAX_ERROR_PAIRED 0.5 /* percent of the ratio of two perplexities */
 
 /* Options of organ_evaluate: a donor and several pruned copies of it. */
 typedef struct organ_evaluate_options {
@@ -40,8 +48,11 @@ typedef struct organ_evaluate_options {
     bool tasks;   /* experiment.text is a JSONL file of questions with choices, and `count` may be 0 */
     bool answers; /* with `tasks`: the report also has each model's answer to each question */
     organ_experiment_options experiment;
+    double max_error; /* as in organ_perplexity_options: the largest error of a ratio to the donor; not with `tasks` */
+    bool announce;    /* as in organ_perplexity_options */
+    bool dry_run;     /* as in organ_perplexity_options */
 } organ_evaluate_options;
-ORGAN_DEFAULTS(evaluate, )
+ORGAN_DEFAULTS(evaluate, o.max_error = -1)
 
 /* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 and is also written into the directory
  * `output` as perplexity.json and PERPLEXITY_REPORT.md. The caller releases it; after an error it is NULL, and nothing
@@ -49,7 +60,8 @@ ORGAN_DEFAULTS(evaluate, )
  *
  * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights. `engine->memory`
  * bounds the weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18
- * bytes for each token and model) need memory in addition.
+ * bytes for each token and model) need memory in addition. Whether a standard error is reached is decided after blocks
+ * of at least 8192 tokens in whole windows, whatever the threads, ranks and memory.
  *
  * Returns ORGAN_USAGE for an unknown style, an output that exists or would overwrite an input, or too little memory for
  * one window; ORGAN_BAD_INPUT for tokenizers that differ, a tokenizer or an architecture that is not supported, or a

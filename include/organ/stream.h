@@ -53,7 +53,8 @@ static inline void organ_stop_set_halted(organ_stop *stop, bool halted)
 /* Callbacks of the receiver of progress; any may be NULL. Calls never overlap, but may come from different threads. */
 typedef struct organ_progress {
     void *context; /* first argument of the callbacks */
-    /* Begins a stage named `what` ("pruning") that will process `bytes` bytes and `tensors` tensors. */
+    /* Begins a stage named `what` ("pruning") that will process `bytes` bytes and `tensors` tensors, or, where a text
+     * is run, windows of it. */
     void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
     /* Reports that `bytes` more bytes were processed. `tensor` is the tensor that was just finished (NULL: none), with
      * a short remark ("22.4 % killed"; NULL: none). */

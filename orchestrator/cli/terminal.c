@@ -4,6 +4,7 @@
 #include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/rows.h"
 
 #include <langinfo.h>
 #include <math.h>
@@ -51,8 +52,8 @@ static json_t *visible_or_null(const char *s)
 
 static void event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
 {
-    put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes",
-                                  (json_int_t)bytes, "tensors", (json_int_t)tensors));
+    put_event_line(out, json_pack("{s:s, s:o, s:I, s:I, s:s}", "event", "begin", "what", visible_or_null(what), "bytes",
+                                  (json_int_t)bytes, "tensors", (json_int_t)tensors, "unit", organ_stage_unit(what)));
 }
 
 static void event_advance(FILE *out, const event_stage *stage, const char *tensor, const char *remark)
@@ -175,10 +176,13 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
     enum { SHORTEST = 16, GAP = 2 }; /* columns: least room for the name, and blanks before it */
     const size_t remark = *terminal->remark ? organ_text_width(terminal->remark) + 1 : 0;
     const bool both = capacity >= GAP + SHORTEST + remark;
+    const char *const unit = organ_stage_unit(terminal->what);
+    char count[64];
     if (!*terminal->finished || capacity < GAP + SHORTEST)
         return;
-    ORGAN_OWNED char *const name =
-        organ_text_shorten(terminal->finished, capacity - GAP - (both ? remark : 0), terminal->page.utf8);
+    snprintf(count, sizeof count, "%zu of %zu %s", terminal->count, terminal->tensors, unit);
+    ORGAN_OWNED char *const name = organ_text_shorten(strcmp(unit, "tensors") == 0 ? terminal->finished : count,
+                                                      capacity - GAP - (both ? remark : 0), terminal->page.utf8);
     fprintf(out, "  %s%s%s", name ? name : "", both && remark ? " " : "", both ? terminal->remark : "");
 }
 
@@ -245,7 +249,7 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
     organ_terminal *const terminal = context;
     const double now = terminal->now();
     snprintf(terminal->what, sizeof terminal->what, "%s", what);
-    terminal->finished[0] = '\0';
+    terminal->finished[0] = terminal->remark[0] = '\0';
     terminal->bytes = bytes;
     terminal->tensors = tensors;
     terminal->done = terminal->count = 0;
@@ -280,14 +284,23 @@ static void log_tensor(const organ_terminal *terminal, double now)
     fputc('\n', terminal->out);
 }
 
+/* Ends a line of a log. A stage that runs a text has the remark, such as the perplexity so far. */
+static void put_count(const organ_terminal *terminal)
+{
+    const char *const unit = organ_stage_unit(terminal->what);
+    if (terminal->tensors)
+        fprintf(terminal->out, "  %zu of %zu %s", terminal->count, terminal->tensors, unit);
+    if (strcmp(unit, "tensors") != 0 && *terminal->remark)
+        fprintf(terminal->out, "  %s", terminal->remark);
+    fputc('\n', terminal->out);
+}
+
 /* The line begins like the line of a terminal, without its bar. */
 static void log_stage(organ_terminal *terminal, double now)
 {
     organ_fprintf(terminal->out, "%s %5.1f %%", terminal->what, 100.0 * share_done(terminal));
     put_rate(terminal->out, terminal, now - terminal->started);
-    if (terminal->tensors)
-        fprintf(terminal->out, "  %zu of %zu tensors", terminal->count, terminal->tensors);
-    fputc('\n', terminal->out);
+    put_count(terminal);
     fflush(terminal->out);
     terminal->drawn = now;
 }
@@ -306,9 +319,7 @@ static void log_end(const organ_terminal *terminal)
     fprintf(terminal->out, " after %s", organ_duration_text(seconds, time));
     if (terminal->done)
         fprintf(terminal->out, "  %s/s", organ_quantity_text((uint64_t)((double)terminal->done / seconds), rate));
-    if (terminal->tensors)
-        fprintf(terminal->out, "  %zu of %zu tensors", terminal->count, terminal->tensors);
-    fputc('\n', terminal->out);
+    put_count(terminal);
 }
 
 static event_stage stage_of(const organ_terminal *terminal)

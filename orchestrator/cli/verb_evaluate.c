@@ -43,9 +43,15 @@ typedef struct perplexity_call {
            "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
            .letter = 'c', .range = {TEXT_CONTEXTS}, .common = true, .topic = &organ_topic_scoring), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
-           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}, .common = true, \
-           .topic = &organ_topic_scoring), \
+           "score only the first N tokens of the text; default: as many as --max-error needs", \
+           .range = {TEXT_TOKENS}, .common = true, .topic = &organ_topic_scoring), \
+    REAL("max-error", "PERCENT", verb.max_error, \
+         "stop at this standard error of the perplexity or, with several models, of its ratio to the first model's; " \
+         "0: score the whole text; default 2 for one model, 0.5 for several, 0 with --max-tokens", \
+         .range = {0, 100}, .unset = -1, .common = true, .topic = &organ_topic_scoring), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
+
+#define SCORING_PLAN "score nothing; print the windows, the memory and the time that the run needs"
 
 /* ---- perplexity ---- */
 
@@ -58,12 +64,12 @@ static const organ_option perplexity_options[] = {
     FLAG("write-imatrix", perplexity.experiment.imatrix,
          "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, as 'organ imatrix' makes it, but "
          "from the windows of --style", .common = true),
-    DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
+    DRY_RUN(perplexity.dry_run, SCORING_PLAN)};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 
 /* The options have `access` in their member `experiment`, so RUN_REMOTE cannot be used. */
 RUN_FIRST(perplexity, organ_perplexity, perplexity,
-          own->perplexity.experiment.access = &call->access)
+          (own->perplexity.experiment.access = &call->access, own->perplexity.announce = !call->json))
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
@@ -103,7 +109,8 @@ static const organ_option evaluate_options[] = {
     WORDS("experiment", "NAME=MODEL", experiments,
           "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
           "required if two experiments have one method and calibration text", .common = true),
-    REPORT_DIR(evaluate)};
+    REPORT_DIR(evaluate),
+    DRY_RUN(evaluate.dry_run, SCORING_PLAN)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
 /* The file of --tasks becomes experiment.text, and o->tasks says that it has questions. Either --text or --tasks is
@@ -116,6 +123,7 @@ WORK(evaluate_work)
     o->experiments = own->experiments.word;
     o->experiment_count = own->experiments.count;
     o->experiment.access = &call->access;
+    o->announce = !call->json;
     if (!o->experiment.text == !own->tasks)
         return organ_fail(error, ORGAN_USAGE, "either --text FILE or --tasks FILE is needed");
     if (!own->tasks && !o->count)

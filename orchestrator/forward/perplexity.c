@@ -189,15 +189,16 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
+/* `from` and `to` are the windows of a batch, `scored` counts the scored tokens up to its end. */
+static void report_windows(const scoring_pass *s, size_t from, size_t to, size_t scored, const organ_progress *progress)
 {
-    char name[64], remark[64];
+    char remark[64];
     double total = 0;
     for (size_t k = 0; k < scored; k++)
         total += s->scores[0].nll[k];
-    snprintf(name, sizeof name, "%zu of %zu windows", window, s->plan->windows);
     organ_snprintf(remark, sizeof remark, "perplexity so far %.3f", exp(total / (double)scored));
-    organ_progress_advance(progress, 0, name, scored ? remark : NULL);
+    for (size_t w = from; w < to; w++)
+        organ_progress_advance(progress, 0, "window", scored ? remark : NULL);
 }
 
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
@@ -223,7 +224,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     for (size_t w = 0; w < plan->windows && !error->status;) {
         const size_t to = batch_end(plan, w, batch_tokens);
         if (score_batch(&s, w, to, &next, error) == ORGAN_OK)
-            print_progress(&s, to, next, progress);
+            report_windows(&s, w, to, next, progress);
         w = to;
     }
     ORGAN_FREE_ARRAYS(s.rows, s.kept, s.sums);

@@ -8,6 +8,17 @@
 #include "orchestrator/stream/parts.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+const char *organ_stage_unit(const char *what)
+{
+    static const char *const others[][2] = {
+        {ORGAN_STAGE_SCORING, "windows"}, {ORGAN_STAGE_PREDICTING, "windows"}, {ORGAN_STAGE_CHUNKS, "chunks"}};
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        if (strcmp(what, others[k][0]) == 0)
+            return others[k][1];
+    return "tensors";
+}
 
 void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors)
 {

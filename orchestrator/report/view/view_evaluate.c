@@ -100,32 +100,39 @@ static const organ_item task_experiment[] = {
 static const organ_block experiment_items[] = {
     ITEMS(ON_FILES, NULL, .name = "setting", .value = "value", ITEM_LIST(task_experiment))};
 
+/* In dry runs. */
+#define PLANNED_MODELS                                                                                                 \
+    EACH(ON_ALL, "models", BLOCKS(SAY_AFTER(ON_ALL, "/dry_run", "  ", "{model:model}"))), GAP("dry_run")
+
 static const organ_block tasks_blocks[] = {
     HEADING("Tasks: {models.0.model.name}"),
-    HIGHLIGHTS_OF(NULL, "results", task_highlights),
+    LINES("dry_run", "Dry run, nothing was scored.\n"),
+    HIGHLIGHTS_OF("!dry_run", "results", task_highlights),
     SAY_AFTER(ON_TERMINAL, NULL, "",
               "{experiment.questions:count} question{experiment.questions:s} of {experiment.tasks:count} "
               "task{experiment.tasks:s} in {experiment.file.name}, {experiment.choices:count} choices, "
-              "{experiment.tokens_scored:count} tokens scored."),
+              "{experiment.tokens_scored:count} tokens {dry_run?to score|scored}."),
     WARN(ON_ALL, "experiment.cut",
          "{experiment.cut:count} choice{experiment.cut:s} lost the beginning of the context, because the window has "
          "only {experiment.context:count} tokens."),
     GAP(NULL),
-    SECTION(ON_FILES, NULL, "Results"),
-    TABLE(ON_ALL, NULL, "results", FIELDS(task_fields), .max = 200, .what = "results",
+    PLANNED_MODELS,
+    PLAN_NEEDS,
+    SECTION(ON_FILES, "!dry_run", "Results"),
+    TABLE(ON_ALL, "!dry_run", "results", FIELDS(task_fields), .max = 200, .what = "results",
           .caption = "Share of right answers with its standard error; difference to the first model on the same "
                      "questions, in percentage points, with the 95 % interval and McNemar's test"),
-    SAY(ON_TERMINAL, "models>1",
+    SAY(ON_TERMINAL, "models>1&!dry_run",
         "Differences are to the first model on the same questions, in percentage points; p is McNemar's exact test."),
-    SECTION(ON_FILES, "models>1", "Questions that one model alone answers right"),
-    TABLE(ON_FILES, "models>1", "results", FIELDS(task_counts), .max = 200, .what = "results"),
+    SECTION(ON_FILES, "models>1&!dry_run", "Questions that one model alone answers right"),
+    TABLE(ON_FILES, "models>1&!dry_run", "results", FIELDS(task_counts), .max = 200, .what = "results"),
     SECTION(ON_FILES, NULL, "The experiment"),
     PART(ON_FILES, "experiment", BLOCKS_OF(experiment_items)),
-    SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),
-    LINES("run.output", "\nReport:  {run.output}/TASKS_REPORT.md (and .html)\n"),
+    SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),
+    LINES("run.output&!dry_run", "\nReport:  {run.output}/TASKS_REPORT.md (and .html)\n"),
     DEFINITIONS,
-    SECTION(ON_MARKDOWN, NULL, "Run"),
-    SAY(ON_MARKDOWN, NULL,
+    SECTION(ON_MARKDOWN, "!dry_run", "Run"),
+    SAY(ON_MARKDOWN, "!dry_run",
         "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}."),
 };
 
@@ -147,9 +154,15 @@ static const organ_block perplexity_experiment[] = {
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
+#define ENDED_WORDS                                                                                                    \
+    "The standard error of {models>1?the ratio of perplexities|the perplexity} reached {ended.error_percent:.2f} "     \
+    "%, at most {ended.max_error_percent:.3g} % was asked for (--max-error); --max-tokens "                            \
+    "{experiment.tokens_used} scores another model on the same tokens."
+
 /* Blocks below the tables of both views, with the name of the report's file. */
 #define PERPLEXITY_END(name)                                                                                           \
     SAY(ON_TEXT, NULL, EXPERIMENT_WORDS), PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment)), ERRATA,                \
+        SAY(ON_ALL, "ended.by=max_error", ENDED_WORDS),                                                                \
         SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                   \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
         LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
@@ -299,15 +312,17 @@ static const organ_item evaluation_highlights[] = {
 
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation of models made from {models.0.model.name}"),
-    HIGHLIGHTS_OF(NULL, "models", evaluation_highlights),
-    SECTION(ON_PAGE, NULL, "Models"),
-    TABLE(ON_TEXT, NULL, "models", FIELDS(losses)),
-    TABLE(ON_TEXT, NULL, "models", FIELDS(more)),
-    TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
-    TABLE(ON_PAGE, NULL, "models", FIELDS(page_losses),
+    LINES("dry_run", "Dry run, nothing was scored.\n"),
+    PLANNED_MODELS,
+    HIGHLIGHTS_OF("!dry_run", "models", evaluation_highlights),
+    SECTION(ON_PAGE, "!dry_run", "Models"),
+    TABLE(ON_TEXT, "!dry_run", "models", FIELDS(losses)),
+    TABLE(ON_TEXT, "!dry_run", "models", FIELDS(more)),
+    TABLE(ON_TEXT, "experiment.style=lm-eval&!dry_run", "models", FIELDS(words_fields)),
+    TABLE(ON_PAGE, "!dry_run", "models", FIELDS(page_losses),
           .caption = "KL (nats per token), top-1 (share of tokens for which both predict the same token) and the rise "
                      "of the perplexity are compared with the donor"),
-    TABLE(ON_PAGE, NULL, "models", FIELDS(page_more),
+    TABLE(ON_PAGE, "!dry_run", "models", FIELDS(page_more),
           .caption = "{" PRUNED "?% target and % full: killed weights, counted from the bytes, of the target tensors "
                      "and of the full model; }difference in perplexity to the donor"),
     EACH(ON_ALL, "models",
@@ -316,13 +331,13 @@ static const organ_block evaluation_blocks[] = {
                 ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
-    SAY(ON_TERMINAL, NULL,
+    SAY(ON_TERMINAL, "!dry_run",
         "{" PRUNED
         "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "
         "model. }KL in nats per token from the donor."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
-    SECTION(ON_PAGE, NULL, "Loss"),
-    BARS_WHERE(NULL, "models", "comparison",
+    SECTION(ON_PAGE, "!dry_run", "Loss"),
+    BARS_WHERE("!dry_run", "models", "comparison",
                .style = {.title = "KL divergence from the donor",
                          .subtitle = "nats per token, with one standard error to each side; 0 means equal predictions",
                          .description = "KL divergence of each model from the donor, in increasing order.",
@@ -338,7 +353,7 @@ static const organ_block evaluation_blocks[] = {
            "Distinguishes methods that have nearly the same perplexity: it counts every change of the predictions, for "
            "better or worse."),
     BARS_WHERE(
-        NULL, "models", "comparison",
+        "!dry_run", "models", "comparison",
         .style = {.title = "Loss in perplexity",
                   .subtitle =
                       "perplexity minus that of the donor, on the same tokens, with one standard error to each side",
@@ -349,6 +364,7 @@ static const organ_block evaluation_blocks[] = {
         .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
         .ascending = true, .remark = EXPERIMENT_REMARK,
         .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity alone."),
+    PLAN_NEEDS,
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 

@@ -117,6 +117,7 @@ typedef struct organ_job_progress {
     char stage[64];         /* name of the stage, "pruning"; "" before the first stage */
     uint64_t bytes, of;     /* of the stage: bytes done and in total */
     uint64_t tensors, many; /* of the stage: tensors done and in total */
+    char unit[16];          /* what these are: "tensors", "windows" or "chunks" */
     char tensor[256];       /* the last finished tensor; "" if there is none yet */
     double since;           /* start of the measurement of the speed, in seconds of organ_seconds_now */
     uint64_t before;        /* value of `bytes` at the time `since` */
@@ -134,8 +135,8 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd);
 json_t *organ_job_event(const char *line, size_t length);
 
 /* Returns the progress for clients, to be released: {"stage", "bytes", "of", "fraction", "tensors", "of_tensors",
- * "tensor", "bytes_per_second", "seconds_left"}. Unknown values are null; the last two are also null if the job is not
- * `running`. NULL if memory runs out. */
+ * "unit", "tensor", "bytes_per_second", "seconds_left"}. Unknown values are null; the last two are also null if the job
+ * is not `running`. NULL if memory runs out. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running);
 
 /* ---- the files of jobs ---- */

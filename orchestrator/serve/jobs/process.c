@@ -297,6 +297,7 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->bytes = progress->tensors = progress->before = 0;
     progress->of = organ_json_count(event, "bytes");
     progress->many = organ_json_count(event, "tensors");
+    snprintf(progress->unit, sizeof progress->unit, "%s", organ_json_text(event, "unit"));
     progress->tensor[0] = '\0';
     progress->since = organ_seconds_now();
 }
@@ -364,7 +365,7 @@ json_t *organ_job_progress_view(const organ_job_progress *progress, bool running
     const double speed = timed ? (double)(progress->bytes - progress->before) / seconds : 1;
     return ORGAN_OBJECT(SET_BYTES("stage", progress->stage), SET_COUNT("bytes", progress->bytes),
                         SET_COUNT("of", progress->of), SET_COUNT("tensors", progress->tensors),
-                        SET_COUNT("of_tensors", progress->many),
+                        SET_COUNT("of_tensors", progress->many), SET_TEXT("unit", progress->unit),
                         SET_REAL_OF("fraction", progress->of > 0, done >= of ? 1.0 : done / of),
                         SET_BYTES_OF("tensor", *progress->tensor ? progress->tensor : NULL),
                         SET_REAL_OF("bytes_per_second", timed, speed),

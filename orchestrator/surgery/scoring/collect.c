@@ -9,6 +9,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/model_copy.h"
+#include "orchestrator/stream/rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ typedef struct collection {
     unsigned char *own;    /* a flag for each window in the sums of this rank */
     size_t *todo;          /* windows that this rank adds */
     size_t count, batch;   /* number of these; windows of a batch */
+    size_t left;           /* windows that all ranks add */
     uint32_t *tokens;      /* of a batch */
     size_t *begin;         /* of a batch */
 } collection;
@@ -126,12 +128,12 @@ static organ_status divide_windows(collection *c, bool resumed, organ_error *err
     if (organ_ranks_agree(ranks, "reading the sums of an interrupted run", error) ||
         organ_ranks_broadcast(ranks, 0, c->done, s->plan.windows, error))
         return error->status;
-    size_t left = 0, at = 0;
+    size_t at = 0;
     for (size_t w = 0; w < s->plan.windows; w++)
-        left += !c->done[w];
+        c->left += !c->done[w];
     for (size_t w = 0; w < s->plan.windows; w++)
         if (!c->done[w]) {
-            if (at >= left * rank / of && at < left * (rank + 1) / of)
+            if (at >= c->left * rank / of && at < c->left * (rank + 1) / of)
                 c->todo[c->count++] = w;
             at++;
         }
@@ -150,9 +152,11 @@ static organ_status run_windows(collection *c, const size_t *windows, size_t cou
         c->own[windows[w]] = 1;
     if (save_sums(c, error) != ORGAN_OK)
         return error->status;
-    char name[64];
-    snprintf(name, sizeof name, "chunks %zu to %zu", windows[0] + 1, windows[count - 1] + 1);
-    organ_progress_advance(s->progress, 0, name, NULL);
+    for (size_t w = 0; w < count; w++) {
+        char name[32];
+        snprintf(name, sizeof name, "chunk %zu", windows[w] + 1);
+        organ_progress_advance(s->progress, 0, name, NULL);
+    }
     return ORGAN_OK;
 }
 
@@ -173,7 +177,7 @@ organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory
     if (divide_windows(&c, resumed, error) == ORGAN_OK) {
         const size_t batches = (c.count + c.batch - 1) / c.batch;
         *done = count_flags(c.own, scoring->plan.windows);
-        organ_progress_begin(scoring->progress, "running the text", scoring->models[0].bytes * batches, batches);
+        organ_progress_begin(scoring->progress, ORGAN_STAGE_CHUNKS, scoring->models[0].bytes * batches, c.left);
         for (size_t at = 0; at < c.count && !error->status; at += c.batch) {
             run_windows(&c, c.todo + at, organ_min(c.batch, c.count - at), error);
             if (!error->status)

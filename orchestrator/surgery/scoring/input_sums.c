@@ -470,12 +470,18 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* `origin` is the index of the share's first token in the whole plan; begin and rows of the share are those of the
- * whole plan minus `origin`. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
-    const size_t from = window_of(plan, rank, ranks), to = window_of(plan, rank + 1, ranks);
+    return organ_scoring_windows_cut(plan, window_of(plan, rank, ranks), window_of(plan, rank + 1, ranks), share,
+                                     error);
+}
+
+/* `origin` is the index of the share's first token in the whole plan; begin and rows of the share are those of the
+ * whole plan minus `origin`. */
+organ_status organ_scoring_windows_cut(const organ_perplexity_plan *plan, size_t from, size_t to,
+                                       organ_scoring_share *share, organ_error *error)
+{
     const size_t first = scored_from(plan, from), scored = scored_from(plan, to) - first, origin = plan->begin[from];
     *share = (organ_scoring_share){.plan = {.tokens = plan->tokens + origin,
                                             .begin = malloc((to - from + 1) * sizeof *plan->begin),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A scoring: opens models, tokenizer and text, plans the windows, divides the memory, and scores. Windows run through
- * the models in batches; with several ranks each rank scores a share of the windows. */
+ * A scoring: opens models, tokenizer and text, plans the windows, divides the memory, and runs windows through a model.
+ */
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/text.h"
@@ -50,6 +50,17 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
+/* Models with the same tokenizer may have output heads of different sizes. */
+static organ_status check_vocabulary(const organ_scoring *scoring, const organ_scored_model *m, organ_error *error)
+{
+    const uint64_t own = organ_forward_describe(m->forward)->vocabulary,
+                   first = organ_forward_describe(scoring->models[0].forward)->vocabulary;
+    if (own == first)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s computes %llu logits per token, but %s %llu", m->path,
+                      (unsigned long long)own, scoring->models[0].path, (unsigned long long)first);
+}
+
 /* If a model that is made from the first has no config.json, it gets the config and the directory of the first. If
  * such a model does not exist yet (scoring->made_as), m->path is that of the first model, and memory is estimated
  * for the converted weights. */
@@ -75,7 +86,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
          organ_forward_estimate(m->forward, scoring->made_as, error)))
         return error->status;
     organ_forward_allow_streaming(m->forward);
-    return open_tokenizer(scoring, m, error);
+    return open_tokenizer(scoring, m, error) ? error->status : check_vocabulary(scoring, m, error);
 }
 
 /* ---- the text ---- */
@@ -108,12 +119,11 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets scored_bytes, and for style lm-eval words: those of the whole text if all of its tokens are used, else those of
- * the joined texts of the scored tokens. */
-static organ_status count_text(organ_scoring *scoring, organ_error *error)
+organ_status organ_scoring_count_text(organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
+    scoring->scored_bytes = 0;
     if (lm_eval && scoring->used_tokens == scoring->text_tokens) {
         scoring->scored_bytes = scoring->text_bytes;
         scoring->words = organ_perplexity_words(scoring->text.bytes, scoring->text_bytes);
@@ -160,8 +170,30 @@ static organ_status plan_windows(organ_scoring *scoring, organ_error *error)
             return error->status;
     if (organ_perplexity_plan_make(&scoring->protocol, scoring->text.ids, scoring->used_tokens, o->text, &scoring->plan,
                                    error) == ORGAN_OK)
-        count_text(scoring, error);
+        organ_scoring_count_text(scoring, error);
+    if (scoring->max_error > 0)
+        scoring->block_windows = organ_pieces_of(ORGAN_SCORING_BLOCK, scoring->protocol.context);
     return error->status;
+}
+
+/* ---- blocks of windows ---- */
+
+size_t organ_scoring_block_end(const organ_scoring *scoring, size_t from)
+{
+    const size_t windows = scoring->plan.windows, block = scoring->block_windows;
+    return block && block < windows - from ? from + block : windows;
+}
+
+size_t organ_scoring_batches(const organ_scoring *scoring, size_t windows, size_t ranks)
+{
+    size_t batches = 0;
+    for (size_t from = 0, to; from < windows; from = to) {
+        to = organ_min(organ_scoring_block_end(scoring, from), windows);
+        /* The number of batches depends only on the lengths of the windows. */
+        const organ_perplexity_plan block = {.begin = scoring->plan.begin + from, .windows = to - from};
+        batches += organ_scoring_share_batches(&block, scoring->batch_tokens, ranks);
+    }
+    return batches;
 }
 
 /* ---- memory ---- */
@@ -176,8 +208,15 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 
 typedef struct extent {
     organ_scoring *scoring;
-    size_t longest, tokens; /* tokens of its longest window, and of all windows together */
+    size_t longest, tokens, together; /* tokens of its longest window, of all windows, and of those of a block */
 } extent;
+
+static extent extent_of(organ_scoring *scoring)
+{
+    const organ_perplexity_plan *const plan = &scoring->plan;
+    return (extent){scoring, longest_window(plan), plan->begin[plan->windows],
+                    plan->begin[organ_scoring_block_end(scoring, 0)]};
+}
 
 /* The bytes are allocated during the whole scoring: ids, targets and, for each model, the scores of each token, and
  * the sums of an importance matrix. `tokens` is an upper bound of the number of scored tokens. */
@@ -194,11 +233,11 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 /* Sets memory, engine.memory, batch_tokens and tile_rows of the scoring. kept_bytes are subtracted from `memory` first.
  * With one model the forward pass gets all remaining bytes. With
  * several models the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and
- * the logits of the first model a quarter. `longest` and `inputs`: tokens of the longest window, and of all windows.
- * Returns false if a share is too small for a window. */
-static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
+ * the logits of the first model a quarter. Returns false if a share is too small for a window. */
+static bool divide_memory(const extent *e, uint64_t memory)
 {
-    const uint64_t kept = kept_bytes(scoring, inputs);
+    organ_scoring *const scoring = e->scoring;
+    const uint64_t kept = kept_bytes(scoring, e->tokens);
     uint64_t states = 0, row = 0; /* bytes of the hidden states of a token, and of its logits */
     size_t least = SIZE_MAX;
     scoring->memory = memory;
@@ -206,35 +245,31 @@ static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longes
     scoring->engine.memory = scoring->count > 1 ? divided / 2 : divided;
     for (size_t m = 0; m < scoring->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(scoring->models[m].forward);
-        const size_t batch = organ_forward_batch(scoring->models[m].forward, longest);
+        const size_t batch = organ_forward_batch(scoring->models[m].forward, e->longest);
         least = organ_min(least, batch);
         states += config->state * sizeof(float);
         row = config->vocabulary * sizeof(float);
     }
     if (scoring->count > 1 && divided / 4 / states < least)
         least = (size_t)(divided / 4 / states);
-    scoring->batch_tokens = organ_min(least, inputs);
+    scoring->batch_tokens = organ_min(least, e->together);
     scoring->tile_rows = (size_t)(divided / 4 / row);
-    return least >= longest && (scoring->count == 1 || divided / 4 >= row);
+    return least >= e->longest && (scoring->count == 1 || divided / 4 >= row);
 }
 
-static bool fits_window(void *context, uint64_t memory)
-{
-    const extent *const e = context;
-    return divide_memory(e->scoring, memory, e->longest, e->tokens);
-}
+static bool fits_window(void *context, uint64_t memory) { return divide_memory(context, memory); }
 
 static bool fits_all(void *context, uint64_t memory)
 {
     const extent *const e = context;
-    return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
+    return fits_window(context, memory) && e->scoring->batch_tokens == e->together;
 }
 
 /* Each call of `fits` (fits_window or fits_all) changes members of *scoring, so at the end the original
  * scoring->memory is divided again. */
 static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, uint64_t memory))
 {
-    extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
+    extent e = extent_of(scoring);
     const uint64_t given = scoring->memory, least = organ_memory_enough(0, fits, &e);
     fits_window(&e, given);
     return least > scoring->text_memory ? least : scoring->text_memory;
@@ -256,24 +291,8 @@ static organ_status include_windows_in_refusal(organ_scoring *scoring, organ_err
 {
     organ_error other = {0};
     const size_t tokens = used_token_count(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
-    share_memory(scoring, (extent){scoring, context < tokens ? context : tokens, tokens}, &other);
+    share_memory(scoring, (extent){scoring, context < tokens ? context : tokens, tokens, tokens}, &other);
     return organ_memory_refuse_both(error, &other);
-}
-
-/* Only models after the first have divergence and agreement. */
-static organ_status allocate(organ_scoring *scoring, organ_error *error)
-{
-    for (size_t m = 0; m < scoring->count && !error->status; m++) {
-        organ_scored_model *const model = &scoring->models[m];
-        const size_t width = (size_t)organ_forward_describe(model->forward)->state;
-        model->hidden = malloc(scoring->batch_tokens * width * sizeof *model->hidden);
-        model->scores.nll = calloc(scoring->plan.scored, sizeof *model->scores.nll);
-        model->scores.divergence = m ? calloc(scoring->plan.scored, sizeof *model->scores.divergence) : NULL;
-        model->scores.agrees = m ? calloc(scoring->plan.scored, 1) : NULL;
-        if (!model->hidden || !model->scores.nll || (m && (!model->scores.divergence || !model->scores.agrees)))
-            organ_fail_memory(error, model->path);
-    }
-    return error->status;
 }
 
 static void describe_text(organ_scoring *scoring)
@@ -315,7 +334,7 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
 
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
 {
-    const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
+    const extent windows = extent_of(scoring);
     scoring->text_memory = organ_text_memory(&scoring->text);
     organ_text_release(&scoring->text);
     if (scoring->whole.share && scoring->whole.memory == 0)
@@ -357,10 +376,10 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
 }
 
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, const organ_engine *engine,
+                                const organ_experiment_options *options, double max_error, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
 {
-    *scoring = (organ_scoring){.options = options, .progress = progress};
+    *scoring = (organ_scoring){.options = options, .max_error = max_error, .progress = progress};
     set_engine(scoring, engine);
     return open_all(scoring, paths, count, error);
 }
@@ -471,78 +490,5 @@ organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *win
         const organ_tap tap = organ_input_sums_head_tap(sums);
         organ_forward_tap_head(m->forward, m->hidden, windows->begin[windows->count], &tap, error);
     }
-    return error->status;
-}
-
-static organ_status run_batch(void *context, const organ_windows *windows, organ_error *error)
-{
-    return organ_scoring_carry(context, windows, error);
-}
-
-static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
-                                        void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
-{
-    organ_scored_model *const m = context;
-    return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
-}
-
-/* `sources` and `scores` have an element for each model; scores[m] becomes a view of models[m].scores from the first
- * scored token of the share on. */
-static organ_status score_share(organ_scoring *scoring, const organ_scoring_share *share,
-                                const organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
-{
-    for (size_t m = 0; m < scoring->count; m++) {
-        const organ_token_scores *const all = &scoring->models[m].scores;
-        scores[m] = (organ_token_scores){.nll = all->nll + share->first,
-                                         .divergence = m ? all->divergence + share->first : NULL,
-                                         .agrees = m ? all->agrees + share->first : NULL};
-    }
-    if (share->plan.windows)
-        organ_perplexity_score(scoring->engine.kernels, &share->plan, sources, scoring->count, scoring->batch_tokens,
-                               scoring->tile_rows, scores, scoring->engine.stop, scoring->progress, error);
-    return error->status;
-}
-
-static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
-                                  organ_error *error)
-{
-    organ_ranks *const ranks = scoring->engine.ranks;
-    const size_t batches = organ_scoring_share_batches(&scoring->plan, scoring->batch_tokens, organ_ranks_count(ranks));
-    ORGAN_RELEASED_BY(organ_scoring_share_release) organ_scoring_share share = {0};
-    uint64_t bytes = 0;
-    for (size_t m = 0; m < scoring->count; m++) {
-        organ_scored_model *const model = &scoring->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path,
-                                          run_batch, scored_model_logits};
-        bytes += model->bytes * batches;
-    }
-    organ_progress_begin(scoring->progress, "scoring", bytes, batches);
-    if (organ_scoring_share_cut(&scoring->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) ==
-        ORGAN_OK)
-        score_share(scoring, &share, sources, scores, error);
-    for (size_t m = 0; m < scoring->count; m++) /* also after an error: all ranks meet in this call */
-        organ_scoring_share_scores(ranks, &scoring->plan, &scoring->models[m].scores, error);
-    organ_progress_end(scoring->progress);
-    return error->status;
-}
-
-/* All models score the same batches in turn, so that their logits can be compared. */
-organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
-{
-    const double started = organ_seconds_now();
-    ORGAN_OWNED organ_logit_source *const sources = calloc(scoring->count, sizeof *sources);
-    ORGAN_OWNED organ_token_scores *const scores = calloc(scoring->count, sizeof *scores);
-    if (!sources || !scores)
-        organ_fail_errno(error, ENOMEM, "%zu models", scoring->count);
-    else
-        allocate(scoring, error);
-    organ_ranks_agree(scoring->engine.ranks, "opening models and text", error);
-    if (!error->status)
-        score_windows(scoring, sources, scores, error);
-    if (scoring->sums)
-        organ_input_sums_reduce(scoring->sums, scoring->engine.ranks, error);
-    for (size_t m = 0; m < scoring->count && !error->status; m++)
-        organ_model_unchanged(scoring->models[m].model, error);
-    scoring->seconds = organ_seconds_now() - started;
     return error->status;
 }

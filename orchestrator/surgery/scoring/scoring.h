@@ -25,6 +25,14 @@ typedef struct organ_scored_model {
     const struct organ_scoring *scoring; /* the scoring that this model belongs to */
 } organ_scored_model;
 
+typedef enum organ_scoring_end {
+    ORGAN_SCORING_TEXT,   /* no token of the text is left, or too few for a window */
+    ORGAN_SCORING_TOKENS, /* --max-tokens */
+    ORGAN_SCORING_ERROR   /* max_error was reached */
+} organ_scoring_end;
+
+#define ORGAN_SCORING_BLOCK ((size_t)8192) /* tokens of a block, before they are rounded up to whole windows */
+
 typedef struct organ_scoring {
     const organ_experiment_options *options;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
@@ -52,13 +60,21 @@ typedef struct organ_scoring {
     size_t tile_rows;           /* number of tokens whose logits are kept together */
     organ_input_sums *sums;     /* sums of the first model's inputs; NULL: no importance matrix is requested */
     double seconds;             /* duration of organ_scoring_run */
+    /* The scoring ends after the first block of `block_windows` windows with which `error` is at most this. 0: all
+     * windows are scored. */
+    double max_error;
+    size_t block_windows; /* 0: all windows are one block */
+    /* Standard error, in percent, of the perplexity of a single model; of several models, the largest one of their
+     * ratios to the perplexity of the first model. NAN before organ_scoring_run. */
+    double error;
+    organ_scoring_end ended; /* why no more tokens were scored */
 } organ_scoring;
 
 /* Opens the models at `count` paths, tokenizers and text, plans the windows and checks that they fit in --memory. All
  * arguments must outlive *scoring. Call organ_scoring_close also after an error. Returns the errors of
  * organ_perplexity. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
-                                const organ_experiment_options *options, const organ_engine *engine,
+                                const organ_experiment_options *options, double max_error, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error);
 /* organ_scoring_open in two steps, for callers that plan the windows themselves. organ_scoring_open_inputs opens
  * models, tokenizer and text and sets scoring->protocol. The caller then fills scoring->plan from scoring->text.
@@ -74,14 +90,24 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error);
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
                                      organ_type_change as, const organ_experiment_options *options,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error);
-/* Scores all windows with every model and sets models[].scores. Returns ORGAN_BAD_INPUT if logits are not finite or the
- * files of a model changed meanwhile, ORGAN_IO if out of memory, ORGAN_INTERRUPTED if a stop was requested. */
+/* Scores windows with every model and sets models[].scores. If it ends before the last window (max_error), plan,
+ * used_tokens and scored_bytes become those of the scored windows: with --max-tokens used_tokens another scoring scores
+ * the same tokens. The windows of blocks and the order of sums depend on the protocol alone. Returns ORGAN_BAD_INPUT if
+ * logits are not finite or the files of a model changed meanwhile, ORGAN_IO if out of memory, ORGAN_INTERRUPTED if a
+ * stop was requested. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error);
 /* Return, for an open scoring, two values of --memory in bytes: the least one for its windows, and the least one with
  * which all windows are one batch, so that each layer is read once. */
 uint64_t organ_scoring_min_memory(organ_scoring *scoring);
 uint64_t organ_scoring_good_memory(organ_scoring *scoring);
 void organ_scoring_close(organ_scoring *scoring);
+/* Returns the number of the first window after the block that begins with window `from`. */
+size_t organ_scoring_block_end(const organ_scoring *scoring, size_t from);
+/* Returns the number of batches in which all `ranks` ranks score the first `windows` windows. */
+size_t organ_scoring_batches(const organ_scoring *scoring, size_t windows, size_t ranks);
+/* Sets scored_bytes, and for style lm-eval words: those of the whole text if all of its tokens are used, else those of
+ * the joined texts of the scored tokens. */
+organ_status organ_scoring_count_text(organ_scoring *scoring, organ_error *error);
 
 /* Runs windows through a model, whose hidden states are then in m->hidden, which has room for them. The inputs of the
  * first model's matrices are added to scoring->sums, if an importance matrix is requested. */

@@ -195,7 +195,7 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
     return ORGAN_OBJECT(
         SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_rounded_seconds(scoring->seconds)),
         SET_REAL("tokens_per_second", scoring->seconds > 0 ? round(inputs / scoring->seconds * 10) / 10 : 0.0),
-        SET_COUNT("batches", organ_perplexity_batches(&scoring->plan, scoring->batch_tokens)),
+        SET_COUNT("batches", organ_scoring_batches(scoring, scoring->plan.windows, /*ranks=*/1)),
         SET_COUNT("batch_tokens", scoring->batch_tokens), SET_ENGINE(&scoring->whole),
         SET_BYTES_OF("output", scoring->options->output));
 }

@@ -19,6 +19,9 @@ typedef struct organ_scoring_share {
  * out. The caller frees the share also after an error. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error);
+/* The same for the windows from number `from` up to, not including, number `to`. */
+organ_status organ_scoring_windows_cut(const organ_perplexity_plan *plan, size_t from, size_t to,
+                                       organ_scoring_share *share, organ_error *error);
 void organ_scoring_share_release(organ_scoring_share *share);
 
 /* Returns the number of batches of at most `batch_tokens` tokens, summed over the shares of all ranks. */

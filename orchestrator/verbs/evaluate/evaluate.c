@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/audit/audit.h"
 
 #include <fnmatch.h>
+#include <math.h>
 #include <organ/evaluate.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,10 +252,21 @@ static json_t *models_json(const organ_scoring *scoring, organ_error *error)
     return models;
 }
 
+/* Percentages are null where there are none. */
+static json_t *ended_json(const organ_scoring *scoring)
+{
+    static const char *const ends[] = {
+        [ORGAN_SCORING_TEXT] = "text", [ORGAN_SCORING_TOKENS] = "max_tokens", [ORGAN_SCORING_ERROR] = "max_error"};
+    return ORGAN_OBJECT(SET_TEXT("by", ends[scoring->ended]),
+                        SET_REAL_OF("max_error_percent", scoring->max_error > 0, scoring->max_error),
+                        SET_REAL_OF("error_percent", isfinite(scoring->error), scoring->error));
+}
+
 static json_t *document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
-                        SET("models", models), SET("definitions", organ_scoring_definitions_json(scoring)),
+                        SET("ended", ended_json(scoring)), SET("models", models),
+                        SET("definitions", organ_scoring_definitions_json(scoring)),
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
@@ -282,12 +294,14 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     const char *const paths[2] = {o->model, o->compare};
     if (o->experiment.imatrix && !o->experiment.output)
         return organ_fail(error, ORGAN_USAGE, "`imatrix` needs -o DIR, where the file is written");
-    if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
+    if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment,
+                           organ_scoring_max_error(o->max_error, &o->experiment, o->compare != NULL), s->engine,
+                           s->progress, error))
         return error->status;
-    if (o->dry_run) {
-        *report = organ_perplexity_dry_run(&s->scoring, s->engine);
-        return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
-    }
+    if (o->dry_run)
+        return organ_perplexity_dry_run(&s->scoring, "organ.perplexity/1", s->engine, report, error);
+    if (o->announce)
+        organ_scoring_announce(&s->scoring, s->engine);
     if (organ_scoring_run(&s->scoring, error) || complete_sums(&s->scoring, error))
         return error->status;
     json_t *const models = models_json(&s->scoring, error);
@@ -410,7 +424,7 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
     bool damaged = false;
     json_t *const log = organ_experiment_log(scoring->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
-    if (!error->status)
+    if (!error->status && !options->dry_run)
         count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, &damaged, why,
                      sizeof why, error);
     json_t *const history =
@@ -528,13 +542,37 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     s->paths[0] = o->donor;
     for (size_t k = 0; k < o->count; k++)
         s->paths[k + 1] = o->pruned[k];
-    if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
+    if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment,
+                           organ_scoring_max_error(o->max_error, &o->experiment, o->count > 0), s->engine, s->progress,
+                           error))
         return error->status;
+    if (o->announce && !o->dry_run)
+        organ_scoring_announce(&s->scoring, s->engine);
     ORGAN_OWNED_JSON json_t *const histories = histories_of(o, &s->scoring, error);
-    if (!error->status && experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
-        organ_scoring_run(&s->scoring, error) == ORGAN_OK)
+    if (error->status || experiments_resolve(o, s->scoring.models[0].model, histories, error) != ORGAN_OK)
+        return error->status;
+    if (o->dry_run)
+        return organ_perplexity_dry_run(&s->scoring, "organ.evaluate/1", s->engine, report, error);
+    if (organ_scoring_run(&s->scoring, error) == ORGAN_OK)
         *report = evaluation_json(&s->scoring, histories, error);
     return write_reports(s, &o->experiment, *report, error);
+}
+
+static organ_status evaluate_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error)
+{
+    const organ_evaluate_options *const options = given;
+    evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    score_prunings(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&work, options->donor, error);
+}
+
+static organ_status tasks_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    return organ_evaluate_tasks(given, engine, progress, report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
@@ -545,10 +583,6 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
                          options->experiment.text, "pruned", options->count ? (const char *)options->pruned : ""))
         return error->status;
     if (options->tasks)
-        return organ_evaluate_tasks(options, engine, progress, report, error);
-    evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    score_prunings(&s, report, error);
-    close_scoring(&s);
-    return organ_report_end(&work, options->donor, error);
+        return organ_plan_run(tasks_verb, options, options->dry_run, engine, progress, report, error);
+    return organ_plan_run(evaluate_verb, options, options->dry_run, engine, progress, report, error);
 }

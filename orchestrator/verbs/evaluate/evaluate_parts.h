@@ -90,13 +90,26 @@ typedef struct organ_task_difference {
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error);
 
-/* ---- the dry run of organ perplexity ---- */
+/* ---- the plan of a scoring (scoring_plan.c) ---- */
 
-/* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
- * "run.plan" (output/plan.h). NULL if memory runs out. */
-json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
-/* Adds memory and work of a scoring to a plan. */
+/* Returns organ_scoring.max_error for the member `max_error` of the options of perplexity or evaluate. */
+double organ_scoring_max_error(double requested, const organ_experiment_options *o, bool paired);
+/* Returns after how many windows max_error is expected to end the scoring: by usual deviations of tokens, so the same
+ * for all models. All windows if there is no max_error. */
+size_t organ_scoring_expected_windows(const organ_scoring *scoring);
+/* Adds memory and work of a scoring to a plan: the work of the expected windows. */
 void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan);
+/* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
+ * "run.plan" (output/plan.h), which has also the expected "windows", "max_error_percent" if there is one, and, if these
+ * windows are not all, "most_seconds", the time of all. Takes `experiment` and `definitions`. NULL if memory runs out.
+ */
+json_t *organ_scoring_dry_run(organ_scoring *scoring, const char *schema, const char *definition, json_t *experiment,
+                              json_t *definitions, const organ_engine *engine);
+/* The same for a text: sets *report. Returns ORGAN_IO if memory runs out. */
+organ_status organ_perplexity_dry_run(organ_scoring *scoring, const char *schema, const organ_engine *engine,
+                                      json_t **report, organ_error *error);
+/* Reports the plan of a scoring as a note, unless it is a matter of seconds. */
+void organ_scoring_announce(organ_scoring *scoring, const organ_engine *engine);
 
 /* ---- the bytes of tokens as text that is safe for a terminal ---- */
 

@@ -226,6 +226,8 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
     const char *const style = o->experiment.style;
     if (o->experiment.max_tokens)
         return organ_fail(error, ORGAN_USAGE, "`max_tokens` does not apply to `tasks`");
+    if (o->max_error > 0)
+        return organ_fail(error, ORGAN_USAGE, "`max_error` does not apply to `tasks`");
     if (o->targets || o->experiment_count)
         return organ_fail(error, ORGAN_USAGE, "%s counts killed weights and does not apply to `tasks`",
                           o->targets ? "`targets`" : "`experiments`");
@@ -257,8 +259,16 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
     const uint64_t made_for = organ_forward_describe(r->scoring.models[0].forward)->context;
     if (!o->context && made_for)
         r->scoring.protocol.context = (size_t)made_for;
-    if (organ_task_set_read(&r->set, &r->scoring, error) || organ_scoring_fit(&r->scoring, error) ||
-        organ_scoring_run(&r->scoring, error) || score_answers(r, error))
+    if (organ_task_set_read(&r->set, &r->scoring, error) || organ_scoring_fit(&r->scoring, error))
+        return error->status;
+    if (r->options->dry_run) {
+        *report = organ_scoring_dry_run(&r->scoring, "organ.tasks/1", "tasks/1", experiment_json(r),
+                                        task_definitions_json(), engine);
+        return *report ? ORGAN_OK : organ_fail_memory(error, o->text);
+    }
+    if (r->options->announce)
+        organ_scoring_announce(&r->scoring, engine);
+    if (organ_scoring_run(&r->scoring, error) || score_answers(r, error))
         return error->status;
     *report = tasks_document(r);
     if (!*report)

@@ -10,6 +10,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/memory.h"
+#include "orchestrator/stream/rows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -274,8 +275,8 @@ static organ_status run_prediction(prediction *p, organ_error *error)
     organ_ranks *const ranks = p->engine.ranks;
     const organ_forward_config *const c = organ_forward_describe(p->forward);
     organ_scoring_share share = {0};
-    organ_progress_begin(p->job->progress, "Predicting",
-                         p->plan.begin[p->plan.windows] * c->state * sizeof(float) * c->layers, 0);
+    organ_progress_begin(p->job->progress, ORGAN_STAGE_PREDICTING,
+                         p->plan.begin[p->plan.windows] * c->state * sizeof(float) * c->layers, p->plan.windows);
     if (organ_scoring_share_cut(&p->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) == ORGAN_OK)
         score_share_of_rank(p, &share, error);
     for (size_t k = 0; k <= p->points; k++) /* also after an error: all ranks meet in this call */

@@ -87,7 +87,7 @@ function logLine(line) {
     } catch {
         return line;
     }
-    if (event.event === "begin") return [event.what, event.bytes ? bytes(event.bytes) : "", event.tensors ? counted(event.tensors, "tensor") : ""].filter(Boolean).join(", ");
+    if (event.event === "begin") return [event.what, event.bytes ? bytes(event.bytes) : "", event.tensors ? counted(event.tensors, (event.unit || "tensors").slice(0, -1)) : ""].filter(Boolean).join(", ");
     if (event.event === "advance") return event.tensor ? "[" + event.tensors + "] " + [event.tensor, event.remark].filter(Boolean).join("  ") : "";
     if (event.event === "end") return "";
     return event.text || event.message || line;

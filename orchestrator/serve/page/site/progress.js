@@ -99,7 +99,7 @@ export function meters() {
         bar.value = now.bytes / now.of;
         const words = [now.stage, Math.floor(now.bytes / now.of * 100) + " % of " + bytes(now.of), now.bytes_per_second ? bytes(now.bytes_per_second) + "/s" : "",
             Number.isFinite(now.seconds_left) ? duration(now.seconds_left) + " left" : "",
-            now.of_tensors ? count(now.tensors) + " of " + count(now.of_tensors) + " tensors" : ""];
+            now.of_tensors ? count(now.tensors) + " of " + count(now.of_tensors) + " " + (now.unit || "tensors") : ""];
         words.forEach((word, k) => {
             parts[k].hidden = !word;
             say(parts[k], word || "");
