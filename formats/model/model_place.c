@@ -252,6 +252,8 @@ static organ_status set_file(organ_model_place *place, const char *name, organ_e
         place->index = name;
     else if (foreign_reason(name))
         return organ_refuse(error, place->path, "is %s", foreign_reason(name));
+    else if (organ_ends_with(name, ".json"))
+        return organ_refuse(error, place->path, "is no model: name its directory if it is a file of one");
     else
         return organ_refuse(error, place->path,
                             "is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json");

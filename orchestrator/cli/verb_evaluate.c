@@ -125,7 +125,9 @@ WORK(evaluate_work)
     o->experiment.access = &call->access;
     o->announce = !call->json;
     if (!o->experiment.text == !own->tasks)
-        return organ_fail(error, ORGAN_USAGE, "either --text FILE or --tasks FILE is needed");
+        return organ_fail(error, ORGAN_USAGE,
+                          "give either --text FILE, on which models are compared (organ evaluate DONOR OUT --text FILE), "
+                          "or --tasks FILE, whose questions they answer (organ evaluate MODEL --tasks FILE)");
     if (!own->tasks && !o->count)
         return organ_fail(error, ORGAN_USAGE, "--text needs PRUNED, a model to compare with the donor; "
                                               "'organ perplexity' scores one model");

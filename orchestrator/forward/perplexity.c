@@ -330,10 +330,10 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model needs BOS before a text, but the tokenizer has none",
                           text);
     if (p->style == ORGAN_STYLE_LLAMA_CPP && count / 2 < p->context)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s has %zu tokens, but style llama.cpp needs two windows of %zu, that is %zu tokens: reduce `context`",
-            text, count, p->context, 2 * p->context);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s has %zu tokens, but style llama.cpp needs two windows of %zu, that is %zu tokens: give a "
+                          "longer text or reduce `context`",
+                          text, count, p->context, 2 * p->context);
     if (count < 2)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s has %zu token%s, but at least 2 are needed, of which the second is scored: give a "

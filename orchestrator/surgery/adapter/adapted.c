@@ -112,10 +112,11 @@ static organ_status change_rows(const void *context, const void *state, uint64_t
 /* The message is ADAPTER: WHAT 'NAME', and advice. */
 static organ_status cannot(const organ_adapted *a, const char *what, const char *name, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %s '%s': make a model of base and adapter first: organ lora merge --base %s --adapter %s -o "
-                      "MERGED",
-                      a->adapter->path, what, name, a->model->path, a->adapter->path);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: %s '%s': if it is an adapter of this base, make a model of both first: organ lora merge --base "
+        "%s --adapter %s -o MERGED",
+        a->adapter->path, what, name, a->model->path, a->adapter->path);
 }
 
 /* A square stack is refused, because its shape does not show whether it is stored transposed. */

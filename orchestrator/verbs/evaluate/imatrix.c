@@ -56,6 +56,7 @@ static organ_status open_scoring(importance_job *job, const organ_progress *prog
     organ_scoring *const s = &job->scoring;
     const char *const paths[1] = {o->model};
     if (organ_imatrix_format_of(o->output, o->format, &job->format, error) || set_experiment(job, error) ||
+        organ_output_check_not_file(o->output, o->model, error) ||
         organ_output_check(o->output, NULL, o->force, error) ||
         organ_scoring_open(s, paths, 1, &job->experiment, /*max_error=*/0, job->engine, progress, error) ||
         organ_output_check_not_input(o->output, s->models[0].model, error))

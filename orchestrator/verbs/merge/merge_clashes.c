@@ -7,6 +7,7 @@
 #include "orchestrator/output/head.h"
 #include "orchestrator/output/model_settings.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* ---- settings ---- */
@@ -17,12 +18,23 @@ static organ_status refuse_other(const model_merge *job, organ_error *error)
     for (size_t k = 0; k < job->recipe.donor_count; k++) {
         char of_host[96], other[96];
         const merge_donor *const donor = &job->donors[k];
-        if (!organ_settings_agree(organ_merge_stored(host), organ_merge_stored(donor)))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s is of architecture %s, but %s is of %s: the same weights have other functions there; "
-                              "`other_architecture` merges them nevertheless",
-                              host->path, organ_settings_architecture(organ_merge_stored(host), of_host), donor->path,
-                              organ_settings_architecture(organ_merge_stored(donor), other));
+        if (organ_settings_agree(organ_merge_stored(host), organ_merge_stored(donor)))
+            continue;
+        const int64_t hidden[2] = {organ_merge_stored(host)->config.hidden_size,
+                                   organ_merge_stored(donor)->config.hidden_size};
+        if (hidden[0] > 0 && hidden[1] > 0 && hidden[0] != hidden[1])
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s (%s, hidden size %" PRId64 ") and %s (%s, hidden size %" PRId64
+                ") cannot be merged: their weights have other shapes; merge needs models of one architecture "
+                "and size, such as two fine-tunes of one base",
+                host->path, organ_settings_architecture(organ_merge_stored(host), of_host), hidden[0], donor->path,
+                organ_settings_architecture(organ_merge_stored(donor), other), hidden[1]);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s is of architecture %s, but %s is of %s: the same weights have other functions there; "
+                          "`other_architecture` merges them nevertheless",
+                          host->path, organ_settings_architecture(organ_merge_stored(host), of_host), donor->path,
+                          organ_settings_architecture(organ_merge_stored(donor), other));
     }
     return ORGAN_OK;
 }

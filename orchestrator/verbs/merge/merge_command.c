@@ -83,6 +83,10 @@ static organ_status check_base(const command *c)
     if (c->base && c->method->base == ORGAN_MERGE_BASE_INPUT && !listed)
         return organ_fail(c->error, ORGAN_USAGE, "`base`: %s merges all models alike: list %s among the models",
                           o->method, c->base);
+    if (!c->base && c->method->base == ORGAN_MERGE_BASE_REQUIRED && c->method->most == 1)
+        return organ_fail(c->error, ORGAN_USAGE,
+                          "`method` %s: merges two models, but there are %zu; multislerp, karcher and linear take more",
+                          o->method, o->model_count);
     if (!c->base && c->method->base == ORGAN_MERGE_BASE_REQUIRED)
         return organ_fail(c->error, ORGAN_USAGE, "`base` is missing: %s merges the differences from a base", o->method);
     return ORGAN_OK;
@@ -92,7 +96,10 @@ static organ_status open_command(command *c)
 {
     const organ_merge_options *const o = c->options;
     if (!o->method)
-        return organ_fail(c->error, ORGAN_USAGE, "`method` is missing: how the models are merged");
+        return organ_fail(
+            c->error, ORGAN_USAGE,
+            "`method` is missing: linear (the mean), slerp (between two), ties (adds the changes of tunes to "
+            "`base`), ...; 'organ help merge' lists all");
     if (!(c->method = organ_merge_method_named(o->method)))
         return organ_merge_no_method(o->method, ORGAN_USAGE, "`method` is", c->error);
     /* slerp goes from one model to another: the first is the base unless `base` says otherwise */

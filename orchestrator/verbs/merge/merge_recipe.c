@@ -154,9 +154,12 @@ static organ_status check_inputs(const merge_recipe *r, const merge_slice *slice
         return organ_merge_fault(r, line, error, "there are more than %d models", ORGAN_MERGE_INPUTS);
     if (inputs >= least && (!most || inputs <= most))
         return ORGAN_OK;
-    return organ_merge_fault(r, line, error, "%s merges %s%zu model%s%s, but there %s %zu", r->method->name, bound,
+    return organ_merge_fault(r, line, error, "%s merges %s%zu model%s%s, but there %s %zu%s", r->method->name, bound,
                              inputs < least ? least : most, (inputs < least ? least : most) == 1 ? "" : "s",
-                             apart ? " and a base" : "", inputs == 1 ? "is" : "are", inputs);
+                             apart ? " and a base" : "", inputs == 1 ? "is" : "are", inputs,
+                             most == 1 && !apart && inputs > most && !r->sliced
+                                 ? "; to stack layers of several, write a recipe with slices"
+                                 : "");
 }
 
 static organ_status read_slice(merge_recipe *r, const organ_yaml *list, merge_slice *slice, organ_error *error)

@@ -166,6 +166,19 @@ static void warn_once(merge_recipe *r, const char *key, const char *why)
     organ_say(r->warnings, "%s %s", key, why);
 }
 
+static organ_status refuse_unknown(const merge_recipe *r, const organ_yaml *key, organ_error *error)
+{
+    const char *names[128]; /* one for each method that has the parameter */
+    char hint[ORGAN_HINT_ROOM];
+    size_t count, named = 0;
+    const organ_merge_method *const *const methods = organ_merge_methods(&count);
+    for (size_t m = 0; m < count; m++)
+        for (size_t k = 0; k < methods[m]->parameter_count && named < sizeof names / sizeof *names; k++)
+            names[named++] = methods[m]->parameters[k].name;
+    return organ_merge_fault(r, key->line, error, "no method has a parameter '%.100s'%s", key->text,
+                             organ_nearest_hint(key->text, names, named, "", hint));
+}
+
 /* `own`: the parameters of one model. */
 static organ_status check_level(merge_recipe *r, const organ_yaml *map, bool own, organ_error *error)
 {
@@ -176,7 +189,7 @@ static organ_status check_level(merge_recipe *r, const organ_yaml *map, bool own
             at < r->method->parameter_count ? &r->method->parameters[at] : parameter_of_any(key);
         char why[160];
         if (!p && !organ_is_one_of(key, without_effect))
-            return organ_merge_fault(r, map->keys[k]->line, error, "no method has a parameter '%.100s'", key);
+            return refuse_unknown(r, map->keys[k], error);
         if (!p)
             warn_once(r, key, "has no effect on a merge");
         else if (check_setting(r, p, map->values[k], error) == ORGAN_OK && at == r->method->parameter_count) {

@@ -158,8 +158,9 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
                                       *job->weights->method ? job->weights->method : "by its tensors");
     if (organ_output_is_file(job->options->write.output))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: a quantised model needs its config.json next to it: name a directory",
-                          job->options->write.output);
+                          "%s: %s is a scheme of safetensors models, whose config.json states it: name a directory; "
+                          "files of GGUF have schemes such as q4_k",
+                          job->options->write.output, job->encoding->name);
     if (!model->config.present)
         return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
     return ORGAN_OK;

@@ -52,7 +52,10 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     scores->least = organ_forward_min_experts(&config);
     scores->groups = config.router_groups > 1 ? config.router_groups : 1;
     if (scores->experts == 0)
-        organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
+        organ_fail(error, ORGAN_USAGE,
+                   "%s has no experts, its layers are dense: 'organ width' removes feed-forward channels, "
+                   "'organ layers' whole blocks",
+                   model->path);
     else if (!allocate_scores(scores))
         organ_fail_memory(error, model->path);
     for (unsigned l = 0; l < config.layers && !error->status; l++)
