@@ -126,7 +126,8 @@ WORK(evaluate_work)
     o->announce = !call->json;
     if (!o->experiment.text == !own->tasks)
         return organ_fail(error, ORGAN_USAGE,
-                          "give either --text FILE, on which models are compared (organ evaluate DONOR OUT --text FILE), "
+                          "give either --text FILE, on which models are compared (organ evaluate DONOR OUT --text "
+                          "FILE), "
                           "or --tasks FILE, whose questions they answer (organ evaluate MODEL --tasks FILE)");
     if (!own->tasks && !o->count)
         return organ_fail(error, ORGAN_USAGE, "--text needs PRUNED, a model to compare with the donor; "

@@ -126,7 +126,7 @@ judge "no page beside the report" grep -q "</html>" evaluation/EVALUATION_REPORT
 ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --select '*.mlp.*' --json --quiet
 prints '"elements": 3317760,'
 ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet
-prints 'tiny-qwen2-Q8_0.gguf  -       Q8_0        8.50'
+prints 'tiny-qwen2-Q8_0.gguf  Q8_0        8.50'
 judge "a copy that was not pruned has a line about its sparsity" test "$(grep -c 'No sparsity' ../out)" = 0
 
 printf 'In the \377\376 beginning was the word' >bytes.txt

@@ -57,8 +57,8 @@ if [[ ${EFFORT:-some} != few ]]; then
 fi
 
 # ---- errors ----
-refused 2 "--text FILE or --tasks FILE" evaluate $model
-refused 2 "--text FILE or --tasks FILE" evaluate $model --tasks fixtures/tasks/tasks.jsonl --text fixtures/tiny-qwen2/heldout.txt
+refused 2 "--text FILE" evaluate $model
+refused 2 "--text FILE" evaluate $model --tasks fixtures/tasks/tasks.jsonl --text fixtures/tiny-qwen2/heldout.txt
 refused 2 PRUNED evaluate $model --text fixtures/tiny-qwen2/heldout.txt
 refused 2 --answers evaluate $model "$scratch/pruned" --text fixtures/tiny-qwen2/heldout.txt --answers
 refused 2 --max-tokens evaluate $model --tasks fixtures/tasks/tasks.jsonl --max-tokens 10

@@ -254,13 +254,13 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
     "{made.method?{made.method}|-}}}}"
 /* The rise of the perplexity in percent, with its sign. */
 #define RISE "{comparison?{comparison.rise_percent>0?+}{comparison.rise_percent:~2}|-}"
-/* The method, after the name of the experiment unless that begins with it ("physarum-v3 calib.txt"). */
+/* The method, after the name of the experiment unless one begins with the other ("wanda by imatrix" of "wanda"). */
 static void method_cell(organ_table *table, const json_t *row)
 {
     const char *const name = organ_json_text(row, "experiment.name");
     ORGAN_OWNED char *const method =
         organ_words_text(&(organ_scope){row, row}, "{comparison?" METHOD "|donor}", ORGAN_WORDS_PAGE);
-    if (!method || !*name)
+    if (!method || !*name || strncmp(method, name, strlen(name)) == 0)
         organ_table_take(table, method ? strdup(method) : NULL);
     else if (strcmp(method, "-") == 0 || strncmp(name, method, strlen(method)) == 0)
         organ_table_cell(table, "%s", name);

@@ -18,7 +18,7 @@ a alone|a --method linear -n
 --method|a b c --base a --method slerp --t 0.5
 --method|a b --method passthrough
 --method|a --method nuslerp
---base|a b c --method slerp --t 0.5
+--method|a b c --method slerp --t 0.5
 --base|a b --method ties
 --base|a b --base c --method linear
 MODEL: a|a a --method linear

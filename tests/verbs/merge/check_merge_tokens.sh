@@ -200,6 +200,6 @@ refused 3 "bare" merge r.yaml -o none
 
 # ---- models that no vocabulary unites: refused before the vocabularies are united ----
 printf 'models: [{model: tiny-qwen2}, {model: %s}]\nmerge_method: linear\nparameters: {weight: 0.5}\ntokenizer_source: union\n' "${model%/*}/tiny-llama" >r.yaml
-refused 3 "--other-architecture" merge r.yaml -o none
+refused 3 "cannot be merged" merge r.yaml -o none
 refused 3 "[2048, 192]" merge r.yaml -o none --other-architecture
 finish
