@@ -54,7 +54,7 @@ static const struct scheme_hint {
     {"fp4", "the FP4 schemes are nvfp4 and mxfp4", false},
     {"bnb", "organ writes no formats of bitsandbytes; int4-group64 has about as many bits per weight", false},
     {"gptq", "gptq is a method: --scheme int4-group128 --method gptq --calibration TEXT", false},
-    {"awq", "organ reads AWQ but does not write it; int4-group128 with --method gptq has the same size", false},
+    {"awq", "make int4-group128, which 'organ convert OUT -o AWQ --to safetensors --format awq' stores as AWQ", false},
     {"hqq", "organ writes no HQQ; int4-group64 has about as many bits per weight", false},
     {"exl", "organ writes no EXL2 or EXL3; --scheme mixed divides a budget of bits over the tensors", false},
     {"autoround", "organ has no AutoRound: --scheme int4-group128 --method gptq --calibration TEXT", false},
