@@ -164,7 +164,7 @@ const organ_verb organ_lora_sanitize_verb = {
 static const organ_option merge_options[] = {
     MODEL("base", "MODEL", lora_merge.base,
           "the model that the adapter was trained on, plain or packed; it is not changed", .required = true),
-    INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, a directory in the format of peft or a GGUF file",
+    INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, a directory of peft or mlx-lm, or a GGUF file",
           .required = true),
     OUTPUT("OUT", lora_merge.write.output,
            "new directory with all files of MODEL; X.safetensors: one file without config.json", .required = true),
@@ -238,7 +238,7 @@ const organ_verb organ_lora_resize_verb = {
              "becomes r. A --rank above that of the adapter leaves the ranks unchanged. Tensors that are not factors "
              "are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_resize.adapter,
-                     "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
+                     "the adapter, a directory of peft or mlx-lm, or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", resize_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora resize my-lora --rank 16 -o small", "Writes the best approximation of rank 16."},
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
