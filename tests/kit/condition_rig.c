@@ -280,6 +280,10 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.quantize/1 repair.forward_first",
                                    "organ.quantize/1 repair.outputs_after",
                                    "organ.evaluate/1 dry_run",
+                                   "organ.evaluate/1 /dry_run",
+                                   "organ.lora_sanitize/1 output.to", /* adapter_formats makes these three */
+                                   "organ.lora_sanitize/1 output.scale",
+                                   "organ.lora_sanitize/1 output.mlx",
                                    "organ.perplexity/1 dry_run",
                                    "organ.quantize/1 sparsity_allocation",
                                    "organ.quantize/1 sparsity_allocation.asked",
