@@ -44,7 +44,7 @@ done
 here="multi-token prediction"
 (cd "$root" && build/checks/arch_model qwen3_5_text-mtp "$scratch/area/draft.gguf") >../out 2>&1 || bad "the file cannot be made" ../out
 refused 3 "--drop 4-4" convert draft.gguf --to safetensors -o back
-refused 3 "--drop 4-4" merge draft.gguf --method linear -o back
+refused 3 "--drop 4-4" merge draft.gguf --method passthrough -o back
 "$organ" layers draft.gguf --drop 4-4 -o plain.gguf --quiet >../out 2>../err || bad "the block cannot be removed" ../err
 "$organ" convert plain.gguf --to safetensors -o back --quiet >../out 2>../err || bad "the rest does not become safetensors" ../err
 judge "config.json counts the block" test "$(jq -c '[.num_hidden_layers, .mtp_num_hidden_layers // 0]' back/config.json)" = '[4,0]'

@@ -550,7 +550,7 @@ START_TEST(what_cannot_be_measured_is_refused)
     organ_expert_score score;
     ck_assert_int_eq(organ_model_open("fixtures/tiny-qwen2", &model, &error), ORGAN_OK);
     ck_assert_int_eq(organ_expert_scores_open(model, true, &s, &error), ORGAN_USAGE);
-    ck_assert_str_eq(error.message, "fixtures/tiny-qwen2: has no experts: its layers are dense");
+    ck_assert_ptr_nonnull(strstr(error.message, "fixtures/tiny-qwen2 has no experts, its layers are dense"));
     organ_expert_scores_release(&s);
     organ_model_close(model);
     error = (organ_error){0};
