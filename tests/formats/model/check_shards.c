@@ -376,7 +376,7 @@ static const struct mistake {
     {"config.json",
      "config.json",
      ORGAN_BAD_INPUT,
-     {"config.json: is neither a directory nor a .safetensors or .gguf file"}},
+     {"config.json: is no model"}},
     {".hidden.safetensors", "", ORGAN_BAD_INPUT, {"no model here"}},
     {"fp16.safetensors.index.json",
      "",

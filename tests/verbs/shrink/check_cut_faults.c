@@ -59,7 +59,7 @@ START_TEST(unreadable_donor)
     ck_assert_msg(cut_model("whole", usual, &error) == ORGAN_OK, "%s", error.message);
     const long reads = fault_count(FAULT_PREAD);
     ck_assert_int_gt(reads, 3);
-    for (long n = 1; n < reads; n += 3) { /* the last one, of the output's own mark, may fail */
+    for (long n = 1; n < reads - 1; n += 3) { /* the last two, of the output's own mark, may fail */
         char output[32];
         snprintf(output, sizeof output, "out%ld", n);
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
