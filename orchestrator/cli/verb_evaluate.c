@@ -48,7 +48,7 @@ typedef struct perplexity_call {
     REAL("max-error", "PERCENT", verb.max_error, \
          "stop at this standard error of the perplexity or, with several models, of its ratio to the first model's; " \
          "0: score the whole text; default 2 for one model, 0.5 for several, 0 with --max-tokens", \
-         .range = {0, 100}, .unset = -1, .common = true, .topic = &organ_topic_scoring), \
+         .range = {0, 100}, .unset = -1, .topic = &organ_topic_scoring), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
 
 #define SCORING_PLAN "score nothing; print the windows, the memory and the time that the run needs"

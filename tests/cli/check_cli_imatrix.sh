@@ -152,7 +152,7 @@ ends 0 audit tiny-qwen2 v2 --quiet
 ends 0 prune tiny-qwen2 -o nothing --method physarum-v2 --imatrix $new --dry-run
 judge "a dry run made something" test ! -e nothing
 
-ends 0 evaluate tiny-qwen2 wanda v2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --quiet \
+COLUMNS=120 ends 0 evaluate tiny-qwen2 wanda v2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --quiet \
     --experiment wanda=wanda --experiment flow=v2
 prints 'wanda by imatrix'
 prints 'physarum-v2 2:4 by imatrix'

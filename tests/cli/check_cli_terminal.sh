@@ -13,7 +13,7 @@ number='[0-9]+'
 ends 0 prune tiny-qwen2 -o out --progress json
 cp ../out ../shown
 only_events
-event '"begin","what":"pruning","bytes":8601600,"tensors":28'
+event '"begin","what":"pruning","bytes":8601600,"tensors":28,"unit":"tensors"'
 event "\"advance\",\"bytes\":$number,\"of\":8601600,\"tensors\":28,\"tensor\":\"[a-z0-9_.]+\",\"remark\":\"$number\.$number % killed\""
 event '"end","bytes":8601600,"of":8601600,"tensors":28'
 judge "not an event for every tensor" test "$(grep -c '"event":"advance".*"tensor":"' ../err)" -eq 28

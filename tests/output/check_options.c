@@ -239,9 +239,9 @@ START_TEST(figures_of_outputs)
         FIGURES(purify, false);
     }
     {
-        const char *const models[] = {MODEL};
+        const char *const models[] = {MODEL, MODEL "-gguf/tiny-qwen2-Q8_0.gguf"};
         organ_merge_options o = organ_merge_defaults();
-        o.models = models, o.model_count = 1, o.method = "linear";
+        o.models = models, o.model_count = 2, o.method = "linear";
         FIGURES(merge, true);
     }
     scratch_end();
@@ -347,7 +347,7 @@ START_TEST(movers)
         const char *const models[] = {MODEL};
         o.models = models, o.model_count = 1, o.method = "lineer", o.write.dry_run = true;
         REFUSED("`method` is 'lineer'", organ_merge(&o, ENGINE));
-        o.method = "linear";
+        o.method = "passthrough";
         REPORTS(organ_merge(&o, ENGINE));
     }
     {
