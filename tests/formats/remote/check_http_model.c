@@ -165,7 +165,7 @@ START_TEST(what_is_not_there)
     refuses(http_url(server, "none.safetensors"), ORGAN_IO, "no such file");
     refuses(http_url(server, "none.safetensors.index.json"), ORGAN_IO, "no such file");
     refuses(http_url(server, "model.bin"), ORGAN_BAD_INPUT, "PyTorch pickle");
-    refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is neither");
+    refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is no model");
     refuses(http_url(server, "model"), ORGAN_IO,
             "/some/where/model: no model here: the server has no model.safetensors and no " INDEX);
     refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "not the name of a file or directory");
