@@ -121,6 +121,10 @@ extern const forward_pairing organ_pairing_rows[];
 const forward_pairing *organ_pairing_named(const char *architecture, bool experts);
 /* Returns whether a row of that general.architecture has the trait. */
 bool organ_pairing_has_trait(const char *gguf_architecture, pairing_trait trait);
+/* Returns whether llama.cpp multiplies by the scale of the GGUF tensor `name` in architectures with
+ * PAIRING_TENSOR_SCALES. It (0c1e570, llama-model.cpp) loads scales of many matrices of every architecture, but the
+ * graphs of most do not apply them, without a message. */
+bool organ_pairing_has_tensor_scale(const char *name);
 /* Returns the first row with this model_type, or NULL. */
 const forward_pairing *organ_pairing_of_type(const char *model_type);
 /* Returns the row for converting a GGUF file to safetensors, or NULL. */

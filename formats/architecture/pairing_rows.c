@@ -277,3 +277,15 @@ bool organ_pairing_has_trait(const char *gguf_architecture, pairing_trait trait)
             return true;
     return false;
 }
+
+bool organ_pairing_has_tensor_scale(const char *name)
+{
+    static const char *const matrices[] = {"attn_q.", "attn_k.",   "attn_v.",        "attn_output.", "ffn_gate.",
+                                           "ffn_up.", "ffn_down.", "ffn_gate_exps.", "ffn_up_exps.", "ffn_down_exps."};
+    const char *const dot = strchr(name, '.'), *const part = dot ? strchr(dot + 1, '.') : NULL;
+    for (size_t k = 0; part && k < sizeof matrices / sizeof *matrices; k++)
+        if (strncmp(part + 1, matrices[k], strlen(matrices[k])) == 0 &&
+            strcmp(part + 1 + strlen(matrices[k]), "weight") == 0)
+            return strncmp(name, "blk.", strlen("blk.")) == 0;
+    return false;
+}

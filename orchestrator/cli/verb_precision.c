@@ -182,8 +182,9 @@ static const organ_option convert_options[] = {
            .required = true, .common = true),
     TEXT("dtype", "TYPE", convert.type,
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
-         "the codes and scales of matrices if both formats have them: MXFP4, and in groups of 32 INT8 (Q8_0), INT4 "
-         "(Q4_0) and MLX's 4 bits (Q4_1); other tensors as with same. To safetensors: same, codes, bf16, f16 or f32",
+         "the codes and scales of matrices if both formats have them: MXFP4, NVFP4, and in groups of 32 INT8 (Q8_0), "
+         "INT4 (Q4_0) and MLX's 4 bits (Q4_1); other tensors as with same. To safetensors: same, codes, bf16, f16 or "
+         "f32",
          .fallback = "same", .choices = ORGAN_CONVERT_TYPES, .any_case = true, .former = "type", .common = true),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "

@@ -296,8 +296,10 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
 static bool could_copy(const organ_convert_job *job, const convert_source *source)
 {
     const organ_shard_piece *const piece = &job->pieces[job->places[source->first].piece];
+    const organ_dtype codes = organ_convert_code_type(source->own);
     if (job->to_gguf || source->codes)
-        return organ_convert_code_type(source->own) != ORGAN_DTYPE_COUNT;
+        return codes != ORGAN_DTYPE_COUNT &&
+               (codes != ORGAN_NVFP4 || !job->to_gguf || organ_convert_has_tensor_scale(job, piece->name));
     return job->forms == CONVERT_GPT_OSS ? source->own->codes->dtype == ORGAN_MXFP4 && source->own->rank == 3
                                          : organ_convert_form(job, source->own, piece->name, piece->rank) != NULL;
 }
@@ -322,12 +324,28 @@ static void note_growth(const organ_convert_job *job)
                                                    : "organ quantize makes it small again, with further loss");
 }
 
+/* A model whose codes are copied to GGUF keeps the quantisation of its weights only. */
+static void note_scales(const organ_convert_job *job)
+{
+    const organ_weights *const all = job->weights;
+    size_t count = 0, first = 0;
+    for (size_t k = 0; k < all->unmatched_count && job->keeps_codes && job->to_gguf; k++)
+        if (all->unmatched[k].dropped)
+            first = count++ ? first : k;
+    if (count)
+        organ_progress_note(job->progress,
+                            "%zu scale%s of activations or of a cache, such as '%s', %s left out: the output is "
+                            "quantised in its weights only",
+                            count, count > 1 ? "s" : "", all->unmatched[first].tensor->name, count > 1 ? "are" : "is");
+}
+
 static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
 {
     if (convert_open(job, error) || organ_convert_plan(job, error) ||
         (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
         return error->status;
     organ_progress_warn_of_model(job->progress, job->model);
+    note_scales(job);
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);

@@ -469,7 +469,8 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         check_names_return(job, error);
     else if (!error->status && !job->by_name)
         organ_convert_computed(job, error);
-    if (error->status || plan_check(job, error) || organ_convert_finish_forms(job, error) || plan_units(job, error))
+    if (error->status || plan_check(job, error) || organ_convert_tensor_scales(job, error) ||
+        organ_convert_finish_forms(job, error) || plan_units(job, error))
         return error->status;
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);
@@ -477,7 +478,9 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
         return organ_fail(
             error, ORGAN_BAD_INPUT, "%s: `dtype` codes: no tensor has codes that %s have, too: MXFP4%s",
             job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
-            job->to_gguf ? ", or symmetric INT8 or INT4 with a scale for 32 values, or MLX's 4 bits in groups of 32"
-                         : ", Q8_0 or Q4_0 of linear layers, or Q4_1 if mlx-lm has the architecture");
+            job->to_gguf
+                ? ", NVFP4 (if llama.cpp applies scales of tensors), or symmetric INT8 or INT4 with a scale for "
+                  "32 values, or MLX's 4 bits in groups of 32"
+                : ", NVFP4, Q8_0 or Q4_0 of linear layers, or Q4_1 if mlx-lm has the architecture");
     return error->status;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors; symmetric INT8 and
- * INT4 with a scale for 32 values, which are Q8_0 and Q4_0 of GGUF; and MLX's codes of 4 bits with scale and bias for
- * 32 values (Q4_1). Only their arrangement changes: GGUF stores the scale before the 32 codes of a block, and nibbles
- * in another order. No value is computed or rounded.
+ * INT4 with a scale for 32 values, which are Q8_0 and Q4_0 of GGUF; MLX's codes of 4 bits with scale and bias for 32
+ * values (Q4_1); and NVFP4, with an E4M3 scale for 16 values. Only their arrangement changes: GGUF stores the scales
+ * before the codes of a block, and nibbles in another order. No value is computed or rounded, but for the tensor scale
+ * of NVFP4 (organ_convert_tensor_scales).
  *
  * Places that copy the same matrices of a source (convert_parts.h) share one reading of these matrices. Each worker
  * reads a range of the rows and copies them to all these places; the calling thread waits for the workers and then
@@ -20,10 +21,13 @@
 
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
-    CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
-    CODE_OUTPUTS = 3,        /* codes, scales and minima of a weight are collected at the same time */
-    CODE_F16 = 2,            /* bytes of the scale of a block of Q8_0, Q4_0 and Q4_1, and of the minimum of Q4_1 */
-    CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
+    CODE_BUFFER = 1 << 20,    /* bytes of rows that are read, or written, with one call */
+    CODE_OUTPUTS = 3,         /* codes, scales and minima of a weight are collected at the same time */
+    CODE_F16 = 2,             /* bytes of the scale of a block of Q8_0, Q4_0 and Q4_1, and of the minimum of Q4_1 */
+    CODE_NOT_A_NUMBER = 0xff, /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
+    NVFP4_SCALES = 4,         /* bytes of scales in a block of NVFP4 */
+    NVFP4_CODES = 32,         /* bytes of codes in it */
+    NVFP4_NOT_A_NUMBER = 0x7f /* E4M3 scale that is NaN; greater bytes have a sign */
 };
 
 /* ---- reading rows ---- */
@@ -84,9 +88,10 @@ static organ_status code_window_read(code_window *w, organ_error *error)
 
 /* ---- one row ---- */
 
-/* Masks that select bytes 0, 2, 4 and 6 of a word, and the low 4 bits of each byte. */
+/* Masks that select bytes 0, 2, 4 and 6 of a word, the low 4 bits of each byte, and bytes 0 to 3. */
 #define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
 #define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
+#define LOW_WORD    UINT64_C(0xffffffff)
 
 /* Returns bytes 0 to 3 of `four` as bytes 0, 2, 4 and 6; the other bytes are 0. */
 static uint64_t code_spread(uint64_t four)
@@ -100,34 +105,66 @@ static uint64_t code_gather(uint64_t eight)
 {
     eight &= EVEN_BYTES;
     eight = (eight | eight >> 8) & UINT64_C(0x0000ffff0000ffff);
-    return (eight | eight >> 16) & UINT64_C(0xffffffff);
+    return (eight | eight >> 16) & LOW_WORD;
+}
+
+/* Returns 8 bytes of which byte k has the low nibble of code k of `first` and the high nibble of code k of `second`;
+ * both have 8 codes of 4 bits. */
+static uint64_t code_halves(uint64_t first, uint64_t second)
+{
+    /* byte k of even is byte 2k of the result, byte k of odd is byte 2k + 1 */
+    const uint64_t even = (first & LOW_NIBBLES) | (second & LOW_NIBBLES) << 4;
+    const uint64_t odd = (first >> 4 & LOW_NIBBLES) | (second & ~LOW_NIBBLES);
+    return code_spread(even & LOW_WORD) | code_spread(odd & LOW_WORD) << 8;
+}
+
+/* The reverse of code_halves: returns the 8 codes of the low nibbles, and in the high word those of the high nibbles.
+ */
+static uint64_t code_apart(uint64_t pairs)
+{
+    const uint64_t even = code_gather(pairs), odd = code_gather(pairs >> 8);
+    return ((even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4) | ((even >> 4 & LOW_NIBBLES) | (odd & ~LOW_NIBBLES)) << 32;
 }
 
 /* Reorders the 32 codes of 4 bits of a group, 16 bytes: byte k has codes 2k (low nibble) and 2k + 1 in safetensors, but
  * codes k and k + 16 in GGUF. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t half[2], made[2]; /* codes 0 to 15 and 16 to 31; bytes 0 to 7 and 8 to 15 of the result */
+    uint64_t half[2]; /* codes 0 to 15 and 16 to 31 */
     memcpy(half, from, sizeof half);
-    /* byte k of even is byte 2k of the result, byte k of odd is byte 2k + 1 */
-    const uint64_t even = (half[0] & LOW_NIBBLES) | (half[1] & LOW_NIBBLES) << 4;
-    const uint64_t odd = (half[0] >> 4 & LOW_NIBBLES) | (half[1] & ~LOW_NIBBLES);
-    made[0] = code_spread(even & UINT64_C(0xffffffff)) | code_spread(odd & UINT64_C(0xffffffff)) << 8;
-    made[1] = code_spread(even >> 32) | code_spread(odd >> 32) << 8;
+    const uint64_t made[] = {code_halves(half[0], half[1]), code_halves(half[0] >> 32, half[1] >> 32)};
     memcpy(to, made, sizeof made);
 }
 
 /* The reverse of code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
+    uint64_t pairs[2]; /* bytes 0 to 7 and 8 to 15 */
     memcpy(pairs, from, sizeof pairs);
-    /* the bytes of even and of odd number in `from`, eight each */
-    const uint64_t even = code_gather(pairs[0]) | code_gather(pairs[1]) << 32;
-    const uint64_t odd = code_gather(pairs[0] >> 8) | code_gather(pairs[1] >> 8) << 32;
-    made[0] = (even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4;
-    made[1] = (even >> 4 & LOW_NIBBLES) | (odd & ~LOW_NIBBLES);
+    const uint64_t first = code_apart(pairs[0]), second = code_apart(pairs[1]);
+    const uint64_t made[] = {(first & LOW_WORD) | second << 32, first >> 32 | (second & ~LOW_WORD)};
     memcpy(to, made, sizeof made);
+}
+
+/* Reorders the 64 codes of a block of NVFP4, 16 at a time: byte k of 8 has codes k and k + 8 in GGUF. */
+static void code_nvfp4_reorder(const unsigned char *from, bool to_gguf, unsigned char *to)
+{
+    for (size_t at = 0; at < NVFP4_CODES; at += sizeof(uint64_t)) {
+        uint64_t codes;
+        memcpy(&codes, from + at, sizeof codes);
+        codes = to_gguf ? code_halves(codes, codes >> 32) : code_apart(codes);
+        memcpy(to + at, &codes, sizeof codes);
+    }
+}
+
+/* Returns whether a block has a scale with a sign or without a value. GGUF ignores the sign of an E4M3 byte and reads
+ * NaN as 0. */
+static bool code_nvfp4_lacks(const unsigned char *scales)
+{
+    for (size_t k = 0; k < NVFP4_SCALES; k++)
+        if (scales[k] >= NVFP4_NOT_A_NUMBER)
+            return true;
+    return false;
 }
 
 /* Writes a scale or bias, a number of `tensor`, to `to`. Returns whether F16 has exactly its value. */
@@ -169,9 +206,24 @@ static unsigned char *code_group_head(const code_window *w, const unsigned char 
     return to;
 }
 
+static organ_status code_row_to_nvfp4(const code_window *w, const unsigned char *codes, const unsigned char *scales,
+                                      unsigned char *to, organ_error *error)
+{
+    for (size_t at = 0; at < w->codes_row; at += NVFP4_CODES, scales += NVFP4_SCALES) {
+        if (code_nvfp4_lacks(scales))
+            return code_refuse(w, w->weight->scale, "is negative or not a number", error);
+        memcpy(to, scales, NVFP4_SCALES);
+        code_nvfp4_reorder(codes + at, /*to_gguf=*/true, to + NVFP4_SCALES);
+        to += NVFP4_SCALES + NVFP4_CODES;
+    }
+    return ORGAN_OK;
+}
+
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      const unsigned char *biases, unsigned char *to, organ_error *error)
 {
+    if (w->weight->scheme == ORGAN_SCHEME_NVFP4)
+        return code_row_to_nvfp4(w, codes, scales, to, error);
     const bool bytes = w->weight->scheme == ORGAN_SCHEME_INT8; /* else nibbles */
     const size_t group = bytes ? CODE_GROUP : CODE_GROUP / 2, groups = w->codes_row / group;
     for (size_t g = 0; g < groups; g++, codes += group, to += group) {
@@ -194,6 +246,8 @@ static code_block code_block_of(organ_dtype type)
 {
     if (type == ORGAN_MXFP4)
         return (code_block){1, 0, CODE_GROUP / 2};
+    if (type == ORGAN_NVFP4)
+        return (code_block){NVFP4_SCALES, 0, NVFP4_CODES};
     if (type == ORGAN_Q8_0)
         return (code_block){CODE_F16, 0, CODE_GROUP};
     return (code_block){CODE_F16, type == ORGAN_Q4_1 ? CODE_F16 : 0, CODE_GROUP / 2};
@@ -206,8 +260,31 @@ static size_t code_part_bytes(const code_block *b, convert_content part)
     return part == CONVERT_SCALES ? b->scale : b->minimum;
 }
 
-/* Writes that part of the blocks of a row which `content` names. An MXFP4 scale that is NaN in safetensors is
- * refused. */
+/* Refuses a scale of a block that safetensors do not have. */
+static organ_status code_check_block(const code_window *w, const unsigned char *block, organ_error *error)
+{
+    const organ_dtype type = w->weight->codes->dtype;
+    const char *why = NULL;
+    if (type == ORGAN_MXFP4 && *block == CODE_NOT_A_NUMBER)
+        why = "exponent 255, which is not a number in safetensors";
+    if (type == ORGAN_NVFP4 && code_nvfp4_lacks(block))
+        why = "scale of a block that is negative or not a number in safetensors";
+    return why ? organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has %s %s", w->job->model->path, w->weight->name,
+                            type == ORGAN_MXFP4 ? "the" : "a", why)
+               : ORGAN_OK;
+}
+
+static void code_codes_to_hf(organ_dtype type, const unsigned char *codes, unsigned char *to)
+{
+    if (type == ORGAN_NVFP4)
+        code_nvfp4_reorder(codes, /*to_gguf=*/false, to);
+    else if (type == ORGAN_Q8_0)
+        memcpy(to, codes, CODE_GROUP);
+    else
+        code_nibbles_to_hf(codes, to);
+}
+
+/* Writes that part of the blocks of a row which `content` names. */
 static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, convert_content content,
                                    unsigned char *to, organ_error *error)
 {
@@ -215,14 +292,10 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
     const code_block b = code_block_of(type);
     for (size_t at = 0; at < w->codes_row; at += b.scale + b.minimum + b.codes) {
         const unsigned char *const block = blocks + at, *const codes = block + b.scale + b.minimum;
-        if (type == ORGAN_MXFP4 && *block == CODE_NOT_A_NUMBER)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
-                              w->job->model->path, w->weight->name);
-        if (content == CONVERT_CODES && b.codes < CODE_GROUP)
-            code_nibbles_to_hf(codes, to);
-        else if (content == CONVERT_CODES)
-            memcpy(to, codes, CODE_GROUP);
+        if (code_check_block(w, block, error))
+            return error->status;
+        if (content == CONVERT_CODES)
+            code_codes_to_hf(type, codes, to);
         else if (content == CONVERT_SCALES)
             memcpy(to, block, b.scale);
         else

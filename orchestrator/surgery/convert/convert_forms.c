@@ -12,10 +12,11 @@
 
 /* In compressed-tensors a code of INT4 is stored with 8 added, as in Q4_0. */
 static const convert_form forms[] = {
-    {ORGAN_Q8_0, ORGAN_I8, ORGAN_F16, 1, 8, false, "", "int-quantized"},
-    {ORGAN_Q4_0, ORGAN_I32, ORGAN_F16, 8, 4, false, "_packed", "pack-quantized"},
-    {ORGAN_MXFP4, ORGAN_U8, ORGAN_U8, 2, 4, false, "_packed", "mxfp4-pack-quantized"},
-    {ORGAN_Q4_1, ORGAN_U32, ORGAN_F16, 8, 4, true, "", NULL},
+    {ORGAN_Q8_0, ORGAN_I8, ORGAN_F16, 1, 8, ORGAN_CONVERT_GROUP, false, "", "int-quantized"},
+    {ORGAN_Q4_0, ORGAN_I32, ORGAN_F16, 8, 4, ORGAN_CONVERT_GROUP, false, "_packed", "pack-quantized"},
+    {ORGAN_MXFP4, ORGAN_U8, ORGAN_U8, 2, 4, ORGAN_CONVERT_GROUP, false, "_packed", "mxfp4-pack-quantized"},
+    {ORGAN_NVFP4, ORGAN_U8, ORGAN_F8_E4M3, 2, 4, 16, false, "_packed", "nvfp4-pack-quantized"},
+    {ORGAN_Q4_1, ORGAN_U32, ORGAN_F16, 8, 4, ORGAN_CONVERT_GROUP, true, "", NULL},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -86,6 +87,11 @@ const convert_form *organ_convert_form(const organ_convert_job *job, const organ
     return rank == 2 && organ_ends_with(name, ".weight") ? form_of(job, weight) : NULL;
 }
 
+bool organ_convert_has_tensor_scale(const organ_convert_job *job, const char *name)
+{
+    return organ_pairing_has_trait(job->pairing->gguf, PAIRING_TENSOR_SCALES) && organ_pairing_has_tensor_scale(name);
+}
+
 /* ---- quantization_config ---- */
 
 /* Appends the name in transformers of the module of piece k: its tensor is NAME.weight, with `end` after it. */
@@ -144,12 +150,13 @@ static json_t *config_modules(const organ_convert_job *job, const char *model_ty
 
 static json_t *config_group(const convert_form *form, json_t *targets)
 {
-    const bool floats = form->scales == ORGAN_U8;
-    json_t *const weights = ORGAN_OBJECT(SET_COUNT("num_bits", form->bits), SET_TEXT("type", floats ? "float" : "int"),
-                                         SET_TEXT("strategy", "group"), SET_COUNT("group_size", ORGAN_CONVERT_GROUP),
-                                         SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0),
-                                         SET_IF(floats, "scale_dtype", json_string("torch.uint8")),
-                                         SET_IF(floats, "zp_dtype", json_string("torch.uint8")));
+    const bool divided = form->blocks == ORGAN_NVFP4, floats = divided || form->blocks == ORGAN_MXFP4;
+    const char *const type = divided ? "torch.float8_e4m3fn" : "torch.uint8";
+    json_t *const weights =
+        ORGAN_OBJECT(SET_COUNT("num_bits", form->bits), SET_TEXT("type", floats ? "float" : "int"),
+                     SET_TEXT("strategy", divided ? "tensor_group" : "group"), SET_COUNT("group_size", form->group),
+                     SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0), SET_IF(floats, "scale_dtype", json_string(type)),
+                     SET_IF(floats, "zp_dtype", json_string(type)));
     return ORGAN_OBJECT(SET("targets", targets), SET("weights", weights), SET_NULL("input_activations"),
                         SET_NULL("output_activations"), SET_TEXT("format", form->format));
 }

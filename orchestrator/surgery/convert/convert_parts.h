@@ -48,6 +48,7 @@ typedef struct convert_form {
     organ_dtype blocks; /* the type in GGUF */
     organ_dtype codes, scales;
     unsigned packed, bits;  /* codes in an element of the tensor of codes; bits of a code */
+    unsigned group;         /* values that share a scale */
     bool mlx;               /* else compressed-tensors */
     const char *codes_name; /* end of the name of the tensor of codes after ".weight" */
     const char *format;     /* in compressed-tensors */
@@ -300,6 +301,8 @@ void organ_convert_choose_forms(organ_convert_job *job);
 /* Returns the form of a weight's codes in the tensor `name` of a safetensors output; NULL: that tensor gets values. */
 const convert_form *organ_convert_form(const organ_convert_job *job, const organ_weight *weight, const char *name,
                                        unsigned rank);
+/* Returns whether the tensor of a GGUF output can have NVFP4 codes: llama.cpp must multiply by its scale. */
+bool organ_convert_has_tensor_scale(const organ_convert_job *job, const char *name);
 /* Adds quantization_config for an output with copied codes. Returns nonzero if an allocation was refused. */
 int organ_convert_put_quantization(const organ_convert_job *job, json_t *config);
 
@@ -315,18 +318,29 @@ organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error);
 
 #define ORGAN_CONVERT_GROUP 32 /* codes that share a scale */
 
-/* Returns the GGUF type that can store the codes and scales of the weight: MXFP4; with a scale for 32 values Q8_0 for
- * symmetric INT8, Q4_0 for symmetric INT4 and Q4_1 for MLX's codes of 4 bits. ORGAN_DTYPE_COUNT: none. */
+/* Returns the GGUF type that can store the codes and scales of the weight: MXFP4; NVFP4 with a tensor scale; with a
+ * scale for 32 values Q8_0 for symmetric INT8, Q4_0 for symmetric INT4 and Q4_1 for MLX's codes of 4 bits.
+ * ORGAN_DTYPE_COUNT: none. */
 organ_dtype organ_convert_code_type(const organ_weight *weight);
 /* Sets source->own, and source->codes if --dtype codes was given and GGUF and safetensors both have such codes. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error);
 /* Converts the source that is being planned by values, not by codes: clears source->codes. Returns its weight. */
 const organ_weight *organ_convert_dequantised(organ_convert_job *job);
 
+/* ---- convert_scales.c ---- */
+
+/* Adds the tensor scales of copied NVFP4 codes, after all places were planned: one F32 number for each matrix. GGUF has
+ * a factor, X.scale; compressed-tensors has a divisor, X.weight_global_scale. A factor of the model (ModelOpt) stays,
+ * and a divisor becomes its reciprocal. Returns ORGAN_BAD_INPUT, naming the tensor, for a number whose reciprocal F32
+ * does not have, and for matrices with different numbers that become one. Warns of
+ * matrices that servers multiply as one but that have different numbers. */
+organ_status organ_convert_tensor_scales(organ_convert_job *job, organ_error *error);
+
 /* ---- convert_codes.c ---- */
 
 /* Copies the rows of all sources with `codes` to their places. Returns ORGAN_BAD_INPUT, naming the weight, for a scale
- * that the output's type does not have: NaN for MXFP4, a number that is no F16 for the others. */
+ * that the output's type does not have: NaN for MXFP4, NaN or a sign for NVFP4, a number that is no F16 for the
+ * others. */
 organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error);
 
 /* ---- metadata ---- */

@@ -42,12 +42,26 @@ static bool code_is_in_groups(const organ_weight *w)
            w->codes->bytes == w->elements * w->bits / 8 && code_has_float_for_group(w, w->scale);
 }
 
+/* Whether the weight has codes of compressed-tensors or ModelOpt, with a tensor scale, in rows of whole GGUF blocks. */
+static bool code_is_nvfp4(const organ_weight *w)
+{
+    return w->scheme == ORGAN_SCHEME_NVFP4 && w->global && w->codes->dtype == ORGAN_U8 && !w->transposed &&
+           w->shape[w->rank - 1] % organ_dtype_describe(ORGAN_NVFP4)->elements == 0;
+}
+
+/* Whether a block type of GGUF can have another form in safetensors. */
+static bool code_has_form(organ_dtype type)
+{
+    return type == ORGAN_MXFP4 || type == ORGAN_NVFP4 || type == ORGAN_Q8_0 || type == ORGAN_Q4_0 || type == ORGAN_Q4_1;
+}
+
 organ_dtype organ_convert_code_type(const organ_weight *weight)
 {
     const organ_dtype own = weight->codes->dtype;
     if (weight->scheme == ORGAN_SCHEME_PLAIN)
-        return own == ORGAN_MXFP4 || own == ORGAN_Q8_0 || own == ORGAN_Q4_0 || own == ORGAN_Q4_1 ? own
-                                                                                                 : ORGAN_DTYPE_COUNT;
+        return code_has_form(own) ? own : ORGAN_DTYPE_COUNT;
+    if (code_is_nvfp4(weight))
+        return ORGAN_NVFP4;
     if (code_is_mxfp4(weight))
         return ORGAN_MXFP4;
     if (!code_is_in_groups(weight))
@@ -129,8 +143,9 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
         return strstr(name, "correction_bias") || strstr(name, "expert_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
         return ORGAN_F32;
-    if (source->codes)
-        return organ_convert_code_type(source->weight);
+    const organ_dtype codes = source->codes ? organ_convert_code_type(source->weight) : ORGAN_DTYPE_COUNT;
+    if (codes != ORGAN_DTYPE_COUNT && (codes != ORGAN_NVFP4 || organ_convert_has_tensor_scale(job, name)))
+        return codes;
     if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
         return (*encoding)->codes;
     /* rows that are not whole blocks of the type become F16 */
@@ -269,7 +284,7 @@ static organ_status form_numbers(organ_convert_job *job, const organ_row_place *
 {
     const convert_form *const form = job->facts[place->piece].form;
     const uint64_t *const codes = job->pieces[place->piece].shape;
-    const uint64_t shape[] = {codes[0], codes[1] / ORGAN_CONVERT_GROUP};
+    const uint64_t shape[] = {codes[0], codes[1] / form->group};
     organ_row_place numbers = *place;
     if (!name)
         return organ_fail_memory(error, job->options->model);

@@ -4,43 +4,24 @@
  * opens the pruning method of a run that also prunes, with the sizes of the output. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/tensor/module_names.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Names of modules that servers multiply as one matrix if they have the same parent; a NULL ends a set. */
-static const char *const fused[][4] = {{"q_proj", "k_proj", "v_proj"},
-                                       {"gate_proj", "up_proj"},
-                                       {"w1", "w3"},
-                                       {"w1", "v1"},
-                                       {"gate", "up"},
-                                       {"query", "key", "value"},
-                                       {"q_a_proj", "kv_a_proj_with_mqa"},
-                                       {"in_proj_qkv", "in_proj_z"},
-                                       {"in_proj_b", "in_proj_a"}};
-enum { SETS = sizeof fused / sizeof *fused };
-
 /* A part and the matrices with which it is fused: those with the same parent and set. */
 typedef struct fused_part {
     const char *name; /* of its tensor */
     size_t parent;    /* length of the name of its parent, with the dot */
-    size_t set;       /* index in `fused`; SETS: fused with no other */
+    size_t set;       /* of organ_fused_set */
     size_t part;      /* index in job->list.parts */
 } fused_part;
 
 static fused_part fused_part_of(const organ_quantize_job *job, size_t part)
 {
-    const char *const name = job->list.parts[part].weight->name;
-    const size_t length = strlen(name) - strlen(".weight");
-    size_t parent = length;
-    while (parent > 0 && name[parent - 1] != '.')
-        parent--;
-    fused_part made = {name, parent, SETS, part};
-    for (size_t s = 0; s < SETS && made.set == SETS; s++)
-        for (size_t k = 0; k < 4 && fused[s][k]; k++)
-            if (strlen(fused[s][k]) == length - parent && memcmp(fused[s][k], name + parent, length - parent) == 0)
-                made.set = s;
+    fused_part made = {.name = job->list.parts[part].weight->name, .part = part};
+    made.set = organ_fused_set(made.name, &made.parent);
     return made;
 }
 
@@ -53,7 +34,8 @@ static int by_set(const void *a, const void *b)
 
 static bool are_fused(const fused_part *a, const fused_part *b)
 {
-    return a->set < SETS && a->set == b->set && a->parent == b->parent && memcmp(a->name, b->name, a->parent) == 0;
+    return a->set < ORGAN_FUSED_SETS && a->set == b->set && a->parent == b->parent &&
+           memcmp(a->name, b->name, a->parent) == 0;
 }
 
 /* ---- greatest magnitudes ---- */

@@ -71,22 +71,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return !head && is_embedding(tensor) ? job->encoding : head;
 }
 
-/* NVFP4 needs a tensor scale. llama.cpp (0c1e570, llama-model.cpp) loads it for many matrices of every architecture,
- * but the graphs of most architectures do not multiply by it, without a message. Those with PAIRING_TENSOR_SCALES do,
- * for the matrices below. */
-static const char *const scaled_matrices[] = {"attn_q", "attn_k",   "attn_v",        "attn_output", "ffn_gate",
-                                              "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
-
-static bool has_tensor_scale(const organ_tensor *tensor)
-{
-    const char *const dot = strchr(tensor->name, '.'), *const part = dot ? strchr(dot + 1, '.') : NULL;
-    for (size_t k = 0; part && k < sizeof scaled_matrices / sizeof *scaled_matrices; k++)
-        if (name_starts_with(part + 1, scaled_matrices[k]) &&
-            strcmp(part + 1 + strlen(scaled_matrices[k]), ".weight") == 0)
-            return name_starts_with(tensor->name, "blk.");
-    return false;
-}
-
+/* NVFP4 needs a tensor scale, which llama.cpp must apply. */
 static organ_status check_scaled(const organ_model *model, organ_error *error)
 {
     if (organ_pairing_has_trait(model->config.architecture, PAIRING_TENSOR_SCALES))
@@ -101,7 +86,7 @@ static organ_status check_scaled(const organ_model *model, organ_error *error)
 static const organ_encoding *fitting(const organ_quantize_job *job, const organ_tensor *tensor,
                                      const organ_encoding *preferred)
 {
-    if (organ_encoding_has_divisor(preferred) && !has_tensor_scale(tensor))
+    if (organ_encoding_has_divisor(preferred) && !organ_pairing_has_tensor_scale(tensor->name))
         preferred = organ_quantize_type_named("iq4_nl");
     const organ_encoding *const fits = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");

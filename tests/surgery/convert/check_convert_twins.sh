@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Checks organ convert --dtype codes from GGUF to safetensors and back: the codes and scales of Q4_0, Q4_1, Q8_0 and MXFP4 stay, whatever the order of
-# rows and experts. Ends with the line "N passed, N failed".
+# Checks organ convert --dtype codes from GGUF to safetensors and back: the codes and scales of Q4_0, Q4_1, Q8_0, MXFP4 and NVFP4 stay, whatever the order
+# of rows and experts. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../../kit/cli_kit.sh"
 fixtures=$(dirname "$model")
 for name in tiny-llama tiny-moe; do ln -s "$fixtures/$name" $name; done
@@ -51,4 +51,85 @@ says "organ quantize makes it small again"
 at=$("$organ" inspect tiny-llama-mxfp4.gguf --tensors --json | jq '[.tensors[] | select(.dtype == "MXFP4")][3] | .offset')
 printf '\xff' | dd of=tiny-llama-mxfp4.gguf bs=1 seek="$at" conv=notrunc status=none
 refused 3 "exponent 255" convert tiny-llama-mxfp4.gguf -o no --to safetensors --dtype codes --quiet
+# ---- NVFP4: tiny-llama and tiny-moe have rows of down_proj that are not whole blocks of 64: these become IQ4_NL, or values ----
+
+# where MODEL TENSOR: sets $file, $offset and $bytes of a tensor. part MODEL TENSOR: writes its bytes. put MODEL TENSOR BYTES: overwrites its first bytes.
+where() {
+    read -r file offset bytes < <("$organ" inspect "$1" --tensors --json --select "$2" | jq -r --arg t "$2" '.tensors[] | select(.name == $t) | "\(.file) \(.offset) \(.bytes)"')
+    if [[ -d $1 ]]; then file=$1/$file; else file=$1; fi
+}
+part() { where "$1" "$2" && dd if="$file" iflag=skip_bytes,count_bytes skip="$offset" count="$bytes" bs=1M status=none; }
+put() { where "$1" "$2" && printf '%b' "$3" | dd of="$file" bs=1 seek="$offset" conv=notrunc status=none; }
+# equal A B TENSORS...: the tensors have the same bytes in both models, and some.
+equal() {
+    local t
+    for t in "${@:3}"; do
+        part "$1" "$t" >../a && part "$2" "$t" >../b
+        judge "$t of $1 is not that of $2" test -s ../a
+        judge "$t of $1 and $2 differ" cmp -s ../a ../b
+    done
+}
+# close A B: matrices with codes are equal to 1e-7, those without to the rounding of BF16.
+close() {
+    ends 0 compare "$1" "$2" --json
+    judge "$1 and $2 differ" jq -e '[.pairs[0].roles[] | select(.role | test("_proj$"))] | length >= 7 and all(.distance <= if (.role | test("down")) then 0.002 else 1e-7 end)' ../out
+}
+gate=model.layers.1.mlp.experts.3.gate_proj value=model.layers.1.self_attn.v_proj
+for name in tiny-llama tiny-moe; do
+    count=36 stack=blk.1.ffn_gate
+    [[ $name == tiny-moe ]] && count=144 stack=blk.1.ffn_gate_exps
+    ends 0 quantize $name -o $name-nv.gguf --scheme nvfp4 --quiet
+    codes $name-nv.gguf $name-nv safetensors
+    ends 0 inspect $name-nv
+    judge "$name-nv has not $count weights of NVFP4" grep -qE "NVFP4, group 16, F8_E4M3 scales +$count " ../out
+    holds $name-nv/config.json '.quantization_config | .format == "nvfp4-pack-quantized" and (.ignore | contains(["lm_head"]))' \
+        '.quantization_config.config_groups.group_0.weights | .strategy == "tensor_group" and .group_size == 16 and .scale_dtype == "torch.float8_e4m3fn"'
+    close $name-nv.gguf $name-nv
+    codes $name-nv $name-nv-back.gguf gguf
+    equal $name-nv.gguf $name-nv-back.gguf blk.1.attn_q.{weight,scale} blk.1.attn_v.{weight,scale} $stack.{weight,scale}
+    # a model that was quantised as safetensors, with a divisor that is no power of 2
+    ends 0 quantize $name -o $name-st --scheme nvfp4 --quiet
+    put $name-st $value.weight_global_scale '\x9a\x99\x8d\x44'
+    codes $name-st $name-st.gguf gguf
+    close $name-st $name-st.gguf
+    judge "the scale is not the reciprocal of 1132.8" test "$(part $name-st.gguf blk.1.attn_v.scale | od -An -tx4)" = " 3a676994"
+    ends 0 convert $name-st.gguf -o $name-st-back --to safetensors --dtype codes
+    says "$value.weight and ${value/v_proj/q_proj}.weight have different tensor scales (pairs of this kind: 1)"
+    equal $name-st $name-st-back $value.weight_{packed,scale} ${value/v_proj/q_proj}.weight_{packed,scale,global_scale}
+done
+equal tiny-moe-st tiny-moe-st-back $gate.weight_{packed,scale,global_scale}
+# ModelOpt has a factor, which GGUF has, too: it stays, and each expert has its own
+read -r size < <(od -An -N8 -tu8 tiny-moe-st/model.safetensors)
+mkdir modelopt
+cp tiny-moe-st/*.json modelopt/
+dd if=tiny-moe-st/model.safetensors iflag=skip_bytes,count_bytes skip=8 count="$size" bs=1M status=none | sed 's/weight_global_scale/weight_scale_2/g; s/weight_packed/weight/g' >../header
+jq '.quantization_config |= (.quant_method = "modelopt" | .quant_algo = "NVFP4")' tiny-moe-st/config.json >modelopt/config.json
+jq -c '([.[].data_offsets[1]? // 0] | max) as $last | .["model.layers.1.mlp.experts.3.gate_proj.input_scale"] = {dtype: "F32", shape: [1], data_offsets: [$last, $last + 4]}' ../header >../scaled
+length=$(($(wc -c <../scaled) + 7 & ~7))
+{
+    for ((k = 0; k < 8; k++)); do printf '%b' "\\x$(printf %02x $((length >> 8 * k & 255)))"; done
+    printf "%-${length}s" "$(<../scaled)"
+    tail -c +$((size + 9)) tiny-moe-st/model.safetensors
+    printf '\0\0\x80\x3f'
+} >modelopt/model.safetensors
+for ((e = 0; e < 16; e++)); do put modelopt "${gate/.3./.$e.}.weight_scale_2" "\\x0$((e % 8))\\x10\\xaa\\x3b"; done
+ends 0 convert modelopt -o modelopt.gguf --to gguf --dtype codes
+says "1 scale of activations or of a cache, such as '$gate.input_scale', is left out"
+judge "a factor of ModelOpt is not that of GGUF" test "$(part modelopt.gguf blk.1.ffn_gate_exps.scale | od -An -v -w4 -tx1 | sort | uniq -c | xargs)" = \
+    "2 00 10 aa 3b 2 01 10 aa 3b 2 02 10 aa 3b 2 03 10 aa 3b 2 04 10 aa 3b 2 05 10 aa 3b 2 06 10 aa 3b 2 07 10 aa 3b"
+close modelopt modelopt.gguf
+equal tiny-moe-st.gguf modelopt.gguf blk.1.ffn_gate_exps.weight
+# what the other format lacks; llama.cpp ignores scales of tensors in models of Qwen2
+put modelopt "$gate.weight_scale_2" '\x00\x00\x80\x7f'
+refused 3 "$gate.weight_scale_2' is inf, which is not finite" convert modelopt -o no.gguf --to gguf --dtype codes --quiet
+for byte in 7f b8; do
+    put tiny-llama-st $value.weight_scale "\\x$byte"
+    refused 3 "$value.weight_scale' has a scale that is negative or not a number" convert tiny-llama-st -o no.gguf --to gguf --dtype codes --quiet
+    put tiny-llama-st.gguf blk.1.attn_v.weight "\\x$byte"
+    refused 3 "blk.1.attn_v.weight' has a scale of a block that is negative or not a number" convert tiny-llama-st.gguf -o no --to safetensors --dtype codes --quiet
+done
+put tiny-llama-nv.gguf blk.1.attn_v.scale '\x00\x00\x00\x00'
+refused 3 "blk.1.attn_v.scale' is 0, and F32 does not have its reciprocal" convert tiny-llama-nv.gguf -o no --to safetensors --dtype codes --quiet
+ends 0 quantize tiny-qwen2 -o qwen2-nv --scheme nvfp4 --quiet
+refused 3 "NVFP4 (if llama.cpp applies scales of tensors)" convert qwen2-nv -o no.gguf --to gguf --dtype codes --quiet
 finish
