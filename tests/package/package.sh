@@ -32,6 +32,9 @@ for page in organ organ-prune; do
 done
 
 # ---- install, try, remove ----
+# organ reads /proc/meminfo, which autopkgtest does not mount.
+trap 'umount -q "$root/proc"; rm -rf --one-file-system "$scratch"' EXIT
+mount -t proc proc "$root/proc" || exit 1
 autopkgtest --apt-upgrade ./*.deb organ/ -- chroot "$root" >"$scratch/log" 2>&1
 status=$?
 for name in first-command library; do
