@@ -97,21 +97,24 @@ static void find_columns(csv_columns *c, const json_t *row, const char *before, 
     }
 }
 
-/* Drops columns of members that are null in some rows and objects with columns of their own in others. */
-static void drop_outer_names(json_t *names)
+/* Drops columns of members that are null in some rows and objects with columns of their own in others. An iteration
+ * must not remove members other than its own, so the names are collected first. */
+static void drop_outer_names(const csv_columns *c)
 {
+    ORGAN_OWNED_JSON json_t *const outers = json_object();
     const char *key;
     json_t *value;
-    void *next;
-    json_object_foreach_safe(names, next, key, value)
+    json_object_foreach(c->names, key, value)
     {
         char outer[NAME_ROOM];
         snprintf(outer, sizeof outer, "%s", key);
         for (char *dot; (dot = strrchr(outer, '.'));) {
             *dot = '\0';
-            json_object_del(names, outer);
+            if (json_object_set_new(outers, outer, json_null()) && !c->error->status)
+                organ_fail(c->error, ORGAN_IO, "no memory for a table");
         }
     }
+    json_object_foreach(outers, key, value) json_object_del(c->names, key);
 }
 
 /* Returns the member that find_columns named. Keys may contain dots, so the longest key that fits is tried first. */
@@ -171,7 +174,8 @@ static void put_row(FILE *out, const csv_columns *c, const json_t *outer, const 
 
 /* ---- rows ---- */
 
-/* Calls `visit` for each row of `rows` or, if `inner` is a member, for each row of this member of each of them. */
+/* Prints each row of `rows` or, if `inner` is a member, each row of this member of each of them. Without `out` it finds
+ * the columns of these rows. */
 static void each_row(csv_columns *c, const json_t *rows, const char *inner, FILE *out)
 {
     for (size_t k = 0; k < json_array_size(rows) && !c->error->status; k++) {
@@ -196,7 +200,7 @@ organ_status organ_csv_print(const json_t *rows, const char *inner, const char *
     if (!names)
         return organ_fail(error, ORGAN_IO, "no memory for a table");
     each_row(&columns, rows, inner, /*out=*/NULL);
-    drop_outer_names(names);
+    drop_outer_names(&columns);
     if (error->status || json_object_size(names) == 0)
         return error->status;
     put_header(out, &columns);

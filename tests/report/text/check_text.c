@@ -408,6 +408,7 @@ START_TEST(rows_become_csv)
         {"[{\"a\": 1}, {\"b\": 2, \"a\": 3}]", "a,b\n1,\n3,2\n"},         /* members that some rows lack */
         {"[{\"o\": {\"x\": 1, \"p\": {\"y\": 2}}}]", "o.x,o.p.y\n1,2\n"}, /* inner objects */
         {"[{\"o\": null, \"z\": 0}, {\"o\": {\"x\": 1}, \"z\": 2}]", "z,o.x\n0,\n2,1\n"}, /* null or an object */
+        {"[{\"o\": {\"x\": 1}}, {\"o\": null}]", "o.x\n1\n\n"},
         {"[{\"shape\": [320, 64], \"types\": [\"F32\"]}]", "shape,types\n\"[320,64]\",\"[\"\"F32\"\"]\"\n"},
         {"[{\"a\": 1, \"cells\": [{\"x\": 1}], \"b\": [[1]]}]", "a\n1\n"}, /* tables of their own are left out */
         {"[{\"a.b\": 1, \"a\": {\"c\": 2}}]", "a.b,a.c\n1,2\n"},           /* a key with a dot */
