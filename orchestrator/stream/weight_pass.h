@@ -67,6 +67,9 @@ typedef struct organ_weight_pass {
  * strips fail, the error is that of the earliest. No worker uses *pass after the return. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
+/* Row 8 c + k of a weight of AutoAWQ's gemm is in nibble organ_awq_nibble[k] of word c. */
+extern const unsigned organ_awq_nibble[8];
+
 /* How a weight of GPTQ, AWQ or pack-quantized stores its codes, as far as only its bytes tell. */
 typedef struct organ_weight_storage {
     bool plus_one; /* zero points are stored minus 1 */

@@ -5,6 +5,7 @@
  * the weight: read_strip reads the columns of the stored matrix with the strip and transposes them. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_parts.h"
+#include "orchestrator/stream/weight_pass.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,8 +17,7 @@
  * runs of bytes in the file are long enough. AWQ_CODES: outputs in a word. */
 enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
-/* Output 8 c + k is in nibble awq_nibble[k] of word c. */
-static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
+const unsigned organ_awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
@@ -158,7 +158,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
         return ORGAN_OK;
     }
     for (size_t k = 0; k < rows->count; k++) {
-        const size_t at = span.skip + k, nibble = awq_nibble[at % AWQ_CODES];
+        const size_t at = span.skip + k, nibble = organ_awq_nibble[at % AWQ_CODES];
         codes[k] = line[at / AWQ_CODES * 4 + nibble / 2] >> nibble % 2 * 4 & 15;
     }
     return ORGAN_OK;
@@ -210,7 +210,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
 {
     const size_t cols = (size_t)r->shape.cols;
     if (is_awq(r)) {
-        const unsigned nibble = awq_nibble[at % AWQ_CODES];
+        const unsigned nibble = organ_awq_nibble[at % AWQ_CODES];
         unpack_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, p->loose);
         return p->loose;
     }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_routed(const organ_tensor *tensor)
+bool organ_modules_is_routed(const organ_tensor *tensor)
 {
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
 }
@@ -22,7 +22,7 @@ static bool is_routed(const organ_tensor *tensor)
 static size_t module_length(const organ_tensor *tensor)
 {
     const bool weight = organ_ends_with(tensor->name, ".weight");
-    const bool stack = tensor->rank == 3 && is_routed(tensor);
+    const bool stack = tensor->rank == 3 && organ_modules_is_routed(tensor);
     const char *const dot = strrchr(tensor->name, '.');
     if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
         return 0;

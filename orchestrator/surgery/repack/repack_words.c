@@ -14,15 +14,13 @@
 #include "formats/base/owned.h"
 #include "formats/base/results.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_pass.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { TILE = 64, AWQ_CODES = 8 };
-
-/* Row 8 w + k of a weight of AWQ is in nibble awq_nibble[k] of word w. */
-static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 /* ---- rows of codes in words ---- */
 
@@ -43,12 +41,12 @@ static void pack_words(const unsigned char *codes, unsigned bits, size_t n, unsi
         bytes[at++] = 0;
 }
 
-/* `words` has the codes of row 8 w + k in nibble awq_nibble[k] of words [w][0 .. cols). */
+/* `words` has the codes of row 8 w + k in nibble organ_awq_nibble[k] of words [w][0 .. cols). */
 static void unpack_awq(const uint32_t *words, size_t cols, size_t rows, unsigned char *codes)
 {
     for (size_t r = 0; r < rows; r++) {
         const uint32_t *const from = words + r / AWQ_CODES * cols;
-        const unsigned shift = 4 * awq_nibble[r % AWQ_CODES];
+        const unsigned shift = 4 * organ_awq_nibble[r % AWQ_CODES];
         for (size_t c = 0; c < cols; c++)
             codes[r * cols + c] = from[c] >> shift & 15;
     }
@@ -58,7 +56,7 @@ static void pack_awq(const unsigned char *codes, size_t cols, size_t rows, uint3
 {
     for (size_t r = 0; r < rows; r++) {
         uint32_t *const to = words + r / AWQ_CODES * cols;
-        const unsigned shift = 4 * awq_nibble[r % AWQ_CODES];
+        const unsigned shift = 4 * organ_awq_nibble[r % AWQ_CODES];
         for (size_t c = 0; c < cols; c++)
             to[c] = (r % AWQ_CODES ? to[c] : 0) | (uint32_t)codes[r * cols + c] << shift;
     }
@@ -125,8 +123,9 @@ static void unpack_zeros(const repack_part *p, const unsigned char *words, unsig
     for (size_t g = 0; g < p->groups; g++, words += row * 4, zeros += p->rows) {
         if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
             for (size_t r = 0; r < p->rows; r++)
-                zeros[r] =
-                    words[r / AWQ_CODES * 4 + awq_nibble[r % AWQ_CODES] / 2] >> awq_nibble[r % AWQ_CODES] % 2 * 4 & 15;
+                zeros[r] = words[r / AWQ_CODES * 4 + organ_awq_nibble[r % AWQ_CODES] / 2] >>
+                               organ_awq_nibble[r % AWQ_CODES] % 2 * 4 &
+                           15;
         else
             organ_unpack_bits(words, w->bits, w->scheme == ORGAN_SCHEME_GPTQ || w->dense_words, 0, zeros, p->rows);
         for (size_t r = 0; r < p->rows && p->plus_one; r++)
@@ -181,7 +180,7 @@ static organ_status pack_zeros(const repack_job *job, const repack_part *p, cons
         uint32_t *const to = (uint32_t *)(void *)(words + g * row);
         for (size_t r = 0; r < p->rows && job->to == REPACK_AWQ; r++)
             to[r / AWQ_CODES] = (r % AWQ_CODES ? to[r / AWQ_CODES] : 0) | (uint32_t)zeros[r]
-                                                                              << 4 * awq_nibble[r % AWQ_CODES];
+                                                                              << 4 * organ_awq_nibble[r % AWQ_CODES];
         if (job->to != REPACK_AWQ)
             pack_words(zeros, bits, p->rows, (unsigned char *)to);
     }

@@ -47,7 +47,7 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     bool named = false; /* the list has experts_pattern */
     for (size_t k = 0; k < job->list.part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
-        const bool expert = pattern && organ_quantize_is_routed(tensor);
+        const bool expert = pattern && organ_modules_is_routed(tensor);
         if (job->list.parts[k].encoding != encoding || (expert && named))
             continue;
         if (expert)

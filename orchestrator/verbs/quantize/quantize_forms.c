@@ -64,11 +64,6 @@ typedef struct experts {
     size_t count;         /* number of their tensors, and entries of `layers` */
 } experts;
 
-bool organ_quantize_is_routed(const organ_tensor *tensor)
-{
-    return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
-}
-
 /* `codes` of an unpacked weight is the weight itself, or the tensor of which it is made. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
@@ -90,7 +85,7 @@ static organ_status list_experts(const organ_quantize_job *job, experts *found, 
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_quantize_is_routed(t) || !is_packable(job, &job->weights->weights[k]))
+        if (!organ_modules_is_routed(t) || !is_packable(job, &job->weights->weights[k]))
             continue;
         found->row_divisor = organ_common_divisor(found->row_divisor, columns(&job->weights->weights[k]));
         found->layers[found->count++] = t->anatomy.layer;
@@ -105,7 +100,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 {
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        if (!organ_quantize_is_routed(t) || is_packable(job, &job->weights->weights[k]))
+        if (!organ_modules_is_routed(t) || is_packable(job, &job->weights->weights[k]))
             continue;
         if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_layer))
             continue;
@@ -129,7 +124,7 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
     const size_t least = organ_encoding_is_fp4(job->encoding) ? job->encoding->grid.size : ORGAN_MIN_GROUP;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
         const organ_weight *const w = &job->weights->weights[k];
-        odd = organ_quantize_is_routed(w->codes) && is_packable(job, w) && columns(w) % least ? w : NULL;
+        odd = organ_modules_is_routed(w->codes) && is_packable(job, w) && columns(w) % least ? w : NULL;
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
@@ -166,7 +161,7 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
         const organ_tensor *const t = w->codes;
         if (is_packable(job, w)) {
             const organ_encoding *const fitting =
-                organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, columns(w));
+                organ_modules_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, columns(w));
             job->encodings[t - job->model->tensors] = fitting ? organ_encoding_of_type(fitting, t->dtype) : NULL;
         }
     }
@@ -177,7 +172,7 @@ static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->list.part_count; k++)
-        count += organ_quantize_is_routed(organ_quantize_next_part(job, k)->weight->codes);
+        count += organ_modules_is_routed(organ_quantize_next_part(job, k)->weight->codes);
     return count;
 }
 
@@ -185,7 +180,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->weights->count; k++) {
-        count += organ_quantize_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
+        count += organ_modules_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
         organ_rows_passed();
     }
     return count - packed_experts(job);

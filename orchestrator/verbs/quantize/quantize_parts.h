@@ -325,8 +325,6 @@ void organ_quantize_repair_close(organ_quantize_job *job);
 /* Returns the reason why a safetensors encoding cannot represent a target, as a constant sentence; NULL if the job's
  * encoding can, or the one with the same bits and smaller groups. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_weight *weight);
-/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
-bool organ_quantize_is_routed(const organ_tensor *tensor);
 /* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all
  * experts of a layer in one tensor. Valid after the parts are listed. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
