@@ -12,7 +12,7 @@
 #define ORGAN_CARD_NAME  "README.md"
 #define ORGAN_CARD_BYTES ((size_t)16 << 20) /* of the longest card that is read */
 
-/* What a run states about the model that it writes. */
+/* Facts about the model that a run writes, for its card. */
 typedef struct organ_card {
     const char *name;         /* name of the donor */
     const char *own_name;     /* of the output, for its figures */

@@ -25,7 +25,7 @@ typedef enum repack_tensor {
     REPACK_TENSORS
 } repack_tensor;
 
-/* What quantization_config states for a weight. */
+/* Members of quantization_config that hold for a weight. */
 typedef struct repack_setting {
     unsigned bits;
     uint64_t group; /* columns that share a scale; 0: all */

@@ -76,7 +76,7 @@ static organ_status check_format(const sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* One scale for all pairs stays as it is. adapter.lora.alpha of GGUF is FP32. */
+/* If all pairs have one scale, the output keeps it; else B takes the scales. GGUF stores adapter.lora.alpha in FP32. */
 static void settle_scale(sanitize_job *j)
 {
     organ_lora_rewrite *const rw = &j->rewrite;
