@@ -289,7 +289,7 @@ static organ_status find_all(organ_weight_search *search)
     const bool plain = !model->gguf && is_plain_model(model);
     if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, search->error))
         return search->error->status;
-    if (!plain && (find_packed_weights(search) || enter_names(search)))
+    if (!plain && (find_packed_weights(search) || enter_names(search) || organ_weight_find_inputs(search)))
         return search->error->status;
     search->found.method = search->config ? search->config->method : "";
     if (find_plain_weights(search, search->found.packed > 0 || *search->found.method))

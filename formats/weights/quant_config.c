@@ -114,6 +114,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
         return;
     organ_quant_read_term(&at, "format", &group->format);
     read_weights(&weights, group);
+    organ_quant_read_inputs(&at, group);
     if (organ_quant_member(&at, "targets"))
         read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, /*exact=*/true, group);
     else
@@ -151,6 +152,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
         if (!group)
             return;
         organ_quant_read_fields(&override, fields, group);
+        if (kind == ORGAN_RULE_EXACT)
+            organ_quant_read_algorithm(&override, group);
         add_rule(&all, key, &at->config->targets, kind, pattern, group);
     }
 }
@@ -172,7 +175,7 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
-/* The values of scale_fmt, fmt and quant_algo are not used. */
+/* scale_fmt and quant_algo state how inputs are rounded (quant_config_inputs.c); the value of fmt is not used. */
 static void read_layout(const scope *at)
 {
     static const char *const words[] = {"scale_fmt", "fmt", "quant_algo"};
@@ -202,6 +205,7 @@ static void read_section(const scope *at, const char *method)
     if (strcmp(config->method, "compressed-tensors") == 0)
         organ_quant_read_term(at, "format", &config->all.format);
     organ_quant_read_fields(at, all_fields, &config->all);
+    organ_quant_read_scheme(at, &config->all);
     read_groups(at);
     read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields);
     read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields);

@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <organ/base.h>
 #include <organ/models.h>
+#include <organ/weights.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -70,6 +71,7 @@ typedef struct organ_quant_group {
     int symmetric;      /* codes have no zero point: 1 or 0; -1: not stated */
     int64_t group_size; /* columns that share a scale, above 0; -1: a whole row; 0: not stated */
     uint64_t block_rows, block_cols; /* shape of a block of values that share a scale; 0: not stated */
+    organ_input_rounding inputs;     /* without tensors; codes ORGAN_INPUTS_PLAIN: inputs are not rounded */
 } organ_quant_group;
 
 /* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
@@ -86,7 +88,8 @@ typedef struct organ_quant_config {
     /* `targets`: modules with settings of their own (values: organ_quant_group); `skipped`: modules that are not
      * quantised (values NULL). */
     organ_quant_rules targets, skipped;
-    bool grouped; /* the config has groups: modules that no group selects are not quantised */
+    bool grouped;       /* the config has groups: modules that no group selects are not quantised */
+    bool rounds_inputs; /* a group or `all` has `inputs` */
     organ_arena arena;
 } organ_quant_config;
 
@@ -174,5 +177,15 @@ void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_fiel
  * has settings for them in `top` (the whole config) or `inner` (its text_config). Skips a quantization_config with
  * quant_method: it describes the model that was converted to MLX. */
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner);
+
+/* ---- quant_config_inputs.c ---- */
+
+/* Set group->inputs if the object states that inputs are rounded:
+ *   organ_quant_read_inputs: the member input_activations of a group; without it, sets codes ORGAN_INPUTS_PLAIN;
+ *   organ_quant_read_scheme: the whole config, by its method (fp8, fbgemm_fp8, modelopt);
+ *   organ_quant_read_algorithm: quant_algo of ModelOpt, of the whole config or of one layer. */
+void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *group);
+void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *group);
+void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *group);
 
 #endif

@@ -142,6 +142,11 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
  * weights. Must be called after all packed weights were added. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
+/* ---- inputs.c ---- */
+
+/* Sets `inputs` of all packed weights. */
+organ_status organ_weight_find_inputs(organ_weight_search *search);
+
 /* ---- weight.c, find_weights.c ---- */
 
 /* Returns why the tensor, which no packed weight has claimed, is no weight: the predicate of a sentence about the

@@ -44,6 +44,64 @@ typedef enum organ_scheme {
 
 const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "pack-quantized", "mxfp8", ... */
 
+/* ---- how servers round the inputs of a linear layer ---- */
+
+/* The codes of rounded inputs. Values beyond the largest code become it; ties go to even codes. */
+typedef enum organ_input_codes {
+    ORGAN_INPUTS_PLAIN, /* not rounded */
+    ORGAN_INPUTS_INT8,  /* -128 to 127 */
+    ORGAN_INPUTS_INT4,  /* -8 to 7 */
+    ORGAN_INPUTS_E4M3,  /* F8_E4M3, up to 448 */
+    ORGAN_INPUTS_E2M1   /* 0, .5, 1, 1.5, 2, 3, 4, 6 and their negatives */
+} organ_input_codes;
+
+/* The values that share a scale. */
+typedef enum organ_input_span {
+    ORGAN_INPUTS_TOKEN, /* all inputs of a token; the scale follows from them */
+    ORGAN_INPUTS_GROUP, /* groups of neighbouring inputs of a token; the scale follows from them */
+    ORGAN_INPUTS_TENSOR /* all inputs of all tokens; the scale is stored (static) */
+} organ_input_span;
+
+/* The scales to which those that follow from the inputs are rounded. */
+typedef enum organ_input_scales {
+    ORGAN_INPUT_SCALES_REAL,  /* FP32 */
+    ORGAN_INPUT_SCALES_E8M0,  /* powers of two: MX, as compressed-tensors rounds them */
+    ORGAN_INPUT_SCALES_UE8M0, /* the least power of two that is not smaller (DeepSeek's scale_fmt "ue8m0") */
+    ORGAN_INPUT_SCALES_E4M3   /* F8_E4M3, after multiplication by a stored number: NVFP4 */
+} organ_input_scales;
+
+/* How the configuration of a model says that servers round the inputs of a linear layer. Formulas:
+ * docs/definitions/quantisation.md. */
+typedef struct organ_input_rounding {
+    organ_input_codes codes; /* not ORGAN_INPUTS_PLAIN */
+    organ_input_span span;
+    organ_input_scales scales; /* ORGAN_INPUT_SCALES_REAL with ORGAN_INPUTS_TENSOR */
+    bool symmetric;            /* false: integer codes with a zero point */
+    uint64_t group;            /* ORGAN_INPUTS_GROUP: number of inputs in a group, else 0 */
+    double limit;              /* above 0: inputs beyond it do not change the scale (activation_scale_ub); 0: none */
+    /* Stored numbers, NULL if the model has none: with ORGAN_INPUTS_TENSOR the scale and the zero point, with
+     * ORGAN_INPUT_SCALES_E4M3 the factor of the scales. The model owns the tensors. */
+    const organ_tensor *scale, *zero, *global;
+    bool reciprocal; /* `global` stores 1 / factor (ModelOpt's input_scale) */
+} organ_input_rounding;
+
+/* The values of the stored numbers. */
+typedef struct organ_input_numbers {
+    float scale, zero, factor; /* 1, 0 and 1 if the rounding has none */
+} organ_input_numbers;
+
+struct organ_weight;
+
+/* Reads the stored numbers of weight->inputs. Returns ORGAN_BAD_INPUT, naming weight or tensor, if a scale is missing,
+ * has another type than F32, BF16, F16 (zero points: I8) or more than one value, or is not a finite number above 0;
+ * ORGAN_IO if a file cannot be read. */
+organ_status organ_input_numbers_read(const organ_model *model, const struct organ_weight *weight,
+                                      organ_input_numbers *numbers, organ_error *error);
+
+#define ORGAN_INPUT_TEXT ((size_t)96) /* bytes that every description fits */
+/* Describes a rounding: "INT8 per token", "FP8 E4M3 per group of 128". Writes at most `size` bytes, returns `out`. */
+char *organ_input_text(const organ_input_rounding *rounding, char *out, size_t size);
+
 /* One weight. A companion is NULL if the weight has none. The model owns the tensors. */
 typedef struct organ_weight {
     /* name of the unpacked tensor: "model.layers.0.mlp.up_proj.weight", whatever the name of the codes */
@@ -74,6 +132,8 @@ typedef struct organ_weight {
     /* NULL: stored as described above. Else its rows are read from weights of another format; `codes`, scheme
      * and bits are those of the coarsest of these */
     const struct organ_made *made;
+    /* how servers round the inputs of the weight's linear layer, by the model's configuration; NULL: not at all */
+    const organ_input_rounding *inputs;
 } organ_weight;
 
 /* A tensor that belongs to no weight. */

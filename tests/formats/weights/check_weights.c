@@ -517,6 +517,7 @@ int main(void)
 {
     SRunner *const runner = srunner_create(weights_suite());
     srunner_add_suite(runner, weights_refused_suite());
+    srunner_add_suite(runner, inputs_suite());
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

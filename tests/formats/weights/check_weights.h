@@ -6,5 +6,6 @@
 #include <check.h>
 
 Suite *weights_refused_suite(void);
+Suite *inputs_suite(void);
 
 #endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ * Reads how a config says that servers round the inputs of linear layers: input_activations of compressed-tensors and
+ * ModelOpt, activation_scheme of fp8, fbgemm_fp8, quant_algo of ModelOpt. */
+#include "formats/weights/quant_config.h"
+
+#include "formats/base/text.h"
+
+#include <string.h>
+
+#define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
+#define NVFP4_GROUP 16
+
+/* ---- input_activations ---- */
+
+/* The members of input_activations, with the defaults of QuantizationArgs in compressed-tensors. */
+typedef struct arguments {
+    const char *type, *strategy, *dynamic, *scale_dtype; /* `dynamic`: "true", "false" or "local" */
+    organ_quant_group numbers;                           /* bits, symmetric, group_size */
+} arguments;
+
+static void read_dynamic(const organ_quant_scope *at, arguments *a)
+{
+    const json_t *const value = organ_quant_member(at, "dynamic");
+    const char *const text = value ? organ_json_plain(value) : NULL;
+    if (json_is_boolean(value))
+        a->dynamic = json_is_true(value) ? "true" : "false";
+    else if (text && strcmp(text, "local") == 0)
+        a->dynamic = text;
+    else if (value)
+        organ_quant_fail_value(at, "dynamic", value, "true, false or \"local\"");
+}
+
+static void read_arguments(const organ_quant_scope *at, arguments *a)
+{
+    static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
+                                               {"symmetric", ORGAN_QUANT_SYMMETRIC},
+                                               {"group_size", ORGAN_QUANT_GROUP_SIZE},
+                                               {NULL, 0}};
+    organ_quant_read_fields(at, fields, &a->numbers);
+    organ_quant_read_term(at, "type", &a->type);
+    organ_quant_read_term(at, "scale_dtype", &a->scale_dtype);
+    read_dynamic(at, a);
+    a->strategy = a->numbers.group_size > 0 ? "group" : "tensor";
+    organ_quant_read_term(at, "strategy", &a->strategy);
+}
+
+/* ORGAN_INPUTS_PLAIN, with an error, if there are no such codes. */
+static organ_input_codes codes_of(const organ_quant_scope *at, const arguments *a)
+{
+    const bool integers = strcmp(a->type, "int") == 0;
+    if (!integers && strcmp(a->type, "float") != 0)
+        organ_quant_fail_value(at, "type", organ_quant_member(at, "type"), "\"int\" or \"float\"");
+    else if (a->numbers.bits != 8 && a->numbers.bits != 4)
+        organ_quant_fail_value(at, "num_bits", organ_quant_member(at, "num_bits"), "4 or 8");
+    else if (!integers && a->numbers.symmetric == 0)
+        organ_quant_fail_value(at, "symmetric", organ_quant_member(at, "symmetric"),
+                               "true: codes of type float have no zero point");
+    else if (integers)
+        return a->numbers.bits == 8 ? ORGAN_INPUTS_INT8 : ORGAN_INPUTS_INT4;
+    else
+        return a->numbers.bits == 8 ? ORGAN_INPUTS_E4M3 : ORGAN_INPUTS_E2M1;
+    return ORGAN_INPUTS_PLAIN;
+}
+
+/* Servers round a dynamic "tensor" token by token, too: the tokens that they process together are arbitrary. */
+static void set_span(const organ_quant_scope *at, const arguments *a, organ_input_rounding *inputs)
+{
+    static const char *const grouped[] = {"group", "tensor_group", NULL}, *const whole[] = {"token", "tensor", NULL};
+    const bool dynamic = strcmp(a->dynamic, "false") != 0, group = organ_is_one_of(a->strategy, grouped);
+    if (!group && !organ_is_one_of(a->strategy, whole))
+        organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"),
+                               "\"token\", \"tensor\", \"group\" or \"tensor_group\", which inputs may have");
+    else if (group && a->numbers.group_size <= 0)
+        organ_refuse(at->error, at->config->file, "%s.strategy is \"%s\", but there is no group_size above 0", at->path,
+                     a->strategy);
+    else if (!dynamic && (group ? inputs->codes != ORGAN_INPUTS_E2M1 : strcmp(a->strategy, "token") == 0))
+        organ_refuse(at->error, at->config->file, "%s.strategy is \"%s\", but `dynamic` is not true", at->path,
+                     a->strategy);
+    inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
+    if (group)
+        inputs->span = ORGAN_INPUTS_GROUP;
+    inputs->group = group && a->numbers.group_size > 0 ? (uint64_t)a->numbers.group_size : 0;
+}
+
+/* compressed-tensors states the type of the scales as scale_dtype. Configs that are older than this member, and those
+ * of ModelOpt, are known by codes, group and format. */
+static organ_input_scales scales_of(const arguments *a, const organ_input_rounding *inputs, const char *format)
+{
+    const bool four = inputs->codes == ORGAN_INPUTS_E2M1, floats = four || inputs->codes == ORGAN_INPUTS_E4M3;
+    if (inputs->span != ORGAN_INPUTS_GROUP || !floats)
+        return ORGAN_INPUT_SCALES_REAL;
+    if (inputs->group == MX_GROUP &&
+        (strstr(a->scale_dtype, "uint8") || (!*a->scale_dtype && (four || strncmp(format, "mx", 2) == 0))))
+        return ORGAN_INPUT_SCALES_E8M0;
+    return four && inputs->group == NVFP4_GROUP ? ORGAN_INPUT_SCALES_E4M3 : ORGAN_INPUT_SCALES_REAL;
+}
+
+static void set_inputs(const organ_quant_scope *at, const organ_input_rounding *inputs, organ_quant_group *group)
+{
+    if (at->error->status)
+        return;
+    group->inputs = *inputs;
+    at->config->rounds_inputs = true;
+}
+
+void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *group)
+{
+    const organ_quant_scope inner = organ_quant_enter(at, "input_activations");
+    arguments a = {.type = "int", .dynamic = "false", .scale_dtype = "", .numbers = {.bits = 8, .symmetric = 1}};
+    organ_input_rounding inputs = {.codes = ORGAN_INPUTS_PLAIN};
+    group->inputs = inputs;
+    if (!inner.object)
+        return;
+    read_arguments(&inner, &a);
+    if (at->error->status || (inputs.codes = codes_of(&inner, &a)) == ORGAN_INPUTS_PLAIN)
+        return;
+    set_span(&inner, &a, &inputs);
+    inputs.symmetric = a.numbers.symmetric != 0;
+    inputs.scales = scales_of(&a, &inputs, group->format);
+    set_inputs(at, &inputs, group);
+}
+
+/* ---- methods whose name or algorithm states the rounding ---- */
+
+/* FineGrainedFP8Config of transformers: without weight_block_size, a scale for each token (dynamic) or a stored one
+ * (static); with it, a scale for each block's columns. */
+static void read_fp8(const organ_quant_scope *at, organ_quant_group *group)
+{
+    const char *scheme = "", *format = "";
+    organ_quant_read_term(at, "activation_scheme", &scheme);
+    organ_quant_read_term(at, "scale_fmt", &format);
+    const bool fixed = strcmp(scheme, "static") == 0;
+    if (*scheme && !fixed && strcmp(scheme, "dynamic") != 0)
+        organ_quant_fail_value(at, "activation_scheme", organ_quant_member(at, "activation_scheme"),
+                               "\"dynamic\" or \"static\"");
+    if (!*scheme)
+        return;
+    organ_input_rounding inputs = {
+        .codes = ORGAN_INPUTS_E4M3, .span = fixed ? ORGAN_INPUTS_TENSOR : ORGAN_INPUTS_TOKEN, .symmetric = true};
+    if (!fixed && group->block_cols > 0) {
+        inputs.span = ORGAN_INPUTS_GROUP;
+        inputs.group = group->block_cols;
+        inputs.scales = strcmp(format, "ue8m0") == 0 ? ORGAN_INPUT_SCALES_UE8M0 : ORGAN_INPUT_SCALES_REAL;
+    }
+    set_inputs(at, &inputs, group);
+}
+
+/* A row's greatest magnitude counts up to activation_scale_ub [quantize_fp8_per_row of FBGEMM]. */
+static void read_fbgemm(const organ_quant_scope *at, organ_quant_group *group)
+{
+    const json_t *const bound = organ_quant_member(at, "activation_scale_ub");
+    const double limit = bound ? json_number_value(bound) : 0;
+    const organ_input_rounding inputs = {
+        .codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TOKEN, .symmetric = true, .limit = limit};
+    if (bound && !(limit > 0 && limit < 1e38))
+        organ_quant_fail_value(at, "activation_scale_ub", bound, "a number above 0");
+    set_inputs(at, &inputs, group);
+}
+
+void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *group)
+{
+    /* quant_algo of ModelOpt; other algorithms round weights only */
+    static const struct algorithm {
+        const char *name;
+        organ_input_rounding inputs;
+    } algorithms[] = {
+        {"fp8", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TENSOR}},
+        {"w4a8_awq", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TENSOR}},
+        {"fp8_per_channel_per_token", {.codes = ORGAN_INPUTS_E4M3, .span = ORGAN_INPUTS_TOKEN}},
+        {"mxfp8",
+         {.codes = ORGAN_INPUTS_E4M3,
+          .span = ORGAN_INPUTS_GROUP,
+          .scales = ORGAN_INPUT_SCALES_E8M0,
+          .group = MX_GROUP}},
+        {"nvfp4",
+         {.codes = ORGAN_INPUTS_E2M1,
+          .span = ORGAN_INPUTS_GROUP,
+          .scales = ORGAN_INPUT_SCALES_E4M3,
+          .group = NVFP4_GROUP}},
+    };
+    const char *name = "";
+    organ_quant_read_term(at, "quant_algo", &name);
+    for (size_t k = 0; k < sizeof algorithms / sizeof *algorithms; k++)
+        if (strcmp(name, algorithms[k].name) == 0) {
+            organ_input_rounding inputs = algorithms[k].inputs;
+            inputs.symmetric = true;
+            set_inputs(at, &inputs, group);
+        }
+}
+
+void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *group)
+{
+    if (strcmp(at->config->method, "fp8") == 0)
+        read_fp8(at, group);
+    else if (strcmp(at->config->method, "fbgemm_fp8") == 0)
+        read_fbgemm(at, group);
+    else if (strcmp(at->config->method, "modelopt") == 0)
+        organ_quant_read_algorithm(at, group);
+}
