@@ -55,9 +55,16 @@ typedef struct organ_quantize_options {
     /* "mlx": a model for mlx-lm, in a directory, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4; NULL:
      * GGUF if the output ends in .gguf, else compressed-tensors */
     const char *format;
-    /* nvfp4 for compressed-tensors: servers quantise activations too. Each matrix gets the scale of its inputs, from
-     * their greatest magnitude on `calibration`, which method "nearest" needs then too. */
+    /* nvfp4 and mxfp4 for compressed-tensors: servers quantise activations like weights. For nvfp4 each matrix gets the
+     * scale of its inputs, from their greatest magnitude on `calibration`, which method "nearest" needs then too. */
     bool activations;
+    /* For compressed-tensors: how servers quantise activations: "int8" or "fp8" (NULL: as the scheme declares), with
+     * scales that are "dynamic" (also NULL: computed at run time) or "static": one for each matrix, measured on
+     * `calibration`. */
+    const char *activation_type, *activation_scale;
+    /* Of static scales: "extremes" (also NULL), from the greatest magnitude, or "mse", the scale with the least squared
+     * error of the rounded inputs. */
+    const char *activation_observer;
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)

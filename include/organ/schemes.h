@@ -25,10 +25,10 @@
     X("int2-group64", 2, GROUP, 64, I32, BF16)                                                                         \
     X("int2-group32", 2, GROUP, 32, I32, BF16)                                                                         \
     X("nvfp4", 4, E4M3, 16, U8, F8_E4M3)                                                                               \
-    X("mxfp4", 4, E8M0, 32, U8, U8)
+    X("mxfp4", 4, E8M0, 32, U8, U8)                                                                                    \
+    X("mxfp8", 0, E8M0, 32, F8_E4M3, U8)
 /* Schemes of MLX: those with names of their own, and those that share a name with ORGAN_TENSOR_SCHEMES. */
 #define ORGAN_MLX_SCHEMES(X)                                                                                           \
-    X("mxfp8", 0, E8M0, 32)                                                                                            \
     X("int6-group128", 6, AFFINE, 128)                                                                                 \
     X("int6-group64", 6, AFFINE, 64)                                                                                   \
     X("int6-group32", 6, AFFINE, 32)                                                                                   \
@@ -38,6 +38,7 @@
 #define ORGAN_MLX_TENSOR_SCHEMES(X)                                                                                    \
     X("nvfp4", 4, E4M3_ALL, 16)                                                                                        \
     X("mxfp4", 4, E8M0, 32)                                                                                            \
+    X("mxfp8", 0, E8M0, 32)                                                                                            \
     X("int2-group128", 2, AFFINE, 128)                                                                                 \
     X("int2-group64", 2, AFFINE, 64)                                                                                   \
     X("int2-group32", 2, AFFINE, 32)                                                                                   \

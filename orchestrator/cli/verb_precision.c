@@ -84,8 +84,16 @@ static const organ_option gptq_options[] = {
            "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
            "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
     FLAG("activations", quantize.activations,
-         "nvfp4: let servers quantise activations too (W4A4); the scale of each matrix's inputs is measured on "
-         "--calibration, with either method"),
+         "nvfp4, mxfp4: let servers quantise activations like weights (W4A4); for nvfp4 the scale of each matrix's "
+         "inputs is measured on --calibration, with either method"),
+    CHOICE("activation-type", "int8|fp8", quantize.activation_type,
+           "let servers quantise activations to this type: int8 with int8-channel and groups (W4A8), fp8 with the FP8 "
+           "schemes and int4-group128 (W4AFP8)"),
+    CHOICE("activation-scale", "dynamic|static", quantize.activation_scale,
+           "scales of activations: dynamic: computed at run time, the default; static, for int8-channel, fp8-channel "
+           "and fp8-tensor: one for each matrix, measured on --calibration, with either method"),
+    CHOICE("activation-observer", "extremes|mse", quantize.activation_observer,
+           "static scales follow from the greatest magnitude (the default) or have the least squared error"),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
@@ -114,10 +122,10 @@ const organ_verb organ_quantize_verb = {
              "that transformers and vLLM read.\n"
              "Schemes. fp8-block128 is the format of DeepSeek-V3 and Qwen3-FP8; all other schemes for safetensors "
              "are formats of compressed-tensors. With the FP8 schemes and int8-channel, servers also quantise the "
-             "activations. In int4-group128 and similar schemes, 128 consecutive weights of a row share a scale; a "
-             "tensor whose rows 128 does not divide gets groups of 64 or 32, or is copied unchanged, and the report "
-             "names it. nvfp4 and mxfp4 are FP4 codes with a scale for 16 or 32 weights; activations stay unquantised "
-             "without --activations. "
+             "activations, with the others only if --activation-type or --activations is given. In int4-group128 and "
+             "similar schemes, 128 consecutive weights of a row share a scale; a tensor whose rows 128 does not divide "
+             "gets groups of 64 or 32, or is copied unchanged, and the report names it. "
+             "nvfp4 and mxfp4 are FP4 codes with a scale for 16 or 32 weights, mxfp8 FP8 codes with one for 32. "
              "All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
              "the rows of each; if there is none, quantize writes nothing and exits with 3.\n"
              "GGUF. A GGUF model, in one file or several, can have the schemes that begin with q or iq, the block "
@@ -148,7 +156,7 @@ const organ_verb organ_quantize_verb = {
              "sizes was made; --resume makes those that it lacks.\n"
              "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
-    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq, --activations)", gptq_options),
+    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq, activations)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",

@@ -28,7 +28,7 @@ rm -r some
 # ---- FP4, and MLX: same perplexity as the dequantised model, GPTQ lowers it ----
 gptq="--method gptq --calibration tiny-qwen2/calibration.txt --samples 4 --context 64"
 if in_part; then gptq+=" --select *.0.*_proj.weight"; fi
-for scheme in "nvfp4" "mxfp4" "mxfp8 --format mlx" "int4-group64 --format mlx"; do
+for scheme in "nvfp4" "mxfp4" "mxfp8" "mxfp8 --format mlx" "int4-group64 --format mlx"; do
     for method in "$gptq" ""; do
         set -f # the words have wildcards
         # shellcheck disable=SC2086
@@ -39,7 +39,7 @@ for scheme in "nvfp4" "mxfp4" "mxfp8 --format mlx" "int4-group64 --format mlx"; 
         scores_alike "$scheme $method is read back as other values"
     done
     sed -n '/"quantization/,$p' small/config.json >../config
-    matches "quantize/quantize_config_${scheme%% *}" ../config
+    matches "quantize/quantize_config_${scheme/ --format /_}" ../config
 done
 # --activations: the scale of inputs is the same for matrices with the same inputs, and does not change the codes.
 # input_scale MODULE: prints the scale that `active` has for a module of layer 2.
@@ -81,7 +81,7 @@ refused 2 "--activations" "${active[@]}" -o no.gguf
 refused 2 "--activations" "${active[@]/nvfp4/mixed}" -o no.gguf
 refused 2 "--format mlx" quantize tiny-qwen2 -o no -s q4_k --format mlx
 refused 2 "--format mlx" quantize tiny-qwen2 -o no.gguf -s nvfp4 --format mlx
-refused 2 "--format mlx" quantize tiny-qwen2 -o no -s mxfp8
+refused 2 "--format mlx" quantize tiny-qwen2 -o no -s int5-group32
 refused 2 "--format mlx" quantize tiny-qwen2 -o no -s fp8-channel --format mlx
 # Experts of tiny-qwen2moe have rows of another length than the rest, so that config.json lists them, by mlx-lm's names.
 ln -s "$(dirname "$model")/tiny-qwen2moe" tiny-qwen2moe

@@ -33,6 +33,7 @@ struct organ_calibration {
     organ_input_moments moments;
     double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
     float *factors;        /* act_norm, stability and contribution, 3 x features */
+    uint64_t *magnitudes;  /* NULL: not counted */
     organ_saliency_sums sums;
     double *sums_memory;         /* memory of `sums`, SUMS x features; NULL with moments_only */
     const float *levels;         /* quantiles of the noise: the caller's, or own_levels */
@@ -106,6 +107,28 @@ static void add_panel(void *context, size_t index, size_t worker)
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
+static void count_magnitudes(const organ_calibration *c)
+{
+    const float *const inputs = c->chunk[PRUNED];
+    for (size_t k = 0; k < c->buffered * c->options.features; k++) {
+        uint32_t bits;
+        memcpy(&bits, &inputs[k], sizeof bits);
+        c->magnitudes[(bits & 0x7fffffff) >> ORGAN_MAGNITUDE_SHIFT]++;
+    }
+}
+
+/* Every rank counts the inputs of all tokens. A worker counts while the others add panels. */
+static void add_work(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    if (!c->magnitudes)
+        add_panel(c, index, worker);
+    else if (index > 0)
+        add_panel(c, index - 1, worker);
+    else
+        count_magnitudes(c);
+}
+
 /* `drift` gets W (X_d - X_p)^T X_p of the chunk. The shift of the outputs, (X_d - X_p) W^T, is computed first, and
  * its transpose multiplied by X_p. Overwrites X_d by X_d - X_p. */
 static void add_drift(organ_calibration *c)
@@ -144,7 +167,7 @@ static void add_chunk(organ_calibration *c)
     const organ_row_range tiles = own_range(c, tile_count(c)), panels = own_range(c, c->panel_count);
     if (!c->options.moments_only)
         organ_share(c->engine, /*stop=*/NULL, tiles.end - tiles.first, add_saliency, c);
-    organ_share(c->engine, /*stop=*/NULL, panels.end - panels.first, add_panel, c);
+    organ_share(c->engine, /*stop=*/NULL, panels.end - panels.first + (c->magnitudes != NULL), add_work, c);
     if (c->drift)
         add_drift(c);
     c->moments.tokens += c->buffered;
@@ -210,12 +233,13 @@ static bool calibration_allocate(organ_calibration *c)
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
+    c->magnitudes = c->options.magnitudes ? calloc(ORGAN_MAGNITUDES, sizeof *c->magnitudes) : NULL;
     if (c->sums_memory) {
         double *const s = c->sums_memory;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
     return allocate_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->drift && c->shift)) && c->factors &&
-           ((c->sums_memory && c->levels) || !salient) && c->panels;
+           ((c->sums_memory && c->levels) || !salient) && c->panels && (c->magnitudes || !c->options.magnitudes);
 }
 
 /* The drift (rows x features sums) needs two products of its size, C (features x features sums) only one: hence the
@@ -279,7 +303,7 @@ void organ_calibration_destroy(organ_calibration *c)
     if (!c)
         return;
     free_work(c);
-    ORGAN_FREE_ARRAYS(c->h, c->c, c->drift, c->factors, c);
+    ORGAN_FREE_ARRAYS(c->h, c->c, c->drift, c->factors, c->magnitudes, c);
 }
 
 /* ---- tokens ---- */
@@ -504,6 +528,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
                           "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
                           c->options.name, c->moments.mean_diagonal);
     c->moments.h = c->h;
+    c->moments.magnitudes = c->magnitudes;
     c->moments.c = c->c;
     c->moments.drift = c->drift;
     c->moments.rows = c->drift ? c->options.rows : 0;

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Importance of an input, apart from its weight: strength, stability under noise, and the share that the other inputs
  * cannot explain. */
@@ -67,6 +68,19 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);
 
+/* Counts of inputs by magnitude: bin b has those whose FP32 bits without the sign, shifted right by
+ * ORGAN_MAGNITUDE_SHIFT, are b. There are 512 bins for each power of 2. */
+#define ORGAN_MAGNITUDE_SHIFT 14
+#define ORGAN_MAGNITUDES      ((size_t)1 << (31 - ORGAN_MAGNITUDE_SHIFT))
+/* Returns the middle of a bin. */
+static inline float organ_magnitude_middle(size_t bin)
+{
+    const uint32_t bits = (uint32_t)bin << ORGAN_MAGNITUDE_SHIFT | 1u << (ORGAN_MAGNITUDE_SHIFT - 1);
+    float middle;
+    memcpy(&middle, &bits, sizeof middle);
+    return middle;
+}
+
 /* Features of a tile, the unit of the computation, and of a diagonal block of H if H is not whole. */
 #define ORGAN_CALIBRATION_BLOCK ORGAN_SALIENCY_BLOCK
 /* The number added to the diagonal of H / tokens before the contribution is computed, as a share of the diagonal's
@@ -82,6 +96,7 @@ typedef struct organ_calibration_options {
     bool moments_only;   /* do not compute stability and contribution: they are 1, and seed, layer and levels are
                           * ignored */
     bool blocks;         /* H and C are only their diagonal blocks of ORGAN_CALIBRATION_BLOCK features */
+    bool magnitudes;     /* also count the inputs by magnitude */
     bool two_streams;    /* organ_calibration_add also gets the donor's inputs, and C is summed; false: C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
@@ -118,7 +133,8 @@ typedef struct organ_input_moments {
     size_t rows;            /* rows of `drift`; else 0 */
     double mean_diagonal;   /* mean of the diagonal of H / tokens */
     float greatest; /* greatest magnitude of an input in the pruned model; 0 after organ_calibration_from_norms */
-    const float *act_norm; /* per feature: sqrt(mean x^2) */
+    const uint64_t *magnitudes; /* counts of these inputs, ORGAN_MAGNITUDES; NULL: none */
+    const float *act_norm;      /* per feature: sqrt(mean x^2) */
     /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
      * is always zero */
     const float *stability;
@@ -266,6 +282,7 @@ typedef struct organ_calibration_run_options {
      * run as two each (organ_forward_layer_of) */
     bool file_layers;
     bool all_experts; /* calibrate every expert on all tokens; a layer's output still uses only the routed experts */
+    bool magnitudes;  /* also count inputs by magnitude (organ_input_moments) */
     bool unpacked; /* layers hold packed weights in FP32, so that targets may be packed (organ_forward_open_unpacked) */
     bool blocks;   /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
     uint64_t seed; /* seed of the noise that stability is measured with */

@@ -76,6 +76,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
                                          .layer = (uint32_t)g->layer,
                                          .moments_only = calib->options->moments_only,
                                          .blocks = calib->options->blocks && !is_mixed(g, u),
+                                         .magnitudes = calib->options->magnitudes,
                                          .two_streams = two,
                                          .levels = calib->levels,
                                          .scratch = g->scratch,

@@ -52,6 +52,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .encoding = encoding,
                                   .preferred = preferred,
                                   .divisor = 1,
+                                  .input_set = SIZE_MAX,
                                   .rows = m.rows,
                                   .cols = m.cols,
                                   .calibrated = is_calibrated(job, weight, encoding)};
@@ -203,7 +204,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
         organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, /*stacks=*/false, "quantize", error) ||
-        ((organ_quantize_by_text(o) || o->activations) && !o->targets &&
+        ((organ_quantize_by_text(o) || organ_quantize_measures(o)) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
@@ -217,7 +218,8 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     organ_rows_rest();
-    if (list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
+    if (list_parts(job, error) || organ_quantize_inputs_check_experts(job, error) ||
+        organ_quantize_gguf_open_imatrix(job, error) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
         organ_quantize_activations_open(job, error))
         return error->status;
@@ -246,12 +248,13 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_find_divisors(job, error) != ORGAN_OK || organ_quantize_mlx_write(job, error) != ORGAN_OK)
+    if (organ_quantize_activations_run(job, error) || organ_quantize_find_divisors(job, error) ||
+        organ_quantize_mlx_write(job, error))
         return error->status;
     if (job->repair.adapter)
         return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
                                                            : error->status;
-    if ((job->along.run && organ_quantize_calibrated(job, error)) || organ_quantize_activations_run(job, error))
+    if (job->along.run && organ_quantize_calibrated(job, error))
         return error->status;
     return organ_quantize_pass(job, error);
 }
@@ -277,7 +280,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
-        json_decref(job->list.parts[k].fallback);
+        json_decref(job->list.parts[k].fallback), json_decref(job->list.parts[k].unmeasured);
     organ_rows_free(job->list.parts);
     organ_rows_free(job->list.left_out);
     organ_imatrix_close(job->imatrix.file);

@@ -67,6 +67,14 @@ static bool is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
+/* compressed-tensors would take codes in groups with rounded inputs for those of int-quantized. */
+static json_t *group_json(const organ_quantize_job *job, json_t *targets, json_t *weights)
+{
+    const bool packed = job->inputs && organ_encoding_is_packed(job->encoding);
+    return organ_json_joined(organ_compressed_group(targets, weights, organ_quantize_inputs_json(job)),
+                             ORGAN_OBJECT(SET_IF(packed, "format", json_string("pack-quantized"))));
+}
+
 static json_t *schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
@@ -78,7 +86,7 @@ static json_t *schemes_json(const organ_quantize_job *job)
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
         json_t *const weights = organ_compressed_arguments((int)s->grid.bits, "int", "group",
                                                            json_integer((json_int_t)s->grid.size), /*dynamic=*/false);
-        if (json_object_set_new(groups, name, organ_compressed_group(modules_json(job, s), weights, json_null()))) {
+        if (json_object_set_new(groups, name, group_json(job, modules_json(job, s), weights))) {
             json_decref(groups);
             return NULL;
         }
@@ -86,35 +94,20 @@ static json_t *schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* Returns QuantizationArgs of E2M1 codes, as in the presets NVFP4A16 and MXFP4A16 of compressed-tensors. */
-static json_t *fp4_json(const organ_grid *grid)
+/* Returns QuantizationArgs of weights with scales of a byte, as in the presets NVFP4, MXFP4 and MXFP8 of
+ * compressed-tensors. */
+static json_t *small_json(const organ_grid *grid)
 {
     const bool divided = grid->scale_of == ORGAN_SCALE_E4M3;
     const char *const type = divided ? "torch.float8_e4m3fn" : "torch.uint8";
-    json_t *const made = organ_compressed_arguments(4, "float", divided ? "tensor_group" : "group",
+    json_t *const made = organ_compressed_arguments(grid->bits ? 4 : 8, "float", divided ? "tensor_group" : "group",
                                                     json_integer((json_int_t)grid->size), /*dynamic=*/false);
     return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("scale_dtype", type), SET_TEXT("zp_dtype", type)));
 }
 
-/* Returns the arguments of inputs, as in the preset NVFP4: a scale for each group of a token is computed at run time,
- * and multiplied by input_global_scale. */
-static json_t *fp4_inputs_json(const organ_grid *grid)
+static json_t *one_group_json(const organ_quantize_job *job)
 {
-    return organ_json_joined(fp4_json(grid),
-                             ORGAN_OBJECT(SET_TEXT("dynamic", "local"), SET_TEXT("observer", "static_minmax")));
-}
-
-static json_t *inputs_json(const organ_encoding *s, bool activations)
-{
-    if (activations)
-        return fp4_inputs_json(&s->grid);
-    if (organ_encoding_is_packed(s) || organ_encoding_is_fp4(s))
-        return json_null();
-    return organ_compressed_arguments(8, s->grid.bits ? "int" : "float", "token", json_null(), /*dynamic=*/true);
-}
-
-static json_t *one_group_json(const organ_encoding *s, bool activations)
-{
+    const organ_encoding *const s = job->encoding;
     const organ_grid *const grid = &s->grid;
     const char *strategy = "group";
     json_t *weights;
@@ -123,14 +116,13 @@ static json_t *one_group_json(const organ_encoding *s, bool activations)
     else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
         strategy = "channel";
     const char *const type = grid->bits ? "int" : "float";
-    if (organ_encoding_is_fp4(s))
-        weights = fp4_json(grid);
+    if (organ_encoding_is_fp4(s) || grid->scale_of == ORGAN_SCALE_E8M0)
+        weights = small_json(grid);
     else
         weights = organ_compressed_arguments(grid->bits ? (int)grid->bits : 8, type, strategy,
                                              grid->size ? json_integer((json_int_t)grid->size) : json_null(),
                                              /*dynamic=*/false);
-    return ORGAN_OBJECT(
-        SET("group_0", organ_compressed_group(json_pack("[s]", "Linear"), weights, inputs_json(s, activations))));
+    return ORGAN_OBJECT(SET("group_0", group_json(job, json_pack("[s]", "Linear"), weights)));
 }
 
 /* Returns the name of the format in compressed-tensors. */
@@ -140,6 +132,8 @@ static const char *format_of(const organ_encoding *s)
         return organ_encoding_has_divisor(s) ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
     if (organ_encoding_is_packed(s))
         return "pack-quantized";
+    if (s->grid.scale_of == ORGAN_SCALE_E8M0)
+        return "mxfp8-quantized";
     return s->grid.bits ? "int-quantized" : "float-quantized";
 }
 
@@ -151,15 +145,13 @@ bool organ_quantize_has_one_group(const organ_quantize_job *job)
     return groups < 2;
 }
 
-/* Activations are quantised at run time, with a scale for each token, if codes have one byte; they are not quantised
- * if codes are packed. With a repair adapter, transformers dequantises the model when it loads it: peft needs the plain
+/* With a repair adapter, transformers dequantises the model when it loads it: peft needs the plain
  * weights, which compressed-tensors otherwise makes at the first forward pass. Servers ignore that member. transformers
  * 5.24 would dequantise all tensors by the first of several groups. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
-    json_t *const groups =
-        organ_quantize_has_several_encodings(job) ? schemes_json(job) : one_group_json(s, job->options->activations);
+    json_t *const groups = organ_quantize_has_several_encodings(job) ? schemes_json(job) : one_group_json(job);
     const bool dequantize = job->repair.adapter && organ_quantize_has_one_group(job);
     return organ_json_joined(organ_compressed_config(groups, format_of(s), ignored_json(job, /*patterns=*/true)),
                              ORGAN_OBJECT(SET_IF(dequantize, "dequantize", json_true())));

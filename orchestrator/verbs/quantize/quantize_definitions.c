@@ -6,6 +6,8 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
+#include <string.h>
+
 /* The scales of FP4, MXFP8 and MLX. `then` comes after the sentence. */
 static json_t *small_scale_definition(const organ_quantize_job *job, const char *then)
 {
@@ -111,12 +113,27 @@ static json_t *blocks_scale_definition(const organ_quantize_job *job)
                : "");
 }
 
+/* 127.5 and 448 are those of compressed-tensors. */
+static const char *input_scale_definition(const organ_quantize_job *job)
+{
+    const bool whole = job->inputs && strcmp(job->inputs->type, "int8") == 0;
+    if (!organ_quantize_static(job->options))
+        return "448 x 6 / the greatest magnitude of an input on the text, for all of its tokens.";
+    if (organ_quantize_by_error(job->options))
+        return "Of the scales of (1 - k / 128) x the greatest magnitude of an input on the text, k = 0 .. 119, the "
+               "first with the least sum of (input - code x scale)^2 over all inputs, counted in 512 bins for each "
+               "power of 2. Matrices that servers fuse, and the experts of a layer, have one scale.";
+    return whole ? "The greatest magnitude of an input on the text / 127.5, rounded to BF16. Matrices that servers "
+                   "fuse, and the experts of a layer, have one scale."
+                 : "The greatest magnitude of an input on the text / 448, rounded to BF16. Matrices that servers fuse, "
+                   "and the experts of a layer, have one scale.";
+}
+
 static json_t *codes_definition(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", scale_definition(job)), SET("code", code_definition(job)),
-        SET_IF(job->options->activations, "input_scale",
-               json_string("448 x 6 / the greatest magnitude of an input on the text, for all of its tokens.")),
+        SET_IF(organ_quantize_measures(job->options), "input_scale", json_string(input_scale_definition(job))),
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
                                    "values, all in FP32, sums in "
                                    "FP64; of several tensors, over all their values together."),

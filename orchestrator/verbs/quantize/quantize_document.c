@@ -287,6 +287,8 @@ static json_t *part_json(const void *context, size_t k)
                part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
         SET_IF(job->imatrix.file, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
         SET_IF(job->imatrix.file, "unreached_experts", json_integer((json_int_t)part->unreached)),
+        SET_IF(part->input_scale > 0, "input_scale", json_real((double)part->input_scale)),
+        SET_IF(part->unmeasured, "unmeasured_experts", json_incref(part->unmeasured)),
         SET_IF(calibrated, "calibration_tokens", json_integer((json_int_t)part->tokens)),
         SET_IF(calibrated, "block_diagonal", json_boolean(part->block_diagonal)),
         SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
@@ -315,6 +317,9 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->along.run, "method", json_string(o->method)),
                         SET_IF(job->along.run, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(o->activations, "activations", json_true()),
+                        SET_IF(o->activation_type, "activation_type", json_string(o->activation_type)),
+                        SET_IF(o->activation_scale, "activation_scale", json_string(o->activation_scale)),
+                        SET_IF(o->activation_observer, "activation_observer", json_string(o->activation_observer)),
                         SET_IF(organ_quantize_text(job), "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(organ_quantize_text(job), "context", json_integer((json_int_t)o->calibration.context)),
                         SET_IF(job->repair.adapter, "repair_rank", json_integer((json_int_t)o->repair_rank)),
@@ -364,6 +369,26 @@ static json_t *calibration_json(const organ_quantize_job *job)
     json_t *const fallback = organ_calibration_fallback_json(fallback_row, job, job->list.part_count);
     ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return object;
+}
+
+static const json_t *unmeasured_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_quantize_job *const job = context;
+    *tensor = job->list.parts[k].weight->codes;
+    organ_rows_passed();
+    return job->list.parts[k].unmeasured;
+}
+
+static json_t *inputs_json(const organ_quantize_job *job)
+{
+    json_t *const fallback = organ_calibration_fallback_json(unmeasured_row, job, job->list.part_count);
+    return organ_json_joined(organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers"),
+                             ORGAN_OBJECT(SET_IF(fallback, "fallback", fallback)));
+}
+
+static bool asks_inputs(const organ_quantize_options *o)
+{
+    return o->activations || o->activation_type || o->activation_scale;
 }
 
 json_t *organ_quantize_identity(void *context)
@@ -426,6 +451,7 @@ static json_t *mlx_json(const organ_quantize_job *job)
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
+    const organ_quantize_options *const o = job->options;
     const bool divides = job->pruning && job->pruning->allocation;
     json_t *const mlx = organ_quantize_is_mlx(job) ? mlx_json(job) : NULL;
     quantize_document_sums all = {0};
@@ -448,8 +474,8 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
                         SET("tensors", organ_json_rows(job->list.part_count, part_json, job)),
                         SET("definitions", organ_quantize_definitions(job)),
                         SET_IF(job->along.run, "calibration", calibration_json(job)),
-                        SET_IF(job->measured.run, "inputs",
-                               organ_calibration_run_json(job->measured.run, "inputs of the unquantised layers")),
+                        SET_IF(asks_inputs(o), "activations", organ_quantize_inputs_document(job)),
+                        SET_IF(job->measured.run, "inputs", inputs_json(job)),
                         SET_IF(job->repair.adapter, "repair", organ_quantize_repair_json(job)),
                         SET_IF(job->widths, "allocation", widths_json(job->widths)),
                         SET_IF(job->types, "choice", types_json(job->types)),

@@ -18,7 +18,8 @@
 static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return !organ_quantize_is_mlx(job) &&
-           (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
+           (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding) ||
+            organ_quantize_static(job->options)) &&
            organ_module_split_parts(job->model->config.model_type, tensor->name);
 }
 
@@ -314,6 +315,7 @@ void organ_quantize_note_loaders(const organ_quantize_job *job)
         return;
     if (job->list.clipped)
         note_clipped(job);
+    organ_quantize_inputs_note(job);
     note_stacks(job);
     note_experts(job);
     note_type(job);

@@ -19,7 +19,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "`method` '%s' is unknown: nearest or gptq", o->method);
-    const bool reads = o->activations; /* nearest then runs the text too */
+    const bool reads = organ_quantize_measures(o); /* nearest then runs the text too */
     const struct {
         bool given;
         const char *option;
@@ -90,16 +90,18 @@ static organ_status check_method_of_types(const organ_quantize_options *o, organ
 
 static organ_status check_activations(const organ_quantize_options *o, bool gguf, organ_error *error)
 {
-    if (!o->activations)
-        return ORGAN_OK;
-    if (strcmp(o->scheme, "nvfp4") != 0)
-        return organ_fail(error, ORGAN_USAGE, "`activations` has no meaning with scheme %s: it is for nvfp4",
+    if (organ_quantize_inputs_check(o, gguf, error) || !o->activations)
+        return error->status;
+    if (strcmp(o->scheme, "nvfp4") != 0 && strcmp(o->scheme, "mxfp4") != 0)
+        return organ_fail(error, ORGAN_USAGE,
+                          "`activations` has no meaning with scheme %s: it is for nvfp4 and mxfp4; other schemes have "
+                          "`activation_type`",
                           o->scheme);
     if (o->format || gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "`activations` has no meaning with %s: only nvfp4 of compressed-tensors has scales of inputs",
+                          "`activations` has no meaning with %s: it is for schemes of compressed-tensors",
                           o->format ? "`format` mlx" : "GGUF models");
-    if (!o->calibration.text)
+    if (organ_quantize_measures(o) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "`activations` needs `calibration.text` FILE, a text on which the inputs are measured");
     return ORGAN_OK;
@@ -145,6 +147,8 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
                                 : organ_quantize_encoding_requested(o, o->scheme, gguf);
     if (!job->encoding)
         return fail_unknown(o->scheme, error);
+    if (organ_quantize_inputs_find(job, error) != ORGAN_OK)
+        return error->status;
     if (o->format && !organ_quantize_is_mlx(job))
         return organ_fail(error, ORGAN_USAGE,
                           "scheme %s has no meaning with `format` mlx; those of MLX: " ORGAN_MLX_SCHEMES_TEXT,

@@ -5,7 +5,8 @@
  *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
- *   quantize_activations.c  scales of inputs (--activations)
+ *   quantize_inputs.c       kinds of rounded inputs, and their loaders
+ *   quantize_activations.c  scales of inputs that are measured
  *   quantize_mlx.c, quantize_mlx_made.c   names, config and other values of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
@@ -96,17 +97,20 @@ typedef struct organ_quantize_part {
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
     /* Indices in job->list.pieces of the tensors of codes, scales, shape, tensor scale, minima and input scale. `scale`
      * is unused for GGUF, `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum` unless
-     * organ_grid_is_free, `input` without --activations. */
+     * organ_grid_is_free, `input` unless organ_quantize_measures. */
     size_t codes, scale, shape, global, minimum, input;
     size_t unit;    /* index in job->list.units of the unit of these pieces */
     float greatest; /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
-    float greatest_input; /* --activations: greatest magnitude of an input on the text */
-    float divisor;        /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
-    float whole_scale;    /* the scale, if one covers the target */
-    double tries[16];     /* the same: error squares with each try of organ_grid_search */
-    const char *entry;    /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
-    uint64_t unreached;   /* number of its matrices (experts) that got no token of the imatrix's text */
-    uint64_t experts;     /* result of organ_experts_of_role, an argument of organ_importance_norms */
+    float greatest_input; /* nvfp4 --activations: greatest magnitude of an input on the text */
+    float input_scale;    /* --activation-scale static: the scale of inputs */
+    size_t input_set;     /* index in job->ranges.sets while its layer is measured; else SIZE_MAX */
+    json_t *unmeasured; /* indices of experts with too few tokens, which have the scale of others; NULL: none. Owned */
+    float divisor;      /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
+    float whole_scale;  /* the scale, if one covers the target */
+    double tries[16];   /* the same: error squares with each try of organ_grid_search */
+    const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
+    uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
+    uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
     /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;
      * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K);
@@ -120,6 +124,38 @@ typedef struct organ_quantize_part {
     json_t *fallback;       /* indices of experts that were calibrated on all tokens of the layer; NULL: none. Owned */
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
+
+/* The inputs of a matrix that have a scale in common. */
+typedef enum organ_quantize_inputs_by {
+    ORGAN_INPUTS_BY_TOKEN,
+    ORGAN_INPUTS_BY_GROUP,  /* `group` columns of a token */
+    ORGAN_INPUTS_BY_TENSOR, /* all: the scale is measured on a text */
+    ORGAN_INPUTS_BY_BOTH    /* a group of columns, times the scale of the matrix */
+} organ_quantize_inputs_by;
+
+/* How servers round the inputs of quantised matrices: a row of the table of quantize_inputs.c. */
+typedef struct organ_quantize_inputs {
+    const char *schemes[2]; /* globs on names of schemes; NULL: there is no second one */
+    const char *asked;      /* the options that choose the row, for messages */
+    bool declared;          /* it applies without options */
+    bool flag;              /* --activations chooses it */
+    const char *type;       /* of the codes: "int8", "fp8" (E4M3) or "fp4" (E2M1) */
+    organ_quantize_inputs_by scope;
+    size_t group;
+    bool one_group;      /* vLLM needs the scheme's size of groups in all matrices */
+    const char *experts; /* a warning if routed experts are quantised; NULL: none */
+    bool refused;        /* no loader multiplies routed experts */
+    const char *loaders; /* the loaders that round inputs so */
+} organ_quantize_inputs;
+
+typedef struct organ_quantize_input_set organ_quantize_input_set;
+
+/* Sets of matrices with one scale of inputs, of the layer that is measured. */
+typedef struct organ_quantize_ranges {
+    organ_quantize_input_set *sets; /* owned */
+    size_t count, room;
+    bool counted; /* inputs are counted by magnitude (--activation-observer mse) */
+} organ_quantize_ranges;
 
 /* A target that is copied unchanged because its encoding cannot represent it. */
 typedef struct organ_quantize_left {
@@ -213,7 +249,9 @@ typedef struct organ_quantize_job {
     organ_quantize_mlx *mlx;          /* state of an output for MLX (quantize_mlx.h); NULL: another output */
     organ_quantize_importance imatrix;
     organ_quantize_list list;
-    organ_gguf_writer *writer; /* key-values of a GGUF output; NULL: the output is safetensors */
+    organ_gguf_writer *writer;           /* key-values of a GGUF output; NULL: the output is safetensors */
+    const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
+    organ_quantize_ranges ranges;
     organ_quantize_walk along, measured;
     organ_quantize_repair repair;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
@@ -263,7 +301,8 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
 /* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, NAME.weight_global_scale if there is a
- * divisor, and with --activations NAME.input_global_scale; does nothing for other parts. */
+ * divisor, and a measured scale of inputs, NAME.input_global_scale or NAME.input_scale; does nothing for other parts.
+ */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
 
 /* Sets `divisor` of the parts that this run writes, if the encoding has divisors: reads all weights of these parts, and
@@ -273,10 +312,32 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
 /* Multiplies n values by a power of 2. */
 void organ_quantize_multiply(float *values, size_t n, float factor);
 
-/* ---- scales of inputs (quantize_activations.c) ---- */
+/* ---- rounded inputs (quantize_inputs.c) ---- */
 
-/* Open, run and close the run that sets `greatest_input` of the parts; do nothing without --activations, and with
- * method gptq, whose run sets it. Return the errors of organ_calibration_run_open and _layers. */
+/* Returns whether --activation-scale is static. */
+bool organ_quantize_static(const organ_quantize_options *options);
+/* Returns whether static scales are those with the least squared error (--activation-observer mse). */
+bool organ_quantize_by_error(const organ_quantize_options *options);
+/* Returns whether parts get tensors of scales of their inputs, from a text. */
+bool organ_quantize_measures(const organ_quantize_options *options);
+/* Checks the options --activation-*; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if they are invalid. */
+organ_status organ_quantize_inputs_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Sets job->inputs. Returns ORGAN_USAGE if no loader knows the inputs that the options ask for. */
+organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error);
+/* Returns ORGAN_USAGE if routed experts are quantised and no loader multiplies them by such inputs. */
+organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error);
+/* Returns the member input_activations of config_groups; JSON null if inputs are not rounded. */
+json_t *organ_quantize_inputs_json(const organ_quantize_job *job);
+/* Returns the member "activations" of the report, NULL if inputs are not rounded. */
+json_t *organ_quantize_inputs_document(const organ_quantize_job *job);
+/* Notes the loaders of inputs that options ask for. */
+void organ_quantize_inputs_note(const organ_quantize_job *job);
+
+/* ---- measured scales of inputs (quantize_activations.c) ---- */
+
+/* Open, run and close the run that measures the inputs of the parts, in the unquantised model; do nothing if there is
+ * nothing to measure, and for NVFP4 with method gptq, whose run sets `greatest_input`. Return the errors of
+ * organ_calibration_run_open and _layers, and ORGAN_BAD_INPUT if the text reaches no expert of a layer. */
 organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_error *error);
 organ_status organ_quantize_activations_run(organ_quantize_job *job, organ_error *error);
 void organ_quantize_activations_close(organ_quantize_job *job);

@@ -323,6 +323,14 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
         tensor, tensor);
 }
 
+/* Static scales have the type of the weight's scales. */
+static organ_status put_input_scale(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
+{
+    unsigned char stored[4];
+    organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->input_scale, 1, stored);
+    return organ_write_put(job->run, part->input, stored, organ_encoding_scale_bytes(part->encoding), 0, NULL, error);
+}
+
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
@@ -330,6 +338,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
     const bool gguf = organ_encoding_is_gguf(part->encoding);
     const float global = gguf ? 1 / part->divisor : part->divisor;
     const uint64_t count = gguf ? part->scale_shape[0] : 1;
+    if (organ_quantize_static(job->options) && put_input_scale(job, part, error) != ORGAN_OK)
+        return error->status;
     if (organ_encoding_has_divisor(part->encoding)) {
         for (uint64_t k = 0; k < count && !error->status; k++)
             organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
-static const uint64_t one[] = {1}; /* shape of NAME.weight_global_scale and NAME.input_global_scale */
+static const uint64_t one[] = {1}; /* shape of the scale of a tensor or of its inputs */
 
 /* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
  * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
@@ -32,12 +32,12 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     const organ_encoding *const e = part->encoding;
     const bool packed = organ_encoding_is_packed(e), joined = packed || organ_encoding_is_fp4(e);
     const bool whole = e->grid.scale_of == ORGAN_SCALE_TENSOR, divided = organ_encoding_has_divisor(e);
-    const bool measured = job->options->activations;
+    const bool measured = organ_quantize_measures(job->options), fixed = organ_quantize_static(job->options);
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
     const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;
     const char *const global = divided ? name_next_to(job, name, "weight_global_scale") : NULL;
-    const char *const input = measured ? name_next_to(job, name, "input_global_scale") : NULL;
+    const char *const input = measured ? name_next_to(job, name, fixed ? "input_scale" : "input_global_scale") : NULL;
     const char *const scale =
         name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
@@ -57,7 +57,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     if (divided)
         part->global = add_piece(job, global, ORGAN_F32, 1, one);
     if (measured)
-        part->input = add_piece(job, input, ORGAN_F32, 1, one);
+        part->input = add_piece(job, input, fixed ? e->scales : ORGAN_F32, 1, one);
     return ORGAN_OK;
 }
 

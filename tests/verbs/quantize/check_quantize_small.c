@@ -553,7 +553,7 @@ START_TEST(wrong_formats_and_types_are_refused)
     refused(mlx("fp8-channel"), ORGAN_USAGE, "has no meaning with `format` mlx");
     refused(mlx("q4_k"), ORGAN_USAGE, "scheme q4_k has no meaning with `format` mlx");
     refused((convert_way){.scheme = "int5-group64"}, ORGAN_USAGE, "is one of `format` mlx");
-    refused((convert_way){.scheme = "mxfp8"}, ORGAN_USAGE, "is one of `format` mlx");
+    refused((convert_way){.scheme = "int5-group32"}, ORGAN_USAGE, "is one of `format` mlx");
     static const char bloom[] = "{\"architectures\": [\"BloomForCausalLM\"], \"model_type\": \"bloom\"}";
     spill(scratch_path("donor/config.json"), bloom, sizeof bloom - 1);
     refused(mlx("int4-group64"), ORGAN_BAD_INPUT, "does not write models of type 'bloom'");

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ * How servers round the inputs of quantised matrices (--activations, --activation-type, --activation-scale): the table
+ * of the kinds that loaders of compressed-tensors know, the choice of one, its members of quantization_config, and
+ * notes about loaders. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "orchestrator/report/text/report_text.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EMULATED "; transformers (emulated)"
+#define VLLM_FP8 "vLLM on GPUs of compute capability 8.9 or later (older ones round no inputs)" EMULATED
+#define VLLM_MX  "vLLM on GPUs of compute capability 10.0 or later (older ones round no inputs)" EMULATED
+#define VLLM_INT "vLLM on GPUs of compute capability 7.5 or later" EMULATED
+
+/* A kind a row. */
+/* clang-format off */
+static const organ_quantize_inputs kinds[] = {
+    {.schemes = {"fp8-block128"}, .asked = "`activation_type` fp8", .declared = true,
+     .type = "fp8", .scope = ORGAN_INPUTS_BY_GROUP, .group = 128, .loaders = "vLLM" EMULATED},
+    {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8", .declared = true,
+     .type = "fp8", .scope = ORGAN_INPUTS_BY_TOKEN, .loaders = VLLM_FP8},
+    {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8 `activation_scale` static",
+     .type = "fp8", .scope = ORGAN_INPUTS_BY_TENSOR, .loaders = VLLM_FP8},
+    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8", .declared = true,
+     .type = "int8", .scope = ORGAN_INPUTS_BY_TOKEN, .loaders = VLLM_INT},
+    {.schemes = {"int8-channel"}, .asked = "`activation_type` int8 `activation_scale` static", .refused = true,
+     .type = "int8", .scope = ORGAN_INPUTS_BY_TENSOR, .loaders = VLLM_INT},
+    {.schemes = {"int4-group128"}, .asked = "`activation_type` fp8",
+     .type = "fp8", .scope = ORGAN_INPUTS_BY_TOKEN, .one_group = true,
+     .loaders = "vLLM on GPUs of compute capability 9.0 only" EMULATED},
+    {.schemes = {"int?-group*", "mixed"}, .asked = "`activation_type` int8",
+     .type = "int8", .scope = ORGAN_INPUTS_BY_TOKEN,
+     .experts = "vLLM multiplies experts by such activations only with 4 bits on Arm CPUs",
+     .loaders = "vLLM from June 2026 on (Humming), on GPUs of compute capability 7.5 or later" EMULATED},
+    {.schemes = {"nvfp4"}, .asked = "`activations`", .flag = true,
+     .type = "fp4", .scope = ORGAN_INPUTS_BY_BOTH, .group = 16, .loaders = VLLM_MX},
+    {.schemes = {"mxfp4"}, .asked = "`activations`", .flag = true,
+     .type = "fp4", .scope = ORGAN_INPUTS_BY_GROUP, .group = 32, .loaders = VLLM_MX},
+    {.schemes = {"mxfp8"}, .asked = "`activation_type` fp8", .declared = true,
+     .type = "fp8", .scope = ORGAN_INPUTS_BY_GROUP, .group = 32, .loaders = VLLM_MX}};
+/* clang-format on */
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+bool organ_quantize_static(const organ_quantize_options *o)
+{
+    return o->activation_scale && strcmp(o->activation_scale, "static") == 0;
+}
+
+bool organ_quantize_by_error(const organ_quantize_options *o)
+{
+    return o->activation_observer && strcmp(o->activation_observer, "mse") == 0;
+}
+
+bool organ_quantize_measures(const organ_quantize_options *o)
+{
+    return organ_quantize_static(o) || (o->activations && strcmp(o->scheme, "nvfp4") == 0);
+}
+
+/* ---- the choice ---- */
+
+static bool has_scheme(const organ_quantize_inputs *kind, const char *scheme)
+{
+    for (size_t k = 0; k < sizeof kind->schemes / sizeof *kind->schemes && kind->schemes[k]; k++)
+        if (fnmatch(kind->schemes[k], scheme, 0) == 0)
+            return true;
+    return false;
+}
+
+/* Without --activation-type, static scales are of the type that the scheme declares. */
+static bool is_wanted(const organ_quantize_inputs *kind, const organ_quantize_options *o)
+{
+    if (o->activations)
+        return kind->flag;
+    if (!o->activation_type && !o->activation_scale)
+        return kind->declared;
+    return !kind->flag && (!o->activation_type || strcmp(o->activation_type, kind->type) == 0) &&
+           (kind->scope == ORGAN_INPUTS_BY_TENSOR) == organ_quantize_static(o);
+}
+
+static void append(char *text, size_t room, const char *more)
+{
+    const size_t length = strlen(text);
+    snprintf(text + length, room - length, "%s%s", length ? ", " : "", more);
+}
+
+static organ_status refuse_kind(const organ_quantize_options *o, organ_error *error)
+{
+    char same[200] = "", other[200] = "";
+    for (size_t k = 0; k < KINDS; k++) {
+        if (has_scheme(&kinds[k], o->scheme))
+            append(same, sizeof same, kinds[k].asked);
+        for (size_t s = 0; s < 2 && kinds[k].schemes[s] && is_wanted(&kinds[k], o); s++)
+            append(other, sizeof other, strchr(kinds[k].schemes[s], '*') ? "int4-group128" : kinds[k].schemes[s]);
+    }
+    return organ_fail(error, ORGAN_USAGE,
+                      "no loader multiplies weights of scheme %s by activations of %s%s%s scales; this scheme has %s; "
+                      "schemes with such activations: %s",
+                      o->scheme, o->activation_type ? o->activation_type : "", o->activation_type ? " with " : "",
+                      organ_quantize_static(o) ? "static" : "dynamic", *same ? same : "none", *other ? other : "none");
+}
+
+static organ_status check_words(const organ_quantize_options *o, organ_error *error)
+{
+    const struct {
+        const char *given, *option, *words[2];
+    } options[] = {{o->activation_type, "`activation_type`", {"int8", "fp8"}},
+                   {o->activation_scale, "`activation_scale`", {"dynamic", "static"}},
+                   {o->activation_observer, "`activation_observer`", {"extremes", "mse"}}};
+    for (size_t k = 0; k < sizeof options / sizeof *options; k++)
+        if (options[k].given && strcmp(options[k].given, options[k].words[0]) != 0 &&
+            strcmp(options[k].given, options[k].words[1]) != 0)
+            return organ_fail(error, ORGAN_USAGE, "%s '%s' is unknown: %s or %s", options[k].option, options[k].given,
+                              options[k].words[0], options[k].words[1]);
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_inputs_check(const organ_quantize_options *o, bool gguf, organ_error *error)
+{
+    const char *const asked = o->activation_type ? "`activation_type`" : "`activation_scale`";
+    if (check_words(o, error))
+        return error->status;
+    if (o->activation_observer && !organ_quantize_static(o))
+        return organ_fail(error, ORGAN_USAGE,
+                          "`activation_observer` has no meaning without `activation_scale` static: dynamic scales are "
+                          "computed at run time");
+    if (!o->activation_type && !o->activation_scale)
+        return ORGAN_OK;
+    if (o->format || gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s has no meaning with %s: it is for schemes of compressed-tensors, such as int8-channel",
+                          asked, o->format ? "`format` mlx" : "GGUF models");
+    if (o->activations)
+        return organ_fail(error, ORGAN_USAGE, "%s has no meaning with `activations`, which rounds them like weights",
+                          asked);
+    if (organ_quantize_static(o) && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE,
+                          "`activation_scale` static needs `calibration.text` FILE, a text on which the activations "
+                          "are measured");
+    return ORGAN_OK;
+}
+
+organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    job->inputs = NULL;
+    if (organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS)
+        return o->activation_type || o->activation_scale ? organ_quantize_inputs_check(o, /*gguf=*/true, error)
+                                                         : ORGAN_OK;
+    for (size_t k = 0; k < KINDS && !job->inputs; k++)
+        if (has_scheme(&kinds[k], o->scheme) && is_wanted(&kinds[k], o))
+            job->inputs = &kinds[k];
+    return job->inputs || (!o->activation_type && !o->activation_scale) ? ORGAN_OK : refuse_kind(o, error);
+}
+
+/* ---- quantization_config ---- */
+
+static const char *strategy_of(const organ_quantize_inputs *kind)
+{
+    static const char *const names[] = {[ORGAN_INPUTS_BY_TOKEN] = "token",
+                                        [ORGAN_INPUTS_BY_GROUP] = "group",
+                                        [ORGAN_INPUTS_BY_TENSOR] = "tensor",
+                                        [ORGAN_INPUTS_BY_BOTH] = "tensor_group"};
+    return names[kind->scope];
+}
+
+/* The members are those of the presets of compressed-tensors. NVFP4 computes the scale of a group at run time and
+ * multiplies it by input_global_scale. */
+json_t *organ_quantize_inputs_json(const organ_quantize_job *job)
+{
+    const organ_quantize_inputs *const kind = job->inputs;
+    if (!kind)
+        return json_null();
+    const bool both = kind->scope == ORGAN_INPUTS_BY_BOTH, fixed = kind->scope == ORGAN_INPUTS_BY_TENSOR;
+    const bool mse = organ_quantize_by_error(job->options);
+    json_t *const made = organ_compressed_arguments(
+        strcmp(kind->type, "fp4") == 0 ? 4 : 8, strcmp(kind->type, "int8") == 0 ? "int" : "float", strategy_of(kind),
+        kind->group ? json_integer((json_int_t)kind->group) : json_null(), /*dynamic=*/!fixed && !both);
+    const char *const bytes = both ? "torch.float8_e4m3fn" : "torch.uint8";
+    return organ_json_joined(
+        made,
+        ORGAN_OBJECT(SET_IF(kind->group, "scale_dtype", json_string(bytes)),
+                     SET_IF(kind->group, "zp_dtype", json_string(bytes)), SET_IF(both, "dynamic", json_string("local")),
+                     SET_IF(both || fixed, "observer", json_string(mse ? "mse" : "static_minmax"))));
+}
+
+json_t *organ_quantize_inputs_document(const organ_quantize_job *job)
+{
+    const organ_quantize_inputs *const kind = job->inputs;
+    if (!kind)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("type", kind->type), SET_TEXT("scale_of", strategy_of(kind)),
+                        SET_FLAG("dynamic", kind->scope != ORGAN_INPUTS_BY_TENSOR), SET_TEXT("loaders", kind->loaders));
+}
+
+/* ---- loaders ---- */
+
+static bool has_experts(const organ_quantize_job *job)
+{
+    for (size_t k = 0; k < job->list.part_count; k++)
+        if (organ_modules_is_routed(organ_quantize_next_part(job, k)->weight->codes))
+            return true;
+    return false;
+}
+
+organ_status organ_quantize_inputs_check_experts(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_inputs *const kind = job->inputs;
+    if (!kind || !kind->refused || !has_experts(job))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: no loader multiplies experts of scheme %s by activations with static scales: use scheme "
+                      "fp8-channel, `activation_scale` dynamic, or `targets` without the experts",
+                      job->model->path, job->encoding->name);
+}
+
+void organ_quantize_inputs_note(const organ_quantize_job *job)
+{
+    const organ_quantize_inputs *const kind = job->inputs;
+    const organ_quantize_options *const o = job->options;
+    if (!kind || (!o->activation_type && !o->activation_scale && !o->activations))
+        return;
+    organ_progress_note(job->progress, "loaders that multiply %s by rounded inputs: %s", job->encoding->name,
+                        kind->loaders);
+    if (kind->one_group && job->list.regrouped)
+        organ_progress_warn(job->progress,
+                            "vLLM multiplies by FP8 inputs only groups of 128, and %zu tensor%s smaller ones: use "
+                            "`activation_type` int8",
+                            job->list.regrouped, job->list.regrouped == 1 ? " has" : "s have");
+    if (kind->experts && has_experts(job))
+        organ_progress_warn(job->progress, "%s", kind->experts);
+}
