@@ -5,7 +5,7 @@ and memory can be measured.
 
     peer_run.py start PROGRAM                                    imports what the jobs of PROGRAM import, and ends
     peer_run.py versions                                         prints the versions of the packages as JSON
-    peer_run.py compress RECIPE MODEL TEXT SAMPLES CONTEXT OUT   llm-compressor
+    peer_run.py compress RECIPE MODEL TEXT SAMPLES CONTEXT OUT [TYPE]   llm-compressor; TYPE (bfloat16): how it computes
     peer_run.py merge BASE ADAPTER OUT                           peft
     peer_run.py tune MODEL TEXT STEPS CONTEXT OUT                trains all projections with PyTorch
     peer_run.py score MODEL TEXT CONTEXT TOKENS                  perplexity by transformers, as JSON; X.gguf: by llama.cpp
@@ -16,6 +16,8 @@ import math
 import sys
 from importlib import metadata
 
+PRESETS = {"fp8": "FP8_DYNAMIC", "fp8-static": "FP8", "w8a8": "W8A8", "w4a8": "W4A8"}  # schemes of compressed-tensors
+SMOOTHING = 0.8  # the strength in llm-compressor's example for INT8
 PACKAGES = ["llmcompressor", "compressed-tensors", "mergekit", "peft", "transformers", "torch", "llama-cpp-python"]
 
 
@@ -45,12 +47,15 @@ def recipe_of(name):
     from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
     targets = ["re:.*_proj$"]
     method, _, form = name.partition("_")
-    if method in ("nearest", "gptq", "awq"):
-        if form == "fp8":
-            return QuantizationModifier(targets=targets, scheme="FP8_DYNAMIC")
+    if method in ("nearest", "gptq", "awq", "smooth", "smooth-gptq"):
+        if form in PRESETS:
+            codes = GPTQModifier if method.endswith("gptq") else QuantizationModifier
+            smoothing = [SmoothQuantModifier(smoothing_strength=SMOOTHING)] if method.startswith("smooth") else []
+            return smoothing + [codes(targets=targets, scheme=PRESETS[form])]
         weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=int(form))
         if method == "gptq":
             weights.actorder = "static"
@@ -69,27 +74,33 @@ def token_ids(tokenizer, text):
         return tokenizer(file.read(), add_special_tokens=False)["input_ids"]
 
 
-def windows_of(ids, samples, context):
-    """Returns the windows that organ spreads over the text."""
+def bos_of(tokenizer):
+    """Returns the token that the tokenizer puts before a text, as a list."""
+    return [token for token in tokenizer("")["input_ids"][:1] if token == tokenizer.bos_token_id]
+
+
+def windows_of(tokenizer, text, samples, context):
+    """Returns the windows that organ spreads over the text; BOS, if the tokenizer adds it, replaces their first tokens."""
+    ids, bos = token_ids(tokenizer, text), bos_of(tokenizer)
     step = (len(ids) - context) / (samples - 1)
-    return [ids[int(k * step):int(k * step) + context] for k in range(samples)]
+    return [(bos + ids[int(k * step) + len(bos):])[:context] for k in range(samples)]
 
 
-def compress(name, model, text, samples, context, out):
+def compress(name, model, text, samples, context, out, dtype="bfloat16"):
     from datasets import Dataset
     from llmcompressor import oneshot
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     samples, context = int(samples), int(context)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    windows = windows_of(token_ids(tokenizer, text), samples, context)
-    dense = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16")
+    windows = windows_of(tokenizer, text, samples, context)
+    dense = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     recipe = recipe_of(name)
-    calibration = {} if name.startswith("nearest") else {
+    calibration = {} if name.startswith("nearest") and name != "nearest_fp8-static" else {
         "dataset": Dataset.from_dict({"input_ids": windows, "attention_mask": [[1] * context] * samples}),
         "max_seq_length": context, "num_calibration_samples": samples}
     oneshot(model=dense, recipe=recipe, **calibration)
-    dense.save_pretrained(out, **({"save_compressed": True} if name.startswith(("nearest", "gptq", "awq")) else {}))
+    dense.save_pretrained(out, **({"save_compressed": True} if name.startswith(("nearest", "gptq", "awq", "smooth")) else {}))
     tokenizer.save_pretrained(out)
 
 
@@ -109,7 +120,7 @@ def tune(model, text, steps, context, out):
     torch.manual_seed(1)
     steps, context = int(steps), int(context)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    windows = windows_of(token_ids(tokenizer, text), steps, context)
+    windows = windows_of(tokenizer, text, steps, context)
     tuned = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
     for name, values in tuned.named_parameters():
         values.requires_grad_(name.endswith("_proj.weight"))
@@ -134,16 +145,21 @@ def score(model, text, context, tokens):
     print(json.dumps({"perplexity": math.exp(nll)}))
 
 
+def scored_windows(tokenizer, text, context, tokens):
+    """Returns the windows of `organ evaluate --style hf`."""
+    ids = bos_of(tokenizer) + token_ids(tokenizer, text)[:tokens]
+    return [ids[first:first + context] for first in range(0, len(ids) - 1, context)]
+
+
 def scored_by_transformers(model, text, context, tokens):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    ids = token_ids(AutoTokenizer.from_pretrained(model), text)[:tokens]
     scorer = AutoModelForCausalLM.from_pretrained(model, dtype="float32").eval()
     lost = scored = 0
     with torch.no_grad():
-        for first in range(0, len(ids), context):
-            window = torch.tensor([ids[first:first + context]])
+        for ids in scored_windows(AutoTokenizer.from_pretrained(model), text, context, tokens):
+            window = torch.tensor([ids])
             logits = scorer(input_ids=window).logits[0, :-1].double()
             lost += torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
             scored += window.shape[1] - 1

@@ -79,8 +79,8 @@ else
     echo "skipped: bench_ranks.sh, for which mpirun or build/liborgan_mpi.so is missing"
 fi
 # The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); peer_run.py, draw_compare.py and draw_bits.py are parts of other scripts.
-for script in bench/*.py; do
-    name=$(basename "$script" .py)
+for script in bench/*.py bench/*/*.py; do
+    name=${script#bench/} name=${name%.py}
     [[ $name == peer_run || $name == draw_* ]] || if grep -q "^ *peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
 done
 # published.sh keeps nothing of a package with other bytes, and ends with 77 if PyPI cannot be reached.

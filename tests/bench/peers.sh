@@ -41,6 +41,7 @@ peer() {
     echo "$name.py: $(grep -cE "$pattern" "$scratch/out") rows"
 }
 
+for scheme in int8-channel fp8-channel; do "$organ" quantize $model_of_llama -o "$scratch/served-$scheme" -s $scheme -q >/dev/null; done
 mkdir -p "$scratch/handbook/en-US"
 for page in 1 2 3; do echo "<html><head>x</head><p>Page&nbsp;$page</p></html>" >"$scratch/handbook/en-US/$page.html"; done
 peer published_text "" 2 "^(calib|held)\.txt [1-9][0-9]* characters\$" "$scratch/handbook" "$scratch"
@@ -49,6 +50,12 @@ peer compare_measure numpy 1 "ratio $figure; theta differs" 1 "$organ"
 peer compare_methods numpy 7 "^\| [a-z_]+_proj( \| $figure %){6} \|" $model 4 "$organ"
 peer compare_feedback "torch transformers safetensors" 2 "^\| 0.001( \| [^|]+){6} \|" $model $model/heldout.txt 1e-3
 peer compare_loading "torch transformers compressed_tensors accelerate" 2 "^\| (fp8-channel|int4-group32)( \| $figure){4} \| *\$" $model "$organ" fp8-channel int4-group32
+peer served/losses "torch transformers compressed_tensors accelerate" 2 "^\| served-[a-z0-9-]+( \| $figure){7} \|" $model_of_llama \
+    "$scratch"/served-{int8,fp8}-channel --text $model_of_llama/heldout.txt --context 64 --tokens 512 --weights --organ "$organ"
+peer served/compressor "torch transformers datasets llmcompressor" 2 "^\| (W8A8|FP8 dynamic)( \| $figure, $figure){3} \|" $model_of_llama --judge \
+    --calibration $model_of_llama/calibration.txt --text $model_of_llama/heldout.txt --context 64 --tokens 512 --samples 4 --work "$scratch/compressor" \
+    --jobs "W8A8,FP8 dynamic" --organ "$organ"
+peer served/smoothing "torch transformers datasets llmcompressor" 2 "^\| (llama|gemma3_text) \| $figure \|" llama=same gemma3_text=moved
 peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a-z0-9/ -]+ \| int4-group32 \| .*(loads|refused)" \
     --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
 peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
