@@ -17,8 +17,7 @@
 #include <stddef.h>
 
 /* The member "activity" of a report's "run": the shares of the workers' time in computing, reading, writing and
- * waiting, the bytes that were moved, and which of them bound the run. docs/definitions/counts.md defines its members.
- */
+ * waiting, the bytes that were moved, and which of them bound the run. `organ schema` describes its members. */
 
 /* Returns the figures of an account: {"bound", "bound_share", "computing_share",
  * "reading_share", "writing_share", "waiting_share", "one_thread_share", "read_bytes", "read_bytes_per_second",
