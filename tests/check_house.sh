@@ -130,6 +130,7 @@ surgery/allocate calibration write
 surgery/audit
 surgery/convert encoding repack scoring write
 surgery/encoding
+surgery/folds calibration write
 surgery/gptq calibration encoding
 surgery/layers
 surgery/merge calibration
@@ -165,7 +166,7 @@ formats/safetensors safetensors.h
 formats/tensor module_names.h tensor_list.h
 formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h
-forward mixers.h forward_parts.h
+forward mixers.h forward_parts.h folds.h
 kernels table.h elements.h half.h ggml_parts.h
 output facts.h head.h inputs.h run_inputs.h output.h cache.h layout.h plan.h publish.h model_settings.h model_card.h model_copy.h hidden_folder.h run_names.h
 report/blocks blocks.h
@@ -187,6 +188,7 @@ surgery/audit audit.h
 surgery/calibration calibration.h donor_target.h
 surgery/convert convert_across.h
 surgery/encoding encoding.h
+surgery/folds scaling.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h

@@ -99,6 +99,7 @@ typedef struct organ_tile {
     size_t rows, cols; /* in units; in a flat pass one row of `bytes` bytes */
     size_t stride;     /* units from one row to the next */
     size_t bytes;      /* bytes of all units of the tile */
+    uint64_t at;       /* bytes of the item before the first unit of the tile */
 } organ_tile;
 
 /* A whole number of tiles of one item, contiguous in its file. */

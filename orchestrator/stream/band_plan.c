@@ -226,7 +226,8 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
     organ_tile tile = {.item = shape->item,
                        .data = (char *)data + at,
                        .other = other ? (char *)other + at : NULL,
-                       .stride = shape->cols};
+                       .stride = shape->cols,
+                       .at = shape->from + at};
     tile.rows = organ_min(shape->tile_rows, shape->rows - row);
     tile.cols = organ_min(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;

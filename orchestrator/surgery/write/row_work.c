@@ -33,15 +33,17 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     const organ_write *const m = walk->w->write;
     const organ_tensor *const tensor = walk->items[tile->item].tensor;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
+    const organ_stretch *const stretch = &walk->w->stretches->list[walk->todo[tile->item]];
     organ_row row = {.kernels = m->engine->kernels,
-                     .index = walk->w->stretches->list[walk->todo[tile->item]].of,
+                     .index = stretch->of,
                      .tensor = tensor,
+                     .number = (stretch->at + tile->at) / (tile->cols * type->bytes),
                      .units = tile->cols,
                      .values = scratch,
                      .cols = tile->cols * type->elements,
                      .scratch = (float *)scratch + walk->floats,
                      .sums = result};
-    for (size_t r = 0; r < tile->rows; r++) {
+    for (size_t r = 0; r < tile->rows; r++, row.number++) {
         row.data = (char *)tile->data + r * tile->stride * type->bytes;
         organ_widen(row.kernels, tensor->dtype, row.data, row.values, row.units);
         m->replaced.rows->row(m->context, &row);

@@ -31,6 +31,7 @@ typedef struct organ_row {
     const organ_kernels *kernels;
     size_t index; /* index of the tensor among the replaced tensors */
     const organ_tensor *tensor;
+    uint64_t number; /* of the row in its tensor */
     void *data; /* the stored row, `units` storage units of the tensor's type (organ_dtype_info.elements values each) */
     size_t units;
     float *values; /* the row in FP32, `cols` values, 64-byte aligned */

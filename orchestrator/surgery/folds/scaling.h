@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ * Scales the channels of a model's folds (orchestrator/forward/folds.h): the factors of all folds, and their effect on
+ * each row of each tensor. */
+#ifndef ORGAN_SURGERY_FOLDS_SCALING_H
+#define ORGAN_SURGERY_FOLDS_SCALING_H
+
+#include "orchestrator/forward/folds.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+
+/* A side of a fold, by the tensor that it scales. */
+typedef struct organ_scaled_side {
+    size_t fold, side; /* indices in organ_folds.list and organ_folds.sides */
+} organ_scaled_side;
+
+/* The factors of the channels of all folds, 1 at first. The producer of channel c is divided by its factor, the readers
+ * are multiplied by it. */
+typedef struct organ_scaling {
+    const organ_model *model;
+    organ_folds folds;
+    uint64_t channels; /* of all folds */
+    float *factors;    /* of the channels of fold 0, then of fold 1, ... */
+    uint64_t *begin;   /* index in `factors` of each fold's first channel */
+    size_t *of_tensor; /* index in `sides` of each tensor's first side; the last entry is their number */
+    organ_scaled_side *sides;
+} organ_scaling;
+
+/* Finds the folds of the model of `forward`, with factors of 1. The model must outlive *scaling. Call
+ * organ_scaling_release also after an error. Returns ORGAN_IO if memory runs out. */
+organ_status organ_scaling_open(const organ_forward *forward, const organ_model *model, organ_scaling *scaling,
+                                organ_error *error);
+void organ_scaling_release(organ_scaling *scaling);
+
+/* Returns whether a fold has tensor number `tensor` of the model. */
+bool organ_scaling_has(const organ_scaling *scaling, size_t tensor);
+
+/* Scales a row of tensor number `tensor`: row `row` as the file has it, counted over all matrices
+ * (organ_tensor_matrices), with all its values. */
+void organ_scaling_row(const organ_scaling *scaling, size_t tensor, uint64_t row, float *values);
+
+/* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its
+ * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */
+typedef struct organ_channel_range {
+    int least, most; /* exponents for which the values without an added number are exact, around 0 */
+    bool plus;       /* the producer is a norm that adds `added` to its weight `weight`, of type `dtype` */
+    float weight, added;
+    organ_dtype dtype;
+} organ_channel_range;
+int organ_channel_exponent(const organ_channel_range *range, double wanted);
+
+/* Narrows *range to exponents that keep `value` of this type exact, if it is multiplied (`divided`: divided) by the
+ * power of two. Uses the exponent of the value only, so a range may be narrower than necessary. */
+void organ_channel_narrow(organ_channel_range *range, float least, float most, organ_dtype dtype, bool divided);
+
+#endif
