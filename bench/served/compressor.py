@@ -90,7 +90,7 @@ def main():
     models = [out for pair in pairs for out in pair if out and None not in pair]
     scores = {out: [kl] for out, (kl, _) in zip(models, losses.by_organ(options, models)[1][1:], strict=True)} if models else {}
     if options.judge and models:
-        options.weights = False
+        options.weights, options.scores = False, options.work / "transformers.json"
         for out, (kl, *_) in zip(models, losses.by_transformers(options, models)[1][1:], strict=True):
             scores[out].append(kl)
     print("| work | KL, llm-compressor | KL, organ | organ / llm-compressor | at most |")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Compares the loss of quantised models as transformers serves them, with rounded inputs of the matrices, with that of `organ evaluate`.
 
-    python3 bench/served/losses.py DONOR MODEL... --text FILE [--context 512] [--tokens 1536] [--weights] [--organ build/organ] [--most 2]
+    python3 bench/served/losses.py DONOR MODEL... --text FILE [--context 512] [--tokens 1536] [--weights] [--scores FILE] [--most 2]
 
 transformers loads the donor and each model, computes in FP32 on the CPU and scores the windows of `organ evaluate`; compressed-tensors rounds the
 inputs. A row has the KL divergence from the donor in nats per token by transformers and by organ, organ's difference in %, and both perplexities;
@@ -37,6 +37,7 @@ def arguments():
     for name, value in DEFAULTS.items():
         parser.add_argument(name, type=int, default=value)
     parser.add_argument("--organ", default="build/organ")
+    parser.add_argument("--scores", type=pathlib.Path, help="keep transformers' scores in this file")
     parser.add_argument("--weights", action="store_true")
     parser.add_argument("--most", type=float, default=2.0, help="the largest difference in %%")
     return parser.parse_args()
@@ -50,6 +51,7 @@ class Served:
     """A model in transformers and the sums of its losses, with rounded inputs and without."""
 
     def __init__(self, folder, donor=None):
+        self.folder = folder
         # dequantize: the matrices are decoded at once; those of nvfp4 become BF16. Inputs are rounded all the same.
         quantised = {"quantization_config": CompressedTensorsConfig(dequantize=True)} if configuration(folder) else {}
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **quantised).float().eval()
@@ -83,7 +85,20 @@ class Served:
 
 
 def by_transformers(options, models):
-    """Returns the number of scored tokens, and the donor's and the models' scores: (KL, perplexity, KL of the weights, whether inputs stay unrounded)."""
+    """Returns the number of scored tokens, and the donor's and the models' scores: (KL, perplexity, KL of the weights, whether inputs stay unrounded).
+    Those in the file --scores are not computed again."""
+    kept = json.loads(options.scores.read_text(encoding="utf-8")) if options.scores and options.scores.exists() else {}
+    key_of = {folder: json.dumps([str(folder), options.text, options.context, options.tokens, options.weights]) for folder in [options.donor, *models]}
+    missing = [folder for folder, key in key_of.items() if key not in kept]
+    if missing:
+        kept["scored"], found = compute_scores(options, [folder for folder in missing if folder != options.donor])
+        kept.update((key_of[folder], scores) for folder, scores in found.items())
+    if options.scores:
+        options.scores.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    return kept["scored"], [kept[key] for key in key_of.values()]
+
+
+def compute_scores(options, models):
     torch.set_num_threads(options.threads)
     tokenizer = AutoTokenizer.from_pretrained(options.donor)
     windows = [torch.tensor([ids]) for ids in peer_run.scored_windows(tokenizer, options.text, options.context, options.tokens)]
@@ -96,7 +111,8 @@ def by_transformers(options, models):
             if options.weights:
                 one.add(window, donor_logits, rounded=False)
     scored = sum(window.shape[1] - 1 for window in windows)
-    return scored, [(one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten) for one in served]
+    return scored, {one.folder: (one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten)
+                    for one in served}
 
 
 def by_organ(options, models, activations="on"):
