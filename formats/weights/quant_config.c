@@ -3,6 +3,7 @@
  * its path. Functions keep the first error in `error` of the scope; values that they set after an error are void. */
 #include "formats/weights/quant_config.h"
 
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 
@@ -209,6 +210,7 @@ static void read_section(const scope *at, const char *method)
     read_groups(at);
     read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields);
     read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields);
+    organ_quant_read_cache(at);
     read_layout(at);
     read_skipped(at);
 }
@@ -273,7 +275,7 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
     if (!made)
         return organ_fail_memory(error, model->path);
     made->model_type = model->config.model_type;
-    made->file = made->method = made->layout = made->pack_dtype = "";
+    made->file = made->method = made->layout = made->pack_dtype = made->cache_text = "";
     made->all = (organ_quant_group){.name = "", .format = "", .symmetric = -1};
     if (read_files(made, model, error) != ORGAN_OK) {
         organ_quant_config_free(made);
@@ -291,6 +293,22 @@ void organ_quant_config_free(organ_quant_config *config)
     organ_arena_release(&config->arena);
     json_decref(config->root);
     free(config);
+}
+
+organ_status organ_cache_declared(const organ_model *model, organ_cache_codes *codes, char text[64], organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    organ_quant_config *config = NULL;
+    *codes = ORGAN_CACHE_PLAIN;
+    *text = '\0';
+    if (model->gguf || organ_quant_config_read(model, &config, error) != ORGAN_OK)
+        return error->status;
+    if (*config->cache_text) {
+        *codes = config->cache ? ORGAN_CACHE_E4M3 : ORGAN_CACHE_OTHER;
+        snprintf(text, 64, "%s", config->cache_text);
+    }
+    organ_quant_config_free(config);
+    return ORGAN_OK;
 }
 
 /* The name of a module in transformers or mlx-lm may differ from that in the file. */

@@ -90,6 +90,9 @@ typedef struct organ_quant_config {
     organ_quant_rules targets, skipped;
     bool grouped;       /* the config has groups: modules that no group selects are not quantised */
     bool rounds_inputs; /* a group or `all` has `inputs` */
+    /* what states how servers store the KV cache, a member or ModelOpt's name of the type; "": nothing does */
+    const char *cache_text;
+    bool cache; /* as E4M3 codes with stored scales; false, with a cache_text: in another way */
     organ_arena arena;
 } organ_quant_config;
 
@@ -170,6 +173,9 @@ typedef struct organ_quant_field {
 /* Reads the members of the object *at that `fields` lists (ended by a NULL key) into *group. Absent members change
  * nothing. If the object has two members of the same kind, the later one in `fields` is used. */
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group);
+
+/* Sets config->cache and config->cache_text (quant_config_cache.c). `at` is the section with the settings. */
+void organ_quant_read_cache(const organ_quant_scope *at);
 
 /* ---- quant_config_values.c ---- */
 

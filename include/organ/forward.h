@@ -199,6 +199,46 @@ typedef struct organ_head_tap {
  * attention. */
 void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
 
+/* ---- the KV cache of servers ---- */
+
+/* What the layers with attention keep of a token. */
+typedef enum organ_cache_kind {
+    ORGAN_CACHE_NONE,     /* no layer has attention */
+    ORGAN_CACHE_OF_HEADS, /* keys and values of heads */
+    ORGAN_CACHE_LATENT    /* latent vectors, at least in one layer */
+} organ_cache_kind;
+organ_cache_kind organ_forward_cache_kind(const organ_forward *forward);
+
+/* The scales of a cache of E4M3 codes. A server keeps each key after its rotation and each value as the code nearest
+ * to value / scale, ties to even, at most 448 in magnitude, and computes with code x scale. */
+typedef struct organ_cache_rounding {
+    size_t heads;         /* largest number of heads of keys of a layer */
+    float *keys, *values; /* config.layers x heads: scales of the heads of a layer, all equal for one of the layer */
+    unsigned layers;      /* number of layers that keep keys and values; others use those of an earlier layer */
+    unsigned unscaled;    /* number of them for which the model has no scale, so that 1 is used, as vLLM does */
+    bool by_head;         /* a layer has a scale for each head */
+} organ_cache_rounding;
+/* Makes all later runs round keys and values as such a server does, with the scales in the model's tensors
+ * self_attn.k_scale and .v_scale, k_proj.k_scale and v_proj.v_scale, k_proj.output_scale and v_proj.output_scale, or
+ * kv_scale. A layer that has only scales of keys uses them for values too. Blocks for multi-token prediction are not
+ * rounded. Returns ORGAN_USAGE unless organ_forward_cache_kind is ORGAN_CACHE_OF_HEADS; ORGAN_BAD_INPUT, naming the
+ * tensor, for scales of another type, of another number than 1 or the layer's heads of keys, or not above 0. */
+organ_status organ_forward_round_cache(organ_forward *forward, organ_error *error);
+/* Returns the scales of organ_forward_round_cache, which `forward` owns; NULL if the cache is not rounded. */
+const organ_cache_rounding *organ_forward_cache(const organ_forward *forward);
+
+/* A callback that receives the keys, after their rotation, and the values of `tokens` tokens of the batch as they enter
+ * the cache: tokens x kv_heads x head_dim and tokens x kv_heads x value_dim numbers. A server keeps `factor` x values.
+ * Called on the thread that runs the layer. */
+typedef struct organ_cache_tap {
+    void *context;
+    organ_status (*rows)(void *context, unsigned layer, size_t tokens, const float *keys, const float *values,
+                         float factor, organ_error *error);
+} organ_cache_tap;
+/* Later runs of the layer call `tap`, which must outlive them; NULL: none. Does nothing for layers that keep no keys
+ * and values of heads: those without attention, with latent attention, or with the keys of an earlier layer. */
+void organ_layer_tap_cache(organ_layer *layer, const organ_cache_tap *tap);
+
 /* ---- multi-token prediction ---- */
 
 /* Finds the blocks for multi-token prediction (MTP, NextN) after the layers, as files of DeepSeek-V3, GLM-4.5,

@@ -241,6 +241,7 @@ void organ_forward_close(organ_forward *f)
         organ_forward_release_draft(&f->drafts[k]);
     organ_forward_per_layer_close(&f->per_layer);
     organ_forward_streams_close(f);
+    free(f->cache.keys);
     organ_forward_free(f->scratch);
     organ_forward_free(f->embedding_norm);
     organ_forward_free(f->embedding_norm_biases);

@@ -36,9 +36,8 @@ typedef struct forward_slot {
     organ_turned_rows turned; /* the order of the rows in the file */
     forward_stored_form *stored_form; /* the object that `weight` points into, if the slot owns it; else NULL */
     bool reshaped;                    /* the tensor has two dimensions, so calibration takes the stack for one matrix */
-    bool transposed; /* matrices are stored as in_features x out_features; loading transposes them, rows are
-                        out_features */
-    bool vectors;    /* one vector for each matrix (biases of stacked experts), read as FP32 */
+    bool transposed;                  /* matrices are stored as in_features x out_features; loading transposes them */
+    bool vectors;                     /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
 /* Rows of a slot from row `row` on: a whole weight, or a part (of known size) of a fused or stacked one. */
@@ -130,6 +129,7 @@ struct organ_forward {
     float *norm_values, *norm_biases;              /* of the norm before the output head; NULL: it has none */
     float *head_biases;                            /* of the output head; NULL: it has none */
     forward_rotation rotation, rotation_local;
+    organ_cache_rounding cache; /* keys NULL: keys and values are not rounded; else both lists are one allocation */
     forward_per_layer per_layer;
     forward_streams streams;
     forward_draft drafts[FORWARD_DRAFTS]; /* plan_count - config.layers blocks for multi-token prediction */
@@ -159,14 +159,14 @@ struct organ_layer {
     bool *kept;                   /* flags of the experts that the router may choose; NULL: all */
     bool weigh;             /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *all_tokens; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
-    const organ_head_tap *heads; /* receives the inputs of single heads in latent attention; NULL: none */
-    organ_routed *routed;        /* callback for the router, with its context; NULL: none */
+    const organ_head_tap *heads;  /* receives the inputs of single heads in latent attention; NULL: none */
+    const organ_cache_tap *cache; /* receives keys and values; NULL: none */
+    organ_routed *routed;         /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values; /* the loaded weights, each at its slot's offset */
     size_t owned;          /* bytes at `values`; 0: streamed, or in memory of the caller */
     bool as_stored;        /* for runs only: matrices of transposed slots keep their stored layout */
-    /* streamed: bytes of address space at `values`, where the pages of experts go back to the system after each use; 0:
-     * all weights are in memory */
+    /* streamed: bytes of address space at `values`; pages of experts return to the system after use. 0: not streamed */
     size_t reserved;
     forward_source *sources; /* one for each slot; the reader is NULL if all values are loaded unpacked */
     forward_room *room;      /* for organ_layer_run and organ_layer_expert */

@@ -112,6 +112,14 @@ size_t organ_forward_mixer_state(const organ_forward_config *config, const organ
 /* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 
+/* ---- the KV cache of servers (cache_rounding.c) ---- */
+
+/* Rounds the keys and values of a token, in all heads of a layer of that kind, if the cache is rounded. */
+void organ_forward_round_cached(const organ_forward *forward, const organ_layer_kind *kind, float *keys, float *values);
+/* Passes the keys and values of the group's tokens to the layer's organ_cache_tap. */
+organ_status organ_forward_tap_cache(const forward_group *group, const float *keys, const float *values,
+                                     organ_error *error);
+
 /* ---- latent attention ---- */
 
 /* The indexer of sparse attention for the tokens of a group, and the keys that it chooses. */

@@ -464,6 +464,7 @@ int main(void)
     Suite *const suites[] = {suite_of("forward", cases, sizeof cases / sizeof *cases, nothing, nothing),
                              forward_faults_suite(),
                              forward_past_suite(),
+                             cache_rounding_suite(),
                              forward_packed_suite(),
                              forward_stream_suite(),
                              forward_experts_suite(),

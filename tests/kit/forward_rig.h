@@ -46,6 +46,7 @@ void make_tokenizer(const char *path, unsigned extra);
 
 Suite *forward_faults_suite(void);
 Suite *forward_past_suite(void);
+Suite *cache_rounding_suite(void);
 Suite *forward_packed_suite(void);
 Suite *forward_stream_suite(void);
 Suite *forward_experts_suite(void);

@@ -139,6 +139,7 @@ static void complete_keys_and_values(const attention_job *j, size_t t)
         memcpy(v, k, j->v_width * sizeof *v);
     norm_values(j, v);
     norm_and_rotate_heads(j, k, j->kind->kv_heads, t, PART_NORM_K);
+    organ_forward_round_cached(j->group->forward, j->kind, k, v);
     if (j->kind->shared_at) {
         float *const state = j->group->states + t * j->group->forward->config.state + j->kind->shared_at;
         memcpy(state, k, j->k_width * sizeof *k);
@@ -401,7 +402,9 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error);
+    if (organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error) || j->shared)
+        return error->status;
+    return organ_forward_tap_cache(g, to[1], to[2], error);
 }
 
 /* In sparse attention, a layer with an indexer chooses the keys to which each token attends, and stores the choice
