@@ -114,7 +114,8 @@ static float search_scale(const organ_kernels *kernels, const organ_grid *grid, 
 /* Symmetric codes have no minimum, and one scale for all inputs. */
 static float scale_of(const organ_quantize_job *job, const organ_quantize_input_set *set)
 {
-    const organ_grid grid = {.bits = strcmp(job->inputs->type, "int8") == 0 ? 8 : 0, .scale_of = ORGAN_SCALE_TENSOR};
+    const organ_grid grid = {.bits = job->inputs->rounding.codes == ORGAN_INPUTS_INT8 ? 8 : 0,
+                             .scale_of = ORGAN_SCALE_TENSOR};
     const organ_kernels *const kernels = job->engine->kernels;
     return set->counts ? search_scale(kernels, &grid, set) : organ_grid_scale(&grid, kernels, set->greatest);
 }

@@ -6,8 +6,6 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <string.h>
-
 /* The scales of FP4, MXFP8 and MLX. `then` comes after the sentence. */
 static json_t *small_scale_definition(const organ_quantize_job *job, const char *then)
 {
@@ -116,7 +114,7 @@ static json_t *blocks_scale_definition(const organ_quantize_job *job)
 /* 127.5 and 448 are those of compressed-tensors. */
 static const char *input_scale_definition(const organ_quantize_job *job)
 {
-    const bool whole = job->inputs && strcmp(job->inputs->type, "int8") == 0;
+    const bool whole = job->inputs && job->inputs->rounding.codes == ORGAN_INPUTS_INT8;
     if (!organ_quantize_static(job->options))
         return "448 x 6 / the greatest magnitude of an input on the text, for all of its tokens.";
     if (organ_quantize_by_error(job->options))

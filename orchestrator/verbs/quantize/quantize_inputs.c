@@ -10,37 +10,44 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Tables are laid out by hand. */
+/* clang-format off */
+
 #define EMULATED "; transformers (emulated)"
 #define VLLM_FP8 "vLLM on GPUs of compute capability 8.9 or later (older ones round no inputs)" EMULATED
 #define VLLM_MX  "vLLM on GPUs of compute capability 10.0 or later (older ones round no inputs)" EMULATED
 #define VLLM_INT "vLLM on GPUs of compute capability 7.5 or later" EMULATED
 
+#define BY_TOKEN(of)  {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_TOKEN, .symmetric = true}
+#define BY_TENSOR(of) {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_TENSOR, .symmetric = true}
+#define BY_GROUP(of, size, real) \
+    {.codes = ORGAN_INPUTS_##of, .span = ORGAN_INPUTS_GROUP, .scales = ORGAN_INPUT_SCALES_##real, .group = (size), \
+     .symmetric = true}
+
 /* A kind a row. */
-/* clang-format off */
 static const organ_quantize_inputs kinds[] = {
     {.schemes = {"fp8-block128"}, .asked = "`activation_type` fp8", .declared = true,
-     .type = "fp8", .scope = ORGAN_INPUTS_BY_GROUP, .group = 128, .loaders = "vLLM" EMULATED},
+     .rounding = BY_GROUP(E4M3, 128, REAL), .loaders = "vLLM" EMULATED},
     {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8", .declared = true,
-     .type = "fp8", .scope = ORGAN_INPUTS_BY_TOKEN, .loaders = VLLM_FP8},
+     .rounding = BY_TOKEN(E4M3), .loaders = VLLM_FP8},
     {.schemes = {"fp8-channel", "fp8-tensor"}, .asked = "`activation_type` fp8 `activation_scale` static",
-     .type = "fp8", .scope = ORGAN_INPUTS_BY_TENSOR, .loaders = VLLM_FP8},
+     .rounding = BY_TENSOR(E4M3), .loaders = VLLM_FP8},
     {.schemes = {"int8-channel"}, .asked = "`activation_type` int8", .declared = true,
-     .type = "int8", .scope = ORGAN_INPUTS_BY_TOKEN, .loaders = VLLM_INT},
+     .rounding = BY_TOKEN(INT8), .loaders = VLLM_INT},
     {.schemes = {"int8-channel"}, .asked = "`activation_type` int8 `activation_scale` static", .refused = true,
-     .type = "int8", .scope = ORGAN_INPUTS_BY_TENSOR, .loaders = VLLM_INT},
-    {.schemes = {"int4-group128"}, .asked = "`activation_type` fp8",
-     .type = "fp8", .scope = ORGAN_INPUTS_BY_TOKEN, .one_group = true,
-     .loaders = "vLLM on GPUs of compute capability 9.0 only" EMULATED},
+     .rounding = BY_TENSOR(INT8), .loaders = VLLM_INT},
+    {.schemes = {"int4-group128"}, .asked = "`activation_type` fp8", .one_group = true,
+     .rounding = BY_TOKEN(E4M3), .loaders = "vLLM on GPUs of compute capability 9.0 only" EMULATED},
     {.schemes = {"int?-group*", "mixed"}, .asked = "`activation_type` int8",
-     .type = "int8", .scope = ORGAN_INPUTS_BY_TOKEN,
+     .rounding = BY_TOKEN(INT8),
      .experts = "vLLM multiplies experts by such activations only with 4 bits on Arm CPUs",
      .loaders = "vLLM from June 2026 on (Humming), on GPUs of compute capability 7.5 or later" EMULATED},
     {.schemes = {"nvfp4"}, .asked = "`activations`", .flag = true,
-     .type = "fp4", .scope = ORGAN_INPUTS_BY_BOTH, .group = 16, .loaders = VLLM_MX},
+     .rounding = BY_GROUP(E2M1, 16, E4M3), .loaders = VLLM_MX},
     {.schemes = {"mxfp4"}, .asked = "`activations`", .flag = true,
-     .type = "fp4", .scope = ORGAN_INPUTS_BY_GROUP, .group = 32, .loaders = VLLM_MX},
+     .rounding = BY_GROUP(E2M1, 32, E8M0), .loaders = VLLM_MX},
     {.schemes = {"mxfp8"}, .asked = "`activation_type` fp8", .declared = true,
-     .type = "fp8", .scope = ORGAN_INPUTS_BY_GROUP, .group = 32, .loaders = VLLM_MX}};
+     .rounding = BY_GROUP(E4M3, 32, E8M0), .loaders = VLLM_MX}};
 /* clang-format on */
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -69,6 +76,14 @@ static bool has_scheme(const organ_quantize_inputs *kind, const char *scheme)
     return false;
 }
 
+/* Returns the word of --activation-type. */
+static const char *type_of(const organ_input_rounding *rounding)
+{
+    static const char *const words[] = {
+        [ORGAN_INPUTS_INT8] = "int8", [ORGAN_INPUTS_E4M3] = "fp8", [ORGAN_INPUTS_E2M1] = "fp4"};
+    return words[rounding->codes];
+}
+
 /* Without --activation-type, static scales are of the type that the scheme declares. */
 static bool is_wanted(const organ_quantize_inputs *kind, const organ_quantize_options *o)
 {
@@ -76,8 +91,8 @@ static bool is_wanted(const organ_quantize_inputs *kind, const organ_quantize_op
         return kind->flag;
     if (!o->activation_type && !o->activation_scale)
         return kind->declared;
-    return !kind->flag && (!o->activation_type || strcmp(o->activation_type, kind->type) == 0) &&
-           (kind->scope == ORGAN_INPUTS_BY_TENSOR) == organ_quantize_static(o);
+    return !kind->flag && (!o->activation_type || strcmp(o->activation_type, type_of(&kind->rounding)) == 0) &&
+           (kind->rounding.span == ORGAN_INPUTS_TENSOR) == organ_quantize_static(o);
 }
 
 static void append(char *text, size_t room, const char *more)
@@ -157,42 +172,40 @@ organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *er
 
 /* ---- quantization_config ---- */
 
-static const char *strategy_of(const organ_quantize_inputs *kind)
+static const char *strategy_of(const organ_input_rounding *rounding)
 {
-    static const char *const names[] = {[ORGAN_INPUTS_BY_TOKEN] = "token",
-                                        [ORGAN_INPUTS_BY_GROUP] = "group",
-                                        [ORGAN_INPUTS_BY_TENSOR] = "tensor",
-                                        [ORGAN_INPUTS_BY_BOTH] = "tensor_group"};
-    return names[kind->scope];
+    if (rounding->span != ORGAN_INPUTS_GROUP)
+        return rounding->span == ORGAN_INPUTS_TOKEN ? "token" : "tensor";
+    return rounding->scales == ORGAN_INPUT_SCALES_E4M3 ? "tensor_group" : "group";
 }
 
 /* The members are those of the presets of compressed-tensors. NVFP4 computes the scale of a group at run time and
  * multiplies it by input_global_scale. */
 json_t *organ_quantize_inputs_json(const organ_quantize_job *job)
 {
-    const organ_quantize_inputs *const kind = job->inputs;
-    if (!kind)
+    const organ_input_rounding *const r = job->inputs ? &job->inputs->rounding : NULL;
+    if (!r)
         return json_null();
-    const bool both = kind->scope == ORGAN_INPUTS_BY_BOTH, fixed = kind->scope == ORGAN_INPUTS_BY_TENSOR;
-    const bool mse = organ_quantize_by_error(job->options);
+    const bool both = r->scales == ORGAN_INPUT_SCALES_E4M3, fixed = r->span == ORGAN_INPUTS_TENSOR;
     json_t *const made = organ_compressed_arguments(
-        strcmp(kind->type, "fp4") == 0 ? 4 : 8, strcmp(kind->type, "int8") == 0 ? "int" : "float", strategy_of(kind),
-        kind->group ? json_integer((json_int_t)kind->group) : json_null(), /*dynamic=*/!fixed && !both);
+        r->codes == ORGAN_INPUTS_E2M1 ? 4 : 8, r->codes == ORGAN_INPUTS_INT8 ? "int" : "float", strategy_of(r),
+        r->group ? json_integer((json_int_t)r->group) : json_null(), /*dynamic=*/!fixed && !both);
     const char *const bytes = both ? "torch.float8_e4m3fn" : "torch.uint8";
-    return organ_json_joined(
-        made,
-        ORGAN_OBJECT(SET_IF(kind->group, "scale_dtype", json_string(bytes)),
-                     SET_IF(kind->group, "zp_dtype", json_string(bytes)), SET_IF(both, "dynamic", json_string("local")),
-                     SET_IF(both || fixed, "observer", json_string(mse ? "mse" : "static_minmax"))));
+    const char *const observer = organ_quantize_by_error(job->options) ? "mse" : "static_minmax";
+    return organ_json_joined(made, ORGAN_OBJECT(SET_IF(r->group, "scale_dtype", json_string(bytes)),
+                                                SET_IF(r->group, "zp_dtype", json_string(bytes)),
+                                                SET_IF(both, "dynamic", json_string("local")),
+                                                SET_IF(both || fixed, "observer", json_string(observer))));
 }
 
 json_t *organ_quantize_inputs_document(const organ_quantize_job *job)
 {
     const organ_quantize_inputs *const kind = job->inputs;
+    char text[ORGAN_INPUT_TEXT];
     if (!kind)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("type", kind->type), SET_TEXT("scale_of", strategy_of(kind)),
-                        SET_FLAG("dynamic", kind->scope != ORGAN_INPUTS_BY_TENSOR), SET_TEXT("loaders", kind->loaders));
+    return ORGAN_OBJECT(SET_TEXT("rounding", organ_input_text(&kind->rounding, text, sizeof text)),
+                        SET_TEXT("loaders", kind->loaders));
 }
 
 /* ---- loaders ---- */
@@ -220,10 +233,11 @@ void organ_quantize_inputs_note(const organ_quantize_job *job)
 {
     const organ_quantize_inputs *const kind = job->inputs;
     const organ_quantize_options *const o = job->options;
+    char text[ORGAN_INPUT_TEXT];
     if (!kind || (!o->activation_type && !o->activation_scale && !o->activations))
         return;
-    organ_progress_note(job->progress, "loaders that multiply %s by rounded inputs: %s", job->encoding->name,
-                        kind->loaders);
+    organ_progress_note(job->progress, "servers round activations to %s; loaders of %s with them: %s",
+                        organ_input_text(&kind->rounding, text, sizeof text), job->encoding->name, kind->loaders);
     if (kind->one_group && job->list.regrouped)
         organ_progress_warn(job->progress,
                             "vLLM multiplies by FP8 inputs only groups of 128, and %zu tensor%s smaller ones: use "

@@ -125,23 +125,13 @@ typedef struct organ_quantize_part {
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
 
-/* The inputs of a matrix that have a scale in common. */
-typedef enum organ_quantize_inputs_by {
-    ORGAN_INPUTS_BY_TOKEN,
-    ORGAN_INPUTS_BY_GROUP,  /* `group` columns of a token */
-    ORGAN_INPUTS_BY_TENSOR, /* all: the scale is measured on a text */
-    ORGAN_INPUTS_BY_BOTH    /* a group of columns, times the scale of the matrix */
-} organ_quantize_inputs_by;
-
 /* How servers round the inputs of quantised matrices: a row of the table of quantize_inputs.c. */
 typedef struct organ_quantize_inputs {
     const char *schemes[2]; /* globs on names of schemes; NULL: there is no second one */
     const char *asked;      /* the options that choose the row, for messages */
     bool declared;          /* it applies without options */
     bool flag;              /* --activations chooses it */
-    const char *type;       /* of the codes: "int8", "fp8" (E4M3) or "fp4" (E2M1) */
-    organ_quantize_inputs_by scope;
-    size_t group;
+    organ_input_rounding rounding;
     bool one_group;      /* vLLM needs the scheme's size of groups in all matrices */
     const char *experts; /* a warning if routed experts are quantised; NULL: none */
     bool refused;        /* no loader multiplies routed experts */

@@ -19,10 +19,11 @@ typedef struct convert_way {
     const char *format; /* for quantize */
     const char *dtype;  /* for dequantize */
     const char *targets, *imatrix, *type_of;
-    const char *calibration; /* a path: gptq with so many windows of it; NULL: nearest */
+    const char *calibration; /* a path: gptq with so many windows of it, unless `nearest`; NULL: nearest */
     unsigned samples, context;
     uint64_t max;
-    bool resume, force, dry_run, saturate;
+    bool resume, force, dry_run, saturate, nearest, activations;
+    const char *activation_type, *activation_scale, *activation_observer;
     const organ_progress *progress;
     organ_stop *stop;
 } convert_way;
