@@ -74,6 +74,38 @@ judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 0 "${active[@]}" -o again --resume --quiet
 judge "a resumed run has other scales of inputs" cmp -s first/model.safetensors again/model.safetensors
 rm -r active first again active-plain
+# Static scales: the codes stay, a resumed run writes the same scales, and other verbs read the output.
+static=(quantize tiny-qwen2 --scheme fp8-channel --activation-scale static --calibration tiny-qwen2/calibration.txt --samples 4 --context 64)
+ends 0 quantize tiny-qwen2 -o small --scheme fp8-channel --force --quiet
+ends 0 "${static[@]}" -o first
+says "note: servers round activations to FP8 E4M3 with a static scale; loaders of fp8-channel with them: vLLM"
+holds first/organ/quantize.json '.activations.rounding == "FP8 E4M3 with a static scale"' '.parameters.activation_scale == "static"' \
+    '[.tensors[].input_scale] | length == 28 and all(. > 0)' '.definitions.input_scale | test("/ 448")'
+interrupted INT again "${static[@]}" -o again --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 "${static[@]}" -o again --resume --activation-observer mse
+says activation_observer
+ends 0 "${static[@]}" -o again --resume --quiet
+judge "a resumed run has other static scales" cmp -s first/model.safetensors again/model.safetensors
+for each in small first; do ends 0 dequantize $each -o $each-plain --force --quiet; done
+judge "static scales change codes" cmp -s small-plain/model.safetensors first-plain/model.safetensors
+ends 0 inspect first
+prints "No problems found"
+rm -r first again first-plain
+ends 0 quantize tiny-qwen2 -o first -s int4-group32 --activation-type int8 --quiet
+judge "the group has no format" test "$(jq -r .quantization_config.config_groups.group_0.format first/config.json)" = pack-quantized
+refused 3 "states that inputs are quantised" convert first -o no --to safetensors --format gptq
+rm -r first
+refused 2 "--activation-type fp8" "${static[@]}" -o no --activation-type int8
+refused 2 "--calibration" quantize tiny-qwen2 -o no -s fp8-channel --activation-scale static
+refused 2 "--activation-type" quantize tiny-qwen2 -o no.gguf -s q4_k --activation-type int8
+refused 2 "--activation-type" quantize tiny-qwen2 -o no.gguf -s mixed --activation-type int8 --target-size 5MB
+moe="${model%/*}/tiny-moe"
+refused 3 "no expert of layer 0 gets 8 tokens" quantize "$moe" -o no -s fp8-tensor --activation-scale static --calibration tiny-qwen2/calibration.txt --samples 1 --context 2
+ends 0 quantize "$moe" -o some -s fp8-tensor --activation-scale static --calibration tiny-qwen2/calibration.txt --samples 2 --context 16 --select '*.1.mlp.experts.*'
+says "matrices of experts get fewer than 8 tokens of the text"
+holds some/organ/quantize.json '.inputs.fallback.layers[0].layer == 1' '[.tensors[].input_scale] | unique | length == 2' '[.tensors[].unmeasured_experts | select(.)] | length > 3'
+rm -r some
 refused 2 "--calibration" quantize tiny-qwen2 -o no -s nvfp4 --activations
 refused 2 "--activations" "${active[@]/nvfp4/int4-group32}" -o no
 refused 2 "--format mlx" "${active[@]}" -o no --format mlx

@@ -262,6 +262,8 @@ static const organ_field block_tensors[] = {
 /* Condition: the errors of outputs were measured. */
 #define OUTPUTS "roles.*.output_error"
 
+#define TAKEN "Their activations have the scale of the layer's other experts."
+
 static const organ_block quantize_blocks[] = {
     MADE_BEGIN("Quantised",
                "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
@@ -347,6 +349,14 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "inputs",
         "Scales of inputs are from {inputs.samples:count} windows of {inputs.context:count} tokens of "
         "{inputs.text.name}: {inputs.streams}."),
+    SAY(ON_FILES, "activations",
+        "Servers round activations to {activations.rounding}; loaders: {activations.loaders}."),
+    SAY(ON_TERMINAL, "inputs.fallback",
+        "Experts that fewer than 8 tokens of this text reached: {inputs.fallback.experts} ({inputs.fallback.names.0}"
+        "{inputs.fallback.names>1?; {inputs.fallback.names.1}}{inputs.fallback.names>2?; more in the report}). " TAKEN),
+    SAY(ON_FILES, "inputs.fallback",
+        "Experts that fewer than 8 tokens of this text reached: {inputs.fallback.experts} "
+        "({inputs.fallback.names:join}). " TAKEN),
     SAY(ON_ALL, "calibration&types",
         "Embeddings and output head are quantised without the text, with the scales of least weight error."),
     SAY(ON_ALL, "totals.sparsity",

@@ -163,6 +163,7 @@ static organ_status take_inputs(void *context, const organ_calibration_matrix *m
         return organ_fail_memory(error, part->weight->name);
     organ_quantize_input_set *const set = &job->ranges.sets[part->input_set];
     organ_calibration_note_fallback(&part->unmeasured, matrix);
+    job->ranges.unmeasured += matrix->fallback;
     if (matrix->fallback)
         return ORGAN_OK;
     set->greatest = fmaxf(set->greatest, greatest);
@@ -176,10 +177,10 @@ static organ_status leave_layer(void *context, const organ_calibration_layer *la
     for (size_t k = 0; k < r->count && !error->status; k++) {
         if (!(r->sets[k].greatest > 0))
             organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: is too short: no expert of layer %d, such as that of '%s', gets %d of its tokens, so that "
-                       "their activations have no scale: use more `calibration.samples`, or `all_experts`",
-                       job->options->calibration.text, (int)layer->number, r->sets[k].first->name,
-                       ORGAN_CALIBRATION_MIN_TOKENS);
+                       "%s: is too short: no expert of layer %d gets %d tokens, so activations of matrices such as "
+                       "'%s' have no scale: use more `calibration.samples`, or `all_experts`",
+                       job->options->calibration.text, (int)layer->number, ORGAN_CALIBRATION_MIN_TOKENS,
+                       r->sets[k].first->name);
         else
             r->sets[k].scale = scale_of(job, &r->sets[k]);
     }
@@ -240,7 +241,14 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
 
 organ_status organ_quantize_activations_run(organ_quantize_job *job, organ_error *error)
 {
-    return job->measured.run ? organ_calibration_run_layers(job->measured.run, error) : ORGAN_OK;
+    if (!job->measured.run || organ_calibration_run_layers(job->measured.run, error) != ORGAN_OK)
+        return error->status;
+    if (job->ranges.unmeasured)
+        organ_progress_warn(job->progress,
+                            "%zu matrices of experts get fewer than %d tokens of the text: their activations have the "
+                            "scale of the layer's other experts; the report lists them",
+                            job->ranges.unmeasured, ORGAN_CALIBRATION_MIN_TOKENS);
+    return ORGAN_OK;
 }
 
 void organ_quantize_activations_close(organ_quantize_job *job)

@@ -144,7 +144,8 @@ typedef struct organ_quantize_input_set organ_quantize_input_set;
 typedef struct organ_quantize_ranges {
     organ_quantize_input_set *sets; /* owned */
     size_t count, room;
-    bool counted; /* inputs are counted by magnitude (--activation-observer mse) */
+    bool counted;      /* inputs are counted by magnitude (--activation-observer mse) */
+    size_t unmeasured; /* number of matrices of experts with too few tokens */
 } organ_quantize_ranges;
 
 /* A target that is copied unchanged because its encoding cannot represent it. */
