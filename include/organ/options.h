@@ -80,6 +80,9 @@ typedef struct organ_experiment_options {
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     /* How products are computed: "exact", "split", "bf16" (organ_product); NULL: "exact". */
     const char *compute;
+    /* "fp8": the KV cache of the models, but not of the first of several, is rounded to E4M3
+     * (organ_forward_round_cache); "off": it is not; NULL: it is if the configuration of a model declares it */
+    const char *kv_cache;
 } organ_experiment_options;
 
 /* ---- operations that run a calibration text through a model, layer by layer ---- */

@@ -49,7 +49,11 @@ typedef struct perplexity_call {
          "stop at this standard error of the perplexity or, with several models, of its ratio to the first model's; " \
          "0: score the whole text; default 2 for one model, 0.5 for several, 0 with --max-tokens", \
          .range = {0, 100}, .unset = -1, .topic = &organ_topic_scoring), \
-    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring), \
+    TEXT("kv-cache", "KIND", verb.experiment.kv_cache, \
+         "fp8: round keys and values to FP8 E4M3, as servers do that keep them so, with the model's scales or 1; of " \
+         "several models not the first; off: do not; default: as each model declares", \
+         .choices = "fp8|off", .topic = &organ_topic_scoring)
 
 #define SCORING_PLAN "score nothing; print the windows, the memory and the time that the run needs"
 

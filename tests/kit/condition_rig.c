@@ -296,9 +296,10 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
 static const char *const optional[] = {
     "after.rounded_activations", "comparison", "compute", "compute_isa", "evaluation.comparison",
     "evaluation.experiment.style", "experiment.compute", "experiment.compute_isa", "experiment.text.tokens",
-    "experiment.text.utf8", "figures.bits_per_byte", "figures.byte_perplexity", "figures.word_perplexity", "model",
-    "not_evaluated", "plan", "plan.memory_auto", "plan.memory_auto.ranks", "plan.memory_given", "plan.memory_good",
-    "plan.memory_short", "rounded_activations", "run.plan", "run.plan.cpu",
+    "experiment.text.utf8", "figures.bits_per_byte", "figures.byte_perplexity", "figures.word_perplexity",
+    "kv_cache.layers_without_scales", "kv_cache.rounded", "kv_cache.scales", "model", "not_evaluated", "plan",
+    "plan.memory_auto", "plan.memory_auto.ranks", "plan.memory_given", "plan.memory_good", "plan.memory_short",
+    "rounded_activations", "run.plan", "run.plan.cpu",
     /* a plan short of memory; an end by --max-error */
     "plan.memory_with_blocks", "plan.memory_with_scratch", "run.plan.most_seconds"};
 

@@ -50,6 +50,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     ITEMS(ON_ALL, "comparison", .name = "after versus before", .value = "value", .align = ORGAN_RIGHT,
           ITEM_LIST(comparison), .caption = "Changes; errors are those of paired tokens"),
     SAY(ON_ALL, "after.rounded_activations", ROUNDED_NOTE("the output")),
+    PART(ON_ALL, "after", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("the output")))),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
     SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
@@ -229,6 +230,7 @@ static const organ_block perplexity_blocks[] = {
           ITEM_LIST(figures), .caption = "Figures with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
+    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("{model.name}")))),
     SAY(ON_TERMINAL, "models>1&!dry_run",
         "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
         "in nats per token."),
@@ -331,6 +333,7 @@ static const organ_block evaluation_blocks[] = {
                 ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
+    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("{model.name}")))),
     SAY(ON_TERMINAL, "!dry_run",
         "{" PRUNED
         "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "

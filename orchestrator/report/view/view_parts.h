@@ -13,7 +13,7 @@
 /* Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
  * for every operation. */
 
-enum { ORGAN_EVALUATION_BLOCKS = 14 };
+enum { ORGAN_EVALUATION_BLOCKS = 15 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Results for HIGHLIGHTS: the KL divergence from the donor, and the perplexity before and after, if the report has an
@@ -50,6 +50,12 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
     "‡ The file of " name                                                                                              \
     " declares that servers (vLLM, transformers) round activations, too. organ rounds none: this is "                  \
     "the loss of the weights alone, and the model as served loses more."
+
+/* Sentence about the member "kv_cache" of a model. */
+#define CACHE_NOTE(name)                                                                                               \
+    "KV cache of " name ": keys and values are rounded to FP8 E4M3, with "                                             \
+    "{kv_cache.scales=1?scale 1|a scale for each {kv_cache.scales}"                                                    \
+    "{kv_cache.layers_without_scales>0?; {kv_cache.layers_without_scales} of {kv_cache.layers} layers have none}}."
 
 /* A table of the experiment for a page; its row is the member "experiment". */
 enum { ORGAN_EXPERIMENT_BLOCKS = 1 };

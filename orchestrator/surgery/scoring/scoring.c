@@ -86,6 +86,8 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
          organ_forward_estimate(m->forward, scoring->made_as, error)))
         return error->status;
     organ_forward_allow_streaming(m->forward);
+    if (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_round_cache(scoring, m, error))
+        return error->status;
     return open_tokenizer(scoring, m, error) ? error->status : check_vocabulary(scoring, m, error);
 }
 
@@ -308,7 +310,7 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
                                 organ_error *error)
 {
     const organ_experiment_options *const options = scoring->options;
-    if (organ_engine_compute(&scoring->engine, options->compute, error) != ORGAN_OK)
+    if (organ_engine_compute(&scoring->engine, options->compute, error) || organ_scoring_check_cache(scoring, error))
         return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;

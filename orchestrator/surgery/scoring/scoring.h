@@ -15,6 +15,12 @@
 #include <organ/options.h>
 #include <organ/stream.h>
 
+/* How the KV cache of a model is scored, if organ_forward_cache does not say it. */
+typedef struct organ_scored_cache {
+    char declared[64];   /* what declares a quantised cache (organ_cache_declared); "": nothing */
+    const char *why_not; /* why a declared cache is not rounded; NULL: it is, or none is declared */
+} organ_scored_cache;
+
 typedef struct organ_scored_model {
     const char *path;
     organ_model *model;
@@ -23,6 +29,7 @@ typedef struct organ_scored_model {
     float *hidden;                       /* hidden states of the tokens of the current batch of windows */
     organ_token_scores scores;           /* scores of all scored tokens of the plan */
     const struct organ_scoring *scoring; /* the scoring that this model belongs to */
+    organ_scored_cache cache;
 } organ_scored_model;
 
 typedef enum organ_scoring_end {
@@ -140,6 +147,13 @@ bool organ_scoring_rounds_activations(const organ_model *model);
 #define ORGAN_ROUNDED_ACTIVATIONS                                                                                      \
     "The settings of the model declare that servers round activations, too. organ rounds none: its figures are the "   \
     "loss of the weights alone, and the model as served loses more."
+
+/* --kv-cache (scoring_cache.c). organ_scoring_check_cache returns ORGAN_USAGE for an unknown word.
+ * organ_scoring_round_cache makes the opened forward pass of a model round its cache; notes why a declared one is not
+ * rounded. organ_scoring_add_cache adds "kv_cache" to the entry of model m if its cache is rounded, or could be. */
+organ_status organ_scoring_check_cache(const organ_scoring *scoring, organ_error *error);
+organ_status organ_scoring_round_cache(const organ_scoring *scoring, organ_scored_model *m, organ_error *error);
+organ_status organ_scoring_add_cache(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 
 /* Returns "figures": perplexity and other figures of model m; needs organ_scoring_run. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m);

@@ -172,6 +172,14 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space "
                            "plus one (Python's re.split); byte_perplexity the same over bytes.")),
         SET_IF(scoring->engine.dots, "compute", json_string(compute_text(scoring->engine.compute))));
+    for (size_t m = 0; m < scoring->count; m++)
+        if (organ_forward_cache(scoring->models[m].forward))
+            ORGAN_ADD(d,
+                      SET_TEXT("kv_cache",
+                               "Keys (after their rotation) and values are rounded as vLLM does that keeps them in "
+                               "FP8: value / scale, at most 448, to the nearest E4M3 number, times scale. The scales "
+                               "are those of the model's tensors; 1 for layers without one. Kernels that also "
+                               "multiply in FP8 round queries too; organ does not."));
     if (d && scoring->count > 1) {
         ORGAN_ADD(
             d,
@@ -250,7 +258,7 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
                    SET_IF(organ_scoring_rounds_activations(scoring->models[1].model), "rounded_activations",
                           json_string(ORGAN_ROUNDED_ACTIVATIONS))))
         return organ_fail_memory(error, e->output);
-    return error->status;
+    return organ_scoring_add_cache(scoring, 1, json_object_get(e->document, "after"), error);
 }
 
 /* The message of an error becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no

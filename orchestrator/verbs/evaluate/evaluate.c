@@ -249,6 +249,8 @@ static json_t *models_json(const organ_scoring *scoring, organ_error *error)
     for (size_t m = 0; m < scoring->count && !error->status; m++)
         if (json_array_append_new(models, model_entry(scoring, m, error)))
             organ_fail_memory(error, scoring->options->text);
+        else
+            organ_scoring_add_cache(scoring, m, json_array_get(models, m), error);
     return models;
 }
 

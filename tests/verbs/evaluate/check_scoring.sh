@@ -94,4 +94,54 @@ judge "the stage counts '$windows'" test "$windows" = "windows $(jq -r 'select(.
 ends 0 imatrix tiny-llama --calibration short.txt --context 64 -o sums.gguf --progress json
 windows=$(jq -r 'select(.event == "begin") | "\(.unit) \(.tensors)"' ../err)
 judge "the stage counts '$windows'" test "$windows" = "chunks $(jq -r 'select(.event == "advance" and (.tensor // "" | startswith("chunk"))) | 1' ../err | wc -l)"
+# ---- --kv-cache: keys and values as servers keep them in FP8 ----
+cache=(--text short.txt --context 16 --json --quiet)
+ends 0 perplexity tiny-llama "${cache[@]}"
+plain=$(likelihoods)
+ends 0 perplexity tiny-llama "${cache[@]}" --kv-cache off
+judge "off has other figures or a member" bash -c "[[ '$(likelihoods)' == '$plain' ]] && ! grep -q kv_cache ../out"
+ends 0 perplexity tiny-llama "${cache[@]}" --kv-cache fp8
+judge "fp8 has the figures of no rounding" test "$(likelihoods)" != "$plain"
+holds ../out '.models[0].kv_cache == {rounded: true, declared: null, why_not: null, codes: "E4M3", scales: "1", layers: .models[0].kv_cache.layers,
+    layers_without_scales: .models[0].kv_cache.layers}' '.definitions.kv_cache | test("E4M3")'
+ends 0 evaluate tiny-llama tiny-llama "${cache[@]}" --kv-cache fp8
+holds ../out '.models | map(has("kv_cache")) == [false, true]' '.models[0].figures.nll == '"$plain" '.models[1].comparison.kl_divergence > 0'
+ends 0 evaluate tiny-llama tiny-llama "${cache[@]:0:4}" --kv-cache fp8 --quiet
+prints "KV cache of tiny-llama: keys and values are rounded to FP8 E4M3, with scale 1."
+refused 2 "--kv-cache is 'int8', but must be one of fp8, off" perplexity tiny-llama "${cache[@]}" --kv-cache int8
+
+# ---- a cache that the model declares, with scales or another kind; MLA and models without attention ----
+root=${organ%/build/organ}
+made() { (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$1") >../out 2>&1 || bad "$1 cannot be made" ../out; }
+cp -rL tiny-llama declared && chmod -R u+w declared
+declares() {
+    jq --argjson scheme "$1" '.quantization_config = {quant_method: "compressed-tensors", config_groups: {}, kv_cache_scheme: $scheme}' \
+        tiny-llama/config.json >declared/config.json
+}
+declares '{"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true, "dynamic": false}'
+ends 0 perplexity declared "${cache[@]}"
+holds ../out '.models[0].kv_cache | .rounded and .declared == "quantization_config.kv_cache_scheme"' '.models[0].figures.nll != '"$plain"
+ends 0 perplexity declared "${cache[@]}" --kv-cache off
+holds ../out '.models[0].kv_cache == {rounded: false, declared: "quantization_config.kv_cache_scheme", why_not: "--kv-cache off"}' \
+    '.models[0].figures.nll == '"$plain"
+declares '{"num_bits": 8, "type": "int"}'
+ends 0 perplexity declared "${cache[@]:0:4}" --json
+judge "there is no note about another kind" grep -q "declares a quantised KV cache (quantization_config.kv_cache_scheme), which organ does not round" ../err
+holds ../out '.models[0].kv_cache.rounded == false'
+cp tiny-llama/config.json declared
+for algorithm in FP8 NVFP4; do
+    echo "{\"quantization\": {\"kv_cache_quant_algo\": \"$algorithm\"}}" >declared/hf_quant_config.json
+    ends 0 perplexity declared "${cache[@]}"
+    holds ../out '.models[0].kv_cache | .declared == "'$algorithm'" and .rounded == ("'$algorithm'" == "FP8")'
+done
+for type in deepseek_v3 mamba; do
+    made $type
+    printf 'abcdefgh %.0s' {1..20} >letters.txt
+    refused 2 "$([[ $type == mamba ]] && echo "has no attention" || echo "multi-head latent attention (MLA)")" \
+        perplexity $type --text letters.txt --context 8 --kv-cache fp8
+done
+jq '.quantization_config = {quant_method: "compressed-tensors", config_groups: {}, kv_cache_scheme: {num_bits: 8, type: "float"}}' \
+    deepseek_v3/config.json >config.json && mv config.json deepseek_v3/
+ends 0 perplexity deepseek_v3 --text letters.txt --context 8 --json
+judge "there is no note about MLA" grep -q "which organ does not round: it has multi-head latent attention" ../err
 finish
