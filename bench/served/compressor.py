@@ -23,7 +23,7 @@ import peer_run
 JOBS = """
     W8A8 | 1.02 | nearest_w8a8 | -s int8-channel
     W8A8 smoothed | 0.9 | smooth_w8a8 | -s int8-channel --smooth 0.8 CALIBRATED
-    W8A8 GPTQ | 0.9 | gptq_w8a8 | -s int8-channel --method gptq CALIBRATED
+    W8A8 GPTQ | 1.02 | gptq_w8a8 | -s int8-channel --method gptq CALIBRATED
     W8A8 smoothed GPTQ | 0.9 | smooth-gptq_w8a8 | -s int8-channel --smooth 0.8 --method gptq CALIBRATED
     FP8 dynamic | 1.02 | nearest_fp8 | -s fp8-channel
     FP8 static | 1 | nearest_fp8-static | -s fp8-tensor --activation-type fp8 --activation-scale static CALIBRATED
@@ -90,7 +90,7 @@ def main():
     models = [out for pair in pairs for out in pair if out and None not in pair]
     scores = {out: [kl] for out, (kl, _) in zip(models, losses.by_organ(options, models)[1][1:], strict=True)} if models else {}
     if options.judge and models:
-        options.weights, options.scores = False, options.work / "transformers.json"
+        options.weights, options.attention, options.scores = False, None, options.work / "transformers.json"
         for out, (kl, *_) in zip(models, losses.by_transformers(options, models)[1][1:], strict=True):
             scores[out].append(kl)
     print("| work | KL, llm-compressor | KL, organ | organ / llm-compressor | at most |")

@@ -15,6 +15,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import warnings
 
 os.environ.update(TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1", HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
@@ -38,6 +39,7 @@ def arguments():
         parser.add_argument(name, type=int, default=value)
     parser.add_argument("--organ", default="build/organ")
     parser.add_argument("--scores", type=pathlib.Path, help="keep transformers' scores in this file")
+    parser.add_argument("--attention", help="eager or sdpa: their last digits differ, so their KLs show how much a KL varies by chance")
     parser.add_argument("--weights", action="store_true")
     parser.add_argument("--most", type=float, default=2.0, help="the largest difference in %%")
     return parser.parse_args()
@@ -50,24 +52,14 @@ def configuration(folder):
 class Served:
     """A model in transformers and the sums of its losses, with rounded inputs and without."""
 
-    def __init__(self, folder, donor=None):
-        self.folder = folder
+    def __init__(self, folder, attention):
         # dequantize: the matrices are decoded at once; those of nvfp4 become BF16. Inputs are rounded all the same.
         quantised = {"quantization_config": CompressedTensorsConfig(dequantize=True)} if configuration(folder) else {}
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **quantised).float().eval()
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, **quantised).float().eval()
         self.rounding = [module for module in self.model.modules() if getattr(getattr(module, "quantization_scheme", None), "input_activations", None)]
         groups = configuration(folder).get("config_groups", {}).values()
         self.forgotten = not self.rounding and any(group.get("input_activations") for group in groups)
         self.sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
-        if donor:
-            self.share_embeddings(donor.model)
-
-    def share_embeddings(self, donor):
-        """Embeddings that equal the donor's take memory once."""
-        own, other = self.model.get_input_embeddings(), donor.get_input_embeddings()
-        if torch.equal(own.weight, other.weight):
-            own.weight = other.weight
-            self.model.tie_weights()
 
     def logits(self, window, rounded=True):
         for module in self.rounding:
@@ -88,7 +80,8 @@ def by_transformers(options, models):
     """Returns the number of scored tokens, and the donor's and the models' scores: (KL, perplexity, KL of the weights, whether inputs stay unrounded).
     Those in the file --scores are not computed again."""
     kept = json.loads(options.scores.read_text(encoding="utf-8")) if options.scores and options.scores.exists() else {}
-    key_of = {folder: json.dumps([str(folder), options.text, options.context, options.tokens, options.weights]) for folder in [options.donor, *models]}
+    how = [options.text, options.context, options.tokens, options.weights, options.attention]
+    key_of = {folder: json.dumps([str(folder), *how]) for folder in [options.donor, *models]}
     missing = [folder for folder, key in key_of.items() if key not in kept]
     if missing:
         kept["scored"], found = compute_scores(options, [folder for folder in missing if folder != options.donor])
@@ -102,17 +95,22 @@ def compute_scores(options, models):
     torch.set_num_threads(options.threads)
     tokenizer = AutoTokenizer.from_pretrained(options.donor)
     windows = [torch.tensor([ids]) for ids in peer_run.scored_windows(tokenizer, options.text, options.context, options.tokens)]
-    donor = Served(options.donor)
-    served = [donor, *(Served(folder, donor) for folder in models)]
-    for window in windows:
-        donor_logits = donor.logits(window)
-        for one in served:
-            one.add(window, donor_logits)
-            if options.weights:
-                one.add(window, donor_logits, rounded=False)
     scored = sum(window.shape[1] - 1 for window in windows)
-    return scored, {one.folder: (one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten)
-                    for one in served}
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:  # the donor's logits; one model is in memory
+        for folder in [options.donor, *models]:
+            one = Served(folder, options.attention)
+            for number, window in enumerate(windows):
+                path = f"{scratch}/{number}"
+                if folder == options.donor:
+                    torch.save(one.logits(window).clone(), path)
+                donor_logits = torch.load(path)
+                one.add(window, donor_logits)
+                if options.weights:
+                    one.add(window, donor_logits, rounded=False)
+            found[folder] = (one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten)
+            print(f"{folder}: KL {found[folder][0]:.6f}", file=sys.stderr, flush=True)
+    return scored, found
 
 
 def by_organ(options, models, activations="on"):
