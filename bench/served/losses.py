@@ -15,7 +15,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import warnings
 
 os.environ.update(TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1", HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
@@ -96,20 +95,17 @@ def compute_scores(options, models):
     tokenizer = AutoTokenizer.from_pretrained(options.donor)
     windows = [torch.tensor([ids]) for ids in peer_run.scored_windows(tokenizer, options.text, options.context, options.tokens)]
     scored = sum(window.shape[1] - 1 for window in windows)
-    found = {}
-    with tempfile.TemporaryDirectory() as scratch:  # the donor's logits; one model is in memory
-        for folder in [options.donor, *models]:
-            one = Served(folder, options.attention)
-            for number, window in enumerate(windows):
-                path = f"{scratch}/{number}"
-                if folder == options.donor:
-                    torch.save(one.logits(window).clone(), path)
-                donor_logits = torch.load(path)
-                one.add(window, donor_logits)
-                if options.weights:
-                    one.add(window, donor_logits, rounded=False)
-            found[folder] = (one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten)
-            print(f"{folder}: KL {found[folder][0]:.6f}", file=sys.stderr, flush=True)
+    found, donor_logits = {}, []
+    for folder in [options.donor, *models]:
+        one = Served(folder, options.attention)
+        for number, window in enumerate(windows):
+            if folder == options.donor:
+                donor_logits.append(one.logits(window).clone())
+            one.add(window, donor_logits[number])
+            if options.weights:
+                one.add(window, donor_logits[number], rounded=False)
+        found[folder] = (one.sums[True][0] / scored, math.exp(one.sums[True][1] / scored), one.sums[False][0] / scored, one.forgotten)
+        print(f"{folder}: KL {found[folder][0]:.6f}", file=sys.stderr, flush=True)
     return scored, found
 
 
