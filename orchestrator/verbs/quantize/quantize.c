@@ -315,7 +315,10 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
     const organ_plan_solve none = {0}, solve = job->along.run ? quantize_solve(job) : none;
     if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !organ_quantize_text(job))
         return error->status;
-    organ_calibration_run_estimate(organ_quantize_text(job), &solve, &job->plan);
+    if (job->along.run)
+        organ_calibration_run_estimate(job->along.run, &solve, &job->plan);
+    if (job->measured.run)
+        organ_calibration_run_estimate(job->measured.run, &none, &job->plan);
     return ORGAN_OK;
 }
 
