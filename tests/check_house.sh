@@ -188,7 +188,7 @@ surgery/audit audit.h
 surgery/calibration calibration.h donor_target.h
 surgery/convert convert_across.h
 surgery/encoding encoding.h
-surgery/folds scaling.h
+surgery/folds scaling.h smooth.h
 surgery/gptq gptq.h
 surgery/layers layer_settings.h
 surgery/merge merge_method.h expert_match.h merge_input.h merge_walk.h merge_walk_parts.h moments_fit.h

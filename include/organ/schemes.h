@@ -110,7 +110,8 @@
 #define ORGAN_BAR_RECIPE_NAME(id, name, ...) "|recipe:" name
 #define ORGAN_CODE_SCHEMES                   ORGAN_TENSOR_SCHEMES(ORGAN_NAME, ORGAN_BAR_NAME)
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
-    ORGAN_CODE_SCHEMES ORGAN_MLX_SCHEMES(ORGAN_BAR_NAME) "|mixed" ORGAN_BLOCK_SCHEMES(ORGAN_BAR_NAME, ORGAN_BAR_NAME)
+    ORGAN_CODE_SCHEMES ORGAN_MLX_SCHEMES(ORGAN_BAR_NAME) "|mixed|none" ORGAN_BLOCK_SCHEMES(ORGAN_BAR_NAME,             \
+                                                                                           ORGAN_BAR_NAME)
 #define ORGAN_COMMA_NAME(name, ...) ", " name
 #define ORGAN_GGUF_SCHEMES_TEXT                                                                                        \
     ORGAN_BLOCK_SCHEMES(ORGAN_NAME, ORGAN_COMMA_NAME) ORGAN_BLOCK_TENSOR_SCHEMES(ORGAN_COMMA_NAME)

@@ -94,6 +94,12 @@ static const organ_option gptq_options[] = {
            "and fp8-tensor: one for each matrix, measured on --calibration, with either method"),
     CHOICE("activation-observer", "extremes|mse", quantize.activation_observer,
            "static scales follow from the greatest magnitude (the default) or have the least squared error"),
+    REAL("smooth", "ALPHA", quantize.smooth,
+         "first scale channels so that activations have fewer outliers, without a change of the model's function; "
+         "0 levels the weights, 1 the activations on --calibration, with either method",
+         .range = {ORGAN_QUANTIZE_SMOOTHS}, .unset = -1),
+    CHOICE("smooth-scales", "exact|any", quantize.smooth_scales,
+           "factors of --smooth: exact: powers of two with which no value is rounded, the default; any"),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
@@ -142,6 +148,11 @@ const organ_verb organ_quantize_verb = {
              "--method gptq runs the calibration text through the model, one layer at a time, and chooses the codes "
              "of each matrix column by column, so that later columns compensate the errors of earlier ones. organ "
              "then refits the scales. In a GGUF model, embeddings and output head are quantised without the text.\n"
+             "--smooth ALPHA first writes a smoothed copy of a safetensors model, which is removed at the end: norms, "
+             "rows of up and of v are divided by a factor for each channel, and the columns of all their readers are "
+             "multiplied by it (routers and all experts too), so that quantised activations lose less. By default the "
+             "factors are powers of two with which no value is rounded: the function has the same bits. --scheme none "
+             "writes the smoothed model as the output.\n"
              "--scheme mixed chooses a width for each target: 2, 3, 4 or 8 bits in groups, or unquantised, with the "
              "smallest predicted loss within --budget: bits per weight of the targets with their scales (3.5bpw), or "
              "bytes of all tensors (9GB). It needs --allocate global, --method gptq and --calibration. All routed "
@@ -156,7 +167,7 @@ const organ_verb organ_quantize_verb = {
              "sizes was made; --resume makes those that it lacks.\n"
              "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
-    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq, activations)", gptq_options),
+    GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (gptq, activations, smooth)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",

@@ -55,6 +55,7 @@
     SCHEMA(quantize_sizes, 1) \
     SCHEMA(ranges, 1) \
     SCHEMA(schemas, 1) \
+    SCHEMA(smooth, 1) \
     SCHEMA(tasks, 1) \
     SCHEMA(tokenize, 1) \
     SCHEMA(topology, 1) \

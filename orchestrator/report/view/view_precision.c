@@ -392,6 +392,9 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "converted",
         "Converted from {converted.model} to GGUF first ({converted.bytes:bytes}, {dry_run?to be removed|removed} at "
         "the end)."),
+    SAY(ON_ALL, "smoothed",
+        "Smoothed first (alpha {smoothed.parameters.alpha}, scales {smoothed.parameters.scales}): "
+        "{smoothed.totals.changed:count} channels in {smoothed.totals.folds:count} folds have factors."),
     SAY(ON_ALL, "totals.bits_per_weight_of_all",
         "All tensors together: {totals.bits_per_weight_of_all:.2f} bits per weight."),
     SAY(ON_ALL, "clipped_blocks",

@@ -77,6 +77,7 @@ static const struct {
     {"quantize", "roles", NULL, NULL},
     {"quantize_sizes", "outputs", NULL, NULL},
     {"schemas", "schemas", NULL, NULL},
+    {"smooth", "folds", NULL, NULL},
     {"tasks", "results", NULL, NULL},
     {"tokenize", "ids", NULL, NULL},
     {"tokenize", "first", NULL, NULL},

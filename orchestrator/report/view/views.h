@@ -43,6 +43,7 @@
     VIEW(quantize)                                                                                                     \
     VIEW(quantize_sizes)                                                                                               \
     VIEW(schemas)                                                                                                      \
+    VIEW(smooth)                                                                                                       \
     VIEW(tasks)                                                                                                        \
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \

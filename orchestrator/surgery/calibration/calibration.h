@@ -370,6 +370,9 @@ typedef struct organ_calibration_work {
      * has passed through the layer. */
     bool every;
     organ_status (*chunk_done)(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error);
+    /* With `every` and without targets: receives the inputs of the matrices of all layers, on each rank those of its
+     * chunks. NULL: nothing does. */
+    const organ_tap *tap;
     /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: called with each chunk of this rank's
      * windows. `donor` has the chunk's states in the donor, which the callback must pass through the donor's layer;
      * `changed` is a copy of the chunk's states in the changed model, which the callback may overwrite. All ranks call

@@ -71,7 +71,7 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
 {
     const organ_calibration_work *const work = p->calib->work;
     if (!p->captures)
-        return run_chunk(p, p->states, chunk, /*tap=*/NULL, error) || !work->chunk_done
+        return run_chunk(p, p->states, chunk, work->tap, error) || !work->chunk_done
                    ? error->status
                    : work->chunk_done(work->context, p->layer, chunk, error);
     const organ_tap tap = organ_calibration_tap(p->captures, /*donor=*/false);

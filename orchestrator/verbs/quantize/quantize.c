@@ -5,9 +5,11 @@
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/results.h"
+#include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/plan.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/surgery/folds/smooth.h"
 
 #include <organ/base.h>
 #include <stdio.h>
@@ -444,13 +446,31 @@ static organ_status quantize_verb(const void *given, const organ_engine *engine,
                : quantize_run(call, /*pruning=*/NULL, engine, progress, report, error);
 }
 
-/* Without a text only the conversion uses --scratch. */
+/* Without a text only the conversion uses --scratch. A smoothed model is not smoothed again, and its text may serve
+ * only the smoothing. */
 static organ_quantize_options options_of_converted(const organ_quantize_options *options)
 {
     organ_quantize_options inner = *options;
+    inner.smooth = -1;
+    inner.smooth_scales = NULL;
+    if (options->smooth >= 0 && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
+        inner.calibration = organ_quantize_defaults().calibration;
     if (!organ_quantize_by_text(options) && !options->calibration.text)
         inner.calibration.scratch = NULL;
     return inner;
+}
+
+/* Finds errors of the smoothing, such as a model without folds, before it begins. */
+static organ_status check_smoothing(const organ_quantize_options *options, const organ_quantize_source *source,
+                                    const organ_engine *engine, organ_error *error)
+{
+    ORGAN_OWNED_JSON json_t *checked = NULL;
+    ORGAN_OWNED char *const planned = organ_format("%s.planned", source->hidden.folder);
+    organ_smooth_options smoothing = organ_quantize_smoothing(options);
+    smoothing.write = (organ_write_options){.output = planned, .dry_run = true};
+    if (!planned)
+        return organ_fail_memory(error, options->model);
+    return organ_smooth(&smoothing, engine, /*progress=*/NULL, &checked, error);
 }
 
 /* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed of a
@@ -461,12 +481,13 @@ static organ_status check_outline(const organ_quantize_options *options, organ_q
 {
     const bool dry = options->write.dry_run;
     organ_quantize_options inner = options_of_converted(options);
-    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error))
+    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error) ||
+        (source->smooths && check_smoothing(options, source, engine, error)))
         return error->status;
-    inner.model = source->hidden.outline;
+    inner.model = source->smooths ? options->model : source->hidden.outline;
     inner.write.dry_run = true;
     inner.write.evaluate = NULL;
-    const quantize_call call = {&inner, source, source->origin};
+    const quantize_call call = {&inner, source->smooths ? NULL : source, source->origin};
     if (dry)
         return organ_plan_run(quantize_verb, &call, /*dry_run=*/true, engine, progress, report, error);
     ORGAN_OWNED_JSON json_t *checked = NULL;
@@ -491,7 +512,8 @@ static organ_status convert_and_quantize(const organ_quantize_options *options, 
     inner.model = source->hidden.path;
     if (!measures && !organ_publish_is_begun(options->write.output))
         inner.write.resume = false; /* the conversion was interrupted */
-    const quantize_call call = {&inner, source, source->origin};
+    organ_write_origin smoothed = {.scored = options->model, .document = source->smoothed, .member = "smoothed"};
+    const quantize_call call = {&inner, source->smooths ? NULL : source, source->smooths ? &smoothed : source->origin};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
@@ -532,6 +554,10 @@ organ_status organ_quantize_from(const organ_quantize_options *options, const or
     organ_quantize_options named = *options;
     named.scheme = scheme_named(options->scheme, scheme);
     const quantize_call call = {&named, NULL, origin};
+    if (organ_quantize_smooth_check(&named, error))
+        return error->status;
+    if (strcmp(named.scheme, "none") == 0)
+        return organ_quantize_smooth_only(&named, engine, progress, report, error);
     if (organ_quantize_types_wanted(&named) && organ_quantize_sizes_check(&named, error))
         return error->status;
     organ_quantize_source_find(&named, &source, error);

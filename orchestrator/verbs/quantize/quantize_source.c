@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize from safetensors to GGUF: the model is first converted to a GGUF file, in a hidden directory next to
  * the output or in --scratch, which is removed at the end. A dry run, and the check of the options before a conversion,
- * use a file with the same header and a hole instead of the data.
+ * use a file with the same header and a hole instead of the data. With --smooth a smoothed copy of the model takes the
+ * place of that file; since it has the same tensors, the donor serves for a dry run.
  *
  * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
 #include "orchestrator/verbs/quantize/quantize_types.h"
@@ -11,6 +12,7 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/publish.h"
 #include "orchestrator/surgery/convert/convert_across.h"
+#include "orchestrator/surgery/folds/smooth.h"
 #include "orchestrator/report/view/views.h"
 
 #include <organ/convert.h>
@@ -38,11 +40,11 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
     if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
         return error->status;
     const char *const own = organ_path_name(model->directory);
-    ORGAN_OWNED char *const ending = organ_format("organ-source-%s", fingerprint);
+    ORGAN_OWNED char *const ending = organ_format(s->smooths ? "organ-smooth-%s" : "organ-source-%s", fingerprint);
     ORGAN_OWNED char *const at = scratch ? organ_format("%s/%s", scratch, organ_path_name(output)) : strdup(output);
     organ_hidden_model *const m = &s->hidden;
     m->folder = ending && at ? organ_hidden_path(at, ending) : NULL;
-    s->name = organ_format("%s.gguf", *own && *own != '.' ? own : "model");
+    s->name = organ_format("%s%s", *own && *own != '.' ? own : "model", s->smooths ? "" : ".gguf");
     m->path = m->folder && s->name ? organ_format("%s/%s", m->folder, s->name) : NULL;
     m->partial = m->path ? organ_publish_partial(m->path) : NULL;
     s->partial = organ_publish_partial(output);
@@ -53,13 +55,19 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
 {
     organ_model *model = NULL;
     *s = (organ_quantize_source){
-        .model = o->model, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
-    if (!writes_gguf(o) || o->format) /* organ_quantize_check_options refuses such a --format */
+        .model = o->model, .options = o, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
+    s->smooths = o->smooth >= 0;
+    if (s->smooths && writes_gguf(o))
+        return organ_fail(error, ORGAN_USAGE,
+                          "`smooth` has no meaning with scheme %s, whose loaders do not quantise activations; `scheme` "
+                          "none writes the smoothed model",
+                          o->scheme);
+    if (!s->smooths && (!writes_gguf(o) || o->format)) /* organ_quantize_check_options refuses such a --format */
         return ORGAN_OK;
-    if (organ_model_open(o->model, &model, error) == ORGAN_OK && !model->gguf &&
+    if (organ_model_open(o->model, &model, error) == ORGAN_OK && (s->smooths || !model->gguf) &&
         organ_model_is_here(model, "quantised", error) == ORGAN_OK &&
         organ_run_inputs_add_model(&s->inputs, "model", model, error) == ORGAN_OK) {
-        if (!o->write.dry_run && !organ_output_is_file(o->write.output))
+        if (!s->smooths && !o->write.dry_run && !organ_output_is_file(o->write.output))
             organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
                        o->write.output, o->scheme);
         else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run &&
@@ -132,6 +140,8 @@ organ_status organ_quantize_source_outline(organ_quantize_source *s, const organ
                                            const organ_progress *progress, organ_error *error)
 {
     const organ_convert_options c = conversion(s);
+    if (s->smooths)
+        return error->status;
     return organ_hidden_model_sketch(&s->hidden, "organ-source-outline", s->name, error)
                ? error->status
                : organ_convert_outline(&c, engine, progress, s->hidden.outline, &s->bytes, error);
@@ -156,18 +166,41 @@ static organ_status convert(void *context, bool resume, json_t **report, organ_e
     return organ_convert(&c, run->engine, run->progress, report, error);
 }
 
+organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
+{
+    return (organ_smooth_options){.model = o->model,
+                                  .alpha = o->smooth,
+                                  .reals = o->smooth_scales && strcmp(o->smooth_scales, "any") == 0,
+                                  .calibration = o->calibration};
+}
+
+static organ_status smooth(void *context, bool resume, json_t **report, organ_error *error)
+{
+    const converting *const run = context;
+    const organ_quantize_source *const s = run->source;
+    organ_smooth_options o = organ_quantize_smoothing(s->options);
+    o.write = (organ_write_options){.output = s->hidden.path, .resume = resume, .force = !resume};
+    organ_progress_note_once(run->progress, "the model is first smoothed to %s, which is removed at the end",
+                             s->hidden.path);
+    return organ_smooth(&o, run->engine, run->progress, report, error);
+}
+
 organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
                                         const organ_progress *progress, organ_error *error)
 {
-    ORGAN_OWNED_JSON json_t *report = NULL;
+    json_t *report = NULL;
     const organ_hidden_making making = {.inputs = &s->inputs,
                                         .resume = resume,
-                                        .key = "converted",
-                                        .report = &organ_convert_view,
+                                        .key = s->smooths ? "smoothed" : "converted",
+                                        .report = s->smooths ? &organ_smooth_view : &organ_convert_view,
                                         .context = &(converting){s, engine, progress},
-                                        .make = convert};
+                                        .make = s->smooths ? smooth : convert};
     if (organ_hidden_model_enter(&s->hidden, error) == ORGAN_OK)
         organ_hidden_model_make(&s->hidden, &making, progress, &report, error);
+    json_decref(s->smoothed);
+    s->smoothed = report;
+    if (report)
+        json_object_del(report, "run"); /* a report has one, at its end */
     return error->status;
 }
 
@@ -179,5 +212,6 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_error *error)
     organ_hidden_model_close(&s->hidden, begun || measured, error);
     organ_run_inputs_release(&s->inputs);
     ORGAN_FREE_ARRAYS(s->like, s->name, s->partial);
+    json_decref(s->smoothed);
     *s = (organ_quantize_source){0};
 }

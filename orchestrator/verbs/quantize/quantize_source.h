@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The GGUF file to which a safetensors model is converted before it is quantised to GGUF blocks. */
+ * The temporary model that is made before it is quantised: a GGUF file to which a safetensors model is converted, or a
+ * smoothed copy of it (surgery/folds). */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
 
 #include "orchestrator/output/hidden_folder.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/folds/smooth.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 struct organ_quantize_source {
@@ -12,6 +14,9 @@ struct organ_quantize_source {
     const char *output;               /* path of the output */
     const organ_write_origin *origin; /* of the model, as in organ_write; set by the caller */
     organ_run_inputs inputs;          /* the files of the model, for the record of the conversion */
+    const organ_quantize_options *options;
+    bool smooths;              /* the temporary model is a smoothed copy */
+    json_t *smoothed;          /* its report */
     bool measures;             /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
     organ_hidden_model hidden; /* the converted file; `folder` NULL: no conversion is needed */
     char *like;                /* organ_output.like of the output */
@@ -40,7 +45,8 @@ organ_status organ_quantize_outputs_check(const organ_quantize_options *options,
                                           bool waits, organ_error *error);
 void organ_quantize_outputs_release(organ_quantize_outputs *outputs);
 
-/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->hidden.folder is NULL.
+/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF, or for a smoothed model; if not,
+ * source->hidden.folder is NULL.
  * Checks that the output can be written. Returns the errors of organ_model_open, ORGAN_USAGE if the output is no file
  * or exists. The caller calls organ_quantize_source_close, also after an error. */
 organ_status organ_quantize_source_find(const organ_quantize_options *options, organ_quantize_source *source,
@@ -54,6 +60,8 @@ organ_status organ_quantize_source_reserve(const organ_quantize_options *options
 /* Removes the converted file of a run of `scheme` from `model` that was killed after `output` got its name. The caller
  * has reserved the output. */
 void organ_quantize_source_tidy(const char *model, const char *output, const char *scheme);
+/* Returns the options of the smoothing of a run with `smooth`; the caller sets `write`. */
+organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *options);
 /* Makes the outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
  * for temporary files cannot be written. */
 organ_status organ_quantize_source_outline(organ_quantize_source *source, const organ_engine *engine,
@@ -66,6 +74,12 @@ organ_status organ_quantize_source_make(organ_quantize_source *source, bool resu
 /* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
  * stays. All ranks call it. */
 void organ_quantize_source_close(organ_quantize_source *source, organ_error *error);
+
+/* Returns ORGAN_USAGE for options that --smooth and scheme none do not permit. */
+organ_status organ_quantize_smooth_check(const organ_quantize_options *options, organ_error *error);
+/* Writes the smoothed model (scheme none). */
+organ_status organ_quantize_smooth_only(const organ_quantize_options *options, const organ_engine *engine,
+                                        const organ_progress *progress, json_t **report, organ_error *error);
 
 /* organ_quantize of a temporary model. */
 organ_status organ_quantize_from(const organ_quantize_options *options, const organ_write_origin *origin,

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ quantize --smooth: the function of the smoothed model, its report, codes of it, errors, --resume.
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+text=(--calibration tiny-llama/calibration.txt --samples 4 --context 64)
+ln -s "$model/../tiny-llama" .
+[[ -e tiny-moe ]] || ln -s "$model/../tiny-moe" .
+
+# ---- the smoothed model ----
+for donor in tiny-llama tiny-moe; do
+    ends 0 quantize $donor -o $donor.smooth -s none --smooth .8 "${text[@]}"
+    prints "have a factor other than 1"
+    holds $donor.smooth/organ/smooth.json '.schema == "organ.smooth/1" and .parameters.scales == "exact" and .totals.changed > 1000' \
+        'all(.folds[]; (.producer | length) > 0 and (.readers | length) > 0)' \
+        'all(.folds[] | .least, .greatest; . == (log2 | floor | exp2))' '[.folds[].changed] | add > 1000'
+    ends 0 perplexity $donor --compare $donor.smooth --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --json --quiet
+    scores_alike "the smoothed $donor has another likelihood"
+done
+holds tiny-moe.smooth/organ/smooth.json '[.folds[] | select(.fold == "norm before the feed-forward")] | length > 0 and all(.readers | any(test("gate.weight$")))'
+ends 0 quantize tiny-llama -o any -s none --smooth .8 --smooth-scales any "${text[@]}" --quiet
+judge "real factors are powers of two" test "$(jq '.folds[0].greatest | log2 | . == floor' any/organ/smooth.json)" = false
+
+# ---- codes of the smoothed model ----
+ends 0 quantize tiny-llama -o codes -s int8-channel --smooth .8 "${text[@]}"
+says "tiny-llama"
+ends 0 quantize tiny-llama.smooth -o apart -s int8-channel --quiet
+for file in codes/*.safetensors codes/config.json; do
+    judge "$file is not that of the smoothed model" cmp -s "$file" "apart/${file#*/}"
+done
+holds codes/organ/quantize.json '.smoothed.schema == "organ.smooth/1" and .smoothed.totals.folds == 24 and (.smoothed | has("run") | not)'
+judge "the temporary model is left" test -z "$(find . -maxdepth 1 -name '.*organ*')"
+ends 0 quantize tiny-llama -o gptq -s int4-group32 --method gptq --smooth .5 "${text[@]}" --evaluate tiny-llama/heldout.txt --context 64 --quiet
+holds gptq/organ/quantize.json '.smoothed.parameters.alpha == 0.5 and .evaluation and .calibration'
+ends 0 quantize tiny-llama -o planned -s int8-channel --smooth .8 "${text[@]}" --dry-run
+judge "a dry run writes" test ! -e planned
+
+# ---- errors ----
+refused 2 1.5 quantize tiny-llama -o bad -s int8-channel --smooth 1.5 "${text[@]}"
+refused 2 --calibration quantize tiny-llama -o bad -s int8-channel --smooth .5
+refused 2 --smooth quantize tiny-llama -o bad -s none
+refused 2 --smooth-scales quantize tiny-llama -o bad -s int8-channel --smooth-scales any
+refused 2 --method quantize tiny-llama -o bad -s none --smooth .5 --method gptq "${text[@]}"
+refused 2 q4_k quantize tiny-llama -o bad.gguf -s q4_k --smooth .5 "${text[@]}"
+refused 2 GGUF quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o bad -s none --smooth .5 "${text[@]}"
+refused 3 codes quantize codes -o bad -s none --smooth .5 "${text[@]}"
+refused 3 codes quantize codes -o bad -s int8-channel --smooth .5 "${text[@]}"
+
+# ---- interrupted ----
+interrupted INT cut quantize tiny-llama -o cut -s none --smooth .8 "${text[@]}"
+ends 0 quantize tiny-llama -o cut -s none --smooth .8 "${text[@]}" --resume --quiet
+for file in cut/*.safetensors; do
+    judge "$file is another one after --resume" cmp -s "$file" "tiny-llama.smooth/${file#*/}"
+done
+finish
