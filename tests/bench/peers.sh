@@ -55,7 +55,8 @@ peer served/losses "torch transformers compressed_tensors accelerate" 2 "^\| ser
 peer served/compressor "torch transformers datasets llmcompressor" 2 "^\| (W8A8|FP8 dynamic)( \| $figure, $figure){3} \|" $model_of_llama --judge \
     --calibration $model_of_llama/calibration.txt --text $model_of_llama/heldout.txt --context 64 --tokens 512 --samples 4 --work "$scratch/compressor" \
     --jobs "W8A8,FP8 dynamic" --organ "$organ"
-peer served/smoothing "torch transformers datasets llmcompressor" 2 "^\| (llama|gemma3_text) \| $figure \|" llama=same gemma3_text=moved
+peer served/smoothing "torch transformers datasets llmcompressor" 2 "^\| (llama|gemma3_text) \| $figure \| [a-z]+ \| $figure \|" --organ "$organ" \
+    llama=same gemma3_text=moved
 peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a-z0-9/ -]+ \| int4-group32 \| .*(loads|refused)" \
     --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
 peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
