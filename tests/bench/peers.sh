@@ -51,7 +51,7 @@ peer compare_methods numpy 7 "^\| [a-z_]+_proj( \| $figure %){6} \|" $model 4 "$
 peer compare_feedback "torch transformers safetensors" 2 "^\| 0.001( \| [^|]+){6} \|" $model $model/heldout.txt 1e-3
 peer compare_loading "torch transformers compressed_tensors accelerate" 2 "^\| (fp8-channel|int4-group32)( \| $figure){4} \| *\$" $model "$organ" fp8-channel int4-group32
 peer served/losses "torch transformers compressed_tensors accelerate" 2 "^\| served-[a-z0-9-]+( \| $figure){7} \|" $model_of_llama \
-    "$scratch"/served-{int8,fp8}-channel --text $model_of_llama/heldout.txt --context 64 --tokens 512 --weights --organ "$organ"
+    "$scratch"/served-{int8,fp8}-channel --text $model_of_llama/heldout.txt --context 64 --tokens 512 --weights --most 10 --organ "$organ"
 peer served/compressor "torch transformers datasets llmcompressor" 2 "^\| (W8A8|FP8 dynamic)( \| $figure, $figure){3} \|" $model_of_llama --judge \
     --calibration $model_of_llama/calibration.txt --text $model_of_llama/heldout.txt --context 64 --tokens 512 --samples 4 --work "$scratch/compressor" \
     --jobs "W8A8,FP8 dynamic" --organ "$organ"
