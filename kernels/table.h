@@ -38,7 +38,11 @@
     X(set, add_scaled_f64)                                                                                             \
     X(set, cholesky_f32)                                                                                               \
     X(set, solve_f32)                                                                                                  \
-    X(set, fit_affine) X(set, code_columns) X(set, refit_scales) X(set, transpose) X(set, search_weighted)
+    X(set, fit_affine)                                                                                                 \
+    X(set, code_columns)                                                                                               \
+    X(set, refit_scales)                                                                                               \
+    X(set, transpose)                                                                                                  \
+    X(set, search_weighted) X(set, round_integers) X(set, round_e4m3) X(set, round_e2m1)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \

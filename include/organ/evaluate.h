@@ -27,7 +27,7 @@ typedef struct organ_perplexity_options {
     double max_error;
     bool announce; /* report a long run's plan as a note before the work begins */
 } organ_perplexity_options;
-ORGAN_DEFAULTS(perplexity, o.max_error = -1)
+ORGAN_DEFAULTS(perplexity, o.max_error = -1, o.experiment.activations = "on")
 
 #define ORGAN_MAX_ERROR        2.0 /* percent of the perplexity of one model */
 #define ORGAN_MAX_ERROR_PAIRED 0.5 /* percent of the ratio of two perplexities */
@@ -52,13 +52,14 @@ typedef struct organ_evaluate_options {
     bool announce;    /* as in organ_perplexity_options */
     bool dry_run;     /* as in organ_perplexity_options */
 } organ_evaluate_options;
-ORGAN_DEFAULTS(evaluate, o.max_error = -1)
+ORGAN_DEFAULTS(evaluate, o.max_error = -1, o.experiment.activations = "both")
 
 /* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 and is also written into the directory
  * `output` as perplexity.json and PERPLEXITY_REPORT.md. The caller releases it; after an error it is NULL, and nothing
  * is left of the output.
  *
- * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights. `engine->memory`
+ * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights, and on inputs rounded
+ * as experiment.activations says, but not with experiment.imatrix. `engine->memory`
  * bounds the weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18
  * bytes for each token and model) need memory in addition. Whether a standard error is reached is decided after blocks
  * of at least 8192 tokens in whole windows, whatever the threads, ranks and memory.

@@ -409,6 +409,17 @@ typedef enum organ_type_change {
  * estimates are upper bounds. Loading a layer then fails with ORGAN_USAGE. */
 organ_status organ_forward_estimate(organ_forward *forward, organ_type_change as, organ_error *error);
 
+/* Returns organ_weight.inputs of the first weight that has it; NULL: the model's configuration does not declare that
+ * servers round the inputs of linear layers. */
+const organ_input_rounding *organ_forward_declared_rounding(const organ_forward *forward);
+/* Makes later runs round the inputs of linear layers as the model's configuration declares (organ_input_rounding); taps
+ * still get the inputs as they are. Needs more memory. Does nothing if it declares none. Call it after
+ * organ_forward_open. Returns the errors of organ_input_numbers_read. */
+organ_status organ_forward_round_inputs(organ_forward *forward, organ_error *error);
+/* Makes later estimates of memory refer to a model whose linear layers all have rounded inputs; the estimates are upper
+ * bounds. Only after organ_forward_estimate. */
+organ_status organ_forward_estimate_rounding(organ_forward *forward, organ_error *error);
+
 /* Permits streamed layers: organ_layer_load then loads a layer without its experts if the experts need more than a
  * quarter of the engine's memory. Each run of the layer reads the experts that tokens reach, in groups, and frees them.
  * The results have the same bits. Only for callers that run layers: organ_layer_matrix and the other functions that

@@ -243,6 +243,30 @@ typedef struct organ_coding {
     float *field, *values, *changes;
 } organ_coding;
 
+/* From where values that are rounded to codes have their scale. `top` is the largest magnitude of a group. */
+typedef enum organ_rounding_scale {
+    ORGAN_ROUNDING_STORED, /* the members scale and zero */
+    ORGAN_ROUNDING_REAL,   /* top / peak; with low = -high - 1 and `asymmetric` (max - min) / (high - low) */
+    ORGAN_ROUNDING_E8M0,   /* 2^(E - below), E the exponent of top, one more from 1.75 x 2^E on; from 2^-127 on */
+    ORGAN_ROUNDING_UE8M0,  /* the least power of two that is at least top / peak */
+    ORGAN_ROUNDING_E4M3    /* E / factor, E the E4M3 number nearest to factor x (top / peak), 0.125 if that is 0 */
+} organ_rounding_scale;
+
+/* How values are rounded to codes and back: y = (c - zero) scale, c = x / scale + zero within low .. high, rounded to
+ * the nearest code, ties to even. Each operation is rounded to FP32. A scale of 0 becomes 2^-23. */
+typedef struct organ_rounding {
+    organ_rounding_scale from;
+    size_t group;      /* values that share a scale; 0: all */
+    float low, high;   /* least and greatest code */
+    float peak;        /* the code, or number between codes, that `top` becomes */
+    float scale, zero; /* ORGAN_ROUNDING_STORED */
+    float factor;      /* ORGAN_ROUNDING_E4M3 */
+    float limit;       /* above 0: greatest `top` that counts; 0: none */
+    int below;         /* ORGAN_ROUNDING_E8M0: the exponent of the largest code */
+    int asymmetric; /* ORGAN_ROUNDING_REAL: 1: the zero point is low - min / scale, rounded, within low .. high, where
+                     * min and max are the extremes of the values and 0; else the zero point is 0 */
+} organ_rounding;
+
 /* A table of kernels: the implementation for one instruction set. */
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
@@ -427,6 +451,11 @@ typedef struct organ_kernels {
      * would become 0, infinite, or change its sign. Updates scales, minima, values and field; overwrites `changes`.
      * `scratch`: 48 n floats, 64-byte aligned. */
     void (*refit_scales)(const organ_coding *coding, float *scratch);
+    /* Set y[k] to x[k] rounded to a code and back (organ_rounding), for k < n: whole numbers, E4M3 numbers, E2M1
+     * numbers. If a value of a group is not finite, the values of this group are copied. y may be x. */
+    void (*round_integers)(const organ_rounding *rounding, const float *x, float *y, size_t n);
+    void (*round_e4m3)(const organ_rounding *rounding, const float *x, float *y, size_t n);
+    void (*round_e2m1)(const organ_rounding *rounding, const float *x, float *y, size_t n);
     /* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < cols. */
     void (*transpose)(const float *from, size_t from_stride, float *to, size_t to_stride, size_t rows, size_t cols);
 } organ_kernels;

@@ -83,6 +83,10 @@ typedef struct organ_experiment_options {
     /* "fp8": the KV cache of the models, but not of the first of several, is rounded to E4M3
      * (organ_forward_round_cache); "off": it is not; NULL: it is if the configuration of a model declares it */
     const char *kv_cache;
+    /* Whether inputs of linear layers are rounded as the configuration of a quantised model declares that servers do:
+     * "on", "off", or "both": on, and models that declare it are also scored without; NULL: "off", with --evaluate of a
+     * verb that writes a model "both". */
+    const char *activations;
 } organ_experiment_options;
 
 /* ---- operations that run a calibration text through a model, layer by layer ---- */

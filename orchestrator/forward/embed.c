@@ -317,6 +317,7 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     }
     j->source.type = organ_forward_type(f->output);
     j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0),
+                               .inputs = f->head.slots[0].inputs.round ? &f->head.slots[0].inputs : NULL,
                                .in = (size_t)f->config.hidden,
                                .out = words,
                                .bias = f->head_biases};

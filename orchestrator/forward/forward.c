@@ -243,6 +243,8 @@ void organ_forward_close(organ_forward *f)
     organ_forward_streams_close(f);
     free(f->cache.keys);
     organ_forward_free(f->scratch);
+    organ_forward_free(f->rounded ? f->rounded->floats : NULL);
+    free(f->rounded);
     organ_forward_free(f->embedding_norm);
     organ_forward_free(f->embedding_norm_biases);
     organ_forward_free(f->norm_values);
@@ -373,7 +375,7 @@ static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_
     const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX;
     const uint64_t activations = organ_forward_block_room(f, memory, group, batch) * (uint64_t)sizeof(float);
     const uint64_t layer = organ_forward_largest_layer(f, memory) + (activations > loading ? activations : loading);
-    const uint64_t taken = scratch + (layer > logits ? layer : logits);
+    const uint64_t taken = scratch + organ_forward_rounded_bytes(f, group) + (layer > logits ? layer : logits);
     return taken >= memory ? 0 : memory - taken;
 }
 
@@ -404,7 +406,7 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
 {
     const uint64_t here = memory_left_of_layer(f, memory, together, 0),
                    logits = organ_forward_largest_layer(f, memory) + organ_forward_head_bytes(f, 1);
-    const uint64_t scratch = organ_forward_scratch_bytes(f),
+    const uint64_t scratch = organ_forward_scratch_bytes(f) + organ_forward_rounded_bytes(f, together),
                    there = logits + scratch < memory ? memory - logits - scratch : 0;
     const uint64_t remaining = here < there ? here : there, states = together * f->config.state * sizeof(float);
     return remaining > bytes && remaining - bytes >= states;

@@ -4,7 +4,9 @@
 #define ORGAN_FORWARD_PARTS_H
 
 #include "formats/architecture/families.h"
+#include "orchestrator/forward/arithmetic.h"
 #include "orchestrator/forward/draft.h"
+#include "orchestrator/forward/rounding.h"
 #include "orchestrator/stream/product.h"
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */
@@ -38,6 +40,7 @@ typedef struct forward_slot {
     bool reshaped;                    /* the tensor has two dimensions, so calibration takes the stack for one matrix */
     bool transposed;                  /* matrices are stored as in_features x out_features; loading transposes them */
     bool vectors;                     /* one vector for each matrix (biases of stacked experts), read as FP32 */
+    forward_rounding inputs;          /* how products round the inputs (organ_forward_round_inputs) */
 } forward_slot;
 
 /* Rows of a slot from row `row` on: a whole weight, or a part (of known size) of a fused or stacked one. */
@@ -94,6 +97,8 @@ typedef struct forward_source {
     organ_weight_reader *reader;
     organ_real type;
     organ_turned_rows turned;
+    const organ_weight *weight; /* NULL: that of the slot of the same number */
+    forward_rounding inputs;    /* only with `weight` */
 } forward_source;
 
 /* Per-layer embeddings of Gemma 3n and Gemma 4; all members are zero if the architecture has none. */
@@ -143,6 +148,7 @@ struct organ_forward {
     bool hypothetical;   /* the plans describe a model that does not exist yet */
     bool unpacked;       /* layers hold no packed weights (organ_forward_open_unpacked) */
     bool may_stream;     /* layers with more bytes than organ_forward_layer_need are loaded without their experts */
+    forward_rounded *rounded; /* NULL: inputs are not rounded */
 };
 
 /* Working memory of a layer's runs, kept between runs. */
@@ -174,8 +180,9 @@ struct organ_layer {
 
 /* A linear layer of a loaded layer, or the output head. */
 typedef struct forward_linear {
-    organ_product_operand w; /* the values in memory, */
-    organ_panels panels;     /* or the panels that decode them */
+    organ_product_operand w;        /* the values in memory, */
+    organ_panels panels;            /* or the panels that decode them */
+    const forward_rounding *inputs; /* NULL: not rounded */
     const float *bias;
     size_t in, out;
 } forward_linear;
@@ -265,7 +272,7 @@ void organ_forward_free(float *floats);
 /* Reads a weight of rank 1 as FP32; release it with organ_forward_free. Returns NULL and sets `error` on failure. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
 
-/* ---- linear layers (linear.c) ----
+/* ---- linear layers (products.c) ----
  * All products of weights with activations are computed here: attention, feed-forward, experts and the output head
  * add products to a list, and organ_forward_products_run computes them and chooses how. */
 
@@ -273,13 +280,17 @@ float *organ_forward_vector(const organ_forward *forward, const organ_weight *we
 typedef struct forward_products {
     size_t count, room, panel_room; /* products; allocated items and panels */
     organ_product *items;
-    organ_panels *panels; /* of each product; all zero if its weight is in memory */
+    organ_panels *panels;            /* of each product; all zero if its weight is in memory */
+    const forward_rounding **inputs; /* of each product; NULL: not rounded */
+    size_t input_room;
+    forward_copies copies; /* of rounded inputs */
 } forward_products;
 
 /* Adds y = x w^T + bias for `tokens` rows. The result for a token depends only on its own row. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error);
-/* Computes the products and empties the list. `scratch` has forward->worker_bytes bytes for each worker. */
+/* Computes the products and empties the list. `scratch` has forward->worker_bytes bytes for each worker. If the forward
+ * pass rounds inputs, products read rounded copies of them. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *forward, void *scratch,
                                         organ_error *error);
 void organ_forward_products_release(forward_products *products);
@@ -334,58 +345,6 @@ organ_status organ_forward_streams_merge(const organ_forward *forward, const flo
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
 /* Returns the floats of memory that a layer with streams needs for a group of `tokens` tokens. */
 size_t organ_forward_streams_room(const organ_forward_config *config, size_t tokens);
-
-/* ---- arithmetic ---- */
-
-/* Computes the RMSNorm of n values: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is
- * NULL. y may be x. */
-void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
-/* A norm: multiplies by plus + weight (`weights` NULL: by 1); a LayerNorm also adds `biases` (NULL: none). */
-typedef struct forward_norm {
-    organ_norm kind;
-    const float *weights, *biases;
-    float plus;
-    double eps;
-} forward_norm;
-/* Computes the norm of n values, an RMSNorm or a LayerNorm by norm->kind; y may be x. */
-void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
-/* Returns the mean of the squares of n values. */
-float organ_forward_mean_square(const float *x, size_t n);
-/* Computes x = max(x - (mean + cut x standard deviation), 0), with mean and deviation (over n) of the n numbers. */
-void organ_forward_cut(float *x, size_t n, float cut);
-/* Computes rates[k] = -e^stored[k] for `count` numbers of the tensor A_log, or copies them if the file already has
- * -e^A_log (sizes->exp_stored). `stored` may be `rates`. */
-void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
-                         float *rates, size_t count);
-/* Replaces each value by 1 / (1 + e^-x). */
-void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
-/* Computes gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within
- * +-limit: the clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
-void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
-                                size_t n);
-/* The parameters of xIELU: a, b, beta and eps of math.c. */
-typedef struct forward_xielu {
-    float positive, negative, beta, eps;
-} forward_xielu;
-/* Computes x = act(x), for a feed-forward without a gate; only ORGAN_XIELU uses `xielu`. */
-void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *xielu,
-                            float *x, size_t n);
-/* Computes gate = act(gate) * up. */
-void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
-                        size_t n);
-/* The scale and soft cap (0: none) of attention scores, and the width of a value. */
-typedef struct forward_softmax {
-    const organ_kernels *kernels;
-    float scale, cap;
-    size_t dim;
-} forward_softmax;
-
-/* One step of the online softmax, for a block of n keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the
- * other scores 0. *top is the largest score so far, initially -infinity. If it rises, *sum and out[0 .. dim), computed
- * with the old maximum, are multiplied by exp(old - new). The block's scores, now exp(...), are added to *sum.
- * Subtracting the maximum prevents overflow of exp. */
-void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
-                                 float *top, float *sum, float *out);
 
 /* ---- rotation ---- */
 

@@ -508,7 +508,7 @@ const float *organ_forward_view_values(const organ_layer *layer, forward_view vi
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];
-    forward_linear linear = {.in = (size_t)slot->cols, .out = out};
+    forward_linear linear = {.in = (size_t)slot->cols, .out = out, .inputs = slot->inputs.round ? &slot->inputs : NULL};
     if (slot->packed)
         linear.panels = organ_forward_panels(&layer->sources[view.slot], (size_t)view.row);
     else

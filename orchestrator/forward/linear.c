@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Linear layers: all products of weights with activations. Values in memory are operands of the product; other
- * weights are decoded by panels. */
+ * Memory, work for the workers, panels of packed weights, and arithmetic on rows of numbers. */
 #include "orchestrator/forward/forward_parts.h"
 
-#include "formats/base/arena.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -136,42 +134,6 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-/* linear->bias may be NULL. The list keeps pointers to x, y and the weights and bias of `linear`, so these must stay
- * valid until the run. Fails only if memory runs out. */
-organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
-                                        float *y, size_t tokens, organ_error *error)
-{
-    if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items) ||
-        !organ_grow(&products->panels, products->count, &products->panel_room, sizeof *products->panels))
-        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
-    products->panels[products->count] = linear->panels;
-    products->panels[products->count].biases = linear->bias;
-    products->items[products->count++] = (organ_product){
-        .m = tokens,
-        .n = linear->out,
-        .k = linear->in,
-        .a = {.values = x, .type = ORGAN_REAL_F32, .stride = linear->in},
-        .b = linear->w,
-        .c = y,
-        .c_stride = linear->out,
-        .into = linear->bias ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET,
-    };
-    return ORGAN_OK;
-}
-
-organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
-                                        organ_error *error)
-{
-    const organ_engine *const engine = f->engine;
-    for (size_t k = 0; k < products->count; k++)
-        products->items[k].compute = engine->compute;
-    organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch,
-                             f->worker_bytes, error);
-    products->count = 0;
-    return organ_stop_is_requested(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
-                                                                   : error->status;
-}
-
 uint64_t organ_forward_scratch_bytes(const organ_forward *f)
 {
     return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes;
@@ -183,13 +145,6 @@ float *organ_forward_scratch(organ_forward *f, organ_error *error)
     if (!f->scratch)
         f->scratch = organ_forward_floats((size_t)organ_forward_scratch_bytes(f) / sizeof(float), error);
     return f->scratch;
-}
-
-void organ_forward_products_release(forward_products *products)
-{
-    free(products->items);
-    free(products->panels);
-    *products = (forward_products){0};
 }
 
 /* ---- norms, activations and the online softmax on rows of numbers ---- */

@@ -120,6 +120,7 @@ organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
     if (!norm || !(p->norm = organ_forward_vector(f, norm, error)))
         return error->status;
     p->projection.type = organ_forward_type(p->weight);
+    p->projection.weight = p->weight;
     if (organ_weight_reader_open(f->model, table, kernels, NULL, &p->table, error) ||
         organ_weight_reader_open(f->model, f->embedding, kernels, NULL, &p->embedding, error))
         return error->status;
@@ -189,8 +190,10 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
     const forward_rows embeddings = {p->embedding, c->vocabulary, 0, hidden, hidden, (float)c->embedding_scale, false},
                        rows = {p->table, c->per_layer_vocabulary,    layer * width, width,
                                width,    (float)sqrt((double)width), false};
-    const forward_linear projection = {
-        .panels = organ_forward_panels(&p->projection, layer * width), .in = hidden, .out = width};
+    const forward_linear projection = {.panels = organ_forward_panels(&p->projection, layer * width),
+                                       .inputs = p->projection.inputs.round ? &p->projection.inputs : NULL,
+                                       .in = hidden,
+                                       .out = width};
     input_job j = {f, table, inputs, count};
     if (organ_forward_rows_read(f, &embeddings, tokens, count, embedding, g->scratch, floats, error) ||
         organ_forward_rows_read(f, &rows, tokens, count, table, g->scratch, floats, error) ||
@@ -238,6 +241,7 @@ static organ_status open_projection(organ_forward *f, forward_part part, unsigne
         return error->status;
     f->streams.panel = organ_max(f->streams.panel, panel);
     source->type = organ_forward_type(weight);
+    source->weight = weight;
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
 
@@ -268,8 +272,11 @@ static organ_status add_projection(forward_products *products, const organ_forwa
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
     const size_t hidden = (size_t)f->config.hidden, row = f->model->gguf ? end % (f->config.streams - 1) * hidden : 0;
-    const forward_linear linear = {
-        .panels = organ_forward_panels(&f->streams.ends[end], row), .in = hidden, .out = hidden};
+    const forward_source *const source = &f->streams.ends[end];
+    const forward_linear linear = {.panels = organ_forward_panels(source, row),
+                                   .inputs = source->inputs.round ? &source->inputs : NULL,
+                                   .in = hidden,
+                                   .out = hidden};
     if (organ_forward_products_add(products, x, &linear, y, tokens, error))
         return error->status;
     products->items[products->count - 1].a.stride = products->items[products->count - 1].c_stride = stride;

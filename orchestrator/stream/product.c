@@ -171,7 +171,8 @@ static void compute_part(product_split *d, size_t product, size_t row, size_t co
     else
         d->engine->dots->product(&part, scratch);
     if (d->panels && d->panels[product].after)
-        d->panels[product].after(d->panels[product].after_context, row, part.m, column, part.n);
+        d->panels[product].after(d->panels[product].after_context, d->panels[product].row + row, part.m, column,
+                                 part.n);
 }
 
 /* Parts are counted over all products of the call but the joined ones, which are computed with the product before

@@ -43,6 +43,7 @@ typedef struct organ_panels {
      * columns) of this product's c, and of those that it is joined to. NULL: nothing is called. */
     void (*after)(const void *after_context, size_t row, size_t rows, size_t column, size_t columns);
     const void *after_context;
+    size_t row; /* number of the first row of c for `after` */
 } organ_panels;
 
 /* Returns the largest number of rows of a panel whose rows have k values. */

@@ -60,20 +60,39 @@ rm -r beside
 # ---- models whose activations servers round ----
 for scheme in fp8-tensor fp8-channel int8-channel fp8-block128; do
     ends 0 quantize tiny-qwen2 -o served -s $scheme --force --evaluate $text --evaluate-context 64 --evaluate-max-tokens 100 --quiet
-    prints "‡ The file of the output declares"
-    judge "$scheme: no member" jq -e '.evaluation.after.rounded_activations | test("loss of the weights alone")' served/organ/quantize.json
-    judge "$scheme: no mark in the report" grep -q '[0-9] ‡ *|' served/organ/QUANTIZE_REPORT.md
+    prints "Inputs of the output's linear layers are rounded as servers round them: "
+    judge "$scheme: no loss of the weights alone" jq -e '.evaluation | .after.activations.rounded and
+        .after.weights_alone.comparison.kl_divergence != .comparison.kl_divergence' served/organ/quantize.json
+    judge "$scheme: no line in the report" grep -q 'KL divergence, weights alone' served/organ/QUANTIZE_REPORT.md
 done
 ends 0 quantize tiny-qwen2 -o plain8 -s int8-group64 --quiet --evaluate $text --evaluate-context 64 --evaluate-max-tokens 100
 judge "int8-group64 is marked" bash -c "! grep -q ‡ ../out && ! grep -q rounded_activations plain8/organ/quantize.json"
-ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet -o three
+ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet -o both --json
+judge "another model has the members" jq -e '.models | map(has("activations") and has("weights_alone")) == [false, true, false]' both/evaluate.json
+alone=$(jq '.models[1].weights_alone | .figures, .comparison' both/evaluate.json)
+judge "no column of weights alone" grep -q 'weights alone' both/EVALUATION_REPORT.md
+for threads in 1 3; do
+    ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet --activations on --json --threads $threads
+    judge "$threads threads: other figures as served" test "$(jq -c '[.models[] | .figures, .comparison]' ../out)" = \
+        "$(jq -c '[.models[] | .figures, .comparison]' both/evaluate.json)"
+done
+judge "weights alone without --activations both" jq -e '.models | map(has("weights_alone")) | any | not' ../out
+ends 2 evaluate tiny-qwen2 served --text $text --activations some
+ends 0 evaluate tiny-qwen2 served --text $text --context 64 --max-tokens 100 -n --json
+rm -r both
+ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet -o three --activations off
+judge "weights alone are not those without rounding" test "$(jq '.models[1] | .figures, .comparison' three/evaluate.json)" = "$alone"
 prints "‡ The file of served declares"
 judge "the row has no mark, or others have one" test "$(grep -c '^  [a-z0-9]*  .*[0-9] ‡' ../out)" = 1
 judge "the reports have no mark" grep -q ‡ three/EVALUATION_REPORT.md
 judge "the page has no mark" grep -q ‡ three/EVALUATION_REPORT.html
 judge "another model has the member" jq -e '.models | map(has("rounded_activations")) == [false, true, false]' three/evaluate.json
-ends 0 perplexity served --compare plain8 --text $text --context 64 --max-tokens 100 --quiet
+ends 0 perplexity served --compare plain8 --text $text --context 64 --max-tokens 100 --quiet --activations off
 prints "‡ The file of served declares"
+ends 0 perplexity served --text $text --context 64 --max-tokens 100 --quiet
+prints "Inputs of served's linear layers are rounded as servers round them: FP8 E4M3"
+ends 0 perplexity served --text $text --context 64 --max-tokens 100 --quiet --activations both
+prints "perplexity, weights alone"
 rm -r served plain8 three
 
 # ---- dry runs ----

@@ -29,6 +29,8 @@ const kernel_family kernel_families[] = {
     {"nearest codes", check_encode_values},
     {"lengths, groups and bounds of nearest codes", check_encode_shapes},
     {"greatest magnitudes", check_amax},
+    {"rounded inputs like those of compressed-tensors", check_rounded_goldens},
+    {"rounded inputs of every kind", check_rounded_inputs},
     {"search for scales", check_scale_search},
     {"codes of columns", check_coding},
     {"purification by Haar wavelets", check_haar},

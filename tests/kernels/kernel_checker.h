@@ -44,6 +44,8 @@ const char *check_decode_large(const organ_kernels *kernels);
 const char *check_encode_values(const organ_kernels *kernels);
 const char *check_encode_shapes(const organ_kernels *kernels);
 const char *check_amax(const organ_kernels *kernels);
+const char *check_rounded_goldens(const organ_kernels *kernels); /* kernel_input_checks.c */
+const char *check_rounded_inputs(const organ_kernels *kernels);
 const char *check_coding(const organ_kernels *kernels);       /* kernel_coding_checks.c */
 const char *check_scale_search(const organ_kernels *kernels); /* kernel_search_checks.c */
 const char *check_math_values(const organ_kernels *kernels);  /* kernel_math_checks.c */

@@ -273,6 +273,15 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections of latent attention ---- */
 
+/* For servers kv_b_proj is a linear layer of latent vectors; here its matrices multiply queries and sums of values. */
+static void round_latent(const forward_plan *plan, float *latent, size_t rank)
+{
+    const forward_view view = plan->parts[PART_KV_B];
+    const forward_rounding *const rounding = view.slot == SIZE_MAX ? NULL : &plan->slots[view.slot].inputs;
+    if (rounding && rounding->round)
+        rounding->round(&rounding->rule, latent, latent, rank);
+}
+
 /* In layers with a rotation the part of the key that all heads share is rotated. */
 static void norm_latents(void *context, size_t t)
 {
@@ -287,6 +296,7 @@ static void norm_latents(void *context, size_t t)
     organ_forward_norm(row, of_kv, 0, LATENT_EPS, c->rank, row);
     for (size_t x = 0; c->scale != 0 && x < c->rank; x++)
         row[x] *= c->scale;
+    round_latent(j->group->layer->plan, row, c->rank);
     if (j->group->layer->kind->rotated)
         organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }

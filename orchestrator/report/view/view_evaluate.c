@@ -36,6 +36,7 @@ static const organ_item comparison[] = {
     {NULL, "difference in perplexity", "{comparison.difference:+measured}"},
     {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
     {NULL, "KL divergence, nats per token", "{comparison.kl_divergence:measured}{after.rounded_activations? ‡}"},
+    {"after.weights_alone", "KL divergence, weights alone", "{after.weights_alone.comparison.kl_divergence:measured}"},
     {NULL, "same top token, %", "{comparison.top1_agreement:%measured}"}};
 
 const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
@@ -51,6 +52,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
           ITEM_LIST(comparison), .caption = "Changes; errors are those of paired tokens"),
     SAY(ON_ALL, "after.rounded_activations", ROUNDED_NOTE("the output")),
     PART(ON_ALL, "after", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("the output")))),
+    SAY(ON_ALL, "after.activations.rounded", SERVED_NOTE("the output", "after.")),
     SAY(ON_TERMINAL, NULL,
         "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
     SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
@@ -173,6 +175,11 @@ static const organ_block perplexity_experiment[] = {
 
 /* ---- perplexity: one model, or two ---- */
 
+#define ROUNDED_NOTES                                                                                                  \
+    EACH(ON_ALL, "models",                                                                                             \
+         BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")),                                      \
+                SAY(ON_ALL, "activations.rounded&figures", SERVED_NOTE("{model.name}", ""))))
+
 #define MODEL_FIGURES                                                                                                  \
     {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},             \
         {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                   \
@@ -185,6 +192,8 @@ static const organ_item model_items[] = {
     {"comparison", "difference", "{comparison.difference:+measured}"},
     {"comparison", "ratio", "{comparison.ratio:measured}"},
     {"comparison", "KL divergence", "{comparison.kl_divergence:measured}" ROUNDED_MARK},
+    {"weights_alone", "perplexity, weights alone", "{weights_alone.figures.perplexity:measured}"},
+    {"weights_alone.comparison", "KL, weights alone", "{weights_alone.comparison.kl_divergence:measured}"},
     {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
 static const organ_block model_figures[] = {
     LINES("!comparison", "Model:   {model:model}\n\n"),
@@ -204,6 +213,10 @@ static const organ_item figures[] = {
     {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
     {"/models.1", "KL divergence from the first, nats per token",
      "{comparison?{comparison.kl_divergence:~measured}}" ROUNDED_MARK},
+    {"/models.*.weights_alone", "perplexity, weights alone",
+     "{weights_alone?{weights_alone.figures.perplexity:~measured}}"},
+    {"/models.*.weights_alone.comparison", "KL divergence, weights alone",
+     "{weights_alone.comparison?{weights_alone.comparison.kl_divergence:~measured}}"},
     {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
 static const organ_item perplexity_highlights[] = {
@@ -229,8 +242,8 @@ static const organ_block perplexity_blocks[] = {
     ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
           ITEM_LIST(figures), .caption = "Figures with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
-    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("{model.name}")))),
+    ROUNDED_NOTES,
     SAY(ON_TERMINAL, "models>1&!dry_run",
         "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
         "in nats per token."),
@@ -277,6 +290,8 @@ static void method_cell(organ_table *table, const json_t *row)
 #define LOSS_FIELDS(MEASURED)                                                                                          \
     MODEL_FIELD, FIELD_BY("method", method_cell, ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),                             \
         FIELD_WORDS("KL", NOT_FIRST("kl_divergence", "figure") ROUNDED_MARK, 0),                                       \
+        FIELD_WORDS_IF("models.*.weights_alone.comparison", "weights alone",                                           \
+                       "{weights_alone?{weights_alone.comparison.kl_divergence:figure}|-}", 0),                        \
         FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),                                                 \
         FIELD_WORDS("perplexity", "{figures.perplexity:" MEASURED "}", 0), FIELD_WORDS("rise %", RISE, 0)
 #define MORE_FIELDS(MEASURED)                                                                                          \
@@ -332,12 +347,13 @@ static const organ_block evaluation_blocks[] = {
                 SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
                 ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
-    EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "rounded_activations", ROUNDED_NOTE("{model.name}")))),
     EACH(ON_ALL, "models", BLOCKS(SAY(ON_ALL, "kv_cache.rounded", CACHE_NOTE("{model.name}")))),
+    ROUNDED_NOTES,
     SAY(ON_TERMINAL, "!dry_run",
         "{" PRUNED
         "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "
-        "model. }KL in nats per token from the donor."),
+        "model. }KL in nats per token from the donor{models.*.weights_alone?; weights alone: without rounded "
+        "inputs}."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, "!dry_run", "Loss"),
     BARS_WHERE("!dry_run", "models", "comparison",

@@ -13,7 +13,7 @@
 /* Blocks for "evaluation" in the reports of operations that write a model: the figures of --evaluate, in the same form
  * for every operation. */
 
-enum { ORGAN_EVALUATION_BLOCKS = 15 };
+enum { ORGAN_EVALUATION_BLOCKS = 16 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Results for HIGHLIGHTS: the KL divergence from the donor, and the perplexity before and after, if the report has an
@@ -48,8 +48,11 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 #define ROUNDED_MARK "{rounded_activations? ‡}"
 #define ROUNDED_NOTE(name)                                                                                             \
     "‡ The file of " name                                                                                              \
-    " declares that servers (vLLM, transformers) round activations, too. organ rounds none: this is "                  \
-    "the loss of the weights alone, and the model as served loses more."
+    " declares that servers (vLLM, transformers) round activations, too. organ rounded none (--activations off): "     \
+    "this is the loss of the weights alone, and the model as served loses more."
+/* The note about a model whose inputs were rounded. */
+#define SERVED_NOTE(name, path)                                                                                        \
+    "Inputs of " name "'s linear layers are rounded as servers round them: {" path "activations.inputs}."
 
 /* Sentence about the member "kv_cache" of a model. */
 #define CACHE_NOTE(name)                                                                                               \

@@ -61,6 +61,36 @@ static organ_status check_vocabulary(const organ_scoring *scoring, const organ_s
                       (unsigned long long)own, scoring->models[0].path, (unsigned long long)first);
 }
 
+/* ---- --activations ---- */
+
+/* An importance matrix is of the inputs as they are. */
+static organ_status choose_activations(organ_scoring *scoring, organ_error *error)
+{
+    static const char *const names[] = {
+        [ORGAN_ACTIVATIONS_OFF] = "off", [ORGAN_ACTIVATIONS_ON] = "on", [ORGAN_ACTIVATIONS_BOTH] = "both"};
+    const char *const unset = scoring->derived ? "both" : "off", *const requested = scoring->options->activations
+                                                                                        ? scoring->options->activations
+                                                                                        : unset;
+    size_t k = 0;
+    while (k < sizeof names / sizeof *names && strcmp(requested, names[k]) != 0)
+        k++;
+    if (k == sizeof names / sizeof *names)
+        return organ_fail(error, ORGAN_USAGE, "`activations` '%s' is unknown: on, off or both", requested);
+    scoring->activations = scoring->options->imatrix ? ORGAN_ACTIVATIONS_OFF : (organ_activations)k;
+    return ORGAN_OK;
+}
+
+/* A model that does not exist yet has the rounding of the one from which it is made only in its estimates. */
+static organ_status set_rounding(const organ_scoring *scoring, organ_scored_model *m, organ_error *error)
+{
+    const bool planned = m > scoring->models && scoring->made_as != ORGAN_TYPES_STAY;
+    m->inputs = planned ? NULL : organ_forward_declared_rounding(m->forward);
+    m->declares = planned ? scoring->made_rounds : m->inputs != NULL;
+    if (!m->declares || scoring->activations == ORGAN_ACTIVATIONS_OFF)
+        return ORGAN_OK;
+    return planned ? organ_forward_estimate_rounding(m->forward, error) : organ_forward_round_inputs(m->forward, error);
+}
+
 /* If a model that is made from the first has no config.json, it gets the config and the directory of the first. If
  * such a model does not exist yet (scoring->made_as), m->path is that of the first model, and memory is estimated
  * for the converted weights. */
@@ -86,9 +116,33 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
          organ_forward_estimate(m->forward, scoring->made_as, error)))
         return error->status;
     organ_forward_allow_streaming(m->forward);
-    if (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_round_cache(scoring, m, error))
+    if (set_rounding(scoring, m, error) ||
+        (scoring->made_as == ORGAN_TYPES_STAY && organ_scoring_round_cache(scoring, m, error)))
         return error->status;
     return open_tokenizer(scoring, m, error) ? error->status : check_vocabulary(scoring, m, error);
+}
+
+/* Adds a model that is model m without rounding. The forward pass is its own, the model that of m. */
+static organ_status add_alone(organ_scoring *scoring, size_t m, organ_error *error)
+{
+    organ_scored_model *const of = &scoring->models[m], *const alone = &scoring->models[scoring->count];
+    *alone = (organ_scored_model){.path = of->path, .model = of->model, .bytes = of->bytes, .scoring = scoring};
+    if (organ_forward_open(of->model, &scoring->engine, &alone->forward, error) != ORGAN_OK)
+        return error->status;
+    of->alone = scoring->count++;
+    if (scoring->made_as != ORGAN_TYPES_STAY && organ_forward_estimate(alone->forward, scoring->made_as, error))
+        return error->status;
+    organ_forward_allow_streaming(alone->forward);
+    return scoring->made_as == ORGAN_TYPES_STAY ? organ_scoring_round_cache(scoring, alone, error) : error->status;
+}
+
+/* The first of several models is the measure of the others, by its main figures. */
+static organ_status add_models_alone(organ_scoring *scoring, organ_error *error)
+{
+    for (size_t m = scoring->shown > 1 ? 1 : 0; m < scoring->shown && !error->status; m++)
+        if (scoring->models[m].declares && scoring->activations == ORGAN_ACTIVATIONS_BOTH)
+            add_alone(scoring, m, error);
+    return error->status;
 }
 
 /* ---- the text ---- */
@@ -322,13 +376,17 @@ static organ_status open_inputs(organ_scoring *scoring, const char *const *paths
     scoring->text_bytes = scoring->text.size;
     if (loaded)
         describe_text(scoring);
-    if (!(scoring->models = calloc(count, sizeof *scoring->models)))
+    if (choose_activations(scoring, error))
+        return error->status;
+    if (!(scoring->models = calloc(2 * count, sizeof *scoring->models)))
         return organ_fail_errno(error, ENOMEM, "%zu models", count);
-    scoring->count = count;
+    scoring->count = scoring->shown = count;
     for (size_t m = 0; m < count && !error->status; m++) {
         scoring->models[m].path = paths[m];
         open_model(scoring, &scoring->models[m], error);
     }
+    if (!error->status)
+        add_models_alone(scoring, error);
     if (!error->status && options->imatrix && organ_forward_open_draft(scoring->models[0].forward, error) == ORGAN_OK)
         organ_input_sums_open(scoring->models[0].forward, &scoring->engine, &scoring->sums, error);
     return error->status ? error->status : choose_protocol(scoring, error);
@@ -387,13 +445,14 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
 }
 
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
-                                     organ_type_change as, const organ_experiment_options *options,
+                                     organ_type_change as, bool rounds, const organ_experiment_options *options,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
     const char *const paths[2] = {before, after ? after : before};
     *scoring = (organ_scoring){.options = options, .derived = true, .progress = progress};
     set_engine(scoring, engine);
     scoring->made_as = after ? ORGAN_TYPES_STAY : as;
+    scoring->made_rounds = rounds;
     return open_all(scoring, paths, 2, error);
 }
 
@@ -403,7 +462,8 @@ void organ_scoring_close(organ_scoring *scoring)
         organ_scored_model *const model = &scoring->models[m];
         ORGAN_FREE_ARRAYS(model->hidden, model->scores.nll, model->scores.divergence, model->scores.agrees);
         organ_forward_close(model->forward);
-        organ_model_close(model->model);
+        if (m < scoring->shown)
+            organ_model_close(model->model);
     }
     organ_input_sums_close(scoring->sums);
     organ_perplexity_plan_release(&scoring->plan);

@@ -30,7 +30,16 @@ typedef struct organ_scored_model {
     organ_token_scores scores;           /* scores of all scored tokens of the plan */
     const struct organ_scoring *scoring; /* the scoring that this model belongs to */
     organ_scored_cache cache;
+    bool declares;                      /* its configuration declares that servers round inputs of linear layers */
+    const organ_input_rounding *inputs; /* that of the first such layer; NULL: none, or the model does not exist yet */
+    size_t alone;                       /* number of the model that is the same without rounding; 0: none */
 } organ_scored_model;
+
+typedef enum organ_activations {
+    ORGAN_ACTIVATIONS_OFF, /* inputs are as they are */
+    ORGAN_ACTIVATIONS_ON,  /* inputs are rounded as the models declare */
+    ORGAN_ACTIVATIONS_BOTH /* on, and models but the first of several are also scored without rounding */
+} organ_activations;
 
 typedef enum organ_scoring_end {
     ORGAN_SCORING_TEXT,   /* no token of the text is left, or too few for a window */
@@ -45,11 +54,14 @@ typedef struct organ_scoring {
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
     bool derived;
     organ_type_change made_as; /* how models[1] will differ from models[0], if it does not exist yet */
+    bool made_rounds;          /* ... and whether its configuration will declare that inputs are rounded */
+    organ_activations activations;
     const organ_progress *progress;
     organ_engine whole;  /* engine of the run */
     organ_engine engine; /* engine of the forward passes; engine.memory is their share of `memory` */
     uint64_t memory;     /* bytes that the whole run may use */
-    size_t count;        /* number of models */
+    size_t shown;        /* number of models that were asked for, models[0] to models[shown - 1] */
+    size_t count;        /* number of models: those, then those of `alone`, which only score */
     organ_scored_model *models;
     organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others find the same ids */
     organ_text_input text;      /* the text, until organ_scoring_fit releases it */
@@ -93,9 +105,10 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error);
 /* Same as organ_scoring_open for two models: the one at path `before`, and one made from it at path `after`. The second
  * may have tensors only: a missing config.json and the tokenizer are read from the first. `after` NULL: the second
- * model does not exist yet; memory is checked as if it were the first one with its weights converted as `as` says. */
+ * model does not exist yet; memory is checked as if it were the first one with its weights converted as `as` says, and
+ * if `rounds` as if its configuration declared that inputs are rounded. */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
-                                     organ_type_change as, const organ_experiment_options *options,
+                                     organ_type_change as, bool rounds, const organ_experiment_options *options,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* Scores windows with every model and sets models[].scores. If it ends before the last window (max_error), plan,
  * used_tokens and scored_bytes become those of the scored windows: with --max-tokens used_tokens another scoring scores
@@ -140,13 +153,10 @@ void organ_scoring_collect_end(const char *directory);
 
 /* Returns "experiment": text, tokenizer, context, style and the numbers of tokens and windows. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring);
-/* Returns whether the settings of a quantised model declare that servers round activations too. organ computes with the
- * activations of the donor's precision, so its figures are those of the weights alone. */
-bool organ_scoring_rounds_activations(const organ_model *model);
-/* The text of their member "rounded_activations". */
-#define ORGAN_ROUNDED_ACTIVATIONS                                                                                      \
-    "The settings of the model declare that servers round activations, too. organ rounds none: its figures are the "   \
-    "loss of the weights alone, and the model as served loses more."
+/* Adds to the entry of model m, which has "figures", what --activations says: nothing if the model does not declare
+ * that servers round inputs, else "activations", a note "rounded_activations" if organ rounded none, and
+ * "weights_alone" with figures and comparison if the model was also scored without rounding. */
+organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error);
 
 /* --kv-cache (scoring_cache.c). organ_scoring_check_cache returns ORGAN_USAGE for an unknown word.
  * organ_scoring_round_cache makes the opened forward pass of a model round its cache; notes why a declared one is not
@@ -179,6 +189,7 @@ typedef struct organ_evaluation {
     const char *before_is;     /* its part in the operation, for the report: "donor", "base" */
     const char *output;        /* path of the output, as the user named it */
     organ_type_change made_as; /* how the operation changes the weights */
+    bool made_rounds;          /* the output will declare that servers round inputs */
     /* Set by the functions below. */
     uint64_t memory;   /* least memory of the evaluation; 0: there is none */
     json_t *document;  /* member "evaluation" of the report; its figures are null before organ_evaluation_run */

@@ -59,56 +59,6 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
         SET("byte_perplexity", lm_eval ? scoring_number(exp(f.total / bytes)) : json_null()));
 }
 
-/* ---- models whose servers round activations ---- */
-
-#define CONFIG_BYTES ((size_t)64 << 20) /* most bytes of a file of settings */
-
-/* Returns the object of the file, or NULL without an error: scoring does not need it. */
-static json_t *settings_of(const organ_model *model, const char *file)
-{
-    organ_json_source text = {.label = file};
-    organ_error ignored = {0};
-    ORGAN_OWNED char *bytes = NULL;
-    json_t *object = NULL;
-    if (organ_model_load(model, file, CONFIG_BYTES, &bytes, &text.length, &ignored) == ORGAN_OK && bytes) {
-        text.bytes = bytes;
-        organ_json_parse_object(&text, &object, &ignored);
-    }
-    return object;
-}
-
-/* compressed-tensors has arguments for inputs in each group; fp8 of transformers has activation_scheme; fbgemm_fp8 and
- * the FP8 and NVFP4 of ModelOpt always round. */
-static bool section_rounds(const json_t *section)
-{
-    const char *const method = json_string_value(json_object_get(section, "quant_method")),
-                      *const algorithm = json_string_value(json_object_get(section, "quant_algo"));
-    const char *name;
-    json_t *group;
-    json_object_foreach(json_object_get(section, "config_groups"), name, group)
-    {
-        if (json_is_object(json_object_get(group, "input_activations")))
-            return true;
-    }
-    return json_is_string(json_object_get(section, "activation_scheme")) ||
-           (method && strcmp(method, "fbgemm_fp8") == 0) ||
-           (algorithm && (strncmp(algorithm, "FP8", 3) == 0 || strcmp(algorithm, "NVFP4") == 0));
-}
-
-bool organ_scoring_rounds_activations(const organ_model *model)
-{
-    static const char *const places[] = {"quantization_config", "compression_config", "text_config.quantization_config",
-                                         "text_config.compression_config"};
-    if (model->gguf)
-        return false;
-    ORGAN_OWNED_JSON json_t *const config = settings_of(model, "config.json");
-    ORGAN_OWNED_JSON json_t *const other = settings_of(model, "hf_quant_config.json");
-    bool rounds = section_rounds(json_object_get(other, "quantization"));
-    for (size_t k = 0; k < sizeof places / sizeof *places; k++)
-        rounds = rounds || section_rounds(organ_json_at(config, places[k]));
-    return rounds;
-}
-
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     organ_perplexity_comparison c;
@@ -124,6 +74,33 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
         SET("kl_divergence_error", scoring_number(c.divergence.error)),
         SET("top1_agreement", scoring_number(c.agreement)),
         SET("top1_agreement_error", scoring_number(c.agreement_error)));
+}
+
+/* ---- models whose servers round the inputs of linear layers ---- */
+
+#define WEIGHTS_ALONE                                                                                                  \
+    "The settings of the model declare that servers round activations, too. organ rounded none (--activations off): "  \
+    "its figures are the loss of the weights alone, and the model as served loses more."
+
+static json_t *alone_json(const organ_scoring *scoring, size_t alone, organ_error *error)
+{
+    json_t *const comparison = scoring->shown > 1 ? organ_scoring_comparison_json(scoring, alone, error) : json_null();
+    return ORGAN_OBJECT(SET("figures", organ_scoring_figures_json(scoring, alone)), SET("comparison", comparison));
+}
+
+organ_status organ_scoring_add_activations(const organ_scoring *scoring, size_t m, json_t *entry, organ_error *error)
+{
+    const organ_scored_model *const model = &scoring->models[m];
+    const bool rounded = scoring->activations != ORGAN_ACTIVATIONS_OFF;
+    char inputs[ORGAN_INPUT_TEXT];
+    if (!model->inputs || error->status)
+        return error->status;
+    organ_input_text(model->inputs, inputs, sizeof inputs);
+    if (!ORGAN_ADD(entry, SET("activations", ORGAN_OBJECT(SET_TEXT("inputs", inputs), SET_FLAG("rounded", rounded))),
+                   SET_IF(!rounded, "rounded_activations", json_string(WEIGHTS_ALONE)),
+                   SET_IF(model->alone, "weights_alone", alone_json(scoring, model->alone, error))))
+        return organ_fail_memory(error, model->path);
+    return error->status;
 }
 
 static const char *style_text(organ_perplexity_style style)
@@ -152,6 +129,18 @@ static const char *compute_text(organ_compute compute)
                  "compute_isa names.";
 }
 
+#define AS_SERVED                                                                                                      \
+    "Inputs of linear layers are rounded as the settings of a model declare that servers round them ('activations': "  \
+    "the rounding of the first such layer). weights_alone: the same without this rounding."
+
+static bool rounds_any(const organ_scoring *scoring)
+{
+    bool any = false;
+    for (size_t m = 0; m < scoring->shown; m++)
+        any = any || scoring->models[m].declares;
+    return any && scoring->activations != ORGAN_ACTIVATIONS_OFF;
+}
+
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
@@ -164,6 +153,7 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                                       ? "sum of -log2 p over the scored tokens, over the bytes of the text."
                                       : "sum of -log2 p over the scored tokens, over the bytes of exactly these "
                                         "tokens. It is comparable across tokenizers."),
+        SET_IF(rounds_any(scoring), "activations", json_string(AS_SERVED)),
         SET_TEXT("same experiment", "Figures are comparable only if text, tokenizer, style, context and compute are "
                                     "equal; here all models scored the same tokens."));
     ORGAN_ADD(
@@ -172,7 +162,7 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space "
                            "plus one (Python's re.split); byte_perplexity the same over bytes.")),
         SET_IF(scoring->engine.dots, "compute", json_string(compute_text(scoring->engine.compute))));
-    for (size_t m = 0; m < scoring->count; m++)
+    for (size_t m = 0; m < scoring->shown; m++)
         if (organ_forward_cache(scoring->models[m].forward))
             ORGAN_ADD(d,
                       SET_TEXT("kv_cache",
@@ -180,7 +170,7 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
                                "FP8: value / scale, at most 448, to the nearest E4M3 number, times scale. The scales "
                                "are those of the model's tensors; 1 for layers without one. Kernels that also "
                                "multiply in FP8 round queries too; organ does not."));
-    if (d && scoring->count > 1) {
+    if (d && scoring->shown > 1) {
         ORGAN_ADD(
             d,
             SET_TEXT(
@@ -213,8 +203,7 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
-    ORGAN_ADD(definitions, SET_TEXT("arithmetic", "Both models compute in FP32 on their dequantised weights; "
-                                                  "activations are not quantised."));
+    ORGAN_ADD(definitions, SET_TEXT("arithmetic", "Both models compute in FP32 on their dequantised weights."));
     return ORGAN_OBJECT(
         SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is),
@@ -230,8 +219,8 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     organ_error found = {0};
     if (!e->options)
         return ORGAN_OK;
-    if (organ_scoring_open_made(&scoring, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) ==
-            ORGAN_OK &&
+    if (organ_scoring_open_made(&scoring, e->before, NULL, e->made_as, e->made_rounds, e->options, e->engine,
+                                e->progress, &found) == ORGAN_OK &&
         !(e->document = plan_json(e, &scoring)))
         organ_fail_memory(&found, e->output);
     e->memory = found.status ? 0 : organ_scoring_min_memory(&scoring);
@@ -254,11 +243,11 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     e->run = organ_scoring_run_json(scoring);
     if (!ORGAN_ADD(e->document, SET("comparison", comparison)) || !e->run ||
         !ORGAN_ADD(json_object_get(e->document, "before"), SET("figures", organ_scoring_figures_json(scoring, 0))) ||
-        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1)),
-                   SET_IF(organ_scoring_rounds_activations(scoring->models[1].model), "rounded_activations",
-                          json_string(ORGAN_ROUNDED_ACTIVATIONS))))
+        !ORGAN_ADD(json_object_get(e->document, "after"), SET("figures", organ_scoring_figures_json(scoring, 1))))
         return organ_fail_memory(error, e->output);
-    return organ_scoring_add_cache(scoring, 1, json_object_get(e->document, "after"), error);
+    organ_scoring_add_cache(scoring, 1, json_object_get(e->document, "after"), error);
+    organ_scoring_add_activations(scoring, 0, json_object_get(e->document, "before"), error);
+    return organ_scoring_add_activations(scoring, 1, json_object_get(e->document, "after"), error);
 }
 
 /* The message of an error becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no
@@ -272,8 +261,8 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
     if (!path)
         organ_fail_memory(fault, e->output);
     else {
-        if (organ_scoring_open_made(&scoring, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
-                ORGAN_OK &&
+        if (organ_scoring_open_made(&scoring, e->before, path, e->made_as, e->made_rounds, e->options, e->engine,
+                                    e->progress, fault) == ORGAN_OK &&
             check_text_unchanged(e, &scoring, fault) == ORGAN_OK && organ_scoring_run(&scoring, fault) == ORGAN_OK)
             add_figures(e, &scoring, fault);
         organ_scoring_close(&scoring);

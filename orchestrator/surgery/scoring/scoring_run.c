@@ -110,7 +110,7 @@ static organ_status score_block(scoring_block *b, organ_error *error)
 static organ_status measure_error(organ_scoring *scoring, size_t scored, organ_error *error)
 {
     double most = organ_mean_of(scoring->models[0].scores.nll, scored).error;
-    for (size_t m = 1; m < scoring->count && !error->status; m++) {
+    for (size_t m = 1; m < scoring->shown && !error->status; m++) {
         organ_perplexity_comparison c = {0};
         organ_perplexity_compare(&scoring->models[0].scores, &scoring->models[m].scores, scored, &c, error);
         most = m == 1 || c.nll.error > most ? c.nll.error : most;

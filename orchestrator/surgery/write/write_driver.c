@@ -355,6 +355,7 @@ static organ_writing write_of(const organ_write *m)
                                           .before = m->report.origin ? m->report.origin->scored : m->model->path,
                                           .before_is = m->report.origin ? "base" : m->names.model,
                                           .made_as = m->report.made_as,
+                                          .made_rounds = m->report.made_rounds,
                                           .output = m->requested->output}};
 }
 

@@ -236,17 +236,18 @@ static void close_scoring(evaluate_scoring *s)
 static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
-    return ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
-                        SET("figures", organ_scoring_figures_json(scoring, m)),
-                        SET("comparison", comparison ? comparison : json_null()),
-                        SET_IF(organ_scoring_rounds_activations(scoring->models[m].model), "rounded_activations",
-                               json_string(ORGAN_ROUNDED_ACTIVATIONS)));
+    json_t *const entry = ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
+                                       SET("figures", organ_scoring_figures_json(scoring, m)),
+                                       SET("comparison", comparison ? comparison : json_null()));
+    if (entry)
+        organ_scoring_add_activations(scoring, m, entry, error);
+    return entry;
 }
 
 static json_t *models_json(const organ_scoring *scoring, organ_error *error)
 {
     json_t *const models = json_array();
-    for (size_t m = 0; m < scoring->count && !error->status; m++)
+    for (size_t m = 0; m < scoring->shown && !error->status; m++)
         if (json_array_append_new(models, model_entry(scoring, m, error)))
             organ_fail_memory(error, scoring->options->text);
         else
@@ -447,7 +448,7 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
 static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
-    for (size_t m = 1; m < scoring->count && !error->status; m++)
+    for (size_t m = 1; m < scoring->shown && !error->status; m++)
         if (json_array_append_new(histories, history_of(options, scoring, m, error)))
             organ_fail_memory(error, scoring->models[m].path);
     return histories;
@@ -487,7 +488,7 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
 static json_t *take_coverage(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();
-    for (size_t m = 1; m < scoring->count; m++) {
+    for (size_t m = 1; m < scoring->shown; m++) {
         json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity");
         json_t *const matrices = json_object_get(sparsity, "matrices");
         if (matrices)

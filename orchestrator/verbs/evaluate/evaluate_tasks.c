@@ -77,6 +77,7 @@ static organ_task_difference task_difference_of(const organ_task_pairs *pairs)
 
 typedef struct task_run {
     const organ_evaluate_options *options;
+    organ_experiment_options experiment; /* of the options; activations "both" is "on" */
     organ_scoring scoring;
     organ_task_set set;
     organ_task_answer *answers; /* [models][questions] */
@@ -253,7 +254,7 @@ static organ_status score_answers(task_run *r, organ_error *error)
 static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
-    const organ_experiment_options *const o = &r->options->experiment;
+    const organ_experiment_options *const o = &r->experiment;
     if (organ_scoring_open_inputs(&r->scoring, paths, r->options->count + 1, o, engine, progress, error))
         return error->status;
     const uint64_t made_for = organ_forward_describe(r->scoring.models[0].forward)->context;
@@ -282,9 +283,11 @@ static organ_status run_tasks(task_run *r, const char **paths, const organ_engin
 organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {
-    task_run r = {.options = options};
+    task_run r = {.options = options, .experiment = options->experiment};
     const organ_report_work work = organ_report_begin(report);
     const char **const paths = calloc(options->count + 1, sizeof *paths);
+    if (r.experiment.activations && strcmp(r.experiment.activations, "both") == 0)
+        r.experiment.activations = "on";
     if (!paths)
         organ_fail_memory(error, options->donor);
     for (size_t k = 0; paths && k <= options->count; k++)

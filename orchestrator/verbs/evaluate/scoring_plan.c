@@ -32,7 +32,7 @@ double organ_scoring_max_error(double requested, const organ_experiment_options 
 
 size_t organ_scoring_expected_windows(const organ_scoring *scoring)
 {
-    const double deviation = scoring->count > 1 ? DEVIATION_PAIRED : DEVIATION_ALONE,
+    const double deviation = scoring->shown > 1 ? DEVIATION_PAIRED : DEVIATION_ALONE,
                  roots = 100 * deviation / scoring->max_error;
     const organ_perplexity_plan *const plan = &scoring->plan;
     size_t windows = 0, k = 0;
@@ -80,7 +80,7 @@ json_t *organ_scored_models_json(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
     organ_error none = {0}; /* a failure leaves the member out */
-    for (size_t m = 0; m < scoring->count; m++) {
+    for (size_t m = 0; m < scoring->shown; m++) {
         json_array_append_new(models, ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model))));
         organ_scoring_add_cache(scoring, m, json_array_get(models, m), &none);
     }
@@ -147,8 +147,8 @@ void organ_scoring_announce(organ_scoring *scoring, const organ_engine *engine)
                  organ_duration_text(json_number_value(json_object_get(estimate, "most_seconds")), most));
     organ_progress_note_once(
         scoring->progress,
-        "plan: %zu model%s, %zu windows of %zu tokens (%zu of %zu tokens)%s: about %s%s, %s of memory", scoring->count,
-        scoring->count > 1 ? "s" : "", windows, scoring->protocol.context, scoring->used_tokens, scoring->text_tokens,
+        "plan: %zu model%s, %zu windows of %zu tokens (%zu of %zu tokens)%s: about %s%s, %s of memory", scoring->shown,
+        scoring->shown > 1 ? "s" : "", windows, scoring->protocol.context, scoring->used_tokens, scoring->text_tokens,
         end, organ_duration_text(json_number_value(json_object_get(estimate, "seconds")), time), all,
         organ_quantity_text(organ_engine_memory(engine), memory));
 }

@@ -388,6 +388,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .report.plan = &job->plan,
                               .names = {quantize_definition(job), &organ_quantize_view, "quantizing", "model"},
                               .report.made_as = ORGAN_TYPES_PACKED,
+                              .report.made_rounds = job->inputs,
                               .pieces.repacked = true,
                               .make.edit = job->model->gguf ? NULL : config,
                               .make.fill = quantize_all,

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * Rounds the inputs of linear layers as servers do: products read copies, so that taps, norms and residual sums have
+ * the inputs as they are. Products that follow each other with the same input and rule share its copy. */
+#include "orchestrator/forward/forward_parts.h"
+
+#include "formats/base/arena.h"
+#include "formats/base/owned.h"
+#include "formats/base/results.h"
+#include "orchestrator/machine/quantity.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define E4M3_MAX      448.0f
+#define E2M1_MAX      6.0f
+#define E4M3_EXPONENT 8
+#define E2M1_EXPONENT 2
+
+/* ---- rules ---- */
+
+static organ_rounding_scale scale_of(const organ_input_rounding *inputs)
+{
+    static const organ_rounding_scale of_groups[] = {[ORGAN_INPUT_SCALES_REAL] = ORGAN_ROUNDING_REAL,
+                                                     [ORGAN_INPUT_SCALES_E8M0] = ORGAN_ROUNDING_E8M0,
+                                                     [ORGAN_INPUT_SCALES_UE8M0] = ORGAN_ROUNDING_UE8M0,
+                                                     [ORGAN_INPUT_SCALES_E4M3] = ORGAN_ROUNDING_E4M3};
+    return inputs->span == ORGAN_INPUTS_TENSOR ? ORGAN_ROUNDING_STORED : of_groups[inputs->scales];
+}
+
+/* An integer's scale is that of 2^bits - 1 steps between -top and top [compressed-tensors]. */
+static organ_rounding rule_of(const organ_input_rounding *inputs, const organ_input_numbers *numbers)
+{
+    const bool e4m3 = inputs->codes == ORGAN_INPUTS_E4M3, floats = e4m3 || inputs->codes == ORGAN_INPUTS_E2M1;
+    const float half = inputs->codes == ORGAN_INPUTS_INT4 ? 8 : 128, largest = e4m3 ? E4M3_MAX : E2M1_MAX;
+    return (organ_rounding){.from = scale_of(inputs),
+                            .group = (size_t)inputs->group,
+                            .low = floats ? -largest : -half,
+                            .high = floats ? largest : half - 1,
+                            .peak = floats ? largest : half - 0.5f,
+                            .scale = numbers->scale,
+                            .zero = numbers->zero,
+                            .factor = numbers->factor,
+                            .limit = (float)inputs->limit,
+                            .below = e4m3 ? E4M3_EXPONENT : E2M1_EXPONENT,
+                            .asymmetric = !inputs->symmetric};
+}
+
+organ_status organ_forward_rounding_of(const organ_forward *f, const organ_weight *weight, forward_rounding *rounding,
+                                       organ_error *error)
+{
+    const organ_kernels *const kernels = f->engine->kernels;
+    organ_input_numbers numbers;
+    *rounding = (forward_rounding){.round = NULL};
+    if (!weight->inputs || organ_input_numbers_read(f->model, weight, &numbers, error))
+        return error->status;
+    rounding->rule = rule_of(weight->inputs, &numbers);
+    rounding->round = kernels->round_integers;
+    if (weight->inputs->codes == ORGAN_INPUTS_E4M3)
+        rounding->round = kernels->round_e4m3;
+    else if (weight->inputs->codes == ORGAN_INPUTS_E2M1)
+        rounding->round = kernels->round_e2m1;
+    return ORGAN_OK;
+}
+
+/* Two joined products need two copies of their input if their rules differ. */
+static void count_rule(forward_rounded *r, const forward_rounding *rounding, size_t width)
+{
+    if (r->widest == 0)
+        r->first = *rounding;
+    r->several = r->several || !organ_forward_is_same_rounding(&r->first, rounding);
+    r->widest = organ_max(r->widest, width);
+    r->width = r->several ? 2 * r->widest : r->widest;
+}
+
+static organ_status set_plan(organ_forward *f, forward_plan *plan, organ_error *error)
+{
+    for (size_t k = 0; k < plan->count && !error->status; k++) {
+        forward_slot *const slot = &plan->slots[k];
+        if (slot->weight->inputs && organ_forward_rounding_of(f, slot->weight, &slot->inputs, error) == ORGAN_OK)
+            count_rule(f->rounded, &slot->inputs, (size_t)slot->cols);
+    }
+    return error->status;
+}
+
+static organ_status set_source(organ_forward *f, forward_source *source, organ_error *error)
+{
+    if (source->weight && source->weight->inputs &&
+        organ_forward_rounding_of(f, source->weight, &source->inputs, error) == ORGAN_OK)
+        count_rule(f->rounded, &source->inputs, (size_t)organ_weight_matrices(source->weight).cols);
+    return error->status;
+}
+
+const organ_input_rounding *organ_forward_declared_rounding(const organ_forward *f)
+{
+    for (size_t k = 0; k < f->weights->count; k++)
+        if (f->weights->weights[k].inputs)
+            return f->weights->weights[k].inputs;
+    return NULL;
+}
+
+organ_status organ_forward_estimate_rounding(organ_forward *f, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    if (!f->rounded && !(f->rounded = calloc(1, sizeof *f->rounded)))
+        return organ_fail_memory(error, f->model->path);
+    for (unsigned k = 0; k < f->plan_count; k++)
+        for (size_t s = 0; s < f->plans[k].count; s++)
+            f->rounded->widest = organ_max(f->rounded->widest, (size_t)f->plans[k].slots[s].cols);
+    f->rounded->width = 2 * f->rounded->widest;
+    return organ_forward_measure(f, error);
+}
+
+organ_status organ_forward_round_inputs(organ_forward *f, organ_error *error)
+{
+    ORGAN_OWN_ERROR(error);
+    if (f->rounded || !organ_forward_declared_rounding(f))
+        return ORGAN_OK;
+    if (!(f->rounded = calloc(1, sizeof *f->rounded)))
+        return organ_fail_memory(error, f->model->path);
+    for (unsigned k = 0; k < f->plan_count && !error->status; k++)
+        set_plan(f, &f->plans[k], error);
+    for (unsigned k = 0; f->streams.ends && k < 2 * (f->config.streams - 1) && !error->status; k++)
+        set_source(f, &f->streams.ends[k], error);
+    if (error->status || set_plan(f, &f->head, error) || set_source(f, &f->per_layer.projection, error))
+        return error->status;
+    return organ_forward_measure(f, error);
+}
