@@ -71,6 +71,9 @@ typedef struct organ_quantize_options {
     double smooth;
     /* Factors of `smooth`: "exact" (also NULL), powers of two with which no value is rounded, or "any". */
     const char *smooth_scales;
+    /* For compressed-tensors: scales of a KV cache in FP8, measured on `calibration`: "tensor": one for the keys and
+     * one for the values of a layer; "head": one for each head of keys; NULL: none */
+    const char *kv_cache;
 } organ_quantize_options;
 #define ORGAN_QUANTIZE_SMOOTHS 0, 1
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;

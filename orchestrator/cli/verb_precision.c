@@ -100,6 +100,9 @@ static const organ_option gptq_options[] = {
          .range = {ORGAN_QUANTIZE_SMOOTHS}, .unset = -1),
     CHOICE("smooth-scales", "exact|any", quantize.smooth_scales,
            "factors of --smooth: exact: powers of two with which no value is rounded, the default; any"),
+    CHOICE("kv-cache", "tensor|head", quantize.kv_cache,
+           "also write scales of a KV cache in FP8, from keys and values on --calibration: one for each layer, or for "
+           "each head of keys"),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 

@@ -106,6 +106,46 @@ ends 0 quantize "$moe" -o some -s fp8-tensor --activation-scale static --calibra
 says "matrices of experts get fewer than 8 tokens of the text"
 holds some/organ/quantize.json '.inputs.fallback.layers[0].layer == 1' '[.tensors[].input_scale] | unique | length == 2' '[.tensors[].unmeasured_experts | select(.)] | length > 3'
 rm -r some
+# Scales of a KV cache: a resumed run writes the same ones, scoring rounds by them, and other verbs read the output.
+cached=(quantize tiny-qwen2 --scheme int8-channel --calibration tiny-qwen2/calibration.txt --samples 4 --context 64 --kv-cache)
+ends 0 "${cached[@]}" tensor -o first
+says "note: scales of a KV cache in FP8; loaders: vLLM"
+prints "Scales of the KV cache (FP8), one for each layer, are from 4 windows of 64"
+holds first/config.json '.quantization_config.kv_cache_scheme == {actorder: null, block_structure: null, dynamic: false, group_size: null, num_bits: 8,
+    observer: "static_minmax", observer_kwargs: {}, strategy: "tensor", symmetric: true, type: "float"}'
+ends 0 "${cached[@]}" head -o heads --quiet
+holds heads/organ/quantize.json '.parameters.kv_cache == "head"' '.kv_cache.tensors == 8 and .kv_cache.zero == 0 and (.kv_cache.layers | length == 4)' \
+    'all(.kv_cache.layers[]; (.keys | length == 2) and (.values | length == 2))'
+greatest() { jq -c '[.kv_cache.layers[] | .keys, .values | max]' "$1/organ/quantize.json"; }
+judge "the scale of a layer is not that of its greatest head" test "$(greatest first)" = "$(greatest heads)"
+interrupted INT again "${cached[@]}" head -o again --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 "${cached[@]}" tensor -o again --resume
+says kv_cache
+ends 0 "${cached[@]}" head -o again --resume --quiet
+judge "a resumed run has other scales of the cache" cmp -s heads/model.safetensors again/model.safetensors
+ends 0 perplexity heads --text tiny-qwen2/heldout.txt --context 64 --max-tokens 300 --json --quiet
+holds ../out '.models[0].kv_cache == {rounded: true, declared: "quantization_config.kv_cache_scheme", why_not: null, codes: "E4M3", scales: "head", layers: 4,
+    layers_without_scales: 0}'
+ends 0 dequantize heads -o plain --quiet
+ends 0 inspect heads
+prints "No problems found"
+rm -r first heads again plain
+root=${organ%/build/organ}
+printf 'abcdefgh %.0s' {1..400} >letters.txt
+for type in gemma3n_text deepseek_v3 mamba; do
+    (cd "$root" && build/checks/arch_model $type "$scratch/area/$type") >../out 2>&1 || bad "$type cannot be made" ../out
+done
+ends 0 quantize gemma3n_text -o shared -s int8-channel --kv-cache tensor --calibration letters.txt --samples 2 --context 16 --quiet
+holds shared/organ/quantize.json '(.kv_cache.layers | length) * 2 == .kv_cache.tensors' '.kv_cache.layers | length > (unique_by(.keys) | length)'
+refused 2 "multi-head latent attention (MLA)" quantize deepseek_v3 -o no -s int8-channel --kv-cache tensor --calibration letters.txt --samples 2 --context 16
+refused 2 "has no attention" quantize mamba -o no -s int8-channel --kv-cache head --calibration letters.txt --samples 2 --context 16
+refused 2 "--calibration" quantize tiny-qwen2 -o no -s int8-channel --kv-cache tensor
+refused 3 "is 0 windows of 4096" "${cached[@]/tiny-qwen2\/calibration.txt/tiny-qwen2\/config.json}" tensor -o no --context 4096
+refused 2 "--kv-cache" quantize tiny-qwen2 -o no -s fp8-block128 --kv-cache tensor --calibration letters.txt
+refused 2 "--kv-cache" quantize tiny-qwen2 -o no.gguf -s q4_k --kv-cache tensor --calibration letters.txt
+refused 2 "--kv-cache" quantize tiny-qwen2 -o no -s int4-group32 --format mlx --kv-cache tensor --calibration letters.txt
+rm -r shared gemma3n_text deepseek_v3 mamba
 refused 2 "--calibration" quantize tiny-qwen2 -o no -s nvfp4 --activations
 refused 2 "--activations" "${active[@]/nvfp4/int4-group32}" -o no
 refused 2 "--format mlx" "${active[@]}" -o no --format mlx

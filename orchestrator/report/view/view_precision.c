@@ -349,6 +349,11 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "inputs",
         "Scales of inputs are from {inputs.samples:count} windows of {inputs.context:count} tokens of "
         "{inputs.text.name}: {inputs.streams}."),
+    SAY(ON_ALL, "kv_cache",
+        "Scales of the KV cache (FP8), one for each {kv_cache.scales_of}, are from "
+        "{kv_cache.calibration.samples:count} windows of {kv_cache.calibration.context:count} tokens of "
+        "{kv_cache.calibration.text.name}{kv_cache.zero>0?; {kv_cache.zero} of them are 1, because all keys or values "
+        "were zero}."),
     SAY(ON_FILES, "activations",
         "Servers round activations to {activations.rounding}; loaders: {activations.loaders}."),
     SAY(ON_TERMINAL, "inputs.fallback",

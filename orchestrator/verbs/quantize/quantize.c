@@ -130,8 +130,9 @@ static organ_status list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t listed = job->weights->count + job->weights->unmatched_count;
     const size_t capacity = (listed > job->model->tensor_count ? listed : job->model->tensor_count) + 1;
-    job->list.pieces = organ_rows_take(4 * capacity, sizeof *job->list.pieces);
-    job->list.units = organ_rows_take(capacity, sizeof *job->list.units);
+    const size_t of_cache = job->options->kv_cache ? 2 * capacity : 0; /* a layer has at least one tensor */
+    job->list.pieces = organ_rows_take(4 * capacity + of_cache, sizeof *job->list.pieces);
+    job->list.units = organ_rows_take(capacity + 1, sizeof *job->list.units);
     job->list.parts = organ_rows_take(capacity, sizeof *job->list.parts);
     job->list.left_out = organ_rows_take(capacity, sizeof *job->list.left_out);
     if (!job->list.pieces || !job->list.units || !job->list.parts || !job->list.left_out)
@@ -223,7 +224,7 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
     if (list_parts(job, error) || organ_quantize_inputs_check_experts(job, error) ||
         organ_quantize_gguf_open_imatrix(job, error) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
-        organ_quantize_activations_open(job, error))
+        organ_quantize_activations_open(job, error) || organ_quantize_cache_open(job, error))
         return error->status;
     return organ_encoding_is_gguf(job->encoding) ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
@@ -234,6 +235,7 @@ static void note_before_pass(const organ_quantize_job *job)
         organ_quantize_gguf_note(job);
     else
         organ_quantize_note_loaders(job);
+    organ_quantize_cache_note(job);
     if (job->list.left_out_count)
         organ_progress_note(job->progress,
                             "%zu of the targets %s copied unchanged: %s is the first; the report "
@@ -250,8 +252,8 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    if (organ_quantize_activations_run(job, error) || organ_quantize_find_divisors(job, error) ||
-        organ_quantize_mlx_write(job, error))
+    if (organ_quantize_activations_run(job, error) || organ_quantize_cache_run(job, error) ||
+        organ_quantize_find_divisors(job, error) || organ_quantize_mlx_write(job, error))
         return error->status;
     if (job->repair.adapter)
         return organ_quantize_pass(job, error) == ORGAN_OK ? organ_quantize_repair_write(job, run_calibrated, error)
@@ -273,6 +275,7 @@ static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
     organ_quantize_activations_close(job);
+    organ_quantize_cache_close(job);
     organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
@@ -321,6 +324,8 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
         organ_calibration_run_estimate(job->along.run, &solve, &job->plan);
     if (job->measured.run)
         organ_calibration_run_estimate(job->measured.run, &none, &job->plan);
+    if (job->cache.run)
+        organ_calibration_run_estimate(job->cache.run, &none, &job->plan);
     return ORGAN_OK;
 }
 

@@ -154,7 +154,8 @@ static json_t *compressed_json(const organ_quantize_job *job)
     json_t *const groups = organ_quantize_has_several_encodings(job) ? schemes_json(job) : one_group_json(job);
     const bool dequantize = job->repair.adapter && organ_quantize_has_one_group(job);
     return organ_json_joined(organ_compressed_config(groups, format_of(s), ignored_json(job, /*patterns=*/true)),
-                             ORGAN_OBJECT(SET_IF(dequantize, "dequantize", json_true())));
+                             ORGAN_OBJECT(SET("kv_cache_scheme", organ_quantize_cache_config(job)),
+                                          SET_IF(dequantize, "dequantize", json_true())));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

@@ -132,6 +132,9 @@ static json_t *codes_definition(const organ_quantize_job *job)
     return ORGAN_OBJECT(
         SET("scale", scale_definition(job)), SET("code", code_definition(job)),
         SET_IF(organ_quantize_measures(job->options), "input_scale", json_string(input_scale_definition(job))),
+        SET_IF(job->cache.run, "kv_cache",
+               json_string("The greatest magnitude of a key (after its rotation) or value on the text / 448, in the "
+                           "unquantised model; 1 if it is 0. The tensors have it rounded to BF16.")),
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
                                    "values, all in FP32, sums in "
                                    "FP64; of several tensors, over all their values together."),

@@ -19,7 +19,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "`method` '%s' is unknown: nearest or gptq", o->method);
-    const bool reads = organ_quantize_measures(o); /* nearest then runs the text too */
+    const bool reads = organ_quantize_measures(o) || o->kv_cache; /* nearest then runs the text too */
     const struct {
         bool given;
         const char *option;
@@ -132,7 +132,7 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     const bool gguf =
         organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
     if (organ_calibration_moments_parse(o->moments, &job->blocks, error) || organ_quantize_repair_check(o, error) ||
-        check_activations(o, gguf, error))
+        check_activations(o, gguf, error) || organ_quantize_cache_check(o, gguf, error))
         return error->status;
     if (!job->pruning && organ_quantize_types_wanted(o)) {
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */

@@ -7,6 +7,7 @@
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
  *   quantize_inputs.c       kinds of rounded inputs, and their loaders
  *   quantize_activations.c  scales of inputs that are measured
+ *   quantize_cache.c        scales of a KV cache (--kv-cache)
  *   quantize_mlx.c, quantize_mlx_made.c   names, config and other values of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
@@ -215,6 +216,24 @@ typedef struct organ_quantize_repair {
     json_t *report; /* report of the run that made the adapter; owned */
 } organ_quantize_repair;
 
+/* --kv-cache: a run of the text that measures keys and values. */
+typedef struct organ_quantize_cache {
+    organ_calibration_run_options options;
+    organ_calibration_work work;
+    organ_targets targets;      /* none */
+    organ_calibration_run *run; /* NULL: no --kv-cache */
+    organ_cache_tap tap;
+    const organ_forward_config *config;
+    bool by_head;        /* a scale for each head of keys; false: for a layer */
+    size_t heads;        /* largest number of heads of keys of a layer */
+    const char **name;   /* for each layer the name of its attention; NULL: it has none. Owned, in the arena of names */
+    float *scales;       /* for each layer `heads` numbers of keys, then of values; the first counts if not by_head */
+    float *chunk;        /* greatest magnitudes of the heads in the chunk that runs, in the same order */
+    double *rows, *sums; /* those of all chunks in the layer that runs; room for organ_calibration_sum_rows */
+    size_t unit;         /* index in job->list.units of the tensors of scales */
+    size_t zero;         /* number of scales for which all keys or values were zero */
+} organ_quantize_cache;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
@@ -244,6 +263,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_inputs *inputs; /* how servers round inputs; NULL: they do not */
     organ_quantize_ranges ranges;
     organ_quantize_walk along, measured;
+    organ_quantize_cache cache;
     organ_quantize_repair repair;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
     organ_writing *run; /* the output; set when organ_write_run calls `decide` or `fill` */
@@ -335,12 +355,31 @@ void organ_quantize_activations_close(organ_quantize_job *job);
 /* Returns the scale by which servers multiply inputs before they round their block scales: 448 x 6 / `greatest`. */
 static inline float organ_quantize_input_scale(float greatest) { return fminf(448 * 6 / greatest, FLT_MAX); }
 
+/* ---- scales of the KV cache (quantize_cache.c) ---- */
+
+/* Checks --kv-cache; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if it has no meaning. */
+organ_status organ_quantize_cache_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Open, run and close the run that measures keys and values; do nothing without --kv-cache. Opening adds the tensors to
+ * job->list as one unit, which the run writes. Return the errors of organ_calibration_run_open and _layers;
+ * ORGAN_USAGE for a model without keys and values of heads; ORGAN_BAD_INPUT if it has such scales, or if keys or values
+ * are not finite. */
+organ_status organ_quantize_cache_open(organ_quantize_job *job, organ_error *error);
+organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *error);
+void organ_quantize_cache_close(organ_quantize_job *job);
+/* Returns the member kv_cache_scheme of quantization_config; JSON null without --kv-cache. */
+json_t *organ_quantize_cache_config(const organ_quantize_job *job);
+/* Returns the member "kv_cache" of the report; NULL without --kv-cache. */
+json_t *organ_quantize_cache_document(const organ_quantize_job *job);
+/* Notes the loaders of the scales. */
+void organ_quantize_cache_note(const organ_quantize_job *job);
+
 /* ---- a calibration text ---- */
 
 /* Returns the calibration run of the job, for reports; NULL: there is no text. */
 static inline const organ_calibration_run *organ_quantize_text(const organ_quantize_job *job)
 {
-    return job->along.run ? job->along.run : job->measured.run;
+    const organ_calibration_run *const measured = job->measured.run ? job->measured.run : job->cache.run;
+    return job->along.run ? job->along.run : measured;
 }
 
 /* Checks that a calibration run on `targets` can be opened: opens it and closes it again. Called before mixed widths

@@ -36,6 +36,7 @@ organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_
                     {o->activation_type != NULL, "`activation_type`"},
                     {o->activation_scale != NULL, "`activation_scale`"},
                     {o->activation_observer != NULL, "`activation_observer`"},
+                    {o->kv_cache != NULL, "`kv_cache`"},
                     {o->imatrix != NULL, "`imatrix`"},
                     {o->type_of != NULL, "`type_of`"},
                     {o->target_size != NULL, "`target_size`"},
