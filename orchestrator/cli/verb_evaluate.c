@@ -59,7 +59,7 @@ typedef struct perplexity_call {
          "on: inputs of linear layers are rounded as a quantised model declares that servers do (INT8, FP8, FP4); " \
          "off: they are not, so that figures are those of the weights alone; both: on, with the loss of the weights " \
          "alone beside it", \
-         .fallback = usual, .choices = "on|off|both", .topic = &organ_topic_scoring)
+         .fallback = usual, .choices = "on|off|both")
 
 #define SCORING_PLAN "score nothing; print the windows, the memory and the time that the run needs"
 
