@@ -85,9 +85,9 @@ table() {
         published_table "$1"
         return
     fi
-    { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v served="$served" -v levels="$(awk -F'\t' -v base="$1" '$1 == base && $3 != "-" { print $3 }' "$lines" | sort -nu | tr '\n' ' ')" '
+    { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="$(awk -F'\t' -v base="$1" '$1 == base && $3 != "-" { print $3 }' "$lines" | sort -nu | tr '\n' ' ')" '
         FILENAME == "-" { order[++n] = $1; next }
-        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; if ($3 == "-") schemes[$2]; else methods[$2] }
+        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; alone[$2, $3] = $11; if ($3 == "-") schemes[$2]; else methods[$2] }
         END {
             m = split(levels, level, " ")
             printf "| method |"; for (k = 1; k <= m; k++) printf " %s %% |", level[k]
@@ -98,9 +98,9 @@ table() {
                 for (k = 1; k <= m; k++) if ((order[j], level[k]) in kl) printf " %.2f (%.4f) |", rise[order[j], level[k]], kl[order[j], level[k]]; else printf " |"
                 print ""
             }
-            printf "\n| scheme | tensors | perplexity | KL |\n|---|--:|--:|--:|\n"
+            printf "\n| scheme | tensors | perplexity | KL | KL, weights alone |\n|---|--:|--:|--:|--:|\n"
             for (j = 1; j <= n; j++) if (order[j] in schemes)
-                printf "| %s%s | %.*f MB | %+.3f %% | %.5f |\n", order[j], order[j] ~ served ? " ‡" : "", bytes[order[j], "-"] < 1e6 ? 3 : 2, bytes[order[j], "-"] / 1e6, rise[order[j], "-"], kl[order[j], "-"]
+                printf "| %s | %.*f MB | %+.3f %% | %.5f | %s |\n", order[j], bytes[order[j], "-"] < 1e6 ? 3 : 2, bytes[order[j], "-"] / 1e6, rise[order[j], "-"], kl[order[j], "-"], alone[order[j], "-"] == "" ? "" : sprintf("%.5f", alone[order[j], "-"])
         }' - "$lines"
 }
 

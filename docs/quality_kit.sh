@@ -38,7 +38,12 @@ run_steps() {
     rm -rf "$out.before"
 }
 
-# Prints the line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
+# The figures of a model in the JSON of organ evaluate: bytes of the tensors, perplexity, its rise in percent, KL; then rise and KL of the weights
+# alone if its servers also round activations.
+jq_figures='[.model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence]'
+jq_alone='(.weights_alone.comparison | if . then [(.ratio - 1) * 100, .kl_divergence] else [] end)'
+
+# Prints the line of one run, tab-separated: model, name, level, the figures, two empty columns, the figures of the weights alone.
 measure() {
     local from=$1 name=$2 level=$3 command=$4 out=$scratch/out
     grep -qxF "$base"$'\t'"$name"$'\t'"$level" < <(cut -f1-3 "$lines") && return
@@ -52,8 +57,8 @@ measure() {
     run_steps "$from" "$out" "$command"
     # shellcheck disable=SC2086 # $scored is words
     "$organ" evaluate "$from" "$out" --text "$heldout" --context 256 $scored --json --quiet |
-        jq -r --arg base "$base" --arg name "$name" --arg level "$level" '.models[1]
-            | [$base, $name, $level, .model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence] | @tsv' >>"$lines"
+        jq -r --arg base "$base" --arg name "$name" --arg level "$level" ".models[1] | $jq_alone as \$alone
+            | [\$base, \$name, \$level] + $jq_figures + (if \$alone == [] then [] else [\"\", \"\"] + \$alone end) | @tsv" >>"$lines"
     rm -rf "$out" "$scratch"/out.*
 }
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # Rows of docs/quality.tsv for published models, which bench/published.sh fetches. docs/make_quality.sh sources this file after
-# docs/quality_kit.sh. These rows have two more columns: seconds of the processor and KiB of peak memory of the run that makes the model.
+# docs/quality_kit.sh. In these rows, the columns that are empty there have seconds of the processor and KiB of peak memory of the run that makes
+# the model.
 published=(smollm2 gemma3)
 store=${ORGAN_PUBLISHED:-${XDG_CACHE_HOME:-$HOME/.cache}/organ-published}
 
@@ -36,8 +37,6 @@ END
 }
 # Schemes in blocks like those of the published files (Q4_1, Q4_K; q5_k stores Q5_1 in rows of 576): they lose less than on other weights.
 flattered="^(int4-group|q4_|q5_)"
-# Schemes whose models declare activations that servers round.
-served="^(fp8-|int8-channel)"
 
 # Sets the donors of a published model, which it makes in $store, and its protocol.
 describe_published() {
@@ -74,11 +73,10 @@ score_published() {
         outs+=("$out") names+=(--experiment "e$((k++))=$out")
     done
     "$organ" evaluate "$donor" "${outs[@]}" "${names[@]}" --text "$store/held.txt" --context 512 --max-tokens $tokens --threads 1 --json \
-        --quiet | jq -r '.models[1:][] | [.model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence] | @tsv' \
-        >"$scratch/scores"
+        --quiet | jq -r ".models[1:][] | $jq_figures + $jq_alone | @tsv" >"$scratch/scores"
     (($(wc -l <"$scratch/scores") == k))
     printf '%s\n' "${pending[@]}" | paste - "$scratch/scores" |
-        awk -F '\t' -v OFS='\t' -v base="$base" '{ print base, $1, $2, $6, $7, $8, $9, $4, $5 }' >>"$lines"
+        awk -F '\t' -v OFS='\t' -v base="$base" '{ print base, $1, $2, $6, $7, $8, $9, $4, $5 ($11 == "" ? "" : OFS $10 OFS $11) }' >>"$lines"
     rm -rf "${outs[@]}" "$scratch"/out*
     pending=()
 }
@@ -107,10 +105,10 @@ measure_published() {
 
 # Prints the tables of a published model: prunings by sparsity, then schemes and cuts. Time and memory of a pruning are those at 50 %.
 published_table() {
-    published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" -v served="$served" '
+    published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" '
         function cost(name, level) { return sprintf(" %.1f | %.0f |", seconds[name, level], peak[name, level] * 1024 / 1e6) }
         FILENAME == "-" { order[++n] = $1; next }
-        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; seconds[$2, $3] = $8; peak[$2, $3] = $9
+        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; seconds[$2, $3] = $8; peak[$2, $3] = $9; alone[$2, $3] = $11
             if ($3 == "-") schemes[$2]; else methods[$2] }
         END {
             print "| method | 30 % | 50 % | 70 % | processor, s | memory, MB |\n|---|--:|--:|--:|--:|--:|"
@@ -120,9 +118,9 @@ published_table() {
                     if ((order[j], level) in kl) printf " %.1f (%.3f) |", rise[order[j], level], kl[order[j], level]; else printf " |"
                 print (order[j], 50) in kl ? cost(order[j], 50) : " | |"
             }
-            print "\n| scheme or cut | size, MB | perplexity, % | KL | processor, s | memory, MB |\n|---|--:|--:|--:|--:|--:|"
+            print "\n| scheme or cut | size, MB | perplexity, % | KL | KL, weights alone | processor, s | memory, MB |\n|---|--:|--:|--:|--:|--:|--:|"
             for (j = 1; j <= n; j++) if (order[j] in schemes)
-                printf "| %s%s | %.0f | %+.2f | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : order[j] ~ served ? " ‡" : "", bytes[order[j], "-"] / 1e6,
-                    rise[order[j], "-"], kl[order[j], "-"], cost(order[j], "-")
+                printf "| %s%s | %.0f | %+.2f | %.4f | %s |%s\n", order[j], order[j] ~ flattered ? " †" : "", bytes[order[j], "-"] / 1e6,
+                    rise[order[j], "-"], kl[order[j], "-"], alone[order[j], "-"] == "" ? "" : sprintf("%.4f", alone[order[j], "-"]), cost(order[j], "-")
         }' - "$lines"
 }

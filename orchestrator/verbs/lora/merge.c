@@ -41,7 +41,7 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     const organ_merge_sums *const s = &part->sums;
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name),
-                     SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_COUNT("layer", p->anatomy.layer),
+                     SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_INDEX("layer", p->anatomy.layer),
                      SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
                      SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
                      SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));

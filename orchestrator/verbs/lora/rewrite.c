@@ -512,7 +512,7 @@ static json_t *row_json(const void *rows, size_t k)
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;
     const organ_adapter_pair *const pair = row->pair;
     return ORGAN_OBJECT(SET_TEXT("module", pair->module), SET_TEXT("role", organ_anatomy_role_name(&pair->anatomy)),
-                        SET_COUNT("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank),
+                        SET_INDEX("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank),
                         SET_COUNT("rank", row->rank), SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm),
                         SET_REAL("residual", organ_billionth(row->residual)),
                         SET_REAL("explained", organ_billionth(1 - row->residual * row->residual)),
