@@ -235,7 +235,7 @@ class Comparison:
             return
         scored = ["--text", self.heldout, "--context", self.o.context, "--max-tokens", self.o.tokens]
         names = [part for _, out, _ in jobs for part in ("--experiment", f"{out.name}={out}")]
-        report = answer([self.o.organ, "evaluate", donor, *(out for _, out, _ in jobs), *scored, *names, "--json", "--quiet"])
+        report = answer([self.o.organ, "evaluate", "--activations", "on", donor, *(out for _, out, _ in jobs), *scored, *names, "--json", "--quiet"])
         for (job, out, other), model in zip(jobs, report["models"][1:], strict=True):
             adapter = out.name.endswith("-merged") and out.with_name(out.name.removesuffix("-merged")) / "adapter_model.safetensors"
             job.update(bytes=adapter.stat().st_size if adapter else model["model"]["bytes"], perplexity=model["figures"]["perplexity"],
@@ -276,9 +276,8 @@ def cells(row):
         return form % float(row[name]) if row.get(name) not in (None, "") else ""
     if row["bytes"] == "failed":
         return [row["work"], row["program"], "failed", "", "", "", ""]
-    served = " ‡" if row["work"].startswith("fp8") else ""  # servers round activations of such models too
     size = "" if row["bytes"] == "" else "%.1f" % (float(row["bytes"]) / 1e6)
-    return [row["work"] + served, row["program"], size, real("rise", "%+.2f"), real("kl", "%.4f"), real("seconds", "%.1f"),
+    return [row["work"], row["program"], size, real("rise", "%+.2f"), real("kl", "%.4f"), real("seconds", "%.1f"),
             "%.0f" % (float(row["peak"]) / 1e6)]
 
 
