@@ -127,7 +127,7 @@ serve http jobs models page
 surgery/calibration
 surgery/adapter convert merge write
 surgery/allocate calibration write
-surgery/audit
+surgery/audit folds
 surgery/convert encoding repack scoring write
 surgery/encoding
 surgery/folds calibration write

@@ -3,6 +3,7 @@
  * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
  * that differ. A problem is a sentence about a difference that pruning does not explain. */
 #include "orchestrator/surgery/audit/audit.h"
+#include "orchestrator/surgery/audit/audit_smoothed.h"
 
 #include "formats/base/files.h"
 #include "formats/base/rows.h"
@@ -45,12 +46,13 @@ typedef struct audit {
     counted *counts;            /* counts of each row range */
     organ_problems problems;    /* the differences that pruning does not explain */
     struct {
-        char *path;          /* of prune.jsonl; NULL: the copy has none */
-        size_t listed, same; /* tensors of the record with a known digest; those that still have it */
-    } record;                /* the digests that the run of the copy has recorded */
-    char fingerprint[17];    /* fingerprint of the donor (organ_model_fingerprint) */
-    json_t *tile_map;        /* map of killed weights; NULL: no target is a matrix */
-    double started;          /* organ_seconds_now() at the start of the audit */
+        char *path;                /* of prune.jsonl; NULL: the copy has none */
+        size_t listed, same;       /* tensors of the record with a known digest; those that still have it */
+    } record;                      /* the digests that the run of the copy has recorded */
+    char fingerprint[17];          /* fingerprint of the donor (organ_model_fingerprint) */
+    organ_audit_smoothed smoothed; /* how a smoothed copy differs */
+    json_t *tile_map;              /* map of killed weights; NULL: no target is a matrix */
+    double started;                /* organ_seconds_now() at the start of the audit */
 } audit;
 
 /* Adds a problem and returns NULL if the copy has no tensor of the same name, type and shape. */
@@ -71,28 +73,12 @@ static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
-static void tally_bytes(const organ_tile *tile, counted *result)
+static void tally_bytes(const unsigned char *x, const unsigned char *y, size_t bytes, counted *result)
 {
-    const unsigned char *x = tile->data, *y = tile->other;
-    if (memcmp(x, y, tile->bytes) == 0)
+    if (memcmp(x, y, bytes) == 0)
         return;
-    for (size_t k = 0; k < tile->bytes; k++)
+    for (size_t k = 0; k < bytes; k++)
         result->different += x[k] != y[k];
-}
-
-static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
-{
-    const audit *a = context;
-    const audit_finding *f = a->pairs[a->compared.stretches.list[tile->item].of];
-    const organ_kernels *kernels = a->engine->kernels;
-    counted *found = result;
-    (void)scratch;
-    if (!f->target)
-        tally_bytes(tile, found);
-    else if (f->donor->dtype == ORGAN_F32)
-        kernels->audit_32(tile->data, tile->other, tile->bytes / 4, &found->counts);
-    else
-        kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
 static void add_counted(counted *sum, const counted *more)
@@ -102,6 +88,39 @@ static void add_counted(counted *sum, const counted *more)
     sum->counts.kept += more->counts.kept;
     sum->counts.changed += more->counts.changed;
     sum->different += more->different;
+}
+
+static void compare_bytes(const audit *a, const audit_finding *f, const void *was, const void *is, size_t bytes,
+                          counted *found)
+{
+    const organ_kernels *const kernels = a->engine->kernels;
+    counted one = {0};
+    if (!f->target)
+        tally_bytes(was, is, bytes, found);
+    else if (f->donor->dtype == ORGAN_F32)
+        kernels->audit_32(was, is, bytes / 4, &one.counts);
+    else
+        kernels->audit_16(was, is, bytes / 2, &one.counts);
+    add_counted(found, &one);
+}
+
+static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
+{
+    const audit *a = context;
+    const organ_stretch *const stretch = &a->compared.stretches.list[tile->item];
+    const audit_finding *const f = a->pairs[stretch->of];
+    (void)scratch;
+    if (!organ_audit_is_scaled(&a->smoothed, f->donor)) {
+        compare_bytes(a, f, tile->data, tile->other, tile->bytes, result);
+        return;
+    }
+    unsigned char scaled[ORGAN_AUDIT_CHUNK];
+    for (size_t at = 0, part; at < tile->bytes; at += part) {
+        part = organ_min(ORGAN_AUDIT_CHUNK, tile->bytes - at);
+        organ_audit_scale(&a->smoothed, f->donor, stretch->at + tile->at + at, (const char *)tile->data + at, part,
+                          scaled);
+        compare_bytes(a, f, scaled, (const char *)tile->other + at, part, result);
+    }
 }
 
 /* A tensor is digested in the order of its row ranges. */
@@ -342,13 +361,16 @@ static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const audit_finding *f = &a->findings[t];
-        if (f->target && f->found.counts.changed && !a->options->compensated)
+        if (organ_audit_is_scaled(&a->smoothed, f->donor) && (f->found.counts.changed || f->found.different))
+            organ_problem_add(&a->problems, "tensor '%s' is not the donor's times the factors of its folds",
+                              f->donor->name);
+        else if (f->target && f->found.counts.changed && !a->options->compensated)
             organ_problem_add(&a->problems,
                               "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a refit "
                               "changes kept weights: --refitted counts them)",
                               f->donor->name, (unsigned long long)f->found.counts.changed,
                               (unsigned long long)f->donor->elements);
-        if (!f->target && f->found.different)
+        else if (!f->target && f->found.different)
             organ_problem_add(
                 &a->problems, "tensor '%s' is not a target, but %llu of its %llu bytes differ from the donor's",
                 f->donor->name, (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
@@ -506,6 +528,7 @@ static json_t *document_of(audit *a)
     json_t *document =
         ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
                      SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
+                     SET_IF(a->smoothed.forward, "smoothed", organ_audit_smoothed_json(&a->smoothed)),
                      SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
     json_t *const tail = ORGAN_OBJECT(
         SET_FLAG("denominator_correct", denominators),
@@ -536,8 +559,10 @@ static organ_status open_both(audit *a, organ_error *error)
 /* Returns ORGAN_CHECK_FAILED, with the first problem in the message, if there are problems. */
 static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
-    if (open_both(a, error) || pair_up(a, error) || compare_models(a, error))
+    if (open_both(a, error) || pair_up(a, error) ||
+        organ_audit_find_smoothed(a->donor, a->copy, a->engine, &a->smoothed, error) || compare_models(a, error))
         return error->status;
+    organ_audit_smoothed_problems(&a->smoothed, &a->problems);
     report_changed_tensors(a);
     if (check_record(a, error) || map_tiles(a, error))
         return error->status;
@@ -552,6 +577,7 @@ static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);
     json_decref(a->tile_map);
+    organ_audit_smoothed_release(&a->smoothed);
     free(a->record.path);
     organ_targets_release(&a->targets);
     organ_model_close(a->donor);

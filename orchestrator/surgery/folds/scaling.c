@@ -94,26 +94,51 @@ static void scale_each(const organ_fold_side *side, const float *factors, uint64
     }
 }
 
-/* A row of the file is one of out_features or, transposed, one of in_features. */
-static void scale_row(const organ_fold_side *side, const float *factors, uint64_t row, float *values)
+/* A row of the file is one of out_features or, transposed, one of in_features. `values` are its values from number
+ * `skipped` on. */
+static void scale_row(const organ_fold_side *side, const float *factors, uint64_t row, uint64_t skipped, size_t count,
+                      float *values)
 {
     const uint64_t stored = side->transposed ? side->cols : side->rows, matrix = row / stored, within = row % stored;
-    const size_t count = (size_t)(side->transposed ? side->rows : side->cols);
     const bool along = side->of_rows == side->transposed; /* the channel changes along the row */
     const uint64_t each = side->of_rows ? side->rows : side->cols,
                    before = side->of_rows || side->apart ? matrix * each : 0;
     if (along)
-        scale_each(side, factors, before, values, count);
+        scale_each(side, factors, before + skipped, values, count);
     else {
         const uint64_t channel = organ_fold_channel(&side->map, before + within);
         scale_alike(side, channel == ORGAN_NO_CHANNEL ? 1 : factors[channel], values, count);
     }
 }
 
-void organ_scaling_row(const organ_scaling *s, size_t tensor, uint64_t row, float *values)
+static uint64_t stored_cols(const organ_scaling *s, size_t tensor)
+{
+    const organ_fold_side *const side = &s->folds.sides[s->sides[s->of_tensor[tensor]].side];
+    return side->transposed ? side->rows : side->cols;
+}
+
+static void scale_part(const organ_scaling *s, size_t tensor, uint64_t row, uint64_t skipped, size_t count,
+                       float *values)
 {
     for (size_t k = s->of_tensor[tensor]; k < s->of_tensor[tensor + 1]; k++)
-        scale_row(&s->folds.sides[s->sides[k].side], s->factors + s->begin[s->sides[k].fold], row, values);
+        scale_row(&s->folds.sides[s->sides[k].side], s->factors + s->begin[s->sides[k].fold], row, skipped, count,
+                  values);
+}
+
+void organ_scaling_row(const organ_scaling *s, size_t tensor, uint64_t row, float *values)
+{
+    if (organ_scaling_has(s, tensor))
+        scale_part(s, tensor, row, 0, (size_t)stored_cols(s, tensor), values);
+}
+
+void organ_scaling_values(const organ_scaling *s, size_t tensor, uint64_t first, size_t count, float *values)
+{
+    for (size_t done = 0; organ_scaling_has(s, tensor) && done < count;) {
+        const uint64_t cols = stored_cols(s, tensor), row = (first + done) / cols, skipped = (first + done) % cols;
+        const size_t part = (size_t)(cols - skipped < count - done ? cols - skipped : count - done);
+        scale_part(s, tensor, row, skipped, part, values + done);
+        done += part;
+    }
 }
 
 /* ---- exact powers of two ---- */

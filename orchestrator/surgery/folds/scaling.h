@@ -36,6 +36,14 @@ bool organ_scaling_has(const organ_scaling *scaling, size_t tensor);
 /* Scales a row of tensor number `tensor`: row `row` as the file has it, counted over all matrices
  * (organ_tensor_matrices), with all its values. */
 void organ_scaling_row(const organ_scaling *scaling, size_t tensor, uint64_t row, float *values);
+/* Scales values [first, first + count) of the tensor as the file has it. */
+void organ_scaling_values(const organ_scaling *scaling, size_t tensor, uint64_t first, size_t count, float *values);
+
+/* Sets the factors to those by which the producers of `copy`, a model of the same tensors, differ from those of the
+ * scaling's model. *odd becomes the name of a tensor with a factor that is no power of two; NULL: there is none.
+ * Returns the errors of organ_model_read, ORGAN_IO if memory runs out. */
+organ_status organ_scaling_find(organ_scaling *scaling, const organ_model *copy, const organ_kernels *kernels,
+                                const char **odd, organ_error *error);
 
 /* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its
  * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */

@@ -20,6 +20,17 @@ holds tiny-moe.smooth/organ/smooth.json '[.folds[] | select(.fold == "norm befor
 ends 0 quantize tiny-llama -o any -s none --smooth .8 --smooth-scales any "${text[@]}" --quiet
 judge "real factors are powers of two" test "$(jq '.folds[0].greatest | log2 | . == floor' any/organ/smooth.json)" = false
 
+# ---- the audit ----
+ends 0 audit tiny-llama tiny-llama.smooth --json
+ends 0 audit tiny-moe tiny-moe.smooth
+cp -r tiny-llama.smooth forgotten
+file=forgotten/model-00002-of-00003.safetensors
+printf '\123\123' | dd of=$file bs=1 seek=$(($(stat -c %s $file) / 4 * 2)) conv=notrunc status=none
+ends 1 audit tiny-llama forgotten
+judge "the changed tensor is not named" grep -q "is not the donor's times the factors of its folds" ../err
+ends 1 audit tiny-llama any
+judge "real factors pass" grep -q "no power of two" ../err
+
 # ---- codes of the smoothed model ----
 ends 0 quantize tiny-llama -o codes -s int8-channel --smooth .8 "${text[@]}"
 says "tiny-llama"
