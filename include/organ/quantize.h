@@ -65,9 +65,9 @@ typedef struct organ_quantize_options {
     /* Of static scales: "extremes" (also NULL), from the greatest magnitude, or "mse", the scale with the least squared
      * error of the rounded inputs. */
     const char *activation_observer;
-    /* 0 .. 1: first scale channels so that the inputs of matrices have fewer outliers, without a change of the model's
-     * function: with 0 the weights are levelled, with 1 the inputs, which are measured on `calibration`. Below 0: no
-     * channel is scaled. Scheme "none" writes the scaled model. */
+    /* 0.01 .. 1: first scale channels so that the inputs of matrices have fewer outliers, without a change of the
+     * model's function: with 1 the inputs are levelled, which are measured on `calibration`, with less also the
+     * weights. 0: no channel is scaled. Scheme "none" writes the scaled model. */
     double smooth;
     /* Factors of `smooth`: "exact" (also NULL), powers of two with which no value is rounded, or "any". */
     const char *smooth_scales;
@@ -75,9 +75,9 @@ typedef struct organ_quantize_options {
      * one for the values of a layer; "head": one for each head of keys; NULL: none */
     const char *kv_cache;
 } organ_quantize_options;
-#define ORGAN_QUANTIZE_SMOOTHS 0, 1
+#define ORGAN_QUANTIZE_SMOOTHS 0.01, 1.0
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
-               o.calibration.context = ORGAN_CONTEXT_DEFAULT; o.smooth = -1)
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes a copy of the model with quantised targets. All other tensors keep their type and bytes.
  *

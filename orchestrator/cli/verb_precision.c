@@ -96,8 +96,8 @@ static const organ_option gptq_options[] = {
            "static scales follow from the greatest magnitude (the default) or have the least squared error"),
     REAL("smooth", "ALPHA", quantize.smooth,
          "first scale channels so that activations have fewer outliers, without a change of the model's function; "
-         "0 levels the weights, 1 the activations on --calibration, with either method",
-         .range = {ORGAN_QUANTIZE_SMOOTHS}, .unset = -1),
+         "1 levels the activations on --calibration, less also the weights, with either method",
+         .range = {ORGAN_QUANTIZE_SMOOTHS}),
     CHOICE("smooth-scales", "exact|any", quantize.smooth_scales,
            "factors of --smooth: exact: powers of two with which no value is rounded, the default; any"),
     CHOICE("kv-cache", "tensor|head", quantize.kv_cache,
@@ -168,7 +168,8 @@ const organ_verb organ_quantize_verb = {
              "OUT.allocation.json without the .gguf of OUT; later runs need no text. A dry run with costs prints the "
              "types, one without prints how long the measurement takes. OUT.sizes.json records how each of several "
              "sizes was made; --resume makes those that it lacks.\n"
-             "--evaluate rounds the activations of the output as its servers do, and shows the loss of the weights alone too.",
+             "--evaluate rounds the activations of the output as its servers do, and shows the loss of the weights alone "
+             "too.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (gptq, activations, smooth)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),

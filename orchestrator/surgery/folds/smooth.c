@@ -133,8 +133,6 @@ static organ_status judge_rows(void *context, size_t index, const double *sums, 
 
 static organ_status check_options(const organ_smooth_options *o, organ_error *error)
 {
-    if (!(o->alpha >= 0 && o->alpha <= 1))
-        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside 0 .. 1", o->alpha);
     if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "`smooth` needs `calibration.text` FILE, a text on which the inputs are measured");

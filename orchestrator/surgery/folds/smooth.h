@@ -10,14 +10,14 @@
 
 typedef struct organ_smooth_options {
     const char *model;
-    double alpha;                       /* 0 .. 1: 0 levels the weights, 1 the inputs */
+    double alpha;                       /* above 0, at most 1: 1 levels the inputs, less also the weights */
     bool reals;                         /* factors are real numbers; false: exact powers of two */
     organ_calibration_text calibration; /* the text on which the inputs are measured */
     organ_write_options write;
 } organ_smooth_options;
 
 /* Writes a smoothed copy of the model, with the report organ.smooth/1. Returns
- *   - ORGAN_USAGE if alpha is not within 0 .. 1, there is no text, or the model is GGUF;
+ *   - ORGAN_USAGE if there is no text, or the model is GGUF;
  *   - ORGAN_BAD_INPUT if the model is quantised or no fold of it can be scaled;
  *   - the errors of the calibration walk and of organ_write_run. */
 organ_status organ_smooth(const organ_smooth_options *options, const organ_engine *engine,

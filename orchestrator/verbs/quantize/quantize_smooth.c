@@ -4,15 +4,15 @@
 
 #include "orchestrator/surgery/folds/smooth.h"
 
-#include <math.h>
 #include <organ/base.h>
 #include <string.h>
 
 organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_error *error)
 {
-    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth >= 0;
-    if (o->smooth > 1 || isnan(o->smooth))
-        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside %d .. %d", o->smooth, ORGAN_QUANTIZE_SMOOTHS);
+    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth > 0;
+    const double range[] = {ORGAN_QUANTIZE_SMOOTHS};
+    if (o->smooth != 0 && !(o->smooth >= range[0] && o->smooth <= range[1]))
+        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside %g .. %g", o->smooth, range[0], range[1]);
     if (o->smooth_scales && !smooths)
         return organ_fail(error, ORGAN_USAGE, "`smooth_scales` has no meaning without `smooth`");
     if (o->smooth_scales && strcmp(o->smooth_scales, "exact") != 0 && strcmp(o->smooth_scales, "any") != 0)

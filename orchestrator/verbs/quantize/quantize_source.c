@@ -56,7 +56,7 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     organ_model *model = NULL;
     *s = (organ_quantize_source){
         .model = o->model, .options = o, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
-    s->smooths = o->smooth >= 0;
+    s->smooths = o->smooth > 0;
     if (s->smooths && writes_gguf(o))
         return organ_fail(error, ORGAN_USAGE,
                           "`smooth` has no meaning with scheme %s, whose loaders do not quantise activations; `scheme` "
