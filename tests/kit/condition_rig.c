@@ -248,6 +248,7 @@ void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *r
 static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that several views share */
                                    "organ.autopsy/1 known",
                                    "organ.autopsy/1 scale_test",
+                                   "organ.audit/1 smoothed", /* suite cli_smooth */
                                    "organ.dequantize/1 dropped",
                                    "organ.quantize/1 choice.unquantised", /* of outputs by size */
                                    "organ.quantize/1 unfit",

@@ -296,7 +296,9 @@ const organ_view organ_prune_view = {
 #define AUDIT_VERDICT(changed)                                                                                         \
     "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \
     "?Passed: the copy equals the donor except for its target weights, of which " changed                              \
-    ".|Passed: the copy equals the donor except for the killed weights, which are zero.}}"
+    ".|{smoothed?Passed: the copy has the donor's function. It equals the donor times powers of two, which cancel in " \
+    "each of {smoothed.folds:count} fold{smoothed.folds:s}.|"                                                          \
+    "Passed: the copy equals the donor except for the killed weights, which are zero.}}}"
 /* The answer of a failed audit, on a terminal: the verdict and the first problems. */
 #define AUDIT_FAILED(verdict)                                                                                          \
     SAY_AFTER(ON_TERMINAL, "problems", "", verdict),                                                                   \

@@ -23,6 +23,7 @@ judge "real factors are powers of two" test "$(jq '.folds[0].greatest | log2 | .
 # ---- the audit ----
 ends 0 audit tiny-llama tiny-llama.smooth --json
 ends 0 audit tiny-moe tiny-moe.smooth
+judge "the verdict does not name the function" grep -q "has the donor's function" ../out
 cp -r tiny-llama.smooth forgotten
 file=forgotten/model-00002-of-00003.safetensors
 printf '\123\123' | dd of=$file bs=1 seek=$(($(stat -c %s $file) / 4 * 2)) conv=notrunc status=none
