@@ -3,7 +3,7 @@
 """Checks that transformers with compressed-tensors opens what `organ quantize` writes and computes the same with it.
 
 For each scheme the script prints three perplexities of the held-out text over windows of 256 tokens in FP32: that
-of `organ perplexity`, that of transformers with unquantised activations (as organ computes), and that of
+of `organ perplexity`, that of transformers with unquantised activations (as organ computes with --activations off), and that of
 transformers with the activations quantised that the configuration names (8 bits a token, for fp8-* and
 int8-channel). It ends with 1 if the first two differ by more than one in a thousand, if a tensor of the file has
 no place in the model or the file lacks a tensor of the model, or if transformers cannot open the file.
@@ -28,7 +28,8 @@ SCHEMES = ["fp8-tensor", "fp8-channel", "int8-channel", "int8-group32", "int8-gr
 
 
 def perplexity_here(organ, directory):
-    done = subprocess.run([organ, "perplexity", directory, "--text", HELDOUT, "--context", str(CONTEXT), "--max-tokens", str(TOKENS), "--json", "--quiet"],
+    done = subprocess.run([organ, "perplexity", directory, "--text", HELDOUT, "--context", str(CONTEXT), "--max-tokens", str(TOKENS), "--activations", "off",
+                           "--json", "--quiet"],
                           check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout)["models"][0]["figures"]["perplexity"]
 

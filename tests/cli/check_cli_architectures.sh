@@ -15,7 +15,7 @@ make() {
 
 # scores OUT NLL: checks the mean negative log-likelihood of 72 tokens, and removes the model.
 scores() {
-    ends 0 perplexity "$1" --text "$text" --max-tokens 72 --context 72 --json --quiet
+    ends 0 perplexity "$1" --text "$text" --max-tokens 72 --context 72 --json --quiet --activations off
     judge "$1: $(likelihoods) nats a token, not $2" awk -v a="$(likelihoods)" -v b="$2" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 && d > -1e-5) }'
     chmod -R u+w "$1" && rm -r "$1"
 }
