@@ -168,8 +168,8 @@ const organ_verb organ_quantize_verb = {
              "OUT.allocation.json without the .gguf of OUT; later runs need no text. A dry run with costs prints the "
              "types, one without prints how long the measurement takes. OUT.sizes.json records how each of several "
              "sizes was made; --resume makes those that it lacks.\n"
-             "--evaluate rounds the activations of the output as its servers do, and shows the loss of the weights alone "
-             "too.",
+             "--evaluate rounds the activations of the output as its servers do, and shows the loss of the weights "
+             "alone too.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (gptq, activations, smooth)", gptq_options),
            GROUP("Widths or types by budget (--scheme mixed)", width_options),

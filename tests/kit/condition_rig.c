@@ -252,6 +252,11 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* in words that s
                                    "organ.dequantize/1 dropped",
                                    "organ.quantize/1 choice.unquantised", /* of outputs by size */
                                    "organ.quantize/1 unfit",
+                                   "organ.quantize/1 kv_cache",
+                                   "organ.quantize/1 kv_cache.zero",
+                                   "organ.quantize/1 smoothed",
+                                   "organ.perplexity/1 /models.*.weights_alone",
+                                   "organ.perplexity/1 /models.*.weights_alone.comparison",
                                    "organ.evaluate/1 experiment.name",
                                    "organ.evaluate/1 models.*.experiment.name",
                                    "organ.evaluate/1 models.3.comparison",

@@ -290,7 +290,7 @@ static void method_cell(organ_table *table, const json_t *row)
 #define LOSS_FIELDS(MEASURED)                                                                                          \
     MODEL_FIELD, FIELD_BY("method", method_cell, ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),                             \
         FIELD_WORDS("KL", NOT_FIRST("kl_divergence", "figure") ROUNDED_MARK, 0),                                       \
-        FIELD_WORDS_IF("models.*.weights_alone.comparison", "weights alone",                                           \
+        FIELD_WORDS_IF("models.*.weights_alone.comparison", "weights",                                                 \
                        "{weights_alone?{weights_alone.comparison.kl_divergence:figure}|-}", 0),                        \
         FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),                                                 \
         FIELD_WORDS("perplexity", "{figures.perplexity:" MEASURED "}", 0), FIELD_WORDS("rise %", RISE, 0)
@@ -352,7 +352,7 @@ static const organ_block evaluation_blocks[] = {
     SAY(ON_TERMINAL, "!dry_run",
         "{" PRUNED
         "?% target and % full: killed weights, counted from the bytes, of the target tensors and of the full "
-        "model. }KL in nats per token from the donor{models.*.weights_alone?; weights alone: without rounded "
+        "model. }KL in nats per token from the donor{models.*.weights_alone?; weights: of them alone, without rounded "
         "inputs}."),
     EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, "!dry_run", "Loss"),

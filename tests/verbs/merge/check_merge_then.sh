@@ -161,7 +161,7 @@ clean .
 
 # ---- refusals leave nothing ----
 refused 2 "--then mixed" "${two[@]}" --then mixed -o none.gguf
-refused 2 "--format mlx" "${two[@]}" --then mxfp8 -o none
+refused 2 "--format mlx" "${two[@]}" --then int6-group64 -o none
 refused 2 "--then" "${two[@]}" --then f16 -o none.gguf
 refused 2 ".gguf" "${two[@]}" --then q4_0 -o none
 refused 2 "config.json" "${two[@]}" --then int4-group32 -o none.gguf
