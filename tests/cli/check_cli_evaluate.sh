@@ -70,7 +70,7 @@ judge "int8-group64 is marked" bash -c "! grep -q ‡ ../out && ! grep -q rounde
 ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet -o both --json
 judge "another model has the members" jq -e '.models | map(has("activations") and has("weights_alone")) == [false, true, false]' both/evaluate.json
 alone=$(jq '.models[1].weights_alone | .figures, .comparison' both/evaluate.json)
-judge "no column of weights alone" grep -qE '[|] ?weights ?[|]' both/EVALUATION_REPORT.md
+judge "no column of weights alone" grep -qE '[|] *weights *[|]' both/EVALUATION_REPORT.md
 for threads in 1 3; do
     ends 0 evaluate tiny-qwen2 served plain8 --text $text --context 64 --max-tokens 100 --quiet --activations on --json --threads $threads
     judge "$threads threads: other figures as served" test "$(jq -c '[.models[] | .figures, .comparison]' ../out)" = \
