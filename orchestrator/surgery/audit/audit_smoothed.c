@@ -58,9 +58,6 @@ void organ_audit_smoothed_problems(const organ_audit_smoothed *s, organ_problems
 
 json_t *organ_audit_smoothed_json(const organ_audit_smoothed *s)
 {
-    uint64_t changed = 0;
-    for (uint64_t c = 0; c < s->scaling.channels; c++)
-        changed += s->scaling.factors[c] != 1;
     return ORGAN_OBJECT(SET_COUNT("folds", s->scaling.folds.count), SET_COUNT("channels", s->scaling.channels),
-                        SET_COUNT("changed", changed));
+                        SET_COUNT("changed", organ_scaling_changed(&s->scaling)));
 }

@@ -59,6 +59,14 @@ void organ_scaling_release(organ_scaling *s)
     *s = (organ_scaling){0};
 }
 
+uint64_t organ_scaling_changed(const organ_scaling *s)
+{
+    uint64_t changed = 0;
+    for (uint64_t c = 0; c < s->channels; c++)
+        changed += s->factors[c] != 1;
+    return changed;
+}
+
 bool organ_scaling_has(const organ_scaling *s, size_t tensor)
 {
     return s->of_tensor[tensor + 1] > s->of_tensor[tensor];

@@ -30,6 +30,9 @@ organ_status organ_scaling_open(const organ_forward *forward, const organ_model 
                                 organ_error *error);
 void organ_scaling_release(organ_scaling *scaling);
 
+/* Returns the number of channels whose factor is not 1. */
+uint64_t organ_scaling_changed(const organ_scaling *scaling);
+
 /* Returns whether a fold has tensor number `tensor` of the model. */
 bool organ_scaling_has(const organ_scaling *scaling, size_t tensor);
 

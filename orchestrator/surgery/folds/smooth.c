@@ -78,9 +78,7 @@ static json_t *left_json(const void *context, size_t k)
 
 static json_t *totals_json(const smooth_job *job)
 {
-    uint64_t changed = 0;
-    for (uint64_t c = 0; c < job->scaling.channels; c++)
-        changed += job->scaling.factors[c] != 1;
+    const uint64_t changed = organ_scaling_changed(&job->scaling);
     return ORGAN_OBJECT(SET_COUNT("folds", job->scaling.folds.count), SET_COUNT("channels", job->scaling.channels),
                         SET_IF(!job->options->write.dry_run, "changed", json_integer((json_int_t)changed)));
 }

@@ -285,7 +285,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_rows_free(job->list.pieces);
     organ_rows_free(job->list.units);
     for (size_t k = 0; k < job->list.part_count; k++)
-        json_decref(job->list.parts[k].fallback), json_decref(job->list.parts[k].unmeasured);
+        ORGAN_DECREF(job->list.parts[k].fallback, job->list.parts[k].unmeasured);
     organ_rows_free(job->list.parts);
     organ_rows_free(job->list.left_out);
     organ_imatrix_close(job->imatrix.file);

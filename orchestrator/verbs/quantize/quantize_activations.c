@@ -37,14 +37,8 @@ static size_t set_of(organ_quantize_ranges *r, const organ_weight *weight)
     for (size_t k = 0; k < r->count; k++)
         if (have_one_scale(r->sets[k].first, weight))
             return k;
-    if (r->count == r->room) {
-        const size_t room = 2 * r->room + 16;
-        organ_quantize_input_set *const sets = realloc(r->sets, room * sizeof *sets);
-        if (!sets)
-            return SIZE_MAX;
-        r->sets = sets;
-        r->room = room;
-    }
+    if (!organ_grow(&r->sets, r->count, &r->room, sizeof *r->sets))
+        return SIZE_MAX;
     r->sets[r->count] = (organ_quantize_input_set){.first = weight};
     return r->count++;
 }
