@@ -201,7 +201,7 @@ void organ_layer_tap_heads(organ_layer *layer, const organ_head_tap *tap);
 
 /* ---- the KV cache of servers ---- */
 
-/* What the layers with attention keep of a token. */
+/* What the KV cache of a model holds for a token. */
 typedef enum organ_cache_kind {
     ORGAN_CACHE_NONE,     /* no layer has attention */
     ORGAN_CACHE_OF_HEADS, /* keys and values of heads */
@@ -413,7 +413,7 @@ organ_status organ_forward_estimate(organ_forward *forward, organ_type_change as
  * servers round the inputs of linear layers. */
 const organ_input_rounding *organ_forward_declared_rounding(const organ_forward *forward);
 /* Makes later runs round the inputs of linear layers as the model's configuration declares (organ_input_rounding); taps
- * still get the inputs as they are. Needs more memory. Does nothing if it declares none. Call it after
+ * get the inputs before the rounding. Needs more memory. Does nothing if it declares none. Call it after
  * organ_forward_open. Returns the errors of organ_input_numbers_read. */
 organ_status organ_forward_round_inputs(organ_forward *forward, organ_error *error);
 /* Makes later estimates of memory refer to a model whose linear layers all have rounded inputs; the estimates are upper

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Lists of products of weights with activations. Values in memory are operands of the product; other weights are
- * decoded by panels. Rounded inputs are copies, so that taps, norms and residual sums have the inputs as they are;
- * products of a list with the same input and rule share a copy. */
+ * decoded by panels. Products read copies of their inputs with rounded values: taps, norms and residual sums read the
+ * inputs themselves. Products of a list with the same input and rule share a copy. */
 #include "orchestrator/forward/forward_parts.h"
 
 #include "formats/base/arena.h"

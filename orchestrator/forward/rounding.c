@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Rounds the inputs of linear layers as servers do: products read copies, so that taps, norms and residual sums have
- * the inputs as they are. Products that follow each other with the same input and rule share its copy. */
+ * The rules by which products (products.c) round the inputs of linear layers, from the model's configuration. */
 #include "orchestrator/forward/forward_parts.h"
 
 #include "formats/base/arena.h"

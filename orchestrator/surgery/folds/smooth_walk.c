@@ -81,7 +81,7 @@ static void watch(organ_smooth_walk *w, const organ_fold *fold)
 
 /* ---- the factors ---- */
 
-/* A channel without inputs on the text stays as it is. */
+/* A channel that has no inputs on the text is not scaled. */
 static double wanted_factor(const organ_smooth_walk *w, double range, double reader)
 {
     if (range <= 0)

@@ -63,7 +63,7 @@ static organ_status check_vocabulary(const organ_scoring *scoring, const organ_s
 
 /* ---- --activations ---- */
 
-/* An importance matrix is of the inputs as they are. */
+/* An importance matrix has sums over inputs that are not rounded. */
 static organ_status choose_activations(organ_scoring *scoring, organ_error *error)
 {
     static const char *const names[] = {

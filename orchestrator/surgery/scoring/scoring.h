@@ -36,7 +36,7 @@ typedef struct organ_scored_model {
 } organ_scored_model;
 
 typedef enum organ_activations {
-    ORGAN_ACTIVATIONS_OFF, /* inputs are as they are */
+    ORGAN_ACTIVATIONS_OFF, /* inputs are not rounded */
     ORGAN_ACTIVATIONS_ON,  /* inputs are rounded as the models declare */
     ORGAN_ACTIVATIONS_BOTH /* on, and models but the first of several are also scored without rounding */
 } organ_activations;
