@@ -20,11 +20,14 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
-/* Linux accepts O_DIRECT for files in memory (tmpfs) since 6.6, but there is no device. */
-static bool is_in_memory(int fd)
+/* Returns whether the file is in memory, and sets *room to the bytes that are free there. */
+static bool is_in_memory(int fd, uint64_t *room)
 {
     struct statfs system;
-    return fstatfs(fd, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
+    if (fstatfs(fd, &system) || (system.f_type != TMPFS_MAGIC && system.f_type != RAMFS_MAGIC))
+        return false;
+    *room = system.f_blocks ? (uint64_t)system.f_bavail * (uint64_t)system.f_bsize : UINT64_MAX; /* no limit */
+    return true;
 }
 
 /* The file is opened twice: `fd` writes through the page cache, `direct` without it. `direct` is -1 if the file
@@ -35,27 +38,36 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
     file->fd = organ_open(path, O_RDWR | O_CREAT, mode);
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
-    if (!is_in_memory(file->fd))
+    /* Linux accepts O_DIRECT for files in memory (tmpfs) since 6.6, but there is no device. */
+    uint64_t room;
+    if (!is_in_memory(file->fd, &room))
         file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
 
-organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error)
+static organ_status refuse_size(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
-    if (organ_resize_file(file->fd, (off_t)size))
-        return organ_fail_errno(error, errno, "%s: cannot be resized to %llu bytes", file->path,
-                                (unsigned long long)size);
-    return ORGAN_OK;
+    return organ_fail_errno(error, errno, "%s: cannot be resized to %llu bytes", file->path, (unsigned long long)size);
 }
 
-/* Blocks are reserved so that a full disk is reported now. */
+organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error)
+{
+    return organ_resize_file(file->fd, (off_t)size) ? refuse_size(file, size, error) : ORGAN_OK;
+}
+
+/* Blocks are reserved so that a full disk is reported now. In memory the free space is only compared: one thread would
+ * allocate all pages, and those that write them find them twice. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
+    uint64_t room;
+    if (is_in_memory(file->fd, &room)) {
+        errno = ENOSPC;
+        return size > room ? refuse_size(file, size, error) : organ_direct_resize(file, size, error);
+    }
     if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
         return ORGAN_OK;
     if (size && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        return organ_fail_errno(error, errno, "%s: cannot be resized to %llu bytes", file->path,
-                                (unsigned long long)size);
+        return refuse_size(file, size, error);
     return organ_direct_resize(file, size, error);
 }
 

@@ -29,7 +29,7 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
 /* Sets the length of a file that is not longer than `size` bytes, and reserves disk space if the file system supports
- * that. Returns ORGAN_IO if the disk has not enough space. */
+ * that and is not in memory (tmpfs). Returns ORGAN_IO if the disk, or the memory, has not enough space. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
 /* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT and

@@ -7,16 +7,40 @@
 #include "tests/stream/check_stream.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 static void setup(void) { scratch_make(); }
 
 static void teardown(void) { scratch_remove(); }
+
+/* In memory no page is allocated. No file system has room for 2^60 bytes. */
+START_TEST(reserved_files)
+{
+    enum { SIZE = 1 << 20 };
+    struct statfs system;
+    struct stat info;
+    organ_error error = {0};
+    const char *const path = scratch_path("reserved");
+    ck_assert_int_eq(organ_transfer_file(path, SIZE, true, &error), ORGAN_OK);
+    ck_assert_int_eq(stat(path, &info) || statfs(path, &system), 0);
+    ck_assert_int_eq(info.st_size, SIZE);
+    ck_assert(system.f_type != TMPFS_MAGIC || info.st_blocks == 0);
+    const char *const large = scratch_path("large");
+    ck_assert_int_eq(organ_transfer_file(large, (uint64_t)1 << 60, true, &error), ORGAN_IO);
+    ck_assert(error.errnum == ENOSPC || error.errnum == EFBIG);
+    ck_assert_msg(strstr(error.message, "large: cannot be resized to 1152921504606846976 bytes"), "%s", error.message);
+    ck_assert_int_eq(stat(large, &info), 0);
+    ck_assert_int_eq(info.st_size, 0);
+}
+END_TEST
 
 /* Elements of 64 bits take twice the bytes of their FP32 values, which must not overwrite elements that are not read
  * yet: writes a tensor of F64 as F32 that is longer than one step of the conversion. */
@@ -239,7 +263,7 @@ Suite *transfer_suite(void)
 {
     const suite_case cases[] = {
         {"transfer",
-         {elements_of_64_bits_are_converted_whole, extents_cover_a_tensor_with_any_threads,
+         {reserved_files, elements_of_64_bits_are_converted_whole, extents_cover_a_tensor_with_any_threads,
           the_error_is_that_of_the_first_extent, a_failed_write_is_that_of_the_first_extent}},
     };
     return suite_of("transfer", cases, sizeof cases / sizeof *cases, setup, teardown);
