@@ -54,6 +54,15 @@ runs conversion bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch
 if [[ $(grep -c '^median: ' "$scratch/conversion") == 4 ]]; then good; else bad "conversion has no medians" "$scratch/conversion"; fi
 runs organs bench/bench_organs.sh "$organ" "$bench/make_model" "$scratch/organs-data"
 if [[ $(grep -c '^median: ' "$scratch/organs") == 2 ]]; then good; else bad "organs has no medians" "$scratch/organs"; fi
+runs merge bench/merge/bench_merge.sh "$organ" "$bench/make_model" "$bench/make_tune" "$scratch/merge-data" "$scratch/merge"
+has merge "$scratch/merge.json" '[.results[] | [.tune, .method]] | unique | length == 18'
+has merge "$scratch/merge.json" 'all(.results[]; .processor_seconds > 0 and .multiple_of_linear > 0)'
+# A program that merges to other weights is found: here the same one, with another seed.
+printf '#!/bin/sh\nexec "%s" "$@" --seed 1\n' "$organ" >"$scratch/other-organ"
+chmod +x "$scratch/other-organ"
+OTHER=$scratch/other-organ bench/merge/bench_merge.sh "$organ" "$bench/make_model" "$bench/make_tune" "$scratch/merge-data" "$scratch/merge" >"$scratch/merge-other" 2>&1
+status=$?
+if ((status == 1)) && grep -q "dense, dare_ties: .* writes other weights" "$scratch/merge-other"; then good; else bad "merge with another seed ends with $status" "$scratch/merge-other"; fi
 runs sizes bench/bench_sizes.sh "$organ" "$bench/make_model" "$scratch/sizes-data" "$PWD/fixtures/tiny-qwen2"
 if [[ $(grep -cE '^(q4_k|iq3_s|mixed) +[0-9.]+ s .* [1-9][0-9]* MiB at most +[1-9]' "$scratch/sizes") == 3 ]] &&
     [[ $(grep -cE '^mixed / (q4_k|iq3_s): [0-9]' "$scratch/sizes") == 2 ]]; then good; else bad "sizes has no five rows" "$scratch/sizes"; fi
