@@ -116,16 +116,23 @@ organ_cache_kind organ_forward_cache_kind(const organ_forward *f)
     return kind;
 }
 
+const char *organ_forward_cache_fault(const organ_forward *f)
+{
+    static const char *const faults[] = {
+        [ORGAN_CACHE_NONE] = "it has no attention",
+        [ORGAN_CACHE_OF_HEADS] = NULL,
+        [ORGAN_CACHE_LATENT] = "it has multi-head latent attention (MLA), whose cache keeps latent vectors, without "
+                               "keys and values of heads"};
+    return faults[organ_forward_cache_kind(f)];
+}
+
 organ_status organ_forward_round_cache(organ_forward *f, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
     unsigned heads = 0;
-    if (organ_forward_cache_kind(f) != ORGAN_CACHE_OF_HEADS)
-        return organ_fail(error, ORGAN_USAGE, "%s %s", f->model->path,
-                          organ_forward_cache_kind(f) == ORGAN_CACHE_LATENT
-                              ? "has multi-head latent attention (MLA): its cache has latent vectors, and no keys and "
-                                "values that organ can round"
-                              : "has no attention, and so no KV cache");
+    const char *const fault = organ_forward_cache_fault(f);
+    if (fault)
+        return organ_fail(error, ORGAN_USAGE, "%s has no KV cache that organ can round: %s", f->model->path, fault);
     for (unsigned l = 0; l < f->config.layers; l++)
         heads = (unsigned)organ_max(heads, f->config.kinds[l].kv_heads);
     const size_t count = (size_t)f->config.layers * heads;

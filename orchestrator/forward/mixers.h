@@ -112,10 +112,13 @@ size_t organ_forward_mixer_state(const organ_forward_config *config, const organ
 /* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 
-/* ---- the KV cache of servers (cache_rounding.c) ---- */
+/* ---- the KV cache of servers ---- */
 
 /* Rounds the keys and values of a token, in all heads of a layer of that kind, if the cache is rounded. */
 void organ_forward_round_cached(const organ_forward *forward, const organ_layer_kind *kind, float *keys, float *values);
+/* Returns why the keys and values of the cache have no scales, such as "it has no attention ..."; NULL: they may have
+ * scales. */
+const char *organ_forward_cache_fault(const organ_forward *forward);
 /* Passes the keys and values of the group's tokens to the layer's organ_cache_tap. */
 organ_status organ_forward_tap_cache(const forward_group *group, const float *keys, const float *values,
                                      organ_error *error);

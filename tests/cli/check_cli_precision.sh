@@ -124,6 +124,17 @@ ends 2 "${cached[@]}" tensor -o again --resume
 says kv_cache
 ends 0 "${cached[@]}" head -o again --resume --quiet
 judge "a resumed run has other scales of the cache" cmp -s heads/model.safetensors again/model.safetensors
+# One run of the text measures inputs, keys and values: as much work as for inputs alone, and the same scales. --memory counts its buffers.
+both=("${static[@]}" --activation-observer mse)
+ends 0 "${both[@]}" -o alone --json --quiet
+mv ../out ../alone
+ends 0 "${both[@]}" --kv-cache head -o again --json --quiet --force
+judge "one run measures other inputs" test "$(jq -c '[.tensors[].input_scale]' ../out)" = "$(jq -c '[.tensors[].input_scale]' ../alone)"
+judge "one run measures other keys and values" test "$(jq -c .kv_cache.layers ../out)" = "$(jq -c .kv_cache.layers heads/organ/quantize.json)"
+planned() { "$organ" "$@" -o no --dry-run --json --quiet | jq -c '[.plan.products, .plan.memory_enough]'; }
+judge "keys and values need a run of their own, or no memory" jq -en --argjson alone "$(planned "${both[@]}")" \
+    --argjson both "$(planned "${both[@]}" --kv-cache head)" '$both[0] == $alone[0] and $both[1] > $alone[1]'
+rm -r alone
 ends 0 perplexity heads --text tiny-qwen2/heldout.txt --context 64 --max-tokens 300 --json --quiet
 holds ../out '.models[0].kv_cache == {rounded: true, declared: "quantization_config.kv_cache_scheme", why_not: null, codes: "E4M3", scales: "head", layers: 4,
     layers_without_scales: 0}'

@@ -107,10 +107,9 @@ static void add_panel(void *context, size_t index, size_t worker)
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-static void count_magnitudes(const organ_calibration *c)
+static void count_magnitudes(const organ_calibration *c, const float *inputs, size_t tokens)
 {
-    const float *const inputs = c->chunk[PRUNED];
-    for (size_t k = 0; k < c->buffered * c->options.features; k++) {
+    for (size_t k = 0; k < tokens * c->options.features; k++) {
         uint32_t bits;
         memcpy(&bits, &inputs[k], sizeof bits);
         c->magnitudes[(bits & 0x7fffffff) >> ORGAN_MAGNITUDE_SHIFT]++;
@@ -126,7 +125,7 @@ static void add_work(void *context, size_t index, size_t worker)
     else if (index > 0)
         add_panel(c, index - 1, worker);
     else
-        count_magnitudes(c);
+        count_magnitudes(c, c->chunk[PRUNED], c->buffered);
 }
 
 /* `drift` gets W (X_d - X_p)^T X_p of the chunk. The shift of the outputs, (X_d - X_p) W^T, is computed first, and
@@ -221,6 +220,9 @@ static bool calibration_allocate(organ_calibration *c)
     const size_t n = c->options.features, block = c->moments.block,
                  entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
+    c->magnitudes = c->options.magnitudes ? calloc(ORGAN_MAGNITUDES, sizeof *c->magnitudes) : NULL;
+    if (c->options.ranges_only)
+        return c->magnitudes || !c->options.magnitudes;
     c->h = calloc(entries, sizeof *c->h);
     c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
     if (c->options.weights.values) {
@@ -233,7 +235,6 @@ static bool calibration_allocate(organ_calibration *c)
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
-    c->magnitudes = c->options.magnitudes ? calloc(ORGAN_MAGNITUDES, sizeof *c->magnitudes) : NULL;
     if (c->sums_memory) {
         double *const s = c->sums_memory;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
@@ -282,7 +283,8 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
         organ_calibration_destroy(c);
         return fail_memory(options, error);
     }
-    list_panels(c);
+    if (!options->ranges_only)
+        list_panels(c);
     *calibration = c;
     return ORGAN_OK;
 }
@@ -311,7 +313,7 @@ void organ_calibration_destroy(organ_calibration *c)
 typedef struct adding {
     organ_calibration *c;
     const float *inputs;
-    float *chunk;
+    float *chunk;      /* NULL: inputs are not kept */
     bool broken;       /* an input is not finite or above LARGEST_INPUT; atomic */
     uint32_t greatest; /* bits of the greatest magnitude, in the order of the magnitudes; atomic */
 } adding;
@@ -330,13 +332,12 @@ static void add_token(void *context, size_t token, size_t worker)
     adding *const a = context;
     const size_t n = a->c->options.features;
     const float *restrict const from = a->inputs + token * n;
-    float *restrict const to = a->chunk + (a->c->buffered + token) * n;
     uint32_t broken = 0; /* at most n */
     (void)worker;
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++)
         broken += !(fabsf(from[k]) <= LARGEST_INPUT);
-        to[k] = from[k];
-    }
+    if (a->chunk)
+        memcpy(a->chunk + (a->c->buffered + token) * n, from, n * sizeof *from);
     if (broken)
         __atomic_store_n(&a->broken, true, __ATOMIC_RELAXED);
     raise_greatest(&a->greatest, a->c->engine->kernels->amax(from, n));
@@ -368,6 +369,16 @@ static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t
     return a.broken ? fail_input(c, inputs, stream == DONOR ? " in the donor" : "", error) : ORGAN_OK;
 }
 
+static organ_status add_ranges(organ_calibration *c, const float *inputs, size_t tokens, organ_error *error)
+{
+    if (add_inputs(c, inputs, tokens, PRUNED, error))
+        return error->status;
+    if (c->magnitudes)
+        count_magnitudes(c, inputs, tokens);
+    c->moments.tokens += tokens;
+    return ORGAN_OK;
+}
+
 /* Because chunks have a fixed size, the sums do not depend on how callers split the tokens. */
 organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
                                    size_t tokens, organ_error *error)
@@ -380,6 +391,8 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
     if (c->options.tokens && c->moments.tokens + c->buffered + tokens > c->options.tokens)
         return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the declared %zu", c->options.name,
                           c->options.tokens);
+    if (c->options.ranges_only)
+        return add_ranges(c, pruned_inputs, tokens, error);
     for (size_t done = 0; done < tokens;) {
         const size_t some = organ_min(CHUNK - c->buffered, tokens - done);
         if (add_inputs(c, pruned_inputs + done * n, some, PRUNED, error) ||
@@ -452,7 +465,7 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
-    if (ranks < 2 || error->status)
+    if (ranks < 2 || error->status || c->options.ranges_only)
         return error->status;
     add_chunk(c);
     double *const packed = (double *)(void *)c->chunk[PRUNED];
@@ -518,11 +531,12 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     add_chunk(c);
     if (c->moments.tokens == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the calibration has no tokens", c->options.name);
-    c->moments.mean_diagonal = mean_diagonal(c);
-    if (!(c->moments.mean_diagonal > 0))
+    c->moments.mean_diagonal = c->h ? mean_diagonal(c) : 0;
+    if (!((c->h ? c->moments.mean_diagonal : (double)c->moments.greatest) > 0))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
-    organ_share(c->engine, /*stop=*/NULL, tile_count(c), finish_tile, c);
+    if (c->h)
+        organ_share(c->engine, /*stop=*/NULL, tile_count(c), finish_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
@@ -533,8 +547,8 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     c->moments.drift = c->drift;
     c->moments.rows = c->drift ? c->options.rows : 0;
     c->moments.act_norm = c->factors;
-    c->moments.stability = c->factors + n;
-    c->moments.contribution = c->factors + 2 * n;
+    c->moments.stability = c->factors ? c->factors + n : NULL;
+    c->moments.contribution = c->factors ? c->factors + 2 * n : NULL;
     c->finished = true;
     free_work(c);
     return ORGAN_OK;

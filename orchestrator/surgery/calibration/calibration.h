@@ -97,6 +97,7 @@ typedef struct organ_calibration_options {
                           * ignored */
     bool blocks;         /* H and C are only their diagonal blocks of ORGAN_CALIBRATION_BLOCK features */
     bool magnitudes;     /* also count the inputs by magnitude */
+    bool ranges_only;    /* of the moments only `tokens`, `greatest` and `magnitudes`; with one stream */
     bool two_streams;    /* organ_calibration_add also gets the donor's inputs, and C is summed; false: C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
@@ -126,15 +127,15 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
 typedef struct organ_input_moments {
     size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
     uint64_t tokens;        /* number of tokens in the sums */
-    const double *h;        /* H, only the upper triangle of each block; finite. NULL after
+    const double *h;        /* H, only the upper triangle of each block; finite. NULL with ranges_only and after
                              * organ_calibration_from_norms */
     const double *c;        /* C, both triangles of each block; NULL with one stream or if `drift` is set */
     const double *drift;    /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
     size_t rows;            /* rows of `drift`; else 0 */
-    double mean_diagonal;   /* mean of the diagonal of H / tokens */
+    double mean_diagonal;   /* mean of the diagonal of H / tokens; 0 with ranges_only */
     float greatest; /* greatest magnitude of an input in the pruned model; 0 after organ_calibration_from_norms */
     const uint64_t *magnitudes; /* counts of these inputs, ORGAN_MAGNITUDES; NULL: none */
-    const float *act_norm;      /* per feature: sqrt(mean x^2) */
+    const float *act_norm; /* per feature: sqrt(mean x^2). NULL with ranges_only, like stability and contribution */
     /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
      * is always zero */
     const float *stability;
@@ -283,6 +284,7 @@ typedef struct organ_calibration_run_options {
     bool file_layers;
     bool all_experts; /* calibrate every expert on all tokens; a layer's output still uses only the routed experts */
     bool magnitudes;  /* also count inputs by magnitude (organ_input_moments) */
+    bool ranges_only; /* no second moments: only the greatest magnitude of inputs, and `magnitudes` */
     bool unpacked; /* layers hold packed weights in FP32, so that targets may be packed (organ_forward_open_unpacked) */
     bool blocks;   /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
     uint64_t seed; /* seed of the noise that stability is measured with */

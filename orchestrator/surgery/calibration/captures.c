@@ -77,6 +77,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
                                          .moments_only = calib->options->moments_only,
                                          .blocks = calib->options->blocks && !is_mixed(g, u),
                                          .magnitudes = calib->options->magnitudes,
+                                         .ranges_only = calib->options->ranges_only,
                                          .two_streams = two,
                                          .levels = calib->levels,
                                          .scratch = g->scratch,

@@ -103,7 +103,7 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
         const bool whole = !calib->options->blocks || (calib->work->mixtures && is_expert(tensor));
         const double block = whole || m.cols < ORGAN_CALIBRATION_BLOCK ? (double)m.cols : ORGAN_CALIBRATION_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
-        if (!shares_inputs(tensor))
+        if (!shares_inputs(tensor) && !calib->options->ranges_only)
             plan->products += sums * (double)m.count * (double)m.cols * block * captured;
         organ_plan_matrices(plan, solve, (double)m.count, (double)m.rows, (double)m.cols, block);
     }

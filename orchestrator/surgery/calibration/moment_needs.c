@@ -14,8 +14,8 @@ uint64_t organ_calibration_moments_bytes(const organ_calibration_run *calib, uin
 {
     const bool whole = !blocks || (calib->work->mixtures && expert);
     const uint64_t counts = calib->options->magnitudes ? ORGAN_MAGNITUDES * sizeof(uint64_t) : 0;
-    return counts +
-           organ_calibration_memory(cols, rows, calib->options->streams == ORGAN_INPUTS_BOTH && !expert, whole);
+    const bool both = calib->options->streams == ORGAN_INPUTS_BOTH && !expert;
+    return counts + (calib->options->ranges_only ? 0 : organ_calibration_memory(cols, rows, both, whole));
 }
 
 bool organ_calibration_runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)

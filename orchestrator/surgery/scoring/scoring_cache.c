@@ -2,6 +2,7 @@
  * --kv-cache: the KV cache of scored models is rounded as servers do that keep it in FP8. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <string.h>
@@ -42,7 +43,7 @@ organ_status organ_scoring_round_cache(const organ_scoring *scoring, organ_score
     else if (!forced && codes == ORGAN_CACHE_OTHER)
         note_unrounded(scoring, m, "only FP8 (E4M3) with static scales of a tensor or of heads is");
     else if (!forced && organ_forward_cache_kind(m->forward) == ORGAN_CACHE_LATENT)
-        note_unrounded(scoring, m, "it has multi-head latent attention (MLA)");
+        note_unrounded(scoring, m, organ_forward_cache_fault(m->forward));
     else if (forced || organ_forward_cache_kind(m->forward) == ORGAN_CACHE_OF_HEADS)
         return organ_forward_round_cache(m->forward, error);
     return ORGAN_OK;

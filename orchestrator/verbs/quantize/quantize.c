@@ -274,8 +274,8 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
-    organ_quantize_activations_close(job);
     organ_quantize_cache_close(job);
+    organ_quantize_activations_close(job);
     organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
@@ -324,7 +324,7 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
         organ_calibration_run_estimate(job->along.run, &solve, &job->plan);
     if (job->measured.run)
         organ_calibration_run_estimate(job->measured.run, &none, &job->plan);
-    if (job->cache.run)
+    if (job->cache.run && job->cache.run != job->measured.run)
         organ_calibration_run_estimate(job->cache.run, &none, &job->plan);
     return ORGAN_OK;
 }

@@ -122,13 +122,13 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     return 0;
 }
 
-/* Counts of all sets of a layer: of each matrix that is no expert, and of at most six of experts. */
-static uint64_t counts_memory(void *context, const organ_calibration_run *calib, bool scratch)
+/* Counts of all sets of a layer: of each matrix that is no expert, and of at most six of experts. To these the buffers
+ * of --kv-cache are added. */
+static uint64_t walk_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     const organ_quantize_job *const job = context;
     uint64_t own = 0, most = 0;
     int32_t layer = -1;
-    (void)calib, (void)scratch;
     for (size_t k = 0; k < job->list.part_count && job->ranges.counted; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         own = tensor->anatomy.layer == layer ? own : 6;
@@ -136,7 +136,8 @@ static uint64_t counts_memory(void *context, const organ_calibration_run *calib,
         layer = tensor->anatomy.layer;
         most = own > most ? own : most;
     }
-    return most * ORGAN_MAGNITUDES * sizeof(uint64_t);
+    return most * ORGAN_MAGNITUDES * sizeof(uint64_t) +
+           (job->options->kv_cache ? organ_quantize_cache_memory(context, calib, scratch) : 0);
 }
 
 /* An expert with few tokens was measured on all tokens of its layer, which are no inputs of it: it takes the scale of
@@ -168,6 +169,8 @@ static organ_status leave_layer(void *context, const organ_calibration_layer *la
 {
     organ_quantize_job *const job = context;
     organ_quantize_ranges *const r = &job->ranges;
+    if (job->options->kv_cache && organ_quantize_cache_leave(job, layer, error) != ORGAN_OK)
+        return error->status;
     for (size_t k = 0; k < r->count && !error->status; k++) {
         if (!(r->sets[k].greatest > 0))
             organ_fail(error, ORGAN_BAD_INPUT,
@@ -191,8 +194,9 @@ static organ_status leave_layer(void *context, const organ_calibration_layer *la
 
 /* ---- the run ---- */
 
-/* All ranks measure all parts, also those that an earlier run or another rank writes: each rank then has all scales,
- * and no rank waits for another one. GPTQ's own run measures the inputs for NVFP4, in the quantised model. */
+/* The walk also measures keys and values for --kv-cache. All ranks measure all parts, also those that an earlier run or
+ * another rank writes: each rank then has all scales, and no rank waits for another one. GPTQ's own run measures the
+ * inputs for NVFP4, in the quantised model. */
 
 static bool has_walk(const organ_quantize_options *o)
 {
@@ -203,7 +207,7 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
 {
     const organ_quantize_options *const o = job->options;
     organ_quantize_walk *const m = &job->measured;
-    const bool fixed = organ_quantize_static(o);
+    const bool fixed = organ_quantize_static(o), cached = o->kv_cache != NULL;
     if (!has_walk(o))
         return ORGAN_OK;
     m->targets = (organ_targets){.tensors = calloc(job->list.part_count + 1, sizeof *m->targets.tensors),
@@ -220,14 +224,16 @@ organ_status organ_quantize_activations_open(organ_quantize_job *job, organ_erro
                                                  .streams = ORGAN_INPUTS_DONOR,
                                                  .moments_only = true,
                                                  .magnitudes = job->ranges.counted,
+                                                 .ranges_only = true,
                                                  .reruns = true,
-                                                 .all_experts = o->all_experts,
-                                                 .blocks = true};
+                                                 .all_experts = o->all_experts};
     m->work = (organ_calibration_work){.context = job,
                                        .memory = matrix_memory,
                                        .change = take_inputs,
+                                       .enter = cached ? organ_quantize_cache_enter : NULL,
                                        .leave = leave_layer,
-                                       .extra = job->ranges.counted ? counts_memory : NULL,
+                                       .extra = job->ranges.counted || cached ? walk_memory : NULL,
+                                       .every = cached,
                                        .alike = true};
     return organ_calibration_run_open(&m->options, job->model, &m->targets, &m->work, job->engine, job->progress,
                                       &m->run, error);

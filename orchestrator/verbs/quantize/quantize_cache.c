@@ -4,6 +4,8 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
+#include "orchestrator/forward/mixers.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,23 +64,13 @@ static organ_status measure_rows(void *context, unsigned number, size_t tokens, 
     return error->status;
 }
 
-static organ_status enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+organ_status organ_quantize_cache_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_quantize_job *const job = context;
     const size_t chunks = organ_calibration_chunks_count(organ_calibration_chunks_of(job->cache.run));
     organ_layer_tap_cache(layer->loaded, &job->cache.tap);
     memset(job->cache.chunk, 0, width_of(&job->cache) * sizeof *job->cache.chunk);
     memset(job->cache.rows, 0, chunks * width_of(&job->cache) * sizeof *job->cache.rows);
-    return error->status;
-}
-
-static organ_status keep_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
-{
-    organ_quantize_cache *const c = &((organ_quantize_job *)context)->cache;
-    (void)layer;
-    for (size_t k = 0; k < width_of(c); k++)
-        c->rows[chunk * width_of(c) + k] = c->chunk[k];
-    memset(c->chunk, 0, width_of(c) * sizeof *c->chunk);
     return error->status;
 }
 
@@ -100,13 +92,17 @@ static void set_scales(organ_quantize_cache *c, const float *greatest, size_t he
         scales[h] = scale_of(c, c->by_head ? greatest[h] : all);
 }
 
-/* Every rank completes the rows of all chunks, so that all have the same scales. */
-static organ_status leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+/* The row of a rank's first chunk has the magnitudes of all its chunks, and the rows of the others have zeros. Every
+ * rank gets the rows of all chunks, so that all have the same scales. */
+organ_status organ_quantize_cache_leave(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_cache *const c = &job->cache;
-    const size_t width = width_of(c), chunks = organ_calibration_chunks_count(organ_calibration_chunks_of(c->run));
+    const organ_calibration_chunks *const division = organ_calibration_chunks_of(c->run);
+    const size_t width = width_of(c), chunks = organ_calibration_chunks_count(division);
     const organ_layer_kind *const kind = &c->config->kinds[layer->number];
+    for (size_t k = 0; k < width && division->first < chunks; k++)
+        c->rows[division->first * width + k] = c->chunk[k];
     if (organ_calibration_sum_rows(c->run, "measuring the keys and values of a layer", c->rows, width, c->sums, error))
         return error->status;
     for (size_t k = 0; k < width; k++) {
@@ -174,11 +170,10 @@ static organ_status add_pieces(organ_quantize_job *job, organ_error *error)
     *unit = (organ_unit){.first = job->list.piece_count, .item = SIZE_MAX};
     for (unsigned l = 0; l < c->config->layers && !error->status; l++) {
         const organ_layer_kind *const kind = &c->config->kinds[l];
-        const bool attends = kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION;
         uint64_t *const shape = organ_arena_take(&job->list.arena, 3 * sizeof *shape);
         if (!shape)
             return organ_fail_memory(error, job->options->model);
-        c->name[l] = attends ? attention_name(job, l, error) : NULL;
+        c->name[l] = organ_forward_attends(kind) ? attention_name(job, l, error) : NULL;
         shape[0] = c->by_head ? kind->kv_heads : 1;
         shape[1] = shape[2] = 1;
         if (!c->name[l] || error->status || add_piece(job, c->name[l], "k_scale", shape, error) != ORGAN_OK)
@@ -196,21 +191,34 @@ static organ_status add_pieces(organ_quantize_job *job, organ_error *error)
 
 static organ_status check_kind(const organ_quantize_job *job, const organ_forward *forward, organ_error *error)
 {
-    const organ_cache_kind kind = organ_forward_cache_kind(forward);
-    if (kind == ORGAN_CACHE_OF_HEADS)
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "`kv_cache`: %s %s", job->model->path,
-                      kind == ORGAN_CACHE_LATENT
-                          ? "has multi-head latent attention (MLA): servers keep latent vectors, "
-                            "which have no scales of keys and values"
-                          : "has no attention, and so no KV cache");
+    const char *const fault = organ_forward_cache_fault(forward);
+    return fault ? organ_fail(error, ORGAN_USAGE, "`kv_cache` has no meaning for %s: %s", job->model->path, fault)
+                 : ORGAN_OK;
+}
+
+static size_t most_heads(const organ_forward_config *config)
+{
+    size_t heads = 0;
+    for (unsigned l = 0; l < config->layers; l++)
+        heads = organ_max(heads, config->kinds[l].kv_heads);
+    return heads;
+}
+
+uint64_t organ_quantize_cache_memory(void *context, const organ_calibration_run *calib, bool scratch)
+{
+    const organ_forward_config *const config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
+    const organ_quantize_cache *const c = &((const organ_quantize_job *)context)->cache;
+    const uint64_t chunks = organ_calibration_chunks_count(organ_calibration_chunks_of(calib)),
+                   width = 2 * most_heads(config);
+    (void)scratch;
+    return config->layers * (sizeof *c->name + width * sizeof *c->scales) +
+           width * (chunks * sizeof *c->rows + sizeof *c->sums + sizeof *c->chunk);
 }
 
 static organ_status allocate(organ_quantize_cache *c, organ_error *error)
 {
     const size_t chunks = organ_calibration_chunks_count(organ_calibration_chunks_of(c->run));
-    for (unsigned l = 0; l < c->config->layers; l++)
-        c->heads = c->config->kinds[l].kv_heads > c->heads ? c->config->kinds[l].kv_heads : c->heads;
+    c->heads = most_heads(c->config);
     c->name = calloc(c->config->layers, sizeof *c->name);
     c->scales = calloc(c->config->layers * width_of(c), sizeof *c->scales);
     c->rows = calloc(chunks * width_of(c), sizeof *c->rows);
@@ -221,6 +229,28 @@ static organ_status allocate(organ_quantize_cache *c, organ_error *error)
                : organ_fail_memory(error, "the greatest magnitudes of keys and values");
 }
 
+/* The walk that measures inputs also measures keys and values. Without it, there is one of its own. */
+static organ_status open_walk(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_cache *const c = &job->cache;
+    c->run = job->measured.run;
+    if (c->run)
+        return ORGAN_OK;
+    c->options = (organ_calibration_run_options){.calibration = job->options->calibration,
+                                                 .method = "`kv_cache`",
+                                                 .verb = "measure",
+                                                 .doing = "measuring",
+                                                 .streams = ORGAN_INPUTS_DONOR,
+                                                 .moments_only = true};
+    c->work = (organ_calibration_work){.context = job,
+                                       .enter = organ_quantize_cache_enter,
+                                       .leave = organ_quantize_cache_leave,
+                                       .extra = organ_quantize_cache_memory,
+                                       .every = true};
+    return organ_calibration_run_open(&c->options, job->model, &c->targets, &c->work, job->engine, job->progress,
+                                      &c->run, error);
+}
+
 organ_status organ_quantize_cache_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -229,16 +259,7 @@ organ_status organ_quantize_cache_open(organ_quantize_job *job, organ_error *err
         return ORGAN_OK;
     c->by_head = has_word(o, "head");
     c->tap = (organ_cache_tap){job, measure_rows};
-    c->options = (organ_calibration_run_options){.calibration = o->calibration,
-                                                 .method = "`kv_cache`",
-                                                 .verb = "measure",
-                                                 .doing = "measuring",
-                                                 .streams = ORGAN_INPUTS_DONOR,
-                                                 .moments_only = true};
-    c->work = (organ_calibration_work){
-        .context = job, .enter = enter_layer, .leave = leave_layer, .every = true, .chunk_done = keep_chunk};
-    if (organ_calibration_run_open(&c->options, job->model, &c->targets, &c->work, job->engine, job->progress, &c->run,
-                                   error))
+    if (open_walk(job, error))
         return error->status;
     const organ_forward *const forward = organ_calibration_run_facts_of(c->run)->forward;
     c->config = organ_forward_describe(forward);
@@ -260,7 +281,7 @@ static organ_status put_scales(organ_quantize_job *job, size_t piece, const floa
 organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_cache *const c = &job->cache;
-    if (!c->run || organ_calibration_run_layers(c->run, error) != ORGAN_OK)
+    if (!c->run || (c->run != job->measured.run && organ_calibration_run_layers(c->run, error) != ORGAN_OK))
         return error->status;
     size_t piece = job->list.units[c->unit].first;
     if (job->list.units[c->unit].done)
@@ -280,7 +301,8 @@ organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *erro
 void organ_quantize_cache_close(organ_quantize_job *job)
 {
     organ_quantize_cache *const c = &job->cache;
-    organ_calibration_run_close(c->run);
+    if (c->run != job->measured.run)
+        organ_calibration_run_close(c->run);
     ORGAN_FREE_ARRAYS(c->name, c->scales, c->rows, c->sums, c->chunk);
 }
 

@@ -216,12 +216,12 @@ typedef struct organ_quantize_repair {
     json_t *report; /* report of the run that made the adapter; owned */
 } organ_quantize_repair;
 
-/* --kv-cache: a run of the text that measures keys and values. */
+/* --kv-cache: the run of the text that measures keys and values. */
 typedef struct organ_quantize_cache {
     organ_calibration_run_options options;
     organ_calibration_work work;
     organ_targets targets;      /* none */
-    organ_calibration_run *run; /* NULL: no --kv-cache */
+    organ_calibration_run *run; /* that of job->measured, if there is one, or its own. NULL: no --kv-cache */
     organ_cache_tap tap;
     const organ_forward_config *config;
     bool by_head;        /* a scale for each head of keys; false: for a layer */
@@ -359,13 +359,19 @@ static inline float organ_quantize_input_scale(float greatest) { return fminf(44
 
 /* Checks --kv-cache; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if it has no meaning. */
 organ_status organ_quantize_cache_check(const organ_quantize_options *options, bool gguf, organ_error *error);
-/* Open, run and close the run that measures keys and values; do nothing without --kv-cache. Opening adds the tensors to
+/* Open, run and close the run that measures keys and values; do nothing without --kv-cache. If a run measures inputs,
+ * it serves both, and is opened before and closed after. Opening adds the tensors to
  * job->list as one unit, which the run writes. Return the errors of organ_calibration_run_open and _layers;
  * ORGAN_USAGE for a model without keys and values of heads; ORGAN_BAD_INPUT if it has such scales, or if keys or values
  * are not finite. */
 organ_status organ_quantize_cache_open(organ_quantize_job *job, organ_error *error);
 organ_status organ_quantize_cache_run(organ_quantize_job *job, organ_error *error);
 void organ_quantize_cache_close(organ_quantize_job *job);
+/* `enter`, `leave` and `extra` of the work that measures keys and values; `context` is the job. Every rank calls
+ * `leave`, also after an error. */
+organ_status organ_quantize_cache_enter(void *context, const organ_calibration_layer *layer, organ_error *error);
+organ_status organ_quantize_cache_leave(void *context, const organ_calibration_layer *layer, organ_error *error);
+uint64_t organ_quantize_cache_memory(void *context, const organ_calibration_run *calib, bool scratch);
 /* Returns the member kv_cache_scheme of quantization_config; JSON null without --kv-cache. */
 json_t *organ_quantize_cache_config(const organ_quantize_job *job);
 /* Returns the member "kv_cache" of the report; NULL without --kv-cache. */

@@ -91,6 +91,45 @@ START_TEST(shared_scratch_and_few_tokens_change_nothing)
 }
 END_TEST
 
+/* Ranges alone are those of a calibration with second moments. */
+START_TEST(ranges_need_no_moments)
+{
+    enum { N = 300, T = 600 };
+    float *const x = malloc(sizeof *x * N * T), zeros[N] = {0};
+    organ_error error = {0};
+    organ_calibration *all[2], *none;
+    organ_calibration_options options = {.features = N, .name = "q", .moments_only = true, .magnitudes = true};
+    organ_philox_normal(1, 1, 0, x, N * T);
+    for (size_t k = 0; k < 2; k++) {
+        options.ranges_only = k == 1;
+        ck_assert_int_eq(organ_calibration_create(&options, &engine, &all[k], &error), ORGAN_OK);
+        ck_assert_int_eq(organ_calibration_add(all[k], x, NULL, 1, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_calibration_add(all[k], x + N, NULL, T - 1, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_calibration_finish(all[k], &error), ORGAN_OK);
+    }
+    const organ_input_moments *const a = organ_calibration_moments(all[0]), *const b =
+                                                                                organ_calibration_moments(all[1]);
+    ck_assert(a->h && !b->h && !b->act_norm);
+    ck_assert(a->greatest > 3 && a->greatest == b->greatest);
+    ck_assert_uint_eq(b->tokens, T);
+    ck_assert_mem_eq(a->magnitudes, b->magnitudes, sizeof *a->magnitudes * ORGAN_MAGNITUDES);
+    options.magnitudes = false;
+    ck_assert_int_eq(organ_calibration_create(&options, &engine, &none, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_calibration_add(none, zeros, NULL, 1, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_calibration_finish(none, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "q: all 300 inputs are zero for all 1 calibration tokens");
+    x[5] = NAN;
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_calibration_add(none, x, NULL, 2, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message,
+                     "q: calibration token 1, input 5: the activation is nan; it must be finite and within 1e+15");
+    organ_calibration_destroy(none);
+    for (size_t k = 0; k < 2; k++)
+        organ_calibration_destroy(all[k]);
+    free(x);
+}
+END_TEST
+
 static void must_refuse(organ_calibration *c, const float *x, const float *d, size_t tokens, organ_status status,
                         const char *message)
 {
@@ -360,13 +399,14 @@ END_TEST
 
 Suite *physarum_v2_parts_suite(void)
 {
-    const suite_case cases[] = {{"moments",
-                                 {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing,
-                                  activations_that_are_no_numbers, calibrations_without_anything}},
-                                {"noise", {noise_goes_by_its_place, levels_are_normal}},
-                                {"ranks", {the_least_are_masked}},
-                                {"squares",
-                                 {memory_of_a_wide_block_diagonal_matrix, gradients_reach_the_dense_solution,
-                                  rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
+    const suite_case cases[] = {
+        {"moments",
+         {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing, ranges_need_no_moments,
+          activations_that_are_no_numbers, calibrations_without_anything}},
+        {"noise", {noise_goes_by_its_place, levels_are_normal}},
+        {"ranks", {the_least_are_masked}},
+        {"squares",
+         {memory_of_a_wide_block_diagonal_matrix, gradients_reach_the_dense_solution, rows_do_not_depend_on_each_other,
+          blocks_are_multiplied_each_alone}}};
     return suite_of("physarum v2: parts", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }
