@@ -9,6 +9,7 @@
 #define PRODUCT_ROWS    6
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 4
+#define SEARCH_SCREENS  1
 
 typedef struct {
     __m256 lo, hi;

@@ -11,6 +11,7 @@
 #define PRODUCT_ROWS    5
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 4
+#define SEARCH_SCREENS  1
 
 typedef struct {
     float32x4_t q[4];

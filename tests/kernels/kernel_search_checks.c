@@ -4,6 +4,7 @@
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TRIES = 16, ROWS = 3, COLS = 300 };
@@ -158,6 +159,49 @@ static const char *check_searched(const organ_kernels *k, size_t which, const fl
     return fault;
 }
 
+/* Fills a band of BF16 values in which many tries are nearly or exactly equal, or a few values are far from all others;
+ * in the last kind one value is not BF16. */
+static void fill_screened(unsigned round, float *values, size_t n)
+{
+    samples random = {round};
+    samples_fill(&random, (enum sample_shape)(round % SAMPLE_SHAPES), values, n);
+    for (size_t j = 0; j < n; j++) {
+        uint16_t stored;
+        values[j] = round % 5 == 1 && j % 3 ? 0 : values[j];
+        values[j] = round % 5 == 2 ? ldexpf(values[j] < 0 ? -1 : 1, (int)(j * 7 % (round % 30 + 1)) - 20) : values[j];
+        values[j] = ldexpf(values[j], round % 5 == 3 && j % 997 == 5 ? (int)(round % 16) : 0);
+        organ_kernels_scalar->f32_to_bf16(&values[j], &stored, 1);
+        organ_kernels_scalar->bf16_to_f32(&stored, &values[j], 1);
+    }
+    if (round % 5 == 4)
+        values[round * 131 % n] *= 1 + 0x1p-20f;
+}
+
+/* Tries are screened in groups of many values; the results have the bits of scalar, which screens none. */
+static const char *check_screened(const organ_kernels *k)
+{
+    enum { MOST_ROWS = 9, MOST = 2100 };
+    float *const values = malloc(sizeof(float) * MOST_ROWS * MOST);
+    const char *fault = values ? NULL : kernel_fault("no memory");
+    for (unsigned round = 0; round < sampled_unless_all(30, 15, 30) && !fault; round++) {
+        static const size_t groups[] = {1024, MOST, 1500, 128, 700};
+        const size_t group = groups[round % 5], rows = group < 1024 ? MOST_ROWS : 1, cols = MOST - round * 37 % 500;
+        fill_screened(round, values, (size_t)MOST_ROWS * MOST);
+        for (size_t which = round % 2; which < SEARCHES && !fault; which += 2) {
+            float scales[MOST / 128 + 1], same[MOST / 128 + 1];
+            memset(scales, 0x5a, sizeof scales), memset(same, 0x5a, sizeof same);
+            const organ_scale_search *const s = &searches[which];
+            const double told = k->search_scales(s, values, MOST, rows, cols, group, scales),
+                         again = organ_kernels_scalar->search_scales(s, values, MOST, rows, cols, group, same);
+            if (memcmp(scales, same, sizeof same) != 0 || memcmp(&told, &again, sizeof told) != 0)
+                fault = kernel_fault("search %zu, %zu x %zu in groups of %zu, kind %u: not the bits of scalar", which,
+                                     rows, cols, group, round);
+        }
+    }
+    free(values);
+    return fault;
+}
+
 /* The errors of all tries for one group. */
 static const char *check_errors(const organ_kernels *k, size_t which, const float *values, size_t n)
 {
@@ -262,5 +306,5 @@ const char *check_scale_search(const organ_kernels *k)
             fault = kernel_fault("bytes around the values were changed");
         guarded_destroy(&g);
     }
-    return fault;
+    return fault ? fault : check_screened(k);
 }
