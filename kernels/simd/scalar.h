@@ -31,10 +31,10 @@ double SCALAR_MATH(log2d1)(double);
 #define PRODUCT_ROWS    4 /* size of a tile of sums of the product: rows (at least 4) and vectors (at most 2) */
 #define PRODUCT_VECTORS 1
 #define SEARCH_TOGETHER 4 /* tries of the search for scales whose sums are kept in registers; divides 16 */
-#define SEARCH_SCREENS  0 /* 1: excludes tries by bounds (search_screens.h); the others are compared with all tries */
-* /
+/* 1: excludes tries of that search by bounds (search_screens.h). Here all are compared, to check the others. */
+#define SEARCH_SCREENS 0
 
-    typedef struct {
+typedef struct {
     float lane[16];
 } f32x16;
 typedef struct {
