@@ -67,7 +67,9 @@ typedef struct organ_quantize_options {
     const char *activation_observer;
     /* 0.01 .. 1: first scale channels so that the inputs of matrices have fewer outliers, without a change of the
      * model's function: with 1 the inputs are levelled, which are measured on `calibration`, with less also the
-     * weights. 0: no channel is scaled. Scheme "none" writes the scaled model. */
+     * weights. ORGAN_SMOOTH_AUTO: the factors have the least predicted error of the outputs of the matrices with the
+     * codes of `scheme`; with scheme "none", of int8-channel. 0: no channel is scaled. Scheme "none" writes the scaled
+     * model. */
     double smooth;
     /* Factors of `smooth`: "exact" (also NULL), powers of two with which no value is rounded, or "any". */
     const char *smooth_scales;
@@ -76,6 +78,7 @@ typedef struct organ_quantize_options {
     const char *kv_cache;
 } organ_quantize_options;
 #define ORGAN_QUANTIZE_SMOOTHS 0.01, 1.0
+#define ORGAN_SMOOTH_AUTO      (-1.0)
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 

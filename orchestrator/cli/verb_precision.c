@@ -96,8 +96,8 @@ static const organ_option gptq_options[] = {
            "static scales follow from the greatest magnitude (the default) or have the least squared error"),
     REAL("smooth", "ALPHA", quantize.smooth,
          "first scale channels so that activations have fewer outliers, without a change of the model's function; "
-         "1 levels the activations on --calibration, less also the weights, with either method",
-         .range = {ORGAN_QUANTIZE_SMOOTHS}),
+         "auto: with the least predicted error on --calibration; 1 levels the activations, less also the weights",
+         .range = {ORGAN_QUANTIZE_SMOOTHS}, .automatic = true, .automatic_as = ORGAN_SMOOTH_AUTO),
     CHOICE("smooth-scales", "exact|any", quantize.smooth_scales,
            "factors of --smooth: exact: powers of two with which no value is rounded, the default; any"),
     CHOICE("kv-cache", "tensor|head", quantize.kv_cache,
@@ -151,9 +151,10 @@ const organ_verb organ_quantize_verb = {
              "--method gptq runs the calibration text through the model, one layer at a time, and chooses the codes "
              "of each matrix column by column, so that later columns compensate the errors of earlier ones. organ "
              "then refits the scales. In a GGUF model, embeddings and output head are quantised without the text.\n"
-             "--smooth ALPHA first writes a smoothed copy of a safetensors model, which is removed at the end: norms, "
+             "--smooth auto first writes a smoothed copy of a safetensors model, which is removed at the end: norms, "
              "rows of up and of v are divided by a factor for each channel, and the columns of all their readers are "
-             "multiplied by it (routers and all experts too), so that quantised activations lose less. By default the "
+             "multiplied by it (routers and all experts too), so that rounded weights and activations lose least on "
+             "--calibration; with --smooth ALPHA by SmoothQuant's rule instead. By default the "
              "factors are powers of two with which no value is rounded: the function has the same bits. --scheme none "
              "writes the smoothed model as the output.\n"
              "--scheme mixed chooses a width for each target: 2, 3, 4 or 8 bits in groups, or unquantised, with the "

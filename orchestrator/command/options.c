@@ -217,7 +217,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
     const bool automatic = option->automatic && strcmp(text, ORGAN_AUTOMATIC) == 0;
     if (automatic || (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
                       organ_in_range(option, number))) {
-        store_number(option, number, member);
+        store_number(option, automatic ? option->automatic_as : number, member);
         return ORGAN_OK;
     }
     const char *const why = option->explain ? option->explain(typed) : NULL;

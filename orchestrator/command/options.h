@@ -56,7 +56,8 @@ typedef struct organ_option {
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
     bool after_from, before_to; /* the bound `from`, or `to`, itself is not allowed */
-    bool automatic;             /* for amounts: the value "auto" is allowed too, and stored as 0 */
+    bool automatic; /* for amounts and reals: the value "auto" is allowed too, and stored as `automatic_as` */
+    double automatic_as;
     bool required;
     /* the default, as written on a command line; NULL: none: the member of a real gets `unset`, all others keep their
      * value */

@@ -20,6 +20,7 @@ same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --se
 same 29 quantize tiny-qwen2 --scheme nvfp4 --activations "${text[@]}" --select '*.[13].mlp.*_proj.weight'
 same 30 quantize "${model%/*}/tiny-moe" --scheme fp8-channel --activation-scale static --activation-observer mse --kv-cache head "${text[@]}" --select '*layers.1.*_proj.weight'
 same 31 quantize tiny-qwen2 --scheme int8-channel --kv-cache head --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --select '*.[01].mlp.up_proj.weight'
+same 32 quantize "${model%/*}/tiny-moe" --scheme int8-channel --smooth auto --calibration tiny-qwen2/calibration.txt --samples 24 --context 128
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 # An expert that no token reaches is calibrated on the tokens of all ranks, here in three chunks.

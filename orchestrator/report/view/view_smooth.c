@@ -15,6 +15,7 @@ static const organ_field folds[] = {FIELD_COUNT("layer", "layer"),
                                     FIELD_IF("!dry_run", "changed", "changed", "count", 0),
                                     FIELD_IF("!dry_run", "least factor", "least", ".4g", 0),
                                     FIELD_IF("!dry_run", "greatest factor", "greatest", ".4g", 0),
+                                    FIELD_IF("parameters.rounding", "predicted error", "predicted_error", ".3f", 0),
                                     FIELD_WORDS("producer", "{producer:join}", ORGAN_FIELD_LEFT),
                                     FIELD_WORDS("readers", "{readers:size}", 0)};
 

@@ -108,6 +108,12 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
+static json_t *number_schema(const organ_option *option)
+{
+    return option->automatic ? json_pack("{s:[o, {s:s}]}", "anyOf", range_schema(option), "const", ORGAN_AUTOMATIC)
+                             : range_schema(option);
+}
+
 /* An amount is a number, or a text like "512M", for some options also "auto". A JSON Schema cannot limit the amount in
  * a text, so the pattern allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
 static json_t *bytes_schema(const organ_option *option)
@@ -137,7 +143,7 @@ static json_t *option_schema(const organ_option *option)
     else if (option->value == ORGAN_VALUE_WORDS)
         schema = words_schema(option->names, option->takes);
     else
-        schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : range_schema(option);
+        schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : number_schema(option);
     return organ_json_joined(schema, ORGAN_OBJECT(SET_IF(option->fallback, "default", fallback_value(option)),
                                                   SET_TEXT("description", option->help)));
 }
@@ -235,6 +241,7 @@ static json_t *describe_option(const organ_option *option)
         SET_IF(option->fallback, "default", fallback_value(option)),
         SET_IF(option->choices && !option->open, "choices", choices_array(option)),
         SET_IF(option->takes, "takes", json_integer(option->takes)),
+        SET_IF(option->automatic, "automatic", json_string(ORGAN_AUTOMATIC)),
         SET_IF(range, "range",
                ORGAN_OBJECT(SET("from", option_number(option, range->from)),
                             SET("to", option_number(option, range->to)), SET_FLAG("after_from", option->after_from),

@@ -191,12 +191,18 @@ static bool is_exact(const organ_channel_range *r, int exponent)
     return fits(r->dtype, weight) && r->added + weight == factor;
 }
 
+bool organ_channel_allows(const organ_channel_range *range, int exponent)
+{
+    return exponent == 0 ||
+           (exponent >= range->least && exponent <= range->most && (!range->plus || is_exact(range, exponent)));
+}
+
 int organ_channel_exponent(const organ_channel_range *range, double wanted)
 {
     const double ideal = log2(wanted);
     int best = 0;
     for (int e = range->least; e <= range->most; e++)
-        if (fabs(e - ideal) < fabs(best - ideal) && (!range->plus || is_exact(range, e)))
+        if (fabs(e - ideal) < fabs(best - ideal) && organ_channel_allows(range, e))
             best = e;
     return best;
 }

@@ -48,14 +48,17 @@ void organ_scaling_values(const organ_scaling *scaling, size_t tensor, uint64_t 
 organ_status organ_scaling_find(organ_scaling *scaling, const organ_model *copy, const organ_kernels *kernels,
                                 const char **odd, organ_error *error);
 
-/* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its
- * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */
+/* What limits the powers of two by which a channel can be scaled. */
 typedef struct organ_channel_range {
     int least, most; /* exponents for which the values without an added number are exact, around 0 */
     bool plus;       /* the producer is a norm that adds `added` to its weight `weight`, of type `dtype` */
     float weight, added;
     organ_dtype dtype;
 } organ_channel_range;
+/* Returns whether a channel can be scaled by 2^exponent: always by 1. */
+bool organ_channel_allows(const organ_channel_range *range, int exponent);
+/* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its
+ * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */
 int organ_channel_exponent(const organ_channel_range *range, double wanted);
 
 /* Narrows *range to exponents that keep `value` of this type exact, if it is multiplied (`divided`: divided) by the

@@ -28,12 +28,22 @@ typedef struct smooth_job {
 
 /* ---- the report ---- */
 
+static json_t *rounding_json(const organ_smooth_rounding *r)
+{
+    return ORGAN_OBJECT(SET_REAL("weight_levels", r->weight_levels), SET_COUNT("group", r->group),
+                        SET_REAL("input_levels", r->input_levels),
+                        SET_TEXT("input_scale", r->fixed ? "static" : "dynamic"));
+}
+
 static json_t *parameters_json(void *context)
 {
     const smooth_job *const job = context;
     const organ_smooth_options *const o = job->options;
-    return ORGAN_OBJECT(SET_REAL("alpha", o->alpha), SET_TEXT("scales", o->reals ? "any" : "exact"),
-                        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context));
+    const bool chosen = o->alpha < 0;
+    return ORGAN_OBJECT(SET("alpha", chosen ? json_string("auto") : json_real(o->alpha)),
+                        SET("rounding", chosen ? rounding_json(&o->rounding) : json_null()),
+                        SET_TEXT("scales", o->reals ? "any" : "exact"), SET_COUNT("samples", o->calibration.samples),
+                        SET_COUNT("context", o->calibration.context));
 }
 
 static json_t *names_json(const smooth_job *job, const organ_fold *fold, bool divided)
@@ -67,7 +77,9 @@ static json_t *fold_json(const void *context, size_t f)
     return job->options->write.dry_run
                ? object
                : organ_json_joined(object, ORGAN_OBJECT(SET_COUNT("changed", changed), SET_REAL("least", least),
-                                                        SET_REAL("greatest", greatest)));
+                                                        SET_REAL("greatest", greatest),
+                                                        SET_IF(job->options->alpha < 0, "predicted_error",
+                                                               json_real(job->walk.shares[f]))));
 }
 
 static json_t *left_json(const void *context, size_t k)
@@ -91,7 +103,10 @@ static json_t *definitions_json(void)
         SET_TEXT("factor",
                  "r^alpha / (2 w)^(1 - alpha), where r is the range of the channel's inputs on the text and w "
                  "the greatest magnitude of the readers' weights; scales exact: the nearest power of two with "
-                 "which no value is rounded."));
+                 "which no value is rounded. alpha auto: those with the least predicted error."),
+        SET_TEXT("predicted_error", "Mean squared error of the readers' outputs with rounded weights and inputs, "
+                                    "predicted from the greatest values that share each scale, divided by that "
+                                    "without factors."));
 }
 
 static json_t *smooth_document(void *context, const organ_writing *made)
@@ -178,6 +193,7 @@ static organ_status smooth_open(smooth_job *job, organ_error *error)
     job->walk = (organ_smooth_walk){.scaling = &job->scaling,
                                     .engine = job->engine,
                                     .alpha = o->alpha,
+                                    .rounding = o->rounding,
                                     .reals = o->reals,
                                     .options.calibration = o->calibration};
     job->rows = (organ_row_work){.row = smooth_row, .judge = judge_rows};

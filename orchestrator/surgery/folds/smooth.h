@@ -8,9 +8,19 @@
 #include <organ/options.h>
 #include <organ/stream.h>
 
+/* How weights and inputs will be rounded, for the choice of factors. */
+typedef struct organ_smooth_rounding {
+    double weight_levels, input_levels; /* greatest code; 0: codes are no whole numbers, or inputs are not rounded */
+    size_t group;                       /* columns of a row that share a scale of weights; 0: all columns */
+    bool fixed;                         /* one scale for the inputs of all tokens; false: one for each token */
+} organ_smooth_rounding;
+
 typedef struct organ_smooth_options {
     const char *model;
-    double alpha;                       /* above 0, at most 1: 1 levels the inputs, less also the weights */
+    /* above 0, at most 1: 1 levels the inputs, less also the weights; below 0: the factors have the least predicted
+     * error with `rounding` */
+    double alpha;
+    organ_smooth_rounding rounding;
     bool reals;                         /* factors are real numbers; false: exact powers of two */
     organ_calibration_text calibration; /* the text on which the inputs are measured */
     organ_write_options write;

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAST_FACTOR 1e-5
-
 /* ---- the inputs ---- */
 
 /* `tensor` is "NAME", or "NAME[E]" for matrix E of a stack. */
@@ -47,15 +45,17 @@ static void note_inputs(const organ_smooth_walk *w, size_t fold, const organ_fol
 static organ_status take_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t in_features,
                                 const float *inputs, organ_error *error)
 {
-    const organ_smooth_walk *const w = context;
+    organ_smooth_walk *const w = context;
     uint64_t matrix;
     (void)first;
     for (size_t f = w->first; f < w->end; f++) {
         const organ_fold *const fold = &w->scaling->folds.list[f];
         for (size_t k = fold->first; k < fold->first + fold->count; k++)
             if (w->watched[k] && w->scaling->folds.sides[k].cols == in_features &&
-                is_named(&w->scaling->folds.sides[k], tensor, &matrix))
+                is_named(&w->scaling->folds.sides[k], tensor, &matrix)) {
                 note_inputs(w, f, &w->scaling->folds.sides[k], matrix, tokens, inputs);
+                organ_smooth_samples_take(w, k, matrix, tokens, inputs);
+            }
     }
     for (size_t k = 0; k < tokens * in_features; k++)
         if (!isfinite(inputs[k]))
@@ -81,33 +81,16 @@ static void watch(organ_smooth_walk *w, const organ_fold *fold)
 
 /* ---- the factors ---- */
 
-/* A channel that has no inputs on the text is not scaled. */
-static double wanted_factor(const organ_smooth_walk *w, double range, double reader)
-{
-    if (range <= 0)
-        return 1;
-    if (reader == 0)
-        return range;
-    const double factor = pow(range, w->alpha) / pow(2 * reader, 1 - w->alpha);
-    return factor < LEAST_FACTOR ? LEAST_FACTOR : factor;
-}
-
-static organ_status choose_factors(const organ_smooth_walk *w, size_t f, const organ_layer *layer, organ_error *error)
+static void choose_factors(const organ_smooth_walk *w, size_t f, const organ_channel_weights *weights)
 {
     const organ_fold *const fold = &w->scaling->folds.list[f];
     const uint64_t begin = w->scaling->begin[f];
-    ORGAN_OWNED organ_channel_weights *weights = malloc((size_t)(fold->channels + 1) * sizeof *weights);
-    if (!weights)
-        return organ_fail_memory(error, fold->name);
-    if (organ_smooth_read_weights(w, layer, fold, weights, error))
-        return error->status;
     for (uint64_t c = 0; c < fold->channels; c++) {
         const double range = (double)w->most[begin + c] - (double)w->least[begin + c],
-                     wanted = wanted_factor(w, range, (double)weights[c].reader);
+                     wanted = organ_smooth_factor(w->alpha, range, (double)weights[c].reader);
         w->scaling->factors[begin + c] =
             w->reals ? (float)wanted : ldexpf(1, organ_channel_exponent(&weights[c].range, wanted));
     }
-    return ORGAN_OK;
 }
 
 /* Each rank has run some windows: least and greatest inputs of all ranks count. */
@@ -146,19 +129,23 @@ static uint64_t walk_memory(void *context, const organ_calibration_run *calib, b
     return ((const organ_smooth_walk *)context)->memory;
 }
 
-/* Ranges, factors, and what the weights of the largest fold state. The forward pass of the walk is opened later. */
+/* Ranges, factors, what the weights of the largest layer state, and its samples. The forward pass of the walk is opened
+ * later. */
 static organ_status find_memory(organ_smooth_walk *w, const organ_model *model, organ_error *error)
 {
     organ_forward *forward = NULL;
     organ_folds folds = {0};
-    uint64_t most = 0, channels = 0;
+    uint64_t most = 0, channels = 0, layer = 0;
     if (organ_forward_open(model, w->engine, &forward, error) == ORGAN_OK)
         organ_forward_folds(forward, &folds, error);
     for (size_t f = 0; f < folds.count; f++) {
+        layer = f > 0 && folds.list[f].layer == folds.list[f - 1].layer ? layer : 0;
+        layer += folds.list[f].channels;
         channels += folds.list[f].channels;
-        most = folds.list[f].channels > most ? folds.list[f].channels : most;
+        most = layer > most ? layer : most;
     }
-    w->memory = 3 * channels * sizeof(float) + most * sizeof(organ_channel_weights);
+    w->memory = 3 * channels * sizeof(float) + most * sizeof(organ_channel_weights) +
+                (w->alpha < 0 ? organ_smooth_samples_memory(w, &folds) + folds.count * sizeof *w->shares : 0);
     organ_folds_release(&folds);
     organ_forward_close(forward);
     return error->status;
@@ -171,7 +158,7 @@ static organ_status enter_layer(void *context, const organ_calibration_layer *la
     w->first = w->end;
     while (w->end < folds->count && folds->list[w->end].layer <= layer->number)
         w->end++;
-    return error->status;
+    return w->alpha < 0 && !error->status ? organ_smooth_samples_begin(w, error) : error->status;
 }
 
 static organ_status leave_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
@@ -180,9 +167,17 @@ static organ_status leave_layer(void *context, const organ_calibration_layer *la
     const organ_scaling *const s = w->scaling;
     const uint64_t begin = w->first < s->folds.count ? s->begin[w->first] : s->channels,
                    end = w->end < s->folds.count ? s->begin[w->end] : s->channels;
+    ORGAN_OWNED organ_channel_weights *const weights = malloc((size_t)(end - begin + 1) * sizeof *weights);
+    if (!weights && !error->status)
+        organ_fail_memory(error, s->model->path);
     share_inputs(w, begin, end - begin, error);
     for (size_t f = w->first; f < w->end && !error->status; f++)
-        choose_factors(w, f, layer->loaded, error);
+        organ_smooth_read_weights(w, layer->loaded, &s->folds.list[f], weights + (s->begin[f] - begin), error);
+    if (w->alpha < 0)
+        organ_smooth_samples_solve(w, layer->loaded, weights, error);
+    for (size_t f = w->first; w->alpha >= 0 && f < w->end && !error->status; f++)
+        choose_factors(w, f, weights + (s->begin[f] - begin));
+    organ_smooth_samples_release(&w->samples);
     return error->status;
 }
 
@@ -210,7 +205,8 @@ organ_status organ_smooth_walk_open(organ_smooth_walk *w, const organ_model *mod
     w->watched = calloc(s->folds.side_count + 1, sizeof *w->watched);
     w->least = malloc((size_t)(s->channels + 1) * sizeof *w->least);
     w->most = malloc((size_t)(s->channels + 1) * sizeof *w->most);
-    if (!w->watched || !w->least || !w->most)
+    w->shares = calloc(s->folds.count + 1, sizeof *w->shares);
+    if (!w->watched || !w->least || !w->most || !w->shares)
         return organ_fail_memory(error, model->path);
     for (uint64_t c = 0; c < s->channels; c++) {
         w->least[c] = INFINITY;
@@ -229,5 +225,6 @@ organ_status organ_smooth_walk_run(organ_smooth_walk *w, organ_error *error)
 void organ_smooth_walk_close(organ_smooth_walk *w)
 {
     organ_calibration_run_close(w->run);
-    ORGAN_FREE_ARRAYS(w->watched, w->least, w->most);
+    organ_smooth_samples_release(&w->samples);
+    ORGAN_FREE_ARRAYS(w->watched, w->least, w->most, w->shares);
 }

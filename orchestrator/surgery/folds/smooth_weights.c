@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_EXPONENT 16 /* of a factor of a power of two */
-#define ROWS_AT_ONCE  ((uint64_t)64)
+#define ROWS_AT_ONCE ((uint64_t)64)
 
 typedef struct fold_reading {
     const organ_smooth_walk *walk;
@@ -24,16 +23,22 @@ typedef struct fold_reading {
     organ_first_fault fault;
 } fold_reading;
 
+const float *organ_smooth_row(const organ_smooth_walk *walk, const organ_fold_side *side,
+                              const organ_product_operand *values, uint64_t row, float *buffer)
+{
+    const organ_kernels *const kernels = walk->engine->kernels;
+    const size_t cols = (size_t)side->cols;
+    const char *const at = (const char *)values->values + row * values->stride * organ_real_bytes(values->type);
+    if (values->type == ORGAN_REAL_F32)
+        return (const float *)(const void *)at;
+    (values->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)((const uint16_t *)(const void *)at,
+                                                                                   buffer, cols);
+    return buffer;
+}
+
 static const float *row_values(const fold_reading *r, uint64_t row, float *buffer)
 {
-    const organ_kernels *const kernels = r->walk->engine->kernels;
-    const size_t cols = (size_t)r->side->cols;
-    const char *const at = (const char *)r->values.values + row * r->values.stride * organ_real_bytes(r->values.type);
-    if (r->values.type == ORGAN_REAL_F32)
-        return (const float *)(const void *)at;
-    (r->values.type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)((const uint16_t *)(const void *)at,
-                                                                                     buffer, cols);
-    return buffer;
+    return organ_smooth_row(r->walk, r->side, &r->values, row, buffer);
 }
 
 /* `least` and `most` are magnitudes; least is that of the values that are not 0. */
@@ -125,7 +130,8 @@ organ_status organ_smooth_read_weights(const organ_smooth_walk *walk, const orga
                                        organ_channel_weights *weights, organ_error *error)
 {
     for (uint64_t c = 0; c < fold->channels; c++)
-        weights[c] = (organ_channel_weights){.range = {.least = -MOST_EXPONENT, .most = MOST_EXPONENT}};
+        weights[c] =
+            (organ_channel_weights){.range = {.least = -ORGAN_SMOOTH_EXPONENTS, .most = ORGAN_SMOOTH_EXPONENTS}};
     for (size_t k = fold->first; k < fold->first + fold->count && !error->status; k++) {
         fold_reading r = {.walk = walk,
                           .side = &walk->scaling->folds.sides[k],

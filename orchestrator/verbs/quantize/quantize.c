@@ -459,7 +459,7 @@ static organ_quantize_options options_of_converted(const organ_quantize_options 
     organ_quantize_options inner = *options;
     inner.smooth = 0;
     inner.smooth_scales = NULL;
-    if (options->smooth > 0 && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
+    if (options->smooth != 0 && !organ_quantize_by_text(options) && !organ_quantize_measures(options))
         inner.calibration = organ_quantize_defaults().calibration;
     if (!organ_quantize_by_text(options) && !options->calibration.text)
         inner.calibration.scratch = NULL;

@@ -157,6 +157,14 @@ organ_status organ_quantize_inputs_check(const organ_quantize_options *o, bool g
     return ORGAN_OK;
 }
 
+const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_options *o)
+{
+    for (size_t k = 0; k < KINDS && !o->format; k++)
+        if (has_scheme(&kinds[k], o->scheme) && is_wanted(&kinds[k], o))
+            return &kinds[k];
+    return NULL;
+}
+
 organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -164,9 +172,7 @@ organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *er
     if (organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS)
         return o->activation_type || o->activation_scale ? organ_quantize_inputs_check(o, /*gguf=*/true, error)
                                                          : ORGAN_OK;
-    for (size_t k = 0; k < KINDS && !job->inputs; k++)
-        if (has_scheme(&kinds[k], o->scheme) && is_wanted(&kinds[k], o))
-            job->inputs = &kinds[k];
+    job->inputs = organ_quantize_inputs_wanted(o);
     return job->inputs || (!o->activation_type && !o->activation_scale) ? ORGAN_OK : refuse_kind(o, error);
 }
 

@@ -333,6 +333,8 @@ bool organ_quantize_by_error(const organ_quantize_options *options);
 bool organ_quantize_measures(const organ_quantize_options *options);
 /* Checks the options --activation-*; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if they are invalid. */
 organ_status organ_quantize_inputs_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Returns the row that the options choose; NULL: servers do not round inputs, or no row has these options. */
+const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_options *options);
 /* Sets job->inputs. Returns ORGAN_USAGE if no loader knows the inputs that the options ask for. */
 organ_status organ_quantize_inputs_find(organ_quantize_job *job, organ_error *error);
 /* Returns ORGAN_USAGE if routed experts are quantised and no loader multiplies them by such inputs. */

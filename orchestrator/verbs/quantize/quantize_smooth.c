@@ -7,18 +7,58 @@
 #include <organ/base.h>
 #include <string.h>
 
+/* Groups and bits of scheme mixed are those of its most frequent width; scheme none stands for int8-channel. */
+static organ_smooth_rounding rounding_of(const organ_quantize_options *o)
+{
+    const bool none = strcmp(o->scheme, "none") == 0;
+    organ_quantize_options usual = *o;
+    usual.scheme = none ? "int8-channel" : o->scheme;
+    const char *const widths = strcmp(o->scheme, "mixed") == 0 ? "int4-group128" : usual.scheme;
+    const organ_encoding *const encoding = organ_encoding_for(widths, o->format ? ORGAN_KIND_MLX : ORGAN_KIND_TENSORS);
+    const organ_quantize_inputs *const inputs = organ_quantize_inputs_wanted(&usual);
+    const bool whole = encoding && encoding->grid.bits && !organ_encoding_is_fp4(encoding);
+    const bool channels = !whole || encoding->grid.scale_of == ORGAN_SCALE_CHANNEL;
+    return (organ_smooth_rounding){.weight_levels = whole ? (double)organ_grid_max(&encoding->grid) : 0,
+                                   .input_levels = inputs && inputs->rounding.codes == ORGAN_INPUTS_INT8 ? 127 : 0,
+                                   .group = channels ? 0 : encoding->grid.size,
+                                   .fixed = inputs && inputs->rounding.span == ORGAN_INPUTS_TENSOR};
+}
+
+organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
+{
+    return (organ_smooth_options){.model = o->model,
+                                  .alpha = o->smooth,
+                                  .rounding = rounding_of(o),
+                                  .reals = o->smooth_scales && strcmp(o->smooth_scales, "any") == 0,
+                                  .calibration = o->calibration};
+}
+
+/* Codes that are floating-point numbers have errors in proportion to the values, whatever the scale. */
+static organ_status check_automatic(const organ_quantize_options *o, organ_error *error)
+{
+    const organ_smooth_rounding rounding = rounding_of(o);
+    if (o->smooth != ORGAN_SMOOTH_AUTO || rounding.weight_levels > 0 || rounding.input_levels > 0)
+        return ORGAN_OK;
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "`smooth` auto has no meaning with scheme %s: the errors of its floating-point codes hardly depend "
+        "on the scales of channels; use int8-channel or groups of integers, or give ALPHA",
+        o->scheme);
+}
+
 organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_error *error)
 {
-    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth > 0;
+    const bool none = strcmp(o->scheme, "none") == 0, smooths = o->smooth != 0;
     const double range[] = {ORGAN_QUANTIZE_SMOOTHS};
-    if (o->smooth != 0 && !(o->smooth >= range[0] && o->smooth <= range[1]))
-        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside %g .. %g", o->smooth, range[0], range[1]);
+    if (smooths && o->smooth != ORGAN_SMOOTH_AUTO && !(o->smooth >= range[0] && o->smooth <= range[1]))
+        return organ_fail(error, ORGAN_USAGE, "`smooth` %g is outside %g .. %g, and not auto", o->smooth, range[0],
+                          range[1]);
     if (o->smooth_scales && !smooths)
         return organ_fail(error, ORGAN_USAGE, "`smooth_scales` has no meaning without `smooth`");
     if (o->smooth_scales && strcmp(o->smooth_scales, "exact") != 0 && strcmp(o->smooth_scales, "any") != 0)
         return organ_fail(error, ORGAN_USAGE, "`smooth_scales` '%s' is unknown: exact or any", o->smooth_scales);
     if (none && !smooths)
-        return organ_fail(error, ORGAN_USAGE, "`scheme` none writes a smoothed model: add `smooth` ALPHA");
+        return organ_fail(error, ORGAN_USAGE, "`scheme` none writes a smoothed model: add `smooth` auto");
     if (smooths && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "`smooth` needs `calibration.text` FILE, a text on which the inputs are measured");
@@ -47,7 +87,7 @@ organ_status organ_quantize_smooth_check(const organ_quantize_options *o, organ_
         if (of_codes[k].given)
             return organ_fail(error, ORGAN_USAGE, "%s has no meaning with scheme none, which quantises nothing",
                               of_codes[k].option);
-    return ORGAN_OK;
+    return check_automatic(o, error);
 }
 
 organ_status organ_quantize_smooth_only(const organ_quantize_options *options, const organ_engine *engine,

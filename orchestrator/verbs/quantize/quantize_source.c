@@ -56,7 +56,7 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
     organ_model *model = NULL;
     *s = (organ_quantize_source){
         .model = o->model, .options = o, .hidden.output = o->write.output, .measures = organ_quantize_types_wanted(o)};
-    s->smooths = o->smooth > 0;
+    s->smooths = o->smooth != 0;
     if (s->smooths && writes_gguf(o))
         return organ_fail(error, ORGAN_USAGE,
                           "`smooth` has no meaning with scheme %s, whose loaders do not quantise activations; `scheme` "
@@ -164,14 +164,6 @@ static organ_status convert(void *context, bool resume, json_t **report, organ_e
     organ_progress_note_once(run->progress, "the model is first converted to %s (%s), which is removed at the end",
                              s->hidden.path, organ_quantity_text(s->bytes, size));
     return organ_convert(&c, run->engine, run->progress, report, error);
-}
-
-organ_smooth_options organ_quantize_smoothing(const organ_quantize_options *o)
-{
-    return (organ_smooth_options){.model = o->model,
-                                  .alpha = o->smooth,
-                                  .reals = o->smooth_scales && strcmp(o->smooth_scales, "any") == 0,
-                                  .calibration = o->calibration};
 }
 
 static organ_status smooth(void *context, bool resume, json_t **report, organ_error *error)

@@ -68,6 +68,11 @@ START_TEST(arguments_become_words)
          "[\"organ\",\"prune\",\"--output=out/p\",\"--memory=auto\",\"--json\",\"--progress=json\",\"--\",\"models/"
          "a\"]",
          "organ prune models/a --output=out/p --memory=auto", "[\"models/a\"]", "[\"out/p\"]"},
+        {"{\"verb\":\"quantize\",\"arguments\":{\"MODEL\":\"models/a\",\"output\":\"out/p\",\"scheme\":\"none\","
+         "\"smooth\":\"auto\"}}",
+         "[\"organ\",\"quantize\",\"--output=out/p\",\"--scheme=none\",\"--smooth=auto\",\"--json\","
+         "\"--progress=json\",\"--\",\"models/a\"]",
+         "organ quantize models/a --output=out/p --scheme=none --smooth=auto", "[\"models/a\"]", "[\"out/p\"]"},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/"
          "p\",\"sparsity\":30,\"threads\":2,\"memory\":\"64M\"}}",
          "[\"organ\",\"prune\",\"--output=out/"

@@ -20,6 +20,30 @@ holds tiny-moe.smooth/organ/smooth.json '[.folds[] | select(.fold == "norm befor
 ends 0 quantize tiny-llama -o any -s none --smooth .8 --smooth-scales any "${text[@]}" --quiet
 judge "real factors are powers of two" test "$(jq '.folds[0].greatest | log2 | . == floor' any/organ/smooth.json)" = false
 
+# ---- factors of the least predicted error ----
+few=("${text[@]}") text=(--calibration tiny-llama/calibration.txt --samples 6 --context 128)
+for donor in tiny-llama tiny-moe; do
+    ends 0 quantize $donor -o $donor.auto -s none --smooth auto "${text[@]}" --quiet
+    holds $donor.auto/organ/smooth.json '.parameters.alpha == "auto" and .parameters.rounding.weight_levels == 127.5' \
+        'all(.folds[]; .predicted_error <= 1) and ([.folds[].predicted_error] | add / length < 0.999)' \
+        'all(.folds[] | .least, .greatest; . == (log2 | floor | exp2))'
+    ends 0 audit $donor $donor.auto
+done
+ends 0 quantize tiny-llama -o alone -s none --smooth auto "${text[@]}" --quiet --threads 1 --memory 40M
+for file in alone/*.safetensors; do
+    judge "$file is another one with one thread and less memory" cmp -s "$file" "tiny-llama.auto/${file#*/}"
+done
+ends 0 quantize tiny-llama -o any.auto -s int8-channel --smooth auto --smooth-scales any "${text[@]}" --quiet
+holds any.auto/organ/quantize.json '.smoothed.parameters.alpha == "auto" and .smoothed.parameters.scales == "any"'
+ends 0 quantize tiny-llama -o grouped -s int4-group32 --activation-type int8 --smooth auto "${text[@]}" --quiet
+holds grouped/organ/quantize.json '.smoothed.parameters.rounding | .weight_levels == 7.5 and .group == 32 and .input_levels == 127'
+ends 0 quantize tiny-llama -o fixed -s int8-channel --activation-scale static --smooth auto "${text[@]}" --quiet
+holds fixed/organ/quantize.json '.smoothed.parameters.rounding.input_scale == "static"'
+refused 2 floating-point quantize tiny-llama -o bad -s fp8-channel --smooth auto "${text[@]}"
+refused 2 "auto or" quantize tiny-llama -o bad -s int8-channel --smooth automatic "${text[@]}"
+
+text=("${few[@]}")
+
 # ---- the audit ----
 ends 0 audit tiny-llama tiny-llama.smooth --json
 ends 0 audit tiny-moe tiny-moe.smooth
@@ -35,6 +59,10 @@ judge "real factors pass" grep -q "no power of two" ../err
 # ---- codes of the smoothed model ----
 ends 0 quantize tiny-llama -o codes -s int8-channel --smooth .8 "${text[@]}"
 says "tiny-llama"
+ends 0 quantize tiny-llama -o nearest -s int8-channel --quiet
+ends 0 quantize tiny-llama.auto -o chosen -s int8-channel --quiet
+ends 0 evaluate tiny-llama nearest codes chosen --text tiny-llama/heldout.txt --context 128 --max-tokens 1024 --json --quiet
+holds ../out '[.models[1:][].comparison.kl_divergence] | .[2] < .[1] and .[2] < 1.2 * .[0]' # no channel of the model is an outlier
 ends 0 quantize tiny-llama.smooth -o apart -s int8-channel --quiet
 for file in codes/*.safetensors codes/config.json; do
     judge "$file is not that of the smoothed model" cmp -s "$file" "apart/${file#*/}"

@@ -71,6 +71,15 @@ function numberField(item, id) {
     return { input, read: () => input.value === "" ? undefined : Number(input.value), write: value => { input.value = value; } };
 }
 
+// A number, or the word item.automatic.
+function numberOrWordField(item, id) {
+    const { automatic } = item;
+    const input = make("input", { type: "text", id, name: item.name, autocomplete: "off", spellcheck: "false", autocapitalize: "none",
+        pattern: automatic + "|[0-9]*[.]?[0-9]+", title: item.allowed, placeholder: fallbackWords(item), required: item.required });
+    return { input, read: () => input.value === "" ? undefined : input.value === automatic ? automatic : Number(input.value),
+        write: value => { input.value = value; } };
+}
+
 // Returns a text input, with the suggestions of path_picker.js if the item names a model or an input file.
 function textInput(item, id) {
     const lists = { model: "model-names", input: "input-names" };
@@ -139,7 +148,8 @@ function makerOf(item) {
     if (item.kind === "flag") return flagField;
     if (item.kind === "words" || item.repeats) return wordsField;
     if (item.choices) return choiceField;
-    return item.kind === "count" || item.kind === "real" ? numberField : textField;
+    if (item.kind !== "count" && item.kind !== "real") return textField;
+    return item.automatic ? numberOrWordField : numberField;
 }
 
 // Returns the field of an item, {name, item, element, input, read(), write(value), complain(text), check()}: `complain` shows a fault ("":
@@ -159,6 +169,7 @@ export function fieldOf(item) {
         if (validity.valid) complain("");
         else if (validity.badInput) complain(name + " must be a number.");
         else if (validity.valueMissing) complain(name + " is needed.");
+        else if (validity.patternMismatch) complain(name + " must be " + item.allowed + ".");
         else if (validity.stepMismatch) complain(name + " must be a whole number.");
         else if (validity.rangeUnderflow || validity.rangeOverflow) complain(name + " is " + field.input.value + ", but must be " + rangeWords(item.range) + ".");
         else complain(field.input.validationMessage);
