@@ -336,9 +336,14 @@ uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(sc
 
 static organ_status share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
+    const size_t shown = scoring->shown, alone = scoring->count - shown;
+    char of_them[40] = "";
+    if (alone && shown > 1)
+        snprintf(of_them, sizeof of_them, " %zu of them", alone);
     return organ_memory_require(&scoring->whole, fits_window, &e, error,
-                                "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
-                                e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
+                                "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s%s%s%s", e.longest,
+                                e.tokens, shown, shown > 1 ? "s" : "", alone ? "," : "", of_them,
+                                alone ? " also without rounding" : "");
 }
 
 /* --memory is too small for the text, which *error says; the amount in the message is replaced by one that also

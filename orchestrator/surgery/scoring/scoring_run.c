@@ -204,7 +204,7 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
     scoring->error = NAN;
     scoring->ended = scoring->used_tokens < scoring->text_tokens ? ORGAN_SCORING_TOKENS : ORGAN_SCORING_TEXT;
     if (!sources || !scores)
-        organ_fail_errno(error, ENOMEM, "%zu models", scoring->count);
+        organ_fail_errno(error, ENOMEM, "%zu models", scoring->shown);
     else
         allocate(scoring, error);
     organ_ranks_agree(scoring->engine.ranks, "opening models and text", error);
