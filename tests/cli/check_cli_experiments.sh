@@ -61,7 +61,8 @@ ends 0 evaluate tiny-qwen2 grafted "${scored[@]}"
 judge "a grafted model has no method" grep -qE 'grafted +graft +' ../out
 ends 0 evaluate tiny-qwen2 int8 slim tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${scored[@]}" -o stored
 judge "the first table does not have the figures that decide" grep -qE '^  model +method +KL +weights +top-1 % +perplexity +rise %$' ../out
-judge "a line is wider than 84 columns" test "$(wc -L <../out)" -le 84
+judge "a line is wider than 80 columns" test "$(wc -L <../out)" -le 80
+judge "the perplexity has an error beside the column weights" grep -qE '^  int8 +nearest( +[0-9.]+){4} +[+-]?[0-9.]+$' ../out
 jq '.models += .models[1:]' stored/evaluate.json >six.json && "$organ" report six.json -o six.html
 judge "not each of six outputs has a result" test "$(cards six.html | grep -c ': KL divergence of')" = 6
 for view in ../out stored/EVALUATION_REPORT.md; do

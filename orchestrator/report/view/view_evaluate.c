@@ -284,16 +284,20 @@ static void method_cell(organ_table *table, const json_t *row)
 }
 
 /* Columns with the figures that decide, which fit into 80 columns, and columns of a second table. MEASURED is the form
- * of a figure with its error. */
-#define PRUNED      "models.*.sparsity.target"
-#define MODEL_FIELD FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
-#define LOSS_FIELDS(MEASURED)                                                                                          \
+ * of a figure with its error. BESIDE is that of the perplexity beside the loss of the weights alone: the errors of all
+ * perplexities are nearly equal, and would make the table wider than 80 columns. */
+#define PRUNED        "models.*.sparsity.target"
+#define WEIGHTS_ALONE "models.*.weights_alone.comparison"
+#define MODEL_FIELD   FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
+#define LOSS_FIELDS(MEASURED, BESIDE)                                                                                  \
     MODEL_FIELD, FIELD_BY("method", method_cell, ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),                             \
         FIELD_WORDS("KL", NOT_FIRST("kl_divergence", "figure") ROUNDED_MARK, 0),                                       \
-        FIELD_WORDS_IF("models.*.weights_alone.comparison", "weights",                                                 \
-                       "{weights_alone?{weights_alone.comparison.kl_divergence:figure}|-}", 0),                        \
+        FIELD_WORDS_IF(WEIGHTS_ALONE, "weights", "{weights_alone?{weights_alone.comparison.kl_divergence:figure}|-}",  \
+                       0),                                                                                             \
         FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),                                                 \
-        FIELD_WORDS("perplexity", "{figures.perplexity:" MEASURED "}", 0), FIELD_WORDS("rise %", RISE, 0)
+        FIELD_WORDS_IF("!" WEIGHTS_ALONE, "perplexity", "{figures.perplexity:" MEASURED "}", 0),                       \
+        FIELD_WORDS_IF(WEIGHTS_ALONE, "perplexity", "{figures.perplexity:" BESIDE "}", 0),                             \
+        FIELD_WORDS("rise %", RISE, 0)
 #define MORE_FIELDS(MEASURED)                                                                                          \
     MODEL_FIELD, FIELD_WORDS_IF("models.*.stored.packed", "stored as", "{stored.as?{stored.as}|-}", ORGAN_FIELD_LEFT), \
         FIELD_WORDS_IF("models.*.stored.packed", "bits", "{stored.bits?{stored.bits:.2f}|-}", 0),                      \
@@ -301,7 +305,8 @@ static void method_cell(organ_table *table, const json_t *row)
         FIELD_IF(PRUNED, "% full", "sparsity.full.percent", ".2f", ORGAN_FIELD_MAYBE),                                 \
         FIELD_WORDS("difference", NOT_FIRST("difference", "+" MEASURED), 0),                                           \
         FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4)
-static const organ_field losses[] = {LOSS_FIELDS("measured")}, page_losses[] = {LOSS_FIELDS("~measured")};
+static const organ_field losses[] = {LOSS_FIELDS("measured", "figure")},
+                         page_losses[] = {LOSS_FIELDS("~measured", "~measured")};
 static const organ_field more[] = {MORE_FIELDS("measured")};
 static const organ_field page_more[] = {
     MORE_FIELDS("~measured"),
