@@ -54,11 +54,11 @@ typedef struct perplexity_call {
          "fp8: round keys and values to FP8 E4M3, as servers do that keep them so, with the model's scales or 1; of " \
          "several models not the first; off: do not; default: as each model declares", \
          .choices = "fp8|off", .topic = &organ_topic_scoring)
-#define ACTIVATIONS(verb, usual) \
+#define ACTIVATIONS(verb, usual, more) \
     TEXT("activations", "WHICH", verb.experiment.activations, \
          "on: inputs of linear layers are rounded as a quantised model declares that servers do (INT8, FP8, FP4); " \
          "off: they are not, so that figures are those of the weights alone; both: on, with the loss of the weights " \
-         "alone beside it", \
+         "alone beside it" more, \
          .fallback = usual, .choices = "on|off|both")
 
 #define SCORING_PLAN "score nothing; print the windows, the memory and the time that the run needs"
@@ -75,7 +75,7 @@ static const organ_option perplexity_options[] = {
          "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, as 'organ imatrix' makes it, but "
          "from the windows of --style", .common = true),
     DRY_RUN(perplexity.dry_run, SCORING_PLAN)};
-static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity), ACTIVATIONS(perplexity, "on")};
+static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity), ACTIVATIONS(perplexity, "on", "")};
 
 /* The options have `access` in their member `experiment`, so RUN_REMOTE cannot be used. */
 RUN_FIRST(perplexity, organ_perplexity, perplexity,
@@ -121,7 +121,7 @@ static const organ_option evaluate_options[] = {
           "required if two experiments have one method and calibration text", .common = true),
     REPORT_DIR(evaluate),
     DRY_RUN(evaluate.dry_run, SCORING_PLAN)};
-static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate), ACTIVATIONS(evaluate, "both")};
+static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate), ACTIVATIONS(evaluate, "both", "; with --tasks, both is on: answers are those of the model as served")};
 
 /* The file of --tasks becomes experiment.text, and o->tasks says that it has questions. Either --text or --tasks is
  * required. */

@@ -32,6 +32,15 @@ jq -e '[.answers[] | select(.task == "continue") | . as $q | if $q.gold | index(
     | .results[] | select(.task == "continue" and .metric == "acc_norm") | ((.value - $mean) | fabs) < 1e-12 and ((.value_error - $error) | fabs) < 1e-12' \
     "$scratch/tasks.json" >/dev/null && good || bad "acc_norm is not the mean of the answers"
 
+# ---- models whose inputs servers round ----
+"$organ" quantize $model -o "$scratch/served" -s int8-channel --quiet >/dev/null 2>"$scratch/log" || bad "quantize" "$scratch/log"
+for which in both on off; do
+    "$organ" evaluate "$scratch/served" --tasks fixtures/tasks/long.jsonl --context 64 --answers --json --quiet --activations $which 2>"$scratch/log" |
+        jq -c '[.answers[].models[0].likelihoods]' >"$scratch/$which"
+done
+same "--activations both has other answers than on" "$scratch/both" "$scratch/on"
+judge "--activations off has the answers of rounded inputs" bash -c "[[ -s '$scratch/off' ]] && ! cmp -s '$scratch/on' '$scratch/off'"
+
 # ---- two models ----
 "$organ" prune $model -o "$scratch/pruned" --method magnitude -s 60 --quiet >/dev/null 2>"$scratch/log" || bad "prune" "$scratch/log"
 "$organ" evaluate $model "$scratch/pruned" --tasks fixtures/tasks/tasks.jsonl --answers --json --quiet -o "$scratch/report" >"$scratch/two.json" 2>"$scratch/log" || bad "two models" "$scratch/log"
