@@ -142,4 +142,9 @@ prints "Pruned, experiment 2"
 sed -i '/"pruning": {/,/^ *}$/d' fleet/fleet.json # whatever is left of it, it is found again
 ends 0 fleet zoo -o fleet --no-extract --quiet
 prints "Pruned, experiment 2"
+# The reason stands in place of a log that cannot be read.
+echo '{"schema": ' >zoo/v1/organ/prune.json
+ends 0 fleet zoo -o damaged --no-extract --quiet
+holds damaged/dissection_report.json '[.models[].pruning | select(.) | keys] | sort == [["experiment", "full", "target"], ["fault"]]' \
+    '.models[] | .pruning.fault // empty | test("prune.json")'
 finish
