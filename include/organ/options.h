@@ -50,7 +50,7 @@ typedef struct organ_write_options {
     bool resume; /* continue an interrupted run that had the same parameters and inputs */
     bool
         force; /* replace an existing output if all of its files are known to come from an input or from this library */
-    bool dry_run; /* write nothing; the report says what would be written */
+    bool dry_run; /* write nothing; the report says what would be written. `output` may be NULL */
     /* Store finite values beyond the range of their type in the output as its greatest finite value, with their sign;
      * false: such values are an error. Used by organ_convert, organ_dequantize and organ_graft; other
      * operations always fail, but for scales of GGUF blocks in organ_quantize, which are always finite. */

@@ -22,7 +22,7 @@
 
 bool organ_output_is_file(const char *path)
 {
-    return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
+    return path && (organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors"));
 }
 
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
@@ -33,7 +33,10 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
     return organ_format("%s%s%s", directory, name ? "/" : "", name ? name : "");
 }
 
-const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
+const char *organ_output_name(const organ_output *output)
+{
+    return output->path ? organ_path_name(output->path) : "model.gguf";
+}
 
 static bool is_within(const char *path, const char *directory)
 {
@@ -62,7 +65,7 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
-    if (!realpath(model->directory, home) || !place_of(path, place))
+    if (!path || !realpath(model->directory, home) || !place_of(path, place))
         return ORGAN_OK; /* the model is not on this machine, or the output's parent does not exist */
     if (strcmp(place, home) == 0 || (model->whole_directory && is_within(place, home)))
         return fail_is_input(path, model->path, error);
@@ -147,7 +150,7 @@ unsigned organ_output_closed(const organ_model *model)
 
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
-    return organ_publish_check(path, like, force, error);
+    return path ? organ_publish_check(path, like, force, error) : ORGAN_OK;
 }
 
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error)
@@ -311,7 +314,7 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
 
 static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
-    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_rounded_seconds(seconds)),
+    return ORGAN_OBJECT(SET_BYTES_OF("output", output->path), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
                         SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)),
                         SET_IF(output->seconds > 0, "activity", organ_run_activity_json()));

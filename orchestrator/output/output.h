@@ -40,7 +40,7 @@ typedef struct organ_output {
     organ_ranks *ranks;    /* ranks that write the output together; NULL: one process */
 } organ_output;
 
-/* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. */
+/* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. NULL is no file. */
 bool organ_output_is_file(const char *path);
 
 /* Returns the path with which to open a copy of `donor`, written in `directory`, as a model. `single` is the name of
@@ -49,10 +49,10 @@ bool organ_output_is_file(const char *path);
  * The caller frees the path; NULL if memory runs out. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
 
-/* Returns the last component of the output's path. */
+/* Returns the last component of the output's path; "model.gguf" without a path. */
 const char *organ_output_name(const organ_output *output);
 
-/* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. */
+/* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. NULL: there is none. */
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error);
 
 /* Returns ORGAN_USAGE if the output would be the file `input`. */
@@ -87,8 +87,8 @@ const char *organ_output_like(const organ_model *model);
 /* Returns the permission bits that an output made from the model must not have. */
 unsigned organ_output_closed(const organ_model *model);
 
-/* Checks the path of an output before the run. Returns ORGAN_USAGE if it exists, unless `force` is set and
- * organ_check_replaceable accepts the existing output (`like` as in organ_output). */
+/* Checks the path of an output before the run; a dry run may have none (NULL). Returns ORGAN_USAGE if it exists, unless
+ * `force` is set and organ_check_replaceable accepts the existing output (`like` as in organ_output). */
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
 /* Creates the hidden directory in which the output is written, and removes files that a killed run left there. Returns

@@ -67,6 +67,14 @@ END_TEST
         ck_assert_int_eq((call), ORGAN_OK);                                                                            \
     } while (0)
 
+/* Runs a dry run with options `o` likewise, with and without the name of an output. */
+#define DRY_RUN(call)                                                                                                  \
+    do {                                                                                                               \
+        REPORTS(call);                                                                                                 \
+        o.write.output = NULL;                                                                                         \
+        REPORTS(call);                                                                                                 \
+    } while (0)
+
 #define ENGINE engine, NULL, report, error
 
 /* In options `o` of a verb, sets one member after the other; until it is set, each is asked for by its name. */
@@ -118,10 +126,10 @@ START_TEST(writers)
         o.write.dry_run = true;
         REFUSED("sparsity 0", organ_prune(&o, ENGINE));
         o.sparsity = 20;
-        REPORTS(organ_prune(&o, ENGINE));
+        DRY_RUN(organ_prune(&o, ENGINE));
         o = organ_prune_defaults();
         o.donor = MODEL, o.write.output = "build/none", o.write.dry_run = true;
-        REPORTS(organ_prune(&o, ENGINE));
+        DRY_RUN(organ_prune(&o, ENGINE));
     }
     {
         organ_quantize_options o = {0};
@@ -130,7 +138,7 @@ START_TEST(writers)
         NEEDS(quantize, scheme, "int4-group32", ENGINE);
         NEEDS(quantize, write.output, "build/none", ENGINE);
         o.write.dry_run = true;
-        REPORTS(organ_quantize(&o, ENGINE));
+        DRY_RUN(organ_quantize(&o, ENGINE));
     }
     {
         organ_dequantize_options o = {0};
@@ -139,7 +147,7 @@ START_TEST(writers)
         NEEDS(dequantize, dtype, "bf16", ENGINE);
         NEEDS(dequantize, write.output, "build/none", ENGINE);
         o.write.dry_run = true;
-        REPORTS(organ_dequantize(&o, ENGINE));
+        DRY_RUN(organ_dequantize(&o, ENGINE));
     }
     {
         organ_convert_options o = {0};
@@ -149,7 +157,7 @@ START_TEST(writers)
         NEEDS(convert, type, "same", ENGINE);
         NEEDS(convert, write.output, "build/none.gguf", ENGINE);
         o.write.dry_run = true;
-        REPORTS(organ_convert(&o, ENGINE));
+        DRY_RUN(organ_convert(&o, ENGINE));
     }
     {
         organ_purify_options o = {0};
@@ -158,7 +166,7 @@ START_TEST(writers)
         NEEDS(purify, method, "haar", ENGINE);
         NEEDS(purify, write.output, "build/none", ENGINE);
         o.write.dry_run = true;
-        REPORTS(organ_purify(&o, ENGINE));
+        DRY_RUN(organ_purify(&o, ENGINE));
     }
 }
 END_TEST
@@ -265,7 +273,7 @@ START_TEST(cutters)
         NEEDS(layers, write.output, "build/none", ENGINE);
         o = organ_layers_defaults();
         o.model = MODEL, o.drop = "1-1", o.write.output = "build/none", o.write.dry_run = true;
-        REPORTS(organ_layers(&o, ENGINE));
+        DRY_RUN(organ_layers(&o, ENGINE));
     }
     {
         organ_width_options o = {0};
@@ -321,7 +329,7 @@ START_TEST(movers)
         NEEDS(extract, model, MODEL, NULL, NULL, report, error);
         NEEDS(extract, write.output, "build/none", NULL, NULL, report, error);
         o.write.dry_run = true;
-        REPORTS(organ_extract(&o, NULL, NULL, report, error));
+        DRY_RUN(organ_extract(&o, NULL, NULL, report, error));
     }
     {
         organ_assemble_options o = {0};
@@ -336,7 +344,7 @@ START_TEST(movers)
         NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, report, error);
         NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, report, error);
         o.write.dry_run = true;
-        REPORTS(organ_graft(&o, engine->kernels, NULL, NULL, report, error));
+        DRY_RUN(organ_graft(&o, engine->kernels, NULL, NULL, report, error));
     }
     {
         organ_merge_options o = {0};
@@ -348,7 +356,7 @@ START_TEST(movers)
         o.models = models, o.model_count = 1, o.method = "lineer", o.write.dry_run = true;
         REFUSED("`method` is 'lineer'", organ_merge(&o, ENGINE));
         o.method = "passthrough";
-        REPORTS(organ_merge(&o, ENGINE));
+        DRY_RUN(organ_merge(&o, ENGINE));
     }
     {
         organ_merge_audit_options o = {0};

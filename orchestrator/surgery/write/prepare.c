@@ -19,8 +19,8 @@
 
 /* ---- the path of the output ---- */
 
-/* In a run that decides, the key-values of a GGUF output are made later. */
-static bool writes_gguf(const organ_write *m)
+/* In a run that decides, the key-values are made later. */
+bool organ_writing_makes_gguf(const organ_write *m)
 {
     return m->decide && !m->replaced.chosen ? m->model->gguf != NULL : m->pieces.gguf != NULL;
 }
@@ -29,7 +29,7 @@ static bool writes_gguf(const organ_write *m)
  * only if the model is a single file with the same extension. Any other single file must be .safetensors. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
-    const bool gguf = writes_gguf(m);
+    const bool gguf = organ_writing_makes_gguf(m);
     const char *const dot = strrchr(m->requested->output, '.');
     const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
     const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
@@ -48,10 +48,13 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     return ORGAN_OK;
 }
 
+/* A dry run may have no name of an output. */
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     const organ_report_files files = organ_writing_files(w);
+    if (!m->requested->output)
+        return ORGAN_OK;
     if (prepare_check_ending(m, w->output.single, error) ||
         organ_output_check_not_input(m->requested->output, m->model, error))
         return error->status;
@@ -171,7 +174,7 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    if (m->requested->evaluate && w->output.single && !writes_gguf(m) && m->pieces.repacked)
+    if (m->requested->evaluate && w->output.single && !organ_writing_makes_gguf(m) && m->pieces.repacked)
         return organ_fail(error, ORGAN_USAGE,
                           "`evaluate`: %s would have tensors only, but the config.json of %s describes packed weights: "
                           "name a directory",

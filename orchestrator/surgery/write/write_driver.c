@@ -315,7 +315,8 @@ static organ_status note_left_files(const organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     char *text = NULL;
     size_t count = 0;
-    if (!w->output.single || m->outline || m->layout.apart || !organ_ends_with(w->output.path, ".safetensors"))
+    if (!w->output.path || !w->output.single || m->outline || m->layout.apart ||
+        !organ_ends_with(w->output.path, ".safetensors"))
         return ORGAN_OK;
     for (const organ_written_file *file = w->made.files; file && file->name && !error->status; file++, count++) {
         char *const longer = organ_format("%s%s%s", text ? text : "", text ? ", " : "", file->name);
@@ -336,27 +337,30 @@ static organ_status note_left_files(const organ_writing *w, organ_error *error)
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
-    return (organ_writing){.write = m,
-                           .made = m->pieces,
-                           .output = {.path = m->requested->output,
-                                      .single = organ_output_is_file(m->requested->output) && !m->layout.apart,
-                                      .like = m->pieces.laid && m->layout.source ? NULL : organ_output_like(m->model),
-                                      .force = m->requested->force,
-                                      .closed = organ_output_closed(m->model) |
-                                                (m->layout.source ? organ_output_closed(m->layout.source) : 0),
-                                      .resume = m->requested->resume,
-                                      .resumed_by = m->names.resumed_by,
-                                      .ranks = m->layout.files ? m->layout.ranks : engine->ranks},
-                           .stop = m->layout.files ? m->layout.stop : engine->stop,
-                           .overflow = ORGAN_OVERFLOW(m->requested->saturate),
-                           .evaluation = {.options = m->requested->evaluate,
-                                          .engine = engine,
-                                          .progress = m->progress,
-                                          .before = m->report.origin ? m->report.origin->scored : m->model->path,
-                                          .before_is = m->report.origin ? "base" : m->names.model,
-                                          .made_as = m->report.made_as,
-                                          .made_rounds = m->report.made_rounds,
-                                          .output = m->requested->output}};
+    const bool named = m->requested->output != NULL; /* a dry run may have no name */
+    return (organ_writing){
+        .write = m,
+        .made = m->pieces,
+        .output = {.path = m->requested->output,
+                   .single = (named ? organ_output_is_file(m->requested->output) : organ_writing_makes_gguf(m)) &&
+                             !m->layout.apart,
+                   .like = m->pieces.laid && m->layout.source ? NULL : organ_output_like(m->model),
+                   .force = m->requested->force,
+                   .closed =
+                       organ_output_closed(m->model) | (m->layout.source ? organ_output_closed(m->layout.source) : 0),
+                   .resume = m->requested->resume,
+                   .resumed_by = m->names.resumed_by,
+                   .ranks = m->layout.files ? m->layout.ranks : engine->ranks},
+        .stop = m->layout.files ? m->layout.stop : engine->stop,
+        .overflow = ORGAN_OVERFLOW(m->requested->saturate),
+        .evaluation = {.options = m->requested->evaluate,
+                       .engine = engine,
+                       .progress = m->progress,
+                       .before = m->report.origin ? m->report.origin->scored : m->model->path,
+                       .before_is = m->report.origin ? "base" : m->names.model,
+                       .made_as = m->report.made_as,
+                       .made_rounds = m->report.made_rounds,
+                       .output = m->requested->output}};
 }
 
 /* ---- figures ---- */

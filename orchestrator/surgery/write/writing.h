@@ -85,6 +85,8 @@ static inline organ_report_files organ_writing_files(const organ_writing *w)
 
 /* ---- prepare.c ---- */
 
+/* Returns whether the output is a GGUF file, apart from a copy with replaced tensors. */
+bool organ_writing_makes_gguf(const organ_write *write);
 /* Checks the output's path, lists the inputs and opens the evaluation. Writes nothing. */
 organ_status organ_writing_check(organ_writing *w, organ_error *error);
 

@@ -163,7 +163,7 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
     if (job->single && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: name a %s or a directory", path, format,
                           ending);
-    if (!job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
+    if (path && !job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so the output must be one: name a %s", path,
                           ending);
     if (organ_output_check_not_input(path, job->source, error) ||

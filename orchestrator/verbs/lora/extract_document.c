@@ -303,7 +303,7 @@ static json_t *definitions_json(void)
 
 static json_t *run_json(const organ_lora_job *job, const organ_writing *writing)
 {
-    json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES("output", job->options->write.output))
+    json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES_OF("output", job->options->write.output))
                                     : organ_output_run(organ_write_output(writing), job->making.bytes);
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)

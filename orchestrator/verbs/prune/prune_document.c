@@ -244,7 +244,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
+    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES_OF("output", job->options->write.output),
                         SET_TEXT("started", started), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_BYTES("host", host), SET_ENGINE(engine),
                         SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
