@@ -121,7 +121,9 @@ static const organ_option evaluate_options[] = {
           "required if two experiments have one method and calibration text", .common = true),
     REPORT_DIR(evaluate),
     DRY_RUN(evaluate.dry_run, SCORING_PLAN)};
-static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate), ACTIVATIONS(evaluate, "both", "; with --tasks, both is on: answers are those of the model as served")};
+static const organ_option evaluate_protocol[] = {
+    PROTOCOL_OPTIONS(evaluate),
+    ACTIVATIONS(evaluate, "both", "; with --tasks, both is on: answers are those of the model as served")};
 
 /* The file of --tasks becomes experiment.text, and o->tasks says that it has questions. Either --text or --tasks is
  * required. */
