@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Operations on codes of packed weights without vector arithmetic, which are the same in every table: decoding of
  * scales stored as bytes, extraction of codes from words, transposition. */
+#include "kernels/half.h"
+
 #include <organ/kernels.h>
 #include <string.h>
-
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 /* Converts an exponent-only scale (OCP MX): 2^(code - 127). Code 0 is a subnormal of FP32, 255 is NaN. */
 float organ_e8m0_to_f32(uint8_t code)

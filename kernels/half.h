@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Conversions of single F16 values, in plain C. Rounding is to nearest even. */
+ * Conversions of single F16 values and of bits, in plain C. Rounding is to nearest even. */
 #ifndef ORGAN_KERNELS_HALF_H
 #define ORGAN_KERNELS_HALF_H
 #include <stdint.h>
@@ -35,13 +35,13 @@ static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
     memcpy(&rounded, &small, sizeof rounded);
     return (uint16_t)(sign | (rounded - 0x3f000000));
 }
-static inline __attribute__((unused)) float half_widen(uint16_t half)
+static inline __attribute__((unused)) float float_of_bits(uint32_t bits)
 {
-    const uint32_t bits = half_widen_bits(half);
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
+static inline __attribute__((unused)) float half_widen(uint16_t half) { return float_of_bits(half_widen_bits(half)); }
 /* The address p need not be aligned. */
 static inline __attribute__((unused)) float half_at(const unsigned char *p)
 {

@@ -4,19 +4,14 @@
  * FP32; UE8M0 scales are those of DeepSeek's act_quant. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
+#include "kernels/half.h"
+
 #include <string.h>
 
 /* Codes of a kernel; the value of a constant parameter `codes`. */
 enum { INTEGERS, E4M3, E2M1 };
 
 #define WHOLE_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
-
-INLINE float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 INLINE uint32_t bits_of(float value)
 {
@@ -72,7 +67,7 @@ INLINE extremes find_extremes(const float *x, size_t n, const int signs)
 }
 
 /* A power of two with this exponent byte; byte 0 is 2^-127, which is no normal number. */
-INLINE float power_of(uint32_t byte) { return byte ? float_of(byte << 23) : 0x1p-127f; }
+INLINE float power_of(uint32_t byte) { return byte ? float_of_bits(byte << 23) : 0x1p-127f; }
 
 INLINE float scale_e8m0(uint32_t top, int below)
 {
@@ -96,7 +91,7 @@ INLINE float scale_e4m3(float exact, float factor)
 
 INLINE float scale_of(const organ_rounding *r, uint32_t top)
 {
-    const float magnitude = float_of(top), counted = r->limit > 0 && magnitude > r->limit ? r->limit : magnitude;
+    const float magnitude = float_of_bits(top), counted = r->limit > 0 && magnitude > r->limit ? r->limit : magnitude;
     if (r->from == ORGAN_ROUNDING_E8M0)
         return scale_e8m0(top, r->below);
     const float exact = counted / r->peak;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Vector operations of matrix decompositions, and the solution of small positive definite systems. */
 #include "kernels/simd/isa.h"
+#include "kernels/half.h"
+
 #include <math.h>
 #include <string.h>
 #ifdef ISA
@@ -174,13 +176,6 @@ static uint32_t haar_kth(const float *values, size_t n, size_t k)
     return bits;
 }
 
-INLINE float haar_float(uint32_t bits)
-{
-    float value;
-    __builtin_memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. The upper one of
  * the two equals the lower one, `low`, if more than k + 1 magnitudes are at most `low`. */
 static float haar_median(const float *values, size_t n)
@@ -188,8 +183,8 @@ static float haar_median(const float *values, size_t n)
     const size_t k = (n - 1) / 2;
     const uint32_t low = haar_kth(values, n, k);
     if (n % 2 == 1 || haar_count_below(values, n, low + 1) > k + 1)
-        return haar_float(low);
-    return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
+        return float_of_bits(low);
+    return (float_of_bits(low) + float_of_bits(haar_kth(values, n, k + 1))) * 0.5f;
 }
 
 INLINE int haar_is_significant(const haar_level *level, size_t at)

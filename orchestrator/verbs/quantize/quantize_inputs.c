@@ -4,6 +4,7 @@
  * notes about loaders. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
+#include "formats/base/text.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <fnmatch.h>
@@ -120,13 +121,12 @@ static organ_status refuse_kind(const organ_quantize_options *o, organ_error *er
 static organ_status check_words(const organ_quantize_options *o, organ_error *error)
 {
     const struct {
-        const char *given, *option, *words[2];
+        const char *given, *option, *words[3];
     } options[] = {{o->activation_type, "`activation_type`", {"int8", "fp8"}},
                    {o->activation_scale, "`activation_scale`", {"dynamic", "static"}},
                    {o->activation_observer, "`activation_observer`", {"extremes", "mse"}}};
     for (size_t k = 0; k < sizeof options / sizeof *options; k++)
-        if (options[k].given && strcmp(options[k].given, options[k].words[0]) != 0 &&
-            strcmp(options[k].given, options[k].words[1]) != 0)
+        if (options[k].given && !organ_is_one_of(options[k].given, options[k].words))
             return organ_fail(error, ORGAN_USAGE, "%s '%s' is unknown: %s or %s", options[k].option, options[k].given,
                               options[k].words[0], options[k].words[1]);
     return ORGAN_OK;
