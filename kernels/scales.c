@@ -32,7 +32,7 @@ INLINE float farthest_value(const float *values, size_t stride, size_t rows, siz
 }
 
 /* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest groups of the encodings, 32
- * or 16 values of one row, because there the ends of loops would take a fifth of the time. */
+ * or 16 values of one row, because there the ends of loops would take a fifth of the time; the usual one is for 128. */
 typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
                        size_t rows, size_t n, const scale_tries *t, float *errors);
 #define ERRORS_BY(name, rows_, n_, codes, weighted)                                                                    \
@@ -49,6 +49,7 @@ ERRORS_BY(small_errors_by_integer, 1, 32, SEARCH_INTEGERS, 0)
 ERRORS_BY(small_errors_by_e4m3, 1, 32, SEARCH_E4M3, 0)
 ERRORS_BY(small_errors_by_e2m1, 1, 32, SEARCH_E2M1, 0)
 ERRORS_BY(least_errors_by_e2m1, 1, 16, SEARCH_E2M1, 0)
+ERRORS_BY(usual_errors_by_integer, 1, 128, SEARCH_INTEGERS, 0)
 ERRORS_BY(weighted_errors_by_integer, 1, n, SEARCH_INTEGERS, 1)
 ERRORS_BY(weighted_errors_by_e4m3, 1, n, SEARCH_E4M3, 1)
 ERRORS_BY(weighted_errors_by_e2m1, 1, n, SEARCH_E2M1, 1)
@@ -106,6 +107,7 @@ double KERNEL(search_scales)(const organ_scale_search *search, const float *valu
     const size_t whole = cols / group;
     const int codes = search_codes(search);
     errors_of *const any = search_screened[codes], *by = rows == 1 && group == 32 ? search_small[codes] : any;
+    by = rows == 1 && group == 128 && codes == SEARCH_INTEGERS ? usual_errors_by_integer : by;
     by = rows == 1 && group == 16 && codes == SEARCH_E2M1 ? least_errors_by_e2m1 : by;
     double first = 0;
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS)

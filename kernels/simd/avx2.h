@@ -8,7 +8,7 @@
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    6
 #define PRODUCT_VECTORS 1
-#define SEARCH_TOGETHER 4
+#define SEARCH_TOGETHER 2
 #define SEARCH_SCREENS  1
 
 typedef struct {
