@@ -48,7 +48,9 @@ JOBS = {
         int4-group128, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-group128 --method gptq CALIBRATED
         int4-group128, GPTQ | llm-compressor | PEER compress gptq_128 DONOR TEXT WINDOWS OUT ?
         fp8, a scale a row | organ | ORGAN quantize DONOR -o OUT -s fp8-channel
-        fp8, a scale a row | llm-compressor | PEER compress nearest_fp8 DONOR TEXT WINDOWS OUT""",
+        fp8, a scale a row | llm-compressor | PEER compress nearest_fp8 DONOR TEXT WINDOWS OUT
+        int8, a scale a row, smoothed | organ | ORGAN quantize DONOR -o OUT -s int8-channel --smooth auto CALIBRATED
+        int8, a scale a row, smoothed | llm-compressor | PEER compress smooth_w8a8 DONOR TEXT WINDOWS OUT""",
     "zeros": """
         SparseGPT, 50 % | organ | ORGAN prune DONOR -o OUT --method sparsegpt --sparsity 50 CALIBRATED
         = SparseGPT, 50 % | llm-compressor | PEER compress sparsegpt_50 DONOR TEXT WINDOWS OUT

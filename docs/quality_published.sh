@@ -17,6 +17,7 @@ smollm2|physarum-v2|50|prune --method physarum-v2 --sparsity LEVEL CALIBRATED
 all|physarum-v3|30 50 70|prune --method physarum-v3 --sparsity LEVEL CALIBRATED
 smollm2|fp8-channel|-|quantize --scheme fp8-channel
 all|int8-channel|-|quantize --scheme int8-channel
+all|int8-channel, smoothed|-|quantize --scheme int8-channel --smooth auto CALIBRATED
 all|int4-group32|-|quantize --scheme int4-group32
 all|int4-group32, gptq|-|quantize --scheme int4-group32 --method gptq CALIBRATED
 smollm2|int4-group64|-|quantize --scheme int4-group64

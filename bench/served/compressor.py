@@ -22,9 +22,9 @@ import peer_run
 # Work, the most that organ's KL may be of llm-compressor's, llm-compressor's recipe (peer_run.py), organ's options
 JOBS = """
     W8A8 | 1.02 | nearest_w8a8 | -s int8-channel
-    W8A8 smoothed | 0.9 | smooth_w8a8 | -s int8-channel --smooth 0.8 CALIBRATED
-    W8A8 GPTQ | 1.02 | gptq_w8a8 | -s int8-channel --method gptq CALIBRATED
-    W8A8 smoothed GPTQ | 0.9 | smooth-gptq_w8a8 | -s int8-channel --smooth 0.8 --method gptq CALIBRATED
+    W8A8 smoothed | 0.9 | smooth_w8a8 | -s int8-channel --smooth auto CALIBRATED
+    W8A8 GPTQ | 0.9 | gptq_w8a8 | -s int8-channel --method gptq CALIBRATED
+    W8A8 smoothed GPTQ | 0.9 | smooth-gptq_w8a8 | -s int8-channel --smooth auto --method gptq CALIBRATED
     FP8 dynamic | 1.02 | nearest_fp8 | -s fp8-channel
     FP8 static | 1 | nearest_fp8-static | -s fp8-tensor --activation-type fp8 --activation-scale static CALIBRATED
     W4A8 | 1.02 | nearest_w4a8 | -s int4-group128 --activation-type int8
