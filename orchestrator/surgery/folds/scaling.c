@@ -3,6 +3,7 @@
 
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -191,10 +192,23 @@ static bool is_exact(const organ_channel_range *r, int exponent)
     return fits(r->dtype, weight) && r->added + weight == factor;
 }
 
+float organ_channel_factor(const organ_channel_range *range, const organ_kernels *kernels, float wanted)
+{
+    const float whole = range->added + range->weight,
+                weight = (float)((double)whole / (double)wanted - (double)range->added);
+    float stored, units = 0;
+    if (!range->norm || wanted == 1)
+        return wanted;
+    organ_narrow(kernels, range->dtype, &weight, &units, 1);
+    organ_widen(kernels, range->dtype, &units, &stored, 1);
+    const float factor = whole / (range->added + stored);
+    return isfinite(factor) && factor > 0 ? factor : wanted;
+}
+
 bool organ_channel_allows(const organ_channel_range *range, int exponent)
 {
     return exponent == 0 ||
-           (exponent >= range->least && exponent <= range->most && (!range->plus || is_exact(range, exponent)));
+           (exponent >= range->least && exponent <= range->most && (range->added == 0 || is_exact(range, exponent)));
 }
 
 int organ_channel_exponent(const organ_channel_range *range, double wanted)

@@ -51,10 +51,15 @@ organ_status organ_scaling_find(organ_scaling *scaling, const organ_model *copy,
 /* What limits the powers of two by which a channel can be scaled. */
 typedef struct organ_channel_range {
     int least, most; /* exponents for which the values without an added number are exact, around 0 */
-    bool plus;       /* the producer is a norm that adds `added` to its weight `weight`, of type `dtype` */
+    /* The producer is a norm with the weight `weight` of type `dtype`, which multiplies by added + weight. If `added`
+     * is not 0, exponents must also keep the sum exact. */
+    bool norm;
     float weight, added;
     organ_dtype dtype;
 } organ_channel_range;
+/* Returns the factor nearest to `wanted` by which a norm is really divided when its weight is rounded to its type;
+ * `wanted` itself without a norm. Then its readers lose nothing by that rounding. */
+float organ_channel_factor(const organ_channel_range *range, const organ_kernels *kernels, float wanted);
 /* Returns whether a channel can be scaled by 2^exponent: always by 1. */
 bool organ_channel_allows(const organ_channel_range *range, int exponent);
 /* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its

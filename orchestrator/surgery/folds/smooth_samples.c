@@ -269,39 +269,63 @@ static void add_inputs(const organ_smooth_walk *w, const organ_smooth_sample *s,
         p->inputs[c] = fmaxf(fabsf(w->least[begin + c]), fabsf(w->most[begin + c]));
 }
 
-static uint64_t rows_in(uint64_t all) { return all < MOST_ROWS ? all : MOST_ROWS; }
-
 static size_t group_of(const organ_smooth_walk *w, uint64_t channels)
 {
     return w->rounding.group && w->rounding.group < channels ? w->rounding.group : (size_t)channels;
 }
 
-/* The arrays that begin at 0, and those that fill_channels sets. */
-static bool allocate(organ_smooth_problem *p, float **ranges, float **greatest, uint64_t **allowed)
+/* A problem with the arrays that it only reads. */
+typedef struct owned_problem {
+    organ_smooth_problem p;
+    float *ranges, *greatest, *buffer; /* buffer: the values of a row */
+    uint64_t *allowed;
+} owned_problem;
+
+static organ_status open_problem(const sample_work *v, organ_smooth_sample *s, uint64_t rows, owned_problem *o,
+                                 organ_error *error)
 {
+    const organ_smooth_walk *const w = v->walk;
+    organ_smooth_problem *const p = &o->p;
+    *p = (organ_smooth_problem){.channels = (size_t)s->count,
+                                .rows = (size_t)(rows < MOST_ROWS ? rows : MOST_ROWS),
+                                .tokens = w->rounding.fixed ? 1 : s->tokens,
+                                .group = group_of(w, s->count),
+                                .weight_levels = w->rounding.weight_levels,
+                                .input_levels = w->rounding.input_levels,
+                                .alphas_only = s->tokens < FEW_TOKENS};
     p->weights = calloc(p->channels * p->rows, sizeof *p->weights);
     p->inputs = calloc(p->channels * p->tokens, sizeof *p->inputs);
     p->weight_squares = calloc(p->channels, sizeof *p->weight_squares);
     p->input_squares = calloc(p->channels, sizeof *p->input_squares);
-    *ranges = malloc(p->channels * sizeof **ranges);
-    *greatest = malloc(p->channels * sizeof **greatest);
-    *allowed = malloc(p->channels * sizeof **allowed);
-    return p->weights && p->inputs && p->weight_squares && p->input_squares && *ranges && *greatest && *allowed;
+    p->ranges = o->ranges = malloc(p->channels * sizeof *o->ranges);
+    p->greatest = o->greatest = malloc(p->channels * sizeof *o->greatest);
+    o->allowed = malloc(p->channels * sizeof *o->allowed);
+    o->buffer = malloc(s->cols * sizeof *o->buffer);
+    p->allowed = w->reals ? NULL : o->allowed;
+    return p->weights && p->inputs && p->weight_squares && p->input_squares && o->ranges && o->greatest && o->allowed &&
+                   o->buffer
+               ? ORGAN_OK
+               : organ_fail_memory(error, w->scaling->model->path);
 }
 
-static void fill_channels(const sample_work *v, const organ_smooth_sample *s, float *ranges, float *greatest,
-                          uint64_t *allowed)
+static void close_problem(owned_problem *o)
 {
-    const organ_smooth_walk *const w = v->walk;
-    const uint64_t begin = w->scaling->begin[s->fold] + s->from;
-    const organ_channel_weights *const weights = v->weights + (begin - w->scaling->begin[w->first]);
-    for (uint64_t c = 0; c < s->count; c++) {
-        ranges[c] = w->most[begin + c] - w->least[begin + c];
-        greatest[c] = weights[c].reader;
-        allowed[c] = 0;
+    organ_smooth_problem *const p = &o->p;
+    ORGAN_FREE_ARRAYS(p->weights, p->inputs, p->weight_squares, p->input_squares, o->ranges, o->greatest, o->allowed,
+                      o->buffer);
+}
+
+/* Sets what the problem has by channel. `begin`: of the sample's channels in those of all folds. */
+static void fill_channels(const organ_smooth_walk *w, uint64_t begin, const organ_channel_weights *weights,
+                          owned_problem *o)
+{
+    for (size_t c = 0; c < o->p.channels; c++) {
+        o->ranges[c] = w->most[begin + c] - w->least[begin + c];
+        o->greatest[c] = weights[c].reader;
+        o->allowed[c] = 0;
         for (int e = -ORGAN_SMOOTH_EXPONENTS; e <= ORGAN_SMOOTH_EXPONENTS; e++)
             if (organ_channel_allows(&weights[c].range, e))
-                allowed[c] |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
+                o->allowed[c] |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
     }
 }
 
@@ -311,33 +335,24 @@ static organ_status solve(void *context, size_t index, size_t worker, organ_erro
     const sample_work *const v = context;
     const organ_smooth_walk *const w = v->walk;
     organ_smooth_sample *const s = &w->samples.list[index];
-    const uint64_t rows = rows_of(w, s);
-    ORGAN_OWNED float *const buffer = malloc(s->cols * sizeof *buffer);
-    float *ranges = NULL, *greatest = NULL;
-    uint64_t *allowed = NULL;
+    const uint64_t rows = rows_of(w, s), begin = w->scaling->begin[s->fold] + s->from;
+    const organ_channel_weights *const weights = v->weights + (begin - w->scaling->begin[w->first]);
+    float *const factors = w->scaling->factors + begin;
+    owned_problem own = {0};
     (void)worker;
     s->share = 1;
     if (!rows || !s->tokens)
         return ORGAN_OK;
     qsort(s->kept, s->tokens, sizeof *s->kept, by_hash);
-    organ_smooth_problem p = {.channels = (size_t)s->count,
-                              .rows = (size_t)rows_in(rows),
-                              .tokens = w->rounding.fixed ? 1 : s->tokens,
-                              .group = group_of(w, s->count),
-                              .weight_levels = w->rounding.weight_levels,
-                              .input_levels = w->rounding.input_levels,
-                              .alphas_only = s->tokens < FEW_TOKENS};
-    if (!allocate(&p, &ranges, &greatest, &allowed) || !buffer)
-        organ_fail_memory(error, w->scaling->model->path);
-    else if (add_weights(v, s, rows, &p, buffer, error) == ORGAN_OK) {
-        add_inputs(w, s, &p);
-        fill_channels(v, s, ranges, greatest, allowed);
-        p.ranges = ranges;
-        p.greatest = greatest;
-        p.allowed = w->reals ? NULL : allowed;
-        organ_smooth_search(&p, w->scaling->factors + w->scaling->begin[s->fold] + s->from, &s->share, error);
+    if (open_problem(v, s, rows, &own, error) == ORGAN_OK &&
+        add_weights(v, s, rows, &own.p, own.buffer, error) == ORGAN_OK) {
+        add_inputs(w, s, &own.p);
+        fill_channels(w, begin, weights, &own);
+        organ_smooth_search(&own.p, factors, &s->share, error);
+        for (size_t c = 0; w->reals && c < own.p.channels; c++)
+            factors[c] = organ_channel_factor(&weights[c].range, w->engine->kernels, factors[c]);
     }
-    ORGAN_FREE_ARRAYS(p.weights, p.inputs, p.weight_squares, p.input_squares, ranges, greatest, allowed);
+    close_problem(&own);
     return error->status;
 }
 

@@ -89,7 +89,8 @@ static void choose_factors(const organ_smooth_walk *w, size_t f, const organ_cha
         const double range = (double)w->most[begin + c] - (double)w->least[begin + c],
                      wanted = organ_smooth_factor(w->alpha, range, (double)weights[c].reader);
         w->scaling->factors[begin + c] =
-            w->reals ? (float)wanted : ldexpf(1, organ_channel_exponent(&weights[c].range, wanted));
+            w->reals ? organ_channel_factor(&weights[c].range, w->engine->kernels, (float)wanted)
+                     : ldexpf(1, organ_channel_exponent(&weights[c].range, wanted));
     }
 }
 

@@ -113,17 +113,34 @@ static void read_piece(void *context, size_t index, size_t worker)
     (side->of_rows ? note_rows : note_columns)(r, from, until, buffer);
 }
 
-/* The weights of a norm that adds one; organ_channel_exponent tries each exponent. */
-static void note_norm(const fold_reading *r)
+/* `buffer` has the values of a row. */
+static void note_norm(const fold_reading *r, float *buffer)
 {
-    const float *const values = r->values.values;
+    const float *const values = row_values(r, 0, buffer);
     for (uint64_t c = 0; c < r->side->cols; c++) {
         organ_channel_range *const range = &r->weights[c].range;
-        range->plus = true;
+        range->norm = true;
         range->weight = values[c];
         range->added = r->side->plus;
         range->dtype = r->side->weight->codes->dtype;
     }
+}
+
+static organ_status note_side(fold_reading *r, bool norm, organ_error *error)
+{
+    const organ_fold_side *const side = r->side;
+    if (norm) {
+        ORGAN_OWNED float *const buffer = malloc((size_t)side->cols * sizeof *buffer);
+        if (!buffer)
+            return organ_fail_memory(error, side->weight->name);
+        note_norm(r, buffer);
+    }
+    if (side->plus == 0)
+        organ_share_work(r->walk->engine, r->walk->engine->stop,
+                         (size_t)(side->matrices * organ_pieces_of(side->rows, ROWS_AT_ONCE)),
+                         (double)side->matrices * (double)side->rows * (double)side->cols * ORGAN_SHARE_NUMBER,
+                         read_piece, r);
+    return error->status;
 }
 
 organ_status organ_smooth_read_weights(const organ_smooth_walk *walk, const organ_layer *layer, const organ_fold *fold,
@@ -142,13 +159,7 @@ organ_status organ_smooth_read_weights(const organ_smooth_walk *walk, const orga
         if (!organ_layer_matrix(layer, r.side->weight->name, &rows, &cols, &r.values))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its values are not in the layer",
                               r.side->weight->name);
-        if (r.side->plus != 0) {
-            note_norm(&r);
-            continue;
-        }
-        organ_share_work(walk->engine, walk->engine->stop,
-                         (size_t)(r.side->matrices * organ_pieces_of(r.side->rows, ROWS_AT_ONCE)),
-                         (double)rows * (double)cols * ORGAN_SHARE_NUMBER, read_piece, &r);
+        note_side(&r, fold->kind == ORGAN_FOLD_NORM && k == fold->first, error);
     }
     return error->status;
 }
