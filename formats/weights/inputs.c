@@ -11,14 +11,17 @@
 /* ---- search ---- */
 
 /* Static scales of compressed-tensors, ModelOpt and fp8 are X.input_scale, those of Mistral's own files X.qscale_act.
- * The factor of NVFP4 is X.input_global_scale; ModelOpt has its reciprocal, X.input_scale. */
+ * The factor of NVFP4 is X.input_global_scale; ModelOpt has its reciprocal, X.input_scale, and Quark X.input_scale_2.
+ */
 static void find_numbers(organ_weight_search *search, const char *name, size_t length, organ_input_rounding *inputs)
 {
     const organ_tensor *const scale = organ_weight_relative(search, name, length, ".input_scale");
     if (inputs->scales == ORGAN_INPUT_SCALES_E4M3) {
+        const organ_tensor *const second = organ_weight_relative(search, name, length, ".input_scale_2"),
+                                  *const inverse = scale ? scale : second;
         inputs->global = organ_weight_relative(search, name, length, ".input_global_scale");
-        inputs->reciprocal = !inputs->global && scale;
-        inputs->global = inputs->global ? inputs->global : scale;
+        inputs->reciprocal = !inputs->global && inverse;
+        inputs->global = inputs->global ? inputs->global : inverse;
     }
     if (inputs->span != ORGAN_INPUTS_TENSOR)
         return;

@@ -133,9 +133,10 @@ static void read_groups(const scope *at)
 
 /* In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or "PATTERN" gives the modules that match the pattern
  * their own settings, and "-:PATTERN" excludes them from quantisation. In ModelOpt's "quantized_layers"
- * (ORGAN_RULE_EXACT), the keys are names of modules. */
+ * and AutoRound's "extra_config" (ORGAN_RULE_EXACT), the keys are names of modules, in Quark's "layer_quant_config"
+ * (ORGAN_RULE_GLOB) patterns. `inputs` reads how the inputs of such modules are rounded; NULL: as those of all. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
-                           const organ_quant_field *fields)
+                           const organ_quant_field *fields, void (*inputs)(const scope *at, organ_quant_group *group))
 {
     const scope all = organ_quant_enter(at, key_of_all);
     const char *key;
@@ -153,8 +154,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
         if (!group)
             return;
         organ_quant_read_fields(&override, fields, group);
-        if (kind == ORGAN_RULE_EXACT)
-            organ_quant_read_algorithm(&override, group);
+        if (inputs)
+            inputs(&override, group);
         add_rule(&all, key, &at->config->targets, kind, pattern, group);
     }
 }
@@ -175,6 +176,7 @@ static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
 static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
+static const organ_quant_field no_fields[] = {{NULL, 0}};
 
 /* scale_fmt and quant_algo state how inputs are rounded (quant_config_inputs.c); the value of fmt is not used. */
 static void read_layout(const scope *at)
@@ -208,8 +210,12 @@ static void read_section(const scope *at, const char *method)
     organ_quant_read_fields(at, all_fields, &config->all);
     organ_quant_read_scheme(at, &config->all);
     read_groups(at);
-    read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields);
-    read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields);
+    read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields, /*inputs=*/NULL);
+    read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields, organ_quant_read_algorithm);
+    if (strcmp(config->method, "quark") == 0)
+        read_overrides(at, "layer_quant_config", ORGAN_RULE_GLOB, no_fields, organ_quant_read_quark);
+    if (strstr(config->method, "auto-round"))
+        read_overrides(at, "extra_config", ORGAN_RULE_EXACT, no_fields, organ_quant_read_auto_round);
     organ_quant_read_cache(at);
     read_layout(at);
     read_skipped(at);

@@ -188,10 +188,15 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
 
 /* Set group->inputs if the object states that inputs are rounded:
  *   organ_quant_read_inputs: the member input_activations of a group; without it, sets codes ORGAN_INPUTS_PLAIN;
- *   organ_quant_read_scheme: the whole config, by its method (fp8, fbgemm_fp8, modelopt);
- *   organ_quant_read_algorithm: quant_algo of ModelOpt, of the whole config or of one layer. */
+ *   organ_quant_read_scheme: the whole config, by its method (fp8, fbgemm_fp8, modelopt, quark, auto-round);
+ *   organ_quant_read_algorithm: quant_algo of ModelOpt, of the whole config or of one layer;
+ *   organ_quant_read_quark: input_tensors of global_quant_config or of one layer; without it, sets codes
+ *   ORGAN_INPUTS_PLAIN;
+ *   organ_quant_read_auto_round: act_bits of the whole config of AutoRound, or of one layer. */
 void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *group);
 void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *group);
 void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *group);
+void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *group);
+void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group *group);
 
 #endif

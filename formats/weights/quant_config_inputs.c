@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Reads how a config says that servers round the inputs of linear layers: input_activations of compressed-tensors and
- * ModelOpt, activation_scheme of fp8, fbgemm_fp8, quant_algo of ModelOpt. */
+ * ModelOpt, activation_scheme of fp8, fbgemm_fp8, quant_algo of ModelOpt, input_tensors of Quark, act_bits of
+ * AutoRound. */
 #include "formats/weights/quant_config.h"
 
+#include "formats/base/results.h"
 #include "formats/base/text.h"
 
 #include <string.h>
@@ -188,6 +190,124 @@ void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *
         }
 }
 
+/* ---- Quark ---- */
+
+/* NVFP4 is a list of two: codes with a scale for each group, and the stored scale of these scales. */
+static bool is_nvfp4(const json_t *list)
+{
+    const json_t *const codes = json_array_get(list, 0);
+    const char *const type = organ_json_plain(json_object_get(codes, "dtype"));
+    return json_array_size(list) == 2 && type && strcmp(type, "fp4") == 0 &&
+           json_integer_value(json_object_get(codes, "group_size")) == NVFP4_GROUP;
+}
+
+/* A dynamic scale of a tensor is one for each token, as in set_span. */
+static void set_quark_span(const organ_quant_scope *at, const char *scheme, const organ_quant_group *numbers,
+                           organ_input_rounding *inputs)
+{
+    const bool dynamic = json_is_true(organ_quant_member(at, "is_dynamic")), group = strcmp(scheme, "per_group") == 0;
+    const char *format = "";
+    organ_quant_read_term(at, "scale_format", &format);
+    inputs->span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR;
+    if (group ? !dynamic || numbers->group_size < 1
+              : strcmp(scheme, "per_tensor") != 0 && !(dynamic && strcmp(scheme, "per_channel") == 0))
+        organ_quant_fail_value(at, "qscheme", organ_quant_member(at, "qscheme"),
+                               "\"per_tensor\", \"per_channel\" and is_dynamic, or \"per_group\", group_size and "
+                               "is_dynamic");
+    if (!group)
+        return;
+    inputs->span = ORGAN_INPUTS_GROUP;
+    inputs->group = (uint64_t)numbers->group_size;
+    inputs->scales = strcmp(format, "e8m0") == 0 ? ORGAN_INPUT_SCALES_E8M0 : ORGAN_INPUT_SCALES_REAL;
+}
+
+void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *group)
+{
+    static const organ_quant_field fields[] = {
+        {"symmetric", ORGAN_QUANT_SYMMETRIC}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
+    static const struct {
+        const char *name;
+        organ_input_codes codes;
+    } types[] = {{"int8", ORGAN_INPUTS_INT8},      {"fp8_e4m3", ORGAN_INPUTS_E4M3}, {"fp4", ORGAN_INPUTS_E2M1},
+                 {"bfloat16", ORGAN_INPUTS_PLAIN}, {"float16", ORGAN_INPUTS_PLAIN}, {NULL, ORGAN_INPUTS_PLAIN}};
+    organ_quant_group numbers = {.symmetric = 1};
+    organ_input_rounding inputs = {.codes = ORGAN_INPUTS_E2M1,
+                                   .span = ORGAN_INPUTS_GROUP,
+                                   .scales = ORGAN_INPUT_SCALES_E4M3,
+                                   .group = NVFP4_GROUP,
+                                   .symmetric = true};
+    const char *type = "", *scheme = "";
+    size_t k = 0;
+    group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
+    if (is_nvfp4(organ_quant_member(at, "input_tensors"))) {
+        set_inputs(at, &inputs, group);
+        return;
+    }
+    const organ_quant_scope tensors = organ_quant_enter(at, "input_tensors");
+    if (!tensors.object)
+        return;
+    organ_quant_read_fields(&tensors, fields, &numbers);
+    organ_quant_read_term(&tensors, "dtype", &type);
+    organ_quant_read_term(&tensors, "qscheme", &scheme);
+    while (types[k].name && strcmp(types[k].name, type) != 0)
+        k++;
+    if (!types[k].name)
+        organ_quant_fail_value(&tensors, "dtype", organ_quant_member(&tensors, "dtype"),
+                               "\"int8\", \"fp8_e4m3\" or \"fp4\"");
+    inputs = (organ_input_rounding){.codes = types[k].codes, .symmetric = numbers.symmetric != 0};
+    if (inputs.codes == ORGAN_INPUTS_PLAIN)
+        return;
+    set_quark_span(&tensors, scheme, &numbers, &inputs);
+    set_inputs(at, &inputs, group);
+}
+
+/* ---- AutoRound ---- */
+
+/* Without act_bits, and with 16 or more, inputs are not rounded. Static scales are those of a matrix. "rceil" rounds
+ * E8M0 scales in another way. */
+void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group *group)
+{
+    /* by the first letters of act_data_type: codes of 4 and of 8 bits */
+    static const struct {
+        const char *type;
+        organ_input_codes four, eight;
+        organ_input_scales scales;
+    } types[] = {{"int", ORGAN_INPUTS_INT4, ORGAN_INPUTS_INT8, ORGAN_INPUT_SCALES_REAL},
+                 {"mx_fp", ORGAN_INPUTS_E2M1, ORGAN_INPUTS_E4M3, ORGAN_INPUT_SCALES_E8M0},
+                 {"nv_fp", ORGAN_INPUTS_E2M1, ORGAN_INPUTS_PLAIN, ORGAN_INPUT_SCALES_E4M3},
+                 {"fp", ORGAN_INPUTS_PLAIN, ORGAN_INPUTS_E4M3, ORGAN_INPUT_SCALES_REAL}};
+    const json_int_t bits = json_integer_value(organ_quant_member(at, "act_bits")),
+                     size = json_integer_value(organ_quant_member(at, "act_group_size"));
+    const bool dynamic = !json_is_false(organ_quant_member(at, "act_dynamic"));
+    const char *type = "int";
+    size_t k = 0;
+    organ_quant_read_term(at, "data_type", &type);
+    organ_quant_read_term(at, "act_data_type", &type);
+    while (k < sizeof types / sizeof *types && strncmp(type, types[k].type, strlen(types[k].type)) != 0)
+        k++;
+    organ_input_rounding inputs = {.span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR,
+                                   .symmetric = !json_is_false(organ_quant_member(at, "act_sym"))};
+    if (bits >= 16)
+        group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
+    if (bits < 1 || bits >= 16)
+        return;
+    if (k < sizeof types / sizeof *types && (bits == 4 || bits == 8) && !strstr(type, "rceil"))
+        inputs.codes = bits == 4 ? types[k].four : types[k].eight;
+    if (inputs.codes == ORGAN_INPUTS_PLAIN) {
+        organ_refuse(at->error, at->config->file, "%s: act_bits %lld and act_data_type \"%.60s\" are no known codes",
+                     at->path, (long long)bits, type);
+        return;
+    }
+    if (size > 0) {
+        inputs.span = ORGAN_INPUTS_GROUP;
+        inputs.group = (uint64_t)size;
+        inputs.scales = types[k].scales;
+    }
+    set_inputs(at, &inputs, group);
+}
+
+/* ---- the method ---- */
+
 void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *group)
 {
     if (strcmp(at->config->method, "fp8") == 0)
@@ -196,4 +316,10 @@ void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *gro
         read_fbgemm(at, group);
     else if (strcmp(at->config->method, "modelopt") == 0)
         organ_quant_read_algorithm(at, group);
+    else if (strcmp(at->config->method, "quark") == 0) {
+        const organ_quant_scope all = organ_quant_enter(at, "global_quant_config");
+        if (all.object)
+            organ_quant_read_quark(&all, group);
+    } else if (strstr(at->config->method, "auto-round"))
+        organ_quant_read_auto_round(at, group);
 }

@@ -21,6 +21,12 @@
 #define MODELOPT(algorithm)                                                                                            \
     "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"" algorithm "\",\"group_size\":16}}"
 
+#define QUARK(inputs)                                                                                                  \
+    "{\"quantization_config\":{\"quant_method\":\"quark\",\"global_quant_config\":{\"weight\":{},\"input_"             \
+    "tensors\":" inputs "},\"layer_quant_config\":{},\"exclude\":[\"lm_head\"]}}"
+#define QUARK_OF(type, members) QUARK("{\"dtype\":\"" type "\"," members "}")
+#define AUTO_ROUND(members)     "{\"quantization_config\":{\"quant_method\":\"auto-round\",\"act_bits\":" members "}}"
+
 #define INT8_CODES  "$.weight I8 64,64\n$.weight_scale F32 64,1\n"
 #define FP8_CODES   "$.weight F8_E4M3 64,64\n$.weight_scale F32 64,1\n"
 #define NVFP4_CODES "$.weight U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_scale_2 F32 1=1065353216\n"
@@ -116,7 +122,49 @@ static const struct good {
      NVFP4_CODES "$.input_scale F32 1=1056964608",
      "FP4 E2M1 per group of 16, E4M3 scales",
      {1, 0, 2}},
+    {QUARK_OF("fp8_e4m3", "\"is_dynamic\":false,\"qscheme\":\"per_tensor\",\"ch_axis\":null"),
+     FP8_CODES "$.input_scale F32 1=1056964608",
+     "FP8 E4M3 with a static scale",
+     {.5f, 0, 1}},
+    {QUARK_OF("fp8_e4m3", "\"is_dynamic\":true,\"qscheme\":\"per_channel\""),
+     FP8_CODES,
+     "FP8 E4M3 per token",
+     {1, 0, 1}},
+    {QUARK_OF("int8", "\"is_dynamic\":false,\"qscheme\":\"per_tensor\",\"symmetric\":false"),
+     INT8_CODES "$.input_scale BF16 1=16000\n$.input_zero_point I8 1=-7",
+     "INT8 with a static scale, asymmetric",
+     {.25f, -7, 1}},
+    {QUARK_OF("int8", "\"is_dynamic\":true,\"qscheme\":\"per_tensor\""), INT8_CODES, "INT8 per token", {1, 0, 1}},
+    {QUARK_OF("fp4", "\"is_dynamic\":true,\"qscheme\":\"per_group\",\"group_size\":32,\"scale_format\":\"e8m0\""),
+     FP8_CODES,
+     "FP4 E2M1 per group of 32, E8M0 scales",
+     {1, 0, 1}},
+    {QUARK("[{\"dtype\":\"fp4\",\"qscheme\":\"per_group\",\"group_size\":16,\"is_dynamic\":true},{\"dtype\":\"fp8_"
+           "e4m3\"}]"),
+     NVFP4_CODES "$.input_scale_2 F32 1=1056964608",
+     "FP4 E2M1 per group of 16, E4M3 scales",
+     {1, 0, 2}},
+    {AUTO_ROUND("8,\"act_data_type\":\"fp\",\"act_dynamic\":false,\"act_group_size\":0,\"act_sym\":true"),
+     FP8_CODES "$.input_scale BF16 1=16000",
+     "FP8 E4M3 with a static scale",
+     {.25f, 0, 1}},
+    {AUTO_ROUND("8,\"act_data_type\":\"int\",\"act_dynamic\":true,\"act_group_size\":-1,\"act_sym\":true"),
+     INT8_CODES,
+     "INT8 per token",
+     {1, 0, 1}},
+    {AUTO_ROUND("8,\"data_type\":\"fp\",\"act_group_size\":128"), FP8_CODES, "FP8 E4M3 per group of 128", {1, 0, 1}},
+    {AUTO_ROUND("4,\"act_data_type\":\"mx_fp\",\"act_group_size\":32"),
+     FP8_CODES,
+     "FP4 E2M1 per group of 32, E8M0 scales",
+     {1, 0, 1}},
+    {AUTO_ROUND("4,\"act_data_type\":\"nv_fp4_with_static_gs\",\"act_group_size\":16"),
+     CT_NVFP4 "$.input_global_scale F32 1=1073741824",
+     "FP4 E2M1 per group of 16, E4M3 scales",
+     {1, 0, 2}},
     /* no rounding */
+    {QUARK("null"), FP8_CODES, NULL, {0}},
+    {QUARK_OF("bfloat16", "\"is_dynamic\":false"), FP8_CODES, NULL, {0}},
+    {AUTO_ROUND("16"), INT8_CODES, NULL, {0}},
     {GROUP(INT_CHANNEL, "null"), INT8_CODES, NULL, {0}},
     {FP8(BLOCK128), "$.weight F8_E4M3 64,64\n$.weight_scale_inv F32 1,1", NULL, {0}},
     {FP8(",\"activation_scheme\":\"dynamic\""), "$.weight BF16 64,64", NULL, {0}},
@@ -165,7 +213,11 @@ START_TEST(by_module)
         ".*up_proj\"],\"weights\":{},\"input_activations\":{\"dynamic\":true,\"strategy\":\"token\"}},\"b\":{"
         "\"targets\":[\"Linear\"],\"weights\":{}}}}}",
         "{\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"MIXED_PRECISION\","
-        "\"quantized_layers\":{\"" UP "\":{\"quant_algo\":\"FP8\"},\"other\":{\"quant_algo\":\"W4A16_AWQ\"}}}}"};
+        "\"quantized_layers\":{\"" UP "\":{\"quant_algo\":\"FP8\"},\"other\":{\"quant_algo\":\"W4A16_AWQ\"}}}}",
+        "{\"quantization_config\":{\"quant_method\":\"quark\",\"global_quant_config\":{\"input_tensors\":null},"
+        "\"layer_quant_config\":{\"*up_proj\":{\"input_tensors\":{\"dtype\":\"int8\",\"qscheme\":\"per_tensor\"}}}}}",
+        "{\"quantization_config\":{\"quant_method\":\"auto-round\",\"act_bits\":8,\"act_dynamic\":false,"
+        "\"extra_config\":{\"other\":{\"act_bits\":16}}}}"};
     for (size_t k = 0; k < COUNT(configs); k++) {
         organ_model *model;
         organ_weights *weights;
@@ -227,6 +279,23 @@ static const struct bad {
      FP8_CODES,
      false,
      {"quantization_config.activation_scheme is \"often\", not \"dynamic\" or \"static\""}},
+    {QUARK_OF("fp6_e3m2", "\"is_dynamic\":true"),
+     FP8_CODES,
+     false,
+     {"global_quant_config.input_tensors.dtype is \"fp6_e3m2\", not \"int8\", \"fp8_e4m3\" or \"fp4\""}},
+    {QUARK_OF("int8", "\"qscheme\":\"per_channel\""),
+     INT8_CODES,
+     false,
+     {"input_tensors.qscheme is \"per_channel\", not \"per_tensor\", \"per_channel\" and is_dynamic"}},
+    {QUARK("7"), FP8_CODES, false, {"global_quant_config.input_tensors is 7, not an object"}},
+    {AUTO_ROUND("4,\"act_data_type\":\"fp\""),
+     FP8_CODES,
+     false,
+     {"quantization_config: act_bits 4 and act_data_type \"fp\" are no known codes"}},
+    {AUTO_ROUND("8,\"act_data_type\":\"mx_fp_rceil\",\"act_group_size\":32"),
+     FP8_CODES,
+     false,
+     {"\"mx_fp_rceil\" are no"}},
     {"{\"quantization_config\":{\"quant_method\":\"fbgemm_fp8\",\"activation_scale_ub\":-1}}",
      FP8_CODES,
      false,
