@@ -197,6 +197,7 @@ static float *copied(const arrays *a, size_t at, size_t n)
         call;                                                                                                          \
         keep(values);                                                                                                  \
     }
+#include "bench/merge/bench_selection.h"
 RUN(gate)
 {
     MEMBER(void(float *, const float *, size_t));
@@ -412,7 +413,7 @@ static const subject subjects[] = {
     TWO(code_columns, 8, 8, run_code_columns),
     TWO(refit_scales, 8, 8, run_refit_scales),
     TWO(error_squares, 8, 0, run_error_squares),
-    PLAIN(recurrence, 12, 4, run_recurrence),
+    BENCH_SELECTION(PLAIN, TWO) PLAIN(recurrence, 12, 4, run_recurrence),
     PLAIN(selective_scan, 8, 4, run_selective_scan),
     {"product", OF(product), 2, 0, PRODUCT_ROWS, 1, run_product},
     PLAIN(physarum_bf16, 2, 2, NULL),

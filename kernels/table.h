@@ -42,7 +42,15 @@
     X(set, code_columns)                                                                                               \
     X(set, refit_scales)                                                                                               \
     X(set, transpose)                                                                                                  \
-    X(set, search_weighted) X(set, round_integers) X(set, round_e4m3) X(set, round_e2m1)
+    X(set, search_weighted)                                                                                            \
+    X(set, round_integers)                                                                                             \
+    X(set, round_e4m3)                                                                                                 \
+    X(set, round_e2m1)                                                                                                 \
+    X(set, count_magnitudes)                                                                                           \
+    X(set, find_magnitudes)                                                                                            \
+    X(set, keep_magnitudes)                                                                                            \
+    X(set, philox_uniform)                                                                                             \
+    X(set, absolute_sums)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \

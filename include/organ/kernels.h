@@ -64,6 +64,9 @@ typedef struct organ_spread {
 #define ORGAN_Z_BINS         256
 #define ORGAN_Z_BINS_PER_STD 16
 
+/* The first of 16 counters of count_magnitudes for zeros. */
+#define ORGAN_ZERO_CODES 0xfff0
+
 /* Storage types of GGUF are identified by their numbers in files, 0 to ORGAN_GGML_TYPES - 1. */
 #define ORGAN_GGML_TYPES 43
 /* Functions that decode `blocks_count` blocks to values, and that encode values to as many blocks. In types without
@@ -458,6 +461,24 @@ typedef struct organ_kernels {
     void (*round_e2m1)(const organ_rounding *rounding, const float *x, float *y, size_t n);
     /* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < cols. */
     void (*transpose)(const float *from, size_t from_stride, float *to, size_t to_stride, size_t rows, size_t cols);
+
+    /* A magnitude is the bits of an FP32 without its sign. Adds n values to 65536 counters: a value other than 0 to
+     * the counter of the leading 16 of the 31 bits of its magnitude, a zero to one of the 16 from ORGAN_ZERO_CODES on,
+     * which one is not defined. No value is a NaN with these bits. */
+    void (*count_magnitudes)(const float *values, size_t n, uint64_t *counters);
+    /* Writes the positions of values with magnitudes from `least` to `most`, in order, and returns their number.
+     * `positions` has room for n < 2^32. */
+    size_t (*find_magnitudes)(const float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions);
+    /* Sets values whose magnitudes are not from `least` to `most` to +0, and returns the number of the others whose
+     * magnitudes are one of the two; zeros do not count. Writes their positions as find_magnitudes does. */
+    size_t (*keep_magnitudes)(float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions);
+    /* Writes numbers first .. first + n - 1 of a stream of Philox4x32-10 with the seed as its key. Number k is made of
+     * word k % 4 of the block with the counter k / 4 and, in its upper half, `stream`: the word's upper 24 bits times
+     * 2^-23, less 1. */
+    void (*philox_uniform)(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
+    /* Adds the absolute value of first[k] to sums[k % 8] and that of second[k] to sums[8 + k % 8], in FP64, in order.
+     */
+    void (*absolute_sums)(const float *first, const float *second, size_t n, double *sums);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the

@@ -48,6 +48,7 @@ INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_add_epi32
 INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_sub_epi32, a, b); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_and_si256, a, b); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_or_si256, a, b); }
+INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_xor_si256, a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return (u32x16){_mm256_srli_epi32(a.lo, by), _mm256_srli_epi32(a.hi, by)}; }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo, by), _mm256_slli_epi32(a.hi, by)}; }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_min_epu32, a, b); }
@@ -59,6 +60,19 @@ INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpgt_epi3
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { return ALL_THREE(u32x16, _mm256_blendv_epi8, b, a, m); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return BOTH(u32x16, _mm256_and_si256, m, a); }
+/* u32_multiply for 8 lanes: the instruction multiplies every second one. */
+INLINE __m256i half_multiply(__m256i a, __m256i factor, __m256i *low)
+{
+    const __m256i even = _mm256_mul_epu32(a, factor), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), factor);
+    *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
+/* Returns the upper 32 bits of the products of lanes and factor, and sets *low to the lower 32 bits. */
+INLINE u32x16 u32_multiply(u32x16 a, uint32_t factor, u32x16 *low)
+{
+    const __m256i factors = _mm256_set1_epi64x((long long)factor);
+    return (u32x16){half_multiply(a.lo, factors, &low->lo), half_multiply(a.hi, factors, &low->hi)};
+}
 /* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
 {
@@ -70,6 +84,11 @@ INLINE uint32_t u32_top(u32x16 a)
 
 INLINE f32x16 f32_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE f32x16 f32_load(const float *p) { return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+/* Loads 8 floats from `low`, then 8 from `high`. */
+INLINE f32x16 f32_load_halves(const float *low, const float *high)
+{
+    return (f32x16){_mm256_loadu_ps(low), _mm256_loadu_ps(high)};
+}
 INLINE void f32_store(float *p, f32x16 a)
 {
     _mm256_storeu_ps(p, a.lo);
@@ -227,6 +246,8 @@ INLINE f32x16 f32_of_u8(u8x16 a)
     return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(a)),
                     _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))};
 }
+/* Converts whole numbers below 2^31, rounded to nearest even. */
+INLINE f32x16 f32_of_u32(u32x16 a) { return HALVES(f32x16, _mm256_cvtepi32_ps, a); }
 /* Returns the lanes as bytes; all must be below 256. */
 INLINE u8x16 u8_of_u32(u32x16 a)
 {
@@ -265,6 +286,12 @@ INLINE m32x16 m32_and(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_and_si256
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_andnot_si256, b, a); }
 /* Returns the number of true lanes. */
 INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(m)) / 2; }
+/* Bit l of the result says whether lane l is true. */
+INLINE unsigned m32_bits(m32x16 m)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(m.lo)) |
+           (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(m.hi)) << 8;
+}
 /* Returns the number of true lanes. The pack may permute the lanes, which does not change the number. */
 INLINE unsigned m32_count(m32x16 m)
 {

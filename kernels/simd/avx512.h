@@ -34,6 +34,7 @@ INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return _mm512_add_epi32(a, b); }
 INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { return _mm512_sub_epi32(a, b); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return _mm512_and_si512(a, b); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return _mm512_or_si512(a, b); }
+INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { return _mm512_xor_si512(a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return _mm512_srli_epi32(a, (unsigned)by); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return _mm512_slli_epi32(a, (unsigned)by); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return _mm512_min_epu32(a, b); }
@@ -45,6 +46,14 @@ INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return _mm512_cmpgt_epi32_mask(a, b);
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { return _mm512_mask_blend_epi32(m, b, a); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return _mm512_maskz_mov_epi32(m, a); }
+/* Returns the upper 32 bits of the products of lanes and factor, and sets *low to the lower 32 bits. */
+INLINE u32x16 u32_multiply(u32x16 a, uint32_t factor, u32x16 *low)
+{
+    const __m512i factors = _mm512_set1_epi64((long long)factor);
+    const __m512i even = _mm512_mul_epu32(a, factors), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), factors);
+    *low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+    return _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+}
 /* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a) { return _mm512_reduce_max_epu32(a); }
 
@@ -52,6 +61,11 @@ INLINE f32x16 f32_set1(float x) { return _mm512_set1_ps(x); }
 INLINE f32x16 f32_load(const float *p) { return _mm512_loadu_ps(p); }
 /* Loads n < 16 floats; the other lanes are 0. */
 INLINE f32x16 f32_load_part(const float *p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+/* Loads 8 floats from `low`, then 8 from `high`. */
+INLINE f32x16 f32_load_halves(const float *low, const float *high)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1);
+}
 INLINE void f32_store(float *p, f32x16 a) { _mm512_storeu_ps(p, a); }
 /* Stores the first n < 16 lanes. */
 INLINE void f32_store_part(float *p, f32x16 a, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a); }
@@ -180,6 +194,8 @@ INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi
 INLINE f32x16 f32_of_s8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a)); }
 /* Converts unsigned bytes to FP32. */
 INLINE f32x16 f32_of_u8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(a)); }
+/* Converts whole numbers below 2^31, rounded to nearest even. */
+INLINE f32x16 f32_of_u32(u32x16 a) { return _mm512_cvtepi32_ps(a); }
 /* Returns the lanes as bytes; all must be below 256. */
 INLINE u8x16 u8_of_u32(u32x16 a) { return _mm512_cvtepi32_epi8(a); }
 /* Returns table[at] for each lane; all lanes of `at` must be below 16. */
@@ -198,6 +214,8 @@ INLINE m16x16 m16_without(m16x16 a, m16x16 b) { return (m16x16)(a & ~b); }
 INLINE m32x16 m32_and(m32x16 a, m32x16 b) { return a & b; }
 /* Returns a and not b. */
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return (m32x16)(a & ~b); }
+/* Bit l of the result says whether lane l is true. */
+INLINE unsigned m32_bits(m32x16 m) { return m; }
 /* Returns the number of true lanes. */
 INLINE unsigned m32_count(m32x16 m) { return (unsigned)__builtin_popcount(m); }
 /* Returns the number of true lanes. */

@@ -54,6 +54,7 @@ INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_Q(u32x16, vaddq_u32(a.q[k], b.q
 INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { EACH_Q(u32x16, vsubq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_Q(u32x16, vandq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_Q(u32x16, vorrq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { EACH_Q(u32x16, veorq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(-by))); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(by))); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_Q(u32x16, vminq_u32(a.q[k], b.q[k])); }
@@ -65,6 +66,19 @@ INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_Q(m32x16, vcgtq_u32(a.q[k], b.q[
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_Q(u32x16, vbslq_u32(m.q[k], a.q[k], b.q[k])); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_Q(u32x16, vandq_u32(m.q[k], a.q[k])); }
+/* u32_multiply for 4 lanes. */
+INLINE uint32x4_t quarter_multiply(uint32x4_t a, uint32_t factor, uint32x4_t *low)
+{
+    const uint32x4_t first = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(a), factor)),
+                     last = vreinterpretq_u32_u64(vmull_high_n_u32(a, factor));
+    *low = vuzp1q_u32(first, last);
+    return vuzp2q_u32(first, last);
+}
+/* Returns the upper 32 bits of the products of lanes and factor, and sets *low to the lower 32 bits. */
+INLINE u32x16 u32_multiply(u32x16 a, uint32_t factor, u32x16 *low)
+{
+    EACH_Q(u32x16, quarter_multiply(a.q[k], factor, &low->q[k]));
+}
 /* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
 {
@@ -73,6 +87,11 @@ INLINE uint32_t u32_top(u32x16 a)
 
 INLINE f32x16 f32_set1(float x) { EACH_Q(f32x16, vdupq_n_f32(x)); }
 INLINE f32x16 f32_load(const float *p) { EACH_Q(f32x16, vld1q_f32(p + 4 * k)); }
+/* Loads 8 floats from `low`, then 8 from `high`. */
+INLINE f32x16 f32_load_halves(const float *low, const float *high)
+{
+    EACH_Q(f32x16, vld1q_f32(k < 2 ? low + 4 * k : high + 4 * k - 8));
+}
 INLINE void f32_store(float *p, f32x16 a) { UNROLL for (int k = 0; k < 4; k++) vst1q_f32(p + 4 * k, a.q[k]); }
 /* An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
@@ -240,6 +259,8 @@ INLINE f32x16 f32_of_u8(u8x16 a)
     const uint16x8_t words[2] = {vmovl_u8(vget_low_u8(a)), vmovl_high_u8(a)};
     EACH_Q(f32x16, vcvtq_f32_u32(k % 2 ? vmovl_high_u16(words[k / 2]) : vmovl_u16(vget_low_u16(words[k / 2]))));
 }
+/* Converts whole numbers below 2^31, rounded to nearest even. */
+INLINE f32x16 f32_of_u32(u32x16 a) { EACH_Q(f32x16, vcvtq_f32_u32(a.q[k])); }
 /* Returns the lanes as bytes; all must be below 256. */
 INLINE u8x16 u8_of_u32(u32x16 a)
 {
@@ -300,6 +321,13 @@ INLINE m32x16 m32_and(m32x16 a, m32x16 b) { EACH_Q(m32x16, vandq_u32(a.q[k], b.q
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { EACH_Q(m32x16, vbicq_u32(a.q[k], b.q[k])); }
 /* Returns the number of true lanes. */
 INLINE unsigned m16_count(m16x16 m) { return vaddvq_u16(vaddq_u16(vshrq_n_u16(m.q[0], 15), vshrq_n_u16(m.q[1], 15))); }
+/* Bit l of the result says whether lane l is true. */
+INLINE unsigned m32_bits(m32x16 m)
+{
+    const uint16x8_t low = {1, 2, 4, 8, 16, 32, 64, 128}, high = vshlq_n_u16(low, 8);
+    const m16x16 narrow = m32_narrow(m);
+    return vaddvq_u16(vorrq_u16(vandq_u16(narrow.q[0], low), vandq_u16(narrow.q[1], high)));
+}
 /* Returns the number of true lanes. */
 INLINE unsigned m32_count(m32x16 m) { return m16_count(m32_narrow(m)); }
 

@@ -87,6 +87,7 @@ INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] + b.lane
 INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] - b.lane[l]); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] & b.lane[l]); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] | b.lane[l]); }
+INLINE u32x16 u32_xor(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] ^ b.lane[l]); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] >> by); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] << by); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
@@ -98,6 +99,13 @@ INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
 /* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : 0); }
+/* Returns the upper 32 bits of the products of lanes and factor, and sets *low to the lower 32 bits. */
+INLINE u32x16 u32_multiply(u32x16 a, uint32_t factor, u32x16 *low)
+{
+    for (int l = 0; l < 16; l++)
+        low->lane[l] = a.lane[l] * factor;
+    EACH_LANE(u32x16, (uint32_t)((uint64_t)a.lane[l] * factor >> 32));
+}
 /* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
 {
@@ -115,6 +123,8 @@ INLINE f32x16 f32_load(const float *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
+/* Loads 8 floats from `low`, then 8 from `high`. */
+INLINE f32x16 f32_load_halves(const float *low, const float *high) { EACH_LANE(f32x16, l < 8 ? low[l] : high[l - 8]); }
 INLINE void f32_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
 /* An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
@@ -252,6 +262,8 @@ INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]);
 INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); }
 /* Converts unsigned bytes to FP32. */
 INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
+/* Converts whole numbers below 2^31, rounded to nearest even. */
+INLINE f32x16 f32_of_u32(u32x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
 /* Returns the lanes as bytes; all must be below 256. */
 INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }
 /* Sign-extends each byte to 16 bits. */
@@ -298,6 +310,14 @@ INLINE m16x16 m16_without(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & !b
 INLINE m32x16 m32_and(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & b.lane[l]); }
 /* Returns a and not b. */
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & !b.lane[l]); }
+/* Bit l of the result says whether lane l is true. */
+INLINE unsigned m32_bits(m32x16 m)
+{
+    unsigned bits = 0;
+    for (int l = 0; l < 16; l++)
+        bits |= m.lane[l] << l;
+    return bits;
+}
 /* Returns the number of true lanes. */
 INLINE unsigned m32_count(m32x16 m)
 {

@@ -113,7 +113,7 @@ static void fusion_fold(const organ_merge_task *task, void *state, unsigned pass
         s->divergences[(size_t)sums[0] + row] = sums[2 + row];
 }
 
-static organ_status fusion_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
+static organ_status fusion_next(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters,
                                 bool *again, organ_error *error)
 {
     (void)pass, (void)error;

@@ -130,10 +130,13 @@ typedef struct organ_merge_method {
     /* Adds the sums of a strip to the state; called in the order of the strips. No `scan` of the pass reads what `fold`
      * writes. May be NULL if `sums` is. */
     void (*fold)(const organ_merge_task *task, void *state, unsigned pass, const double *sums);
-    /* Ends a pass: `counters` are those of all workers together. Sets *again if there is another pass. Returns
-     * ORGAN_BAD_INPUT if the tensors cannot be merged in this way; the driver adds the tensor to the message. */
-    organ_status (*next)(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
-                         bool *again, organ_error *error);
+    /* Adds the counters of another worker to those of the first. NULL: adds each to its like. */
+    void (*join)(const organ_merge_task *task, const void *state, unsigned pass, uint64_t *into, const uint64_t *from);
+    /* Ends a pass: `counters` are those of all workers together, and may be changed. Sets *again if there is another
+     * pass. Returns ORGAN_BAD_INPUT if the tensors cannot be merged in this way; the driver adds the tensor to the
+     * message. */
+    organ_status (*next)(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters, bool *again,
+                         organ_error *error);
     /* Computes a strip of the output. `out` does not overlap the strip. */
     void (*apply)(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out);
 } organ_merge_method;

@@ -5,14 +5,18 @@
 
 void organ_merge_delta(const organ_merge_strip *strip, size_t k, float *delta)
 {
-    const size_t n = organ_merge_strip_values(strip);
-    const float *const x = strip->input[k], *const base = strip->base;
+    organ_merge_delta_part(strip, k, 0, organ_merge_strip_values(strip), delta);
+}
+
+void organ_merge_delta_part(const organ_merge_strip *strip, size_t k, size_t from, size_t n, float *delta)
+{
+    const float *const x = strip->input[k] + from, *const base = strip->base;
     if (!base) {
         memcpy(delta, x, n * sizeof *delta);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        delta[i] = x[i] - base[i];
+        delta[i] = x[i] - base[from + i];
 }
 
 double organ_merge_total(const organ_merge_task *task, size_t weight)

@@ -70,8 +70,8 @@ static void ram_scan(const organ_merge_task *task, const void *state, unsigned p
     }
 }
 
-static organ_status ram_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
-                             bool *again, organ_error *error)
+static organ_status ram_next(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters, bool *again,
+                             organ_error *error)
 {
     (void)pass, (void)error;
     const double r = organ_merge_value(task, RAM_R, 0), alpha = organ_merge_value(task, RAM_ALPHA, 0);

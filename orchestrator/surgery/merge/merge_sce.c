@@ -36,10 +36,9 @@ static size_t sce_scratch(const organ_merge_task *task, size_t rows)
 
 static size_t sce_sums(const organ_merge_task *task) { return task->inputs; }
 
-/* One more counter: elements whose variance is not 0. */
 static size_t sce_counters(const organ_merge_task *task)
 {
-    return sce_selects(task) ? organ_merge_digits(organ_merge_elements(task)) + 1 : 0;
+    return sce_selects(task) ? organ_merge_cut_counters(organ_merge_elements(task)) : 0;
 }
 
 static organ_status sce_check(const organ_merge_task *task, organ_error *error)
@@ -95,11 +94,8 @@ static void sce_scan(const organ_merge_task *task, const void *state, unsigned p
     const size_t n = organ_merge_strip_values(strip);
     const float *const variances = differences(task, strip), *const deltas = strip->scratch;
     if (!s->cut.done) {
-        const uint64_t elements = organ_merge_elements(task);
-        organ_merge_cut_count(&s->cut, organ_merge_digit_bits(elements), variances, strip->first * strip->cols, n,
-                              counters);
-        for (size_t i = 0; i < n; i++)
-            counters[organ_merge_digits(elements)] += variances[i] != 0;
+        organ_merge_cut_count(&s->cut, task->kernels, organ_merge_elements(task), variances, strip->first * strip->cols,
+                              n, counters);
         return;
     }
     sce_select(task, s, strip, variances);
@@ -115,6 +111,13 @@ static void sce_fold(const organ_merge_task *task, void *state, unsigned pass, c
         s->squares[k] += sums[k];
 }
 
+static void sce_join(const organ_merge_task *task, const void *state, unsigned pass, uint64_t *into,
+                     const uint64_t *from)
+{
+    (void)pass;
+    organ_merge_cut_join(&((const sce_state *)state)->cut, organ_merge_elements(task), into, from);
+}
+
 /* Weights of the models: their mean squares, divided by the sum of these; equal ones if the sum is below 1e-6. */
 static void sce_weights(const organ_merge_task *task, sce_state *s)
 {
@@ -126,8 +129,8 @@ static void sce_weights(const organ_merge_task *task, sce_state *s)
         s->weight[k] = (float)(total < 1e-6 ? 1 / (double)task->inputs : s->squares[k] / n / total);
 }
 
-static organ_status sce_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
-                             bool *again, organ_error *error)
+static organ_status sce_next(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters, bool *again,
+                             organ_error *error)
 {
     (void)pass, (void)error;
     sce_state *const s = state;
@@ -138,11 +141,11 @@ static organ_status sce_next(const organ_merge_task *task, void *state, unsigned
         return ORGAN_OK;
     }
     if (!s->counted) {
-        const double varying = (double)counters[organ_merge_digits(elements)];
+        const double varying = (double)organ_merge_cut_varying(elements, counters);
         organ_merge_cut_begin(&s->cut, (uint64_t)(varying * sce_share(task)), elements);
         s->counted = true;
     }
-    organ_merge_cut_narrow(&s->cut, organ_merge_digit_bits(elements), counters);
+    organ_merge_cut_narrow(&s->cut, elements, counters);
     return ORGAN_OK;
 }
 
@@ -181,6 +184,7 @@ const organ_merge_method organ_merge_sce = {
     .begin = sce_begin,
     .scan = sce_scan,
     .fold = sce_fold,
+    .join = sce_join,
     .next = sce_next,
     .apply = sce_apply,
 };

@@ -361,7 +361,7 @@ static void sphere_fold(const organ_merge_task *task, void *state, unsigned pass
         to[k] += sums[k];
 }
 
-static organ_status sphere_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
+static organ_status sphere_next(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters,
                                 bool *again, organ_error *error)
 {
     (void)pass, (void)counters;

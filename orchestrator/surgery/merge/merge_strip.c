@@ -85,7 +85,7 @@ organ_status organ_merge_scan_strip(merge_lane *lane, const organ_merge_item *it
     const size_t n = strip.rows * strip.cols;
     if (read_strip(lane, item, &strip, gate, error))
         return error->status;
-    for (size_t k = 0; k < organ_merge_item_inputs(item); k++)
+    for (size_t k = 0; k < organ_merge_item_inputs(item) && pass == 0; k++)
         if (organ_any_not_finite(ORGAN_F32, lane->strip->values[k], n * sizeof(float)))
             return refuse_value(item, &item->inputs[k], strip.first, lane->strip->values[k], n, error);
     memset(lane->sums, 0, organ_merge_stated(item->task.method->sums, item) * sizeof(double));

@@ -137,59 +137,21 @@ static void task_begin(const organ_merge_task *task, void *state)
 
 /* ---- the choice ---- */
 
-/* An element of a row that is sorted. */
-typedef struct task_ranked {
-    uint64_t key;
-    size_t at;
-} task_ranked;
+/* Elements that are chosen and merged while they are in the L1 cache; a multiple of the 8 sums of absolute values. */
+#define TASK_BLOCK ((size_t)512)
 
-/* Sorts n elements by their keys, ascending, digit by digit; `other` has room for n. Returns the sorted array, one of
- * both. */
-static task_ranked *sort_ranked(task_ranked *items, task_ranked *other, size_t n)
+/* Elements that are chosen at once: the ranked choice needs whole rows. */
+static size_t task_chosen(const organ_merge_task *task, size_t n)
 {
-    for (unsigned shift = 0; shift < 64; shift += 8) {
-        size_t counts[257] = {0};
-        for (size_t i = 0; i < n; i++)
-            counts[(items[i].key >> shift & 255) + 1]++;
-        if (counts[(items[0].key >> shift & 255) + 1] == n)
-            continue;
-        for (size_t d = 0; d < 256; d++)
-            counts[d + 1] += counts[d];
-        for (size_t i = 0; i < n; i++)
-            other[counts[items[i].key >> shift & 255]++] = items[i];
-        task_ranked *const sorted = other;
-        other = items;
-        items = sorted;
-    }
-    return items;
+    return choice_of(task) == TASK_RANKED ? n : organ_min(n, TASK_BLOCK);
 }
 
-/* Scratch memory of a worker: the differences of all models, random numbers, and for DELLA two arrays of a row. */
+/* Scratch memory of a worker: the differences of all models and a copy of one; for DELLA that of the choice. */
 static size_t task_scratch(const organ_merge_task *task, size_t rows)
 {
-    const size_t n = rows * task->shape.cols, floats = organ_to_line((task->inputs + 1) * n * sizeof(float));
-    return floats + (choice_of(task) == TASK_RANKED ? 2 * task->shape.cols * sizeof(task_ranked) : 0);
-}
-
-/* Sets odds[i] to twice the probability of the element less 1, which organ_philox_uniform's numbers are compared with.
- */
-static void rank_odds(const organ_merge_task *task, const organ_merge_strip *strip, size_t k, const float *delta,
-                      float *odds)
-{
-    const size_t cols = strip->cols, n = organ_merge_strip_values(strip);
-    const double density = density_of(task, k), epsilon = organ_merge_value(task, TASK_EXTRA, k);
-    task_ranked *const items =
-        (task_ranked *)(void *)((char *)strip->scratch + organ_to_line((task->inputs + 1) * n * sizeof(float)));
-    for (size_t row = 0; row < strip->rows; row++) {
-        for (size_t j = 0; j < cols; j++)
-            items[j] = (task_ranked){organ_merge_key(delta[row * cols + j], (strip->first + row) * (uint64_t)cols + j),
-                                     row * cols + j};
-        const task_ranked *const sorted = sort_ranked(items, items + cols, cols);
-        for (size_t j = 0; j < cols; j++) {
-            const double share = cols > 1 ? (double)j / (double)(cols - 1) : .5;
-            odds[sorted[j].at] = (float)(2 * (density - epsilon + 2 * epsilon * share) - 1);
-        }
-    }
+    const size_t n = task_chosen(task, rows * task->shape.cols);
+    return organ_to_line((task->inputs + 1) * n * sizeof(float)) +
+           (choice_of(task) == TASK_RANKED ? organ_merge_ranked_bytes(task->shape.cols) : 0);
 }
 
 /* Returns the value if all bits of the mask are set, 0 if none is. Without a branch loops can be vectorised. */
@@ -202,54 +164,60 @@ static inline float masked(float value, uint32_t mask)
     return value;
 }
 
-/* Keeps elements that are above `low` and not above `high`. Few have the value of a cut, so only these get a branch. */
-static void choose_between(const organ_merge_cut *low, const organ_merge_cut *high, uint64_t first, size_t n,
+/* Keeps elements that are above `low` and not above `high`. Few have the value of a cut: only these are hashed. */
+static void choose_between(const organ_merge_task *task, const task_model *model, uint64_t first, size_t n,
                            float *delta)
 {
-    const uint32_t least = organ_merge_cut_magnitude(low), most = organ_merge_cut_magnitude(high);
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t magnitude = organ_merge_magnitude(delta[i]);
-        bool keep = (magnitude > least) & (magnitude < most);
-        if ((magnitude == least) | (magnitude == most))
-            keep = organ_merge_above(low, delta[i], first + i) && !organ_merge_above(high, delta[i], first + i);
-        delta[i] = masked(delta[i], -(uint32_t)keep);
+    uint32_t positions[TASK_BLOCK];
+    const size_t found = task->kernels->keep_magnitudes(delta, n, organ_merge_cut_magnitude(&model->low),
+                                                        organ_merge_cut_magnitude(&model->high), positions);
+    for (size_t i = 0; i < found; i++) {
+        const uint32_t at = positions[i];
+        if (!organ_merge_above(&model->low, delta[at], first + at) ||
+            organ_merge_above(&model->high, delta[at], first + at))
+            delta[at] = 0;
     }
 }
 
-/* Sets elements of `delta` that are left out to 0. `spare` has room for a strip. */
-static void choose(const organ_merge_task *task, const organ_merge_strip *strip, size_t k, const task_model *model,
-                   float *delta, float *spare)
+static void choose_random(const organ_merge_task *task, const task_model *model, double density, uint64_t first,
+                          size_t n, float *delta)
 {
-    const size_t n = organ_merge_strip_values(strip);
-    const uint64_t first = strip->first * strip->cols;
+    const float bound = (float)(2 * density - 1);
+    float uniform[TASK_BLOCK];
+    task->kernels->philox_uniform(task->seed, model->stream, first, uniform, n);
+    for (size_t i = 0; i < n; i++)
+        delta[i] = masked(delta[i], -(uint32_t)(uniform[i] < bound));
+}
+
+/* Writes the n differences of model k from element `from` of the strip on, without those that are left out. n is
+ * task_chosen. */
+static void choose(const organ_merge_task *task, const organ_merge_strip *strip, size_t k, const task_model *model,
+                   size_t from, size_t n, float *delta)
+{
+    const uint64_t first = strip->first * strip->cols + from;
     const double density = density_of(task, k);
     if (density >= 1)
         return;
     if (density <= 0) {
         memset(delta, 0, n * sizeof *delta);
     } else if (has_cuts(task)) {
-        choose_between(&model->low, &model->high, first, n, delta);
+        choose_between(task, model, first, n, delta);
+    } else if (choice_of(task) == TASK_RANDOM) {
+        choose_random(task, model, density, first, n, delta);
     } else {
-        float uniform[256];
-        for (size_t i = 0; i < n; i++)
-            spare[i] = (float)(2 * density - 1);
-        if (choice_of(task) == TASK_RANKED)
-            rank_odds(task, strip, k, delta, spare);
-        for (size_t i = 0; i < n; i++) {
-            if (i % 256 == 0)
-                organ_philox_uniform(task->seed, model->stream, first + i, uniform, n - i < 256 ? n - i : 256);
-            if (uniform[i % 256] >= spare[i])
-                delta[i] = 0;
-        }
+        const organ_merge_odds odds = {density, organ_merge_value(task, TASK_EXTRA, k), model->stream};
+        organ_merge_choose_ranked(task, strip, &odds, delta,
+                                  (char *)strip->scratch + organ_to_line((task->inputs + 1) * n * sizeof(float)));
     }
 }
 
-/* ---- the passes: digits of the cuts until all are done, then the sums of absolute values ---- */
+/* ---- the passes: candidates for the cuts until all are done, then the sums of absolute values ---- */
 
-/* For each model: counters of the digits at the cut `low`, then of those at `high`. */
+/* For each model: counters of the cut `low`, in the first pass of both cuts, then those of `high`. */
 static size_t task_counters(const organ_merge_task *task)
 {
-    return has_cuts(task) && has_sparse(task) ? 2 * task->inputs * organ_merge_digits(organ_merge_elements(task)) : 0;
+    return has_cuts(task) && has_sparse(task) ? 2 * task->inputs * organ_merge_cut_counters(organ_merge_elements(task))
+                                              : 0;
 }
 
 /* For each model: sums of absolute values of all elements, and of those kept. */
@@ -266,38 +234,63 @@ static bool cuts_are_done(const organ_merge_task *task, const task_model *models
     return done;
 }
 
-/* Eight independent sums hide the latency of the addition. Their order is part of the result. */
-static double sum_of_absolutes(const float *values, size_t n)
+/* The order of eight sums is part of the result. */
+static double sum_of_eight(const double *parts)
 {
-    double parts[8] = {0};
-    for (size_t i = 0; i < n; i++)
-        parts[i % 8] += fabs((double)values[i]);
     return ((parts[0] + parts[4]) + (parts[2] + parts[6])) + ((parts[1] + parts[5]) + (parts[3] + parts[7]));
+}
+
+/* Returns the place of the counters of a cut of model k: 0 low, 1 high. */
+static size_t place_of(const organ_merge_task *task, unsigned pass, size_t k, size_t cut)
+{
+    return (2 * k + (pass ? cut : 0)) * organ_merge_cut_counters(organ_merge_elements(task));
+}
+
+static void count_model(const organ_merge_task *task, const task_model *model, unsigned pass,
+                        const organ_merge_strip *strip, size_t k, uint64_t *counters)
+{
+    const uint64_t elements = organ_merge_elements(task), first = strip->first * strip->cols;
+    const size_t n = organ_merge_strip_values(strip);
+    const organ_merge_cut *const cuts[] = {&model->low, &model->high};
+    float *const delta = strip->scratch;
+    for (size_t from = 0; from < n; from += TASK_BLOCK) {
+        const size_t some = organ_min(n - from, TASK_BLOCK);
+        organ_merge_delta_part(strip, k, from, some, delta);
+        for (size_t c = pass == 0 && !model->low.done && !model->high.done; c < 2; c++)
+            organ_merge_cut_count(cuts[c], task->kernels, elements, delta, first + from, some,
+                                  counters + place_of(task, pass, k, c));
+    }
+}
+
+static void add_absolutes(const organ_merge_task *task, const task_model *model, const organ_merge_strip *strip,
+                          size_t k, double *sums)
+{
+    const size_t n = organ_merge_strip_values(strip), each = task_chosen(task, n);
+    float *const delta = strip->scratch, *const before = delta + each;
+    double parts[16] = {0};
+    for (size_t from = 0; from < n; from += each) {
+        const size_t some = organ_min(n - from, each);
+        organ_merge_delta_part(strip, k, from, some, delta);
+        memcpy(before, delta, some * sizeof *before);
+        choose(task, strip, k, model, from, some, delta);
+        task->kernels->absolute_sums(before, delta, some, parts);
+    }
+    sums[2 * k] = sum_of_eight(parts);
+    sums[2 * k + 1] = sum_of_eight(parts + 8);
 }
 
 static void task_scan(const organ_merge_task *task, const void *state, unsigned pass, const organ_merge_strip *strip,
                       double *sums, uint64_t *counters)
 {
-    (void)pass;
     const task_model *const models = state;
-    const unsigned bits = organ_merge_digit_bits(organ_merge_elements(task));
-    const size_t n = organ_merge_strip_values(strip);
     const bool counting = !cuts_are_done(task, models);
-    float *const delta = strip->scratch, *const spare = delta + n;
     for (size_t k = 0; k < task->inputs; k++) {
-        if (!is_sparse(task, k) || (counting && models[k].low.done && models[k].high.done))
+        if (!is_sparse(task, k))
             continue;
-        organ_merge_delta(strip, k, delta);
-        if (counting) {
-            organ_merge_cut_count(&models[k].low, bits, delta, strip->first * strip->cols, n,
-                                  counters + ((2 * k) << bits));
-            organ_merge_cut_count(&models[k].high, bits, delta, strip->first * strip->cols, n,
-                                  counters + ((2 * k + 1) << bits));
-            continue;
-        }
-        sums[2 * k] = sum_of_absolutes(delta, n);
-        choose(task, strip, k, &models[k], delta, spare);
-        sums[2 * k + 1] = sum_of_absolutes(delta, n);
+        if (!counting)
+            add_absolutes(task, &models[k], strip, k, sums);
+        else if (!models[k].low.done || !models[k].high.done)
+            count_model(task, &models[k], pass, strip, k, counters);
     }
 }
 
@@ -311,18 +304,29 @@ static void task_fold(const organ_merge_task *task, void *state, unsigned pass, 
     }
 }
 
-static organ_status task_next(const organ_merge_task *task, void *state, unsigned pass, const uint64_t *counters,
-                              bool *again, organ_error *error)
+static void task_join(const organ_merge_task *task, const void *state, unsigned pass, uint64_t *into,
+                      const uint64_t *from)
 {
-    (void)pass, (void)error;
+    const task_model *const models = state;
+    const uint64_t elements = organ_merge_elements(task);
+    for (size_t k = 0; k < task->inputs && task_counters(task); k++)
+        for (size_t c = pass == 0 && !models[k].low.done && !models[k].high.done; c < 2; c++)
+            organ_merge_cut_join(c ? &models[k].high : &models[k].low, elements, into + place_of(task, pass, k, c),
+                                 from + place_of(task, pass, k, c));
+}
+
+static organ_status task_next(const organ_merge_task *task, void *state, unsigned pass, uint64_t *counters, bool *again,
+                              organ_error *error)
+{
+    (void)error;
     task_model *const models = state;
-    const unsigned bits = organ_merge_digit_bits(organ_merge_elements(task));
+    const uint64_t elements = organ_merge_elements(task);
     *again = false;
     if (cuts_are_done(task, models))
         return ORGAN_OK;
     for (size_t k = 0; k < task->inputs; k++) {
-        organ_merge_cut_narrow(&models[k].low, bits, counters + ((2 * k) << bits));
-        organ_merge_cut_narrow(&models[k].high, bits, counters + ((2 * k + 1) << bits));
+        organ_merge_cut_narrow(&models[k].low, elements, counters + place_of(task, pass, k, 0));
+        organ_merge_cut_narrow(&models[k].high, elements, counters + place_of(task, pass, k, 1));
     }
     *again = !cuts_are_done(task, models) || task_sums(task);
     return ORGAN_OK;
@@ -330,22 +334,12 @@ static organ_status task_next(const organ_merge_task *task, void *state, unsigne
 
 /* ---- the result ---- */
 
-/* Writes the weighted difference of model k, with the elements that are left out as 0. */
-static void weighted_delta(const organ_merge_task *task, const organ_merge_strip *strip, size_t k,
-                           const task_model *model, float *delta, float *spare)
+/* Returns the factor of the differences of model k, before its weight. */
+static float scale_of(const organ_merge_task *task, size_t k, const task_model *model)
 {
-    const size_t n = organ_merge_strip_values(strip);
-    const float weight = (float)organ_merge_value(task, TASK_WEIGHT, k);
     const bool rescaled = rescales(task) && is_sparse(task, k) && model->before >= 1e-7 && model->after >= 1e-7;
-    const float scale = rescaled ? (float)(model->before / model->after) : 1;
-    organ_merge_delta(strip, k, delta);
-    choose(task, strip, k, model, delta, spare);
-    for (size_t i = 0; i < n; i++)
-        delta[i] = delta[i] * scale * weight;
+    return rescaled ? (float)(model->before / model->after) : 1;
 }
-
-/* Elements that are merged while their sums are in the L1 cache. */
-#define TASK_BLOCK ((size_t)512)
 
 /* Adds up elements whose sign is that of the sum, + for a sum of 0. Elements that are 0 have no sign. The differences
  * of model k begin at deltas + k * stride. */
@@ -389,24 +383,38 @@ static void add(const organ_merge_task *task, const float *deltas, size_t stride
             sums[i] += deltas[k * stride + i];
 }
 
+/* Writes n elements of the output from `from` on; their differences begin at deltas + k * stride. */
+static void merge_block(const organ_merge_task *task, const float *deltas, size_t stride, const float *base, size_t n,
+                        float *out)
+{
+    const bool normalize = organ_merge_value(task, TASK_NORMALIZE, 0) != 0;
+    const float lambda = (float)organ_merge_value(task, TASK_LAMBDA, 0);
+    float sums[TASK_BLOCK], divisors[TASK_BLOCK];
+    (((const task_kind *)task->method->kind)->vote ? vote : add)(task, deltas, stride, n, sums, divisors);
+    for (size_t i = 0; i < n && normalize; i++)
+        sums[i] /= divisors[i];
+    for (size_t i = 0; i < n; i++)
+        out[i] = base[i] + sums[i] * lambda;
+}
+
 static void task_apply(const organ_merge_task *task, const void *state, const organ_merge_strip *strip, float *out)
 {
     const task_model *const models = state;
-    const task_kind *const kind = task->method->kind;
-    const size_t n = organ_merge_strip_values(strip);
-    const bool normalize = organ_merge_value(task, TASK_NORMALIZE, 0) != 0;
-    const float lambda = (float)organ_merge_value(task, TASK_LAMBDA, 0);
-    float *const deltas = strip->scratch, *const spare = deltas + task->inputs * n;
-    for (size_t k = 0; k < task->inputs; k++)
-        weighted_delta(task, strip, k, &models[k], deltas + k * n, spare);
-    for (size_t from = 0; from < n; from += TASK_BLOCK) {
-        float sums[TASK_BLOCK], divisors[TASK_BLOCK];
-        const size_t some = organ_min(n - from, TASK_BLOCK);
-        (kind->vote ? vote : add)(task, deltas + from, n, some, sums, divisors);
-        for (size_t i = 0; i < some && normalize; i++)
-            sums[i] /= divisors[i];
-        for (size_t i = 0; i < some; i++)
-            out[from + i] = strip->base[from + i] + sums[i] * lambda;
+    const size_t n = organ_merge_strip_values(strip), each = task_chosen(task, n);
+    float *const deltas = strip->scratch;
+    for (size_t from = 0; from < n; from += each) {
+        const size_t some = organ_min(n - from, each);
+        for (size_t k = 0; k < task->inputs; k++) {
+            float *const delta = deltas + k * each;
+            const float weight = (float)organ_merge_value(task, TASK_WEIGHT, k), scale = scale_of(task, k, &models[k]);
+            organ_merge_delta_part(strip, k, from, some, delta);
+            choose(task, strip, k, &models[k], from, some, delta);
+            for (size_t i = 0; i < some; i++)
+                delta[i] = delta[i] * scale * weight;
+        }
+        for (size_t at = 0; at < some; at += TASK_BLOCK)
+            merge_block(task, deltas + at, each, strip->base + from + at, organ_min(some - at, TASK_BLOCK),
+                        out + from + at);
     }
 }
 
@@ -414,7 +422,7 @@ static void task_apply(const organ_merge_task *task, const void *state, const or
     .name = (NAME), .base = ORGAN_MERGE_BASE_REQUIRED, .least = 1, .parameters = (PARAMETERS),                         \
     .parameter_count = sizeof(PARAMETERS) / sizeof *(PARAMETERS), .check = task_check, .state = task_state,            \
     .scratch = task_scratch, .sums = task_sums, .counters = task_counters, .begin = task_begin, .scan = task_scan,     \
-    .fold = task_fold, .next = task_next, .apply = task_apply
+    .fold = task_fold, .join = task_join, .next = task_next, .apply = task_apply
 
 const organ_merge_method organ_merge_task_arithmetic = {
     TASK_METHOD("task_arithmetic", arithmetic_parameters),

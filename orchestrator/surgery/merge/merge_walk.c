@@ -135,8 +135,8 @@ static void name_tensor(const organ_merge_item *item, organ_error *error)
     organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", item->task.method->name, item->task.name, message);
 }
 
-static organ_status end_pass(const organ_merge_item *item, void *state, unsigned pass, const uint64_t *counters,
-                             bool *again, organ_error *error)
+static organ_status end_pass(const organ_merge_item *item, void *state, unsigned pass, uint64_t *counters, bool *again,
+                             organ_error *error)
 {
     *again = false;
     if (item->task.method->next(&item->task, state, pass, counters, again, error))
@@ -279,19 +279,30 @@ static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error
     return error->status;
 }
 
+/* The counters of the first worker become those of all. */
+static void join_counters(const merge_state *w, const organ_merge_item *item, unsigned pass)
+{
+    const organ_merge_method *const method = item->task.method;
+    const size_t counters = organ_merge_stated(method->counters, item);
+    uint64_t *const into = w->lanes[0].counters;
+    for (size_t k = 1; k < w->strips.count; k++)
+        if (method->join)
+            method->join(&item->task, w->state, pass, into, w->lanes[k].counters);
+        else
+            for (size_t c = 0; c < counters; c++)
+                into[c] += w->lanes[k].counters[c];
+}
+
 static organ_status merge_divided(merge_state *w, size_t number, organ_error *error)
 {
     const organ_merge_item *const item = &w->walk->items[number];
-    const size_t counters = organ_merge_stated(item->task.method->counters, item);
     bool again = organ_merge_scans(item);
     w->from = number;
     begin_state(item, w->state);
     for (unsigned pass = 0; again; pass++) {
         if (run_phase(w, pass, error))
             return error->status;
-        for (size_t k = 1; k < w->strips.count; k++)
-            for (size_t c = 0; c < counters; c++)
-                w->lanes[0].counters[c] += w->lanes[k].counters[c];
+        join_counters(w, item, pass);
         if (end_pass(item, w->state, pass, w->lanes[0].counters, &again, error))
             return error->status;
     }

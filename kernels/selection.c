@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * Kernels that select values by their magnitude or at random: histograms, positions and masks of magnitudes, Philox
+ * numbers, and sums of absolute values. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+
+#define CODES     1024 /* codes that are counted at once */
+#define CODE_BITS 16   /* leading bits of a magnitude of 31 bits */
+
+/* All codes of a chunk are stored before they are counted: a load from words that were stored just before would stall.
+ * Zeros are counted apart, in 16 counters, because increments of one counter wait for each other. */
+void KERNEL(count_magnitudes)(const float *values, size_t n, uint64_t *counters)
+{
+    const u32x16 zero_codes = u32_add(u32_lanes(), u32_set1(ORGAN_ZERO_CODES));
+    uint16_t codes[CODES];
+    size_t found = 0;
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t some = n - at < 16 ? n - at : 16;
+        const f32x16 v = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at);
+        const u32x16 magnitudes = u32_and(f32_bits(v), u32_set1(MAGNITUDE));
+        const m32x16 zero = u32_eq(magnitudes, u32_set1(0));
+        if (m32_count(zero) == 16) {
+            counters[ORGAN_ZERO_CODES] += some;
+            continue;
+        }
+        u16_store(codes + found, u32_narrow(u32_select(zero, zero_codes, u32_srl(magnitudes, 31 - CODE_BITS))));
+        found += some;
+        if (found > CODES - 16) {
+            KERNEL(count_codes)(codes, found, counters);
+            found = 0;
+        }
+    }
+    KERNEL(count_codes)(codes, found, counters);
+}
+
+/* Appends the lanes of `bits` to the positions, and returns their new number. */
+INLINE size_t append(unsigned bits, size_t at, uint32_t *positions, size_t found)
+{
+    for (; bits; bits &= bits - 1)
+        positions[found++] = (uint32_t)at + (uint32_t)__builtin_ctz(bits);
+    return found;
+}
+
+INLINE m32x16 between(u32x16 magnitudes, u32x16 least, u32x16 most)
+{
+    return u32_eq(u32_min(u32_max(magnitudes, least), most), magnitudes);
+}
+
+size_t KERNEL(find_magnitudes)(const float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions)
+{
+    const u32x16 from = u32_set1(least), to = u32_set1(most);
+    size_t found = 0, at = 0;
+    for (; at + 16 <= n; at += 16) {
+        const u32x16 magnitudes = u32_and(f32_bits(f32_load(values + at)), u32_set1(MAGNITUDE));
+        found = append(m32_bits(between(magnitudes, from, to)), at, positions, found);
+    }
+    if (at < n) {
+        const u32x16 magnitudes = u32_and(f32_bits(f32_load_part(values + at, n - at)), u32_set1(MAGNITUDE));
+        const unsigned there = (1U << (n - at)) - 1;
+        found = append(m32_bits(between(magnitudes, from, to)) & there, at, positions, found);
+    }
+    return found;
+}
+
+/* A value other than 0 whose magnitude is an edge is reported: no magnitude has the sign bit that stands for 0. */
+size_t KERNEL(keep_magnitudes)(float *values, size_t n, uint32_t least, uint32_t most, uint32_t *positions)
+{
+    const u32x16 from = u32_set1(least), to = u32_set1(most);
+    const u32x16 first_edge = u32_set1(least ? least : ~MAGNITUDE), last_edge = u32_set1(most ? most : ~MAGNITUDE);
+    size_t found = 0;
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t some = n - at < 16 ? n - at : 16;
+        const f32x16 v = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at);
+        const u32x16 magnitudes = u32_and(f32_bits(v), u32_set1(MAGNITUDE));
+        const m32x16 kept = between(magnitudes, from, to);
+        const f32x16 result = f32_of_bits(u32_keep(kept, f32_bits(v)));
+        const unsigned edges = m32_bits(u32_eq(magnitudes, first_edge)) | m32_bits(u32_eq(magnitudes, last_edge));
+        if (some < 16)
+            f32_store_part(values + at, result, some);
+        else
+            f32_store(values + at, result);
+        found = append(edges & m32_bits(kept), at, positions, found);
+    }
+    return found;
+}
+
+/* ---- Philox4x32-10 (Salmon et al. 2011) ---- */
+
+/* One round for a word pair: returns the high product xor the other words, and sets *low to the low product. */
+INLINE u32x16 philox_half(u32x16 word, uint32_t factor, u32x16 other, uint32_t key, u32x16 *low)
+{
+    const u32x16 high = u32_multiply(word, factor, low);
+    return u32_xor(u32_xor(high, other), u32_set1(key));
+}
+
+/* Maps the upper 24 bits of each word to a multiple of 2^-23 from -1 on; each step is exact. */
+INLINE f32x16 philox_numbers(u32x16 words)
+{
+    return f32_mul(f32_sub(f32_of_u32(u32_srl(words, 8)), f32_set1(0x1p23f)), f32_set1(0x1p-23f));
+}
+
+/* Writes the 64 numbers of 16 blocks from `block` on. */
+INLINE void philox_blocks(uint64_t seed, uint64_t stream, uint64_t block, float *values)
+{
+    const uint32_t low = (uint32_t)block, before = UINT32_MAX - low; /* blocks before the low word is 0 again */
+    const m32x16 carry = u32_gt(u32_lanes(), u32_set1(before < 16 ? before : 16));
+    u32x16 c0 = u32_add(u32_lanes(), u32_set1(low)),
+           c1 = u32_add(u32_set1((uint32_t)(block >> 32)), u32_keep(carry, u32_set1(1))),
+           c2 = u32_set1((uint32_t)stream), c3 = u32_set1((uint32_t)(stream >> 32));
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        u32x16 a_low, b_low;
+        const u32x16 b = philox_half(c2, 0xCD9E8D57u, c1, k0, &b_low), a = philox_half(c0, 0xD2511F53u, c3, k1, &a_low);
+        c0 = b, c1 = b_low, c2 = a, c3 = a_low;
+    }
+    const f32x16 w0 = philox_numbers(c0), w1 = philox_numbers(c1), w2 = philox_numbers(c2), w3 = philox_numbers(c3);
+    const f32x16 even = f32_zip_low(w0, w2), odd = f32_zip_low(w1, w3);
+    f32_store(values, f32_zip_low(even, odd));
+    f32_store(values + 16, f32_zip_high(even, odd));
+    const f32x16 even_high = f32_zip_high(w0, w2), odd_high = f32_zip_high(w1, w3);
+    f32_store(values + 32, f32_zip_low(even_high, odd_high));
+    f32_store(values + 48, f32_zip_high(even_high, odd_high));
+}
+
+void KERNEL(philox_uniform)(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        const uint64_t at = first + done;
+        const size_t skipped = (size_t)(at % 4), some = n - done < 64 - skipped ? n - done : 64 - skipped;
+        if (some == 64) {
+            philox_blocks(seed, stream, at / 4, values + done);
+        } else {
+            float numbers[64];
+            philox_blocks(seed, stream, at / 4, numbers);
+            __builtin_memcpy(values + done, numbers + skipped, some * sizeof *values);
+        }
+        done += some;
+    }
+}
+
+/* ---- sums ---- */
+
+/* Lanes 0 to 7 are the sums of `first`, the others those of `second`: both are one chain of additions. */
+void KERNEL(absolute_sums)(const float *first, const float *second, size_t n, double *sums)
+{
+    f64x16 total = f64_load(sums);
+    size_t at = 0;
+    for (; at + 8 <= n; at += 8) {
+        const f32x16 both = f32_load_halves(first + at, second + at);
+        const f32x16 sizes = f32_of_bits(u32_and(f32_bits(both), u32_set1(MAGNITUDE)));
+        total = f64_add(total, f64_of_f32(sizes));
+    }
+    f64_store(sums, total);
+    for (size_t lane = 0; at + lane < n; lane++) {
+        sums[lane] += (double)__builtin_fabsf(first[at + lane]);
+        sums[8 + lane] += (double)__builtin_fabsf(second[at + lane]);
+    }
+}
+
+#endif
