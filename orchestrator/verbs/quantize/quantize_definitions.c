@@ -54,6 +54,9 @@ static json_t *scale_definition(const organ_quantize_job *job)
             "as weight. The first is the greatest magnitude / half of the steps between the least and "
             "the greatest code, 2^-7 where all are zero.%s",
             solved ? "At first, o" : "O", of[grid->scale_of], solved ? then : "");
+    if (!job->along.run && organ_quantize_keeps_scale(grid))
+        return organ_json_sprintf("The greatest magnitude of %s / %g, rounded to BF16; 2^-7 where all are zero.",
+                                  of[grid->scale_of], (double)organ_grid_max(grid));
     return organ_json_sprintf(
         "%sf 16 scales for %s, %s, the one with the least sum of %s(value - code x scale)^2%s. The first "
         "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "

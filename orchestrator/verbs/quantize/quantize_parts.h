@@ -333,6 +333,14 @@ bool organ_quantize_by_error(const organ_quantize_options *options);
 bool organ_quantize_measures(const organ_quantize_options *options);
 /* Checks the options --activation-*; `gguf`: model or output is GGUF. Returns ORGAN_USAGE if they are invalid. */
 organ_status organ_quantize_inputs_check(const organ_quantize_options *options, bool gguf, organ_error *error);
+/* Returns whether nearest codes have the scale of the greatest magnitude, without a search: rows of int8-channel. A
+ * smaller scale would cut off the largest weights of a row, which often meet the largest inputs: the outputs then lose
+ * more than the squares of the weights' errors tell. */
+static inline bool organ_quantize_keeps_scale(const organ_grid *grid)
+{
+    return grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits;
+}
+
 /* Returns the row that the options choose; NULL: servers do not round inputs, or no row has these options. */
 const organ_quantize_inputs *organ_quantize_inputs_wanted(const organ_quantize_options *options);
 /* Sets job->inputs. Returns ORGAN_USAGE if no loader knows the inputs that the options ask for. */
