@@ -85,6 +85,11 @@ static void work_on_parts(void *context, size_t worker)
                 pthread_cond_signal(&r->ended);
         }
     }
+    organ_error error = {0};
+    if (r->parts->leave && r->parts->leave(r->parts->context, worker, &error)) {
+        ORGAN_LOCKED(&r->lock);
+        keep_error(r, r->parts->count, &error);
+    }
 }
 
 /* Runs on the calling thread while the workers work. */

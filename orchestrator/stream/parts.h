@@ -19,6 +19,9 @@ typedef struct organ_parts {
     bool (*take)(void *context, size_t part);
     /* Does a part. Called on any worker, in any order. */
     organ_status (*work)(void *context, size_t part, size_t worker, organ_error *error);
+    /* Ends the work of a worker that gets no further part, also after a fault or a stop. An error counts as that of a
+     * part after the last. May be NULL. */
+    organ_status (*leave)(void *context, size_t worker, organ_error *error);
     /* Receives a finished part on the thread that runs organ_parts_run. NULL: parts are not retired. */
     organ_status (*retire)(void *context, size_t part, organ_error *error);
 } organ_parts;

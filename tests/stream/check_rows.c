@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the walk over rows: every row once, tasks after all units of their set, sets retired in order, the first
- * failure for any number of workers. */
+ * failure for any number of workers. Tests that workers leave parts once. */
+#include "orchestrator/stream/parts.h"
 #include "orchestrator/stream/rows.h"
 #include "tests/kit/suite_table.h"
 #include "tests/stream/check_stream.h"
@@ -119,10 +120,68 @@ START_TEST(rows_stop_when_asked)
 }
 END_TEST
 
+/* ---- parts ---- */
+
+typedef struct part_record {
+    size_t begun[MAX_THREADS], left[MAX_THREADS]; /* by each worker */
+    size_t faulty, left_early;                    /* the part that fails; parts begun by a worker that had left */
+    size_t stuck;                                 /* the worker whose leaving fails */
+} part_record;
+
+static organ_status record_part(void *context, size_t part, size_t worker, organ_error *error)
+{
+    part_record *const r = context;
+    r->begun[worker]++;
+    if (r->left[worker])
+        __atomic_fetch_add(&r->left_early, 1, __ATOMIC_RELAXED);
+    return part == r->faulty ? organ_fail(error, ORGAN_BAD_INPUT, "part %zu", part) : ORGAN_OK;
+}
+
+static organ_status record_leaving(void *context, size_t worker, organ_error *error)
+{
+    part_record *const r = context;
+    r->left[worker]++;
+    return worker == r->stuck ? organ_fail(error, ORGAN_IO, "worker %zu", worker) : ORGAN_OK;
+}
+
+static organ_status run_parts(part_record *r, size_t threads, organ_error *error)
+{
+    organ_topology *topology;
+    organ_engine engine = {0};
+    ck_assert_int_eq(organ_topology_discover(&topology, error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, threads, &engine.workers, error), ORGAN_OK);
+    const organ_parts parts = {.count = 100, .context = r, .work = record_part, .leave = record_leaving};
+    const organ_status status = organ_parts_run(&parts, &engine, error);
+    organ_workers_destroy(engine.workers);
+    organ_topology_destroy(topology);
+    return status;
+}
+
+START_TEST(workers_leave_after_their_last_part)
+{
+    for (size_t threads = 1; threads <= MAX_THREADS; threads++)
+        for (size_t failing = 0; failing < 4; failing++) {
+            part_record r = {.faulty = failing & 1 ? 40 : SIZE_MAX, .stuck = failing & 2 ? 0 : SIZE_MAX};
+            const char *const messages[] = {"", "part 40", "worker 0", "part 40"};
+            organ_error error = {0};
+            ck_assert_int_eq(run_parts(&r, threads, &error) == ORGAN_OK, failing == 0);
+            ck_assert_str_eq(error.message, messages[failing]);
+            size_t begun = 0;
+            for (size_t k = 0; k < threads; k++) {
+                ck_assert_uint_eq(r.left[k], 1);
+                begun += r.begun[k];
+            }
+            ck_assert(failing & 1 || begun == 100);
+            ck_assert_uint_eq(r.left_early, 0);
+        }
+}
+END_TEST
+
 Suite *rows_suite(void)
 {
     const suite_case cases[] = {
         {"walk", {rows_are_read_once_and_sets_retire_in_order, rows_end_at_the_first_fault, rows_stop_when_asked}},
+        {"parts", {workers_leave_after_their_last_part}},
     };
     return suite_of("rows", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }

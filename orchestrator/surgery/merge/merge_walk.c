@@ -256,13 +256,25 @@ static organ_status fold_strip(void *context, size_t strip, organ_error *error)
     return error->status;
 }
 
-/* Strips whose sums are added may be written still: an error that comes then is that of the last strip. */
+/* Strips whose sums are added may be written still. */
+static organ_status leave_strips(void *context, size_t worker, organ_error *error)
+{
+    const merge_state *const w = context;
+    organ_strip_lane_close(w->lanes[worker].strip, organ_merge_reads(&w->walk->items[w->from]));
+    return w->phase == APPLY ? settle(w, worker, error) : ORGAN_OK;
+}
+
 static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error)
 {
     const organ_merge_item *const item = &w->walk->items[w->from];
     const size_t strips = (size_t)organ_merge_strips(&item->task.shape), share = strips / (4 * w->strips.count);
-    organ_parts parts = {
-        .count = strips, .workers = w->strips.count, .run = 1, .context = w, .work = merge_strip, .retire = fold_strip};
+    organ_parts parts = {.count = strips,
+                         .workers = w->strips.count,
+                         .run = 1,
+                         .context = w,
+                         .work = merge_strip,
+                         .leave = leave_strips,
+                         .retire = fold_strip};
     if (phase == APPLY && share)
         parts.run = organ_min(share, RUN);
     w->phase = phase;
@@ -270,13 +282,7 @@ static organ_status run_phase(merge_state *w, unsigned phase, organ_error *error
     w->slot = phase == APPLY ? moved_bytes(w) : w->sizes.sums;
     for (size_t k = 0; k < w->strips.count; k++)
         clear_counters(item, &w->lanes[k]);
-    organ_parts_run(&parts, w->engine, error);
-    for (size_t k = 0; k < w->strips.count; k++) {
-        if (phase == APPLY)
-            settle(w, k, error);
-        organ_strip_lane_close(w->lanes[k].strip, organ_merge_reads(item));
-    }
-    return error->status;
+    return organ_parts_run(&parts, w->engine, error);
 }
 
 /* The counters of the first worker become those of all. */

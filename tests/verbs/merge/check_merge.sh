@@ -52,6 +52,15 @@ done
 ORGAN_ISA=scalar ends 0 merge a b --method linear --weight 0.75,0.25 -o again --force --quiet
 judge "the CPU changes the model" cmp linear/model.safetensors again/model.safetensors
 
+# ---- strips of a large tensor are written by the threads that merge them ----
+header='{"model.layers.0.mlp.up_proj.weight":{"dtype":"BF16","shape":[4096,1100],"data_offsets":[0,9011200]}}'
+for file in large.safetensors other.safetensors; do
+    { printf '%b\0\0\0\0\0\0\0%s' "\\x$(printf %02x ${#header})" "$header"; } >$file
+    truncate -s $((8 + ${#header} + 9011200)) $file
+done
+ends 0 merge large.safetensors other.safetensors --method linear -o whole.safetensors --threads 4 --quiet --json
+holds ../out '.run.activity | .written_bytes > 9011200 and .one_thread_bytes < 450560'
+
 # ---- audit ----
 ends 0 merge a b --base tiny-qwen2 --method dare_ties --density 0.5 --seed 7 -o random --quiet
 ends 0 audit --recipe random/organ/recipe.yaml random --quiet --json --tensors 0
