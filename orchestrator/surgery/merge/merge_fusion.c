@@ -45,10 +45,13 @@ static size_t fusion_state_bytes(const organ_merge_task *task)
 /* The number of the first row, the number of rows, the divergences of the rows. */
 static size_t fusion_sums(const organ_merge_task *task) { return 2 + organ_merge_strip_rows(&task->shape); }
 
-static size_t fusion_counters(const organ_merge_task *task)
+/* Bits of the keys that one pass over the values finds. A small tensor needs fewer counters than values. */
+static unsigned digit_bits(const organ_merge_task *task)
 {
-    return 3 * organ_merge_digits(organ_merge_elements(task));
+    return organ_merge_elements(task) < (uint64_t)1 << 16 ? 8 : 16;
 }
+
+static size_t fusion_counters(const organ_merge_task *task) { return 3 * ((size_t)1 << digit_bits(task)); }
 
 static void fusion_begin(const organ_merge_task *task, void *state)
 {
@@ -78,7 +81,7 @@ static double importance_of(const organ_merge_strip *strip, const fusion_state *
 static void count_importances(const organ_merge_task *task, const fusion_state *s, const organ_merge_strip *strip,
                               uint64_t *counters)
 {
-    const unsigned bits = organ_merge_digit_bits(organ_merge_elements(task)), shift = 64 - s->known - bits;
+    const unsigned bits = digit_bits(task), shift = 64 - s->known - bits;
     const uint64_t digit = ((uint64_t)1 << bits) - 1;
     for (size_t row = 0; row < strip->rows; row++)
         for (size_t i = 0; i < strip->cols; i++) {
@@ -118,7 +121,7 @@ static organ_status fusion_next(const organ_merge_task *task, void *state, unsig
 {
     (void)pass, (void)error;
     fusion_state *const s = state;
-    const unsigned bits = organ_merge_digit_bits(organ_merge_elements(task));
+    const unsigned bits = digit_bits(task);
     *again = true;
     if (!s->divergences_known) {
         s->divergences_known = true;

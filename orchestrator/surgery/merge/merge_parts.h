@@ -22,13 +22,6 @@ double organ_merge_total(const organ_merge_task *task, size_t weight);
 organ_status organ_merge_check_weights(const organ_merge_task *task, size_t weight, const char *divisor,
                                        organ_error *error);
 
-/* ---- digits of keys ---- */
-
-/* Bits of a digit of keys, and the number of values of a digit. Tensors of fewer elements than a digit has values take
- * smaller digits. */
-unsigned organ_merge_digit_bits(uint64_t elements);
-static inline size_t organ_merge_digits(uint64_t elements) { return (size_t)1 << organ_merge_digit_bits(elements); }
-
 /* ---- exact choice of the largest elements of a tensor, by passes over its values ----
  *
  * Elements are in a total order: by absolute value, and equal ones by a bijective hash of the element's number, so that

@@ -6,8 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-unsigned organ_merge_digit_bits(uint64_t elements) { return elements < (uint64_t)1 << 16 ? 8 : 16; }
-
 /* ---- counters ----
  *
  * The first pass of a large tensor has a counter for each code of count_magnitudes. Other passes have two numbers, of
