@@ -113,14 +113,6 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-static float greatest_of(const float *values, size_t n)
-{
-    float greatest = 0;
-    for (size_t k = 0; k < n; k++)
-        greatest = fabsf(values[k]) > greatest ? fabsf(values[k]) : greatest;
-    return greatest;
-}
-
 /* If one scale covers the tensor, put_small has written it, so it is not appended to b->pending. */
 static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
@@ -138,7 +130,7 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
         b->unsearched += b->kernels->fit_affine(&fit, values, NULL, b->cols, b->scales, minima);
         organ_encoding_store_scales(encoding, b->kernels, minima, b->groups, b->pending_minima + b->pending_bytes);
     } else if (organ_quantize_keeps_scale(&encoding->grid)) {
-        b->scales[0] = organ_grid_scale(&encoding->grid, b->kernels, greatest_of(values, b->cols));
+        b->scales[0] = organ_grid_scale(&encoding->grid, b->kernels, b->kernels->amax(values, b->cols));
     } else {
         b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
                                                    b->group, b->scales);
