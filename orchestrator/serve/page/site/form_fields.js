@@ -74,8 +74,7 @@ function numberField(item, id) {
 // A number, or the word item.automatic.
 function numberOrWordField(item, id) {
     const { automatic } = item;
-    const input = make("input", { type: "text", id, name: item.name, autocomplete: "off", spellcheck: "false", autocapitalize: "none",
-        pattern: automatic + "|[0-9]*[.]?[0-9]+", title: item.allowed, placeholder: fallbackWords(item), required: item.required });
+    const input = Object.assign(textInput(item, id), { pattern: automatic + "|[0-9]*[.]?[0-9]+", title: item.allowed });
     return { input, read: () => input.value === "" ? undefined : input.value === automatic ? automatic : Number(input.value),
         write: value => { input.value = value; } };
 }
