@@ -8,12 +8,14 @@
 
 #include <stdlib.h>
 
-uint64_t organ_fold_channel(const organ_fold_map *map, uint64_t index)
+uint64_t organ_fold_channel(const organ_fold_side *side, uint64_t matrix, uint64_t at)
 {
+    const organ_fold_map *const map = &side->map;
+    const uint64_t columns = side->apart ? side->cols : 0, index = matrix * (side->of_rows ? side->rows : columns) + at;
     if (index < map->first)
         return ORGAN_NO_CHANNEL;
-    const uint64_t at = index - map->first, block = map->blocks == 1 ? 0 : at / map->stride;
-    const uint64_t within = at - block * map->stride, item = map->step == 1 ? within : within / map->step;
+    const uint64_t from = index - map->first, block = map->blocks == 1 ? 0 : from / map->stride;
+    const uint64_t within = from - block * map->stride, item = map->step == 1 ? within : within / map->step;
     return block >= map->blocks || item >= map->span || item * map->step != within
                ? ORGAN_NO_CHANNEL
                : map->base + block / map->share * map->span + item;

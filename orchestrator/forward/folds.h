@@ -16,10 +16,6 @@ typedef struct organ_fold_map {
     uint64_t first, stride, blocks, span, step, share, base;
 } organ_fold_map;
 
-#define ORGAN_NO_CHANNEL UINT64_MAX
-/* Returns the channel of an index; ORGAN_NO_CHANNEL: the index is not in the fold. */
-uint64_t organ_fold_channel(const organ_fold_map *map, uint64_t index);
-
 /* A tensor of a fold, as `matrices` matrices of out_features x in_features; a vector is a matrix of one row. */
 typedef struct organ_fold_side {
     const organ_weight *weight;
@@ -32,6 +28,11 @@ typedef struct organ_fold_side {
     float plus; /* the forward pass multiplies by plus + value (norms that add one) */
     organ_fold_map map;
 } organ_fold_side;
+
+#define ORGAN_NO_CHANNEL UINT64_MAX
+/* Returns the channel of row `at` (side->of_rows) or of column `at` of a matrix; ORGAN_NO_CHANNEL: the fold has not
+ * this row or column. */
+uint64_t organ_fold_channel(const organ_fold_side *side, uint64_t matrix, uint64_t at);
 
 /* What a fold scales. */
 typedef enum organ_fold_kind {

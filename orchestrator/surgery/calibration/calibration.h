@@ -382,6 +382,9 @@ typedef struct organ_calibration_work {
      * windows->count 0. */
     organ_status (*compare)(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                             size_t chunk, float *donor, float *changed, organ_error *error);
+    /* Called by organ_calibration_run_open when the forward pass is open, before `extra`; an error becomes that of
+     * organ_calibration_run_open. May be NULL. */
+    organ_status (*opened)(void *context, const organ_calibration_run *calib, organ_error *error);
     /* Returns the least bytes of memory that the caller uses during the whole walk, in addition to `memory`. `scratch`:
      * --scratch is given. May be NULL. */
     uint64_t (*extra)(void *context, const organ_calibration_run *calib, bool scratch);

@@ -355,7 +355,9 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
         calib->options->unpacked ? organ_forward_open_unpacked : organ_forward_open;
     if ((!loaded && !organ_memory_named(error)) ||
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
-        open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
+        open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault) ||
+        (calib->work && calib->work->opened &&
+         calib->work->opened(calib->work->context, calib, loaded ? error : &fault)))
         return error->status;
     if (calib->options->file_layers && organ_forward_describe(facts->forward)->shortcut)
         return organ_fail(error, ORGAN_USAGE,

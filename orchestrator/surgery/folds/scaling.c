@@ -93,11 +93,12 @@ static void scale_alike(const organ_fold_side *side, float factor, float *values
         values[k] = scaled(side, factor, values[k]);
 }
 
-/* Value k has index `first` + k of the side's rows or columns. */
-static void scale_each(const organ_fold_side *side, const float *factors, uint64_t first, float *values, size_t count)
+/* Value k is in row or column `first` + k of the matrix. */
+static void scale_each(const organ_fold_side *side, const float *factors, uint64_t matrix, uint64_t first,
+                       float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
-        const uint64_t channel = organ_fold_channel(&side->map, first + k);
+        const uint64_t channel = organ_fold_channel(side, matrix, first + k);
         if (channel != ORGAN_NO_CHANNEL)
             values[k] = scaled(side, factors[channel], values[k]);
     }
@@ -110,12 +111,10 @@ static void scale_row(const organ_fold_side *side, const float *factors, uint64_
 {
     const uint64_t stored = side->transposed ? side->cols : side->rows, matrix = row / stored, within = row % stored;
     const bool along = side->of_rows == side->transposed; /* the channel changes along the row */
-    const uint64_t each = side->of_rows ? side->rows : side->cols,
-                   before = side->of_rows || side->apart ? matrix * each : 0;
     if (along)
-        scale_each(side, factors, before + skipped, values, count);
+        scale_each(side, factors, matrix, skipped, values, count);
     else {
-        const uint64_t channel = organ_fold_channel(&side->map, before + within);
+        const uint64_t channel = organ_fold_channel(side, matrix, within);
         scale_alike(side, channel == ORGAN_NO_CHANNEL ? 1 : factors[channel], values, count);
     }
 }

@@ -48,17 +48,18 @@ void organ_scaling_values(const organ_scaling *scaling, size_t tensor, uint64_t 
 organ_status organ_scaling_find(organ_scaling *scaling, const organ_model *copy, const organ_kernels *kernels,
                                 const char **odd, organ_error *error);
 
-/* What limits the powers of two by which a channel can be scaled. */
+/* The powers of two by which a channel can be scaled such that no weight of it is rounded. */
 typedef struct organ_channel_range {
-    int least, most; /* exponents for which the values without an added number are exact, around 0 */
-    /* The producer is a norm with the weight `weight` of type `dtype`, which multiplies by added + weight. If `added`
-     * is not 0, exponents must also keep the sum exact. */
-    bool norm;
-    float weight, added;
-    organ_dtype dtype;
+    /* Exponents from `least`, at most 0, to `most`, at least 0: no weight overflows or loses bits by underflow. The
+     * weights of a norm that adds a number are not counted here; `added` and `weight` decide on them. */
+    int least, most;
+    bool norm;           /* the producer is a norm, and the next members describe its channel */
+    float weight, added; /* the norm multiplies by added + weight; `added` is 0 or 1 */
+    organ_dtype dtype;   /* the type in which the norm's weight is stored */
 } organ_channel_range;
-/* Returns the factor nearest to `wanted` by which a norm is really divided when its weight is rounded to its type;
- * `wanted` itself without a norm. Then its readers lose nothing by that rounding. */
+/* Returns by which factor a norm is divided if the caller divides its channel by `wanted` and rounds its weight to the
+ * type in which it is stored: readers that are multiplied by this factor compensate the rounding. Returns `wanted` if
+ * the producer is no norm. */
 float organ_channel_factor(const organ_channel_range *range, const organ_kernels *kernels, float wanted);
 /* Returns whether a channel can be scaled by 2^exponent: always by 1. */
 bool organ_channel_allows(const organ_channel_range *range, int exponent);
@@ -66,8 +67,9 @@ bool organ_channel_allows(const organ_channel_range *range, int exponent);
  * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */
 int organ_channel_exponent(const organ_channel_range *range, double wanted);
 
-/* Narrows *range to exponents that keep `value` of this type exact, if it is multiplied (`divided`: divided) by the
- * power of two. Uses the exponent of the value only, so a range may be narrower than necessary. */
+/* Narrows *range to exponents with which values of this type stay exact if they are multiplied (`divided`: divided) by
+ * the power of two. `least` and `most` are the least magnitude above 0 and the greatest magnitude of the values; if
+ * most is 0, the range stays. Only exponents of values are used, so the range may become narrower than necessary. */
 void organ_channel_narrow(organ_channel_range *range, float least, float most, organ_dtype dtype, bool divided);
 
 #endif

@@ -38,8 +38,7 @@ static uint64_t channel_of(const organ_fold_side *side, uint64_t at)
                    stored = side->transposed ? side->cols : side->rows;
     const uint64_t row = at / cols, matrix = row / stored, within = row % stored;
     const uint64_t out = side->transposed ? at % cols : within, in = side->transposed ? within : at % cols;
-    const uint64_t column = side->apart ? matrix * side->cols + in : in;
-    return organ_fold_channel(&side->map, side->of_rows ? matrix * side->rows + out : column);
+    return organ_fold_channel(side, matrix, side->of_rows ? out : in);
 }
 
 /* `was` has the values of the donor with all factors that are known. */

@@ -7,18 +7,19 @@
 #include "orchestrator/surgery/folds/smooth_search.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* What the weights of a fold's tensors state about a channel. */
+/* What the choice of a channel's factor needs of the weights that the factor changes. */
 typedef struct organ_channel_weights {
     float reader;              /* greatest magnitude of the readers' weights */
-    organ_channel_range range; /* of exact powers of two */
+    organ_channel_range range; /* the powers of two with which none of the weights is rounded */
 } organ_channel_weights;
 
 typedef struct organ_smooth_sample organ_smooth_sample;
 
-/* Inputs of some tokens, for each fold, or for each expert of a fold: of the layer whose inputs the tap gets. */
+/* The samples of one layer, the one whose inputs the tap gets: each has the inputs of some tokens, for a fold or for an
+ * expert of a fold. */
 typedef struct organ_smooth_samples {
     organ_smooth_sample *list; /* owned */
-    size_t count;
+    size_t count, room;
 } organ_smooth_samples;
 
 /* The walk that measures the inputs of the readers and chooses the factors. */
@@ -37,7 +38,6 @@ typedef struct organ_smooth_walk {
     float *least, *most; /* by channel of all folds: of the inputs */
     double *shares;      /* by fold: predicted error with the factors, divided by that without; alpha below 0 only */
     organ_smooth_samples samples; /* alpha below 0 */
-    uint64_t memory;              /* of ranges, factors and samples, in bytes */
     size_t first, end;            /* range of the folds of the layer whose inputs the tap gets */
 } organ_smooth_walk;
 
@@ -49,9 +49,19 @@ organ_status organ_smooth_walk_open(organ_smooth_walk *walk, const organ_model *
 organ_status organ_smooth_walk_run(organ_smooth_walk *walk, organ_error *error);
 void organ_smooth_walk_close(organ_smooth_walk *walk);
 
+/* ---- weights ---- */
+
 /* Sets weights[0 .. fold->channels) from the loaded layer. */
 organ_status organ_smooth_read_weights(const organ_smooth_walk *walk, const organ_layer *layer, const organ_fold *fold,
                                        organ_channel_weights *weights, organ_error *error);
+
+/* Sets *values to a side's matrices, one below the other, and *rows to the number of all their rows. Returns
+ * ORGAN_BAD_INPUT if the layer does not hold them as real numbers. */
+organ_status organ_smooth_values(const organ_layer *layer, const organ_fold_side *side, organ_product_operand *values,
+                                 uint64_t *rows, organ_error *error);
+/* Returns row `row` of these values in FP32: the layer's own memory, or `buffer`. */
+const float *organ_smooth_row(const organ_smooth_walk *walk, const organ_fold_side *side,
+                              const organ_product_operand *values, uint64_t row, float *buffer);
 
 /* ---- samples ---- */
 
@@ -68,12 +78,6 @@ void organ_smooth_samples_take(organ_smooth_walk *walk, size_t side, uint64_t ma
 organ_status organ_smooth_samples_solve(organ_smooth_walk *walk, const organ_layer *layer,
                                         const organ_channel_weights *weights, organ_error *error);
 /* Returns the bytes that samples and search need for the largest layer. */
-uint64_t organ_smooth_samples_memory(const organ_smooth_walk *walk, const organ_folds *folds);
-
-/* ---- weights ---- */
-
-/* Returns row `row` of a side's matrices, one below the other, in FP32: the layer's own values, or `buffer`. */
-const float *organ_smooth_row(const organ_smooth_walk *walk, const organ_fold_side *side,
-                              const organ_product_operand *values, uint64_t row, float *buffer);
+uint64_t organ_smooth_samples_memory(const organ_smooth_walk *walk);
 
 #endif

@@ -24,14 +24,15 @@ typedef struct token {
     size_t place; /* row of `inputs` */
 } token;
 
-/* Inputs of one matrix, which all readers of its channels have. */
+/* Inputs of one matrix. All readers of its channels have the same. */
 struct organ_smooth_sample {
     size_t fold, side;
     uint64_t matrix;      /* of a stack whose matrices have channels of their own; else 0 */
     uint64_t from, count; /* range of its channels in the fold */
     size_t cols, room;    /* inputs of a token; most tokens */
     size_t tokens;
-    token *kept;   /* a heap, the greatest hash first */
+    token *kept;   /* in any order until the sample is solved */
+    size_t last;   /* index in `kept` of the token with the greatest hash */
     float *inputs; /* room x cols */
     double share;
 };
@@ -50,25 +51,19 @@ static size_t room_of(uint64_t channels)
  * tensor. */
 static uint64_t samples_of(const organ_fold_side *side) { return side->apart ? side->matrices : 1; }
 
-static size_t count_samples(const organ_smooth_walk *w, size_t f)
-{
-    const organ_fold *const fold = &w->scaling->folds.list[f];
-    size_t count = 0;
-    for (size_t k = fold->first; k < fold->first + fold->count; k++)
-        count += w->watched[k] ? (size_t)samples_of(&w->scaling->folds.sides[k]) : 0;
-    return count;
-}
-
 static organ_status begin_sample(organ_smooth_walk *w, size_t f, size_t k, uint64_t matrix, organ_error *error)
 {
     const organ_fold *const fold = &w->scaling->folds.list[f];
     const organ_fold_side *const side = &w->scaling->folds.sides[k];
-    organ_smooth_sample *const s = &w->samples.list[w->samples.count++];
+    organ_smooth_samples *const samples = &w->samples;
+    if (!organ_grow(&samples->list, samples->count, &samples->room, sizeof *samples->list))
+        return organ_fail_memory(error, side->weight->name);
+    organ_smooth_sample *const s = &samples->list[samples->count++];
     const size_t cols = (size_t)side->cols, room = room_of(fold->channels);
     *s = (organ_smooth_sample){
         .fold = f, .side = k, .matrix = matrix, .count = fold->channels, .cols = cols, .room = room};
     if (side->apart) {
-        s->from = organ_fold_channel(&side->map, matrix * cols);
+        s->from = organ_fold_channel(side, matrix, 0);
         s->count = cols;
     }
     s->kept = malloc(room * sizeof *s->kept);
@@ -78,12 +73,6 @@ static organ_status begin_sample(organ_smooth_walk *w, size_t f, size_t k, uint6
 
 organ_status organ_smooth_samples_begin(organ_smooth_walk *w, organ_error *error)
 {
-    size_t count = 0;
-    for (size_t f = w->first; f < w->end; f++)
-        count += count_samples(w, f);
-    w->samples = (organ_smooth_samples){.list = calloc(count + 1, sizeof *w->samples.list)};
-    if (!w->samples.list)
-        return organ_fail_memory(error, w->scaling->model->path);
     for (size_t f = w->first; f < w->end; f++) {
         const organ_fold *const fold = &w->scaling->folds.list[f];
         for (size_t k = fold->first; k < fold->first + fold->count; k++)
@@ -104,47 +93,21 @@ void organ_smooth_samples_release(organ_smooth_samples *samples)
 
 /* ---- the tokens with the least hashes ---- */
 
-static void swap(token *a, token *b)
-{
-    const token other = *a;
-    *a = *b;
-    *b = other;
-}
-
-static void sift_up(token *heap, size_t at)
-{
-    for (; at > 0 && heap[(at - 1) / 2].hash < heap[at].hash; at = (at - 1) / 2)
-        swap(&heap[(at - 1) / 2], &heap[at]);
-}
-
-static void sift_down(token *heap, size_t count)
-{
-    for (size_t at = 0, child; (child = 2 * at + 1) < count; at = child) {
-        child += child + 1 < count && heap[child + 1].hash > heap[child].hash;
-        if (heap[child].hash <= heap[at].hash)
-            return;
-        swap(&heap[at], &heap[child]);
-    }
-}
-
 /* Tokens with equal inputs, such as the first ones of all windows, count once. */
 static void keep(organ_smooth_sample *s, uint64_t hash, const float *inputs)
 {
     const bool full = s->tokens == s->room;
-    if (full && hash >= s->kept[0].hash)
+    if (full && hash >= s->kept[s->last].hash)
         return;
     for (size_t k = 0; k < s->tokens; k++)
         if (s->kept[k].hash == hash)
             return;
-    const size_t place = full ? s->kept[0].place : s->tokens;
+    const size_t place = full ? s->last : s->tokens++;
     memcpy(s->inputs + place * s->cols, inputs, s->cols * sizeof *inputs);
-    if (full) {
-        s->kept[0] = (token){hash, place};
-        sift_down(s->kept, s->tokens);
-    } else {
-        s->kept[s->tokens] = (token){hash, place};
-        sift_up(s->kept, s->tokens++);
-    }
+    s->kept[place] = (token){hash, place};
+    for (size_t k = s->last = 0; k < s->tokens; k++)
+        if (s->kept[k].hash > s->kept[s->last].hash)
+            s->last = k;
 }
 
 void organ_smooth_samples_take(organ_smooth_walk *w, size_t side, uint64_t matrix, size_t tokens, const float *inputs)
@@ -188,20 +151,19 @@ static int by_hash(const void *a, const void *b)
 
 /* ---- the problem of a sample ---- */
 
-/* A walk and what the threads need to solve its samples. */
+/* What the threads that solve the samples of a layer share. */
 typedef struct sample_work {
     organ_smooth_walk *walk;
-    const organ_layer *layer;
-    const organ_channel_weights *weights; /* of the channels of all folds of the layer */
+    const organ_layer *layer;             /* has the weights of which a problem has some rows */
+    const organ_channel_weights *weights; /* of the channels of the folds [walk->first, walk->end) */
 } sample_work;
 
 /* Adds the magnitudes of a row of weights or of a token to column `at` of channels x count values. */
 static void add_values(const organ_smooth_sample *s, const organ_fold_side *side, const float *values, size_t at,
                        size_t count, float *magnitudes, double *squares, double share)
 {
-    const uint64_t before = side->apart ? s->matrix * s->cols : 0;
     for (size_t c = 0; c < s->cols; c++) {
-        const uint64_t found = organ_fold_channel(&side->map, before + c);
+        const uint64_t found = organ_fold_channel(side, s->matrix, c);
         if (found == ORGAN_NO_CHANNEL)
             continue;
         const uint64_t channel = found - s->from;
@@ -233,21 +195,23 @@ static uint64_t rows_of(const organ_smooth_walk *w, const organ_smooth_sample *s
 
 /* Adds rows evenly from all matrices, one below the other: row (n + 1/2) of `all` divided by p->rows. */
 static organ_status add_weights(const sample_work *v, const organ_smooth_sample *s, uint64_t all,
-                                organ_smooth_problem *p, float *buffer, organ_error *error)
+                                organ_smooth_problem *p, organ_error *error)
 {
     const organ_folds *const folds = &v->walk->scaling->folds;
     const organ_fold *const fold = &folds->list[s->fold];
+    ORGAN_OWNED float *const buffer = malloc(s->cols * sizeof *buffer);
     uint64_t begin = 0;
     size_t n = 0;
+    if (!buffer)
+        return organ_fail_memory(error, v->walk->scaling->model->path);
     for (size_t k = fold->first; k < fold->first + fold->count; k++) {
         const organ_fold_side *const side = &folds->sides[k];
         organ_product_operand values;
-        uint64_t rows, cols;
+        uint64_t rows;
         if (!has_weights(s, side, k))
             continue;
-        if (!organ_layer_matrix(v->layer, side->weight->name, &rows, &cols, &values))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its values are not in the layer",
-                              side->weight->name);
+        if (organ_smooth_values(v->layer, side, &values, &rows, error))
+            return error->status;
         const uint64_t own = side->apart ? side->rows : rows, skipped = side->apart ? s->matrix * side->rows : 0;
         for (uint64_t at; n < p->rows && (at = (2 * n + 1) * all / (2 * p->rows)) < begin + own; n++)
             add_values(s, side, organ_smooth_row(v->walk, side, &values, skipped + at - begin, buffer), n, p->rows,
@@ -274,18 +238,10 @@ static size_t group_of(const organ_smooth_walk *w, uint64_t channels)
     return w->rounding.group && w->rounding.group < channels ? w->rounding.group : (size_t)channels;
 }
 
-/* A problem with the arrays that it only reads. */
-typedef struct owned_problem {
-    organ_smooth_problem p;
-    float *ranges, *greatest, *buffer; /* buffer: the values of a row */
-    uint64_t *allowed;
-} owned_problem;
-
-static organ_status open_problem(const sample_work *v, organ_smooth_sample *s, uint64_t rows, owned_problem *o,
-                                 organ_error *error)
+/* Allocates the arrays of a problem; release_problem frees them, also after an error. */
+static organ_status make_problem(const organ_smooth_walk *w, const organ_smooth_sample *s, uint64_t rows,
+                                 organ_smooth_problem *p, organ_error *error)
 {
-    const organ_smooth_walk *const w = v->walk;
-    organ_smooth_problem *const p = &o->p;
     *p = (organ_smooth_problem){.channels = (size_t)s->count,
                                 .rows = (size_t)(rows < MOST_ROWS ? rows : MOST_ROWS),
                                 .tokens = w->rounding.fixed ? 1 : s->tokens,
@@ -297,35 +253,30 @@ static organ_status open_problem(const sample_work *v, organ_smooth_sample *s, u
     p->inputs = calloc(p->channels * p->tokens, sizeof *p->inputs);
     p->weight_squares = calloc(p->channels, sizeof *p->weight_squares);
     p->input_squares = calloc(p->channels, sizeof *p->input_squares);
-    p->ranges = o->ranges = malloc(p->channels * sizeof *o->ranges);
-    p->greatest = o->greatest = malloc(p->channels * sizeof *o->greatest);
-    o->allowed = malloc(p->channels * sizeof *o->allowed);
-    o->buffer = malloc(s->cols * sizeof *o->buffer);
-    p->allowed = w->reals ? NULL : o->allowed;
-    return p->weights && p->inputs && p->weight_squares && p->input_squares && o->ranges && o->greatest && o->allowed &&
-                   o->buffer
+    p->ranges = malloc(p->channels * sizeof *p->ranges);
+    p->greatest = malloc(p->channels * sizeof *p->greatest);
+    p->allowed = w->reals ? NULL : calloc(p->channels, sizeof *p->allowed);
+    return p->weights && p->inputs && p->weight_squares && p->input_squares && p->ranges && p->greatest &&
+                   (p->allowed || w->reals)
                ? ORGAN_OK
                : organ_fail_memory(error, w->scaling->model->path);
 }
 
-static void close_problem(owned_problem *o)
+static void release_problem(organ_smooth_problem *p)
 {
-    organ_smooth_problem *const p = &o->p;
-    ORGAN_FREE_ARRAYS(p->weights, p->inputs, p->weight_squares, p->input_squares, o->ranges, o->greatest, o->allowed,
-                      o->buffer);
+    ORGAN_FREE_ARRAYS(p->weights, p->inputs, p->weight_squares, p->input_squares, p->ranges, p->greatest, p->allowed);
 }
 
 /* Sets what the problem has by channel. `begin`: of the sample's channels in those of all folds. */
 static void fill_channels(const organ_smooth_walk *w, uint64_t begin, const organ_channel_weights *weights,
-                          owned_problem *o)
+                          organ_smooth_problem *p)
 {
-    for (size_t c = 0; c < o->p.channels; c++) {
-        o->ranges[c] = w->most[begin + c] - w->least[begin + c];
-        o->greatest[c] = weights[c].reader;
-        o->allowed[c] = 0;
-        for (int e = -ORGAN_SMOOTH_EXPONENTS; e <= ORGAN_SMOOTH_EXPONENTS; e++)
+    for (size_t c = 0; c < p->channels; c++) {
+        p->ranges[c] = w->most[begin + c] - w->least[begin + c];
+        p->greatest[c] = weights[c].reader;
+        for (int e = -ORGAN_SMOOTH_EXPONENTS; p->allowed && e <= ORGAN_SMOOTH_EXPONENTS; e++)
             if (organ_channel_allows(&weights[c].range, e))
-                o->allowed[c] |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
+                p->allowed[c] |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
     }
 }
 
@@ -338,21 +289,19 @@ static organ_status solve(void *context, size_t index, size_t worker, organ_erro
     const uint64_t rows = rows_of(w, s), begin = w->scaling->begin[s->fold] + s->from;
     const organ_channel_weights *const weights = v->weights + (begin - w->scaling->begin[w->first]);
     float *const factors = w->scaling->factors + begin;
-    owned_problem own = {0};
+    ORGAN_RELEASED_BY(release_problem) organ_smooth_problem p = {0};
     (void)worker;
     s->share = 1;
     if (!rows || !s->tokens)
         return ORGAN_OK;
     qsort(s->kept, s->tokens, sizeof *s->kept, by_hash);
-    if (open_problem(v, s, rows, &own, error) == ORGAN_OK &&
-        add_weights(v, s, rows, &own.p, own.buffer, error) == ORGAN_OK) {
-        add_inputs(w, s, &own.p);
-        fill_channels(w, begin, weights, &own);
-        organ_smooth_search(&own.p, factors, &s->share, error);
-        for (size_t c = 0; w->reals && c < own.p.channels; c++)
-            factors[c] = organ_channel_factor(&weights[c].range, w->engine->kernels, factors[c]);
-    }
-    close_problem(&own);
+    if (make_problem(w, s, rows, &p, error) || add_weights(v, s, rows, &p, error))
+        return error->status;
+    add_inputs(w, s, &p);
+    fill_channels(w, begin, weights, &p);
+    organ_smooth_search(&p, factors, &s->share, error);
+    for (size_t c = 0; w->reals && c < p.channels; c++)
+        factors[c] = organ_channel_factor(&weights[c].range, w->engine->kernels, factors[c]);
     return error->status;
 }
 
@@ -398,8 +347,9 @@ static uint64_t solve_bytes(const organ_smooth_walk *w, uint64_t channels, const
            organ_smooth_search_memory(count, MOST_ROWS, tokens, group_of(w, count));
 }
 
-uint64_t organ_smooth_samples_memory(const organ_smooth_walk *w, const organ_folds *folds)
+uint64_t organ_smooth_samples_memory(const organ_smooth_walk *w)
 {
+    const organ_folds *const folds = &w->scaling->folds;
     const uint64_t workers = organ_workers_count(w->engine->workers);
     uint64_t most = 0, all = 0, largest = 0, samples = 0;
     for (size_t f = 0; f < folds->count; f++) {

@@ -14,13 +14,14 @@
  * greatest magnitude and the sum of the squares of its columns. */
 typedef struct organ_smooth_problem {
     size_t channels, rows, tokens;
-    size_t group;                           /* number of channels of a row that share a scale of weights */
+    size_t group; /* number of channels of a row that share a scale of weights */
+    /* Arrays, which belong to whoever made the problem. */
     float *weights;                         /* channels x rows */
     float *inputs;                          /* channels x tokens */
     double *weight_squares, *input_squares; /* by channel: sum over the rows, mean of the tokens */
+    float *ranges, *greatest;               /* by channel: range of all inputs, greatest magnitude of all weights */
+    uint64_t *allowed;                      /* by channel: bit e + ORGAN_SMOOTH_EXPONENTS: 2^e is exact; NULL: any */
     double weight_levels, input_levels;     /* greatest code; 0: codes are no whole numbers */
-    const float *ranges, *greatest;         /* by channel: range of all inputs, greatest magnitude of all weights */
-    const uint64_t *allowed;                /* by channel: bit e + ORGAN_SMOOTH_EXPONENTS: 2^e is exact; NULL: any */
     bool alphas_only;                       /* too few tokens to choose channel by channel */
 } organ_smooth_problem;
 

@@ -29,9 +29,8 @@ static void note_inputs(const organ_smooth_walk *w, size_t fold, const organ_fol
 {
     float *const least = w->least + w->scaling->begin[fold], *const most = w->most + w->scaling->begin[fold];
     const size_t cols = (size_t)side->cols;
-    const uint64_t before = side->apart ? matrix * cols : 0;
     for (size_t c = 0; c < cols; c++) {
-        const uint64_t channel = organ_fold_channel(&side->map, before + c);
+        const uint64_t channel = organ_fold_channel(side, matrix, c);
         if (channel == ORGAN_NO_CHANNEL)
             continue;
         for (size_t t = 0; t < tokens; t++) {
@@ -124,32 +123,27 @@ static uint64_t no_memory(void *context, const organ_calibration_run *calib, con
     return 0;
 }
 
+/* Counts `least`, `most`, the factors and shares of all folds, and the weights and samples of the largest layer. */
 static uint64_t walk_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
+    const organ_smooth_walk *const w = context;
+    const organ_folds *const folds = &w->scaling->folds;
+    uint64_t largest = 0, layer = 0;
     (void)calib, (void)scratch;
-    return ((const organ_smooth_walk *)context)->memory;
+    for (size_t f = 0; f < folds->count; f++) {
+        layer = f > 0 && folds->list[f].layer == folds->list[f - 1].layer ? layer : 0;
+        layer += folds->list[f].channels;
+        largest = layer > largest ? layer : largest;
+    }
+    return 3 * w->scaling->channels * sizeof(float) + largest * sizeof(organ_channel_weights) +
+           (w->alpha < 0 ? organ_smooth_samples_memory(w) + folds->count * sizeof *w->shares : 0);
 }
 
-/* Ranges, factors, what the weights of the largest layer state, and its samples. The forward pass of the walk is opened
- * later. */
-static organ_status find_memory(organ_smooth_walk *w, const organ_model *model, organ_error *error)
+static organ_status find_folds(void *context, const organ_calibration_run *calib, organ_error *error)
 {
-    organ_forward *forward = NULL;
-    organ_folds folds = {0};
-    uint64_t most = 0, channels = 0, layer = 0;
-    if (organ_forward_open(model, w->engine, &forward, error) == ORGAN_OK)
-        organ_forward_folds(forward, &folds, error);
-    for (size_t f = 0; f < folds.count; f++) {
-        layer = f > 0 && folds.list[f].layer == folds.list[f - 1].layer ? layer : 0;
-        layer += folds.list[f].channels;
-        channels += folds.list[f].channels;
-        most = layer > most ? layer : most;
-    }
-    w->memory = 3 * channels * sizeof(float) + most * sizeof(organ_channel_weights) +
-                (w->alpha < 0 ? organ_smooth_samples_memory(w, &folds) + folds.count * sizeof *w->shares : 0);
-    organ_folds_release(&folds);
-    organ_forward_close(forward);
-    return error->status;
+    const organ_smooth_walk *const w = context;
+    const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(calib);
+    return organ_scaling_open(facts->forward, w->scaling->model, w->scaling, error);
 }
 
 static organ_status enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
@@ -186,6 +180,7 @@ organ_status organ_smooth_walk_open(organ_smooth_walk *w, const organ_model *mod
                                     organ_error *error)
 {
     organ_scaling *const s = w->scaling;
+    s->model = model;
     w->options.method = "smooth";
     w->options.verb = w->options.doing = "measuring";
     w->options.streams = ORGAN_INPUTS_DONOR;
@@ -197,11 +192,10 @@ organ_status organ_smooth_walk_open(organ_smooth_walk *w, const organ_model *mod
                                        .every = true,
                                        .enter = enter_layer,
                                        .leave = leave_layer,
+                                       .opened = find_folds,
                                        .extra = walk_memory,
                                        .tap = &w->tap};
-    if (find_memory(w, model, error) ||
-        organ_calibration_run_open(&w->options, model, &w->targets, &w->work, w->engine, progress, &w->run, error) ||
-        organ_scaling_open(organ_calibration_run_facts_of(w->run)->forward, model, s, error))
+    if (organ_calibration_run_open(&w->options, model, &w->targets, &w->work, w->engine, progress, &w->run, error))
         return error->status;
     w->watched = calloc(s->folds.side_count + 1, sizeof *w->watched);
     w->least = malloc((size_t)(s->channels + 1) * sizeof *w->least);

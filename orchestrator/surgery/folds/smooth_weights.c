@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The greatest and least magnitudes of the weights of each channel of a fold. */
+ * Reads the weights of the tensors of a fold from the loaded layer: the greatest magnitude of each channel's weights,
+ * and the powers of two by which they can be multiplied without rounding. */
 #include "orchestrator/surgery/folds/smooth_parts.h"
 
 #include "formats/base/owned.h"
@@ -36,12 +37,22 @@ const float *organ_smooth_row(const organ_smooth_walk *walk, const organ_fold_si
     return buffer;
 }
 
+organ_status organ_smooth_values(const organ_layer *layer, const organ_fold_side *side, organ_product_operand *values,
+                                 uint64_t *rows, organ_error *error)
+{
+    const char *const name = side->weight->name;
+    uint64_t cols;
+    return organ_layer_matrix(layer, name, rows, &cols, values)
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its values are not in the layer", name);
+}
+
 static const float *row_values(const fold_reading *r, uint64_t row, float *buffer)
 {
     return organ_smooth_row(r->walk, r->side, &r->values, row, buffer);
 }
 
-/* `least` and `most` are magnitudes; least is that of the values that are not 0. */
+/* `least` and `most` are the least and the greatest magnitude of values of the channel; zeros do not count as least. */
 static void note_channel(fold_reading *r, uint64_t channel, float least, float most)
 {
     organ_channel_weights *const w = &r->weights[channel];
@@ -60,7 +71,7 @@ static void note_value(float value, float *least, float *most)
 static void note_rows(fold_reading *r, uint64_t from, uint64_t until, float *buffer)
 {
     for (uint64_t row = from; row < until; row++) {
-        const uint64_t channel = organ_fold_channel(&r->side->map, row);
+        const uint64_t channel = organ_fold_channel(r->side, row / r->side->rows, row % r->side->rows);
         float least = INFINITY, most = 0;
         if (channel == ORGAN_NO_CHANNEL)
             continue;
@@ -86,10 +97,9 @@ static void note_columns(fold_reading *r, uint64_t from, uint64_t until, float *
         for (size_t c = 0; c < cols; c++)
             note_value(values[c], &least[c], &most[c]);
     }
-    const uint64_t before = r->side->apart ? from / r->side->rows * cols : 0;
     ORGAN_LOCKED(&r->lock);
     for (size_t c = 0; c < cols; c++) {
-        const uint64_t channel = organ_fold_channel(&r->side->map, before + c);
+        const uint64_t channel = organ_fold_channel(r->side, from / r->side->rows, c);
         if (channel != ORGAN_NO_CHANNEL)
             note_channel(r, channel, least[c], most[c]);
     }
@@ -155,11 +165,9 @@ organ_status organ_smooth_read_weights(const organ_smooth_walk *walk, const orga
                           .weights = weights,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .fault = {error, false}};
-        uint64_t rows, cols;
-        if (!organ_layer_matrix(layer, r.side->weight->name, &rows, &cols, &r.values))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its values are not in the layer",
-                              r.side->weight->name);
-        note_side(&r, fold->kind == ORGAN_FOLD_NORM && k == fold->first, error);
+        uint64_t rows;
+        if (organ_smooth_values(layer, r.side, &r.values, &rows, error) == ORGAN_OK)
+            note_side(&r, fold->kind == ORGAN_FOLD_NORM && k == fold->first, error);
     }
     return error->status;
 }

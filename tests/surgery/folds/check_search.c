@@ -49,11 +49,11 @@ static void make_problem(random_problem *r, size_t group, double weight_levels, 
                                   r->inputs,
                                   r->weight_squares,
                                   r->input_squares,
-                                  weight_levels,
-                                  input_levels,
                                   r->ranges,
                                   r->greatest,
                                   allowed ? r->allowed : NULL,
+                                  weight_levels,
+                                  input_levels,
                                   false};
 }
 
