@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * The search for factors of channels finds an error that no single step lowers, and reports it by the definition. */
 #include "orchestrator/surgery/folds/smooth_search.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A number in [0, 1) that looks random. */
-static double draw(uint64_t k)
-{
-    uint64_t x = (k + 1) * 0x9E3779B97F4A7C15U;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
-    return (double)((x ^ x >> 27) >> 11) * 0x1p-53;
-}
 
 enum { CHANNELS = 24, ROWS = 40, TOKENS = 50 };
 
@@ -28,11 +21,12 @@ typedef struct random_problem {
 /* Inputs of every fifth channel are outliers; channel 7 has no inputs. */
 static void make_problem(random_problem *r, size_t group, double weight_levels, double input_levels, uint64_t allowed)
 {
+    samples random = {1};
     memset(r, 0, sizeof *r);
     for (size_t c = 0; c < CHANNELS; c++) {
         r->allowed[c] = allowed;
         for (size_t k = 0; k < ROWS + TOKENS; k++) {
-            const float magnitude = (float)(0.001 + draw(c * (ROWS + TOKENS) + k));
+            const float magnitude = (float)(0.001 + samples_uniform(&random));
             const bool row = k < ROWS;
             const float usual = magnitude * (row || c % 5 ? 1 : 30), value = row || c != 7 ? usual : 0;
             *(row ? &r->weights[c * ROWS + k] : &r->inputs[c * TOKENS + k - ROWS]) = value;
