@@ -3,6 +3,7 @@
 
 #include "formats/base/owned.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/folds/smooth_search.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
@@ -204,18 +205,11 @@ float organ_channel_factor(const organ_channel_range *range, const organ_kernels
     return isfinite(factor) && factor > 0 ? factor : wanted;
 }
 
-bool organ_channel_allows(const organ_channel_range *range, int exponent)
+uint64_t organ_channel_exponents(const organ_channel_range *range)
 {
-    return exponent == 0 ||
-           (exponent >= range->least && exponent <= range->most && (range->added == 0 || is_exact(range, exponent)));
-}
-
-int organ_channel_exponent(const organ_channel_range *range, double wanted)
-{
-    const double ideal = log2(wanted);
-    int best = 0;
+    uint64_t allowed = (uint64_t)1 << ORGAN_SMOOTH_EXPONENTS; /* 2^0 changes nothing */
     for (int e = range->least; e <= range->most; e++)
-        if (fabs(e - ideal) < fabs(best - ideal) && organ_channel_allows(range, e))
-            best = e;
-    return best;
+        if (range->added == 0 || is_exact(range, e))
+            allowed |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
+    return allowed;
 }

@@ -50,8 +50,9 @@ organ_status organ_scaling_find(organ_scaling *scaling, const organ_model *copy,
 
 /* The powers of two by which a channel can be scaled such that no weight of it is rounded. */
 typedef struct organ_channel_range {
-    /* Exponents from `least`, at most 0, to `most`, at least 0: no weight overflows or loses bits by underflow. The
-     * weights of a norm that adds a number are not counted here; `added` and `weight` decide on them. */
+    /* Exponents from `least`, -ORGAN_SMOOTH_EXPONENTS to 0, to `most`, 0 to ORGAN_SMOOTH_EXPONENTS: no weight overflows
+     * or loses bits by underflow. The weights of a norm that adds a number are not counted here; `added` and `weight`
+     * decide on them. */
     int least, most;
     bool norm;           /* the producer is a norm, and the next members describe its channel */
     float weight, added; /* the norm multiplies by added + weight; `added` is 0 or 1 */
@@ -61,11 +62,9 @@ typedef struct organ_channel_range {
  * type in which it is stored: readers that are multiplied by this factor compensate the rounding. Returns `wanted` if
  * the producer is no norm. */
 float organ_channel_factor(const organ_channel_range *range, const organ_kernels *kernels, float wanted);
-/* Returns whether a channel can be scaled by 2^exponent: always by 1. */
-bool organ_channel_allows(const organ_channel_range *range, int exponent);
-/* Returns the power of two nearest to `wanted` by exponent with which every value that it changes is exact in its
- * type, and a norm that adds one multiplies by exactly its former factor over that power: see organ_channel_range. */
-int organ_channel_exponent(const organ_channel_range *range, double wanted);
+/* Returns the powers of two by which a channel can be scaled, for organ_smooth_nearest: every value stays exact in its
+ * type, and a norm that adds one multiplies by exactly its former factor over the power. */
+uint64_t organ_channel_exponents(const organ_channel_range *range);
 
 /* Narrows *range to exponents with which values of this type stay exact if they are multiplied (`divided`: divided) by
  * the power of two. `least` and `most` are the least magnitude above 0 and the greatest magnitude of the values; if

@@ -255,7 +255,7 @@ static organ_status make_problem(const organ_smooth_walk *w, const organ_smooth_
     p->input_squares = calloc(p->channels, sizeof *p->input_squares);
     p->ranges = malloc(p->channels * sizeof *p->ranges);
     p->greatest = malloc(p->channels * sizeof *p->greatest);
-    p->allowed = w->reals ? NULL : calloc(p->channels, sizeof *p->allowed);
+    p->allowed = w->reals ? NULL : malloc(p->channels * sizeof *p->allowed);
     return p->weights && p->inputs && p->weight_squares && p->input_squares && p->ranges && p->greatest &&
                    (p->allowed || w->reals)
                ? ORGAN_OK
@@ -274,9 +274,8 @@ static void fill_channels(const organ_smooth_walk *w, uint64_t begin, const orga
     for (size_t c = 0; c < p->channels; c++) {
         p->ranges[c] = w->most[begin + c] - w->least[begin + c];
         p->greatest[c] = weights[c].reader;
-        for (int e = -ORGAN_SMOOTH_EXPONENTS; p->allowed && e <= ORGAN_SMOOTH_EXPONENTS; e++)
-            if (organ_channel_allows(&weights[c].range, e))
-                p->allowed[c] |= (uint64_t)1 << (e + ORGAN_SMOOTH_EXPONENTS);
+        if (p->allowed)
+            p->allowed[c] = organ_channel_exponents(&weights[c].range);
     }
 }
 

@@ -59,20 +59,22 @@ static float factor_of(const factor_search *s, int step)
     return ldexpf(fourths[step - octave * s->steps], octave);
 }
 
-static bool is_allowed(const factor_search *s, size_t c, int step)
+static bool is_allowed(int step, int steps, const uint64_t *allowed)
 {
-    if (abs(step) > ORGAN_SMOOTH_EXPONENTS * s->steps)
+    if (abs(step) > ORGAN_SMOOTH_EXPONENTS * steps)
         return false;
-    return !s->p->allowed || s->p->allowed[c] >> (step + ORGAN_SMOOTH_EXPONENTS) & 1;
+    return !allowed || *allowed >> (step + ORGAN_SMOOTH_EXPONENTS) & 1;
 }
 
-static int nearest_step(const factor_search *s, size_t c, double wanted)
+static const uint64_t *allowed_of(const factor_search *s, size_t c) { return s->p->allowed ? &s->p->allowed[c] : NULL; }
+
+int organ_smooth_nearest(double wanted, int steps, const uint64_t *allowed)
 {
-    const double ideal = log2(wanted) * s->steps;
-    const int most = ORGAN_SMOOTH_EXPONENTS * s->steps;
+    const double ideal = log2(wanted) * steps;
+    const int most = ORGAN_SMOOTH_EXPONENTS * steps;
     int best = 0;
     for (int step = -most; step <= most; step++)
-        if (fabs(step - ideal) < fabs(best - ideal) && is_allowed(s, c, step))
+        if (fabs(step - ideal) < fabs(best - ideal) && is_allowed(step, steps, allowed))
             best = step;
     return best;
 }
@@ -205,7 +207,7 @@ static bool try_step(factor_search *s, size_t c, int by)
     const organ_smooth_problem *const p = s->p;
     const size_t g = c / p->group;
     const int step = s->at[c] + by;
-    if (!is_allowed(s, c, step))
+    if (!is_allowed(step, s->steps, allowed_of(s, c)))
         return false;
     peak *const peaks = s->of_rows + g * p->rows;
     const double now = (double)s->factors[c], then = (double)factor_of(s, step);
@@ -237,9 +239,10 @@ static double find_start(factor_search *s)
     const double before = error_now(s);
     double least = before;
     for (unsigned k = 0; k < ALPHAS; k++) {
-        for (size_t c = 0; c < p->channels; c++)
-            s->at[c] =
-                nearest_step(s, c, organ_smooth_factor((3 + k) / 10.0, (double)p->ranges[c], (double)p->greatest[c]));
+        for (size_t c = 0; c < p->channels; c++) {
+            const double wanted = organ_smooth_factor((3 + k) / 10.0, (double)p->ranges[c], (double)p->greatest[c]);
+            s->at[c] = organ_smooth_nearest(wanted, s->steps, allowed_of(s, c));
+        }
         set_factors(s, s->at);
         if (error_now(s) < least) {
             least = error_now(s);

@@ -20,7 +20,7 @@ typedef struct organ_smooth_problem {
     float *inputs;                          /* channels x tokens */
     double *weight_squares, *input_squares; /* by channel: sum over the rows, mean of the tokens */
     float *ranges, *greatest;               /* by channel: range of all inputs, greatest magnitude of all weights */
-    uint64_t *allowed;                      /* by channel: bit e + ORGAN_SMOOTH_EXPONENTS: 2^e is exact; NULL: any */
+    uint64_t *allowed;                      /* by channel: as of organ_smooth_nearest */
     double weight_levels, input_levels;     /* greatest code; 0: codes are no whole numbers */
     bool alphas_only;                       /* too few tokens to choose channel by channel */
 } organ_smooth_problem;
@@ -28,6 +28,10 @@ typedef struct organ_smooth_problem {
 /* Returns the factor of SmoothQuant for a channel: its inputs have the range `range`, the readers' weights the greatest
  * magnitude `reader`. A channel without inputs is not scaled. */
 double organ_smooth_factor(double alpha, double range, double reader);
+
+/* Returns the whole number n with 2^(n / steps) nearest to `wanted` by exponent, within 2^-16 .. 2^16. `allowed`: bit
+ * n + ORGAN_SMOOTH_EXPONENTS states whether 2^n may be taken, with steps 1; NULL: all may. 2^0 may always be taken. */
+int organ_smooth_nearest(double wanted, int steps, const uint64_t *allowed);
 
 /* Sets factors[0 .. channels), and *error_share to the predicted error with them divided by that without. Returns
  * ORGAN_IO if memory runs out. */

@@ -87,9 +87,10 @@ static void choose_factors(const organ_smooth_walk *w, size_t f, const organ_cha
     for (uint64_t c = 0; c < fold->channels; c++) {
         const double range = (double)w->most[begin + c] - (double)w->least[begin + c],
                      wanted = organ_smooth_factor(w->alpha, range, (double)weights[c].reader);
+        const uint64_t allowed = organ_channel_exponents(&weights[c].range);
         w->scaling->factors[begin + c] =
             w->reals ? organ_channel_factor(&weights[c].range, w->engine->kernels, (float)wanted)
-                     : ldexpf(1, organ_channel_exponent(&weights[c].range, wanted));
+                     : ldexpf(1, organ_smooth_nearest(wanted, /*steps=*/1, &allowed));
     }
 }
 

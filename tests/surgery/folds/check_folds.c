@@ -4,6 +4,7 @@
  */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/folds/scaling.h"
+#include "orchestrator/surgery/folds/smooth_search.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
@@ -158,7 +159,8 @@ static void choose_powers(scaled_model *m)
         for (uint64_t c = 0; c < fold->channels; c++) {
             const organ_channel_range range = {-3, 3, norm != NULL, norm ? norm[c] : 0, first->plus, ORGAN_F32};
             const uint64_t at = s->begin[f] + c;
-            s->factors[at] = ldexpf(1, organ_channel_exponent(&range, exp2(8 * draw(at) - 4)));
+            const uint64_t allowed = organ_channel_exponents(&range);
+            s->factors[at] = ldexpf(1, organ_smooth_nearest(exp2(8 * draw(at) - 4), /*steps=*/1, &allowed));
         }
     }
 }
