@@ -175,8 +175,15 @@ ends 0 inspect mixed
 prints "No problems found"
 ends 0 dequantize mixed -o mixed-plain --quiet
 ends 0 perplexity mixed --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare mixed-plain
-ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mixed.curves --threads 3
-judge "curves that are there make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mixed.curves --threads 3 --activation-type int8
+judge "curves that are there, or rounded inputs, make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
+holds mixed-again/config.json '.quantization_config.config_groups | length > 1 and ([.[].targets | length] | add) == 6' \
+    '.quantization_config.config_groups | all(.[].input_activations; .num_bits == 8 and .type == "int" and .strategy == "token" and .dynamic)'
+holds mixed/config.json '.quantization_config.config_groups | all(.[]; .input_activations == null)'
+ends 0 evaluate tiny-qwen2 mixed mixed-again --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
+holds ../out '.models[1].activations == null and .models[2].activations == {inputs: "INT8 per token", rounded: true}' \
+    '.models[2].weights_alone.comparison.kl_divergence == .models[1].comparison.kl_divergence' \
+    '.models[2].comparison.kl_divergence != .models[1].comparison.kl_divergence'
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-told --budget 3.5bpw --allocation mixed.curves
 says vLLM
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 4bpw --one-width
