@@ -131,33 +131,59 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or "PATTERN" gives the modules that match the pattern
- * their own settings, and "-:PATTERN" excludes them from quantisation. In ModelOpt's "quantized_layers"
- * and AutoRound's "extra_config" (ORGAN_RULE_EXACT), the keys are names of modules, in Quark's "layer_quant_config"
- * (ORGAN_RULE_GLOB) patterns. `inputs` reads how the inputs of such modules are rounded; NULL: as those of all. */
-static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
-                           const organ_quant_field *fields, void (*inputs)(const scope *at, organ_quant_group *group))
+/* A member whose keys select modules with settings of their own. */
+typedef struct override_form {
+    const char *member;
+    organ_rule_kind kind;
+    const organ_quant_field *fields; /* of the weights */
+    /* reads other settings, such as the rounding of inputs; NULL: they are those of all modules */
+    void (*more)(const scope *at, organ_quant_group *group);
+} override_form;
+
+/* AutoRound's keys are names of modules, or regular expressions, which always have one of these characters. Quark's
+ * classes are those of torch.nn that Quark itself reads again, and embeddings. */
+static organ_rule_kind kind_of_key(const scope *all, organ_rule_kind kind, const char *key)
 {
-    const scope all = organ_quant_enter(at, key_of_all);
+    static const char *const classes[] = {"Linear", "Conv2d", "ConvTranspose2d", "Embedding", NULL};
+    if (kind == ORGAN_RULE_CLASS && !organ_is_one_of(key, classes))
+        organ_refuse(all->error, all->config->file,
+                     "%s has '%.100s', but the modules of this class are unknown: Linear, Conv2d, ConvTranspose2d and "
+                     "Embedding are known",
+                     all->path, key);
+    if (kind == ORGAN_RULE_GLOB && strchr(key, '['))
+        organ_refuse(all->error, all->config->file, "%s has '%.100s', but a pattern can have only * and ?", all->path,
+                     key);
+    return kind == ORGAN_RULE_SEARCH && !strpbrk(key, "*+?^$()[]{}|\\") ? ORGAN_RULE_EXACT : kind;
+}
+
+/* In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or "PATTERN" gives the modules that match the pattern
+ * their own settings, and "-:PATTERN" excludes them from quantisation. AutoRound takes an expression without settings
+ * for none. */
+static void read_override(const scope *at, const scope *all, const char *key, const override_form *form)
+{
+    const bool sign = form->kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
+    const char *const pattern = sign ? key + strlen("+:") : key;
+    if (sign && *key == '-') {
+        add_rule(all, key, &at->config->skipped, form->kind, pattern, /*value=*/NULL);
+        return;
+    }
+    const organ_rule_kind kind = kind_of_key(all, form->kind, key);
+    const scope override = organ_quant_enter(all, key);
+    organ_quant_group *const group = organ_quant_new_group(all, override.path, &at->config->all);
+    if (!group || (kind == ORGAN_RULE_SEARCH && json_object_size(override.object) == 0))
+        return;
+    organ_quant_read_fields(&override, form->fields, group);
+    if (form->more)
+        form->more(&override, group);
+    add_rule(all, key, &at->config->targets, kind, pattern, group);
+}
+
+static void read_overrides(const scope *at, const override_form *form)
+{
+    const scope all = organ_quant_enter(at, form->member);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)all.object, key, value)
-    {
-        const bool sign = kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
-        const char *const pattern = sign ? key + strlen("+:") : key;
-        if (sign && *key == '-') {
-            add_rule(&all, key, &at->config->skipped, kind, pattern, /*value=*/NULL);
-            continue;
-        }
-        const scope override = organ_quant_enter(&all, key);
-        organ_quant_group *const group = organ_quant_new_group(&all, override.path, &at->config->all);
-        if (!group)
-            return;
-        organ_quant_read_fields(&override, fields, group);
-        if (inputs)
-            inputs(&override, group);
-        add_rule(&all, key, &at->config->targets, kind, pattern, group);
-    }
+    json_object_foreach((json_t *)all.object, key, value) read_override(at, &all, key, form);
 }
 
 /* ---- the whole config ---- */
@@ -177,6 +203,24 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 static const organ_quant_field no_fields[] = {{NULL, 0}};
+
+/* Layers of more than 8 bits are not quantised. */
+static void read_auto_round_layer(const scope *at, organ_quant_group *group)
+{
+    if (json_integer_value(organ_quant_member(at, "bits")) <= 8)
+        organ_quant_read_fields(at, dynamic_fields, group);
+    organ_quant_read_auto_round(at, group);
+}
+
+static const override_form any_overrides[] = {
+    {"dynamic", ORGAN_RULE_REGEX, dynamic_fields, NULL},
+    {"quantized_layers", ORGAN_RULE_EXACT, layer_fields, organ_quant_read_algorithm},
+};
+static const override_form quark_overrides[] = {
+    {"layer_quant_config", ORGAN_RULE_GLOB, no_fields, organ_quant_read_quark},
+    {"layer_type_quant_config", ORGAN_RULE_CLASS, no_fields, organ_quant_read_quark},
+};
+static const override_form auto_round_overrides = {"extra_config", ORGAN_RULE_SEARCH, no_fields, read_auto_round_layer};
 
 /* scale_fmt and quant_algo state how inputs are rounded (quant_config_inputs.c); the value of fmt is not used. */
 static void read_layout(const scope *at)
@@ -204,18 +248,19 @@ static void read_section(const scope *at, const char *method)
 {
     organ_quant_config *const config = at->config;
     config->method = method;
+    config->section = at->object;
     organ_quant_read_word(at, "quant_method", &config->method);
     if (strcmp(config->method, "compressed-tensors") == 0)
         organ_quant_read_term(at, "format", &config->all.format);
     organ_quant_read_fields(at, all_fields, &config->all);
     organ_quant_read_scheme(at, &config->all);
     read_groups(at);
-    read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields, /*inputs=*/NULL);
-    read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields, organ_quant_read_algorithm);
-    if (strcmp(config->method, "quark") == 0)
-        read_overrides(at, "layer_quant_config", ORGAN_RULE_GLOB, no_fields, organ_quant_read_quark);
+    for (size_t k = 0; k < 2; k++)
+        read_overrides(at, &any_overrides[k]);
+    for (size_t k = 0; k < 2 && strcmp(config->method, "quark") == 0; k++)
+        read_overrides(at, &quark_overrides[k]);
     if (strstr(config->method, "auto-round"))
-        read_overrides(at, "extra_config", ORGAN_RULE_EXACT, no_fields, organ_quant_read_auto_round);
+        read_overrides(at, &auto_round_overrides);
     organ_quant_read_cache(at);
     read_layout(at);
     read_skipped(at);

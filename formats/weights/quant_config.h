@@ -21,11 +21,12 @@
 
 /* How a rule selects modules by name. */
 typedef enum organ_rule_kind {
-    ORGAN_RULE_EXACT, /* the text is the module's whole name */
-    ORGAN_RULE_REGEX, /* regular expression that matches from the name's beginning, like Python's re.match */
-    ORGAN_RULE_GLOB,  /* pattern with * and ? for the whole name */
-    ORGAN_RULE_PART,  /* the name contains the text */
-    ORGAN_RULE_CLASS, /* the text contains "Linear" or "Experts" (all modules but embeddings) or "Embedding" */
+    ORGAN_RULE_EXACT,  /* the text is the module's whole name */
+    ORGAN_RULE_REGEX,  /* regular expression that matches from the name's beginning, like Python's re.match */
+    ORGAN_RULE_SEARCH, /* regular expression that matches anywhere in the name, like Python's re.search */
+    ORGAN_RULE_GLOB,   /* pattern with * and ? for the whole name */
+    ORGAN_RULE_PART,   /* the name contains the text */
+    ORGAN_RULE_CLASS,  /* the text contains "Linear" or "Experts" (all modules but embeddings) or "Embedding" */
     ORGAN_RULE_KINDS
 } organ_rule_kind;
 
@@ -84,6 +85,7 @@ typedef struct organ_quant_config {
     const char *layout;     /* "gptq_v2", "gemm", ... */
     const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
     json_t *root;           /* the parsed file; owns the strings above and the strings of the rules */
+    const json_t *section;  /* the object in it that has the settings, except those of MLX; NULL: none */
     organ_quant_group all;  /* settings of modules that no rule of `targets` selects */
     /* `targets`: modules with settings of their own (values: organ_quant_group); `skipped`: modules that are not
      * quantised (values NULL). */
@@ -190,9 +192,10 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
  *   organ_quant_read_inputs: the member input_activations of a group; without it, sets codes ORGAN_INPUTS_PLAIN;
  *   organ_quant_read_scheme: the whole config, by its method (fp8, fbgemm_fp8, modelopt, quark, auto-round);
  *   organ_quant_read_algorithm: quant_algo of ModelOpt, of the whole config or of one layer;
- *   organ_quant_read_quark: input_tensors of global_quant_config or of one layer; without it, sets codes
- *   ORGAN_INPUTS_PLAIN;
- *   organ_quant_read_auto_round: act_bits of the whole config of AutoRound, or of one layer. */
+ *   organ_quant_read_quark: input_tensors of global_quant_config, of a layer or of a class of layers; without it, sets
+ *   codes ORGAN_INPUTS_PLAIN;
+ *   organ_quant_read_auto_round: act_bits of the whole config of AutoRound, or of some layers, which have the members
+ *   of the whole config that they do not have themselves. */
 void organ_quant_read_inputs(const organ_quant_scope *at, organ_quant_group *group);
 void organ_quant_read_scheme(const organ_quant_scope *at, organ_quant_group *group);
 void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *group);

@@ -11,6 +11,11 @@
 
 #define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
 #define NVFP4_GROUP 16
+#define NVFP4_INPUTS                                                                                                   \
+    {                                                                                                                  \
+        .codes = ORGAN_INPUTS_E2M1, .span = ORGAN_INPUTS_GROUP, .scales = ORGAN_INPUT_SCALES_E4M3,                     \
+        .group = NVFP4_GROUP, .symmetric = true                                                                        \
+    }
 
 /* ---- input_activations ---- */
 
@@ -174,11 +179,7 @@ void organ_quant_read_algorithm(const organ_quant_scope *at, organ_quant_group *
           .span = ORGAN_INPUTS_GROUP,
           .scales = ORGAN_INPUT_SCALES_E8M0,
           .group = MX_GROUP}},
-        {"nvfp4",
-         {.codes = ORGAN_INPUTS_E2M1,
-          .span = ORGAN_INPUTS_GROUP,
-          .scales = ORGAN_INPUT_SCALES_E4M3,
-          .group = NVFP4_GROUP}},
+        {"nvfp4", NVFP4_INPUTS},
     };
     const char *name = "";
     organ_quant_read_term(at, "quant_algo", &name);
@@ -231,16 +232,12 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
     } types[] = {{"int8", ORGAN_INPUTS_INT8},      {"fp8_e4m3", ORGAN_INPUTS_E4M3}, {"fp4", ORGAN_INPUTS_E2M1},
                  {"bfloat16", ORGAN_INPUTS_PLAIN}, {"float16", ORGAN_INPUTS_PLAIN}, {NULL, ORGAN_INPUTS_PLAIN}};
     organ_quant_group numbers = {.symmetric = 1};
-    organ_input_rounding inputs = {.codes = ORGAN_INPUTS_E2M1,
-                                   .span = ORGAN_INPUTS_GROUP,
-                                   .scales = ORGAN_INPUT_SCALES_E4M3,
-                                   .group = NVFP4_GROUP,
-                                   .symmetric = true};
+    static const organ_input_rounding nvfp4 = NVFP4_INPUTS;
     const char *type = "", *scheme = "";
     size_t k = 0;
     group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
     if (is_nvfp4(organ_quant_member(at, "input_tensors"))) {
-        set_inputs(at, &inputs, group);
+        set_inputs(at, &nvfp4, group);
         return;
     }
     const organ_quant_scope tensors = organ_quant_enter(at, "input_tensors");
@@ -254,7 +251,7 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
     if (!types[k].name)
         organ_quant_fail_value(&tensors, "dtype", organ_quant_member(&tensors, "dtype"),
                                "\"int8\", \"fp8_e4m3\" or \"fp4\"");
-    inputs = (organ_input_rounding){.codes = types[k].codes, .symmetric = numbers.symmetric != 0};
+    organ_input_rounding inputs = {.codes = types[k].codes, .symmetric = numbers.symmetric != 0};
     if (inputs.codes == ORGAN_INPUTS_PLAIN)
         return;
     set_quark_span(&tensors, scheme, &numbers, &inputs);
@@ -262,6 +259,45 @@ void organ_quant_read_quark(const organ_quant_scope *at, organ_quant_group *grou
 }
 
 /* ---- AutoRound ---- */
+
+/* A member of the layers' own settings, or else of the whole config. */
+static const json_t *member_of_layer(const organ_quant_scope *at, const char *key)
+{
+    const organ_quant_scope all = {.object = at->config->section};
+    const json_t *const own = organ_quant_member(at, key);
+    return own ? own : organ_quant_member(&all, key);
+}
+
+static json_int_t whole_of_layer(const organ_quant_scope *at, const char *key)
+{
+    const json_t *const value = member_of_layer(at, key);
+    if (value && !json_is_integer(value))
+        organ_quant_fail_value(at, key, value, "a whole number");
+    return json_integer_value(value);
+}
+
+/* Absent members are true. */
+static bool flag_of_layer(const organ_quant_scope *at, const char *key)
+{
+    const json_t *const value = member_of_layer(at, key);
+    if (value && !json_is_boolean(value))
+        organ_quant_fail_value(at, key, value, "true or false");
+    return !json_is_false(value);
+}
+
+/* The type of the weights is that of the inputs unless the settings state another one. */
+static const char *type_of_layer(const organ_quant_scope *at)
+{
+    static const char *const keys[] = {"data_type", "act_data_type"};
+    const organ_quant_scope all = {
+        .config = at->config, .error = at->error, .path = at->path, .object = at->config->section};
+    const char *type = "int";
+    for (size_t k = 0; k < 2; k++) {
+        organ_quant_read_term(&all, keys[k], &type);
+        organ_quant_read_term(at, keys[k], &type);
+    }
+    return type;
+}
 
 /* Without act_bits, and with 16 or more, inputs are not rounded. Static scales are those of a matrix. "rceil" rounds
  * E8M0 scales in another way. */
@@ -276,17 +312,14 @@ void organ_quant_read_auto_round(const organ_quant_scope *at, organ_quant_group 
                  {"mx_fp", ORGAN_INPUTS_E2M1, ORGAN_INPUTS_E4M3, ORGAN_INPUT_SCALES_E8M0},
                  {"nv_fp", ORGAN_INPUTS_E2M1, ORGAN_INPUTS_PLAIN, ORGAN_INPUT_SCALES_E4M3},
                  {"fp", ORGAN_INPUTS_PLAIN, ORGAN_INPUTS_E4M3, ORGAN_INPUT_SCALES_REAL}};
-    const json_int_t bits = json_integer_value(organ_quant_member(at, "act_bits")),
-                     size = json_integer_value(organ_quant_member(at, "act_group_size"));
-    const bool dynamic = !json_is_false(organ_quant_member(at, "act_dynamic"));
-    const char *type = "int";
+    const json_int_t bits = whole_of_layer(at, "act_bits"), size = whole_of_layer(at, "act_group_size");
+    const bool dynamic = flag_of_layer(at, "act_dynamic");
+    const char *const type = type_of_layer(at);
     size_t k = 0;
-    organ_quant_read_term(at, "data_type", &type);
-    organ_quant_read_term(at, "act_data_type", &type);
     while (k < sizeof types / sizeof *types && strncmp(type, types[k].type, strlen(types[k].type)) != 0)
         k++;
     organ_input_rounding inputs = {.span = dynamic ? ORGAN_INPUTS_TOKEN : ORGAN_INPUTS_TENSOR,
-                                   .symmetric = !json_is_false(organ_quant_member(at, "act_sym"))};
+                                   .symmetric = flag_of_layer(at, "act_sym")};
     if (bits >= 16)
         group->inputs = (organ_input_rounding){.codes = ORGAN_INPUTS_PLAIN};
     if (bits < 1 || bits >= 16)

@@ -28,12 +28,13 @@ struct organ_rule {
     pcre2_code *code;  /* compiled text of a regular expression, else NULL */
 };
 
+static bool is_regex(organ_rule_kind kind) { return kind == ORGAN_RULE_REGEX || kind == ORGAN_RULE_SEARCH; }
+
 struct organ_rule_buffers {
     pcre2_match_data *match;
     pcre2_match_context *context;
 };
 
-/* The expression is anchored at the beginning only, like Python's re.match. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {
@@ -43,8 +44,9 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
     const size_t length = strlen(rule->text);
     if (length > PATTERN_LIMIT)
         return organ_refuse(error, file, "%s: a pattern has %zu bytes, more than %u", field, length, PATTERN_LIMIT);
+    const uint32_t anchored = rule->kind == ORGAN_RULE_REGEX ? PCRE2_ANCHORED : 0; /* at the beginning only */
     rule->code = pcre2_compile((PCRE2_SPTR)rule->text, length,
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
+                               PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | anchored, &fault, &at, NULL);
     if (!rule->code && fault == PCRE2_ERROR_HEAP_FAILED)
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
     if (!rule->code) {
@@ -80,7 +82,7 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
         return organ_fail_memory(error, file);
     struct organ_rule *const rule = &rules->rules[rules->count++];
     *rule = (struct organ_rule){kind, text, value, NULL};
-    return kind == ORGAN_RULE_REGEX ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
+    return is_regex(kind) ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
 }
 
 static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
@@ -145,7 +147,7 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
                              const char *file, bool *matched, organ_error *error)
 {
     *matched = false;
-    if (rule->kind == ORGAN_RULE_REGEX)
+    if (is_regex(rule->kind))
         return match_regex_bounded(rules, rule, name, file, matched, error);
     if (rule->kind == ORGAN_RULE_GLOB)
         *matched = glob_matches(rule->text, name);

@@ -174,8 +174,7 @@ static const organ_block width_blocks[] = {
         "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by the cost of quantising "
         "the weights of each alone; {bits_per_weight:.3f} bits per weight are used: curves of {measured} of them were "
         "measured on {tokens:count} tokens in {windows} windows of {text.name} that are not used for calibration. The "
-        "predicted "
-        "cost of all of them is {cost:.3g} nats per token; {uniform_bits} bits for each would cost "
+        "predicted cost of all of them is {cost:.3g} nats per token; {uniform_bits} bits for each would cost "
         "{uniform_cost:.3g}."),
     SAY(ON_ALL, "fits_unquantised", FITS_UNQUANTISED("{budget}")),
     SAY(ON_ALL, "unquantised&!fits_unquantised",

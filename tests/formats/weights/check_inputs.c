@@ -26,6 +26,9 @@
     "tensors\":" inputs "},\"layer_quant_config\":{},\"exclude\":[\"lm_head\"]}}"
 #define QUARK_OF(type, members) QUARK("{\"dtype\":\"" type "\"," members "}")
 #define AUTO_ROUND(members)     "{\"quantization_config\":{\"quant_method\":\"auto-round\",\"act_bits\":" members "}}"
+#define QUARK_WITH(member)      "{\"quantization_config\":{\"quant_method\":\"quark\"," member "}}"
+#define QUARK_INT8              "{\"input_tensors\":{\"dtype\":\"int8\",\"qscheme\":\"per_tensor\"}}"
+#define EXTRA(rules)            AUTO_ROUND("8,\"act_dynamic\":false,\"extra_config\":{" rules "}")
 
 #define INT8_CODES  "$.weight I8 64,64\n$.weight_scale F32 64,1\n"
 #define FP8_CODES   "$.weight F8_E4M3 64,64\n$.weight_scale F32 64,1\n"
@@ -161,6 +164,27 @@ static const struct good {
      CT_NVFP4 "$.input_global_scale F32 1=1073741824",
      "FP4 E2M1 per group of 16, E4M3 scales",
      {1, 0, 2}},
+    /* layers have the members of the whole config that they do not have themselves */
+    {AUTO_ROUND("16,\"data_type\":\"mx_fp\",\"act_group_size\":32,\"extra_config\":{\"mlp[.]up\":{\"act_bits\":8}}"),
+     FP8_CODES,
+     "FP8 E4M3 per group of 32, E8M0 scales",
+     {1, 0, 1}},
+    {AUTO_ROUND("8,\"extra_config\":{\"up_proj$\":{\"act_bits\":4,\"act_dynamic\":false}}"),
+     INT8_CODES "$.input_scale F32 1=1056964608",
+     "INT4 with a static scale",
+     {.5f, 0, 1}},
+    /* the bits of this layer's weights, without which the shapes contradict the config */
+    {AUTO_ROUND("16,\"bits\":4,\"group_size\":32,\"sym\":true,\"extra_config\":{\".*up_(proj|no).*\":{\"bits\":8}}"),
+     "$.qweight I32 16,64\n$.qzeros I32 2,16\n$.scales F16 2,64",
+     NULL,
+     {0}},
+    {EXTRA("\"up_proj$\":{\"bits\":16,\"group_size\":0}"), "$.weight BF16 64,64", NULL, {0}},
+    {QUARK_WITH("\"layer_type_quant_config\":null,\"global_quant_config\":null"), INT8_CODES, NULL, {0}},
+    {QUARK_WITH("\"layer_type_quant_config\":{\"Conv2d\":" QUARK_INT8 ",\"ConvTranspose2d\":" QUARK_INT8
+                ",\"Embedding\":" QUARK_INT8 "}"),
+     INT8_CODES,
+     NULL,
+     {0}},
     /* no rounding */
     {QUARK("null"), FP8_CODES, NULL, {0}},
     {QUARK_OF("bfloat16", "\"is_dynamic\":false"), FP8_CODES, NULL, {0}},
@@ -204,7 +228,9 @@ START_TEST(found)
 }
 END_TEST
 
-/* Layers of one model may differ: groups of compressed-tensors, quantized_layers of ModelOpt. The scales of inputs stay
+/* Layers of one model may differ: groups of compressed-tensors, quantized_layers of ModelOpt, patterns and classes of
+ * Quark, names and expressions of AutoRound. Names precede patterns, the first of which counts, and these classes. The
+ * scales of inputs stay
  * tensors that an unpacked model does not need. */
 START_TEST(by_module)
 {
@@ -217,7 +243,15 @@ START_TEST(by_module)
         "{\"quantization_config\":{\"quant_method\":\"quark\",\"global_quant_config\":{\"input_tensors\":null},"
         "\"layer_quant_config\":{\"*up_proj\":{\"input_tensors\":{\"dtype\":\"int8\",\"qscheme\":\"per_tensor\"}}}}}",
         "{\"quantization_config\":{\"quant_method\":\"auto-round\",\"act_bits\":8,\"act_dynamic\":false,"
-        "\"extra_config\":{\"other\":{\"act_bits\":16}}}}"};
+        "\"extra_config\":{\"other\":{\"act_bits\":16}}}}",
+        QUARK_WITH(
+            "\"global_quant_config\":{\"input_tensors\":null},\"layer_type_quant_config\":{\"Linear\":" QUARK_INT8
+            "},\"layer_quant_config\":{\"oth*\":{\"input_tensors\":null}}"),
+        QUARK_WITH("\"global_quant_config\":" QUARK_INT8 ",\"layer_quant_config\":{\"*up_proj\":" QUARK_INT8
+                   "},\"layer_type_quant_config\":{\"Linear\":{\"input_tensors\":null}}"),
+        EXTRA("\"t.er$\":{\"act_bits\":16}"),
+        EXTRA("\"^oth\":{\"act_bits\":16},\"oth.*\":{\"act_bits\":8}"),
+        EXTRA("\"^oth\":{},\".*\":{\"act_bits\":16},\"" UP "\":{\"bits\":8}")};
     for (size_t k = 0; k < COUNT(configs); k++) {
         organ_model *model;
         organ_weights *weights;
@@ -296,6 +330,34 @@ static const struct bad {
      FP8_CODES,
      false,
      {"\"mx_fp_rceil\" are no"}},
+    {QUARK_WITH("\"layer_type_quant_config\":7"), INT8_CODES, false, {"layer_type_quant_config is 7, not an object"}},
+    {QUARK_WITH("\"layer_type_quant_config\":{\"Linear\":[]}"),
+     INT8_CODES,
+     false,
+     {"layer_type_quant_config.Linear is [], not an object"}},
+    {QUARK_WITH("\"layer_type_quant_config\":{\"Linear\":{\"input_tensors\":{\"dtype\":\"fp6_e3m2\"}}}"),
+     INT8_CODES,
+     false,
+     {"layer_type_quant_config.Linear.input_tensors.dtype is \"fp6_e3m2\", not \"int8\""}},
+    {QUARK_WITH("\"layer_type_quant_config\":{\"LlamaMLP\":{}}"),
+     INT8_CODES,
+     false,
+     {"quantization_config.layer_type_quant_config has 'LlamaMLP', but the modules of this class are unknown"}},
+    {QUARK_WITH("\"layer_quant_config\":{\"model.layers.[0-3]*\":{}}"),
+     INT8_CODES,
+     false,
+     {"layer_quant_config has 'model.layers.[0-3]*', but a pattern can have only * and ?"}},
+    {EXTRA("\"up(\":{\"act_bits\":8}"), INT8_CODES, false, {"extra_config.up(: 'up(' is not a valid pattern"}},
+    {EXTRA("\"up.*\":7"), INT8_CODES, false, {"extra_config.up.* is 7, not an object"}},
+    {EXTRA("\"up.*\":{\"bits\":\"four\"}"), INT8_CODES, false, {"bits is \"four\", not a whole number from 1 to 8"}},
+    {EXTRA("\"up.*\":{\"group_size\":0}"), INT8_CODES, false, {"group_size is 0, not -1 or a whole number"}},
+    {EXTRA("\"up.*\":{\"act_bits\":\"8\"}"), INT8_CODES, false, {"extra_config.up.*.act_bits is \"8\", not a whole"}},
+    {EXTRA("\"up.*\":{\"act_bits\":3}"), INT8_CODES, false, {"extra_config.up.*: act_bits 3 and act_data_type"}},
+    {EXTRA("\"up.*\":{\"act_group_size\":[1,128]}"), INT8_CODES, false, {"act_group_size is [1,128], not a whole"}},
+    {EXTRA("\"up.*\":{\"act_dynamic\":0}"), INT8_CODES, false, {"act_dynamic is 0, not true or false"}},
+    {EXTRA("\"up.*\":{\"act_sym\":\"yes\"}"), INT8_CODES, false, {"act_sym is \"yes\", not true or false"}},
+    {EXTRA("\"up.*\":{\"act_data_type\":8}"), INT8_CODES, false, {"act_data_type is 8, not a string"}},
+    {AUTO_ROUND("8,\"data_type\":4"), INT8_CODES, false, {"quantization_config.data_type is 4, not a string"}},
     {"{\"quantization_config\":{\"quant_method\":\"fbgemm_fp8\",\"activation_scale_ub\":-1}}",
      FP8_CODES,
      false,
