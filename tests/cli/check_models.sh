@@ -119,9 +119,15 @@ cached() {
     rm -r "$scratch/hub"
 }
 
-# row TYPE: tries the verbs and writes architecture, type, share of targets, whether a GGUF file of the type is tested, `converted` and `cached`.
+# folded MODEL: the kinds of folds that `--smooth` would scale in the model, joined by "+"; "-" if there are none.
+folded() {
+    "$organ" quantize "$1" -o "$scratch/made" -s none --smooth .5 --calibration "$text" "${short[@]}" --dry-run --json 2>/dev/null |
+        jq -r '[.folds[].fold | if startswith("norm") then "norms" elif startswith("up") then "up" else . end] | unique | join("+")' | grep . || echo -
+}
+
+# row TYPE: tries the verbs and writes architecture, type, share of targets, whether a GGUF file of the type is tested, `converted`, `cached` and `folded`.
 row() {
-    local type=$1 model=$scratch/$1 out=$scratch/made architecture name gguf=no targets
+    local type=$1 model=$scratch/$1 out=$scratch/made architecture name gguf=no targets folds
     build/checks/arch_model "$type" "$model" >"$scratch/out" 2>&1 || { judge "$type: cannot be made" false && return; }
     architecture=$(sed -n '/"architectures"/,/\]/p' "$model/config.json" | grep -oE '"[A-Za-z0-9_]+"' | sed -n 2p | tr -d '"')
     name=${type//_/} name=${name%text}
@@ -136,7 +142,8 @@ row() {
     try "$type" layers layers "$model" -o "$out" --drop 1-1 --quiet
     try "$type" width width "$model" -o "$out" --ffn 50% --multiple-of 8 --calibration "$text" "${short[@]}"
     if is_mixture "$type"; then try "$type" experts experts "$model" -o "$out" --keep 75% --calibration "$text" "${short[@]}"; fi
-    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$architecture" "$type" "$targets" "$gguf" "$(converted "$type" "$model")" "$(cached "$type")" >>"$scratch/rows"
+    folds=$(folded "$model")
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$architecture" "$type" "$targets" "$gguf" "$(converted "$type" "$model")" "$(cached "$type")" "$folds" >>"$scratch/rows"
     rm -rf "$model"
 }
 
@@ -162,11 +169,15 @@ table() {
         $4 == "yes" { gguf[type] = "yes" }
         $5 == "both" || ($5 != "-" && !(type in ways)) { ways[type] = $5 }
         !(type in cache) || $6 == "all" { cache[type] = $6 }
+        { for (n = split($7, kinds, "+"); n; n--) has[type, kinds[n]] }
         END {
             for (type in name) {
                 share = least[type] == most[type] ? least[type] : least[type] " to " most[type]
-                printf "|%s|`%s`|%s|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-",
-                    type in logits ? logits[type] : "-", cache[type]
+                folds = ""
+                for (n = split("norms up v", kinds, " "); n; n--)
+                    if ((type, kinds[n]) in has) folds = kinds[n] (folds == "" ? "" : "+" folds)
+                printf "|%s|`%s`|%s|%s|%s|%s|%s|%s|\n", name[type], type, share, gguf[type] ? "yes" : "-", type in ways ? ways[type] : "-",
+                    type in logits ? logits[type] : "-", cache[type], folds == "" ? "-" : folds
             }
         }' "$scratch/logits" "$scratch/rows" | LC_ALL=C sort -u - "$scratch/kept_rows"
 }
@@ -223,13 +234,15 @@ a text, and converted to other types.
   biases, heads or sizes that published models do not have (`fixtures/logits.tsv`, made by `bench/compare_logits.py`).
 - **cache** has what `organ models` prints for the model in a Hugging Face cache; "all" means open, score, calibrate and
   cut.
+- **smooth** has the channels that [`--smooth`](definitions/quantisation.md#smoothing) scales in some layer: outputs of
+  norms, rows of up and of v.
 
 `tests/cli/check_models.sh --write` makes this page from small test models with random weights. The suite `forward`
 compares the negative log-likelihoods of 72 tokens of each model with those of transformers 5.23 or 5.24 in FP32: the
 mean agrees within 1e-5 nats, each token within 1e-3. organ cannot run Zamba 2.
 
-|architecture|model type|targets, %|GGUF|convert|llama.cpp|cache|
-|---|---|--:|---|---|---|---|
+|architecture|model type|targets, %|GGUF|convert|llama.cpp|cache|smooth|
+|---|---|--:|---|---|---|---|---|
 END
     table
 } >"$scratch/page"
