@@ -14,6 +14,7 @@
 #define BLOCK     ORGAN_FACTOR_BLOCK /* columns of a block; the bits of the result depend on it */
 #define MIN_STRIP ((size_t)64)       /* least and greatest rows of the work of one task */
 #define MAX_STRIP ((size_t)256)
+#define OWN_STRIP ((size_t)32) /* rows of one task on a diagonal block, in which all other tasks wait for few */
 
 typedef struct inversion {
     const organ_engine *engine;
@@ -92,8 +93,11 @@ static bool invert_block(const inversion *x, size_t from, size_t width)
 
 typedef struct block_column {
     const inversion *x;
-    size_t from, width, strip;
-    bool definite; /* of the diagonal block of R: it is positive definite */
+    size_t from, width;
+    size_t strip;           /* rows of one task above the diagonal block */
+    size_t across, columns; /* tasks next to each other in a strip, and the columns of each, at most */
+    size_t left;            /* tasks on the diagonal block that have not finished; atomic */
+    bool definite;          /* of the diagonal block of R: it is positive definite */
 } block_column;
 
 /* Each worker gets about four strips, of a multiple of 16 rows. A strip has at least MIN_STRIP rows, since each packs
@@ -104,37 +108,49 @@ static size_t strip_height(const inversion *x, size_t rows)
     return organ_max(MIN_STRIP, organ_min(MAX_STRIP, wanted));
 }
 
+/* Few strips are divided in two, which packs their rows twice. */
+static void divide_strips(block_column *c, size_t strips)
+{
+    c->across = strips < 2 * organ_workers_count(c->x->engine->workers) && c->width > 32 ? 2 : 1;
+    c->columns = (c->width / c->across + 15) / 16 * 16;
+}
+
 static void cholesky_multiply(const inversion *x, const organ_product *product, size_t worker)
 {
     x->engine->kernels->product(product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-static void subtract_right(const block_column *c, size_t row, size_t rows, size_t worker)
+/* Rows [row, row + rows) of columns [column, width) of the block column, at most `columns` of them. */
+static void subtract_right(const block_column *c, size_t row, size_t rows, size_t column, size_t columns, size_t worker)
 {
     const inversion *const x = c->x;
-    const size_t right = c->from + c->width;
+    const size_t right = c->from + c->width, first = c->from + column;
     const organ_product update = {.m = rows,
-                                  .n = c->width,
+                                  .n = organ_min(columns, c->width - column),
                                   .k = x->n - right,
                                   .a = organ_by_rows(x->h + row * x->n + right, x->n),
-                                  .b = organ_by_rows(x->h + c->from * x->n + right, x->n),
-                                  .c = x->h + row * x->n + c->from,
+                                  .b = organ_by_rows(x->h + first * x->n + right, x->n),
+                                  .c = x->h + row * x->n + first,
                                   .c_stride = x->n,
                                   .into = ORGAN_PRODUCT_SUBTRACT};
     cholesky_multiply(x, &update, worker);
 }
 
-/* Task 0 updates the diagonal block and inverts its factor, the others update the strips above it. */
+/* The first tasks update the diagonal block, on and above its diagonal, and the last of them to finish inverts its
+ * factor. The others update the strips above it. */
 static void update_columns(void *context, size_t index, size_t worker)
 {
     block_column *const c = context;
-    if (index > 0) {
-        const size_t row = (index - 1) * c->strip;
-        subtract_right(c, row, organ_min(c->strip, c->from - row), worker);
+    const size_t own = organ_pieces_of(c->width, OWN_STRIP);
+    if (index >= own) {
+        const size_t row = (index - own) / c->across * c->strip, column = (index - own) % c->across * c->columns;
+        subtract_right(c, row, organ_min(c->strip, c->from - row), column, c->columns, worker);
         return;
     }
-    subtract_right(c, c->from, c->width, worker);
-    c->definite = invert_block(c->x, c->from, c->width);
+    const size_t row = index * OWN_STRIP;
+    subtract_right(c, c->from + row, organ_min(OWN_STRIP, c->width - row), row, c->width - row, worker);
+    if (__atomic_sub_fetch(&c->left, 1, __ATOMIC_ACQ_REL) == 0)
+        c->definite = invert_block(c->x, c->from, c->width);
 }
 
 /* The strip is multiplied by R^-T of the diagonal block. */
@@ -163,7 +179,9 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
     block_column c = {.x = x, .from = from, .width = width, .strip = strip_height(x, from)};
     const size_t strips = organ_pieces_of(from, c.strip);
-    organ_share(x->engine, NULL, strips + 1, update_columns, &c);
+    c.left = organ_pieces_of(width, OWN_STRIP);
+    divide_strips(&c, strips);
+    organ_share(x->engine, NULL, c.left + strips * c.across, update_columns, &c);
     if (c.definite)
         organ_share_work(x->engine, NULL, strips, (double)from * BLOCK * BLOCK, divide_columns, &c);
     return c.definite;
@@ -176,13 +194,13 @@ static void multiply_left(void *context, size_t index, size_t worker)
 {
     const block_column *const c = context;
     const inversion *const x = c->x;
-    const size_t row = index * BLOCK;
+    const size_t row = index / c->across * BLOCK, column = index % c->across * c->columns;
     const organ_product product = {.m = organ_min(BLOCK, c->from - row),
-                                   .n = c->width,
+                                   .n = organ_min(c->columns, c->width - column),
                                    .k = c->from - row,
                                    .a = organ_by_rows(x->h + row * (x->n + 1), x->n),
-                                   .b = organ_by_columns(x->h + row * x->n + c->from, x->n),
-                                   .c = x->panel + row * BLOCK,
+                                   .b = organ_by_columns(x->h + row * x->n + c->from + column, x->n),
+                                   .c = x->panel + row * BLOCK + column,
                                    .c_stride = BLOCK};
     cholesky_multiply(x, &product, worker);
 }
@@ -213,7 +231,8 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
 {
     block_column c = {.x = x, .from = from, .width = width, .strip = BLOCK};
     const size_t blocks = organ_pieces_of(from, BLOCK);
-    organ_share_work(x->engine, NULL, blocks, (double)from * (double)from * BLOCK / 2, multiply_left, &c);
+    divide_strips(&c, blocks);
+    organ_share_work(x->engine, NULL, blocks * c.across, (double)from * (double)from * BLOCK / 2, multiply_left, &c);
     organ_share_work(x->engine, NULL, blocks, (double)from * BLOCK * BLOCK, multiply_own, &c);
     for (size_t i = 0; i < width; i++)
         memcpy(x->h + (from + i) * x->n + from, x->factor + (from + i) * BLOCK, width * sizeof *x->h);

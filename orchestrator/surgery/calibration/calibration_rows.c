@@ -458,7 +458,8 @@ organ_status organ_calibration_find_untapped(const organ_model *model, const org
 
 /* Expands the sums H and C of a calibration, of which H has only its upper triangle, to a damped matrix in FP32. */
 
-#define PANEL ORGAN_CALIBRATION_BLOCK /* rows that a worker writes at a time */
+#define ROWS ((size_t)64) /* rows of one task, in one diagonal block: a divisor of ORGAN_CALIBRATION_BLOCK */
+#define TILE ((size_t)32) /* rows and columns that are read together, so that columns of H are read by cache lines */
 
 typedef struct expansion {
     const organ_input_moments *moments; /* C, H and tokens */
@@ -466,24 +467,38 @@ typedef struct expansion {
     float *values;                      /* in blocks like H */
 } expansion;
 
-/* Row k of the matrix has only the diagonal block that contains it. H is symmetric and stored only above the
- * diagonal: entry (i, j) below the diagonal is read as (j, i). */
+/* A tile of the diagonal block of `width` columns that begins at column `start`, from its row `row` and column `col`
+ * on. H is symmetric and stored only above the diagonal: entry (i, j) below the diagonal is read as (j, i). */
+static void expand_tile(const expansion *x, size_t start, size_t width, size_t row, size_t col)
+{
+    const organ_input_moments *const m = x->moments;
+    const size_t rows = organ_min(TILE, width - row), cols = organ_min(TILE, width - col);
+    const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
+    const double tokens = (double)m->tokens;
+    float *const values = x->values + start * m->block;
+    double own[TILE][TILE];
+    for (size_t j = 0; j < cols; j++)
+        for (size_t i = 0; i < rows; i++)
+            own[i][j] = row + i <= col + j ? h[(row + i) * width + col + j] : h[(col + j) * width + row + i];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) {
+            const size_t at = (row + i) * width + col + j;
+            const double mixed = x->c * (c ? c[at] : own[i][j]) + x->h * own[i][j];
+            values[at] = (float)(mixed / tokens + (row + i == col + j ? x->damping : 0));
+        }
+}
+
+/* Row k of the matrix has only the diagonal block that contains it. */
 static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
     const organ_input_moments *const m = x->moments;
-    const size_t first = index * PANEL, start = first / m->block * m->block,
-                 width = organ_min(m->block, m->features - start);
-    const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
-    const double tokens = (double)m->tokens;
-    float *const values = x->values + start * m->block;
+    const size_t first = index * ROWS, start = first / m->block * m->block,
+                 width = organ_min(m->block, m->features - start), end = organ_min(first - start + ROWS, width);
     (void)worker;
-    for (size_t i = first - start; i < organ_min(first - start + PANEL, width); i++)
-        for (size_t j = 0; j < width; j++) {
-            const double own = i <= j ? h[i * width + j] : h[j * width + i];
-            const double mixed = x->c * (c ? c[i * width + j] : own) + x->h * own;
-            values[i * width + j] = (float)(mixed / tokens + (i == j ? x->damping : 0));
-        }
+    for (size_t row = first - start; row < end; row += TILE)
+        for (size_t col = 0; col < width; col += TILE)
+            expand_tile(x, start, width, row, col);
 }
 
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
@@ -491,6 +506,6 @@ float *organ_expand_moments(const organ_engine *engine, const organ_input_moment
 {
     expansion x = {m, c, h, damping, organ_floats(organ_block_entries(m->features, m->block), 1)};
     if (x.values)
-        organ_share(engine, /*stop=*/NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
+        organ_share(engine, /*stop=*/NULL, organ_pieces_of(m->features, ROWS), expand_rows, &x);
     return x.values;
 }

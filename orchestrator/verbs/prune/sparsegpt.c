@@ -17,15 +17,15 @@
 #include <string.h>
 
 #define COLUMNS ((size_t)128) /* columns of a pass; the authors' block size */
-#define STRIP   ((size_t)128) /* rows of the work of one task of organ_share */
+#define STRIP   ((size_t)128) /* rows of one task that scores weights */
+#define SWEPT   ((size_t)16)  /* rows of one task that removes weights */
 #define DAMPING 0.01          /* added to H's diagonal, times the mean of the diagonal */
 
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
     float *factor;          /* first H, then U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
-    float *scores;          /* scores of the pass, rows x n, n at most COLUMNS */
+    float *scores;          /* scores of the pass, then sweep_row's errors: rows x n, n at most COLUMNS */
     uint8_t *kept;          /* mask of the pass by these scores, rows x n; not used with a pattern */
-    float *errors;          /* per worker: sweep_row's errors, STRIP x n */
     unsigned char *scratch; /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
     size_t first, n;        /* the pass has columns [first, first + n) */
     organ_edge_search search; /* of the mask `kept` */
@@ -120,26 +120,27 @@ static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
     }
 }
 
-/* The errors times the rows of U are subtracted from all later columns of the block (`rest`), in one product. */
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
-    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_min(STRIP, s->job->rows - row);
-    const size_t rest = s->start + s->width - s->first - s->n;
-    float *const errors = s->errors + worker * STRIP * COLUMNS;
-    for (size_t i = 0; i < rows; i++)
-        sweep_row(s, row + i, errors + i * s->n);
-    if (rest == 0)
-        return;
-    const organ_product product = {.m = rows,
-                                   .n = rest,
+    (void)worker;
+    for (size_t row = index * SWEPT; row < organ_min((index + 1) * SWEPT, s->job->rows); row++)
+        sweep_row(s, row, s->scores + row * s->n);
+}
+
+/* Subtracts the errors times the rows of U from all later columns of the block, in one product. */
+static void subtract_errors(const sparsegpt_sweep *s)
+{
+    const organ_product product = {.m = s->job->rows,
+                                   .n = s->start + s->width - s->first - s->n,
                                    .k = s->n,
-                                   .a = organ_by_rows(errors, s->n),
+                                   .a = organ_by_rows(s->scores, s->n),
                                    .b = organ_by_columns(s->u + s->n, s->width),
-                                   .c = s->job->weights + row * cols + s->first + s->n,
-                                   .c_stride = cols,
+                                   .c = s->job->weights + s->first + s->n,
+                                   .c_stride = s->job->cols,
                                    .into = ORGAN_PRODUCT_SUBTRACT};
-    s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    if (product.n)
+        organ_products_run(s->job->engine, NULL, &product, 1, s->scratch);
 }
 
 static void enter_block(sparsegpt_sweep *s, size_t start)
@@ -163,7 +164,7 @@ static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    const size_t strips = (job->rows + STRIP - 1) / STRIP, of = job->options->pattern.of ? job->options->pattern.of : 1;
+    const size_t of = job->options->pattern.of ? job->options->pattern.of : 1;
     const float *const factor = s->factor + s->start * job->moments->block;
     for (s->first = s->start; s->first < s->start + s->width; s->first += s->n) {
         if (organ_stop_is_requested(job->engine->stop))
@@ -172,7 +173,9 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
         s->u = factor + (s->first - s->start) * (s->width + 1);
         if (!job->options->pattern.of)
             mask_pass(s);
-        organ_share(job->engine, NULL, strips, sweep_rows, s);
+        organ_share_work(job->engine, NULL, organ_pieces_of(job->rows, SWEPT), (double)(job->rows * s->n * s->n),
+                         sweep_rows, s);
+        subtract_errors(s);
     }
     return ORGAN_OK;
 }
@@ -185,9 +188,8 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
-    s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
     s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
-    if (!searching || !s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
+    if (!searching || !s.factor || !s.scores || !s.kept || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
     else if (factorise_blocks(&s, error) == ORGAN_OK) {
         organ_clear_dead_inputs(job);
@@ -197,7 +199,7 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
         }
     }
     organ_edge_search_close(&s.search);
-    ORGAN_FREE_ARRAYS(s.factor, s.scores, s.kept, s.errors, s.scratch);
+    ORGAN_FREE_ARRAYS(s.factor, s.scores, s.kept, s.scratch);
     return error->status;
 }
 
