@@ -163,7 +163,7 @@ formats/model recognise.h organ_directory.h recognise_lists.h
 formats/names names.h hub_requests.h
 formats/remote remote.h
 formats/safetensors safetensors.h
-formats/tensor module_names.h tensor_list.h
+formats/tensor module_names.h tensor_list.h drafts.h
 formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h
 forward mixers.h forward_parts.h folds.h

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/tensor_list.h"
+
+#include "formats/tensor/drafts.h"
 #include "formats/base/text.h"
 
 #include <stddef.h>
@@ -89,31 +91,19 @@ static const char *const trunk_words[] = {"model",
 
 static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
-/* The text forward pass does not run these parts. A tensor belongs to one, and has its role, if the first word of
- * its name after the trunk words is `word`. */
+/* The text forward pass does not run these parts, nor those of drafts.h. A tensor belongs to one, and has its role, if
+ * the first word of its name after the trunk words is `word`. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
 } non_text_parts[] = {
-    {"visual", ORGAN_ROLE_VISION},
-    {"vision_tower", ORGAN_ROLE_VISION},
-    {"vision_model", ORGAN_ROLE_VISION},
-    {"vision_encoder", ORGAN_ROLE_VISION},
-    {"embed_vision", ORGAN_ROLE_VISION},
-    {"multi_modal_projector", ORGAN_ROLE_VISION},
-    {"mm_projector", ORGAN_ROLE_VISION},
-    {"v", ORGAN_ROLE_VISION},
-    {"mm", ORGAN_ROLE_VISION},
-    {"audio_tower", ORGAN_ROLE_AUDIO},
-    {"audio_model", ORGAN_ROLE_AUDIO},
-    {"audio_encoder", ORGAN_ROLE_AUDIO},
-    {"embed_audio", ORGAN_ROLE_AUDIO},
-    {"a", ORGAN_ROLE_AUDIO},
-    {"mtp", ORGAN_ROLE_MTP},
-    {"mtp_block", ORGAN_ROLE_MTP},
-    {"mtp_emb_norm", ORGAN_ROLE_MTP},
-    {"mtp_hidden_norm", ORGAN_ROLE_MTP},
-    {"mtp_linear_proj", ORGAN_ROLE_MTP},
+    {"visual", ORGAN_ROLE_VISION},       {"vision_tower", ORGAN_ROLE_VISION},
+    {"vision_model", ORGAN_ROLE_VISION}, {"vision_encoder", ORGAN_ROLE_VISION},
+    {"embed_vision", ORGAN_ROLE_VISION}, {"multi_modal_projector", ORGAN_ROLE_VISION},
+    {"mm_projector", ORGAN_ROLE_VISION}, {"v", ORGAN_ROLE_VISION},
+    {"mm", ORGAN_ROLE_VISION},           {"audio_tower", ORGAN_ROLE_AUDIO},
+    {"audio_model", ORGAN_ROLE_AUDIO},   {"audio_encoder", ORGAN_ROLE_AUDIO},
+    {"embed_audio", ORGAN_ROLE_AUDIO},   {"a", ORGAN_ROLE_AUDIO},
     {"nextn_predict", ORGAN_ROLE_MTP},
 };
 
@@ -295,7 +285,7 @@ static organ_role role_outside(const char *name)
     for (size_t k = 0; *end && k < sizeof non_text_parts / sizeof *non_text_parts; k++)
         if (is_word(word, end, non_text_parts[k].word))
             return non_text_parts[k].role;
-    return ORGAN_ROLE_OTHER;
+    return *end && organ_draft_begins(word, end) ? ORGAN_ROLE_MTP : ORGAN_ROLE_OTHER;
 }
 
 /* A bias has the role of its weight. If the name is outside the trunk or the module is too long, the contents of

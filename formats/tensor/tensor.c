@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/tensor_list.h"
 
+#include "formats/tensor/drafts.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -279,8 +281,6 @@ static const struct anatomy_row {
       "ln1", "ln2", "pre_ln", "q_layernorm.norms", "k_layernorm.norms"}},
     /* The prediction layers of DeepSeek contain embeddings of their own. */
     {LAYER, ORGAN_ROLE_EMBED, {"embed_tokens"}},
-    {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},
-    {LAYER, ORGAN_ROLE_MTP, {"eh_proj", "nextn.eh_proj"}},
     /* Outside of layers */
     {TOP, ORGAN_ROLE_NORM, {"*norm", "ln_f", "norm_f", "ln_out"}},
     {TOP, ORGAN_ROLE_EMBED,
@@ -313,5 +313,5 @@ organ_role organ_anatomy_module_role(const char *module, bool in_layer)
         for (const char *const *pattern = row->patterns; row->where == where && *pattern; pattern++)
             if (organ_anatomy_ends(module, length, *pattern))
                 return row->role;
-    return ORGAN_ROLE_OTHER;
+    return in_layer ? organ_draft_module_role(module) : ORGAN_ROLE_OTHER;
 }

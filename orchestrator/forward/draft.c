@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * The blocks for multi-token prediction that follow the layers (DeepSeek-AI 2024, "DeepSeek-V3", arXiv:2412.19437,
- * section 2.2, equations 21 to 24; GLM-4.5, Qwen3-Next, Qwen3.5, MiMo-V2 and ERNIE 4.5 have the same). From h_i, the
- * normed output of the last layer for token i, and e_i+1, the embedding of the next token, the first block predicts
- * token i + 2:
+ * section 2.2, equations 21 to 24). From h_i, the output of the last layer for token i, and e_i+1, the embedding of the
+ * next token, the first block predicts token i + 2:
  *
  *     x_i = M [norm_e(e_i+1) ; norm_h(h_i)],
  *
  * then a layer like one of the model's, and the output head on a norm of the layer's output. Block k, counted from 0,
  * has these normed outputs of block k - 1 in place of h and e_i+1+k. The last tokens of a window have no such token and
- * are left out. */
+ * are left out. A family (formats/tensor/drafts.h) says whether h has the final norm of the model, which of the
+ * two halves comes first, and whether outputs are normed. */
 #include "orchestrator/forward/forward_parts.h"
 
 #include "formats/base/results.h"
@@ -21,52 +21,33 @@
 
 #define PIECE ((size_t)64) /* tokens whose inputs of M are computed together */
 
-/* The names of M, norm_e, norm_h, the norm before the head, and the head, which may be missing. */
-enum { PROJECT, NORM_EMBEDDING, NORM_HIDDEN, NORM_HEAD, HEAD, NAMES };
-
-/* '#' stands for the number of the block. In the first two styles the names follow that of the layer; the sources of
- * the others are qwen3_next_mtp.py, mimo_v2_mtp.py and ernie_mtp.py of vLLM. */
-static const struct draft_style {
-    const char *ladder; /* NULL: the tensors continue those of the layers */
-    const char *names[NAMES];
-} styles[] = {
-    {NULL, {"eh_proj.weight", "enorm.weight", "hnorm.weight", "shared_head.norm.weight", "shared_head.head.weight"}},
-    {NULL,
-     {"nextn.eh_proj.weight", "nextn.enorm.weight", "nextn.hnorm.weight", "nextn.shared_head_norm.weight",
-      "nextn.shared_head_head.weight"}},
-    {"mtp.layers.#",
-     {"mtp.fc.weight", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight", NULL}},
-    {"model.mtp.layers.#",
-     {"model.mtp.layers.#.eh_proj.weight", "model.mtp.layers.#.enorm.weight", "model.mtp.layers.#.hnorm.weight",
-      "model.mtp.layers.#.final_layernorm.weight", NULL}},
-    {"model.mtp_block.#",
-     {"model.mtp_linear_proj.#.weight", "model.mtp_emb_norm.#.weight", "model.mtp_hidden_norm.#.weight", NULL, NULL}}};
-enum { OF_GGUF = 1, OF_QWEN = 2, STYLES = sizeof styles / sizeof *styles };
-
-static const char *name_of_draft(const organ_forward *f, unsigned k, unsigned which, char name[256])
+static const char *name_of_draft(const organ_forward *f, unsigned k, organ_draft_part part, char name[256])
 {
-    const struct draft_style *const style = &styles[f->drafts[k].style];
+    const organ_draft_family *const family = f->drafts[k].family;
+    const char *const pattern = f->model->gguf ? organ_draft_gguf_parts[part] : family->parts[part];
     char numbered[128];
-    if (!style->ladder)
-        return organ_forward_layer_name(f, f->config.layers + k, style->names[which], name);
-    const char *const pattern = style->names[which] ? style->names[which] : "";
-    organ_forward_number_name(pattern, k, numbered);
-    snprintf(name, 256, "%s", strchr(pattern, '#') ? numbered : pattern);
+    if (f->model->gguf || !family->ladder)
+        return organ_forward_layer_name(f, f->config.layers + k, pattern ? pattern : "", name);
+    if (pattern && strchr(pattern, '#'))
+        organ_forward_number_name(pattern, k, numbered);
+    else
+        snprintf(numbered, sizeof numbered, "%s", pattern ? pattern : "");
+    snprintf(name, 256, "%s", numbered);
     return name;
 }
 
-static const organ_weight *find_draft(const organ_forward *f, unsigned k, unsigned which)
+static const organ_weight *find_draft(const organ_forward *f, unsigned k, organ_draft_part part)
 {
     char name[256];
-    return organ_weights_named(f->weights, name_of_draft(f, k, which, name));
+    return organ_weights_named(f->weights, name_of_draft(f, k, part, name));
 }
 
-static float *read_norm(const organ_forward *f, unsigned k, unsigned which, organ_error *error)
+static float *read_norm(const organ_forward *f, unsigned k, organ_draft_part part, organ_error *error)
 {
     char name[256];
     const organ_weight *const weight =
         error->status ? NULL
-                      : organ_forward_weight_named(f, name_of_draft(f, k, which, name), 0, f->config.hidden, error);
+                      : organ_forward_weight_named(f, name_of_draft(f, k, part, name), 0, f->config.hidden, error);
     return weight ? organ_forward_vector(f, weight, error) : NULL;
 }
 
@@ -116,30 +97,42 @@ static organ_status make_room(organ_forward *f, unsigned block, organ_error *err
     return ORGAN_OK;
 }
 
-/* Sets f->drafts[k] to style, names and M of block k. Returns false if the model has no such block. All blocks of a
- * model have one style. In that of Qwen they share M, so that only the layer shows whether there is a further block. */
+/* Sets d->family, d->ladder and d->project of block k. Returns false if the model has no such block of the family.
+ * Where blocks share M, only the layer shows whether there is a further one. */
+static bool is_of_family(const organ_forward *f, unsigned k, const organ_draft_family *family, forward_draft *d)
+{
+    char name[256];
+    d->family = family;
+    *d->ladder = '\0';
+    if (family->ladder && !f->model->gguf) {
+        char ladder[128]; /* room for any layer number; that of a block has few digits */
+        organ_forward_number_name(family->ladder, k, ladder);
+        snprintf(d->ladder, sizeof d->ladder, "%.40s", ladder);
+    }
+    d->project = find_draft(f, k, DRAFT_PROJECT);
+    const bool normed = f->model->gguf || !family->parts[DRAFT_NORM_HEAD] || find_draft(f, k, DRAFT_NORM_HEAD);
+    const char *const first = organ_forward_layer_name(f, f->config.layers + k, "input_layernorm.weight", name);
+    const bool further = k == 0 || !family->shared || f->model->gguf || organ_weights_named(f->weights, first);
+    return d->project && normed && further;
+}
+
+/* Sets f->drafts[k]. Returns false if the model has no such block, or one of several layers. All blocks of a model are
+ * of one family: that of its type or, if none lists the type, the first whose names the file has. */
 static bool find_project(organ_forward *f, unsigned k)
 {
     forward_draft *const d = &f->drafts[k];
-    char name[256];
-    *d = (forward_draft){.style = f->model->gguf ? OF_GGUF : 0};
-    for (unsigned style = k ? f->drafts[0].style : d->style; style < STYLES; style++) {
-        d->style = style;
-        *d->ladder = '\0';
-        if (styles[style].ladder) {
-            char ladder[128]; /* room for any layer number; that of a block has few digits */
-            organ_forward_number_name(styles[style].ladder, k, ladder);
-            snprintf(d->ladder, sizeof d->ladder, "%.40s", ladder);
-        }
-        if ((d->project = find_draft(f, k, PROJECT)) &&
-            (k == 0 || style != OF_QWEN ||
-             organ_weights_named(f->weights,
-                                 organ_forward_layer_name(f, f->config.layers + k, "input_layernorm.weight", name))))
-            return true;
-        if (f->model->gguf || k)
-            break;
+    const organ_draft_family *const listed = organ_draft_family_of_type(f->model->config.model_type);
+    const organ_draft_family *const only = k ? f->drafts[0].family : listed;
+    *d = (forward_draft){0};
+    bool found = false;
+    for (size_t index = 0; !found && organ_draft_family_at(index); index++) {
+        const organ_draft_family *const family = organ_draft_family_at(index);
+        if (only ? family == only : !family->types)
+            found = is_of_family(f, k, family, d);
     }
-    d->project = NULL;
+    if (found && d->family->layers == 1)
+        return true;
+    *d = (forward_draft){0};
     return false;
 }
 
@@ -148,11 +141,11 @@ static organ_status open_block(organ_forward *f, unsigned k, organ_error *error)
     forward_draft *const d = &f->drafts[k];
     if (make_room(f, k, error))
         return error->status;
-    d->embedding_norm = read_norm(f, k, NORM_EMBEDDING, error);
-    d->hidden_norm = read_norm(f, k, NORM_HIDDEN, error);
-    d->head = find_draft(f, k, HEAD);
-    if (find_draft(f, k, NORM_HEAD))
-        d->head_norm = read_norm(f, k, NORM_HEAD, error);
+    d->embedding_norm = read_norm(f, k, DRAFT_NORM_EMBEDDING, error);
+    d->hidden_norm = read_norm(f, k, DRAFT_NORM_HIDDEN, error);
+    d->head = find_draft(f, k, DRAFT_HEAD);
+    if (find_draft(f, k, DRAFT_NORM_HEAD))
+        d->head_norm = read_norm(f, k, DRAFT_NORM_HEAD, error);
     return error->status ? error->status : plan_draft(f, k, error);
 }
 
@@ -166,7 +159,7 @@ organ_status organ_forward_open_draft(organ_forward *f, organ_error *error)
     for (unsigned k = 0; k < FORWARD_DRAFTS && find_project(f, k); k++) {
         organ_error fault = {0};
         if (open_block(f, k, &fault) != ORGAN_OK) {
-            const bool known = k == 0 && f->drafts[0].style <= OF_QWEN;
+            const bool known = k == 0 && !f->drafts[0].family->types;
             organ_forward_release_draft(&f->drafts[k]);
             if (known || fault.status != ORGAN_BAD_INPUT)
                 *error = fault;
@@ -226,7 +219,7 @@ typedef struct draft_run {
     const forward_draft *draft;
     const organ_layer *layer;
     const uint32_t *tokens;
-    const float *hidden; /* outputs of the last layer, or normed ones of the block before */
+    const float *hidden; /* outputs of the last layer, or those that the block before keeps */
     const organ_tap *tap;
     float *states; /* x, which the layer replaces by its outputs: a row for each token but the last ones */
     float *joined; /* PIECE x 2 hidden_size: the inputs of M */
@@ -239,7 +232,7 @@ typedef struct draft_run {
 static organ_status project_piece(draft_run *r, size_t first, size_t count, organ_error *error)
 {
     organ_forward *const f = r->forward;
-    const size_t width = (size_t)f->config.hidden, begin[2] = {0, count};
+    const size_t width = (size_t)f->config.hidden, begin[2] = {0, count}, hidden_first = r->draft->family->hidden_first;
     const organ_windows next = {.tokens = r->tokens + first + 1 + r->block, .count = 1, .begin = begin};
     const float plus = organ_forward_final_norm(f).plus;
     const double eps = f->config.rms_eps;
@@ -247,14 +240,14 @@ static organ_status project_piece(draft_run *r, size_t first, size_t count, orga
         return error->status;
     for (size_t t = 0; t < count; t++)
         organ_forward_norm(r->normed + t * width, r->draft->embedding_norm, plus, eps, width,
-                           r->joined + 2 * t * width);
-    if (r->block)
+                           r->joined + (2 * t + hidden_first) * width);
+    if (r->block || r->draft->family->raw_state)
         memcpy(r->normed, r->hidden + first * width, count * width * sizeof(float));
     else
         organ_forward_final(f, r->hidden + first * width, count, r->normed);
     for (size_t t = 0; t < count; t++)
         organ_forward_norm(r->normed + t * width, r->draft->hidden_norm, plus, eps, width,
-                           r->joined + (2 * t + 1) * width);
+                           r->joined + (2 * t + 1 - hidden_first) * width);
     const forward_linear linear = organ_forward_linear_of(r->layer, (forward_view){r->draft->slot, 0}, width);
     if (r->tap && r->tap->inputs(r->tap->context, r->draft->project->name, first, count, 2 * width, r->joined, error))
         return error->status;
@@ -263,16 +256,19 @@ static organ_status project_piece(draft_run *r, size_t first, size_t count, orga
                : organ_forward_products_run(&r->products, f, r->scratch, error);
 }
 
-/* Writes the inputs of the output head for `count` tokens from token `first` on. */
-static void norm_outputs(const draft_run *r, size_t first, size_t count, float *to)
+/* Writes the outputs of the layer for `count` tokens from token `first` on, with the norm before the output head unless
+ * `raw`. */
+static void put_outputs(const draft_run *r, size_t first, size_t count, bool raw, float *to)
 {
     const organ_forward *const f = r->forward;
     const size_t width = (size_t)f->config.hidden;
     const float plus = organ_forward_final_norm(f).plus;
     const float *const states = r->states + first * width;
-    if (!r->draft->head_norm)
+    if (raw)
+        memcpy(to, states, count * width * sizeof(float));
+    else if (!r->draft->head_norm)
         organ_forward_final(f, states, count, to);
-    for (size_t t = 0; r->draft->head_norm && t < count; t++)
+    for (size_t t = 0; !raw && r->draft->head_norm && t < count; t++)
         organ_forward_norm(states + t * width, r->draft->head_norm, plus, f->config.rms_eps, width, to + t * width);
 }
 
@@ -281,13 +277,13 @@ static organ_status tap_draft_head(const draft_run *r, size_t count, organ_error
     const size_t width = (size_t)r->forward->config.hidden;
     for (size_t first = 0; r->tap && r->draft->head && first < count && !error->status; first += PIECE) {
         const size_t tokens = organ_min(PIECE, count - first);
-        norm_outputs(r, first, tokens, r->normed);
+        put_outputs(r, first, tokens, r->draft->family->raw_end, r->normed);
         r->tap->inputs(r->tap->context, r->draft->head->name, first, tokens, width, r->normed, error);
     }
     return error->status;
 }
 
-/* Keeps the normed outputs of `count` tokens if another block follows. */
+/* Keeps the outputs of `count` tokens if another block follows. */
 static organ_status keep_outputs(const draft_run *r, size_t count, organ_error *error)
 {
     organ_forward *const f = r->forward;
@@ -295,7 +291,7 @@ static organ_status keep_outputs(const draft_run *r, size_t count, organ_error *
     organ_forward_free(d->outputs);
     d->outputs = NULL;
     if (r->block + 1 < organ_forward_drafts(f) && (d->outputs = organ_forward_floats(count * f->config.hidden, error)))
-        norm_outputs(r, 0, count, d->outputs);
+        put_outputs(r, 0, count, d->family->raw_again, d->outputs);
     return error->status;
 }
 

@@ -3,6 +3,8 @@
 #ifndef ORGAN_FORWARD_DRAFT_H
 #define ORGAN_FORWARD_DRAFT_H
 
+#include "formats/tensor/drafts.h"
+
 #include <organ/forward.h>
 #include <organ/weights.h>
 
@@ -10,13 +12,14 @@
 
 /* Block k follows the layers: its layer is plans[config.layers + k] (organ_forward_open_draft). */
 typedef struct forward_draft {
-    unsigned style;              /* of the names, an index of draft.c */
+    const organ_draft_family *family;
     char ladder[48];             /* beginning of the names of the layer's tensors; "": they continue the layers */
     const organ_weight *project; /* hidden_size x 2 hidden_size, a slot of the plan; NULL: there is no block */
     size_t slot;                 /* number of that slot */
     const organ_weight *head;    /* the block's own output head, of which only the inputs are computed; NULL: none */
-    float *embedding_norm, *hidden_norm, *head_norm; /* head_norm NULL: the norm of the model's output head */
-    float *outputs; /* normed outputs of the last window, the inputs of the next block; NULL: none */
+    float *embedding_norm, *hidden_norm, *head_norm; /* head_norm NULL: the model's final norm, or none (family) */
+    float
+        *outputs; /* of the last window, normed unless the family has raw_again: inputs of the next block; NULL: none */
 } forward_draft;
 
 /* Frees norms and outputs; the block is then empty. */

@@ -83,12 +83,12 @@ static void name_draft(const organ_forward *f, int32_t layer, const char *tensor
     const forward_draft *const d = &f->drafts[draft ? (unsigned)layer - f->config.layers : 0];
     const struct {
         const organ_weight *weight;
-        const char *name;
-    } rows[] = {{d->project, "nextn.eh_proj.weight"}, {d->head, "nextn.shared_head_head.weight"}};
+        organ_draft_part part;
+    } rows[] = {{d->project, DRAFT_PROJECT}, {d->head, DRAFT_HEAD}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows && draft; k++)
         if (rows[k].weight && strcmp(rows[k].weight->name, tensor) == 0) {
             *place = (organ_input_place){.count = 1, .matrices = 1};
-            snprintf(place->names[0], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, rows[k].name);
+            snprintf(place->names[0], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, organ_draft_gguf_parts[rows[k].part]);
         }
 }
 

@@ -169,7 +169,7 @@ static bool is_raised_norm(const organ_tensor *tensor)
 
 bool organ_quantize_mlx_drops(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    const bool draft = strncmp(tensor->name, "mtp.", 4) == 0 || strstr(tensor->name, ".mtp.");
+    const bool draft = tensor->anatomy.role == ORGAN_ROLE_MTP && tensor->anatomy.layer < 0;
     return (job->mlx->type->finished && draft) || tensor == job->mlx->repeated ||
            organ_ends_with(tensor->name, "rotary_emb.inv_freq") || organ_ends_with(tensor->name, "rope.inv_freq");
 }

@@ -76,6 +76,9 @@ static const struct named {
     {"model.layers.61.embed_tokens.weight", "embed_tokens", "embed", "embed", 61, -1},
     {"model.layers.61.shared_head.head.weight", "shared_head.head", "lm_head", "embed", 61, -1},
     {"model.layers.61.eh_proj.weight", "eh_proj", "mtp", "other", 61, -1},
+    {"model.layers.45.transformer.shared_head.output.weight", "transformer.shared_head.output", "lm_head", "embed", 45,
+     -1},
+    {"model.layers.45.transformer.shared_head.norm.weight", "transformer.shared_head.norm", "norm", "norm", 45, -1},
     /* MLX: a layer's experts in one tensor, latent attention with kv_b split in two */
     {"model.layers.3.mlp.switch_mlp.gate_proj.weight", "mlp.switch_mlp.gate_proj", "experts.gate_proj", "organ", 3, -1},
     {"language_model.model.layers.3.mlp.switch_mlp.down_proj.weight", "mlp.switch_mlp.down_proj", "experts.down_proj",
@@ -218,6 +221,9 @@ static const struct named {
      -1},
     {"model.vision_tower.norm.weight", "model.vision_tower.norm", "vision", "other", -1, -1},
     {"mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj", "mtp", "other", -1, -1},
+    {"model.mtp_layers.0.input_proj.weight", "model.mtp_layers.0.input_proj", "mtp", "other", -1, -1},
+    {"model.mtp_linear_proj.0.weight", "model.mtp_linear_proj.0", "mtp", "other", -1, -1},
+    {"model.mtp_other.0.weight", "model.mtp_other.0", "other", "other", -1, -1},
     {"multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1", "vision", "other", -1, -1},
     /* companions of quantised weights, adapters, attention gates, other mixers */
     {"model.layers.3.self_attn.q_proj.weight_scale_inv", "self_attn.q_proj.weight_scale_inv", "companion", "skeleton",

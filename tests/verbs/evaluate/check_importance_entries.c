@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests which matrices get an entry in an importance matrix, for each small model of fixtures/architectures that has a
  * GGUF file: all of that file, but those listed here. */
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/surgery/scoring/input_sums.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"
@@ -26,6 +27,7 @@ typedef struct sums_run {
     organ_model *model;
     organ_forward *forward;
     organ_input_sums *sums; /* NULL: llama.cpp does not have the architecture */
+    float *hidden;          /* outputs of the last layer, if there are sums */
 } sums_run;
 
 static organ_status run_layers(sums_run *r, const organ_windows *windows, float *hidden, organ_error *error)
@@ -62,20 +64,20 @@ static sums_run sums_of(const char *path, const arch_reference *reference)
     if (!organ_forward_has_input_names(r.forward))
         return r;
     ck_assert_msg(organ_input_sums_open(r.forward, &r.room.engine, &r.sums, &error) == ORGAN_OK, "%s", error.message);
-    float *const hidden = malloc(reference->count * organ_forward_describe(r.forward)->state * sizeof *hidden);
-    ck_assert_ptr_nonnull(hidden);
-    if (organ_forward_embed(r.forward, &windows, hidden, &error) == ORGAN_OK)
-        run_layers(&r, &windows, hidden, &error);
+    r.hidden = malloc(reference->count * organ_forward_describe(r.forward)->state * sizeof *r.hidden);
+    ck_assert_ptr_nonnull(r.hidden);
+    if (organ_forward_embed(r.forward, &windows, r.hidden, &error) == ORGAN_OK)
+        run_layers(&r, &windows, r.hidden, &error);
     ck_assert_msg(error.status == ORGAN_OK, "%s: %s", path, error.message);
     ck_assert_int_eq(organ_input_sums_complete(r.sums, &filled, &error), ORGAN_OK);
     json_decref(filled);
-    free(hidden);
     return r;
 }
 
 static void close_run(sums_run *r)
 {
     organ_input_sums_close(r->sums);
+    free(r->hidden);
     organ_forward_close(r->forward);
     organ_model_close(r->model);
     run_engine_close(&r->room);
@@ -209,27 +211,38 @@ typedef struct copied {
     const char *from, *to;
 } copied;
 
+/* How a block reads states. */
+enum { HIDDEN_FIRST = 1, RAW_STATE = 2, RAW_AGAIN = 4 };
+
 /* A fixture, and the blocks that a test adds: '#' stands for first, first + 1 ... */
 static const struct draft_row {
-    const char *type, *ladder;
+    const char *type, *model_type; /* model_type NULL: that of the fixture */
+    const char *ladder;
     copied parts[5];
-    const char *more[7]; /* further tensors */
+    const char *more[8]; /* further tensors, then NULL */
     unsigned layers, first, blocks, entries;
-    const char *embedding_norm;
+    const char *embedding_norm, *hidden_norm;
+    const char *head_norm; /* with which a later block's states were normed */
+    unsigned flags;
     size_t unrun;
 } draft_rows[] = {
     {"ernie4_5_moe",
+     NULL,
      "model.mtp_block.#.",
      {{"model.layers.0.", ""}},
      {"model.mtp_linear_proj.#.weight\t64x128", "model.mtp_emb_norm.#.weight\t64",
       "model.mtp_hidden_norm.#.weight\t64"},
      4,
      0,
-     1,
+     2,
      8,
      "model.mtp_emb_norm.#.weight",
+     "model.mtp_hidden_norm.#.weight",
+     "model.norm.weight",
+     RAW_AGAIN,
      0},
     {"mimo_v2_flash",
+     NULL,
      "model.mtp.layers.#.",
      {{"model.layers.1.self_attn.", "self_attn."},
       {"model.layers.1.input_layernorm.", "input_layernorm."},
@@ -242,8 +255,57 @@ static const struct draft_row {
      3,
      8,
      "model.mtp.layers.#.enorm.weight",
+     "model.mtp.layers.#.hnorm.weight",
+     "model.mtp.layers.#.final_layernorm.weight",
+     RAW_STATE,
+     0},
+    {"qwen2",
+     "mimo",
+     "model.mtp_layers.#.",
+     {{"model.layers.0.", ""}},
+     {"model.mtp_layers.#.input_proj.weight\t64x128", "model.mtp_layers.#.token_layernorm.weight\t64",
+      "model.mtp_layers.#.hidden_layernorm.weight\t64", "model.mtp_layers.#.final_layernorm.weight\t64"},
+     4,
+     0,
+     2,
+     8,
+     "model.mtp_layers.#.token_layernorm.weight",
+     "model.mtp_layers.#.hidden_layernorm.weight",
+     "model.mtp_layers.#.final_layernorm.weight",
+     HIDDEN_FIRST | RAW_STATE,
+     0},
+    {"hy_v3",
+     NULL,
+     "model.layers.#.",
+     {{"model.layers.0.", ""}},
+     {"model.layers.#.eh_proj.weight\t64x128", "model.layers.#.enorm.weight\t64", "model.layers.#.hnorm.weight\t64",
+      "model.layers.#.final_layernorm.weight\t64"},
+     4,
+     4,
+     2,
+     8,
+     "model.layers.#.enorm.weight",
+     "model.layers.#.hnorm.weight",
+     "model.layers.#.final_layernorm.weight",
+     0,
+     0},
+    {"exaone_moe",
+     NULL,
+     "mtp.layers.#.",
+     {{"model.layers.0.", ""}},
+     {"mtp.fc.weight\t64x128", "mtp.pre_fc_norm_embedding.weight\t64", "mtp.pre_fc_norm_hidden.weight\t64",
+      "mtp.norm.weight\t64"},
+     4,
+     0,
+     1,
+     8,
+     "mtp.pre_fc_norm_embedding.weight",
+     "mtp.pre_fc_norm_hidden.weight",
+     "mtp.norm.weight",
+     0,
      0},
     {"deepseek_v3",
+     NULL,
      "model.layers.#.",
      {{"model.layers.0.", ""}},
      {"model.layers.#.eh_proj.weight\t64x128", "model.layers.#.enorm.weight\t64", "model.layers.#.hnorm.weight\t64",
@@ -253,23 +315,34 @@ static const struct draft_row {
      2,
      11, /* as ERNIE, with q_a, kv_a, kv_b, k_b and v_b in place of k and v */
      "model.layers.#.enorm.weight",
+     "model.layers.#.hnorm.weight",
+     "model.layers.#.shared_head.norm.weight",
+     0,
      0},
-    {"nemotron_h-moe",
+    {"nemotron_h-moe", /* a block of two layers, which organ does not run */
+     NULL,
      "mtp.layers.#.",
      {{NULL, NULL}},
-     {"mtp.layers.#.eh_proj.weight\t64x128", "mtp.layers.#.norm.weight\t64", "mtp.layers.#.mixer.q_proj.weight\t64x64",
+     {"mtp.layers.#.eh_proj.weight\t64x128", "mtp.layers.#.enorm.weight\t64", "mtp.layers.#.hnorm.weight\t64",
+      "mtp.layers.#.final_layernorm.weight\t64", "mtp.layers.#.mixer.q_proj.weight\t64x64",
       "mtp.layers.#.mixer.experts.0.up_proj.weight\t32x64", "mtp.layers.#.mixer.experts.1.up_proj.weight\t32x64"},
      4,
      0,
      1,
      0,
      NULL,
+     NULL,
+     NULL,
+     0,
      4}};
 
 static void number_words(const char *pattern, unsigned number, char *out, size_t size)
 {
     const char *const at = strchr(pattern, '#');
-    snprintf(out, size, "%.*s%u%s", (int)(at - pattern), pattern, number, at + 1);
+    if (at)
+        snprintf(out, size, "%.*s%u%s", (int)(at - pattern), pattern, number, at + 1);
+    else
+        snprintf(out, size, "%s", pattern);
 }
 
 static void write_block(FILE *file, const struct draft_row *row, const arch_model *model, unsigned number)
@@ -305,7 +378,10 @@ static const char *extend_fixture(const struct draft_row *row, char fixture[400]
         FILE *const from = fopen(path, "r"), *const to = fopen(scratch_path("extended/%s", names[k]), "w");
         ck_assert(from && to);
         while (fgets(line, sizeof line, from))
-            fputs(line, to);
+            if (row->model_type && strstr(line, "\"model_type\""))
+                fprintf(to, " \"model_type\": \"%s\",\n", row->model_type);
+            else
+                fputs(line, to);
         for (unsigned b = 0; k == 1 && b < row->blocks; b++)
             write_block(to, row, &model, row->first + b);
         fclose(from);
@@ -317,29 +393,96 @@ static const char *extend_fixture(const struct draft_row *row, char fixture[400]
     return fixture;
 }
 
-/* The first half of the inputs of M are normed embeddings of the tokens 1 + block, 2 + block ... */
+static float *vector_of(const char *pattern, unsigned number)
+{
+    arch_tensor norm = {0};
+    number_words(pattern, number, norm.name, sizeof norm.name);
+    arch_shape_read(&norm, "64");
+    return arch_values(&norm);
+}
+
+static double mean_square(const double *x)
+{
+    double squares = 0;
+    for (size_t k = 0; k < 64; k++)
+        squares += x[k] * x[k];
+    return squares / 64;
+}
+
+static void norm_row(double *x, const float *weights, double eps)
+{
+    const double factor = 1 / sqrt(mean_square(x) + eps);
+    for (size_t k = 0; k < 64; k++)
+        x[k] *= factor * (double)weights[k];
+}
+
+typedef struct expected_inputs {
+    double sums[64];
+    size_t tokens;
+} expected_inputs;
+
+/* Adds the squares of a row of 64 numbers, normed by `weights`, and by `before` first if that is not NULL. */
+static void add_row(expected_inputs *e, const float *row, const float *before, const float *weights, double eps)
+{
+    double x[64];
+    for (size_t k = 0; k < 64; k++)
+        x[k] = (double)row[k];
+    if (before)
+        norm_row(x, before, eps);
+    norm_row(x, weights, eps);
+    for (size_t k = 0; k < 64; k++)
+        e->sums[k] += x[k] * x[k];
+    e->tokens++;
+}
+
+static void expect_sums(const struct draft_row *row, unsigned block, const char *of, const organ_exact_sum *sums,
+                        const expected_inputs *e)
+{
+    for (size_t k = 0; k < 64; k++)
+        ck_assert_msg(fabs(sum_of(&sums[k]) - e->sums[k]) <= 1e-3 * e->sums[k], "%s block %u, %s %zu: %g is not %g",
+                      row->type, block, of, k, sum_of(&sums[k]), e->sums[k]);
+}
+
+/* One half of the inputs of M are normed embeddings of the tokens 1 + block, 2 + block ... */
 static void expect_embeddings(const struct draft_row *row, unsigned block, const arch_reference *reference, double eps,
                               const organ_input_entry *entry)
 {
-    arch_tensor table = {.name = "model.embed_tokens.weight"}, norm = {0};
-    double sums[64] = {0};
+    arch_tensor table = {.name = "model.embed_tokens.weight"};
+    expected_inputs e = {0};
     arch_shape_read(&table, "256x64");
-    number_words(row->embedding_norm, row->first + block, norm.name, sizeof norm.name);
-    arch_shape_read(&norm, "64");
-    float *const rows = arch_values(&table), *const weights = arch_values(&norm);
-    for (size_t t = 1 + block; t < reference->count; t++) {
-        const float *const x = rows + 64 * reference->tokens[t];
-        double squares = 0;
-        for (size_t k = 0; k < 64; k++)
-            squares += (double)x[k] * (double)x[k];
-        for (size_t k = 0; k < 64; k++)
-            sums[k] += (double)x[k] * (double)x[k] / (squares / 64 + eps) * (double)weights[k] * (double)weights[k];
-    }
-    for (size_t k = 0; k < 64; k++)
-        ck_assert_msg(fabs(sum_of(&entry->sums[k]) - sums[k]) <= 1e-3 * sums[k], "%s block %u, input %zu: %g is not %g",
-                      row->type, block, k, sum_of(&entry->sums[k]), sums[k]);
+    float *const rows = arch_values(&table), *const weights = vector_of(row->embedding_norm, row->first + block);
+    for (size_t t = 1 + block; t < reference->count; t++)
+        add_row(&e, rows + 64 * reference->tokens[t], NULL, weights, eps);
+    expect_sums(row, block, "embedding", entry->sums + (row->flags & HIDDEN_FIRST ? 64 : 0), &e);
     free(rows);
     free(weights);
+}
+
+/* The other half are normed states: of the model's last layer, with the final norm or without, or of the block before.
+ * The latter have the mean square 1 if they are divided by the weights of the norm that they had. */
+static void expect_states(const struct draft_row *row, unsigned block, const sums_run *r, size_t tokens, double eps,
+                          const organ_input_entry *entry)
+{
+    expected_inputs e = {0};
+    const float *const states = block ? r->forward->drafts[block - 1].outputs : r->hidden;
+    float *const weights = vector_of(row->hidden_norm, row->first + block), *const final =
+                                                                                vector_of("model.norm.weight", 0);
+    float *const before = block ? vector_of(row->head_norm, row->first + block - 1) : NULL;
+    for (size_t t = 0; t + 1 + block < tokens; t++)
+        add_row(&e, states + 64 * t, block || row->flags & RAW_STATE ? NULL : final, weights, eps);
+    expect_sums(row, block, "state", entry->sums + (row->flags & HIDDEN_FIRST ? 0 : 64), &e);
+    size_t normed = 0;
+    for (size_t t = 0; block && t + 1 + block < tokens; t++) {
+        double x[64];
+        for (size_t k = 0; k < 64; k++)
+            x[k] = (double)states[64 * t + k] / (double)before[k];
+        normed += fabs(mean_square(x) - 1) < 0.05;
+    }
+    ck_assert_msg(!block || (normed == e.tokens) == !(row->flags & RAW_AGAIN), "%s: %zu of %zu states are normed",
+                  row->type, normed, e.tokens);
+    free(weights);
+    free(final);
+    free(before);
 }
 
 static void count_name(void *context, const char *tensor)
@@ -369,6 +512,7 @@ START_TEST(blocks_of_other_names_have_entries)
         snprintf(name, sizeof name, "blk.%u.nextn.eh_proj.weight", row->layers + b);
         ck_assert_ptr_nonnull(entry_of(r.sums, name));
         expect_embeddings(row, b, &reference, organ_forward_describe(r.forward)->rms_eps, entry_of(r.sums, name));
+        expect_states(row, b, &r, reference.count, organ_forward_describe(r.forward)->rms_eps, entry_of(r.sums, name));
     }
     organ_forward_visit_unrun_drafts(r.forward, &unrun, count_name);
     ck_assert_uint_eq(unrun, row->unrun);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ * A table of the blocks for multi-token prediction (MTP): how models name their tensors, and how servers run them. A
+ * block predicts the token after the next one from a state of the model's layers (the trunk) and from the embedding of
+ * the next token: a norm of each, a projection M of both together, a layer, a norm and the output head. */
+#ifndef ORGAN_TENSOR_DRAFTS_H
+#define ORGAN_TENSOR_DRAFTS_H
+
+#include <organ/models.h>
+
+/* Parts of a block beside its layer. */
+typedef enum organ_draft_part {
+    DRAFT_PROJECT,        /* M: hidden_size x 2 hidden_size */
+    DRAFT_NORM_EMBEDDING, /* of the embedding of the next token */
+    DRAFT_NORM_HIDDEN,    /* of the trunk's state */
+    DRAFT_NORM_HEAD,      /* before the output head; missing in some GGUF files: it is then the model's final norm */
+    DRAFT_HEAD,           /* an output head of the block's own */
+    DRAFT_PARTS
+} organ_draft_part;
+
+/* Models whose blocks have the same names and are run alike. */
+typedef struct organ_draft_family {
+    const char *name;
+    /* Words divided by spaces: model_type of config.json, general.architecture of GGUF files. NULL: the family of all
+     * models that have its names and are in no list. */
+    const char *types;
+    /* Names of safetensors files; '#' stands for the number of the block. The layer's tensors follow `ladder`. NULL:
+     * the block continues the model's layers, and its names follow that of the layer. */
+    const char *ladder;
+    const char *parts[DRAFT_PARTS]; /* NULL: there is no such part */
+    bool shared;                    /* all blocks have the parts in common, and only layers of their own */
+    bool hidden_first;              /* M reads the state first, then the embedding */
+    bool raw_state;                 /* DRAFT_NORM_HIDDEN reads the state of the last layer without the final norm */
+    bool raw_again;  /* a later block reads the outputs of the block before without a norm for the head */
+    bool raw_end;    /* the output head reads the layer's outputs without a norm */
+    unsigned layers; /* layers of the model's list that a block consists of */
+} organ_draft_family;
+
+/* Returns family `index`, in the order in which they are tried; NULL after the last. */
+const organ_draft_family *organ_draft_family_at(size_t index);
+
+/* Returns the family that lists `type`; NULL: none does. */
+const organ_draft_family *organ_draft_family_of_type(const char *type);
+
+/* Returns whether the word from `word` to before `end` is the first of the names of a family that follow no layer of
+ * the model, after "model.". */
+bool organ_draft_begins(const char *word, const char *end);
+
+/* Returns the role of a block's part whose name after the layer is `module`, without ".weight"; ORGAN_ROLE_OTHER: it is
+ * none, or a norm, whose names end like those of other norms. */
+organ_role organ_draft_module_role(const char *module);
+
+/* Names of the parts in GGUF files, after that of the layer, for all families. */
+extern const char *const organ_draft_gguf_parts[DRAFT_PARTS];
+
+#endif
