@@ -67,6 +67,7 @@ static organ_status forward_mix(forward_group *g, organ_error *error)
     const organ_layer_kind *const kind = g->layer->kind;
     const size_t floats = g->tokens * (size_t)g->forward->config.hidden;
     float *const normed = g->room, *const out = normed + floats, *const other = out + floats;
+    ORGAN_IN_PHASE(ORGAN_PHASE_MIXERS);
     if (kind->mixer == ORGAN_MIXER_NONE)
         return ORGAN_OK;
     if (g->before && g->before->tokens == 0)
@@ -162,6 +163,7 @@ organ_status organ_forward_ffn(forward_group *g, organ_error *error)
     const size_t together = g->layer->reserved
                                 ? organ_forward_stream_tokens(g->forward, organ_engine_memory(g->forward->engine))
                                 : FORWARD_GROUP;
+    ORGAN_IN_PHASE(ORGAN_PHASE_FEED_FORWARD);
     /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
     const bool copied = g->layer->reserved && c->state > c->hidden;
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {

@@ -328,6 +328,7 @@ static organ_status pass_logits(head_job *j, const organ_layer *held, const floa
                                 size_t count, organ_error *error)
 {
     organ_forward *const forward = j->forward;
+    ORGAN_IN_PHASE(ORGAN_PHASE_HEAD);
     const size_t together = organ_min(count, organ_forward_head_rows(forward, organ_engine_memory(forward->engine)));
     if (count == 0)
         return ORGAN_OK;

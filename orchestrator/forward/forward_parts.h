@@ -7,6 +7,7 @@
 #include "orchestrator/forward/arithmetic.h"
 #include "orchestrator/forward/draft.h"
 #include "orchestrator/forward/rounding.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/product.h"
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */

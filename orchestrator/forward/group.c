@@ -86,6 +86,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
                                     organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
+    ORGAN_IN_PHASE(ORGAN_PHASE_NORMS);
     const float *const weights = organ_forward_values(g->layer, part);
     /* of the norms, those up to PART_NORM_K may have biases */
     const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, organ_norm_bias(part)) : NULL;
@@ -117,6 +118,7 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
                                    organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
+    ORGAN_IN_PHASE(ORGAN_PHASE_NORMS);
     token_job j = {
         .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
     if (c->residual_normed)

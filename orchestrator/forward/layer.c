@@ -378,6 +378,7 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
 organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     ORGAN_OWN_ERROR(error);
+    ORGAN_IN_PHASE(ORGAN_PHASE_LOADING);
     return load_layer(forward, number,
                       (layer_load){.streamed = layer_streams(forward, number),
                                    .as_stored = forward->engine->compute == ORGAN_COMPUTE_EXACT},

@@ -256,6 +256,8 @@ static organ_status products_rounded(forward_products *products, const organ_for
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
                                         organ_error *error)
 {
+    const organ_phase phase = organ_phase_now();
+    ORGAN_IN_PHASE(phase == ORGAN_PHASE_MIXERS ? ORGAN_PHASE_MIXER_PRODUCTS : phase);
     bool rounded = false;
     for (size_t k = 0; k < products->count; k++) {
         products->items[k].compute = f->engine->compute;

@@ -57,6 +57,8 @@ static _Thread_local struct {
     uint64_t run_began;                  /* by organ_activity_time */
     uint64_t serial_since;               /* processor time of this thread when the last run ended */
     uint64_t first;                      /* when the outermost work began, by organ_activity_time */
+    organ_phase phase;
+    uint64_t phase_since; /* by organ_activity_time */
 } here;
 
 static uint64_t processor_time(clockid_t id)
@@ -66,10 +68,28 @@ static uint64_t processor_time(clockid_t id)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+static void turn_phase(organ_phase to, uint64_t time)
+{
+    here.total.phases[here.phase].time += time - here.phase_since;
+    here.phase = to;
+    here.phase_since = time;
+}
+
+organ_phase organ_phase_now(void) { return here.phase; }
+
+organ_phase organ_phase_begin(organ_phase to)
+{
+    const organ_phase before = here.phase;
+    if (here.open && to != before)
+        turn_phase(to, organ_activity_time());
+    return before;
+}
+
 static void bring_up_to_date(void)
 {
     organ_work_account *const t = &here.total;
     t->time = organ_activity_time();
+    turn_phase(here.phase, t->time);
     t->processor = processor_time(CLOCK_PROCESS_CPUTIME_ID);
     if (!here.running) {
         const uint64_t processor = processor_time(CLOCK_THREAD_CPUTIME_ID);
@@ -89,7 +109,7 @@ organ_work organ_work_begin(void)
         here.open = true;
         here.serial_since = processor_time(CLOCK_THREAD_CPUTIME_ID);
         here.former = organ_activity_attach(&here.serial, ORGAN_COMPUTING);
-        here.first = organ_activity_time();
+        here.first = here.phase_since = organ_activity_time();
     }
     bring_up_to_date();
     here.start = here.total;
@@ -129,6 +149,10 @@ void organ_work_account_take(organ_work_account *account)
     account->time -= start->time;
     account->processor -= start->processor;
     account->serial_processor -= start->serial_processor;
+    for (size_t k = 0; k < ORGAN_PHASES; k++) {
+        account->phases[k].time -= start->phases[k].time;
+        account->phases[k].computing -= start->phases[k].computing;
+    }
 }
 
 double organ_work_seconds(void) { return here.open ? 1e-9 * (double)(organ_activity_time() - here.first) : 0; }
@@ -156,6 +180,7 @@ static void work_run_end(size_t workers, const organ_activity_sums *sums)
     here.total.runs++;
     here.total.in_runs += took;
     here.total.offered += took * workers;
+    here.total.phases[here.phase].computing += sums->spent[ORGAN_COMPUTING];
     organ_activity_add(&here.total.workers, sums);
 }
 

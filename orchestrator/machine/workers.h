@@ -30,6 +30,24 @@ const char *organ_topology_cpu(const organ_topology *topology);
 /* An account has how the worker threads spent the runs of organ_workers_run, and what the thread that calls them did in
  * between. It belongs to the calling thread; the pool adds its workers' sums. */
 
+/* Phases of a forward pass. A phase that begins within another one interrupts it. */
+typedef enum organ_phase {
+    ORGAN_PHASE_OTHER, /* the first one: outside of all others */
+    ORGAN_PHASE_LOADING,
+    ORGAN_PHASE_NORMS,
+    ORGAN_PHASE_MIXERS, /* what is none of the next two */
+    ORGAN_PHASE_MIXER_PRODUCTS,
+    ORGAN_PHASE_ATTENTION_SCORES,
+    ORGAN_PHASE_FEED_FORWARD,
+    ORGAN_PHASE_HEAD,
+    ORGAN_PHASES /* their number */
+} organ_phase;
+
+typedef struct organ_phase_times {
+    uint64_t time;      /* duration of the phase */
+    uint64_t computing; /* time in which workers computed, in runs of the phase */
+} organ_phase_times;
+
 /* Figures of the time between two moments. Times are nanoseconds. */
 typedef struct organ_work_account {
     organ_activity_sums workers; /* of all workers, within runs. The rest of `offered` was ORGAN_WAITING too */
@@ -41,6 +59,7 @@ typedef struct organ_work_account {
     uint64_t time;               /* duration of all of it */
     uint64_t processor;          /* processor time of the process, all threads */
     uint64_t serial_processor;   /* processor time of the calling thread outside of runs */
+    organ_phase_times phases[ORGAN_PHASES];
 } organ_work_account;
 
 /* A piece of work that has begun on this thread. */
@@ -57,6 +76,16 @@ void organ_work_end(const organ_work *work);
 /* Sets *account to the figures since the innermost open work of this thread began; to zeros outside of any work.
  * No run may be active. */
 void organ_work_account_take(organ_work_account *account);
+
+/* Begins a phase in the account of this thread, if a work is open, and returns the phase before it. */
+organ_phase organ_phase_begin(organ_phase to);
+organ_phase organ_phase_now(void);
+
+static inline void organ_phase_end(const organ_phase *before) { organ_phase_begin(*before); }
+
+/* A statement that begins a phase, which lasts until the end of its block. */
+#define ORGAN_IN_PHASE(to)                                                                                             \
+    const organ_phase organ_phase_before __attribute__((cleanup(organ_phase_end))) = organ_phase_begin(to)
 
 /* Returns the seconds since the outermost open work of this thread began; 0 outside of any work. */
 double organ_work_seconds(void);

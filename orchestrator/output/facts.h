@@ -22,7 +22,7 @@
 /* Returns the figures of an account: {"bound", "bound_share", "computing_share",
  * "reading_share", "writing_share", "waiting_share", "one_thread_share", "read_bytes", "read_bytes_per_second",
  * "written_bytes", "written_bytes_per_second", "one_thread_bytes", "processor_seconds",
- * "one_thread_processor_share"}. */
+ * "one_thread_processor_share"}, and "phases" if there was a forward pass. */
 json_t *organ_work_account_json(const organ_work_account *account);
 
 /* Returns the object for the work of this thread that organ_report_begin began, until now. */

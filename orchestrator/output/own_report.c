@@ -257,6 +257,42 @@ static void divide_time(const organ_work_account *a, double part[PARTS])
     part[ONE_THREAD] = seconds_of(a->time - a->in_runs) * threads;
 }
 
+static const char *const phase_names[ORGAN_PHASES] = {
+    [ORGAN_PHASE_LOADING] = "loading",
+    [ORGAN_PHASE_NORMS] = "norms",
+    [ORGAN_PHASE_MIXERS] = "mixers",
+    [ORGAN_PHASE_MIXER_PRODUCTS] = "mixer_products",
+    [ORGAN_PHASE_ATTENTION_SCORES] = "attention_scores",
+    [ORGAN_PHASE_FEED_FORWARD] = "feed_forward",
+    [ORGAN_PHASE_HEAD] = "head",
+};
+
+static bool has_phases(const organ_work_account *a)
+{
+    bool any = false;
+    for (size_t k = 0; k < ORGAN_PHASES; k++)
+        any = any || (phase_names[k] && a->phases[k].time);
+    return any;
+}
+
+/* Has a member for each phase that took time. */
+static json_t *phases_json(const organ_work_account *a)
+{
+    const double threads = a->in_runs ? (double)a->offered / (double)a->in_runs : 1;
+    json_t *phases = json_object();
+    for (size_t k = 0; k < ORGAN_PHASES; k++) {
+        const double took = seconds_of(a->phases[k].time), computed = seconds_of(a->phases[k].computing);
+        if (phase_names[k] && a->phases[k].time)
+            phases = organ_members_object(
+                phases,
+                (const organ_member[]){
+                    SET(phase_names[k], ORGAN_OBJECT(SET_REAL("share", part_of(took, seconds_of(a->time))),
+                                                     SET_REAL("computing_share", part_of(computed, took * threads)))),
+                    {NULL, NULL}});
+    }
+    return phases;
+}
+
 /* Only threads with a clock are counted. */
 static uint64_t moved_by_all(const organ_work_account *a, organ_activity activity)
 {
@@ -287,7 +323,8 @@ json_t *organ_work_account_json(const organ_work_account *account)
                         SET_COUNT("one_thread_bytes", read + written - by_workers),
                         SET_REAL("processor_seconds", organ_rounded_seconds(seconds_of(account->processor))),
                         SET_REAL("one_thread_processor_share",
-                                 part_of(seconds_of(account->serial_processor), seconds_of(account->processor))));
+                                 part_of(seconds_of(account->serial_processor), seconds_of(account->processor))),
+                        SET_IF(has_phases(account), "phases", phases_json(account)));
 }
 
 json_t *organ_run_activity_json(void)

@@ -88,6 +88,24 @@ START_TEST(test_no_runs)
 }
 END_TEST
 
+/* A phase's workers are the run's: 4 threads. A phase without time is left out, and the rest of the run has no name. */
+START_TEST(test_phases)
+{
+    organ_work_account a = made_up_account();
+    a.phases[ORGAN_PHASE_OTHER] = (organ_phase_times){4 * SECOND, SECOND};
+    a.phases[ORGAN_PHASE_FEED_FORWARD] = (organ_phase_times){6 * SECOND, 18 * SECOND};
+    a.phases[ORGAN_PHASE_NORMS] = (organ_phase_times){2 * SECOND, 0};
+    check_figures(&a, "{\"phases\": {\"norms\": {\"share\": 0.1667, \"computing_share\": 0.0}, "
+                      "\"feed_forward\": {\"share\": 0.5, \"computing_share\": 0.75}}}");
+    a = made_up_account();
+    a.phases[ORGAN_PHASE_OTHER].time = a.time;
+    json_t *const figures = organ_work_account_json(&a);
+    ck_assert_ptr_nonnull(figures);
+    ck_assert_ptr_null(json_object_get(figures, "phases"));
+    json_decref(figures);
+}
+END_TEST
+
 static void do_nothing(void *context, size_t worker) { (void)context, (void)worker; }
 
 /* Returns the number of runs in the work of this thread. */
@@ -122,10 +140,62 @@ START_TEST(test_work)
 }
 END_TEST
 
+/* Keeps the worker busy until some time has passed. */
+static void spend_time(void *context, size_t worker)
+{
+    const uint64_t until = organ_activity_time() + SECOND / 1000;
+    (void)context, (void)worker;
+    while (organ_activity_time() < until)
+        ;
+}
+
+static void run_scores(organ_workers *workers)
+{
+    ORGAN_IN_PHASE(ORGAN_PHASE_ATTENTION_SCORES);
+    organ_workers_run(workers, spend_time, NULL);
+}
+
+static void run_mixers(organ_workers *workers)
+{
+    ORGAN_IN_PHASE(ORGAN_PHASE_MIXERS);
+    organ_workers_run(workers, spend_time, NULL);
+    run_scores(workers);
+    ck_assert_int_eq(organ_phase_now(), ORGAN_PHASE_MIXERS);
+}
+
+/* An inner phase interrupts the outer one, and the time of all phases is that of the work. A run counts for the phase
+ * in which it ends. */
+START_TEST(test_nested_phases)
+{
+    organ_topology *topology;
+    organ_workers *workers;
+    organ_error error = {0};
+    organ_work_account a;
+    uint64_t time = 0;
+    ck_assert_int_eq(organ_topology_synthetic("pack:1 core:2 pu:1", NULL, &topology, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, 2, &workers, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_phase_begin(ORGAN_PHASE_HEAD), ORGAN_PHASE_OTHER); /* no work is open */
+    ck_assert_int_eq(organ_phase_now(), ORGAN_PHASE_OTHER);
+    const organ_work work = organ_work_begin();
+    run_mixers(workers);
+    organ_work_account_take(&a);
+    for (size_t k = 0; k < ORGAN_PHASES; k++) {
+        const bool ran = k == ORGAN_PHASE_MIXERS || k == ORGAN_PHASE_ATTENTION_SCORES;
+        time += a.phases[k].time;
+        ck_assert_uint_ge(a.phases[k].computing, ran ? 2 * SECOND / 1000 : 0);
+        ck_assert(ran || a.phases[k].computing == 0);
+    }
+    ck_assert_uint_eq(time, a.time);
+    organ_work_end(&work);
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_case cases[] = {{"figures", {test_shares, test_bounds, test_no_rest, test_no_runs}},
-                                {"work", {test_work}}};
+    const suite_case cases[] = {{"figures", {test_shares, test_bounds, test_no_rest, test_no_runs, test_phases}},
+                                {"work", {test_work, test_nested_phases}}};
     Suite *const suites[] = {suite_of("run_activity", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL};
     return run_suites(suites);
 }

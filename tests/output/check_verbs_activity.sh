@@ -12,7 +12,8 @@ figures='.run.activity | (.computing_share + .reading_share + .writing_share + .
     | ($all - 1 | fabs) < 0.0004 and .bound_share == ([.computing_share, .reading_share, .writing_share, .waiting_share, .one_thread_share] | max)
     and .bound_share == (if .bound == "processor" then .computing_share else .[.bound + "_share"] end)
     and .one_thread_bytes <= .read_bytes + .written_bytes and .read_bytes > 0 and .processor_seconds >= 0
-    and .one_thread_processor_share >= 0 and .one_thread_processor_share <= 1.02'
+    and .one_thread_processor_share >= 0 and .one_thread_processor_share <= 1.02
+    and ((.phases // {}) | map(.share) | add // 0) <= 1.0004 and all(.phases // {} | .[]; .computing_share >= 0 and .computing_share <= 1.02)'
 last='^Bound by (the processor|reading|writing|one thread|workers that wait for each other) \([0-9]+ %\)\.$'
 
 # reports NAME: runs the verb twice, for the terminal and with --json.
@@ -39,6 +40,13 @@ for name in prune prune-gguf purify width layers quantize quantize-gguf convert 
     orthogonality perplexity generate experts experts-measured audit-cut lora-merge lora-extract lora-resize lora-sanitize; do
     reports $name
 done
+
+# The forward pass has its phases, which take most of the time of perplexity.
+ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 64 --quiet --json
+judge "phases of the forward pass are missing" jq -e '.run.activity.phases | keys == ["attention_scores", "feed_forward", "head", "loading",
+    "mixer_products", "mixers", "norms"] and all(.[]; .share > 0)' ../out >../judged
+ends 0 measure "$q" --quiet --json
+judge "measure has phases of a forward pass" jq -e '.run.activity | has("phases") | not' ../out >../judged
 
 # A verb without workers has neither, nor has a dry run.
 ends 0 inspect "$q" --quiet

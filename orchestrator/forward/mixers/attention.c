@@ -469,6 +469,7 @@ static organ_status attend_all(attention_job *j, organ_error *error)
     const organ_engine *const engine = j->group->forward->engine;
     const organ_head_tap *const tap = j->kind->latent ? j->group->layer->heads : NULL;
     const size_t heads = j->kind->heads;
+    ORGAN_IN_PHASE(ORGAN_PHASE_ATTENTION_SCORES);
     j->tapped = SIZE_MAX;
     if (!tap)
         return organ_forward_share(engine, j->tile_count * heads, work_of_tiles(j), attend_task, j, error);
