@@ -4,8 +4,8 @@
 # TOOLS is the folder of make_model, forward, products, layer_slice and draw_scaling; DIR gets the models and must be empty or missing.
 #
 # Rows: prune (physarum-v1), quantize to int4-group128 and fp8-block128 and measure of a model of 7B layer shapes, next to one `cp` and one `cp` for each
-# shard side by side; the forward pass with exact products and with bf16, if the CPU has it, of a quarter of 0.5B shapes; a slice of down_proj by
-# SparseGPT, GPTQ and physarum-v3; products on one core. Each row runs with 1, 2, 4, ... threads and with all of them, in three alternating rounds, of
+# shard side by side; the forward pass with exact products and with bf16, if the CPU has it, of a quarter of 0.5B shapes; a matrix of 896 rows and at most
+# 4,736 columns by SparseGPT, GPTQ and physarum-v3; products on one core. Each row runs with 1, 2, 4, ... threads and with all of them, in three alternating rounds, of
 # which the table has the medians. A short first run with one thread chooses the size of each row, within a third of the free memory and disk, so that all
 # rows take at most $BENCH_SECONDS (540). If a row needs longer than its share, its last rounds are left out; the column `rounds` says so.
 # With BENCH_SMOKE=1 in the environment, the sizes are tiny and there is one round. Needs jq.
@@ -45,12 +45,12 @@ timed() {
 }
 
 # ---- one run of each row: sets $wall, $processor and $parts, the shares of the workers' time ----
-none=$'-\t-\t-\t-\t-'
+none=$'-\t-\t-\t-\t-\t-'
 verb() { # verb THREADS WORDS...
     rm -rf "$area/out"
     sync -f "$area"
     timed "$organ" "${@:2}" --threads "$1" --quiet --json
-    parts=$(jq -r '.run.activity | [.computing_share, .reading_share, .writing_share, .waiting_share, .one_thread_share] | @tsv' "$work/said")
+    parts=$(jq -r '.run.activity | [.computing_share, .reading_share, .writing_share, .waiting_share, .one_thread_share, .one_thread_processor_share] | @tsv' "$work/said")
     rm -rf "$area/out"
 }
 prune() { verb "$1" prune "$area/wide" -o "$area/out"; }
@@ -76,16 +76,16 @@ bf16() { forward "$1" bf16 "$windows"; }
 slice() { # slice THREADS METHOD INPUTS
     timed "$tools/layer_slice" "$work/slice" "$2" "$3" "$slice_rows" "$slice_tokens" "$1"
     read -r wall processor < <(jq -r '.methods[0] | [.seconds, .cpu_seconds] | map(. * 1e4 | round / 1e4) | "\(.[0]) \(.[1])"' "$work/slice")
-    parts=$none
+    parts=$'-\t-\t-\t-\t-\t'$(jq '.methods[0].serial_share * 1e4 | round / 1e4' "$work/slice")
 }
 sparsegpt() { slice "$1" sparsegpt "$inputs"; }
 gptq() { slice "$1" gptq "$inputs"; }
 v3() { slice "$1" physarum-v3 "$inputs"; }
 
 # ---- rows ----
-printf '%s\t' row size unit threads rounds seconds processor_seconds speed computing reading writing waiting one_thread >"$work/table"
+printf '%s\t' row size unit threads rounds seconds processor_seconds speed computing reading writing waiting one_thread one_thread_processor >"$work/table"
 printf 'cpu\n' >>"$work/table"
-middle() { sort -g | awk '{ x[NR] = $1 } END { print NR % 2 ? x[(NR + 1) / 2] : (x[NR / 2] + x[NR / 2 + 1]) / 2 }'; }
+middle() { sort -g | awk '{ x[NR] = $1 } END { print NR % 2 || x[1] == "-" ? x[int((NR + 1) / 2)] : (x[NR / 2] + x[NR / 2 + 1]) / 2 }'; }
 column() { awk -F '\t' -v row="$1" -v threads="$2" -v at="$3" '$1 == row && $2 == threads { print $at }' "$work/runs" | middle; }
 # run_once ROW THREADS: appends a line to the runs.
 run_once() {
@@ -94,16 +94,17 @@ run_once() {
 }
 # row_of ROW LABEL SIZE UNIT THREADS: appends the medians of a row with these threads to the table.
 row_of() {
-    local n seconds speed k
+    local n seconds speed k serial=
     n=$(awk -F '\t' -v row="$1" -v threads="$5" '$1 == row && $2 == threads' "$work/runs" | wc -l)
     seconds=$(column "$1" "$5" 3)
+    [[ $parts_known == no ]] || serial=$(column "$1" "$5" 10)
     speed=$(calculate "$3 / $seconds")
     {
         printf '%s\t' "$2" "$3" "$4" "$5" "$n" "$seconds" "$(column "$1" "$5" 4)" "$speed"
-        for k in 5 6 7 8 9; do if [[ $parts_known == yes ]]; then printf '%s\t' "$(column "$1" "$5" $k)"; else printf -- '-\t'; fi; done
+        for k in 5 6 7 8 9 10; do if [[ $parts_known == yes ]]; then printf '%s\t' "$(column "$1" "$5" $k)"; else printf -- '-\t'; fi; done
         printf '%s\n' "$cpu"
     } >>"$work/table"
-    echo "$2, $5 threads: $seconds s, $speed $4 a second"
+    echo "$2, $5 threads: $seconds s, $speed $4 a second, $(column "$1" "$5" 4) s of processor time${serial:+, $serial of it by one thread}"
 }
 processes() { if [[ $1 == cp_one ]]; then echo 1; else echo "$cores"; fi; }
 # measured SHARE LABEL SIZE UNIT ROW [FURTHER...]: the rounds of a row, then its lines. A FURTHER command runs in each round too.
@@ -161,11 +162,11 @@ elif ((code != 77)); then # 77: this CPU has no such instructions
 fi
 rm -rf "$area/small"
 
-# ---- a slice of down_proj ----
+# ---- a small matrix ----
 # Processor time grows with inputs^2 (tokens + rows) for the sums of products and with inputs^3 / 3 for the factor.
-slice_rows=512 slice_tokens=4096
+slice_rows=896 slice_tokens=4096
 [[ -z $smoke ]] || { slice_rows=32 && slice_tokens=512; }
-least=1024 most=$(whole "sqrt($free / 3 / 32)" 1024 18944)
+least=1024 most=$(whole "sqrt($free / 3 / 32)" 1024 4736)
 [[ -z $smoke ]] || { least=256 && most=256; }
 # sized METHOD SHARE: sets $inputs for a row that has this share of the budget, from a run with the least size.
 sized() {
@@ -181,7 +182,7 @@ sized physarum-v3 .1 && measured .1 "physarum-v3" $((inputs * slice_rows)) weigh
 # ---- products on one core ----
 "$tools/products" "$work/products" >/dev/null
 jq -r '.results[] | [.compute, .isa, .gigaflops] | @tsv' "$work/products" | while IFS=$'\t' read -r compute isa rate; do
-    printf '%s\t' "products $compute ($isa)" 1 gigaflops 1 1 "$(calculate "1 / $rate")" "$(calculate "1 / $rate")" "$rate" - - - - - >>"$work/table"
+    printf '%s\t' "products $compute ($isa)" 1 gigaflops 1 1 "$(calculate "1 / $rate")" "$(calculate "1 / $rate")" "$rate" - - - - - - >>"$work/table"
     printf '%s\n' "$cpu" >>"$work/table"
     echo "products, $compute ($isa): $rate GF/s"
 done

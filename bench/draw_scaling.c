@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { MAX_ROWS = 16, MAX_COUNTS = 16, NAME = 64, LINE = 1024, COLUMNS = 13 };
+enum { MAX_ROWS = 16, MAX_COUNTS = 16, NAME = 64, LINE = 1024, COLUMNS = 14 };
 enum { MEASURED, DIVIDED, PARALLEL_CP, ONE_CP, SERIES };
 
 /* The lines of one row of the table. */

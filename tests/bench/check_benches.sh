@@ -69,9 +69,10 @@ if [[ $(grep -cE '^(q4_k|iq3_s|mixed) +[0-9.]+ s .* [1-9][0-9]* MiB at most +[1-
 runs scaling bench/bench_scaling.sh "$organ" "$bench" "$scratch/scaling-data" "$scratch/scaling"
 # Each row has its lines for 1 and 2 threads with positive figures, and the verbs have shares of the workers' time, which are 1 together.
 # shellcheck disable=SC2016 # awk's fields
-if awk -F '\t' 'NR == 1 { if ($NF != "cpu" || NF != 14) bad = 1; next }
-    NF != 14 || !($6 > 0 && $8 > 0) { bad = 1 } { lines[$1]++; threads[$1] = threads[$1] " " $4 }
+if awk -F '\t' 'NR == 1 { if ($NF != "cpu" || NF != 15) bad = 1; next }
+    NF != 15 || !($6 > 0 && $8 > 0) { bad = 1 } { lines[$1]++; threads[$1] = threads[$1] " " $4 }
     /^(prune|quantize|measure)/ && ($9 + $10 + $11 + $12 + $13 < 0.999 || $9 + $10 + $11 + $12 + $13 > 1.001) { bad = 1 }
+    /^(prune|quantize|measure|SparseGPT|GPTQ|physarum)/ && !($14 != "-" && $14 >= 0 && $14 <= 1.02) { bad = 1 }
     END { split("prune physarum-v1,quantize int4-group128,quantize fp8-block128,measure,forward exact,SparseGPT,GPTQ int4-group128,physarum-v3", rows, ",")
         for (k = 1; k <= 8; k++) if (threads[rows[k]] != " 1 2") bad = 1
         exit bad || lines["cp_one"] != 1 || lines["cp_all"] != 1 }' "$scratch/scaling.tsv"; then good; else
