@@ -95,27 +95,27 @@ INLINE f32x16 run_wanted(const run_path *p, const run_factor *f, int from, int j
     return y;
 }
 
-/* Offers a point of 4 columns to best[0] and best[1], the best ones with an even and with an odd number of negative
- * levels. With the signs of y the point is one of them; for the other one, the sign is changed that adds least to the
- * loss. If v(j) changes by -c, the loss grows by c (2 g + c s): s is the square of row j of R, g its product with the
- * errors (y(k) - v(k)) / U(k,k). */
-INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor *f, int from, const float *point,
-                           float number)
+/* Offers a point of `length` columns to best[0] and best[1], the best ones with an even and with an odd number of
+ * negative levels. With the signs of y the point is one of them; for the other one, the sign is changed that adds least
+ * to the loss. If v(j) changes by -c, the loss grows by c (2 g + c s): s is the square of row j of R, g its product
+ * with the errors (y(k) - v(k)) / U(k,k). */
+INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor *f, int from, const int length,
+                           const float *point, float number)
 {
     const f32x16 none = f32_set1(-1);
-    f32x16 errors[4], least = f32_set1(FLT_MAX), flipped = none;
+    f32x16 errors[RUN], least = f32_set1(FLT_MAX), flipped = none;
     u32x16 odd = u32_set1(0);
-    UNROLL for (int j = 0; j < 4; j++)
+    UNROLL for (int j = 0; j < length; j++)
     {
         errors[j] = f32_mul(p->lost[j], f32_set1(f->r[from + j][from + j]));
         odd = u32_add(odd, u32_and(f32_bits(p->wanted[j]), u32_set1(~MAGNITUDE)));
     }
-    UNROLL for (int j = 0; j < 4; j++)
+    UNROLL for (int j = 0; j < length; j++)
     {
         const float *const row = &f->r[from + j][from];
         f32x16 gradient = f32_set1(0);
         float own = 0;
-        for (int k = j; k < 4; k++) {
+        for (int k = j; k < length; k++) {
             gradient = f32_fma(errors[k], f32_set1(row[k]), gradient);
             own += row[k] * row[k];
         }
@@ -126,7 +126,7 @@ INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor
         flipped = f32_select(better, f32_set1((float)j), flipped);
     }
     const m32x16 is_even = u32_eq(odd, u32_set1(0));
-    const f32x16 loss = p->losses[4], other = f32_add(loss, least);
+    const f32x16 loss = p->losses[length], other = f32_add(loss, least);
     run_keep(&best[0], f32_select(is_even, loss, other), number, f32_select(is_even, none, flipped));
     run_keep(&best[1], f32_select(is_even, other, loss), number, f32_select(is_even, flipped, none));
 }
@@ -157,7 +157,7 @@ INLINE void run_search(const organ_runs *runs, const run_factor *f, int from, co
             p.wanted[j] = y = run_wanted(&p, f, from, j);
         }
         if (both)
-            run_offer_both(best, &p, f, from, point, (float)n);
+            run_offer_both(best, &p, f, from, length, point, (float)n);
         else
             run_keep(&best[0], loss, (float)n, best[0].flipped);
     }
@@ -168,13 +168,19 @@ SHARED void run_search_8(const organ_runs *runs, const run_factor *f, int from, 
     run_search(runs, f, from, targets, 8, 0, best);
 }
 
+SHARED void run_search_8_both(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
+                              run_best *best)
+{
+    run_search(runs, f, from, targets, 8, 1, best);
+}
+
 SHARED void run_search_4(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets, run_best *best)
 {
     run_search(runs, f, from, targets, 4, 0, best);
 }
 
-SHARED void run_search_both(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
-                            run_best *best)
+SHARED void run_search_4_both(const organ_runs *runs, const run_factor *f, int from, const f32x16 *targets,
+                              run_best *best)
 {
     run_search(runs, f, from, targets, 4, 1, best);
 }
@@ -221,12 +227,12 @@ INLINE void run_choose_two(const organ_runs *runs, const run_factor *f, f32x16 *
         return;
     }
     f32x16 least = f32_set1(FLT_MAX);
-    run_search_both(runs, f, 0, targets, first);
+    run_search_4_both(runs, f, 0, targets, first);
     for (int odd = 0; odd < 2; odd++) {
         f32x16 rest[RUN], these[RUN];
         memcpy(rest, targets, sizeof rest);
         run_take(runs, f, 0, rest, &first[odd], these);
-        run_search_both(runs, f, 4, rest, second);
+        run_search_4_both(runs, f, 4, rest, second);
         run_take(runs, f, 4, rest, &second[odd], these);
         const f32x16 loss = f32_add(first[odd].loss, second[odd].loss);
         const m32x16 better = odd ? f32_gt(least, loss) : u32_eq(u32_set1(0), u32_set1(0));
@@ -260,7 +266,7 @@ INLINE void run_code(const organ_coding *c, size_t first, const f32x16 *field)
     for (int j = 0; j < RUN; j++)
         targets[j] = f32_select(some, f32_div(targets[j], by), zero);
     if (c->runs->length == RUN) {
-        run_search_8(c->runs, &f, 0, targets, best);
+        (c->runs->even ? run_search_8_both : run_search_8)(c->runs, &f, 0, targets, best);
         run_take(c->runs, &f, 0, targets, &best[0], levels);
     } else
         run_choose_two(c->runs, &f, targets, levels);

@@ -19,7 +19,13 @@
     X(set, NVFP4, nvfp4)                                                                                               \
     X(set, IQ3_XXS, iq3_xxs)                                                                                           \
     X(set, IQ3_S, iq3_s)                                                                                               \
-    X(set, IQ2_S, iq2_s)
+    X(set, IQ2_S, iq2_s)                                                                                               \
+    X(set, IQ2_XS, iq2_xs)                                                                                             \
+    X(set, IQ2_XXS, iq2_xxs)                                                                                           \
+    X(set, TQ1_0, tq1_0)                                                                                               \
+    X(set, TQ2_0, tq2_0)                                                                                               \
+    X(set, Q1_0, q1_0)                                                                                                 \
+    X(set, Q2_0, q2_0)
 
 #define DECLARE_FITTER(set, type, name) extern organ_fit_blocks KERNEL_OF(set, fit_##name);
 #define DECLARE_ENCODERS(set)                                                                                          \

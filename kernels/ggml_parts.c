@@ -236,6 +236,53 @@ static void join_iq4_xs(const organ_ggml_kind *kind, const organ_ggml_parts *par
     }
 }
 
+/* ---- one scale and codes of two to four values ---- */
+
+/* The scale of tq1_0 and tq2_0 comes last. */
+static void split_last(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    parts->d = half_at((const uint8_t *)block + kind->bytes - 2);
+}
+
+static void join_tq2_0(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_tq2_0 *const b = block;
+    (void)kind;
+    put_pairs(b->codes, parts->codes);
+    half_put(b->d, parts->d);
+}
+
+/* Returns the byte of `places` ternary digits, the first one the highest: the least byte from which the decoders read
+ * them, which is above (digits as one number of five digits) 256 / 243. */
+static uint8_t trits(const uint8_t *codes, size_t step, size_t places)
+{
+    unsigned number = 0;
+    for (size_t place = 0; place < 5; place++)
+        number = 3 * number + (place < places ? codes[step * place] : 0);
+    return (uint8_t)((number * 256 + 242) / 243);
+}
+
+static void join_tq1_0(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_tq1_0 *const b = block;
+    (void)kind;
+    for (size_t j = 0; j < 48; j++)
+        b->fives[j] = j < 32 ? trits(parts->codes + j, 32, 5) : trits(parts->codes + 128 + j, 16, 5);
+    for (size_t j = 0; j < 4; j++)
+        b->fours[j] = trits(parts->codes + 240 + j, 4, 4);
+    half_put(b->d, parts->d);
+}
+
+/* Bits of codes follow each other. */
+static void join_in_order(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    uint8_t *const to = block;
+    memset(to, 0, kind->bytes);
+    half_put(to, parts->d);
+    for (size_t k = 0; k < kind->elements; k++)
+        to[2 + k * kind->bits / 8] |= (uint8_t)(parts->codes[k] << k * kind->bits % 8);
+}
+
 /* ---- codebooks ---- */
 
 /* Returns the number of the point of the codes, without their signs; 0 if there is none, as in groups of scale 0. */
@@ -273,19 +320,44 @@ static void split_iq3_xxs(const organ_ggml_kind *kind, const void *block, organ_
         parts->scales[g] = b->groups[4 * g + 3] >> 4;
 }
 
-/* The eighth sign of 8 values is not stored. */
+/* Puts the word of group g: 7 signs of each 8 values, of which the eighth is not stored, and the scale. */
+static void put_signs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, size_t g, uint8_t *to)
+{
+    uint32_t word = (uint32_t)parts->scales[g] << 28;
+    for (size_t k = 0; k < 4; k++)
+        word |= (signs_of(&kind->points, parts->codes + 32 * g + 8 * k) & 127) << 7 * k;
+    for (size_t k = 0; k < 4; k++)
+        to[k] = (uint8_t)(word >> 8 * k);
+}
+
 static void join_iq3_xxs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
 {
     block_iq3_xxs *const b = block;
     half_put(b->d, parts->d);
     for (size_t k = 0; k < QK_K / 4; k++)
         b->indices[k] = (uint8_t)point_of(&kind->points, parts->codes + 4 * k);
+    for (size_t g = 0; g < 8; g++)
+        put_signs(kind, parts, g, b->groups + 4 * g);
+}
+
+/* A group has 4 numbers of points, then a word as in iq3_xxs. */
+static void split_iq2_xxs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq2_xxs *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 8; g++)
+        parts->scales[g] = b->groups[g][7] >> 4;
+}
+
+static void join_iq2_xxs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq2_xxs *const b = block;
+    half_put(b->d, parts->d);
     for (size_t g = 0; g < 8; g++) {
-        uint32_t word = (uint32_t)parts->scales[g] << 28;
         for (size_t k = 0; k < 4; k++)
-            word |= (signs_of(&kind->points, parts->codes + 32 * g + 8 * k) & 127) << 7 * k;
-        for (size_t k = 0; k < 4; k++)
-            b->groups[4 * g + k] = (uint8_t)(word >> 8 * k);
+            b->groups[g][k] = (uint8_t)point_of(&kind->points, parts->codes + 32 * g + 8 * k);
+        put_signs(kind, parts, g, b->groups[g] + 4);
     }
 }
 
@@ -338,6 +410,30 @@ static void join_iq2_s(const organ_ggml_kind *kind, const organ_ggml_parts *part
         b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
 }
 
+static void split_iq2_xs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq2_xs *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 16; g++)
+        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+}
+
+static void join_iq2_xs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq2_xs *const b = block;
+    memset(b, 0, sizeof *b);
+    half_put(b->d, parts->d);
+    for (size_t k = 0; k < QK_K / 8; k++) {
+        const uint8_t *const codes = parts->codes + 8 * k;
+        const unsigned both = point_of(&kind->points, codes) | (signs_of(&kind->points, codes) & 127) << 9;
+        b->indices[2 * k] = (uint8_t)both;
+        b->indices[2 * k + 1] = (uint8_t)(both >> 8);
+    }
+    for (size_t g = 0; g < 16; g++)
+        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+}
+
 /* ---- the table ---- */
 
 const organ_levels organ_levels_of_iq4 = {
@@ -363,12 +459,27 @@ static const organ_levels levels_of_iq3_s = {.count = 16,
                                              .middles = {-14, -12, -10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10, 12, 14},
                                              .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
 
-static const organ_levels levels_of_iq2_s = {
-    .count = 6,
-    .values = {-43, -25, -8, 8, 25, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43},
-    .middles = {-34, -16.5f, 0, 16.5f, 34, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY,
-                INFINITY, INFINITY, INFINITY},
-    .codes = {6, 5, 4, 0, 1, 2}};
+static const organ_levels levels_of_iq2 = {.count = 6,
+                                           .values = {-43, -25, -8, 8, 25, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43},
+                                           .middles = {-34, -16.5f, 0, 16.5f, 34, INFINITY, INFINITY, INFINITY,
+                                                       INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY,
+                                                       INFINITY},
+                                           .codes = {6, 5, 4, 0, 1, 2}};
+
+#define BEYOND(least)                                                                                                  \
+    least, least, least, least, least, least, least, least, least, least, least, least /* entries that are not used */
+static const organ_levels levels_of_ternary = {.count = 3,
+                                               .values = {-1, 0, 1, BEYOND(1), 1},
+                                               .middles = {-0.5f, 0.5f, INFINITY, BEYOND(INFINITY)},
+                                               .codes = {0, 1, 2}};
+static const organ_levels levels_of_q2_0 = {.count = 4,
+                                            .values = {-1, 0, 1, 2, BEYOND(2)},
+                                            .middles = {-0.5f, 0.5f, 1.5f, BEYOND(INFINITY)},
+                                            .codes = {0, 1, 2, 3}};
+static const organ_levels levels_of_q1_0 = {.count = 2,
+                                            .values = {-1, 1, BEYOND(1), 1, 1},
+                                            .middles = {0, INFINITY, INFINITY, BEYOND(INFINITY)},
+                                            .codes = {0, 1}};
 
 /* clang-format off */
 #define NONE               {0, 0, 0, 0}
@@ -406,8 +517,19 @@ static const organ_ggml_kind kinds[] = {
         {4, 256, 3, 1, iq3_xxs_grid}, split_iq3_xxs, join_iq3_xxs),
     ROW(IQ3_S, 3, QK_K, 32, sizeof(block_iq3_s), false, F16, SHIFTED(1, 2), &levels_of_iq3_s,
         {4, 512, 3, 0, iq3_s_grid}, split_iq3_s, join_iq3_s),
-    ROW(IQ2_S, 2, QK_K, 16, sizeof(block_iq2_s), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2_s,
+    ROW(IQ2_S, 2, QK_K, 16, sizeof(block_iq2_s), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
         {8, 1024, 2, 0, iq2_s_grid}, split_iq2_s, join_iq2_s),
+    ROW(IQ2_XS, 2, QK_K, 16, sizeof(block_iq2_xs), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
+        {8, 512, 2, 1, iq2_xs_grid}, split_iq2_xs, join_iq2_xs),
+    ROW(IQ2_XXS, 2, QK_K, 32, sizeof(block_iq2_xxs), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2,
+        {8, 256, 2, 1, iq2_xxs_grid}, split_iq2_xxs, join_iq2_xxs),
+    ROW(TQ1_0, 2, QK_K, QK_K, sizeof(block_tq1_0), false, F16, NONE, &levels_of_ternary, NO_POINTS, split_last,
+        join_tq1_0),
+    ROW(TQ2_0, 2, QK_K, QK_K, sizeof(block_tq2_0), false, F16, NONE, &levels_of_ternary, NO_POINTS, split_last,
+        join_tq2_0),
+    ROW(Q1_0, 1, 128, 128, sizeof(block_q1_0), false, F16, NONE, &levels_of_q1_0, NO_POINTS, split_simple,
+        join_in_order),
+    ROW(Q2_0, 2, 64, 64, sizeof(block_q2_0), false, F16, NONE, &levels_of_q2_0, NO_POINTS, split_simple, join_in_order),
 };
 
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)

@@ -54,6 +54,7 @@ fi
 
 # ---- one script each ----
 # name, most files
+tests/trials/without_encoder.sh
 while read -r name most; do trial "$name" "$most" "tests/trials/new_$name.sh" </dev/null; done <<'TRIALS'
 architecture 2
 encoder 3

@@ -70,7 +70,13 @@
     X("iq4_xs", IQ4_XS, 4, "iq4_nl", 30, true, "iq4_xs")                                                               \
     X("iq3_s", IQ3_S, 3, "iq4_nl", 26, true, "iq3_s")                                                                  \
     X("iq3_xxs", IQ3_XXS, 3, "iq4_nl", 23, true, "iq3_xxs")                                                            \
-    X("iq2_s", IQ2_S, 2, "iq4_nl", 28, true, "iq2_s")
+    X("iq2_s", IQ2_S, 2, "iq4_nl", 28, true, "iq2_s")                                                                  \
+    X("iq2_xs", IQ2_XS, 2, "iq4_nl", 20, true, "iq2_xs")                                                               \
+    X("iq2_xxs", IQ2_XXS, 2, "iq4_nl", 19, true, "iq2_xxs")                                                            \
+    X("q2_0", Q2_0, 2, "q4_0", 41, true, "q2_0")                                                                       \
+    X("tq2_0", TQ2_0, 2, "q4_0", 37, true, "tq2_0")                                                                    \
+    X("tq1_0", TQ1_0, 2, "q4_0", 36, true, "tq1_0")                                                                    \
+    X("q1_0", Q1_0, 1, "q4_0", 40, true, "q1_0")
 #define ORGAN_BLOCK_TENSOR_SCHEMES(X)                                                                                  \
     X("mxfp4", MXFP4, 4, NULL, 38, false, "mxfp4")                                                                     \
     X("nvfp4", NVFP4, 4, "iq4_nl", 39, false, "nvfp4")
@@ -99,6 +105,13 @@
     X(IQ3_XS, "iq3_xs", "iq3_s", 22)                                                                                   \
     X(IQ3_XXS, "iq3_xxs", "iq3_xxs", 23)                                                                               \
     X(IQ2_M, "iq2_m", "iq2_s", 29)                                                                                     \
+    X(IQ2_S, "iq2_s", "iq2_xs", 28)                                                                                    \
+    X(IQ2_XS, "iq2_xs", "iq2_xs", 20)                                                                                  \
+    X(IQ2_XXS, "iq2_xxs", "iq2_xxs", 19)                                                                               \
+    X(Q2_0, "q2_0", "q2_0", 41)                                                                                        \
+    X(TQ2_0, "tq2_0", "tq2_0", 37)                                                                                     \
+    X(TQ1_0, "tq1_0", "tq1_0", 36)                                                                                     \
+    X(Q1_0, "q1_0", "q1_0", 40)                                                                                        \
     X(MXFP4_MOE, "mxfp4_moe", "mxfp4", 38)
 /* clang-format on */
 

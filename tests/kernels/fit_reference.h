@@ -10,7 +10,7 @@ typedef struct fit_type {
     int number;
     size_t elements, bytes;
 } fit_type;
-enum { FIT_TYPES = 17 };
+enum { FIT_TYPES = 23 };
 extern const fit_type fit_types[FIT_TYPES];
 
 /* The weights of a block for which none are given. */
@@ -21,7 +21,8 @@ void reference_fit(const fit_type *type, const float *values, const float *weigh
 
 /* The same for Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4; returns 0 for other types. */
 int reference_fit_levels(const fit_type *type, const float *values, const float *weights, float *meant);
-/* The same for IQ3_XXS, IQ3_S and IQ2_S, with weights. */
+/* The same for the types IQ3 and IQ2, and for those with one scale and codes of two to four values, with weights. */
 int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant);
+int reference_fit_few(const fit_type *type, const float *values, const float *weights, float *meant);
 
 #endif

@@ -5,19 +5,34 @@
 #include "tests/kernels/fit_group.h"
 #include "tests/kernels/fit_reference.h"
 
-enum { TRIES = 6 };
+enum { TRIES = 6, BOOKS = 5 };
 
 typedef struct book {
+    int number;
     const uint16_t *entries;
     int points, run, width, size; /* size: values of a group */
-    int even;
+    int even, rounds;
     float unit, level[8], peaks[TRIES];
 } book;
 
-static const book books[] = {
-    {iq3_xxs_grid, 256, 4, 3, 32, 1, 0.25f, {4, 12, 20, 28, 36, 44, 52, 62}, {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f}},
-    {iq3_s_grid, 512, 4, 3, 32, 0, 1, {1, 3, 5, 7, 9, 11, 13, 15}, {12, 13.4f, 15, 16.8f, 18.8f, 21}},
-    {iq2_s_grid, 1024, 8, 2, 16, 0, 0.125f, {8, 25, 43}, {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f}},
+#define IQ2                                                                                                            \
+    0.125f, {8, 25, 43}, { 34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f }
+static const book books[BOOKS] = {
+    {18,
+     iq3_xxs_grid,
+     256,
+     4,
+     3,
+     32,
+     1,
+     1,
+     0.25f,
+     {4, 12, 20, 28, 36, 44, 52, 62},
+     {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f}},
+    {21, iq3_s_grid, 512, 4, 3, 32, 0, 1, 1, {1, 3, 5, 7, 9, 11, 13, 15}, {12, 13.4f, 15, 16.8f, 18.8f, 21}},
+    {22, iq2_s_grid, 1024, 8, 2, 16, 0, 1, IQ2},
+    {17, iq2_xs_grid, 512, 8, 2, 16, 1, 8, IQ2},
+    {16, iq2_xxs_grid, 256, 8, 2, 32, 1, 8, IQ2},
 };
 
 /* A group: magnitudes, their weights, signs, and the levels chosen, negative if the sign is wrong. */
@@ -47,12 +62,13 @@ static float half_loss(const book *b, const float *a, const float *w, float s, i
     return b->run == 4 ? e[0] + e[1] : e[0] + e[1] + (e[2] + e[3]);
 }
 
-/* Returns the increase of the error if one of two values gets the wrong sign: the one that costs less. */
+/* Returns the increase of the error if one value of half a run gets the wrong sign: the one that costs least. */
 static float added(const book *b, const float *a, const float *w, float s, int point, int from)
 {
-    const float first = 4 * s * w[from] * a[from] * level_at(b, point, from);
-    const float second = 4 * s * w[from + 1] * a[from + 1] * level_at(b, point, from + 1);
-    return first < second ? first : second;
+    float least = INFINITY;
+    for (int i = from; i < from + b->run / 2; i++)
+        least = fminf(least, 4 * s * w[i] * a[i] * level_at(b, point, i));
+    return least;
 }
 
 static void take(found *best, float error, int point)
@@ -78,7 +94,7 @@ static void find(const book *b, const float *a, const float *w, float s, found *
         take(right, upper + low.error, low.point);
         if (b->even) {
             take(wrong, upper + low_wrong.error, low_wrong.point);
-            take(wrong, upper + added(b, a, w, s, p, 2) + low.error, low.point);
+            take(wrong, upper + added(b, a, w, s, p, b->run / 2) + low.error, low.point);
         }
     }
 }
@@ -109,12 +125,12 @@ static float choose(const book *b, grid_group *g, float s)
             negative += g->negative[k + i];
         for (int part = 0; part < 8 / b->run; part++)
             find(b, g->a + k + part * b->run, g->w + k + part * b->run, s, &right[part], &wrong[part]);
+        const int odd = b->even && negative % 2;
         if (b->run == 8) {
-            put(b, g, k, &right[0], 0);
-            sum += right[0].error;
+            put(b, g, k, odd ? &wrong[0] : &right[0], odd);
+            sum += odd ? wrong[0].error : right[0].error;
             continue;
         }
-        const int odd = b->even && negative % 2;
         const float first = wrong[0].error + right[1].error, second = right[0].error + wrong[1].error;
         const int in_second = odd && first > second, in_first = odd && !in_second;
         put(b, g, k, in_first ? &wrong[0] : &right[0], in_first);
@@ -179,25 +195,40 @@ static float nearby_odd(const book *b, grid_group *g, float unit, float odd)
     return best;
 }
 
+/* Improves the multiples of the groups, then the unit. Returns whether one of them has changed. */
+static int improve(const book *b, grid_group *all, int groups, float *unit, float *odd)
+{
+    const float before = *unit;
+    float px, pp, over = 0, under = 0;
+    int changed = 0;
+    for (int j = 0; j < groups; j++) {
+        const float next = nearby_odd(b, &all[j], *unit, odd[j]);
+        changed |= next != odd[j];
+        odd[j] = next;
+        choose(b, &all[j], *unit * odd[j]);
+        sums_of(b, &all[j], &px, &pp);
+        over += odd[j] * px;
+        under += odd[j] * odd[j] * pp;
+    }
+    if (over > 0 && under > 0)
+        *unit = unit_of(b, over / under);
+    return changed || *unit != before;
+}
+
 /* Fits the scales, and sets *unit and odd[], with which the levels of each group of the block are chosen. */
 static void solve(const book *b, grid_group *all, int groups, float *unit, float *odd)
 {
-    float scales[16], px[16], pp[16], over = 0, under = 0;
+    float scales[16], px[16], pp[16];
     for (int j = 0; j < groups; j++) {
         choose(b, &all[j], best_of_tries(b, &all[j]));
         sums_of(b, &all[j], &px[j], &pp[j]);
         scales[j] = px[j] > 0 ? px[j] / pp[j] : 0;
     }
     *unit = first_unit(b, scales, pp, groups);
-    for (int j = 0; j < groups; j++) {
-        odd[j] = nearby_odd(b, &all[j], *unit, odd_near(scales[j] * inverse_of(*unit)));
-        choose(b, &all[j], *unit * odd[j]);
-        sums_of(b, &all[j], &px[j], &pp[j]);
-        over += odd[j] * px[j];
-        under += odd[j] * odd[j] * pp[j];
-    }
-    if (over > 0 && under > 0)
-        *unit = unit_of(b, over / under);
+    for (int j = 0; j < groups; j++)
+        odd[j] = odd_near(scales[j] * inverse_of(*unit));
+    for (int round = 0, changed = 1; round < b->rounds && changed; round++)
+        changed = improve(b, all, groups, unit, odd);
 }
 
 /* Gives the decoded values the sum of squares of the values. */
@@ -219,9 +250,11 @@ static void unshrink(const book *b, grid_group *all, int groups, float *unit, co
 
 int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant)
 {
-    if (type->number != 18 && type->number != 21 && type->number != 22)
+    const book *b = books;
+    while (b < books + BOOKS && b->number != type->number)
+        b++;
+    if (b == books + BOOKS)
         return 0;
-    const book *const b = &books[type->number == 18 ? 0 : type->number - 20];
     const int groups = 256 / b->size;
     grid_group all[16];
     float unit, odd[16];

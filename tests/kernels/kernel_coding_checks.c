@@ -30,7 +30,8 @@ static const float points[] = {1, 1, 1, 3, 1, 1, 3, 1, 1, 3, 1, 5, 3, 1, 1, 1,
                                3, 3, 3, 3, 3, 5, 5, 1, 5, 1, 1, 1, 5, 3, 1, 1};
 static const organ_runs of_4 = {4, 8, 0, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
                         even = {4, 8, 1, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
-                        of_8 = {8, 4, 0, points, (const uint8_t[]){0, 1, 0, 0}};
+                        of_8 = {8, 4, 0, points, (const uint8_t[]){0, 1, 0, 0}},
+                        even_8 = {8, 4, 1, points, (const uint8_t[]){0, 1, 0, 0}};
 
 /* Kinds of codes: plain, affine with F16, E4M3, listed levels with each type of scale, points. `unit` is the least
  * scale; the scales of E8M0 are powers of 2. */
@@ -47,7 +48,7 @@ static const struct {
     {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f, NULL}, {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f, NULL},
     {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f, NULL},  {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f, NULL},
     {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_4},   {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even},
-    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_8}};
+    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_8},   {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even_8}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Of listed levels, the value of group 1 in every fourth lane has scale -1 times that of other kinds, if the type of
@@ -221,7 +222,7 @@ static double choose_point(run *r, const organ_runs *runs, size_t from, int want
 static double choose_run(run *r, const organ_runs *runs)
 {
     if (runs->length == RUN)
-        return choose_point(r, runs, 0, -1);
+        return choose_point(r, runs, 0, runs->even ? 0 : -1);
     if (!runs->even) {
         const double loss = choose_point(r, runs, 0, -1);
         return loss + choose_point(r, runs, 4, -1);

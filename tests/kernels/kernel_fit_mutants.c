@@ -67,6 +67,18 @@ static void keeps_the_first_scale(const float *values, const float *weights, siz
     for (size_t k = 5; k < n; k += 6)
         ((unsigned char *)blocks)[82 * k] ^= 1;
 }
+static void flips_a_stored_sign(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[16](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[66 * k + 9] ^= 1;
+}
+static void changes_a_trit(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[34](values, weights, cols, blocks, n);
+    if (n > 20)
+        ((unsigned char *)blocks)[54 * 20 + 51] ^= 64;
+}
 static void takes_the_next_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     RIGHT->fit[40](values, weights, cols, blocks, n);
@@ -92,6 +104,8 @@ MUTANT(13, drops_a_code)
 MUTANT(21, takes_another_point)
 MUTANT(18, changes_the_last_sign)
 MUTANT(22, keeps_the_first_scale)
+MUTANT(16, flips_a_stored_sign)
+MUTANT(34, changes_a_trit)
 MUTANT(40, takes_the_next_scale)
 MUTANT(11, drops_a_high_bit)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
@@ -158,6 +172,8 @@ const kernel_mutant fit_mutants[] = {
     {"a point of a codebook is not the best", check_fit_reference, break_takes_another_point},
     {"signs of a run are others", check_fit_reference, break_changes_the_last_sign},
     {"a scale is not refitted", check_fit_reference, break_keeps_the_first_scale},
+    {"a stored sign is another", check_fit_reference, break_flips_a_stored_sign},
+    {"a ternary digit is another", check_fit_reference, break_changes_a_trit},
     {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
     {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A trial (tests/check_trials.sh): adds an encoder for blocks of Q2_0, which organ only reads, as the paragraph "An encoder of GGUF" of
+# A trial (tests/check_trials.sh): adds an encoder for blocks of Q2_0, whose own one without_encoder.sh has removed, as the paragraph "An encoder of GGUF" of
 # CONTRIBUTING.md says; builds it, quantises a model with it and dequantises the result. Changes the sources in the current directory, a copy.
 set -euo pipefail
 organ=build/organ out=$(mktemp -d)
@@ -64,7 +64,7 @@ sed -i '/^kernels\/physarum.c\tisas/i kernels/pair_encoders.c\tisas\tscalar avx2
 sed -i -E 's/^    QUANTIZED\(X, set\)  ( *)\\$/    QUANTIZED(X, set)  \1\\\n    X(set, Q2_0, q2_0) \1\\/' kernels/encoders.h
 
 # 2. The scheme
-sed -i -E 's/^    X\("iq2_s", IQ2_S, .*\)$/&     \\\n    X("q2_0", Q2_0, 2, NULL, 41, false, "q2_0")/' include/organ/schemes.h
+sed -i -E 's/^    X\("q1_0", Q1_0, .*\)$/&     \\\n    X("q2_0", Q2_0, 2, NULL, 41, false, "q2_0")/' include/organ/schemes.h
 
 # 3. Build, quantise, dequantise
 tests/check_house.sh --write >/dev/null 2>&1 || true

@@ -22,7 +22,7 @@
 
 #define ORGAN_ALLOCATION_DEFINITION "allocate/3"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS     64 /* greatest number of levels of a curve */
+#define ORGAN_ALLOCATION_LEVELS     96 /* greatest number of levels of a curve */
 #define ORGAN_SPARSITY_LEVELS       2
 
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */

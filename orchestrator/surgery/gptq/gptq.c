@@ -192,7 +192,7 @@ static bool first_scales(organ_gptq_job *job)
     return true;
 }
 
-#define COLUMNS ((size_t)128) /* columns that a pass processes together; a GGUF block of K-quants has more */
+#define COLUMNS ((size_t)128) /* columns that a pass processes together, if blocks of the type are not wider */
 /* Passes over all columns after GPTQ, the first one backwards. GGUF blocks have minima or scales that are codes, and
  * need more. */
 #define PASSES        2
@@ -337,7 +337,7 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->supers = organ_grid_supers(grid, part->cols);
     job->numbers = organ_grid_numbers(grid, part->cols);
     job->padded = (part->rows + STRIP - 1) / STRIP * STRIP;
-    job->columns = job->supers ? kind->elements : COLUMNS;
+    job->columns = organ_max(kind ? kind->elements : 0, COLUMNS);
     job->refits = !job->supers && grid->scale_of >= ORGAN_SCALE_GROUP; /* groups of columns, of whatever scales */
     job->passes = kind ? PASSES_BLOCKS : PASSES;
     if (part->no_refit)

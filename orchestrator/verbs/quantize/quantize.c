@@ -223,6 +223,7 @@ static organ_status quantize_list(organ_quantize_job *job, organ_error *error)
     organ_rows_rest();
     if (list_parts(job, error) || organ_quantize_inputs_check_experts(job, error) ||
         organ_quantize_gguf_open_imatrix(job, error) ||
+        (!o->imatrix && !organ_quantize_by_text(o) && organ_quantize_gguf_check_weighed(job, error)) ||
         (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)) ||
         organ_quantize_activations_open(job, error) || organ_quantize_cache_open(job, error))
         return error->status;

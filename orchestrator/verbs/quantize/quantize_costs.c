@@ -58,8 +58,10 @@ double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve,
 
 /* ---- a matrix of a layer ---- */
 
-/* Bits per weight between the anchors. */
-#define ANCHOR_STEP 1.75
+/* The least bits per weight of an anchor, and those between the anchors. With types of fewer bits most models fail, so
+ * their cost says little of that of other types. */
+#define ANCHOR_LEAST 2.5
+#define ANCHOR_STEP  1.75
 
 static bool has_codebook(const organ_quantize_types *w, size_t type)
 {
@@ -82,11 +84,11 @@ static size_t type_from(const organ_quantize_types *w, size_t cols, double least
     return found;
 }
 
-/* Returns the index of an anchor. They are the type without a codebook that fits the rows with the fewest bits, and one
- * with ANCHOR_STEP bits more. */
+/* Returns the index of an anchor. They are the type without a codebook that fits the rows with the fewest bits from
+ * ANCHOR_LEAST on, and one with ANCHOR_STEP bits more. */
 static size_t anchor(const organ_quantize_types *w, size_t cols, size_t level)
 {
-    const size_t far = type_from(w, cols, 0);
+    const size_t far = type_from(w, cols, ANCHOR_LEAST);
     return level == ORGAN_TYPES_FAR ? far : type_from(w, cols, organ_quantize_type_bits(w, far) + ANCHOR_STEP);
 }
 

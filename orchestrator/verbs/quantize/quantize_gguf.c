@@ -165,6 +165,34 @@ static organ_status find_recipe_types(organ_quantize_job *job, organ_error *erro
                              : organ_fail_memory(error, job->options->model);
 }
 
+static bool is_among(organ_dtype type, const organ_dtype *types, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (types[k] == type)
+            return true;
+    return false;
+}
+
+/* llama-quantize refuses these types without an imatrix. It also refuses IQ2_S, IQ3_XXS and some uses of Q2_K, of which
+ * organ warns. */
+static const organ_dtype weighed_only[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS};
+
+/* Embeddings and head need none. The types by size are chosen by their measured cost. */
+organ_status organ_quantize_gguf_check_weighed(const organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->list.part_count && !job->types; k++) {
+        const organ_quantize_part *const part = &job->list.parts[k];
+        const organ_tensor *const tensor = part->weight->codes;
+        if (!is_embedding(tensor) && tensor->anatomy.role != ORGAN_ROLE_OUTPUT &&
+            is_among(part->encoding->codes, weighed_only, sizeof weighed_only / sizeof *weighed_only))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: %s for %s needs `imatrix`, as in llama-quantize, or `method` 'gptq': if all columns "
+                              "count the same, the type loses too much",
+                              job->options->model, part->encoding->name, tensor->name);
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -341,13 +369,8 @@ static void note_name(const organ_quantize_job *job)
         return;
     }
     const organ_recipe *const recipe = recipe_of_type(scheme);
-    if (!recipe) {
-        if (job->encoding->codes == ORGAN_IQ2_S)
-            organ_progress_note(job->progress,
-                                "iq2_s is one type, IQ2_S, for every matrix but the output head, which "
-                                "gets Q6_K; IQ2_S of llama-quantize has others too, and organ does not write them all");
+    if (!recipe)
         return;
-    }
     const size_t count = job->options->targets ? SIZE_MAX : count_others(job, recipe);
     if (count == 0)
         organ_snprintf(others, sizeof others, ", which gives this model the same types");
@@ -410,16 +433,14 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* llama.cpp quantises to other types without an entry; Q8_0, MXFP4 and NVFP4 never use one. */
+/* llama.cpp quantises to other types without an entry, and never uses one for those of `plain`. */
 static bool type_needs_entry(const organ_encoding *encoding, bool fixed)
 {
-    static const organ_dtype rough[] = {ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
-    if (!fixed)
-        return encoding->codes != ORGAN_Q8_0 && encoding->codes != ORGAN_MXFP4 && encoding->codes != ORGAN_NVFP4;
-    for (size_t k = 0; k < sizeof rough / sizeof *rough; k++)
-        if (encoding->codes == rough[k])
-            return true;
-    return false;
+    static const organ_dtype rough[] = {ORGAN_IQ2_XXS, ORGAN_IQ2_XS, ORGAN_IQ2_S, ORGAN_IQ3_XXS, ORGAN_Q2_K};
+    static const organ_dtype plain[] = {ORGAN_Q8_0,  ORGAN_MXFP4, ORGAN_NVFP4, ORGAN_TQ1_0,
+                                        ORGAN_TQ2_0, ORGAN_Q1_0,  ORGAN_Q2_0};
+    return fixed ? is_among(encoding->codes, rough, sizeof rough / sizeof *rough)
+                 : !is_among(encoding->codes, plain, sizeof plain / sizeof *plain);
 }
 
 organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, const organ_tensor *tensor,
@@ -429,7 +450,8 @@ organ_status organ_quantize_gguf_check_entry(const organ_quantize_job *job, cons
     if (organ_importance_check(job->imatrix.file, tensor, experts, &missing) == ORGAN_OK)
         return ORGAN_OK;
     return organ_fail(error, missing.status,
-                      "%s; `type_of` '%s=q8_0', or another type but iq2_s, iq3_xxs and q2_k, quantises it without "
+                      "%s; `type_of` '%s=q8_0', or another type but those of iq2, iq3_xxs and q2_k, quantises it "
+                      "without "
                       "weights",
                       missing.message, tensor->name);
 }

@@ -489,6 +489,9 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
 /* Sets job->encodings of a GGUF model. Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
+/* Returns ORGAN_USAGE if a part gets a type that needs importances of the columns: for runs without --imatrix and text.
+ */
+organ_status organ_quantize_gguf_check_weighed(const organ_quantize_job *job, organ_error *error);
 /* Opens --imatrix, if it is set, and finds the entry of each part. Returns ORGAN_BAD_INPUT if a part needs an entry and
  * has none, and the errors of organ_imatrix_open. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error);

@@ -10,16 +10,22 @@
 
 /* ---- the recipes ---- */
 
-/* For each recipe: AT_ID, its index in `recipes`; ID, its bit in the rules. */
+/* For each recipe: AT_ID, its index in `recipes`. OF(ID) is its bit in the rules. */
 #define AT(id, name, base, file_type)  AT_##id,
-#define BIT(id, name, base, file_type) id = 1 << AT_##id,
 #define ROW(id, name, base, file_type) {name, base, file_type},
 enum { ORGAN_RECIPES(AT, AT) RECIPE_COUNT };
-enum { ORGAN_RECIPES(BIT, BIT) ALL = (1 << RECIPE_COUNT) - 1, WITHOUT_IQ2 = ALL & ~IQ2_M };
 static const organ_recipe recipes[] = {ORGAN_RECIPES(ROW, ROW)};
 #undef AT
-#undef BIT
 #undef ROW
+typedef uint64_t recipe_set;
+_Static_assert(RECIPE_COUNT < 64, "each recipe has a bit");
+#define OF(id)      ((recipe_set)1 << AT_##id)
+#define ALL         (((recipe_set)1 << RECIPE_COUNT) - 1)
+#define SMALL_IQ2   (OF(IQ2_XXS) | OF(IQ2_XS))
+#define LARGE_IQ2   (OF(IQ2_S) | OF(IQ2_M))
+#define UP_TO_IQ2   (SMALL_IQ2 | LARGE_IQ2)
+#define FEW_LEVELS  (OF(TQ1_0) | OF(TQ2_0) | OF(Q2_0))
+#define WITHOUT_IQ2 (ALL & ~UP_TO_IQ2)
 
 /* ---- the rules ---- */
 
@@ -65,84 +71,91 @@ enum {
 /* The first rule applies whose recipes and kinds include those of the tensor and whose conditions are all met. NULL:
  * the recipe's base type. */
 static const struct recipe_rule {
-    int recipes, kinds, conditions;
+    recipe_set recipes;
+    int kinds, conditions;
     const char *type;
 } rules[] = {
     {ALL, ANY, NEVER_SMALL, "q8_0"},
 
-    {MXFP4_MOE | Q8_0, HEAD, 0, "q8_0"},
+    {OF(MXFP4_MOE) | OF(Q8_0), HEAD, 0, "q8_0"},
     {ALL, HEAD, FALCON, "q8_0"},
     {ALL, HEAD, RAGGED, "q8_0"},
-    {IQ2_M | IQ3_XXS, HEAD, 0, "q5_k"},
+    {UP_TO_IQ2 | OF(IQ3_XXS), HEAD, 0, "q5_k"},
     {ALL, HEAD, 0, "q6_k"},
 
-    {MXFP4_MOE, ANY, STACK, "mxfp4"},
-    {MXFP4_MOE, ANY, 0, "q8_0"},
+    {OF(MXFP4_MOE), ANY, STACK, "mxfp4"},
+    {OF(MXFP4_MOE), ANY, 0, "q8_0"},
 
-    {IQ2_M | IQ3_XXS, TOKENS, 0, "iq3_s"},
+    {SMALL_IQ2, TOKENS, 0, "q2_k"},
+    {LARGE_IQ2 | OF(IQ3_XXS), TOKENS, 0, "iq3_s"},
+    {FEW_LEVELS, TOKENS, 0, "q4_k"},
     {ALL, TOKENS, 0, NULL},
 
-    {IQ2_M, ATTN_V, GQA_4, "q4_k"},
-    {IQ2_M, ATTN_V, EXPERTS_4, "q4_k"},
-    {IQ2_M, ATTN_V, 0, "iq3_s"},
-    {IQ2_M, ATTN_K, EXPERTS_8, "q4_k"},
-    {IQ2_M, DOWN, COUNTED_EIGHTH, "iq3_s"},
-    {IQ2_M, ATTN_OUT, EXPERTS_8, "q5_k"},
-    {IQ2_M, ATTN_OUT, 0, "iq3_s"},
-    {IQ2_M, ANY, 0, NULL},
+    {UP_TO_IQ2, ATTN_V, GQA_4, "q4_k"},
+    {UP_TO_IQ2, ATTN_V, EXPERTS_4, "q4_k"},
+    {LARGE_IQ2, ATTN_V, 0, "iq3_s"},
+    {UP_TO_IQ2, ATTN_V, 0, "q2_k"},
+    {UP_TO_IQ2, ATTN_K, EXPERTS_8, "q4_k"},
+    {LARGE_IQ2, DOWN, COUNTED_EIGHTH, "iq3_s"},
+    {UP_TO_IQ2, DOWN, COUNTED_EIGHTH, "q2_k"},
+    {UP_TO_IQ2, ATTN_OUT, EXPERTS_8, "q5_k"},
+    {LARGE_IQ2, ATTN_OUT, 0, "iq3_s"},
+    {UP_TO_IQ2, ANY, 0, NULL},
 
     {ALL, ATTN_V, EXPERTS_8, "q8_0"},
-    {Q2_K | Q2_K_S | IQ3_XXS | IQ3_XS | IQ3_S, ATTN_V, GQA_4, "q4_k"},
-    {Q2_K, ATTN_V, 0, "q3_k"},
-    {IQ3_XXS, ATTN_V, UNWEIGHED, "iq3_s"},
-    {IQ3_M, ATTN_V, 0, "q4_k"},
-    {Q3_K_M, ATTN_V, FIRST_2, "q5_k"},
-    {Q3_K_M, ATTN_V, 0, "q4_k"},
-    {Q3_K_L, ATTN_V, 0, "q5_k"},
-    {IQ4_NL | IQ4_XS, ATTN_V, GQA_4, "q5_k"},
-    {Q4_K_M | Q5_K_M, ATTN_V, MORE_BITS, "q6_k"},
-    {Q4_K_S, ATTN_V, FIRST_4, "q5_k"},
+    {OF(Q2_K) | OF(Q2_K_S) | OF(IQ3_XXS) | OF(IQ3_XS) | OF(IQ3_S), ATTN_V, GQA_4, "q4_k"},
+    {OF(Q2_K), ATTN_V, 0, "q3_k"},
+    {OF(IQ3_XXS), ATTN_V, UNWEIGHED, "iq3_s"},
+    {OF(IQ3_M), ATTN_V, 0, "q4_k"},
+    {OF(Q3_K_M), ATTN_V, FIRST_2, "q5_k"},
+    {OF(Q3_K_M), ATTN_V, 0, "q4_k"},
+    {OF(Q3_K_L), ATTN_V, 0, "q5_k"},
+    {OF(IQ4_NL) | OF(IQ4_XS), ATTN_V, GQA_4, "q5_k"},
+    {OF(Q4_K_M) | OF(Q5_K_M), ATTN_V, MORE_BITS, "q6_k"},
+    {OF(Q4_K_S), ATTN_V, FIRST_4, "q5_k"},
 
     {ALL, ATTN_K, EXPERTS_8, "q8_0"},
-    {IQ3_XS, ATTN_K | ATTN_Q, 0, "iq3_xxs"},
-    {IQ3_XXS, ATTN_K | ATTN_Q, 0, "iq2_s"},
+    {OF(IQ3_XS), ATTN_K | ATTN_Q, 0, "iq3_xxs"},
+    {OF(IQ3_XXS), ATTN_K | ATTN_Q, 0, "iq2_s"},
 
-    {Q2_K, DOWN, 0, "q3_k"},
-    {Q2_K_S, DOWN, EIGHTH, "q4_k"},
-    {IQ3_XXS, DOWN, UNWEIGHED | EIGHTH, "q4_k"},
-    {IQ3_XXS, DOWN, UNWEIGHED, "q3_k"},
-    {Q3_K_M, DOWN, SIXTEENTH, "q5_k"},
-    {Q3_K_M, DOWN, NOT_FALCON, "q4_k"},
-    {Q3_K_M, DOWN, MORE_BITS, "q4_k"},
-    {Q3_K_L, DOWN, FALCON, "q4_k"},
-    {Q3_K_L, DOWN, 0, "q5_k"},
-    {IQ3_M, DOWN, EIGHTH, "q4_k"},
-    {IQ3_M, DOWN, EXPERTS_8 | MORE_BITS, "q4_k"},
-    {Q4_K_S, DOWN, NOT_FALCON | EIGHTH, "q5_k"},
-    {Q4_K_M, DOWN, FALCON | SIXTEENTH, "q6_k"},
-    {Q4_K_M, DOWN, FALCON | MORE_BITS, "q5_k"},
-    {Q4_K_M, DOWN, NOT_FALCON | MORE_BITS, "q6_k"},
-    {Q5_K_M, DOWN, MORE_BITS, "q6_k"},
-    {IQ4_NL | IQ4_XS, DOWN, UNWEIGHED | EIGHTH, "q5_k"},
-    {Q4_0, DOWN, WEIGHED | EIGHTH, "q4_1"},
-    {Q5_0, DOWN, WEIGHED | EIGHTH, "q5_1"},
+    {OF(Q2_K), DOWN, 0, "q3_k"},
+    {OF(Q2_K_S), DOWN, EIGHTH, "q4_k"},
+    {OF(IQ3_XXS), DOWN, UNWEIGHED | EIGHTH, "q4_k"},
+    {OF(IQ3_XXS), DOWN, UNWEIGHED, "q3_k"},
+    {OF(Q3_K_M), DOWN, SIXTEENTH, "q5_k"},
+    {OF(Q3_K_M), DOWN, NOT_FALCON, "q4_k"},
+    {OF(Q3_K_M), DOWN, MORE_BITS, "q4_k"},
+    {OF(Q3_K_L), DOWN, FALCON, "q4_k"},
+    {OF(Q3_K_L), DOWN, 0, "q5_k"},
+    {OF(IQ3_M), DOWN, EIGHTH, "q4_k"},
+    {OF(IQ3_M), DOWN, EXPERTS_8 | MORE_BITS, "q4_k"},
+    {OF(Q4_K_S), DOWN, NOT_FALCON | EIGHTH, "q5_k"},
+    {OF(Q4_K_M), DOWN, FALCON | SIXTEENTH, "q6_k"},
+    {OF(Q4_K_M), DOWN, FALCON | MORE_BITS, "q5_k"},
+    {OF(Q4_K_M), DOWN, NOT_FALCON | MORE_BITS, "q6_k"},
+    {OF(Q5_K_M), DOWN, MORE_BITS, "q6_k"},
+    {OF(IQ4_NL) | OF(IQ4_XS), DOWN, UNWEIGHED | EIGHTH, "q5_k"},
+    {OF(Q4_0), DOWN, WEIGHED | EIGHTH, "q4_1"},
+    {OF(Q5_0), DOWN, WEIGHED | EIGHTH, "q5_1"},
 
-    {Q3_K_L, ATTN_OUT, FALCON, "q4_k"},
+    {OF(Q3_K_L), ATTN_OUT, FALCON, "q4_k"},
     {ALL, ATTN_OUT, FALCON, NULL},
-    {Q2_K | Q3_K_S | Q3_K_M | Q4_K_S | Q4_K_M | IQ3_XXS | IQ3_XS | IQ3_S | IQ3_M | IQ4_NL | IQ4_XS, ATTN_OUT, EXPERTS_8,
-     "q5_k"},
+    {OF(Q2_K) | OF(Q3_K_S) | OF(Q3_K_M) | OF(Q4_K_S) | OF(Q4_K_M) | OF(IQ3_XXS) | OF(IQ3_XS) | OF(IQ3_S) | OF(IQ3_M) |
+         OF(IQ4_NL) | OF(IQ4_XS),
+     ATTN_OUT, EXPERTS_8, "q5_k"},
     {ALL, ATTN_OUT, EXPERTS_8, NULL},
-    {Q2_K, ATTN_OUT, 0, "q3_k"},
-    {Q3_K_M | IQ3_M, ATTN_OUT, 0, "q4_k"},
-    {Q3_K_L, ATTN_OUT, 0, "q5_k"},
-    {IQ3_XXS, ATTN_OUT, 0, "iq3_s"},
+    {OF(Q2_K), ATTN_OUT, 0, "q3_k"},
+    {OF(Q3_K_M) | OF(IQ3_M), ATTN_OUT, 0, "q4_k"},
+    {OF(Q3_K_L), ATTN_OUT, 0, "q5_k"},
+    {OF(IQ3_XXS), ATTN_OUT, 0, "iq3_s"},
 
-    {IQ3_XS, GATE | UP, MIDDLE, "iq3_xxs"},
+    {OF(IQ3_XS), GATE | UP, MIDDLE, "iq3_xxs"},
 };
 
 /* Types that a rule has chosen and that other conditions replace. */
 static const struct recipe_promotion {
-    int recipes, kinds, conditions;
+    recipe_set recipes;
+    int kinds, conditions;
     const char *from, *to;
 } promotions[] = {{WITHOUT_IQ2, ATTN_V, BIG, "q3_k", "q5_k"}, {WITHOUT_IQ2, ATTN_V, BIG, "q4_k", "q5_k"}};
 
@@ -238,7 +251,7 @@ static bool is_writable(const char *type) { return organ_quantize_type_named(typ
 /* A rule may name a type for which organ has no encoder. */
 static bool all_writable(const organ_recipe *recipe)
 {
-    const int bit = 1 << (recipe - recipes);
+    const recipe_set bit = (recipe_set)1 << (recipe - recipes);
     for (size_t k = 0; k < COUNT(rules); k++)
         if (rules[k].recipes & bit && rules[k].type && !is_writable(rules[k].type))
             return false;
@@ -294,7 +307,7 @@ bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor
 
 typedef struct recipe_state {
     const organ_recipe *recipe;
-    int bit;            /* of the recipe */
+    recipe_set bit;     /* of the recipe */
     int model;          /* conditions that the model and the imatrix meet */
     bool experts;       /* more than one expert: places are layers, not counts */
     bool bailing, glm5; /* architectures with rules of their own */
@@ -348,7 +361,8 @@ static recipe_state state_of(const organ_recipe *recipe, const organ_model *mode
                   shared = key_of(model, "attention.head_count_kv", heads), layers = key_of(model, "block_count", 0),
                   drafts = key_of(model, "nextn_predict_layers", 0);
     const bool falcon = is_of(model, "falcon");
-    recipe_state s = {.recipe = recipe, .bit = 1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};
+    recipe_state s = {
+        .recipe = recipe, .bit = (recipe_set)1 << (recipe - recipes), .layers = (int)layers, .experts = experts > 1};
     s.block = organ_dtype_describe(organ_quantize_type_named(recipe->base)->codes)->elements;
     s.bailing = is_of(model, "bailingmoe3");
     s.glm5 = is_of(model, "glm5-next");

@@ -39,7 +39,11 @@ static const becoming becomings[] = {
     {"nvfp4", 39, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_Q6_K},
     {"iq3_xxs", 23, ORGAN_IQ3_XXS, ORGAN_IQ3_XXS, ORGAN_IQ4_NL, ORGAN_IQ3_XXS, ORGAN_Q6_K},
     {"iq3_s", 26, ORGAN_IQ3_S, ORGAN_IQ3_S, ORGAN_IQ4_NL, ORGAN_IQ3_S, ORGAN_Q6_K},
-    {"iq2_s", 28, ORGAN_IQ2_S, ORGAN_IQ2_S, ORGAN_IQ4_NL, ORGAN_IQ2_S, ORGAN_Q6_K}};
+    {"iq2_s", 28, ORGAN_IQ2_S, ORGAN_IQ2_S, ORGAN_IQ4_NL, ORGAN_IQ2_S, ORGAN_Q6_K},
+    {"q2_0", 41, ORGAN_Q2_0, ORGAN_Q2_0, ORGAN_Q4_0, ORGAN_Q2_0, ORGAN_Q6_K},
+    {"tq2_0", 37, ORGAN_TQ2_0, ORGAN_TQ2_0, ORGAN_Q4_0, ORGAN_TQ2_0, ORGAN_Q6_K},
+    {"tq1_0", 36, ORGAN_TQ1_0, ORGAN_TQ1_0, ORGAN_Q4_0, ORGAN_TQ1_0, ORGAN_Q6_K},
+    {"q1_0", 40, ORGAN_Q1_0, ORGAN_Q1_0, ORGAN_Q4_0, ORGAN_Q1_0, ORGAN_Q6_K}};
 enum { BECOMINGS = sizeof becomings / sizeof *becomings };
 
 static void type_is(const organ_model *model, const char *name, organ_dtype dtype)
@@ -50,8 +54,8 @@ static void type_is(const organ_model *model, const char *name, organ_dtype dtyp
                   organ_dtype_describe(dtype)->name);
 }
 
-/* No error with first scales is known for types whose scales are coded or whose levels are not evenly spaced, nor for
- * totals that include them. */
+/* No error with first scales is known for types whose scales are coded, whose levels are not evenly spaced or have one
+ * or two bits, nor for totals that include them. */
 static void first_scales_are_known_without_codes(void)
 {
     size_t k;
@@ -61,7 +65,7 @@ static void first_scales_are_known_without_codes(void)
     {
         const char *const type = json_string_value(json_object_get(row, "stored_as"));
         const json_t *const before = json_object_get(row, "absmax_error");
-        const bool coded = type[0] != 'Q' || type[strlen(type) - 1] == 'K';
+        const bool coded = type[0] != 'Q' || type[1] < '3' || type[strlen(type) - 1] == 'K';
         ck_assert_msg(coded ? json_is_null(before) : json_is_real(before), "%s", type);
         ck_assert(coded || json_number_value(before) >= json_number_value(json_object_get(row, "relative_error")));
         all = all && !coded;
@@ -426,6 +430,35 @@ START_TEST(types_that_need_no_entry)
 }
 END_TEST
 
+/* IQ2_XS and IQ2_XXS, which llama-quantize refuses without an imatrix. Rows that are no whole blocks need none. */
+START_TEST(types_that_need_importances)
+{
+    static const organ_dtype types[] = {ORGAN_IQ2_XS, ORGAN_IQ2_XXS};
+    static const char *const names[] = {"iq2_xs", "iq2_xxs"};
+    make_importance(sizeof importance / sizeof *importance);
+    for (size_t k = 0; k < 2; k++) {
+        convert_refused(way_of(names[k], NULL), ORGAN_USAGE, "needs `imatrix`");
+        must_convert("out.gguf", way_of(names[k], "imatrix.gguf"));
+        organ_model *const model = open_sound("out.gguf");
+        type_is(model, "token_embd.weight", types[k]);
+        type_is(model, "blk.0.attn_q.weight", types[k]);
+        type_is(model, "blk.0.ffn_gate_exps.weight", types[k]);
+        type_is(model, "blk.0.ffn_down.weight", ORGAN_IQ4_NL);
+        type_is(model, "output.weight", ORGAN_Q6_K);
+        ck_assert_int_eq(organ_gguf_integer(model->gguf, "general.file_type", -1), k == 0 ? 20 : 19);
+        organ_model_close(model);
+        convert_forget("out");
+        convert_way way = way_of(names[k], NULL);
+        way.targets = "blk.0.ffn_down.*";
+        must_convert("out.gguf", way);
+        convert_forget("out");
+    }
+    convert_way way = way_of("q4_k", NULL);
+    way.type_of = "blk.0.attn_q.*=iq2_xs";
+    convert_refused(way, ORGAN_USAGE, "iq2_xs for blk.0.attn_q.weight needs `imatrix`");
+}
+END_TEST
+
 /* Quantising a quantised model changes only tensors that are not quantised yet. */
 START_TEST(packed_targets_are_dequantised)
 {
@@ -506,8 +539,8 @@ int main(void)
         {"bytes",
          {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss, expert_that_no_token_reached}},
         {"faults",
-         {what_cannot_be_is_refused, imatrix_that_does_not_fit, types_that_need_no_entry, full_disk_and_what_goes_on,
-          resume_refuses_another_imatrix}},
+         {what_cannot_be_is_refused, imatrix_that_does_not_fit, types_that_need_no_entry, types_that_need_importances,
+          full_disk_and_what_goes_on, resume_refuses_another_imatrix}},
     };
     return run_suites((Suite *const[]){
         suite_of("quantize_gguf", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
